@@ -1,0 +1,1 @@
+"""Results -> verdicts: does depth or parameter count predict AUC?"""

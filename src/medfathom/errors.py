@@ -1,0 +1,75 @@
+"""What can go wrong, as one tree.
+
+    MedfathomError            exit 1: failed while running
+    ├── RunError              the study, a trial or a service failed
+    └── InputError            exit 2: what the user gave cannot be used; nothing was created
+        ├── DefinitionError   a study definition or a piece of search/
+        ├── DataError         a data set: files, labels, splits
+        ├── HeldOutError      the test split was asked for outside `confirm`
+        ├── ModelError        an architecture, an image size, an unfreeze depth
+        ├── WeightsError      where an init comes from
+        ├── StorageError      an Optuna storage or a study in it
+        └── ResultsError      a table of results to analyse
+
+Each message is one line: what, where (file and key), which value, what would do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MedfathomError(Exception):
+    """Base of every error that is shown to the user as one line."""
+
+    exit_code = 1
+
+
+class RunError(MedfathomError):
+    """Something failed while running."""
+
+
+class InputError(MedfathomError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class DefinitionError(InputError):
+    """A study definition, or a piece of search/ that it names, cannot be used."""
+
+
+class DataError(InputError):
+    """A data set cannot be used."""
+
+
+class HeldOutError(InputError):
+    """The test split was asked for outside `confirm`."""
+
+
+class ModelError(InputError):
+    """An architecture cannot be built as asked."""
+
+
+class WeightsError(InputError):
+    """The weights an init asks for cannot be had."""
+
+
+class StorageError(InputError):
+    """An Optuna storage, or a study in it, cannot be used."""
+
+
+class ResultsError(InputError):
+    """A table of results cannot be analysed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known names, then (where they are few) all of them, as the end of an error's line.
+
+    >>> did_you_mean("resnet5", ["resnet18", "resnet50", "vgg16"])
+    "did you mean 'resnet50' or 'resnet18'? Known: resnet18, resnet50, vgg16"
+    """
+    names = sorted(set(known))
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    question = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    listing = f"Known: {', '.join(names)}" if len(names) <= 20 else f"{len(names)} names are known"
+    return f"{question} {listing}".strip()

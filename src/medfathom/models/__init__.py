@@ -1,0 +1,1 @@
+"""Networks: what they are, how they are cut into layer groups, where their weights come from."""

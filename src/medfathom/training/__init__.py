@@ -1,0 +1,1 @@
+"""One trial's training: features, batches, the fit loop, metrics."""
