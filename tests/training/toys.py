@@ -75,7 +75,7 @@ class ToyNetwork(nn.Module):
 def toy_images(
     n: int, *, size: int = 16, channels: int = 1, classes: int = 2, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a bright square whose place tells the class: (n, size, size, channels) uint8, labels (n,)."""
+    """Noise with a bright square whose place tells the class: uint8 (n, size, size, channels), labels."""
     random = np.random.default_rng(seed)
     labels = np.arange(n) % classes
     images = random.integers(0, 160, (n, size, size, channels), dtype=np.uint8)

@@ -24,7 +24,7 @@ class Loss:
         smoothing: float = 0.0,
         weighted: bool = False,
     ) -> None:
-        """Class weights follow from the training labels: n / (K n_k), or negatives / positives of each label."""
+        """Class weights follow from the training labels: n / (K n_k), or a label's negatives / positives."""
         self._multilabel = task == "multilabel"
         self._smoothing = smoothing
         self._weights: Tensor | None = None

@@ -235,8 +235,8 @@ def _undefined(positive: Bools, names: Sequence[str]) -> list[str]:
     for column, name in enumerate(names):
         count = int(positive[:, column].sum())
         if count in (0, len(positive)):
-            which = "no image" if count == 0 else f"all {count} images"
-            lines.append(f"auc of class {name!r} is undefined: {which} of the split belong to it")
+            which = "no image of the split is" if count == 0 else f"all {count} images of the split are"
+            lines.append(f"auc of class {name!r} is undefined: {which} of it")
     return lines
 
 
