@@ -1,0 +1,220 @@
+"""The commands. Heavy things are imported only when a command needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from medfathom.errors import InputError, MedfathomError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="medfathom",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Which pretrained network should I train on my medical images, how much of it should I unfreeze, "
+        "and does a bigger one even help?\n\n"
+        "Begin with `medfathom run demo`, look with `medfathom dashboard`, ask with `medfathom analyze demo`."
+    ),
+)
+list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
+app.add_typer(list_app, name="list")
+
+StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
+StorageOption = Annotated[
+    str | None, typer.Option(help="Optuna storage URL; default: SQLite, storage/medfathom.db.", metavar="URL")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key of the definition: `--set budget.trials=8`.", metavar="KEY=VALUE"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Entry point: exit 0 done, 1 failed while running, 2 bad input; errors are one line without --debug."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"] or ["--help"]
+    try:
+        sys.exit(app(args=arguments, prog_name="medfathom", standalone_mode=False) or 0)
+    except MedfathomError as error:
+        _fail(str(error), error.exit_code, debug)
+    except TyperException as error:
+        _fail(f"{error.format_message()} See `medfathom --help`.", EXIT_BAD_INPUT, debug)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted", EXIT_INTERRUPTED, debug)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print("medfathom: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def _console() -> Console:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))  # noqa: T201
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    storage: StorageOption = None,
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in the study, earlier runs' counted.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End this run after so many minutes.")] = None,
+    set_: SetOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; the old study stays, renamed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a live table.")] = False,
+) -> None:
+    """Run a study, or go on with it where an earlier run stopped."""
+    from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.progress import JsonLines, LiveTable, PlainLines, Watcher  # noqa: PLC0415
+
+    overrides = list(set_ or [])
+    overrides += [f"budget.trials={trials}"] if trials is not None else []
+    overrides += [f"budget.minutes={minutes!r}"] if minutes is not None else []
+    config = load_study(study, overrides)
+    console = _console()
+    watcher: Watcher = LiveTable(console) if console.is_terminal else PlainLines(console)
+    if as_json:
+        watcher = JsonLines(sys.stdout)
+    from medfathom.study import run_study  # noqa: PLC0415
+
+    outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
+    again = " ".join(["medfathom run", study, *(f"--set {o}" for o in overrides)])
+    again += f" --storage {storage}" if storage else ""
+    if outcome.halted:
+        watcher.note(f"Ended early: {outcome.halted}. To go on: {again}")
+        if outcome.halted == "interrupted":
+            sys.exit(EXIT_INTERRUPTED)
+    else:
+        watcher.note(
+            f"Next: medfathom show {config.name} · medfathom dashboard · medfathom analyze {config.name}"
+        )
+    if outcome.counts.complete == 0 and not outcome.halted:
+        raise MedfathomError(f"study {config.name!r}: no trial completed; see `medfathom show {config.name}`")
+
+
+@app.command()
+def validate(
+    studies: Annotated[
+        list[str], typer.Argument(help="TOML files, or names in study_defs/.", metavar="STUDY …")
+    ],
+    set_: SetOption = None,
+) -> None:
+    """Make every check that `run` makes before it spends anything; run nothing."""
+    from medfathom.checks import check, check_data  # noqa: PLC0415
+    from medfathom.definitions import load_study  # noqa: PLC0415
+
+    failures = 0
+    for name in studies:
+        try:
+            config = load_study(name, set_ or [])
+            check(config)
+            check_data(config)
+        except InputError as error:
+            failures += 1
+            print(f"medfathom: {error}", file=sys.stderr)  # noqa: T201
+        else:
+            strata = len(config.space.strata())
+            print(f"{name}: valid; {strata} strata, {config.budget.trials} trials")  # noqa: T201
+    if failures:
+        sys.exit(EXIT_BAD_INPUT)
+
+
+@app.command()
+def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Show a study: its state, best trials, strata, failures."""
+    from medfathom.show import render, summarize  # noqa: PLC0415
+    from medfathom.storage import default_url, load_study  # noqa: PLC0415
+
+    summary = summarize(load_study(storage or default_url(), _study_name(study)))
+    if as_json:
+        _print_json(summary)
+    else:
+        _console().print(render(summary))
+
+
+def _study_name(study: str) -> str:
+    """The study's name in the storage: what the definition says when a file is given."""
+    if study.endswith(".toml"):
+        from medfathom.definitions import load_study  # noqa: PLC0415
+
+        return load_study(study).name
+    return study
+
+
+@app.command()
+def dashboard(
+    storage: StorageOption = None,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
+    ] = 8080,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
+    ] = False,
+) -> None:
+    """Serve optuna-dashboard on the storage, to this machine only."""
+    from medfathom.dashboard import serve  # noqa: PLC0415
+    from medfathom.storage import default_url  # noqa: PLC0415
+
+    serve(storage or default_url(), port, writable=writable, say=_console().print)
+
+
+@app.command()
+def analyze(
+    studies: Annotated[
+        list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
+    ] = None,
+    storage: StorageOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.", metavar="DIR")] = None,
+    exploratory: Annotated[
+        bool, typer.Option("--exploratory", help="Use search trials (complete ones only), labelled so.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Test whether depth or parameter count predicts AUC, modality by modality."""
+
+
+@list_app.command("studies")
+def list_studies(as_json: JsonOption = False) -> None:
+    """Study definitions: in ./study_defs, and shipped."""
+    from medfathom.listing import print_definitions  # noqa: PLC0415
+
+    print_definitions("study_defs", as_json)
+
+
+def _add_piece(kind: str) -> None:
+    @list_app.command(kind, help=f"Pieces of search/{kind}/: in the working folder, and shipped.")
+    def _list(as_json: JsonOption = False) -> None:
+        from medfathom.listing import print_definitions  # noqa: PLC0415
+
+        print_definitions(f"search/{kind}", as_json)
+
+
+for _kind in ("spaces", "samplers", "schedulers", "budgets"):
+    _add_piece(_kind)

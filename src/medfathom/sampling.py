@@ -1,0 +1,137 @@
+"""Which parameters the next trial gets: Optuna's samplers, and equal budgets for strata.
+
+Under `goal = "compare"` every trial is assigned to a stratum, and the sampler tunes the nuisance
+hyperparameters from that stratum's own trials: what is good for one architecture tells nothing of another.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from medfathom.definitions import SamplerConfig
+from medfathom.errors import DefinitionError
+from medfathom.spaces import SpaceConfig, Value, label, values_of
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+
+def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSampler:
+    """The Optuna sampler of a definition.
+
+    Args:
+        config: its name and settings.
+        space: what is searched; `grid` enumerates it.
+        seed: a new one for each start of a study: the same seed would propose the first trials again.
+
+    Raises:
+        DefinitionError: `grid` over a continuous range.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if config.name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if config.name == "grid":
+            return optuna.samplers.GridSampler(grid(space), seed=seed)
+        if config.name == "gp":
+            return optuna.samplers.GPSampler(n_startup_trials=config.n_startup_trials, seed=seed)
+        if config.name == "qmc":
+            return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(n_startup_trials=config.n_startup_trials, seed=seed)
+
+
+def grid(space: SpaceConfig) -> dict[str, Sequence[Any]]:
+    """Optuna parameter name -> its values, for spaces without continuous ranges. Raises DefinitionError."""
+    axes: dict[str, Sequence[Any]] = {}
+    joint = space.joint
+    if joint:
+        axes["+".join(joint)] = [label(c) for c in space.allowed_combinations()]
+    for name, dimension in space.dimensions.items():
+        if name in joint or dimension.value is not None:
+            continue
+        try:
+            axes[name] = values_of(name, dimension)
+        except ValueError as error:
+            raise DefinitionError(f"space.{name}: sampler 'grid' needs choices; {error}") from None
+    return axes
+
+
+def grid_size(space: SpaceConfig) -> int:
+    """How many combinations `grid` has. Raises DefinitionError for a continuous range."""
+    return math.prod(len(values) for values in grid(space).values())
+
+
+class StratumSampler(BaseSampler):
+    """Gives the scientific hyperparameters of the stratum it was told, and tunes the rest within it.
+
+    Owner: the ledger, which sets `stratum` before each `study.ask()`, in one thread.
+    """
+
+    def __init__(self, base: BaseSampler, space: SpaceConfig) -> None:
+        self.base = base
+        self.stratum: dict[str, Value] = {}
+        joint = space.joint
+        self._assigned = [name for name in space.scientific() if name not in joint]
+        if set(joint) & set(space.scientific()):
+            self._assigned.append("+".join(joint))
+        self._joint = joint
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The base sampler's space, less what the stratum gives."""
+        whole = self.base.infer_relative_search_space(self._view(study), trial)
+        return {name: d for name, d in whole.items() if name not in self._assigned}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The base sampler's proposal from this stratum's trials."""
+        return self.base.sample_relative(self._view(study), trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The stratum's value of a scientific hyperparameter; else the base sampler's."""
+        if param_name in self.stratum:
+            return self.stratum[param_name]
+        if param_name in self._assigned:
+            return label({name: self.stratum[name] for name in self._joint})
+        return self.base.sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Let the base sampler prepare."""
+        self.base.before_trial(self._view(study), trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Let the base sampler note the end of a trial."""
+        self.base.after_trial(self._view(study), trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """Reseed the base sampler."""
+        self.base.reseed_rng()
+
+    def _view(self, study: Study) -> Study:
+        """The study as if it held this stratum's trials alone."""
+        view = copy.copy(study)
+        wanted = label(self.stratum)
+
+        def stratum_trials(
+            deepcopy: bool = True,
+            states: Container[TrialState] | None = None,
+            use_cache: bool = False,
+        ) -> list[FrozenTrial]:
+            trials = study._get_trials(deepcopy, states, use_cache)
+            return [t for t in trials if t.user_attrs.get("stratum") == wanted]
+
+        view._get_trials = stratum_trials  # type: ignore[method-assign]
+        return view
