@@ -1,7 +1,7 @@
 """Whether to keep a frozen prefix's features, and at which cut: bytes against time saved, by arithmetic.
 
-The arithmetic knows sizes and multiply-accumulates, not clocks, so that the same trial decides alike every time. Its
-rates are round figures, on the slow side of what was measured (benchmarks/results/training.md).
+The arithmetic knows sizes and multiply-accumulates, not clocks, so that the same trial decides alike every
+time. Its rates are round figures, on the slow side of what was measured (benchmarks/results/training.md).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CPU_MACS_PER_SECOND = 2e10
-"""Of one thread, inference in float32."""
+CPU_MACS_PER_SECOND = 4e10
+"""Inference in float32 on two cores."""
 
 CUDA_MACS_PER_SECOND = 2e12
 
@@ -22,7 +22,7 @@ WRITE_BYTES_PER_SECOND = 2e8
 """Features to disk, with their checksum."""
 
 EXPECTED_TRIALS = 2
-"""Trials of a study that are taken to share an entry, where its weights do not come from a trial's own seed."""
+"""Trials of a study taken to share features, where the weights do not come from a trial's own seed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class CachePlan:
     """Layer groups below the place where features are kept (or would be)."""
     n_bytes: int
     seconds_with: float
-    """Estimated, of prefix work and features' reading and writing, over all trials that share the features."""
+    """Estimated: prefix work, writing and reading features, over the trials that share them."""
     seconds_without: float
     reason: str
 

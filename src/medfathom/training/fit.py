@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +127,9 @@ class Fit:
             weight = self._loss.weight(targets)
             prepared = self._inputs.prepare(raw, augmenting)
             total = torch.zeros((), device=targets.device)
-            for inputs, wanted in zip(prepared.split(at_once), targets.split(at_once), strict=True):
+            for inputs, wanted in zip(
+                torch.split(prepared, at_once), torch.split(targets, at_once), strict=True
+            ):
                 with self._autocast():
                     logits = self._inputs.logits(inputs)
                 loss = self._loss.sum(logits, wanted) / weight
@@ -151,14 +154,11 @@ class Fit:
         rows = inputs.rows(1)
         batches = list(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch_size))))
         portions = Portions(batch_size, self.portions.what)
+
+        def forward(raw: Tensor, at_once: int) -> Tensor:
+            parts = (inputs.prepare(part, None) for part in torch.split(raw, at_once))
+            return torch.cat([inputs.logits(part).float() for part in parts])
+
         with torch.inference_mode(), self._autocast():
-            logits = [
-                portions.run(
-                    lambda at_once, raw=raw: torch.cat(
-                        [inputs.logits(inputs.prepare(part, None)).float() for part in raw.split(at_once)]
-                    ),
-                    "validating",
-                )
-                for raw in rows.batches(batches)
-            ]
-        return torch.cat(logits).cpu().numpy()
+            logits = [portions.run(partial(forward, raw), "validating") for raw in rows.batches(batches)]
+            return torch.cat(logits).cpu().numpy()

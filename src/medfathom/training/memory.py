@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,8 +89,20 @@ class Portions:
                 f"unfreeze_depth or dataset.image_size ({reason})"
             ) from error
         self.at_once = (self.at_once + 1) // 2
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+@contextmanager
+def as_run_error(what: str) -> Iterator[None]:
+    """Memory that runs out where nothing can be halved ends as an `OutOfMemoryError` too."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise OutOfMemoryError(f"out of memory: {what}: weights and data do not fit ({reason})") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
