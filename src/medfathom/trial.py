@@ -246,7 +246,7 @@ class _Trial:
             "images_per_second": images_per_second,
             "peak_memory_bytes": self._peak.bytes(),
             "device": device_name(self._device),
-            "precision": "bfloat16" if self._autocast else "float32",
+            "compute_type": "bfloat16" if self._autocast else "float32",
             "dataset_fingerprint": self._task.data.fingerprint,
             "versions": versions(),
             "feature_cache": self._feeding.record(),
