@@ -25,7 +25,6 @@ from medfathom.scheduling import (
 from medfathom.storage import Ledger, count_states, default_url, open_ledger
 from medfathom.storage import load_study as load
 
-
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Grid(optuna.samplers.GridSampler):
-    """Optuna's, less the attempt to end an `optimize` loop that is not there: the ledger's budget ends a run."""
+    """Optuna's, less its attempt to end an `optimize` loop that is not there."""
 
     @override
     def after_trial(

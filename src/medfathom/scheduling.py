@@ -140,7 +140,7 @@ def failure_result(error: Exception) -> dict[str, Any]:
 
 
 class Unsaved:
-    """Tune pickles what it is given, to restore runs; here the ledger is the truth and nothing is restored."""
+    """Tune pickles what it is given, to restore runs; here the ledger is the truth: nothing is kept."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
