@@ -12,6 +12,9 @@ class _Dataset(Schema):
 
     modality: str = Field(min_length=1)
     image_size: int = Field(ge=8, le=1024)
+    fit: Literal["squash", "pad", "crop"] = "squash"
+    """Not square: change the aspect, fill up with black, or cut to the centre."""
+    on_bad_image: Literal["error", "skip"] = "error"
 
 
 class MedmnistDataset(_Dataset):
@@ -20,6 +23,8 @@ class MedmnistDataset(_Dataset):
     source: Literal["medmnist"]
     name: str
     path: str | None = None
+    size: Literal[28, 64, 128, 224] | None = None
+    """Which of MedMNIST's sizes to read; none given: the smallest that is not below `image_size`."""
 
 
 class NpzDataset(_Dataset):
@@ -27,6 +32,7 @@ class NpzDataset(_Dataset):
 
     source: Literal["npz"]
     path: str
+    class_names: list[str] | None = Field(default=None, min_length=2)
 
 
 class PhantomDataset(_Dataset):
@@ -37,7 +43,7 @@ class PhantomDataset(_Dataset):
     n_val: int = Field(default=240, ge=3)
     n_test: int = Field(default=240, ge=3)
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 DatasetConfig = Annotated[MedmnistDataset | NpzDataset | PhantomDataset, Field(discriminator="source")]

@@ -1,0 +1,121 @@
+"""A data set as it lies on disk once prepared: what training, analysis and export read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medfathom.errors import DataError, HeldOutError
+
+SplitName = Literal["train", "val", "test"]
+TaskKind = Literal["binary", "multiclass", "multilabel"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, in the manifest's order.
+
+    Attributes:
+        images: memory-mapped, uint8 or uint16, shape (n, image_size, image_size, channels).
+        labels: int64 (n,), the class index, for binary and multiclass; uint8 (n, K), 0 or 1, for multilabel.
+        groups: the patient or slide of each image, (n,), text; None where the source does not know it.
+        names: file name or row of each image, as the source calls it.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared data set. Small and picklable: memory maps are opened when a split is asked for.
+
+    Attributes:
+        folder: where the arrays and the manifest lie.
+        fingerprint: SHA-256 over images, labels, groups and splits, hexadecimal.
+        image_size: side of the square images, pixels.
+        channels: 1 or 3.
+        sizes: images per split, `test` too (a count is no peek).
+    """
+
+    folder: Path
+    fingerprint: str
+    modality: str
+    task: TaskKind
+    class_names: tuple[str, ...]
+    image_size: int
+    channels: int
+    sizes: dict[str, int]
+
+    def split(self, name: Literal["train", "val"]) -> Split:
+        """The training or the validation split.
+
+        Raises:
+            HeldOutError: for `test`, which `heldout.open_test` alone opens.
+        """
+        if name not in ("train", "val"):
+            raise HeldOutError(
+                f"split {name!r}: only 'train' and 'val' can be read here; `confirm` opens the test"
+            )
+        return load_split(self.folder, name)
+
+
+def array_file(folder: Path, split: str, what: str) -> Path:
+    """Where one array of a split lies: `what` is images, labels or groups."""
+    return folder / f"{split}_{what}.npy"
+
+
+def load_split(folder: Path, name: SplitName) -> Split:
+    """Open one split's memory maps. For the test split go through `heldout.open_test`."""
+    groups = array_file(folder, name, "groups")
+    try:
+        return Split(
+            images=np.load(array_file(folder, name, "images"), mmap_mode="r", allow_pickle=False),
+            labels=np.load(array_file(folder, name, "labels"), allow_pickle=False),
+            groups=np.load(groups, allow_pickle=False) if groups.exists() else None,
+            names=json.loads((folder / f"{name}_names.json").read_text(encoding="utf-8")),
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None
+
+
+def write_facts(data: PreparedData, **more: Any) -> None:
+    """Write `prepared.json`, which makes a folder a prepared data set."""
+    facts = {
+        "fingerprint": data.fingerprint,
+        "modality": data.modality,
+        "task": data.task,
+        "class_names": list(data.class_names),
+        "image_size": data.image_size,
+        "channels": data.channels,
+        "sizes": data.sizes,
+        **more,
+    }
+    (data.folder / "prepared.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def read_facts(folder: Path) -> tuple[PreparedData, dict[str, Any]]:
+    """The prepared data set in a folder, and everything `prepared.json` says."""
+    facts = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+    data = PreparedData(
+        folder=folder,
+        fingerprint=facts["fingerprint"],
+        modality=facts["modality"],
+        task=facts["task"],
+        class_names=tuple(facts["class_names"]),
+        image_size=facts["image_size"],
+        channels=facts["channels"],
+        sizes=facts["sizes"],
+    )
+    return data, facts
