@@ -361,6 +361,7 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fres
         "modality": config.dataset.modality,
         "dataset_fingerprint": fingerprint,
         "definition_hash": config.definition_hash,
+        "identity": config.identity(),
         "definition": config.model_dump(mode="json"),
     }
     for key, value in attributes.items():
@@ -388,8 +389,7 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:
             f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
         )
     if attributes["definition_hash"] != config.definition_hash:
-        before = StudyConfig.model_validate(attributes["definition"]).identity()
-        changes = "; ".join(difference(before, config.identity()))
+        changes = "; ".join(difference(attributes["identity"], config.identity()))
         raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
     if attributes["dataset_fingerprint"] != fingerprint:
         raise StorageError(
