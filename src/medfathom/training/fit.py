@@ -15,7 +15,7 @@ from medfathom.errors import RunError
 from medfathom.spaces import TrialParams
 from medfathom.training.inputs import Inputs
 from medfathom.training.losses import Loss
-from medfathom.training.memory import is_out_of_memory
+from medfathom.training.memory import Portions
 from medfathom.training.optimization import build_optimizer, rate_factor, set_rates
 from medfathom.training.randomness import derived_seed, generator
 from medfathom.training.sampling import Indices, epoch_batches, steps_per_epoch
@@ -32,10 +32,6 @@ class NonFiniteLossError(RunError):
     """Training diverged."""
 
 
-class OutOfMemoryError(RunError):
-    """Not even the smallest part of a batch fits."""
-
-
 @dataclass(frozen=True)
 class FitSettings:
     """What a fit needs to know besides its parameters."""
@@ -50,7 +46,7 @@ class FitSettings:
 
 
 class Fit:
-    """A network being trained. `micro_batch` images at most go through the network at once."""
+    """A network being trained. `portions` says how many images of a batch go through the network at once."""
 
     def __init__(
         self,
@@ -79,7 +75,7 @@ class Fit:
         )
         self._steps = steps_per_epoch(len(subset), params.batch_size)
         self.optimizer = build_optimizer(network, params)
-        self.micro_batch = params.batch_size
+        self.portions = Portions(params.batch_size, f"{params.architecture} on {settings.device}")
 
     def train_epoch(self, epoch: int) -> float:
         """Train for one epoch (from 1).
@@ -124,51 +120,45 @@ class Fit:
 
     def _step(self, raw: Tensor, targets: Tensor, augmenting: torch.Generator) -> Tensor:
         """One update, in as many parts as memory asks for; the batch's mean loss."""
-        while True:
-            try:
-                loss = self._accumulate(raw, targets, augmenting)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(error, "training")
-            else:
-                self.optimizer.step()
-                return loss
 
-    def _accumulate(self, raw: Tensor, targets: Tensor, augmenting: torch.Generator) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        weight = self._loss.weight(targets)
-        prepared = self._inputs.prepare(raw, augmenting)
-        parts = -(-len(targets) // self.micro_batch)
-        total = torch.zeros((), device=targets.device)
-        for inputs, wanted in zip(prepared.chunk(parts), targets.chunk(parts), strict=True):
-            with self._autocast():
-                logits = self._inputs.logits(inputs)
-            loss = self._loss.sum(logits, wanted) / weight
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
+        def accumulate(at_once: int) -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            weight = self._loss.weight(targets)
+            prepared = self._inputs.prepare(raw, augmenting)
+            total = torch.zeros((), device=targets.device)
+            for inputs, wanted in zip(prepared.split(at_once), targets.split(at_once), strict=True):
+                with self._autocast():
+                    logits = self._inputs.logits(inputs)
+                loss = self._loss.sum(logits, wanted) / weight
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+            return total
 
-    def _halve(self, error: BaseException, doing: str) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.micro_batch == 1:
-            raise OutOfMemoryError(
-                f"out of memory: {doing} {self._params.architecture} does not fit on {self._settings.device} "
-                "even one image at a time; lower unfreeze_depth or dataset.image_size "
-                f"({str(error).splitlines()[0]})"
-            ) from error
-        self.micro_batch = (self.micro_batch + 1) // 2
-        if self._settings.device.type == "cuda":
-            torch.cuda.empty_cache()
+        loss = self.portions.run(accumulate, "training")
+        self.optimizer.step()
+        return loss
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._settings.device.type, torch.bfloat16, enabled=self._settings.autocast)
 
     def predict(self, inputs: Inputs, batch_size: int) -> NDArray[np.float32]:
-        """Logits (n, outputs) of every row, in order, in inference mode."""
+        """Logits (n, outputs) of every row, in order, in inference mode.
+
+        Raises:
+            OutOfMemoryError: one image at a time is too much.
+        """
         self._network.eval()
         rows = inputs.rows(1)
-        parts = list(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch_size))))
+        batches = list(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch_size))))
+        portions = Portions(batch_size, self.portions.what)
         with torch.inference_mode(), self._autocast():
-            logits = [inputs.logits(inputs.prepare(raw, None)).float() for raw in rows.batches(parts)]
+            logits = [
+                portions.run(
+                    lambda at_once, raw=raw: torch.cat(
+                        [inputs.logits(inputs.prepare(part, None)).float() for part in raw.split(at_once)]
+                    ),
+                    "validating",
+                )
+                for raw in rows.batches(batches)
+            ]
         return torch.cat(logits).cpu().numpy()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+from medfathom.errors import RunError
+
+T = TypeVar("T")
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -46,6 +52,44 @@ def _kilobytes(file: Path, name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     raise LookupError(f"{file}: no line {name!r}")
+
+
+class OutOfMemoryError(RunError):
+    """Not even one image at a time fits."""
+
+
+class Portions:
+    """How many images are worked on at once: as asked for, then half as many whenever memory runs out."""
+
+    def __init__(self, at_once: int, what: str) -> None:
+        """`what` names the work's subject in the error."""
+        self.at_once = at_once
+        self.what = what
+
+    def run(self, attempt: Callable[[int], T], doing: str) -> T:
+        """`attempt(at_once)`, again with half as many as long as memory runs out.
+
+        Raises:
+            OutOfMemoryError: one at a time was too much.
+        """
+        while True:
+            try:
+                return attempt(self.at_once)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error, doing)
+
+    def _halve(self, error: BaseException, doing: str) -> None:
+        if self.at_once == 1:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise OutOfMemoryError(
+                f"out of memory: {doing} {self.what} does not fit even one image at a time; lower "
+                f"unfreeze_depth or dataset.image_size ({reason})"
+            ) from error
+        self.at_once = (self.at_once + 1) // 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
