@@ -232,6 +232,8 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     path = [str(part) for part in first["loc"]]
     if path[:1] == ["dataset"] and len(path) > 1 and path[1] == _source(data):
         del path[1]
+    if path[:2] == ["space", "dimensions"]:
+        del path[1]
     key = ".".join(path) or "definition"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

@@ -420,3 +420,14 @@ def load_studies(url: str) -> list[Study]:
     """All studies of a storage."""
     storage = connect(url, create=False)
     return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
+
+
+def records(study: Study) -> list[dict[str, Any]]:
+    """A study's trials as plain mappings: their user attributes, `state`, `auc`, `dataset`, `modality`."""
+    definition = study.user_attrs["definition"]
+    dataset = definition["dataset"].get("name") or study.study_name
+    common = {"dataset": dataset, "modality": study.user_attrs["modality"], "study": study.study_name}
+    return [
+        {**t.user_attrs, **common, "number": t.number, "state": t.state.name, "auc": t.value}
+        for t in study.get_trials(deepcopy=False)
+    ]
