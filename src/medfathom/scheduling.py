@@ -65,6 +65,7 @@ OBJECT_STORE_BYTES = 128 * 1024**2
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
 HYPERBAND_BRACKETS = 3
+TEMP_PREFIX = "mf-"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def failure_result(error: Exception) -> dict[str, Any]:
 
 
 class Unsaved:
-    """Tune pickles what it is given, to restore runs; here the ledger is the truth and nothing is restored."""
+    """Tune pickles what it is given, to restore runs; here the ledger is the truth: nothing is kept."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -415,31 +416,46 @@ def make_rule(config: SchedulerConfig, max_epochs: int, bracket: int) -> TrialSc
 def cluster(address: str | None) -> Iterator[Path]:
     """Ray for the length of a run: the cluster at `address`, or one of our own on this machine.
 
-    Yields a private temporary folder with a short name (socket paths are limited to about 107 bytes).
+    A process that is connected to Ray already stays so. Yields a private temporary folder with a short name
+    (socket paths are limited to about 107 bytes), removed at the end.
     """
-    folder = Path(tempfile.mkdtemp(prefix="mf-"))
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    _remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-"))
+    own = not ray.is_initialized()
+    try:
+        if own:
+            _connect(address, folder)
+        yield folder
+    finally:
+        if own:
+            ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of runs that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
+        owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc").is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str | None, folder: Path) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    own: dict[str, Any] = {
+        "num_cpus": os.cpu_count(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": str(folder / "ray"),
+    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if address:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-            else:
-                ray.init(
-                    num_cpus=os.cpu_count(),
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _temp_dir=str(folder / "ray"),
-                    **quiet,
-                )
-        for name in ("ray", "ray.tune", "ray.train", "ray.air"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield folder
+            ray.init(address=address, **quiet, **({} if address else own))
     except ConnectionError as error:
         raise RunError(f"--address {address}: no Ray cluster answers ({error})") from None
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def slots_for(config: StudyConfig) -> Slots:

@@ -361,6 +361,7 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fres
         "modality": config.dataset.modality,
         "dataset_fingerprint": fingerprint,
         "definition_hash": config.definition_hash,
+        "identity": config.identity(),
         "definition": config.model_dump(mode="json"),
     }
     for key, value in attributes.items():
@@ -388,8 +389,7 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:
             f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
         )
     if attributes["definition_hash"] != config.definition_hash:
-        before = StudyConfig.model_validate(attributes["definition"]).identity()
-        changes = "; ".join(difference(before, config.identity()))
+        changes = "; ".join(difference(attributes["identity"], config.identity()))
         raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
     if attributes["dataset_fingerprint"] != fingerprint:
         raise StorageError(
@@ -420,3 +420,14 @@ def load_studies(url: str) -> list[Study]:
     """All studies of a storage."""
     storage = connect(url, create=False)
     return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
+
+
+def records(study: Study) -> list[dict[str, Any]]:
+    """A study's trials as plain mappings: their user attributes, `state`, `auc`, `dataset`, `modality`."""
+    definition = study.user_attrs["definition"]
+    dataset = definition["dataset"].get("name") or study.study_name
+    common = {"dataset": dataset, "modality": study.user_attrs["modality"], "study": study.study_name}
+    return [
+        {**t.user_attrs, **common, "number": t.number, "state": t.state.name, "auc": t.value}
+        for t in study.get_trials(deepcopy=False)
+    ]

@@ -26,8 +26,8 @@ def from_numbers(
         multilabel: whether rows of K numbers are K labels; None: they are when K > 1.
 
     Returns:
-        The labels of all rows (those of bad rows mean nothing), the task, the class names, which rows are good
-        (bool, (n,)), and a problem for each that is not.
+        The labels of all rows (those of bad rows mean nothing), the task, the class names, which rows are
+        good (bool, (n,)), and a problem for each that is not.
     """
     columns = values.reshape(len(values), -1)
     finite = (

@@ -6,7 +6,8 @@
         manifest.csv                 split, row, name, label, group, sha256, n_bytes, pixels_sha256
         prepared.json                facts, fingerprint, what was left out
 
-KEY comes from the definition and the source's signature, so a second run finds the folder without reading a pixel.
+KEY comes from the definition and the source's signature, so a second run finds the folder without reading a
+pixel.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
         progress: called with the images done and their number.
 
     Raises:
-        DataError: the source is absent, damaged, or cannot be used as the definition says. Nothing is left behind.
+        DataError: the source is absent, damaged, or cannot be used as the definition says. Nothing is left
+        behind.
     """
     source = open_source(config)
     try:

@@ -56,8 +56,8 @@ class Listing:
 class RawImage:
     """One decoded image: pixels (h, w, channels), uint8 or uint16, and what it was decoded from.
 
-    `sha256` is over the file's bytes, or over the row's pixels where there is no file; `n_bytes` is the file's
-    size, 0 where there is none.
+    `sha256` is over the file's bytes, or over the row's pixels where there is no file; `n_bytes` is the
+    file's size, 0 where there is none.
     """
 
     pixels: np.ndarray
@@ -68,8 +68,8 @@ class RawImage:
 class Source(ABC):
     """A data set somewhere.
 
-    `listing` is called once, then `fetch` with ascending rows, always from one thread; `decode` turns what `fetch`
-    gave into pixels, in many threads at once.
+    `listing` is called once, then `fetch` with ascending rows, always from one thread; `decode` turns what
+    `fetch` gave into pixels, in many threads at once.
     """
 
     @abstractmethod

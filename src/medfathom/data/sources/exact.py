@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 Ints = np.ndarray
-"""int64 arrays. Intensities are in 1/16 grey level, positions in 1/64 pixel, where a name does not say otherwise."""
+"""int64 arrays. Intensities are in 1/16 grey level, positions in 1/64 pixel, where a name does not say
+otherwise.
+"""
 
 GREY = 16
 """Intensity steps in one grey level."""

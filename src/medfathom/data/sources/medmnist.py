@@ -16,7 +16,9 @@ SIZES = (28, 64, 128, 224)
 
 
 class MedmnistSource(NpzSource):
-    """The npz file of a MedMNIST set: given, found where the medmnist package puts it, or downloaded by it."""
+    """The npz file of a MedMNIST set: given, found where the medmnist package puts it, or downloaded by
+    it.
+    """
 
     def __init__(self, config: MedmnistDataset) -> None:
         known = known_sets()

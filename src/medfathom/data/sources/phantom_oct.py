@@ -1,7 +1,7 @@
 """A phantom of macular OCT: a layered retina with speckle; drusen, fluid or neither.
 
-Lesions range from hardly there to plain, so that even a perfect reader misses some. `difficulty` lowers their size
-and contrast and raises the speckle.
+Lesions range from hardly there to plain, so that even a perfect reader misses some. `difficulty` lowers
+their size and contrast and raises the speckle.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from medfathom.data.sources.exact import GREY, PIXEL, Dice, Ints, blur, dome, st
 
 CLASS_NAMES = ("none", "drusen", "fluid")
 
-# Depth below the inner surface in 1/1024 of the retina's thickness, grey level there. Order: vitreous, nerve fibres,
-# ganglion cells, inner nuclear, outer plexiform, outer nuclear, photoreceptors, pigment epithelium, choroid.
+# Depth below the inner surface in 1/1024 of the retina's thickness, grey level there. Order: vitreous,
+# nerve fibres, ganglion cells, inner nuclear, outer plexiform, outer nuclear, photoreceptors, pigment
+# epithelium, choroid.
 _DEPTHS = (
     -60,
     -20,

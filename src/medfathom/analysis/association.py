@@ -1,0 +1,246 @@
+"""Does a predictor (log10 parameters, log2 depth) go with AUC, within one modality?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from medfathom.analysis.cells import (
+    Effects,
+    Floats,
+    Ints,
+    cell_means,
+    comparing_cells,
+    effects_in_dataset,
+    effects_over_datasets,
+)
+from medfathom.analysis.inference import OverDatasets, Settings, SlopeInference, heterogeneity, slope_of
+from medfathom.analysis.multiplicity import holm, verdict
+from medfathom.analysis.permutation import permutation_slope
+
+PREDICTORS = {"log10_params": ("n_params", np.log10), "log2_depth": ("depth", np.log2)}
+"""Predictor -> the column it comes from and how it is scaled."""
+
+ALPHA = 0.05
+POWER = 0.80
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality's architectures and what they do.
+
+    Attributes:
+        name: CXR, OCT, WSI, …
+        effects: architecture effects over all its data sets.
+        per_dataset: and within each.
+        families: shape (n,), codes in the order of `effects.names`.
+        family_names: code -> name.
+        table: one row per architecture: family, n_params, depth and whatever else is constant for it.
+        n_rows: result rows that took part.
+    """
+
+    name: str
+    effects: Effects
+    per_dataset: dict[str, Effects]
+    families: Ints
+    family_names: list[str]
+    table: pd.DataFrame
+    n_rows: int
+
+    def predictor(self, name: str) -> Floats:
+        """The predictor's value for each architecture, NaN where it is not known."""
+        column, scale = PREDICTORS[name]
+        return np.asarray(scale(self.table[column].to_numpy(float)), dtype=float)
+
+
+def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality | None:
+    """Reduce one modality's rows to architecture effects; None where no cell compares two architectures."""
+    means = comparing_cells(cell_means(rows, outcome))
+    if means.empty:
+        return None
+    per_dataset = {
+        str(dataset): effects_in_dataset(part) for dataset, part in means.groupby("dataset", observed=True)
+    }
+    effects = (
+        next(iter(per_dataset.values())) if len(per_dataset) == 1 else effects_over_datasets(per_dataset)
+    )
+    table = rows.groupby("architecture", observed=True).agg(
+        family=("family", "first"), n_params=("n_params", "median"), depth=("depth", "median")
+    )
+    table = table.loc[effects.names]
+    family_names, families = np.unique(table["family"].to_numpy(str), return_inverse=True)
+    kept = rows.merge(means[["architecture", "dataset", "init", "unfreeze_depth"]])
+    return Modality(
+        name, effects, per_dataset, families.astype(np.int64), list(map(str, family_names)), table, len(kept)
+    )
+
+
+def associate(modality: Modality, predictor: str, *, margin: float, settings: Settings) -> dict[str, Any]:
+    """The association of one predictor with AUC: DESIGN's `P`, before Holm and the verdict.
+
+    Args:
+        modality: the architectures.
+        predictor: a key of `PREDICTORS`.
+        margin: the smallest slope that matters, AUC per unit of the predictor.
+        settings: how much is simulated.
+    """
+    x = modality.predictor(predictor)
+    reason = _why_not(x)
+    if reason:
+        return without_answer(margin, reason)
+    inference, method = slope_of(modality.effects, x, modality.families, settings)
+    result: dict[str, Any] = {"slope": inference.estimate}
+    speaks_for = "this data set"
+    if len(modality.per_dataset) >= 3:
+        inference, spread = _over_datasets(modality, x, inference)
+        result["heterogeneity"] = spread
+        method += ", with the spread of slopes over data sets (Hartung-Knapp)"
+        speaks_for = "data sets of this modality, as far as these represent them"
+    elif len(modality.per_dataset) == 2:
+        speaks_for = "these two data sets"
+    result |= _answers(inference, margin)
+    result |= _rank_correlations(x, modality.effects.values)
+    result["p_within_family"], result["within_family"] = _within_family(modality, x, settings)
+    result["architectures_needed"] = _needed(inference, len(x), margin)
+    return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
+
+
+def _why_not(x: Floats) -> str:
+    if np.isnan(x).any():
+        return f"the predictor is not known for {int(np.isnan(x).sum())} of {len(x)} architectures"
+    if len(x) < 3:
+        return f"{len(x)} architectures share cells; a slope with an interval needs at least 3"
+    if np.ptp(x) == 0:
+        return f"all {len(x)} architectures have the same value of this predictor"
+    return ""
+
+
+def _answers(inference: SlopeInference, margin: float) -> dict[str, Any]:
+    return {
+        "ci95": list(inference.interval(0.95)),
+        "ci90": list(inference.interval(0.90)),
+        "p_value": inference.p_value(),
+        "smallest_reachable_p": inference.smallest_p,
+        "p_equivalence": max(inference.p_greater(-margin), inference.p_less(margin)),
+    }
+
+
+def _rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
+    return {
+        "spearman": float(stats.spearmanr(x, values).statistic),
+        "kendall": float(stats.kendalltau(x, values).statistic),
+    }
+
+
+def _within_family(modality: Modality, x: Floats, settings: Settings) -> tuple[float | None, dict[str, Any]]:
+    """Slope and permutation p among members of the same family; None where no family has two members apart."""
+    blocks = modality.families * (int(modality.effects.component.max()) + 1) + modality.effects.component
+    apart = any(np.ptp(x[blocks == block]) > 0 for block in np.unique(blocks))
+    if not apart:
+        return None, {"slope": None, "ci95": [None, None], "smallest_reachable_p": 1.0}
+    found = permutation_slope(
+        modality.effects.values, x, blocks, draws=settings.permutations, seed=settings.seed
+    )
+    return found.p_value(), {
+        "slope": found.estimate,
+        "ci95": list(found.interval(0.95)),
+        "smallest_reachable_p": found.smallest_p,
+    }
+
+
+def _over_datasets(
+    modality: Modality, x: Floats, within: SlopeInference
+) -> tuple[OverDatasets, dict[str, Any]]:
+    """Add the spread of slopes over data sets (three or more)."""
+    place = {name: i for i, name in enumerate(modality.effects.names)}
+    slopes, spreads = [], []
+    for effects in modality.per_dataset.values():
+        own = x[[place[name] for name in effects.names]]
+        own = own - own.mean()
+        if own @ own > 0:
+            slopes.append(float(own @ effects.values / (own @ own)))
+            spreads.append(float(own @ own))
+    noise = modality.effects.noise_variance or 0.0
+    sampling = noise * float(np.mean(1 / np.asarray(spreads)))
+    variance, ratio = heterogeneity(np.asarray(slopes), sampling)
+    d = len(slopes)
+    df = (d - 1, modality.effects.noise_df)
+    found = {
+        "n_datasets": d,
+        "tau": float(np.sqrt(variance)),
+        "i2": max(0.0, 1 - 1 / ratio) if ratio > 0 else 0.0,
+        "f": ratio,
+        "p_value": float(stats.f.sf(ratio, *df)) if df[1] > 0 else None,
+    }
+    return OverDatasets(within, variance / d, d - 1), found
+
+
+def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
+    """Architectures, spread like these, with which a slope of the margin would be found with 80 % power.
+
+    The standard error is read off the 90 % interval and shrinks with the root of n - 2.
+    """
+    low, high = inference.interval(0.90)
+    if not np.isfinite(high - low) or margin <= 0:
+        return None
+    df = max(n - 2, 1)
+    error = (high - low) / 2 / float(stats.t.ppf(0.95, df))
+    target = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
+    for count in range(4, 100_001):
+        own = count - 2
+        scale = float(stats.t.ppf(1 - ALPHA / 2, own) + stats.t.ppf(POWER, own)) if own < 200 else target
+        if scale * error * np.sqrt(df / own) <= margin:
+            return count
+    return None
+
+
+def without_answer(margin: float, reason: str) -> dict[str, Any]:
+    """`P` where there is no slope to be had, and why."""
+    empty = dict.fromkeys(
+        (
+            "slope", "p_value", "smallest_reachable_p", "p_within_family", "spearman", "kendall", "p_equivalence",
+            "architectures_needed",
+        )
+    )  # fmt: skip
+    return {
+        **empty,
+        "ci95": [None, None],
+        "ci90": [None, None],
+        "margin": margin,
+        "method": "none",
+        "speaks_for": "",
+        "reason": reason,
+    }
+
+
+def judge(found: Mapping[tuple[str, str], dict[str, Any]]) -> None:
+    """Add `p_holm`, `p_equivalence_holm` and `verdict` to the associations, over modalities x predictors."""
+    answered = [p for p in found.values() if p["p_value"] is not None]
+    for key, adjusted in (("p_value", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
+        for p, value in zip(answered, holm([p[key] for p in answered]), strict=True):
+            p[adjusted] = value
+    for p in found.values():
+        if p["p_value"] is None:
+            p |= {"p_holm": None, "p_equivalence_holm": None, "verdict": "inconclusive"}
+            continue
+        p["verdict"] = verdict(p["slope"], p["p_holm"], p["p_equivalence_holm"], ALPHA)
+        if p["verdict"] == "inconclusive":
+            p["reason"] = _why_inconclusive(p, len(answered))
+
+
+def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
+    least = min(1.0, p["smallest_reachable_p"] * tests)
+    if least > ALPHA:
+        return (
+            f"so few architectures cannot give a p-value below {p['smallest_reachable_p']:.2g} "
+            f"({least:.2g} after Holm over {tests} tests), whatever their AUCs"
+        )
+    low, high = p["ci95"]
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "the design bounds the slope on neither side"
+    return f"the 95 % interval [{low:+.4f}, {high:+.4f}] holds both no slope and slopes that would matter"

@@ -1,0 +1,107 @@
+"""`medfathom analyze`: studies and published tables in, verdicts and a report folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.analysis import analyze, from_trials, read_tables, write_report
+from medfathom.errors import ResultsError
+from medfathom.storage import default_url, load_study, records, root
+
+VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
+PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
+
+
+def analyze_all(
+    studies: Sequence[str],
+    tables: Sequence[Path],
+    *,
+    storage: str | None = None,
+    maps: Mapping[str, str] | None = None,
+    wheres: Mapping[str, str] | None = None,
+    percent: bool = False,
+    exploratory: bool = False,
+    out: Path | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Analyse studies and tables together and write the report.
+
+    Args:
+        studies: names in the storage.
+        tables: CSV files of published results.
+        storage: an Optuna storage URL.
+        maps: column of the contract -> the tables' own name.
+        wheres: column -> value that a table's rows must have.
+        percent: the tables' AUCs are in per cent.
+        exploratory: the studies' search trials are meant.
+        out: the report's folder.
+
+    Returns:
+        The content of `analysis.json`, and the folder.
+
+    Raises:
+        InputError: no such study, table or column; values that cannot be used.
+    """
+    if not studies and not tables:
+        raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
+    frames, exclusions = [], []
+    if studies:
+        url = storage or default_url()
+        trials = [record for name in studies for record in records(load_study(url, name))]
+        frame, left_out = from_trials(trials, exploratory=True)
+        exploratory = True
+        frames.append(frame)
+        exclusions += left_out
+    if tables:
+        frame, left_out = read_tables(tables, maps, wheres, percent=percent)
+        frames.append(frame)
+        exclusions += left_out
+    name = "-".join([*studies, *(t.stem for t in tables)])
+    folder = out or root() / "reports" / name
+    analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
+    write_report(analysis, folder)
+    return analysis.to_dict(), folder
+
+
+def render(content: Mapping[str, Any], folder: Path) -> RenderableType:
+    """The verdicts as text for a terminal."""
+    parts: list[RenderableType] = []
+    if content["exploratory"]:
+        parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
+    for modality, found in content["modalities"].items():
+        counted = ", ".join(
+            f"{found[key]} {key.removeprefix('n_').replace('_', ' ')}"
+            for key in ("n_architectures", "n_families", "n_datasets", "n_cells")
+        )
+        parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
+        parts.append(_verdicts(found["predictors"]))
+    parts += [Text(f"left out: {e['reason']} ({e['rows']})", "dim") for e in content["exclusions"]]
+    parts.append(Text(f"Report: {folder}"))
+    return Group(*parts)
+
+
+def _verdicts(predictors: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("AUC against", "verdict", "slope", "95 % interval", "p (Holm)", "why"):
+        table.add_column(title, justify="left" if title in ("AUC against", "verdict", "why") else "right")
+    for name, found in predictors.items():
+        low, high = found["ci95"] or (None, None)
+        table.add_row(
+            PREDICTOR_TITLES.get(name, name),
+            Text(found["verdict"], style=VERDICT_STYLE[found["verdict"]]),
+            _signed(found["slope"]),
+            f"{_signed(low)} to {_signed(high)}" if low is not None else "",
+            f"{found['p_holm']:.3f}" if found["p_holm"] is not None else "",
+            str(found.get("reason") or ""),
+        )
+    return table
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"

@@ -1,0 +1,52 @@
+"""Trials that train nothing: what the scheduling tests let workers do."""
+
+import json
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medfathom.errors import RunError
+from medfathom.scheduling import Plan
+
+ATTRIBUTES = {f"attribute_{i}": i for i in range(30)}
+
+
+def result(plan: Plan, epoch: int, auc: float) -> dict[str, Any]:
+    """An epoch's result as a worker reports it."""
+    finished = epoch == plan.config.budget.epochs
+    attributes = json.dumps({**ATTRIBUTES, "auc": auc, "epochs": epoch})
+    return {"auc": auc, "epoch": epoch, "finished": finished, "done": finished, "attributes": attributes}
+
+
+def quick(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Random AUC, the same for the same trial, after the epochs already reported."""
+    generator = random.Random(assignment["seed"])
+    reported = max(map(int, assignment["reported"]), default=0)
+    for epoch in range(1, plan.config.budget.epochs + 1):
+        auc = generator.random()
+        if epoch > reported:
+            yield result(plan, epoch, auc)
+
+
+def slow(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """As `quick`, but an epoch takes a while: time to interrupt it."""
+    for each in quick(plan, assignment):
+        threading.Event().wait(0.4)
+        yield each
+
+
+def by_number(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What becomes of a trial goes by its number: 0 raises, 1 cannot go on, 2 loses its worker."""
+    number = assignment["number"]
+    yield result(plan, 1, 0.9 - 0.01 * number)
+    if number == 0:
+        raise ValueError("a message\nof two lines")
+    if number == 1:
+        raise RunError("non-finite loss at epoch 2")
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for epoch in range(2, plan.config.budget.epochs + 1):
+        yield result(plan, epoch, 0.9 - 0.01 * number)
