@@ -23,7 +23,7 @@ HEALTHY = "normal"
 LESIONS = ("consolidation", "nodule")
 
 _AIR, _LUNG, _TISSUE = 14 * GREY, 62 * GREY, 150 * GREY
-_HEART, _SPINE, _RIB = 176 * GREY, 34 * GREY, 30 * GREY
+_HEART, _SPINE, _RIB = 176 * GREY, 34 * GREY, 22 * GREY
 
 
 def render(
@@ -73,8 +73,8 @@ def _ribs(x: Ints, y: Ints, side: int, middle: int, anatomy: Dice) -> Ints:
 def _lesions(picture: Ints, lungs: Lungs, lesions: frozenset[str], difficulty: int, image: Dice) -> Ints:
     """Each lesion somewhere in a lung; everyone has a trace of both."""
     severity = image.between(0, 1000)
-    strength = (250 + severity * 750 // 1000) * (1700 - difficulty) // 1700
-    weak = strength // 8
+    strength = (250 + severity * 750 // 1000) * (2600 - difficulty) // 2600
+    weak = strength // 12
     picture = _consolidation(picture, lungs, strength if "consolidation" in lesions else weak, image)
     return _nodule(picture, lungs, strength if "nodule" in lesions else weak, image)
 
@@ -91,10 +91,10 @@ def _consolidation(picture: Ints, lungs: Lungs, strength: int, image: Dice) -> I
     size = len(picture)
     x, y, _ = grid(size)
     at, width = _place(lungs, image)
-    radius = width * image.between(650, 950) // 1000
+    radius = width * image.between(800, 1150) // 1000
     cloud = soft(ellipse(x, y, at, (radius, radius * image.between(800, 1300) // 1000)), 2)
     patches = np.clip(WHOLE + image.field(size, 12) // 2, 0, 2 * WHOLE)
-    return picture + cloud * patches // WHOLE * (66 * GREY) // WHOLE * strength // 1000
+    return picture + cloud * patches // WHOLE * (100 * GREY) // WHOLE * strength // 1000
 
 
 def _nodule(picture: Ints, lungs: Lungs, strength: int, image: Dice) -> Ints:
@@ -102,9 +102,9 @@ def _nodule(picture: Ints, lungs: Lungs, strength: int, image: Dice) -> Ints:
     x, y, _ = grid(len(picture))
     for _ in range(image.between(1, 2)):
         at, width = _place(lungs, image)
-        radius = width * image.between(240, 340) // 1000 * (700 + strength * 3 // 10) // 1000
+        radius = width * image.between(360, 500) // 1000 * (700 + strength * 3 // 10) // 1000
         spot = soft(ellipse(x, y, at, (radius, radius)), 2)
-        picture = picture + spot * (95 * GREY) // WHOLE * strength // 1000
+        picture = picture + spot * (115 * GREY) // WHOLE * strength // 1000
     return picture
 
 
@@ -114,5 +114,5 @@ def _film(picture: Ints, difficulty: int, image: Dice) -> NDArray[np.uint8]:
     scatter = image.field(size, 3) * (8 * GREY) // WHOLE
     exposed = (picture + scatter) * image.between(880, 1120) // 1000
     grain = image.bell(size, size)
-    grain = (grain + blur(grain, 1) * 2) * (GREY * (6 + difficulty * 8 // 1000)) // 148
+    grain = (grain + blur(grain, 1) * 2) * (GREY * (4 + difficulty * 4 // 1000)) // 148
     return to_grey(exposed + grain)

@@ -47,10 +47,10 @@ def render(
 ) -> NDArray[np.uint8]:
     """One patch, (size, size, 3). See `phantom.Render` for the arguments."""
     severity = image.between(0, 1000)
-    strength = (200 + severity * 800 // 1000) * (1500 - difficulty) // 1500
+    strength = (200 + severity * 800 // 1000) * (2000 - difficulty) // 2000
     crowding = strength if "crowded" in lesions else 0
     growth = strength if "enlarged" in lesions else 0
-    spread = 60 + difficulty * 60 // 1000
+    spread = 75 + difficulty * 30 // 1000
     n_nuclei = 26 * (1000 + crowding * 9 // 10) // 1000
     n_nuclei = n_nuclei * (1000 + image.between(-spread * 3, spread * 3)) // 1000
     radius = size * 64 * 55 // 1000 * (1000 + growth * 45 // 100) // 1000
