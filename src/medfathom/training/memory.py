@@ -93,6 +93,21 @@ class Portions:
             torch.cuda.empty_cache()
 
 
+def saved_bytes(forward: Callable[[], torch.Tensor]) -> int:
+    """What a forward pass keeps for its backward pass: activations, and the weights it uses."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = forward()
+    del output  # only now: a storage that is freed could be counted twice under its old address
+    return sum(kept.values())
+
+
 @contextmanager
 def as_run_error(what: str) -> Iterator[None]:
     """Memory that runs out where nothing can be halved ends as an `OutOfMemoryError` too."""
