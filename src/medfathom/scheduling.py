@@ -53,7 +53,7 @@ from ray.tune.search import Searcher  # noqa: E402
 from medfathom.definitions import SchedulerConfig, StudyConfig  # noqa: E402
 from medfathom.errors import MedfathomError, RunError  # noqa: E402
 from medfathom.progress import Watcher  # noqa: E402
-from medfathom.storage import Ledger  # noqa: E402
+from medfathom.storage import Ledger, completed  # noqa: E402
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -83,7 +83,6 @@ class Plan:
 
     config: StudyConfig
     cache_dir: Path
-    checkpoint_dir: Path
     threads: int
     device: str
     work: Work | None = None
@@ -182,6 +181,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             "seed": assignment.seed,
             "stratum": assignment.stratum,
             "params": assignment.params.model_dump_json(),
+            "checkpoint": str(self._ledger.checkpoint(assignment.number).absolute()),
             "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
         }
 
@@ -281,10 +281,9 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
 
 def since_best(ended: list[FrozenTrial]) -> int:
     """How many trials ended after the best complete one; 0 when none is complete."""
-    complete = [t for t in ended if t.value is not None and t.datetime_complete is not None]
-    if not complete:
+    best = next(iter(completed(ended)), None)
+    if best is None:
         return 0
-    best = max(complete, key=lambda t: (t.value, -t.number))
     return sum(
         t.datetime_complete > best.datetime_complete
         for t in ended
@@ -509,7 +508,6 @@ def run_trials(
         plan = Plan(
             config,
             cache_dir.absolute(),
-            ledger.checkpoint_dir.absolute(),
             slots.cpus_per_trial,
             "cuda" if slots.gpus_per_trial else "cpu",
             work,

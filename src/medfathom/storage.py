@@ -162,6 +162,10 @@ class Ledger:
         """Where this study's checkpoints lie; a study begun anew has another."""
         return root() / "checkpoints" / f"{self.study.study_name}-{self.study.user_attrs['uid']}"
 
+    def checkpoint(self, number: int) -> Path:
+        """A trial's checkpoint; it goes when the trial ends."""
+        return self.checkpoint_dir / f"trial-{number:05d}.pt"
+
     def adopt(self) -> list[Assignment]:
         """Trials that an earlier run left RUNNING, to go on with under their own numbers."""
         left = self._patiently(lambda: self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
@@ -250,6 +254,7 @@ class Ledger:
         self.annotate(number, attributes)
         self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
         del self._open[number]
+        self.checkpoint(number).unlink(missing_ok=True)
 
     def counts(self) -> Counts:
         """Trials by state."""
@@ -271,6 +276,15 @@ class Ledger:
                     raise RunError(f"the storage has not answered for {OUTAGE_S:.0f} s ({reason})") from None
                 self._wait(f"waiting for the storage ({reason})")
                 time.sleep(OUTAGE_POLL_S)
+
+
+def completed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that ran their full length, best AUC first (of equals, the earlier).
+
+    Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
+    """
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))
 
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
@@ -423,11 +437,17 @@ def load_studies(url: str) -> list[Study]:
 
 
 def records(study: Study) -> list[dict[str, Any]]:
-    """A study's trials as plain mappings: their user attributes, `state`, `auc`, `dataset`, `modality`."""
+    """A study's trials as plain mappings: their user attributes (`auc` among them), `state`, data set."""
     definition = study.user_attrs["definition"]
     dataset = definition["dataset"].get("name") or study.study_name
     common = {"dataset": dataset, "modality": study.user_attrs["modality"], "study": study.study_name}
     return [
-        {**t.user_attrs, **common, "number": t.number, "state": t.state.name, "auc": t.value}
+        {
+            **common,
+            **t.user_attrs,
+            "number": t.number,
+            "state": t.state.name,
+            "auc": t.value if t.state == TrialState.COMPLETE else None,
+        }
         for t in study.get_trials(deepcopy=False)
     ]
