@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +27,9 @@ from medfathom.training.memory import OutOfMemoryError
 from medfathom.trial import EpochRecord, TrialTask, load_history, run_trial
 
 CONTRACT = [
-    "architecture",
-    "family",
-    "init",
-    "init_source",
-    "unfreeze_depth",
-    "n_params",
-    "n_trainable_params",
-    "trainable_fraction",
-    "depth",
-    "macs",
-    "seed",
-    "epochs",
-    "max_epochs",
-    "train_seconds",
-    "images_per_second",
-    "peak_memory_bytes",
-    "device",
-    "dataset_fingerprint",
-    "versions",
+    *("architecture", "family", "init", "init_source", "unfreeze_depth", "n_params", "n_trainable_params"),
+    *("trainable_fraction", "depth", "macs", "seed", "epochs", "max_epochs", "train_seconds"),
+    *("images_per_second", "peak_memory_bytes", "device", "dataset_fingerprint", "versions"),
 ]
 """DESIGN's user attributes, but for those that the study adds."""
 
@@ -81,6 +66,12 @@ def make_data(tmp_path: Path) -> Callable[..., PreparedData]:
     return make
 
 
+def relabelled(data: PreparedData, labels: np.ndarray) -> PreparedData:
+    """The same data with other validation labels, such as `prepare` itself would refuse."""
+    np.save(data.folder / "val_labels.npy", labels.astype(np.int64))
+    return data
+
+
 @pytest.fixture
 def task(oct_data: PreparedData, tmp_path: Path) -> TrialTask:
     return TrialTask(
@@ -103,10 +94,7 @@ def params(**changes: Any) -> TrialParams:
 
 def run(chosen: TrialParams, task: TrialTask, epochs: int | None = None) -> list[EpochRecord]:
     """The records of a trial that is stopped after some epochs, or never."""
-    iterator = run_trial(chosen, task)
-    records = [record for record, _ in zip(iterator, range(epochs or task.max_epochs), strict=False)]
-    iterator.close()  # type: ignore[attr-defined]
-    return records
+    return list(islice(run_trial(chosen, task), epochs))
 
 
 def without_varying(records: list[EpochRecord]) -> list[EpochRecord]:
@@ -244,18 +232,15 @@ def test_no_memory_at_all_is_a_clear_failure(task: TrialTask, monkeypatch: pytes
 
 
 def test_divergence_is_a_clear_failure(task: TrialTask) -> None:
-    with pytest.raises(NonFiniteLossError, match=r"learning_rate = 10 "):
+    with pytest.raises(NonFiniteLossError, match=r"learning_rate = 10"):
         run(params(optimizer="sgd", learning_rate=10.0, weight_decay=1.0), replace(task, max_epochs=20))
 
 
 def test_a_class_missing_from_validation_is_undefined(
     make_data: Callable[..., PreparedData], task: TrialTask
 ) -> None:
-    data = make_data(
-        train_labels=(np.arange(40) % 3)[:, None],
-        val_labels=(np.arange(20) % 2)[:, None],
-        test_labels=(np.arange(6) % 3)[:, None],
-    )
+    labels = {f"{s}_labels": (np.arange(n) % 3)[:, None] for s, n in COUNTS.items()}
+    data = relabelled(make_data(**labels), np.arange(20) % 2)
     last = run(params(unfreeze_depth=0), replace(task, data=data, max_epochs=1))[-1]
     missing = data.class_names[2]
     assert "auc" not in last.attributes["per_class"][missing]
@@ -268,7 +253,7 @@ def test_a_class_missing_from_validation_is_undefined(
 def test_a_validation_split_of_one_class_is_refused(
     make_data: Callable[..., PreparedData], task: TrialTask
 ) -> None:
-    data = make_data(val_labels=np.zeros((20, 1), dtype=np.int64))
+    data = relabelled(make_data(), np.zeros(20))
     with pytest.raises(DataError, match="validation split's 20 images are all of one class"):
         run(params(), replace(task, data=data))
 
