@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from fake_work import by_number, quick
 from medfathom.definitions import StudyConfig, load_study
+from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
 from medfathom.scheduling import (
     Halt,
@@ -22,7 +23,7 @@ from medfathom.scheduling import (
     run_trials,
     since_best,
 )
-from medfathom.storage import Ledger, count_states, default_url, open_ledger
+from medfathom.storage import default_url, open_ledger
 from medfathom.storage import load_study as load
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -16,11 +16,11 @@ from rich.text import Text
 from typing_extensions import override
 
 from medfathom.definitions import StudyConfig
-from medfathom.storage import completed
+from medfathom.ledger import completed
 
 if TYPE_CHECKING:
+    from medfathom.ledger import Assignment, Ledger
     from medfathom.spaces import TrialParams
-    from medfathom.storage import Assignment, Ledger
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 STYLE = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}

@@ -52,8 +52,8 @@ from ray.tune.search import Searcher  # noqa: E402
 
 from medfathom.definitions import SchedulerConfig, StudyConfig  # noqa: E402
 from medfathom.errors import MedfathomError, RunError  # noqa: E402
+from medfathom.ledger import Ledger, completed  # noqa: E402
 from medfathom.progress import Watcher  # noqa: E402
-from medfathom.storage import Ledger, completed  # noqa: E402
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -173,7 +173,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             return None
         assignment = self._adopted.pop(0) if self._adopted else self._ledger.assign()
         if assignment is None:
-            return str(Searcher.FINISHED)
+            return self._none_left()
         self._numbers[trial_id] = assignment.number
         self._watcher.trial_begins(assignment)
         return {
@@ -184,6 +184,14 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             "checkpoint": str(self._ledger.checkpoint(assignment.number).absolute()),
             "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
         }
+
+    def _none_left(self) -> str | None:
+        """Nothing new to begin: finished, or waiting for trials in hand (another driver's too) to end."""
+        if self._ledger.done():
+            return str(Searcher.FINISHED)
+        if not self._numbers:
+            self._adopted = self._ledger.adopt()
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Write down an epoch (the last one comes with `on_trial_complete`)."""
@@ -259,6 +267,7 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether the run ends now. Tune asks after every event."""
+        self.guard(self._ledger.renew, otherwise=None)
         if not self.reason and time.monotonic() > self._deadline:
             self.reason = f"{self._budget.minutes:g} minutes are over"
         if not self.reason:

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from medfathom.ledger import completed, count_states
 from medfathom.progress import STYLE, clock
-from medfathom.storage import completed, count_states
 
 BEST_SHOWN = 10
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medfathom.checks import check
+from medfathom.ledger import Counts, completed
 from medfathom.progress import Watcher
-from medfathom.storage import Counts, completed, default_url, open_ledger, root
+from medfathom.storage import default_url, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
