@@ -13,7 +13,7 @@ from medfathom.spaces import TrialParams
 from medfathom.trial import EpochRecord, TrialTask, load_history, run_trial
 
 if TYPE_CHECKING:
-    from medfathom.scheduling import Plan
+    from medfathom.scheduling.actor import Plan
 
 
 def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
