@@ -39,8 +39,13 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
             return otherwise
 
     def interrupt(self, *_: Any) -> None:
-        """Signal handler: end the run now."""
+        """Signal handler: end the run now.
+
+        Tune would wait for running epochs to end, up to 15 s; what is raised here passes through it. Should
+        it be swallowed on the way, `stop_all` ends the run all the same.
+        """
         self.reason = self.reason or "interrupted"
+        raise KeyboardInterrupt
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No single trial is stopped from here."""

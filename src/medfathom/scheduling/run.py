@@ -77,6 +77,8 @@ def _fit_to_the_end(
             watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
         try:
             _fit(config, ledger, watcher, plan, slots, halt, folder / f"fit-{attempt}")
+        except KeyboardInterrupt:
+            return
         except Exception as error:  # noqa: BLE001  whatever Ray raises: the ledger knows where to go on
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if halt.reason or ledger.done():
