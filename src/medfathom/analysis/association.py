@@ -19,15 +19,22 @@ from medfathom.analysis.cells import (
     effects_in_dataset,
     effects_over_datasets,
 )
-from medfathom.analysis.inference import OverDatasets, Settings, SlopeInference, heterogeneity, slope_of
+from medfathom.analysis.inference import Settings, SlopeInference, slope_in
 from medfathom.analysis.multiplicity import holm, verdict
 from medfathom.analysis.permutation import permutation_slope
 
 PREDICTORS = {"log10_params": ("n_params", np.log10), "log2_depth": ("depth", np.log2)}
 """Predictor -> the column it comes from and how it is scaled."""
 
+OTHER_PREDICTORS = {
+    "log10_trainable_params": ("n_trainable_params", np.log10),
+    "log10_macs": ("macs", np.log10),
+}
+"""Looked at beside the main line."""
+
 ALPHA = 0.05
 POWER = 0.80
+SPEAKS_FOR = {1: "this data set", 2: "these two data sets"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class Modality:
 
     def predictor(self, name: str) -> Floats:
         """The predictor's value for each architecture, NaN where it is not known."""
-        column, scale = PREDICTORS[name]
-        return np.asarray(scale(self.table[column].to_numpy(float)), dtype=float)
+        column, scale = (PREDICTORS | OTHER_PREDICTORS)[name]
+        raw = self.table[column].to_numpy(float)
+        return np.asarray(scale(np.where(raw > 0, raw, np.nan)), dtype=float)
 
 
 def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality | None:
@@ -69,9 +77,9 @@ def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality
     effects = (
         next(iter(per_dataset.values())) if len(per_dataset) == 1 else effects_over_datasets(per_dataset)
     )
-    table = rows.groupby("architecture", observed=True).agg(
-        family=("family", "first"), n_params=("n_params", "median"), depth=("depth", "median")
-    )
+    facts = ["n_params", "depth", *(c for c in ("n_trainable_params", "macs") if c in rows)]
+    grouped = rows.groupby("architecture", observed=True)
+    table = grouped[facts].median().assign(family=grouped["family"].first())
     table = table.loc[effects.names]
     family_names, families = np.unique(table["family"].to_numpy(str), return_inverse=True)
     kept = rows.merge(means[["architecture", "dataset", "init", "unfreeze_depth"]])
@@ -90,19 +98,20 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
         settings: how much is simulated.
     """
     x = modality.predictor(predictor)
-    reason = _why_not(x)
+    reason = why_no_slope(x)
     if reason:
         return without_answer(margin, reason)
-    inference, method = slope_of(modality.effects, x, modality.families, settings)
+    inference, method, spread = slope_in(
+        modality.effects, modality.per_dataset, x, modality.families, settings
+    )
     result: dict[str, Any] = {"slope": inference.estimate}
-    speaks_for = "this data set"
-    if len(modality.per_dataset) >= 3:
-        inference, spread = _over_datasets(modality, x, inference)
-        result["heterogeneity"] = spread
-        method += ", with the spread of slopes over data sets (Hartung-Knapp)"
-        speaks_for = "data sets of this modality, as far as these represent them"
-    elif len(modality.per_dataset) == 2:
-        speaks_for = "these two data sets"
+    speaks_for = SPEAKS_FOR.get(
+        len(modality.per_dataset), "data sets of this modality, as far as these stand for them"
+    )
+    if spread is not None:
+        result["heterogeneity"] = {
+            "slopes": spread.slopes, "tau": spread.tau, "i2": spread.i2, "f": spread.f, "p_value": spread.p_value
+        }  # fmt: skip
     result |= _answers(inference, margin)
     result |= _rank_correlations(x, modality.effects.values)
     result["p_within_family"], result["within_family"] = _within_family(modality, x, settings)
@@ -110,7 +119,8 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
     return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
 
 
-def _why_not(x: Floats) -> str:
+def why_no_slope(x: Floats) -> str:
+    """Why the predictor's values (one per architecture) give no slope; empty where they do."""
     if np.isnan(x).any():
         return f"the predictor is not known for {int(np.isnan(x).sum())} of {len(x)} architectures"
     if len(x) < 3:
@@ -151,33 +161,6 @@ def _within_family(modality: Modality, x: Floats, settings: Settings) -> tuple[f
         "ci95": list(found.interval(0.95)),
         "smallest_reachable_p": found.smallest_p,
     }
-
-
-def _over_datasets(
-    modality: Modality, x: Floats, within: SlopeInference
-) -> tuple[OverDatasets, dict[str, Any]]:
-    """Add the spread of slopes over data sets (three or more)."""
-    place = {name: i for i, name in enumerate(modality.effects.names)}
-    slopes, spreads = [], []
-    for effects in modality.per_dataset.values():
-        own = x[[place[name] for name in effects.names]]
-        own = own - own.mean()
-        if own @ own > 0:
-            slopes.append(float(own @ effects.values / (own @ own)))
-            spreads.append(float(own @ own))
-    noise = modality.effects.noise_variance or 0.0
-    sampling = noise * float(np.mean(1 / np.asarray(spreads)))
-    variance, ratio = heterogeneity(np.asarray(slopes), sampling)
-    d = len(slopes)
-    df = (d - 1, modality.effects.noise_df)
-    found = {
-        "n_datasets": d,
-        "tau": float(np.sqrt(variance)),
-        "i2": max(0.0, 1 - 1 / ratio) if ratio > 0 else 0.0,
-        "f": ratio,
-        "p_value": float(stats.f.sf(ratio, *df)) if df[1] > 0 else None,
-    }
-    return OverDatasets(within, variance / d, d - 1), found
 
 
 def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:

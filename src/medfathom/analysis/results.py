@@ -19,7 +19,17 @@ from medfathom.errors import InputError, ResultsError, did_you_mean
 
 REQUIRED = ("architecture", "dataset", "modality", "auc")
 TEXTS = ("init", "unfreeze_depth", "seed", "family")
-NUMBERS = ("n_params", "depth", "n_test", "auc_se", "n_trainable_params", "macs", "train_auc")
+NUMBERS = (
+    "n_params",
+    "depth",
+    "n_test",
+    "auc_se",
+    "n_trainable_params",
+    "macs",
+    "train_auc",
+    "n_train",
+    "domain_shift",
+)
 COLUMNS = REQUIRED + TEXTS + NUMBERS
 NOT_GIVEN = "not given"
 
@@ -314,7 +324,7 @@ def _aucs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
         first = outside.index[outside][0]
         hint = "; AUCs in per cent? give --percent" if 1 < auc[first] <= 100 else ""
         raise ResultsError(f"{_where(rows, first)}: auc = {auc[first]:g} is outside [0, 1]{hint}")
-    for column in ("n_params", "depth", "macs", "n_trainable_params", "n_test", "auc_se"):
+    for column in ("n_params", "depth", "macs", "n_trainable_params", "n_test", "n_train", "auc_se"):
         low = rows[column] < 0 if column in ("n_trainable_params", "auc_se") else rows[column] <= 0
         if low.any():
             first = low.index[low][0]
