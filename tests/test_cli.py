@@ -43,6 +43,7 @@ def studied(workdir: Path) -> None:
             if assignment.number == 0:
                 ledger.fail(assignment.number, "out of memory: lower batch_size", facts)
             elif assignment.number % 4 == 1:
+                ledger.report(assignment.number, 1, 0.99)
                 ledger.prune(assignment.number, facts, "stopped by asha at epoch 1")
             else:
                 auc = 0.7 + assignment.number / 100
@@ -117,6 +118,8 @@ def test_show(medfathom: Cli) -> None:
     summary = json.loads(out)
     assert summary["states"] == {"COMPLETE": 11, "PRUNED": 4, "FAIL": 1, "RUNNING": 0}
     assert [b["auc"] for b in summary["best"]] == sorted((b["auc"] for b in summary["best"]), reverse=True)
+    assert all(b["auc"] < 0.9 for b in summary["best"])
+    assert all(s["best_auc"] is None or s["best_auc"] < 0.9 for s in summary["strata"])
     assert summary["failures"] == [{"reason": "out of memory: lower batch_size", "trials": 1}]
 
 

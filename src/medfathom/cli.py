@@ -214,7 +214,7 @@ def analyze(
     """Test whether depth or parameter count predicts AUC, modality by modality."""
     from medfathom.answers import analyze_all, render  # noqa: PLC0415
 
-    content, folder = analyze_all(
+    analysis, folder = analyze_all(
         studies or [],
         table or [],
         storage=storage,
@@ -225,9 +225,9 @@ def analyze(
         out=out,
     )
     if as_json:
-        _print_json(content)
+        _print_json(analysis.to_dict())
     else:
-        _console().print(render(content, folder))
+        _console().print(render(analysis, folder))
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medfathom.checks import check
+from medfathom.ledger import Counts, completed
 from medfathom.progress import Watcher
-from medfathom.storage import Counts, default_url, open_ledger, root
+from medfathom.storage import default_url, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
@@ -63,8 +64,7 @@ def run_study(
                 halted = run_trials(config, ledger, watcher, cache_dir, address)
             finally:
                 watcher.end()
-        complete = [t for t in ledger.trials() if t.value is not None]
-        best = max(complete, key=lambda t: (t.value, -t.number), default=None)
+        best = next(iter(completed(ledger.trials())), None)
         return Outcome(
             config.name,
             ledger.counts(),

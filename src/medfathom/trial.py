@@ -18,6 +18,7 @@ from medfathom.models.build import HeadOptions, Network, build_network
 from medfathom.models.freezing import calibrate_batch_norm
 from medfathom.spaces import TrialParams
 from medfathom.training.augmentation import PRESETS
+from medfathom.training.batching import training_subset
 from medfathom.training.checkpoint import (
     Checkpoint,
     EpochRecord,
@@ -37,7 +38,7 @@ from medfathom.training.precision import runs_in_bfloat16
 from medfathom.training.provenance import device_name, versions
 from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
-from medfathom.training.sampling import training_subset
+from medfathom.training.threads import worthwhile_threads
 
 __all__ = ["EpochRecord", "TrialTask", "load_history", "run_trial"]
 
@@ -107,6 +108,7 @@ class _Trial:
             seed=task.seed,
             device=self._device,
             autocast=self._autocast,
+            threads=worthwhile_threads(self._feeding.macs_from_features * params.batch_size, task.threads),
         )
         self._fit = Fit(
             self._network,
@@ -181,7 +183,7 @@ class _Trial:
             )
         self._network.load_trained_state(checkpoint.state["network"])
         self._fit.optimizer.load_state_dict(checkpoint.state["optimizer"])
-        self._fit.portions.at_once = checkpoint.settings["micro_batch"]
+        self._fit.resume(checkpoint.settings["micro_batch"])
         self._history = checkpoint.history
         self._seconds = checkpoint.settings["train_seconds"]
 

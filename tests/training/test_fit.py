@@ -11,19 +11,21 @@ from torch.nn import functional
 from toys import ToyNetwork, toy_images
 
 from medfathom.spaces import TrialParams
-from medfathom.training.fit import Fit, FitSettings, NonFiniteLossError
-from medfathom.training.inputs import ImageInputs, pixels
+from medfathom.training import fit as fit_module
+from medfathom.training.batching import epoch_batches
+from medfathom.training.fit import BACKWARD_FACTOR, MEMORY_SHARE, Fit, FitSettings, NonFiniteLossError
+from medfathom.training.inputs import ImageInputs, Views, pixels
 from medfathom.training.memory import OutOfMemoryError
 from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import ResidentRows
-from medfathom.training.sampling import epoch_batches
 
 CPU = torch.device("cpu")
 IMAGES, LABELS = toy_images(60)
 
 
 def inputs_of(network: ToyNetwork) -> Any:
-    return ImageInputs(network, ResidentRows(IMAGES, CPU), CPU)  # type: ignore[arg-type]
+    toy: Any = network
+    return ImageInputs(toy, Views(lambda _: ResidentRows(IMAGES, CPU)), CPU)
 
 
 def losses(fitted: Fit, epochs: int) -> list[float]:
@@ -124,6 +126,22 @@ def test_out_of_memory_halves_the_batch(error: BaseException, monkeypatch: pytes
     assert losses(fitted, 2) == pytest.approx(expected, rel=1e-5)
     assert fitted.portions.at_once == 4
     assert fitted.predict(inputs_of(network), 64).shape == (60, 2)
+
+
+def test_short_memory_splits_batches_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = losses(fit(ToyNetwork(0, dropout=0.0)), 2)
+    network = ToyNetwork(0, dropout=0.0)
+    fitted = fit(network)
+    kept_by_one = 8 * 4 * BACKWARD_FACTOR  # the head keeps its input: 8 floats
+    monkeypatch.setattr(fit_module, "free_bytes", lambda _: int(kept_by_one / MEMORY_SHARE * 3))
+    assert losses(fitted, 2) == pytest.approx(expected, rel=1e-5)
+    assert fitted.portions.at_once == 3
+
+
+def test_batches_that_fit_stay_whole() -> None:
+    fitted = fit(ToyNetwork(5))
+    losses(fitted, 1)
+    assert fitted.portions.at_once == 16
 
 
 def test_no_memory_at_all_fails_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

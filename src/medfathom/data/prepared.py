@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.errors import DataError, HeldOutError
 
@@ -16,21 +17,24 @@ SplitName = Literal["train", "val", "test"]
 TaskKind = Literal["binary", "multiclass", "multilabel"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
+FACTS_FILE = "prepared.json"
+"""Written last: a folder that has it is whole."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split, in the manifest's order.
+    """The images of one split, in the source's order.
 
     Attributes:
-        images: memory-mapped, uint8 or uint16, shape (n, image_size, image_size, channels).
+        images: memory-mapped, uint8 or uint16, (n, image_size, image_size, channels).
         labels: int64 (n,), the class index, for binary and multiclass; uint8 (n, K), 0 or 1, for multilabel.
         groups: the patient or slide of each image, (n,), text; None where the source does not know it.
         names: file name or row of each image, as the source calls it.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray | None
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    groups: NDArray[Any] | None
     names: Sequence[str]
 
     def __len__(self) -> int:
@@ -66,7 +70,7 @@ class PreparedData:
         """
         if name not in ("train", "val"):
             raise HeldOutError(
-                f"split {name!r}: only 'train' and 'val' can be read here; `confirm` opens the test"
+                f"split {name!r}: only train and val can be read; `confirm` opens the test split"
             )
         return load_split(self.folder, name)
 
@@ -74,6 +78,11 @@ class PreparedData:
 def array_file(folder: Path, split: str, what: str) -> Path:
     """Where one array of a split lies: `what` is images, labels or groups."""
     return folder / f"{split}_{what}.npy"
+
+
+def names_file(folder: Path, split: str) -> Path:
+    """Where the names of a split's images lie."""
+    return folder / f"{split}_names.json"
 
 
 def load_split(folder: Path, name: SplitName) -> Split:
@@ -84,38 +93,24 @@ def load_split(folder: Path, name: SplitName) -> Split:
             images=np.load(array_file(folder, name, "images"), mmap_mode="r", allow_pickle=False),
             labels=np.load(array_file(folder, name, "labels"), allow_pickle=False),
             groups=np.load(groups, allow_pickle=False) if groups.exists() else None,
-            names=json.loads((folder / f"{name}_names.json").read_text(encoding="utf-8")),
+            names=json.loads(names_file(folder, name).read_text(encoding="utf-8")),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None
 
 
 def write_facts(data: PreparedData, **more: Any) -> None:
-    """Write `prepared.json`, which makes a folder a prepared data set."""
-    facts = {
-        "fingerprint": data.fingerprint,
-        "modality": data.modality,
-        "task": data.task,
-        "class_names": list(data.class_names),
-        "image_size": data.image_size,
-        "channels": data.channels,
-        "sizes": data.sizes,
-        **more,
-    }
-    (data.folder / "prepared.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    """Write what makes a folder a prepared data set."""
+    facts = {key: value for key, value in asdict(data).items() if key != "folder"}
+    (data.folder / FACTS_FILE).write_text(json.dumps({**facts, **more}, indent=1), encoding="utf-8")
 
 
 def read_facts(folder: Path) -> tuple[PreparedData, dict[str, Any]]:
-    """The prepared data set in a folder, and everything `prepared.json` says."""
-    facts = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
-    data = PreparedData(
-        folder=folder,
-        fingerprint=facts["fingerprint"],
-        modality=facts["modality"],
-        task=facts["task"],
-        class_names=tuple(facts["class_names"]),
-        image_size=facts["image_size"],
-        channels=facts["channels"],
-        sizes=facts["sizes"],
-    )
-    return data, facts
+    """The prepared data set in a folder, and everything its facts file says."""
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        own = {key: facts[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None
+    own["class_names"] = tuple(own["class_names"])
+    return PreparedData(folder=folder, **own), facts

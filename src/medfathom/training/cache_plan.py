@@ -64,7 +64,10 @@ class CachePlan:
     """Whether they are kept: it pays, and they fit into the cache."""
     cut: int
     """Layer groups below the place where features are kept (or would be)."""
+    macs: int
+    """Of these layer groups, for one image."""
     n_bytes: int
+    """Of all features."""
     seconds_with: float
     """Estimated: prefix work, writing and reading features, over the trials that share them."""
     seconds_without: float
@@ -98,6 +101,7 @@ def plan_cache(cuts: Sequence[Cut], work: Workload, limit_bytes: int) -> CachePl
         pays=pays,
         stored=bool(fitting),
         cut=best.groups,
+        macs=best.macs,
         n_bytes=size,
         seconds_with=best_seconds,
         seconds_without=without,

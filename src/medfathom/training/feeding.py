@@ -68,6 +68,8 @@ class Feeding:
     kept: KeptFeatures | None
     views: int
     """Augmented copies in use; 0: augmentation is drawn anew for every batch."""
+    macs_from_features: int
+    """Multiply-accumulates that what is kept leaves of an image's forward pass."""
 
     def record(self) -> dict[str, Any] | None:
         """For the trial's attributes: the decision, its arithmetic, and what came of it."""
@@ -91,8 +93,9 @@ def feed(wanted: Feed) -> Feeding:
     plan = _plan(wanted, augmented=augmented) if frozen_groups(wanted.network) else None
     views = wanted.views if augmented and plan is not None and plan.pays and _views_fit(wanted, plan) else 0
     images = _training_images(wanted, train_rows, views=views, augmented=augmented)
+    macs = wanted.network.facts.macs
     if plan is None or not plan.stored:
-        return Feeding(images, val, plan, None, views)
+        return Feeding(images, val, plan, None, views, macs)
     kept = KeptFeatures(
         wanted.network,
         plan.cut,
@@ -103,7 +106,7 @@ def feed(wanted: Feed) -> Feeding:
     )
     train = PrefixInputs(kept, "train", images, train_rows, preset=wanted.preset, views=max(views, 1))
     no_views = PrefixInputs(kept, "val", val, val_rows, preset=NO_AUGMENTATION, views=1)
-    return Feeding(train, no_views, plan, kept, views)
+    return Feeding(train, no_views, plan, kept, views, macs - plan.macs)
 
 
 def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from medfathom.errors import RunError
+from medfathom.errors import OutOfMemoryError
 
 T = TypeVar("T")
 
@@ -55,10 +55,6 @@ def _kilobytes(file: Path, name: str) -> int:
     raise LookupError(f"{file}: no line {name!r}")
 
 
-class OutOfMemoryError(RunError):
-    """Not even one image at a time fits."""
-
-
 class Portions:
     """How many images are worked on at once: as asked for, then half as many whenever memory runs out."""
 
@@ -91,6 +87,21 @@ class Portions:
         self.at_once = (self.at_once + 1) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def saved_bytes(forward: Callable[[], torch.Tensor]) -> int:
+    """What a forward pass keeps for its backward pass: activations, and the weights it uses."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = forward()
+    del output  # only now: a storage that is freed could be counted twice under its old address
+    return sum(kept.values())
 
 
 @contextmanager

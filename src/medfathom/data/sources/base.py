@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from medfathom.data.images import Pixels
 from medfathom.data.prepared import TaskKind
+from medfathom.errors import DataError
+
+SHOWN_PROBLEMS = 20
+"""An error's line names this many; `data check` and the error's `problems` have all."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,18 @@ class Problem:
         return f"{self.name}: {self.reason}"
 
 
-class UnreadableImageError(Exception):
-    """One image cannot be used; its message is the reason. Caught by preparation, which names all of them."""
+class UnusableRowsError(DataError):
+    """Files or rows of a data set cannot be used: all of them, in one report."""
+
+    def __init__(self, problems: Sequence[Problem], n_rows: int) -> None:
+        self.problems = list(problems)
+        shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
+        rest = len(self.problems) - SHOWN_PROBLEMS
+        more = f"; and {rest} more, which `medfathom data check` lists" if rest > 0 else ""
+        super().__init__(
+            f"{len(self.problems)} of {n_rows} images or rows cannot be used "
+            f'(on_bad_image = "skip" would leave them out): {shown}{more}'
+        )
 
 
 @dataclass(frozen=True)
@@ -42,27 +58,36 @@ class Listing:
     """
 
     names: Sequence[str]
-    labels: np.ndarray
-    splits: np.ndarray
-    groups: np.ndarray | None
+    labels: NDArray[Any]
+    splits: NDArray[np.str_]
+    groups: NDArray[np.str_] | None
     task: TaskKind
     class_names: tuple[str, ...]
     channels: int
     dtype: np.dtype[Any]
-    problems: Sequence[Problem] = field(default_factory=tuple)
+    problems: Sequence[Problem] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True)
 class RawImage:
-    """One decoded image: pixels (h, w, channels), uint8 or uint16, and what it was decoded from.
+    """One decoded image and what it was decoded from.
 
-    `sha256` is over the file's bytes, or over the row's pixels where there is no file; `n_bytes` is the
-    file's size, 0 where there is none.
+    Attributes:
+        pixels: (h, w, channels), uint8 or uint16.
+        width: of the original, pixels (the decoded one may be smaller).
+        height: of the original, pixels.
+        sha256: over the file's bytes, or over the row's pixels where there is no file.
+        n_bytes: the file's size; 0 where there is none.
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
+    width: int
+    height: int
     sha256: str
-    n_bytes: int
+    n_bytes: int = 0
 
 
 class Source(ABC):
@@ -71,6 +96,9 @@ class Source(ABC):
     `listing` is called once, then `fetch` with ascending rows, always from one thread; `decode` turns what
     `fetch` gave into pixels, in many threads at once.
     """
+
+    row_bytes: int = 0
+    """About what one fetched row takes in memory; known after `listing`."""
 
     @abstractmethod
     def signature(self) -> str:
@@ -88,6 +116,10 @@ class Source(ABC):
     def decode(self, fetched: Any) -> RawImage:
         """One image. Raises UnreadableImageError with the reason."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most sources have nothing to close
         """Let go of open files."""
-        return
+
+
+def task_of(n_classes: int) -> TaskKind:
+    """Of a data set with one class for each image."""
+    return "binary" if n_classes == 2 else "multiclass"

@@ -16,9 +16,7 @@ SIZES = (28, 64, 128, 224)
 
 
 class MedmnistSource(NpzSource):
-    """The npz file of a MedMNIST set: given, found where the medmnist package puts it, or downloaded by
-    it.
-    """
+    """The npz file of a set: given, found where the medmnist package puts it, or downloaded by it."""
 
     def __init__(self, config: MedmnistDataset) -> None:
         known = known_sets()
@@ -41,12 +39,13 @@ class MedmnistSource(NpzSource):
 
     def listing(self) -> Listing:
         """The file's, once its labels are those of this set."""
-        width = self._head("train_labels").shape[1:] if self._has("train_labels") else ()
-        expected = len(self.class_names or ()) if self._multilabel else 1
-        if width and width != (expected,):
-            raise DataError(
-                f"{self.path}: train_labels has rows of shape {width}; this set has {expected} for each image"
-            )
+        if "train_labels" in self._archive.names:
+            width = self._archive.head("train_labels").shape[1:]
+            expected = (len(self.class_names or ()) if self._multilabel else 1,)
+            if width != expected:
+                raise DataError(
+                    f"{self.path}: train_labels has rows of shape {width}, but this set has {expected}"
+                )
         return super().listing()
 
 
@@ -71,7 +70,8 @@ def known_sets() -> dict[str, Any]:
 
 
 def _find_or_download(config: MedmnistDataset) -> Path:
-    size = config.size or next((side for side in SIZES if side >= config.image_size), SIZES[-1])
+    large_enough = [side for side in SIZES if side >= config.image_size]
+    size: int = config.size or (large_enough or SIZES[-1:])[0]
     folder = Path.home() / ".medmnist"
     path = folder / _file_name(config.name, size)
     if path.is_file():

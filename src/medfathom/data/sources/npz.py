@@ -5,30 +5,37 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from medfathom.data.config import NpzDataset
+from medfathom.data.images import MIN_SIDE, Pixels
 from medfathom.data.labels import from_numbers
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
+from medfathom.data.sources.files import existing, file_signature
 from medfathom.errors import DataError
+
+_DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged or encrypted archive raises."""
 
 
 class NpzSource(Source):
-    """Rows of `{train,val,test}_images`, in that order; a split may be absent."""
+    """Rows of `{train,val,test}_images`, in that order; val and test may be absent."""
 
     def __init__(self, config: NpzDataset) -> None:
-        self.path = Path(config.path)
+        self.path = existing(config.path, folder=False)
         self.class_names = config.class_names
-        self._archive = open_archive(self.path)
+        self._archive = Archive(self.path)
+        self._heads: dict[str, Head] = {}
         self._rows: list[tuple[str, int]] = []
-        self._stream: tuple[str, Iterator[np.ndarray]] | None = None
+        self._stream: _Rows | None = None
 
     def signature(self) -> str:
         """Place, size and time of the file."""
@@ -36,128 +43,111 @@ class NpzSource(Source):
 
     def listing(self) -> Listing:
         """Check the arrays against one another and read the labels. No pixel is read."""
-        heads = {
-            split: self._head(f"{split}_images") for split in SPLIT_NAMES if self._has(f"{split}_images")
-        }
-        if "train" not in heads:
+        there = [split for split in SPLIT_NAMES if f"{split}_images" in self._archive.names]
+        self._heads = {split: self._archive.head(f"{split}_images") for split in there}
+        if "train" not in self._heads:
             raise DataError(
                 f"{self.path}: no array train_images; expected {{train,val,test}}_{{images,labels}}, "
-                f"found {', '.join(member_names(self._archive)) or 'nothing'}"
+                f"found {', '.join(self._archive.names[:12]) or 'nothing'}"
             )
-        channels, dtype = self._common_form(heads)
-        rows = [(split, row) for split, head in heads.items() for row in range(head.shape[0])]
+        channels, dtype = self._common_form()
+        rows = [(split, row) for split, head in self._heads.items() for row in range(head.shape[0])]
         names = [f"{split}_images[{row}]" for split, row in rows]
-        values = _stacked(self.path, [self._labels(split, head.shape[0]) for split, head in heads.items()])
-        labels, task, class_names, good, problems = from_numbers(values, names, self.class_names)
-        groups = self._groups(heads)
-        kept = np.flatnonzero(good)
+        labels = from_numbers(self._labels(), names, self.class_names)
+        groups = self._groups()
+        kept = np.flatnonzero(labels.good).tolist()
         self._rows = [rows[i] for i in kept]
+        self.row_bytes = max(head.row_bytes for head in self._heads.values())
         return Listing(
             names=[names[i] for i in kept],
-            labels=labels[kept],
-            splits=np.array([split for split, _ in self._rows]),
+            labels=labels.values[kept],
+            splits=np.array([split for split, _ in self._rows], dtype=np.str_),
             groups=None if groups is None else groups[kept],
-            task=task,
-            class_names=class_names,
+            task=labels.task,
+            class_names=labels.class_names,
             channels=channels,
             dtype=dtype,
-            problems=problems,
+            problems=labels.problems,
         )
 
-    def fetch(self, rows: Sequence[int]) -> list[np.ndarray]:
-        """Pixels of ascending rows; going back means reading the archive from its beginning."""
+    def fetch(self, rows: Sequence[int]) -> list[Pixels]:
+        """Pixels of ascending rows; going back means reading the array from its beginning."""
         return [self._pixels(*self._rows[row]) for row in rows]
 
-    def decode(self, fetched: np.ndarray) -> RawImage:
+    def decode(self, fetched: Pixels) -> RawImage:
         """Pixels are pixels already."""
-        pixels = fetched if fetched.ndim == 3 else fetched[:, :, None]
-        return RawImage(pixels, hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest(), 0)
+        return as_raw(fetched)
 
     def close(self) -> None:
         """Close the archive."""
+        if self._stream is not None:
+            self._stream.close()
         self._archive.close()
 
-    def _has(self, name: str) -> bool:
-        return name in member_names(self._archive)
-
-    def _head(self, name: str) -> Head:
-        with open_member(self.path, self._archive, name) as stream:
-            return read_head(self.path, name, stream)
-
-    def _array(self, name: str) -> np.ndarray:
-        with open_member(self.path, self._archive, name) as stream:
-            head = read_head(self.path, name, stream)
-            content = _read_exactly(self.path, name, stream, head.n_bytes)
-        return np.frombuffer(content, head.dtype).reshape(head.shape, order="F" if head.fortran else "C")
-
-    def _common_form(self, heads: dict[str, Head]) -> tuple[int, np.dtype[Any]]:
+    def _common_form(self) -> tuple[int, np.dtype[Any]]:
         """Channels and type, the same in all splits."""
-        forms = set()
-        for split, head in heads.items():
-            grey = len(head.shape) == 3 or (len(head.shape) == 4 and head.shape[3] == 1)
-            if head.dtype.kind != "u" or head.dtype.itemsize > 2 or head.fortran:
-                kind = f"{head.dtype}{', Fortran order' if head.fortran else ''}"
-                raise DataError(f"{self.path}: {split}_images is {kind}; expected uint8 or uint16, C order")
-            if not grey and not (len(head.shape) == 4 and head.shape[3] == 3):
-                raise DataError(
-                    f"{self.path}: {split}_images has shape {head.shape}; expected (n, h, w) or (n, h, w, 3)"
-                )
-            forms.add((1 if grey else 3, head.dtype))
-        if len(forms) > 1:
-            raise DataError(
-                f"{self.path}: the splits' images differ in channels or type: {sorted(map(str, forms))}"
-            )
-        return forms.pop()
+        forms = {
+            split: array_form(f"{self.path}: {split}_images", h.shape, h.dtype)
+            for split, h in self._heads.items()
+        }
+        return common(self.path, forms)
 
-    def _labels(self, split: str, n_images: int) -> np.ndarray:
-        name = f"{split}_labels"
-        if not self._has(name):
-            raise DataError(f"{self.path}: no array {name}; found {', '.join(member_names(self._archive))}")
-        return self._beside_images(name, n_images, numeric=True)
+    def _labels(self) -> NDArray[Any]:
+        parts = {}
+        for split in self._heads:
+            values = self._beside_images(split, "labels")
+            if values.dtype.kind not in "biuf":
+                raise DataError(f"{self.path}: {split}_labels is {values.dtype}; expected class numbers")
+            parts[split] = values.reshape(len(values), -1)
+        widths = {split: part.shape[1] for split, part in parts.items()}
+        if len(set(widths.values())) > 1:
+            raise DataError(f"{self.path}: the splits' labels differ in width: {widths}")
+        return np.concatenate(list(parts.values()))
 
-    def _groups(self, heads: dict[str, Head]) -> np.ndarray | None:
-        if not self._has("train_groups"):
+    def _groups(self) -> NDArray[np.str_] | None:
+        with_groups = [split for split in self._heads if f"{split}_groups" in self._archive.names]
+        if not with_groups:
             return None
-        missing = [split for split in heads if not self._has(f"{split}_groups")]
-        if missing:
-            raise DataError(f"{self.path}: train_groups is there but {missing[0]}_groups is not")
-        parts = [self._beside_images(f"{s}_groups", h.shape[0], numeric=False) for s, h in heads.items()]
+        parts = [self._beside_images(split, "groups") for split in self._heads]
+        if any(part.size != len(part) for part in parts):
+            raise DataError(f"{self.path}: groups have several columns; expected one value for each image")
         return np.concatenate([part.reshape(-1).astype(np.str_) for part in parts])
 
-    def _beside_images(self, name: str, n_images: int, *, numeric: bool) -> np.ndarray:
-        values = self._array(name)
-        if len(values) != n_images or values.ndim not in (1, 2):
+    def _beside_images(self, split: str, what: str) -> NDArray[Any]:
+        """`{split}_labels` or `{split}_groups`: one row for each image."""
+        name, n_images = f"{split}_{what}", self._heads[split].shape[0]
+        if name not in self._archive.names:
+            raise DataError(f"{self.path}: no array {name}; found {', '.join(self._archive.names[:12])}")
+        values = self._archive.array(name)
+        if values.ndim not in (1, 2) or len(values) != n_images:
             raise DataError(f"{self.path}: {name} has shape {values.shape}, but there are {n_images} images")
-        if numeric and values.dtype.kind not in "biuf":
-            raise DataError(f"{self.path}: {name} is {values.dtype}; expected class numbers")
-        if not numeric and values.size != n_images:
-            raise DataError(
-                f"{self.path}: {name} has shape {values.shape}; expected one value for each image"
-            )
         return values
 
-    def _pixels(self, split: str, row: int) -> np.ndarray:
-        if self._stream is None or self._stream[0] != split or self._position > row:
-            self._stream = (split, self._images(split))
-            self._position = 0
-        for pixels in self._stream[1]:
-            self._position += 1
-            if self._position > row:
-                return pixels
-        raise DataError(f"{self.path}: {split}_images ends before row {row}")
+    def _pixels(self, split: str, row: int) -> Pixels:
+        if self._stream is None or self._stream.split != split or self._stream.position > row:
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = _Rows(split, self._archive.rows(f"{split}_images"))
+        return self._stream.at(row)
 
-    def _images(self, split: str) -> Iterator[np.ndarray]:
-        name = f"{split}_images"
-        with open_member(self.path, self._archive, name) as stream:
-            head = read_head(self.path, name, stream)
-            n_bytes = head.n_bytes // max(head.shape[0], 1)
-            for _ in range(head.shape[0]):
-                content = _read_exactly(self.path, name, stream, n_bytes)
-                yield (
-                    np.frombuffer(content, head.dtype)
-                    .reshape(head.shape[1:])
-                    .astype(head.dtype.newbyteorder("="))
-                )
+
+class _Rows:
+    """One array's rows, read forwards."""
+
+    def __init__(self, split: str, rows: Iterator[Pixels]) -> None:
+        self.split, self.position, self._rows = split, 0, rows
+
+    def at(self, row: int) -> Pixels:
+        """The row; those before it are passed over."""
+        while True:
+            pixels = next(self._rows)
+            self.position += 1
+            if self.position > row:
+                return pixels
+
+    def close(self) -> None:
+        """Close the stream below."""
+        del self._rows
 
 
 @dataclass(frozen=True)
@@ -169,73 +159,102 @@ class Head:
     dtype: np.dtype[Any]
 
     @property
-    def n_bytes(self) -> int:
-        """Bytes of the whole array."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open an npz file. Raises DataError where there is none, or it is something else."""
-    if not path.is_file():
-        raise DataError(f"dataset.path: no file {path}")
-    try:
-        return zipfile.ZipFile(path)
-    except PermissionError:
-        raise DataError(f"dataset.path: {path} may not be read (permissions)") from None
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(
-            f"dataset.path: {path} is not an npz file ({str(error) or type(error).__name__})"
-        ) from None
+class Archive:
+    """An npz file. Each way to read it raises DataError where the file is damaged, or something else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except PermissionError:
+            raise DataError(f"dataset.path: {path} may not be read (permissions)") from None
+        except _DAMAGED as error:
+            raise DataError(
+                f"dataset.path: {path} is not an npz file ({error or type(error).__name__})"
+            ) from None
+        self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
+
+    def head(self, name: str) -> Head:
+        """Shape and type of an array."""
+        with self._open(name) as stream:
+            return self._head(name, stream)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A whole array."""
+        with self._open(name) as stream:
+            head = self._head(name, stream)
+            content = self._read(name, stream, head.row_bytes * (head.shape or (1,))[0])
+        return np.frombuffer(content, head.dtype).reshape(head.shape, order="F" if head.fortran else "C")
+
+    def rows(self, name: str) -> Iterator[NDArray[Any]]:
+        """An array's rows, one after the other."""
+        with self._open(name) as stream:
+            head = self._head(name, stream)
+            native = head.dtype.newbyteorder("=")
+            for _ in range(head.shape[0]):
+                content = self._read(name, stream, head.row_bytes)
+                yield np.frombuffer(content, head.dtype).reshape(head.shape[1:]).astype(native, copy=False)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def _open(self, name: str) -> IO[bytes]:
+        try:
+            return self._zip.open(f"{name}.npy")
+        except (*_DAMAGED, KeyError) as error:
+            raise DataError(f"{self._path}: array {name} cannot be read ({error})") from None
+
+    def _head(self, name: str, stream: IO[bytes]) -> Head:
+        try:
+            version = npy.read_magic(stream)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+        except _DAMAGED as error:
+            raise DataError(f"{self._path}: array {name} is damaged ({error})") from None
+        if dtype.hasobject:
+            raise DataError(
+                f"{self._path}: array {name} holds pickled Python objects, which are not loaded; save numbers"
+            )
+        if fortran and len(shape) > 2:
+            raise DataError(f"{self._path}: array {name} is in Fortran order; save it in C order")
+        return Head(tuple(shape), fortran, dtype)
+
+    def _read(self, name: str, stream: IO[bytes], n_bytes: int) -> bytes:
+        try:
+            content = stream.read(n_bytes)
+        except _DAMAGED as error:
+            raise DataError(f"{self._path}: array {name} is damaged ({error})") from None
+        if len(content) != n_bytes:
+            raise DataError(f"{self._path}: array {name} ends too early")
+        return content
 
 
-def member_names(archive: zipfile.ZipFile) -> list[str]:
-    """Names of the arrays."""
-    return [name.removesuffix(".npy") for name in archive.namelist()]
+def array_form(where: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, np.dtype[Any]]:
+    """Channels and native type of an array of images. Raises DataError for what is none."""
+    if dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        raise DataError(f"{where} is {dtype}; expected uint8 or uint16")
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+        raise DataError(f"{where} has shape {tuple(shape)}; expected (n, h, w) or (n, h, w, 3)")
+    if min(shape[1:3]) < MIN_SIDE:
+        raise DataError(f"{where} has shape {tuple(shape)}: a side below {MIN_SIDE} pixels")
+    return 1 if len(shape) == 3 else shape[3], dtype.newbyteorder("=")
 
 
-def open_member(path: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Open one array's bytes."""
-    try:
-        return archive.open(f"{name}.npy")
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: array {name} cannot be read ({error})") from None
+def common(path: Path, forms: Mapping[str, tuple[int, np.dtype[Any]]]) -> tuple[int, np.dtype[Any]]:
+    """The form of all splits. Raises DataError where they differ."""
+    if len(set(forms.values())) > 1:
+        said = ", ".join(f"{split} has {c} of {dtype}" for split, (c, dtype) in forms.items())
+        raise DataError(f"{path}: the splits' images differ in channels or type: {said}")
+    return next(iter(forms.values()))
 
 
-def read_head(path: Path, name: str, stream: IO[bytes]) -> Head:
-    """Read an npy header. Raises DataError for pickled objects, which are never loaded."""
-    try:
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: array {name} is damaged ({error})") from None
-    if dtype.hasobject:
-        raise DataError(
-            f"{path}: array {name} holds pickled Python objects, which are not loaded; save it as numbers"
-        )
-    return Head(tuple(shape), fortran, dtype)
-
-
-def file_signature(path: Path) -> str:
-    """Place, size and time of a file."""
-    facts = path.stat()
-    return f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
-
-
-def _read_exactly(path: Path, name: str, stream: IO[bytes], n_bytes: int) -> bytes:
-    try:
-        content = stream.read(n_bytes)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: array {name} is damaged ({error})") from None
-    if len(content) != n_bytes:
-        raise DataError(f"{path}: array {name} ends too early")
-    return content
-
-
-def _stacked(path: Path, parts: list[np.ndarray]) -> np.ndarray:
-    """The labels of all splits, as columns."""
-    columns = [part.reshape(len(part), -1) for part in parts]
-    widths = {part.shape[1] for part in columns}
-    if len(widths) > 1:
-        raise DataError(f"{path}: the splits' labels differ in width: {sorted(widths)}")
-    return np.concatenate(columns)
+def as_raw(pixels: Pixels) -> RawImage:
+    """An array's row as an image."""
+    square = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
+    return RawImage(square, square.shape[1], square.shape[0], hashlib.sha256(square.data).hexdigest())

@@ -1,65 +1,100 @@
-"""Data sets made on the spot. The same bytes for the same seed on any machine: see `exact`."""
+"""Data sets made on the spot. The same bytes for the same seed on any machine: see `exact`.
+
+Lesions range from hardly there to plain, so that even a perfect reader misses some; `difficulty` makes them
+weaker and the noise stronger.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.data.config import PhantomDataset
 from medfathom.data.prepared import SPLIT_NAMES
-from medfathom.data.sources import phantom_oct
-from medfathom.data.sources.base import Listing, RawImage, Source
+from medfathom.data.sources import phantom_cxr, phantom_oct, phantom_wsi
+from medfathom.data.sources.base import Listing, RawImage, Source, task_of
 from medfathom.data.sources.exact import Dice
+from medfathom.errors import DataError, did_you_mean
 
-Render = Callable[[int, str, int, Dice, Dice], np.ndarray]
+
+class Render(Protocol):
+    """Draws one image, uint8 (size, size, channels)."""
+
+    def __call__(
+        self, size: int, lesions: frozenset[str], difficulty: int, anatomy: Dice, image: Dice
+    ) -> NDArray[np.uint8]:
+        """Draw.
+
+        Args:
+            size: side, pixels.
+            lesions: what is there, of the phantom's lesions.
+            difficulty: 0 to 1000.
+            anatomy: randomness that all images of one patient share.
+            image: randomness of this image's own.
+        """
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """A kind of phantom: its classes and what draws one image."""
+    """A kind of phantom."""
 
-    class_names: tuple[str, ...]
+    healthy: str
+    lesions: tuple[str, ...]
     channels: int
     render: Render
 
 
-PHANTOMS = {"phantom-oct": Phantom(phantom_oct.CLASS_NAMES, 1, phantom_oct.render)}
+PHANTOMS = {
+    "phantom-cxr": Phantom(phantom_cxr.HEALTHY, phantom_cxr.LESIONS, 1, phantom_cxr.render),
+    "phantom-oct": Phantom(phantom_oct.HEALTHY, phantom_oct.LESIONS, 1, phantom_oct.render),
+    "phantom-wsi": Phantom(phantom_wsi.HEALTHY, phantom_wsi.LESIONS, 3, phantom_wsi.render),
+}
 
-_ANATOMY, _IMAGE = 0, 1
-"""Last part of a random stream's key: what a patient's images share, and what is one image's own."""
+_LABELS, _ANATOMY, _IMAGE = 0, 1, 2
+"""Last part of a random stream's key: what it is for."""
 
 
 class PhantomSource(Source):
-    """Splits of the sizes asked for; classes take turns, so that they are balanced."""
+    """Splits of the sizes asked for. Classes take turns, so that they are balanced."""
 
     def __init__(self, config: PhantomDataset) -> None:
-        self.config = config
-        self.phantom = PHANTOMS[config.source]
-        self._rows: list[tuple[int, int]] = []
-        self._labels = np.zeros(0, dtype=np.int64)
+        self._config = config
+        self._phantom = PHANTOMS[config.source]
+        self._class_names = self._classes()
+        self._rows: list[tuple[int, int, int]] = []
+        self._labels: NDArray[Any] = np.zeros(0, dtype=np.int64)
 
     def signature(self) -> str:
         """The definition says it all."""
-        return json.dumps(self.config.model_dump(mode="json"), sort_keys=True)
+        return json.dumps(self._config.model_dump(mode="json"), sort_keys=True)
 
     def listing(self) -> Listing:
-        """Names and labels; nothing is drawn yet."""
-        n_images = (self.config.n_train, self.config.n_val, self.config.n_test)
-        self._rows = [(split, index) for split, n in enumerate(n_images) for index in range(n)]
-        n_classes = len(self.phantom.class_names)
-        self._labels = np.array([index % n_classes for _, index in self._rows], dtype=np.int64)
+        """Names, patients and labels; nothing is drawn yet."""
+        config = self._config
+        n_images = (config.n_train, config.n_val, config.n_test)
+        n_patients = (config.patients_train, config.patients_val, config.patients_test)
+        self._rows = [
+            (split, index, index % (n_patients[split] or n_images[split]))
+            for split in range(len(SPLIT_NAMES))
+            for index in range(n_images[split])
+        ]
+        self._labels = np.array([self._label(split, patient) for split, _, patient in self._rows])
+        grouped = config.patients_train is not None
+        multilabel = config.task == "multilabel"
         return Listing(
-            names=[f"{SPLIT_NAMES[split]}/{index}" for split, index in self._rows],
-            labels=self._labels,
-            splits=np.array([SPLIT_NAMES[split] for split, _ in self._rows]),
-            groups=None,
-            task="binary" if n_classes == 2 else "multiclass",
-            class_names=self.phantom.class_names,
-            channels=self.phantom.channels,
+            names=[f"{SPLIT_NAMES[split]}/{index}" for split, index, _ in self._rows],
+            labels=self._labels.astype(np.uint8 if multilabel else np.int64),
+            splits=np.array([SPLIT_NAMES[split] for split, _, _ in self._rows], dtype=np.str_),
+            groups=np.array([f"{SPLIT_NAMES[s]}-{p}" for s, _, p in self._rows]) if grouped else None,
+            task="multilabel" if multilabel else task_of(len(self._class_names)),
+            class_names=self._class_names,
+            channels=self._phantom.channels,
             dtype=np.dtype(np.uint8),
         )
 
@@ -69,13 +104,36 @@ class PhantomSource(Source):
 
     def decode(self, fetched: int) -> RawImage:
         """Draw one image."""
-        split, index = self._rows[fetched]
-        key = (self.config.seed, split, index)
-        pixels = self.phantom.render(
-            self.config.image_size,
-            self.phantom.class_names[self._labels[fetched]],
-            round(self.config.difficulty * 1000),
-            Dice(*key, _ANATOMY),
-            Dice(*key, _IMAGE),
+        split, index, patient = self._rows[fetched]
+        seed, size = self._config.seed, self._config.image_size
+        label = np.atleast_1d(self._labels[fetched])
+        names = self._class_names
+        present = names[int(label[0])] if len(label) == 1 else ""
+        lesions = (
+            {present} if len(label) == 1 else {n for n, there in zip(names, label, strict=True) if there}
         )
-        return RawImage(pixels, hashlib.sha256(pixels).hexdigest(), 0)
+        pixels = self._phantom.render(
+            size,
+            frozenset(lesions - {self._phantom.healthy}),
+            round(self._config.difficulty * 1000),
+            Dice(seed, split, patient, _ANATOMY),
+            Dice(seed, split, index, _IMAGE),
+        )
+        return RawImage(pixels, size, size, hashlib.sha256(pixels.data).hexdigest())
+
+    def _classes(self) -> tuple[str, ...]:
+        multilabel = self._config.task == "multilabel"
+        known = self._phantom.lesions if multilabel else (self._phantom.healthy, *self._phantom.lesions)
+        asked = self._config.classes or known
+        for name in asked:
+            if name not in known:
+                raise DataError(f"dataset.classes: {name!r} is no class; {did_you_mean(name, known)}")
+        if len(set(asked)) < len(asked):
+            raise DataError(f"dataset.classes repeat themselves: {', '.join(asked)}")
+        return tuple(asked)
+
+    def _label(self, split: int, patient: int) -> list[int] | int:
+        if self._config.task == "multilabel":
+            dice = Dice(self._config.seed, split, patient, _LABELS)
+            return [dice.between(0, 1) for _ in self._class_names]
+        return patient % len(self._class_names)
