@@ -110,8 +110,12 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
     )
     if spread is not None:
         result["heterogeneity"] = {
-            "slopes": spread.slopes, "tau": spread.tau, "i2": spread.i2, "f": spread.f, "p_value": spread.p_value
-        }  # fmt: skip
+            "slopes": spread.slopes,
+            "tau": spread.tau,
+            "i2": spread.i2,
+            "f": spread.f,
+            "p_value": spread.p_value,
+        }
     result |= _answers(inference, margin)
     result["per_dataset"] = _by_dataset(modality, x, settings)
     result |= _rank_correlations(x, modality.effects.values)
@@ -164,7 +168,8 @@ def _rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
 
 
 def _within_family(modality: Modality, x: Floats, settings: Settings) -> tuple[float | None, dict[str, Any]]:
-    """Slope and permutation p among members of the same family; None where no family has two members apart."""
+    """Slope and permutation p among members of the same family; None where no family has two members "
+    "apart."""
     blocks = modality.families * (int(modality.effects.component.max()) + 1) + modality.effects.component
     apart = any(np.ptp(x[blocks == block]) > 0 for block in np.unique(blocks))
     if not apart:
@@ -200,12 +205,8 @@ def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
 
 def without_answer(margin: float, reason: str) -> dict[str, Any]:
     """`P` where there is no slope to be had, and why."""
-    empty = dict.fromkeys(
-        (
-            "slope", "p_value", "smallest_reachable_p", "p_within_family", "spearman", "kendall", "p_equivalence",
-            "architectures_needed",
-        )
-    )  # fmt: skip
+    keys = "slope p_value smallest_reachable_p p_within_family spearman kendall p_equivalence".split()
+    empty: dict[str, Any] = dict.fromkeys([*keys, "architectures_needed"])
     return {
         **empty,
         "ci95": [None, None],
@@ -242,7 +243,9 @@ def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
             f"so few architectures cannot give a p-value below {p['smallest_reachable_p']:.2g} "
             f"({least:.2g} after Holm over {tests} tests), whatever their AUCs"
         )
-    low, high = p["ci95"]
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return "the design bounds the slope on neither side"
-    return f"the 95 % interval [{low:+.4f}, {high:+.4f}] holds both no slope and slopes that would matter"
+    if p["p_value"] <= ALPHA or p["p_equivalence"] <= ALPHA:
+        what = "told from zero" if p["p_value"] <= ALPHA else "within the margin"
+        return f"the slope is {what} taken alone, but not after Holm's adjustment for {tests} tests"
+    if not np.isfinite(p["ci95"]).all():
+        return "the design does not bound the slope"
+    return "the data agree with no slope and with slopes that would matter"

@@ -70,7 +70,7 @@ def comparing_cells(means: pd.DataFrame) -> pd.DataFrame:
 
 def effects_in_dataset(means: pd.DataFrame) -> Effects:
     """Architecture effects within one data set's cells (`means` as from `cell_means`, one data set)."""
-    cells = means.groupby(SETTING, observed=True).ngroup().to_numpy(np.int64)
+    cells = means.groupby(SETTING, observed=True).ngroup().to_numpy().astype(np.int64)
     return two_way(means["architecture"].tolist(), cells, means["value"].to_numpy(float))
 
 
@@ -85,7 +85,7 @@ def effects_over_datasets(per_dataset: dict[str, Effects]) -> Effects:
         cells += (effects.component + offset).tolist()
         values += effects.values.tolist()
         offset += int(effects.component.max()) + 1
-    pooled = two_way(names, np.asarray(cells), np.asarray(values))
+    pooled = two_way(names, np.asarray(cells, dtype=np.int64), np.asarray(values))
     n_cells = sum(effects.n_cells for effects in per_dataset.values())
     return Effects(
         pooled.names,
@@ -114,9 +114,11 @@ def two_way(architectures: Sequence[str], cells: Ints, values: Floats) -> Effect
     per_cell = incidence.sum(0)
     laplacian = np.diag(incidence.sum(1)) - (incidence / per_cell) @ incidence.T
     right = table.sum(1) - incidence @ (table.sum(0) / per_cell)
-    covariance = np.linalg.pinv(laplacian, hermitian=True)
-    effect = covariance @ right
     component = _connected(incidence)
+    together = component[:, None] == component
+    flat = together / together.sum(1)
+    covariance = np.linalg.inv(laplacian + flat) - flat
+    effect = covariance @ right
     parts = int(component.max()) + 1
     cell_effect = (table.sum(0) - incidence.T @ effect) / per_cell
     residual = values - effect[row] - cell_effect[column]

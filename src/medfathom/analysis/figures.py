@@ -64,17 +64,22 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def scatter(modality: Modality, predictor: str, answer: Mapping[str, Any]) -> Figure:
-    """Architecture effects against a predictor: families coloured, names on points, the slope and its band."""
+    """Architecture effects against a predictor: families coloured, names on points, the slope and its "
+    "band."""
     figure, axes = _axes(6.4, 4.4)
     raw = modality.table["n_params" if predictor == "log10_params" else "depth"].to_numpy(float)
     values = modality.effects.values
     for code, family in enumerate(modality.family_names):
         own = modality.families == code
         marker = MARKERS[code // len(PALETTE) % len(MARKERS)]
-        axes.scatter(raw[own], values[own], color=PALETTE[code % len(PALETTE)], marker=marker, label=family, zorder=3)
+        axes.scatter(
+            raw[own], values[own], color=PALETTE[code % len(PALETTE)], marker=marker, label=family, zorder=3
+        )
     if len(raw) <= MOST_NAMES:
         for name, place, value in zip(modality.effects.names, raw, values, strict=True):
-            axes.annotate(name, (place, value), fontsize=6.5, xytext=(4, 3), textcoords="offset points", color="0.25")
+            axes.annotate(
+                name, (place, value), fontsize=6.5, xytext=(4, 3), textcoords="offset points", color="0.25"
+            )
     axes.set_xscale("log")
     _line(axes, raw, predictor, modality, answer)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
@@ -82,7 +87,14 @@ def scatter(modality: Modality, predictor: str, answer: Mapping[str, Any]) -> Fi
     axes.set_ylabel("AUC less the cell's mean")
     axes.margins(x=0.15, y=0.12)
     if len(modality.family_names) <= 24:
-        axes.legend(fontsize=6.5, title="family", title_fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        axes.legend(
+            fontsize=6.5,
+            title="family",
+            title_fontsize=7,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            frameon=False,
+        )
     return figure
 
 
@@ -98,7 +110,9 @@ def _line(axes: Axes, raw: Any, predictor: str, modality: Modality, answer: Mapp
     low, high = answer["ci95"]
     if low is not None and high is not None:
         sides = [middle + s * (ends - x.mean()) for s in (low, high)]
-        axes.fill_between(base**ends, np.minimum(*sides), np.maximum(*sides), color="0.5", alpha=0.15, linewidth=0)
+        axes.fill_between(
+            base**ends, np.minimum(*sides), np.maximum(*sides), color="0.5", alpha=0.15, linewidth=0
+        )
 
 
 def forest(predictors: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -107,7 +121,7 @@ def forest(predictors: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(6.4, 1.3 + 0.32 * rows), layout="constrained")
     panels = figure.subplots(1, len(predictors), squeeze=False)[0]
     for axes, (predictor, answer) in zip(panels, predictors.items(), strict=True):
-        entries = list(answer.get("per_dataset", {}).items()) + [("all", answer)]
+        entries = [*answer.get("per_dataset", {}).items(), ("all", answer)]
         for place, (name, entry) in enumerate(reversed(entries)):
             _whisker(axes, place, entry, name == "all")
         axes.set_yticks(range(len(entries)), [name for name, _ in reversed(entries)], fontsize=7)
@@ -133,8 +147,10 @@ def _whisker(axes: Axes, place: int, entry: Mapping[str, Any], whole: bool) -> N
 
 def settings_map(rows: pd.DataFrame) -> Figure:
     """Mean AUC by init and unfreeze depth."""
-    wide = rows.pivot_table(index="init", columns="unfreeze_depth", values="auc", aggfunc="mean", observed=True)
-    figure, axes = _axes(2.2 + 0.8 * wide.shape[1], 1.3 + 0.4 * wide.shape[0])
+    wide = rows.pivot_table(
+        index="init", columns="unfreeze_depth", values="auc", aggfunc="mean", observed=True
+    )
+    figure, axes = _axes(6.4, 1.1 + 0.32 * wide.shape[0])
     shown = axes.imshow(wide.to_numpy(float), cmap="viridis", aspect="auto")
     low, high = shown.get_clim()
     for i, j in np.argwhere(np.isfinite(wide.to_numpy(float))):
@@ -161,12 +177,14 @@ def critical_difference(scope: Mapping[str, Any]) -> Figure:
         height = -0.6 * (place + 1) if left else -0.6 * (len(names) - place)
         edge = 0.6 if left else len(names) + 0.4
         axes.plot([ranks[name], ranks[name], edge], [0, height, height], color="0.4", linewidth=0.8)
-        axes.text(edge, height, f" {name} " if not left else f" {name} ", fontsize=7, va="center", ha="right" if left else "left")
+        axes.text(edge, height, f" {name} ", fontsize=7, va="center", ha="right" if left else "left")
     for level, group in enumerate(bars):
         ends = [ranks[group[0]] - 0.06, ranks[group[-1]] + 0.06]
         axes.plot(ends, [0.35 * (level + 1)] * 2, color="black", linewidth=3, solid_capstyle="butt")
     axes.plot([1, 1 + scope["critical_difference"]], [top + 0.5] * 2, color="#D55E00", linewidth=1.5)
-    axes.text(1, top + 0.7, f"critical difference {scope['critical_difference']:.2f}", fontsize=7, color="#D55E00")
+    axes.text(
+        1, top + 0.7, f"critical difference {scope['critical_difference']:.2f}", fontsize=7, color="#D55E00"
+    )
     axes.axhline(0, color="black", linewidth=1)
     for rank in range(1, len(names) + 1):
         axes.text(rank, 0.08, str(rank), fontsize=6.5, ha="center", color="0.3")

@@ -14,7 +14,8 @@ from medfathom.analysis.moderation import usable
 
 
 def generalisation_gap(rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """Per modality: mean gap and its slope on each predictor; over data sets: its slope on training set size."""
+    """Per modality: mean gap and its slope on each predictor; over data sets: its slope on training "
+    "set size."""
     with_both = rows[rows["train_auc"].notna()].copy()
     if with_both.empty:
         return {"modalities": {}, "reason": "no row has a train_auc"}

@@ -27,7 +27,7 @@ MIXTURE = (
 )
 STUDENT = "architecture-level regression"
 
-NOISE_TAKEN_OFF = 1.5
+NOISE_TAKEN_OFF = 2.0
 
 
 class SlopeInference(Protocol):
@@ -72,7 +72,8 @@ class Settings:
 def slope_in(
     effects: Effects, per_dataset: dict[str, Effects], predictor: Floats, families: Ints, settings: Settings
 ) -> tuple[SlopeInference, str, Spread | None]:
-    """The slope that a modality's verdict rests on, the method, and the spread over data sets (three or more)."""
+    """The slope that a modality's verdict rests on, the method, and the spread over data sets (three "
+    "or more)."""
     within, method = slope_of(effects, predictor, families, settings)
     if len(per_dataset) < 3:
         return within, method, None
@@ -230,7 +231,7 @@ class Spread:
     def extra_variance(self) -> float:
         """What true differences between data sets add to the variance of the mean slope.
 
-        Noise is taken off one and a half times: with few data sets the spread of slopes exceeds it by
+        Noise is taken off twice: with few data sets the spread of slopes exceeds it by
         chance so often that intervals would otherwise cover too much where all data sets have one slope
         (chosen by simulation).
         """

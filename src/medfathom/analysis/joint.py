@@ -29,7 +29,7 @@ def explained_together(modality: Modality, settings: Settings) -> dict[str, Any]
         return nothing_explained(reason)
     both = _r_squared(values, groups, x)
     alone = [_r_squared(values, groups, x[:, [i]]) for i in range(2)]
-    correlation = float(np.corrcoef(x.T)[0, 1])
+    correlation = float(np.corrcoef(x[:, 0], x[:, 1])[0, 1])
     unique = {f"r2_unique_{name}": both - alone[1 - i] for i, name in enumerate(names)}
     return {
         **unique,

@@ -49,7 +49,8 @@ def within_modality(name: str, rows: pd.DataFrame, settings: Settings) -> dict[s
 
 
 def _difference(name: str, rows: pd.DataFrame, moderator: str, pair: tuple[str, str]) -> Modality | None:
-    """The modality of differences (second level less first), one for each architecture and remaining setting."""
+    """The modality of differences (second level less first), one for each architecture and remaining "
+    "setting."""
     keys = ["architecture", "dataset", *(m for m in MODERATORS if m != moderator)]
     wide = rows.pivot_table(index=keys, columns=moderator, values="auc", aggfunc="mean", observed=True)
     if not set(pair) <= set(wide.columns):

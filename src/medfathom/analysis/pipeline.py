@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medfathom.analysis.association import PREDICTORS, Modality, associate, judge, modality_of, without_answer
 from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
@@ -17,11 +17,12 @@ from medfathom.analysis.inference import Settings
 from medfathom.analysis.joint import explained_together, nothing_explained
 from medfathom.analysis.moderation import between_modalities, within_modality
 from medfathom.analysis.ranking import agreement
-from medfathom.analysis.results import Exclusion, Lookup, prepare
+from medfathom.analysis.results import Exclusion
+from medfathom.analysis.rows import Lookup, prepare
 from medfathom.analysis.sensitivity import sensitivity
 
 MARGIN = 0.01
-"""AUC per unit of a predictor (a tenfold of parameters, a doubling of depth) below which a slope does not matter."""
+"""AUC per tenfold of parameters or doubling of depth, below which a slope does not matter."""
 
 
 @dataclass(frozen=True)

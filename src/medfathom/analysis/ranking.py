@@ -64,7 +64,7 @@ def p_by_permutation(table: Floats, *, draws: int, seed: int) -> float:
 def critical_difference(n_objects: int, n_judges: int, alpha: float = 0.05) -> float:
     """Nemenyi's: mean ranks further apart than this differ (Demsar 2006, JMLR 7:1)."""
     q = float(stats.studentized_range.ppf(1 - alpha, n_objects, np.inf)) / np.sqrt(2)
-    return q * float(np.sqrt(n_objects * (n_objects + 1) / (6 * n_judges)))
+    return float(q * np.sqrt(n_objects * (n_objects + 1) / (6 * n_judges)))
 
 
 def agreement(rows: pd.DataFrame, *, draws: int, seed: int) -> dict[str, Any]:

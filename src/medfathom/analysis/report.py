@@ -1,4 +1,4 @@
-"""Write what an analysis found: analysis.json, results.csv, the figures, and one HTML page that opens offline."""
+"""Write what an analysis found: analysis.json, results.csv, figures, and one HTML page that opens offline."""
 
 from __future__ import annotations
 
@@ -42,12 +42,16 @@ def page(analysis: Analysis, drawn: Mapping[str, tuple[str, str]]) -> str:
     """The HTML page: text, pictures and tables in one file."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "interval": interval, "p": p_value}
-    template = environment.from_string(files("medfathom.analysis").joinpath("report.html.j2").read_text("utf-8"))
+    template = environment.from_string(
+        files("medfathom.analysis").joinpath("report.html.j2").read_text("utf-8")
+    )
     found = analysis.to_dict()
     modalities = {
         name: {
             **content,
-            "sentences": {p: sentences.verdict(name, p, a, content) for p, a in content["predictors"].items()},
+            "sentences": {
+                p: sentences.verdict(name, p, a, content) for p, a in content["predictors"].items()
+            },
             "figures": [n for n in drawn if n.startswith(f"{figures.slug(name)}_")],
         }
         for name, content in found["modalities"].items()
@@ -72,7 +76,9 @@ def _summary(analysis: Analysis) -> list[dict[str, Any]]:
     """One row per architecture and cell: mean AUC and how many runs."""
     keys = ["modality", "dataset", "architecture", "family", "init", "unfreeze_depth"]
     grouped = analysis.rows.groupby(keys, observed=True, sort=True)
-    table = grouped.agg(auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median"))
+    table = grouped.agg(
+        auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median")
+    )
     return [dict(row) for _, row in table.reset_index().head(MOST_ROWS).iterrows()]
 
 

@@ -78,7 +78,8 @@ def _rescaled(name: str, rows: pd.DataFrame, scale: Any) -> Modality | None:
 
 def _logit(rows: pd.DataFrame) -> pd.Series[float]:
     auc = rows["auc"].clip(FLOOR, 1 - FLOOR)
-    return np.log(auc / (1 - auc))
+    scaled: pd.Series[float] = np.log(auc / (1 - auc))  # type: ignore[assignment]
+    return scaled
 
 
 def _ranks(rows: pd.DataFrame) -> pd.Series[float]:

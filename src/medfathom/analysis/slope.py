@@ -37,7 +37,8 @@ TRUE_RATIOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 
 @dataclass(frozen=True)
 class Summary:
-    """Of effects (…, n): K estimates, standard errors and weights (…, K), and the evidence for families (…)."""
+    """Of effects (…, n): K estimates, standard errors and weights (…, K), and the evidence for "
+    "families (…)."""
 
     estimates: Floats
     errors: Floats
@@ -92,7 +93,7 @@ class Design:
             ratios=ratios,
             df=X.shape[0] - X.shape[1],
             family_map=Z,
-            noise_root=np.linalg.cholesky(noise),
+            noise_root=np.asarray(np.linalg.cholesky(noise), dtype=float),
         )
 
     def summary(self, values: Floats) -> Summary:
@@ -125,7 +126,8 @@ class Design:
 
 @dataclass(frozen=True)
 class MixtureSlope:
-    """A confidence distribution for the slope, stretched to hold its size; answers like `PermutationSlope`."""
+    """A confidence distribution for the slope, stretched to hold its size; answers like "
+    "`PermutationSlope`."""
 
     summary: Summary
     df: int

@@ -22,7 +22,7 @@ MOST_STEPS, GOOD_ENOUGH = 40, 1e-3
 SOFTNESS = 0.06
 """Width over which a rejection is counted in part, so that sizes have a slope in the factor."""
 
-OVERSHOOT = 1.3
+OVERSHOOT = 1.6
 """How much worse a size above the level is than one below."""
 
 ROUGHNESS = 0.05
@@ -77,7 +77,8 @@ def fit_stretch(scores: Floats, evidence: Floats) -> Stretch:
 
 @dataclass(frozen=True)
 class _Shares:
-    """Linear interpolation between knots: the knot at the left of each evidence, and the share of the right one."""
+    """Linear interpolation between knots: the knot at the left of each evidence, and the share of the "
+    "right one."""
 
     left: Ints
     right_share: Floats
@@ -85,7 +86,7 @@ class _Shares:
 
     @classmethod
     def of(cls, evidence: Floats, knots: Floats) -> _Shares:
-        left = np.clip(np.searchsorted(knots, evidence, side="right") - 1, 0, len(knots) - 2)
+        left: Ints = np.clip(np.searchsorted(knots, evidence, side="right") - 1, 0, len(knots) - 2)
         return cls(left, np.clip((evidence - knots[left]) / np.diff(knots)[left], 0.0, 1.0), len(knots))
 
     def value(self, factors: Floats) -> Floats:
@@ -98,7 +99,9 @@ class _Shares:
         """Sum of each row's changes by knot, shape (rows, knots)."""
         rows = len(change)
         place = (np.arange(rows)[:, None] * self.count + self.left).ravel()
-        total = np.bincount(place, (change * (1 - self.right_share)).ravel(), minlength=rows * self.count)
+        total: Floats = np.bincount(
+            place, (change * (1 - self.right_share)).ravel(), minlength=rows * self.count
+        )
         total += np.bincount(place + 1, (change * self.right_share).ravel(), minlength=rows * self.count)
         result: Floats = total.reshape(rows, self.count)
         return result
