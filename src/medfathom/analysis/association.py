@@ -19,7 +19,7 @@ from medfathom.analysis.cells import (
     effects_in_dataset,
     effects_over_datasets,
 )
-from medfathom.analysis.inference import Settings, SlopeInference, slope_in
+from medfathom.analysis.inference import Settings, SlopeInference, slope_in, slope_of
 from medfathom.analysis.multiplicity import holm, verdict
 from medfathom.analysis.permutation import permutation_slope
 
@@ -113,6 +113,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
             "slopes": spread.slopes, "tau": spread.tau, "i2": spread.i2, "f": spread.f, "p_value": spread.p_value
         }  # fmt: skip
     result |= _answers(inference, margin)
+    result["per_dataset"] = _by_dataset(modality, x, settings)
     result |= _rank_correlations(x, modality.effects.values)
     result["p_within_family"], result["within_family"] = _within_family(modality, x, settings)
     result["architectures_needed"] = _needed(inference, len(x), margin)
@@ -128,6 +129,21 @@ def why_no_slope(x: Floats) -> str:
     if np.ptp(x) == 0:
         return f"all {len(x)} architectures have the same value of this predictor"
     return ""
+
+
+def _by_dataset(modality: Modality, x: Floats, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The slope within each data set, each by itself."""
+    place = {name: i for i, name in enumerate(modality.effects.names)}
+    found = {}
+    for dataset, effects in modality.per_dataset.items():
+        index = [place[name] for name in effects.names]
+        reason = why_no_slope(x[index])
+        answer: dict[str, Any] = {"slope": None, "ci95": [None, None], "p_value": None}
+        if not reason:
+            slope, _ = slope_of(effects, x[index], modality.families[index], settings)
+            answer = {"slope": slope.estimate, "ci95": list(slope.interval(0.95)), "p_value": slope.p_value()}
+        found[dataset] = answer | {"n_architectures": len(index), "reason": reason}
+    return found
 
 
 def _answers(inference: SlopeInference, margin: float) -> dict[str, Any]:
@@ -194,6 +210,9 @@ def without_answer(margin: float, reason: str) -> dict[str, Any]:
         **empty,
         "ci95": [None, None],
         "ci90": [None, None],
+        "per_dataset": {},
+        "within_family": {"slope": None, "ci95": [None, None], "smallest_reachable_p": None},
+        "sensitivity": [],
         "margin": margin,
         "method": "none",
         "speaks_for": "",
