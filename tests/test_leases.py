@@ -22,9 +22,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
         else request.getfixturevalue("postgresql")
     )
     engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("drop table if exists medfathom_leases"))
     yield engine
+    with engine.begin() as connection:
+        connection.execute(sa.text("drop table medfathom_leases"))
     engine.dispose()
 
 
