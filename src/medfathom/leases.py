@@ -35,7 +35,7 @@ LOCK_KEY = 0x6D656466
 class Leases:
     """One driver's leases on the trials of a storage."""
 
-    def __init__(self, engine: sa.Engine, seconds: float = LEASE_S) -> None:
+    def __init__(self, engine: sa.Engine, seconds: float) -> None:
         self.owner = uuid.uuid4().hex
         self.seconds = seconds
         self._engine = engine

@@ -23,9 +23,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from medfathom import leases
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError, did_you_mean
-from medfathom.leases import Leases
 from medfathom.ledger import Ledger
 
 SCHEMA = 1
@@ -89,6 +89,16 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     return storage
 
 
+def check_url(url: str) -> None:
+    """Raise StorageError for a URL that is none, or a server that does not answer; creates no file."""
+    try:
+        server = sqlite_file(url) is None
+    except sa.exc.ArgumentError:
+        raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
+    if server:
+        connect(url, create=True).engine.dispose()
+
+
 def _make_commits_cheap(engine: sa.Engine) -> None:
     """Write-ahead log, synced at checkpoints: readers never block the run, a crash of the machine at worst
     loses the last commits and never the file."""
@@ -131,7 +141,7 @@ def open_ledger(
             config,
             checkpoints=root() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
             wait=wait,
-            leases=None if sqlite_file(url) else Leases(storage.engine),
+            leases=None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S),
         )
         try:
             yield ledger

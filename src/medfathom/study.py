@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medfathom.checks import check
 from medfathom.ledger import Counts, completed
 from medfathom.progress import Watcher
-from medfathom.storage import default_url, open_ledger, root
+from medfathom.storage import check_url, default_url, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
@@ -48,13 +48,14 @@ def run_study(
         RunError: the storage or the cluster failed.
     """
     watcher = watcher or Watcher()
+    url = storage or default_url()
     check(config)
+    check_url(url)
     cache_dir = root() / "cache"
 
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
 
     data = prepare(config.dataset, cache_dir)
-    url = storage or default_url()
     with open_ledger(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as ledger:
         halted = ""
         if ledger.counts().finished < ledger.budget:
