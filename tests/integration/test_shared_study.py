@@ -1,4 +1,4 @@
-"""Several drivers, one database server: work shared, a dead driver's trials taken over, outages waited out."""
+"""Several drivers, one database server: work shared, a dead driver's trials taken over, outages."""
 
 import os
 import signal

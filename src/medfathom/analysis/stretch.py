@@ -99,10 +99,10 @@ class _Shares:
         """Sum of each row's changes by knot, shape (rows, knots)."""
         rows = len(change)
         place = (np.arange(rows)[:, None] * self.count + self.left).ravel()
-        total: Floats = np.bincount(
-            place, (change * (1 - self.right_share)).ravel(), minlength=rows * self.count
-        )
-        total += np.bincount(place + 1, (change * self.right_share).ravel(), minlength=rows * self.count)
+        left, right = (change * (1 - self.right_share)).ravel(), (change * self.right_share).ravel()
+        total = np.zeros(rows * self.count)
+        total += np.bincount(place, left, minlength=rows * self.count)
+        total += np.bincount(place + 1, right, minlength=rows * self.count)
         result: Floats = total.reshape(rows, self.count)
         return result
 
