@@ -208,8 +208,9 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
         spread = max(train.spread_of_means, split.intensities.spread_of_means, 1e-9)
         shift = (split.intensities.mean - train.mean) / spread
         if abs(shift) > SHIFT:
+            direction = "brighter" if shift > 0 else "darker"
             message = (
-                f"{split.split} images are {'brighter' if shift > 0 else 'darker'} than training images: mean "
+                f"{split.split} images are {direction} than training images: mean "
                 f"{split.intensities.mean:.3f} against {train.mean:.3f}, {abs(shift):.1f} standard deviations"
             )
             items = [{"split": split.split, "shift": shift}]
