@@ -95,14 +95,14 @@ def _analysed(
         found |= {(str(name), p): answer for p, answer in predictors.items()}
         content[str(name)] = _counts(modality) | {"predictors": predictors}
         content[str(name)] |= {
-            "joint": explained_together(modality, settings),
-            "moderation": within_modality(str(name), part, settings),
+            "joint": explained_together(modality, settings.coarse),
+            "moderation": within_modality(str(name), part, settings.coarse),
         }
     judge(found)
     for name, modality in modalities.items():
         for predictor, answer in content[name]["predictors"].items():
             answer["sensitivity"] = sensitivity(modality, _of(rows, name), predictor, settings)
-    benefits = pretraining_benefit(rows, settings)
+    benefits = pretraining_benefit(rows, settings.coarse)
     whole = {
         "schema": 1,
         "exploratory": exploratory,
@@ -111,12 +111,12 @@ def _analysed(
         "permutations": settings.permutations,
         "exclusions": [exclusion.to_dict() for exclusion in excluded],
         "modalities": content,
-        "modality_difference": between_modalities(modalities, settings),
+        "modality_difference": between_modalities(modalities, settings.coarse),
         "pretraining_benefit": benefits,
         "pretraining_over_datasets": benefit_over_datasets(benefits, _covariates(rows)),
-        "unfreeze_depth": unfreeze_depths(rows, settings),
+        "unfreeze_depth": unfreeze_depths(rows, settings.coarse),
         "ranking_agreement": agreement(rows, draws=settings.permutations, seed=settings.seed),
-        "generalisation_gap": generalisation_gap(rows, settings),
+        "generalisation_gap": generalisation_gap(rows, settings.coarse),
     }
     return Analysis(plain(whole), rows, modalities)
 
