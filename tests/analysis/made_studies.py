@@ -36,7 +36,7 @@ COLUMNS += ["family"]
 
 def lookup(name: str) -> SimpleNamespace:
     family, n_params, depth = PAPER[name]
-    return SimpleNamespace(family=family, n_params=n_params, depth=depth, macs=100 * n_params)
+    return SimpleNamespace(name=name, family=family, n_params=n_params, depth=depth, macs=100 * n_params)
 
 
 def study(

@@ -206,8 +206,8 @@ def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
 
 def without_answer(margin: float, reason: str) -> dict[str, Any]:
     """`P` where there is no slope to be had, and why."""
-    keys = ["slope", "p_value", "smallest_reachable_p", "p_within_family", "spearman", "kendall", "p_equivalence"]
-    empty: dict[str, Any] = dict.fromkeys([*keys, "architectures_needed"])
+    keys = ["slope", "p_value", "smallest_reachable_p", "p_within_family", "spearman", "kendall"]
+    empty: dict[str, Any] = dict.fromkeys([*keys, "p_equivalence", "architectures_needed"])
     return {
         **empty,
         "ci95": [None, None],

@@ -68,7 +68,7 @@ def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floa
 
 
 def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_]]:
-    """Architectures, inits, AUCs (architecture, seed, init; NaN where there is none), which seeds are named."""
+    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named."""
     name, names = pd.factorize(part["architecture"], sort=True)
     init, inits = pd.factorize(part["init"], sort=True)
     seed, seeds = pd.factorize(part["seed"].fillna(""), sort=True)
