@@ -50,6 +50,7 @@ def analyze(
     margin: float = MARGIN,
     exploratory: bool = False,
     permutations: int = 9_999,
+    draws: int = 12_000,
     seed: int = 0,
     exclusions: Iterable[Exclusion] = (),
     lookup: Lookup | None = None,
@@ -60,7 +61,8 @@ def analyze(
         frame: one row per result: `architecture dataset modality auc`, and what else `results.COLUMNS` names.
         margin: AUC per unit of a predictor below which a slope is negligible.
         exploratory: the rows are search trials; everything is labelled so.
-        permutations: arrangements drawn where all are too many, and draws of the calibration.
+        permutations: arrangements drawn where all are too many.
+        draws: simulated data sets at each family variance, from which the calibration is had.
         seed: of everything random; the same seed gives the same numbers.
         exclusions: rows left out before, to be counted with those left out here.
         lookup: architecture name -> facts, by default the catalog's.
@@ -68,7 +70,7 @@ def analyze(
     Raises:
         ResultsError: in one line, for rows that cannot be used.
     """
-    settings = Settings(permutations, seed=seed)
+    settings = Settings(permutations, draws, seed)
     rows, left_out = prepare(frame, lookup)
     with threadpool_limits(1):  # the matrices are tiny: threads of BLAS only wait for one another
         return _analysed(rows, [*exclusions, *left_out], margin, exploratory, settings)
