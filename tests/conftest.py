@@ -53,7 +53,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=executable, args=arguments)
+        opened = playwright.chromium.launch(executable_path=executable, args=arguments, timeout=120_000)
         yield opened
         opened.close()
 

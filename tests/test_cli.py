@@ -180,3 +180,18 @@ def test_light_commands_do_not_import_what_they_do_not_use(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_data_check_and_prepare(medfathom: Cli, workdir: Path) -> None:
+    small = ["--set", "dataset.n_train=30", "--set", "dataset.n_val=15", "--set", "dataset.n_test=15"]
+    code, text, _ = medfathom("data", "prepare", "demo", *small, "--json")
+    facts = json.loads(text)
+    assert code == 0
+    assert facts["sizes"] == {"train": 30, "val": 15, "test": 15}
+    code, text, _ = medfathom("data", "check", "demo", *small, "--json")
+    report = json.loads(text)
+    assert code == (0 if report["ok"] else 1)
+    assert report["fingerprint"] == facts["fingerprint"]
+    assert "<html" in (workdir / "storage" / "reports" / "demo-data.html").read_text()
+    code, out, _ = medfathom("data", "check", "demo", *small)
+    assert "Page: storage/reports/demo-data.html" in out

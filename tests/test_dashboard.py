@@ -96,9 +96,9 @@ def test_the_page_shows_states_curve_and_attributes(study: str, browser_page: An
         browser_page.on("pageerror", lambda error: errors.append(str(error)))
         browser_page.goto(f"http://127.0.0.1:{port}/dashboard/studies/1/trials")
         for text in ("Complete", "Pruned", "Fail"):
-            browser_page.get_by_text(text).first.wait_for(timeout=20_000)
+            browser_page.get_by_text(text).first.wait_for(timeout=90_000)
         browser_page.get_by_text("Trial 0").first.click()
-        browser_page.get_by_text("definition_hash").first.wait_for(timeout=20_000)
+        browser_page.get_by_text("definition_hash").first.wait_for(timeout=90_000)
         shown = browser_page.content()
         assert "n_params" in shown
         assert "3374219" in shown

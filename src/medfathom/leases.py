@@ -8,7 +8,8 @@ database's clock counts, not the drivers'.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -29,7 +30,22 @@ _CLOCKS = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
 }
 LOCK_KEY = 0x6D656466
-"""Of the advisory lock under which drivers take new trials, one at a time: "medf"."""
+"""Of the advisory lock under which drivers create things and take new trials: "medf"."""
+
+
+@contextmanager
+def one_driver_at_a_time(engine: sa.Engine) -> Iterator[None]:
+    """Keep other drivers of the same PostgreSQL database out of the block; elsewhere do nothing."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"select pg_advisory_lock({LOCK_KEY})"))
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"select pg_advisory_unlock({LOCK_KEY})"))
+            connection.commit()
 
 
 class Leases:
@@ -40,7 +56,8 @@ class Leases:
         self.seconds = seconds
         self._engine = engine
         self._now: sa.ColumnElement[float] = sa.literal_column(_CLOCKS[engine.dialect.name], sa.Float)
-        _TABLE.create(engine, checkfirst=True)
+        with one_driver_at_a_time(engine):
+            _TABLE.create(engine, checkfirst=True)
 
     def claim(self, trial_id: int) -> bool:
         """Take a trial that nobody holds, or whose lease ran out. True: it is ours."""

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions import StudyConfig
 from medfathom.errors import RunError
-from medfathom.leases import LOCK_KEY, Leases
+from medfathom.leases import Leases, one_driver_at_a_time
 from medfathom.sampling import StratumSampler, grid_size, make_sampler
 from medfathom.spaces import TrialParams, label, stratum_of, suggest
 
@@ -140,7 +140,7 @@ class Ledger:
 
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""
-        with self._one_driver_at_a_time():
+        with self._apart():
             begun = self._finished + len(self._open)
             if self._leases is not None:
                 counts = self.counts()
@@ -276,19 +276,14 @@ class Ledger:
             self._looked = time.monotonic()
 
     @contextmanager
-    def _one_driver_at_a_time(self) -> Iterator[None]:
+    def _apart(self) -> Iterator[None]:
         """So that two drivers do not both take the last trial of the budget."""
-        engine = self._rdb.engine
-        if self._leases is None or engine.dialect.name != "postgresql":
+        if self._leases is None:
             yield
             return
-        with self._patiently(engine.connect) as connection:
-            connection.execute(sa.text(f"select pg_advisory_lock({LOCK_KEY})"))
-            try:
-                yield
-            finally:
-                connection.execute(sa.text(f"select pg_advisory_unlock({LOCK_KEY})"))
-                connection.commit()
+        self._patiently(lambda: self._rdb.engine.connect().close())
+        with one_driver_at_a_time(self._rdb.engine):
+            yield
 
     def _patiently(self, action: Callable[[], T]) -> T:
         """Do it; while the storage does not answer, say so and try again."""

@@ -80,7 +80,9 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(url, engine_kwargs=engine_kwargs)
+            # Two drivers that begin at once would both create the tables.
+            with leases.one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
+                storage = RDBStorage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
@@ -134,7 +136,8 @@ def open_ledger(
     """
     with _only_driver(url, config.name):
         storage = connect(url, create=True)
-        study = _open_study(storage, config, fingerprint, fresh)
+        with leases.one_driver_at_a_time(storage.engine):
+            study = _open_study(storage, config, fingerprint, fresh)
         ledger = Ledger(
             study,
             storage,

@@ -46,10 +46,14 @@ def _table() -> dict[str, ArchitectureFacts]:
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {
             row["name"]: ArchitectureFacts(
-                row["name"],
-                row["family"],
-                *(int(row[key]) for key in ("n_params", "depth", "macs", "native_size", "smallest_size")),
-                tuple(row["pretrained_tags"].split()),
+                name=row["name"],
+                family=row["family"],
+                n_params=int(row["n_params"]),
+                depth=int(row["depth"]),
+                macs=int(row["macs"]),
+                native_size=int(row["native_size"]),
+                smallest_size=int(row["smallest_size"]),
+                pretrained_tags=tuple(row["pretrained_tags"].split()),
             )
             for row in csv.DictReader(file)
         }

@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import timm
 import torch
@@ -72,7 +73,7 @@ def describe(name: str) -> ArchitectureFacts:
 def takes(name: str, side: int) -> bool:
     """Whether an architecture can be built for and run on images of this side."""
     config = timm.get_pretrained_cfg(name)
-    options = {"img_size": side} if config is not None and config.fixed_input_size else {}
+    options: dict[str, Any] = {"img_size": side} if config is not None and config.fixed_input_size else {}
     try:
         with torch.device("meta"):
             network = timm.create_model(name, **options)
