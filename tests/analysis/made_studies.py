@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+
+from medfathom import analysis
 
 PAPER = {
     "vgg16": ("vgg", 138_357_544, 16),
@@ -19,6 +22,9 @@ PAPER = {
     "densenet169": ("densenet", 14_149_480, 169),
     "densenet201": ("densenet", 20_013_928, 201),
 }
+
+analyze = partial(analysis.analyze, draws=1_500, permutations=999)
+"""The analysis with a coarse calibration: seconds, not minutes, for all tests."""
 
 COLUMNS = [
     "architecture",
@@ -36,7 +42,7 @@ COLUMNS += ["family"]
 
 def lookup(name: str) -> SimpleNamespace:
     family, n_params, depth = PAPER[name]
-    return SimpleNamespace(family=family, n_params=n_params, depth=depth, macs=100 * n_params)
+    return SimpleNamespace(name=name, family=family, n_params=n_params, depth=depth, macs=100 * n_params)
 
 
 def study(

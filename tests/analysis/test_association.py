@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_studies import PAPER, study
+from made_studies import PAPER, analyze, study
 
-from medfathom.analysis import analyze
 from medfathom.analysis.cells import two_way
 from medfathom.analysis.multiplicity import holm, verdict
 from medfathom.analysis.permutation import permutation_slope

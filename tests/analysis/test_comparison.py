@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_studies import study
+from made_studies import analyze, study
 
-from medfathom.analysis import analyze
 from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
 from medfathom.analysis.inference import Settings
 from medfathom.analysis.predictions import bootstrap_aucs, bootstrap_p, compare_models, delong

@@ -10,6 +10,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
+from medfathom.analysis.association import rank_correlations
 from medfathom.analysis.multiplicity import equivalence, holm
 from medfathom.analysis.permutation import permutation_slope
 from medfathom.analysis.predictions import bootstrap_aucs, delong
@@ -166,3 +167,63 @@ def test_restricted_likelihood_weights_equal_its_definition() -> None:
     prior = np.gradient(np.log1p(2 * design.ratios))
     weight = prior * np.exp(np.array(logs) - max(logs))
     assert design.summary(y).weight == pytest.approx(weight / weight.sum(), abs=1e-8)
+
+
+# Values of R 4.2.2 with pROC 1.18.0 and metafor 3.8.1, printed to 15 digits.
+R_LABELS = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0])
+R_FIRST = [0.1, 0.4, 0.35, 0.8, 0.2, 0.5, 0.3, 0.6, 0.7, 0.9, 0.55, 0.5, 0.85, 0.65, 0.3, 0.45, 0.95, 0.15]
+R_SECOND = [0.3, 0.2, 0.6, 0.7, 0.1, 0.6, 0.4, 0.5, 0.4, 0.8, 0.45, 0.6, 0.9, 0.35, 0.5, 0.55, 0.7, 0.25]
+
+
+def test_delong_equals_r_proc() -> None:
+    # roc.test(roc(y, a, direction = "<"), roc(y, b, direction = "<"), method = "delong", paired = TRUE)
+    found = delong(R_LABELS, np.array([R_FIRST, R_SECOND]))
+    assert found.auc == pytest.approx([0.8375, 0.70625], abs=1e-9)
+    assert np.diag(found.covariance) == pytest.approx([0.00988343253968254, 0.0163330853174603], abs=1e-9)
+    assert found.covariance[0, 1] == pytest.approx(0.00720734126984127, abs=1e-9)
+    assert found.compare(0, 1)[3] == pytest.approx(0.22698563449207, abs=1e-9)
+
+
+def test_hartung_knapp_equals_r_metafor() -> None:
+    # rma(yi, vi, method = "PM", test = "knha"), predict()
+    effects, variances = [0.61, 0.21, 0.05, 0.93, -0.12, 0.44], [0.04, 0.02, 0.06, 0.09, 0.03, 0.05]
+    found = hartung_knapp(np.array(effects), np.array(variances))
+    assert found.estimate == pytest.approx(0.320391034823037, abs=1e-6)
+    assert found.standard_error == pytest.approx(0.150368435625036, abs=1e-6)
+    assert found.ci95 == pytest.approx((-0.066143334447729, 0.706925404093803), abs=1e-6)
+    assert found.p_value == pytest.approx(0.0863268499789277, abs=1e-6)
+    assert found.tau2 == pytest.approx(0.0907589511702196, abs=1e-6)
+    assert found.q == pytest.approx(14.3634638196916, abs=1e-6)
+    assert found.p_heterogeneity == pytest.approx(0.0134582518726447, abs=1e-6)
+
+
+def test_equivalence_equals_r() -> None:
+    # t.test(z, mu = -0.25, alternative = "greater"), t.test(z, mu = 0.25, alternative = "less"): the larger p
+    z = np.array([0.21, -0.13, 0.34, 0.02, 0.11, -0.05, 0.27, 0.18])
+    p = equivalence(float(z.mean()), float(z.std(ddof=1) / np.sqrt(8)), 7, 0.25)
+    assert p == pytest.approx(0.0279372416520093, abs=1e-9)
+
+
+def test_friedman_holm_and_nemenyi_equal_r() -> None:
+    # friedman.test(matrix), p.adjust(p, "holm"), qtukey(0.95, k, Inf) / sqrt(2)
+    judges = np.array([[0.91, 0.88, 0.85, 0.93], [0.90, 0.87, 0.86, 0.92], [0.89, 0.84, 0.90, 0.91]])
+    found = kendalls_w(judges.T)
+    assert (found.chi2, found.p_chi2, found.w) == pytest.approx((6.6, 0.0858010874001229, 0.733333333333333))
+    adjusted = holm([0.012, 0.2, 0.001, 0.03, 0.03, 0.5])
+    assert adjusted == pytest.approx([0.06, 0.4, 0.006, 0.12, 0.12, 0.5], abs=1e-12)
+    unit = np.sqrt(4 * 5 / (6 * 14))
+    assert critical_difference(4, 14) == pytest.approx(2.56903177742073 * unit, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "tau"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7], [3, 1, 2, 6, 4, 7, 5], 0.523809523809524),
+        ([1, 2, 2, 4, 5], [3, 1, 2, 2, 7], 2 / 9),
+    ],
+)
+def test_kendalls_tau_equals_r(x: list[int], y: list[int], tau: float) -> None:
+    # cor(x, y, method = "kendall"): tau-b, ties corrected
+    assert rank_correlations(np.array(x, dtype=float), np.array(y, dtype=float))["kendall"] == pytest.approx(
+        tau
+    )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_studies import study
+from made_studies import analyze, study
 
-from medfathom.analysis import Analysis, analyze, write_report
+from medfathom.analysis import Analysis, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """

@@ -118,7 +118,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
         }
     result |= _answers(inference, margin)
     result["per_dataset"] = _by_dataset(modality, x, settings)
-    result |= _rank_correlations(x, modality.effects.values)
+    result |= rank_correlations(x, modality.effects.values)
     result["p_within_family"], result["within_family"] = _within_family(modality, x, settings)
     result["architectures_needed"] = _needed(inference, len(x), margin)
     return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
@@ -160,7 +160,8 @@ def _answers(inference: SlopeInference, margin: float) -> dict[str, Any]:
     }
 
 
-def _rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
+def rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
+    """Spearman's rho and Kendall's tau-b at architecture level, as description only."""
     return {
         "spearman": float(stats.spearmanr(x, values).statistic),
         "kendall": float(stats.kendalltau(x, values).statistic),
@@ -205,16 +206,8 @@ def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
 
 def without_answer(margin: float, reason: str) -> dict[str, Any]:
     """`P` where there is no slope to be had, and why."""
-    keys = [
-        "slope",
-        "p_value",
-        "smallest_reachable_p",
-        "p_within_family",
-        "spearman",
-        "kendall",
-        "p_equivalence",
-    ]
-    empty: dict[str, Any] = dict.fromkeys([*keys, "architectures_needed"])
+    keys = ["slope", "p_value", "smallest_reachable_p", "p_within_family", "spearman", "kendall"]
+    empty: dict[str, Any] = dict.fromkeys([*keys, "p_equivalence", "architectures_needed"])
     return {
         **empty,
         "ci95": [None, None],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from medfathom.analysis.association import ALPHA
@@ -53,27 +54,36 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings) -> list[dict[str
 def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
     """((modality, data set, depth, init, baseline), architecture -> differences over its seeds)."""
     for key, part in rows.groupby(["modality", "dataset", "unfreeze_depth"], observed=True):
-        inits = sorted(part["init"].unique())
+        names, inits, table, seeded = _by_seed(part)
         for baseline in (i for i in BASELINES if i in inits):
             for init in (i for i in inits if i not in BASELINES):
-                pairs = {}
-                for name, own in part.groupby("architecture", observed=True):
-                    differences = _differences(own[own["init"] == init], own[own["init"] == baseline])
-                    if len(differences):
-                        pairs[str(name)] = differences
-                if pairs:
-                    yield (*map(str, key), init, baseline), pairs
+                sides = table[:, :, inits.index(init)], table[:, :, inits.index(baseline)]
+                differences = {
+                    name: _differences(with_, without, seeded)
+                    for name, with_, without in zip(names, *sides, strict=True)
+                    if np.isfinite(with_).any() and np.isfinite(without).any()
+                }
+                if differences:
+                    yield (*map(str, key), init, baseline), differences
 
 
-def _differences(with_: pd.DataFrame, without: pd.DataFrame) -> Floats:
+def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_]]:
+    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named."""
+    name, names = pd.factorize(part["architecture"], sort=True)
+    init, inits = pd.factorize(part["init"], sort=True)
+    seed, seeds = pd.factorize(part["seed"].fillna(""), sort=True)
+    table = np.full((len(names), len(seeds), len(inits)), np.nan)
+    table[name, seed, init] = part["auc"].to_numpy(float)
+    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "")
+
+
+def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> Floats:
     """By seed where the same seeds are on both sides, else the difference of the means."""
-    if with_.empty or without.empty:
-        return np.array([])
-    seeds = set(with_["seed"].dropna()) & set(without["seed"].dropna())
-    if seeds and len(seeds) == max(len(with_), len(without)):
-        one, other = (part.set_index("seed")["auc"].sort_index() for part in (with_, without))
-        return np.asarray((one - other).to_numpy(float))
-    return np.array([float(with_["auc"].mean() - without["auc"].mean())])
+    one, other = np.isfinite(with_), np.isfinite(without)
+    if (one == other).all() and seeded[one].all():
+        result: Floats = (with_ - without)[one]
+        return result
+    return np.array([with_[one].mean() - without[other].mean()])
 
 
 def _paired(differences: Floats) -> dict[str, Any]:

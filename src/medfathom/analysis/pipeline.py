@@ -50,6 +50,7 @@ def analyze(
     margin: float = MARGIN,
     exploratory: bool = False,
     permutations: int = 9_999,
+    draws: int = 12_000,
     seed: int = 0,
     exclusions: Iterable[Exclusion] = (),
     lookup: Lookup | None = None,
@@ -60,7 +61,8 @@ def analyze(
         frame: one row per result: `architecture dataset modality auc`, and what else `results.COLUMNS` names.
         margin: AUC per unit of a predictor below which a slope is negligible.
         exploratory: the rows are search trials; everything is labelled so.
-        permutations: arrangements drawn where all are too many, and draws of the calibration.
+        permutations: arrangements drawn where all are too many.
+        draws: simulated data sets at each family variance, from which the calibration is had.
         seed: of everything random; the same seed gives the same numbers.
         exclusions: rows left out before, to be counted with those left out here.
         lookup: architecture name -> facts, by default the catalog's.
@@ -68,7 +70,7 @@ def analyze(
     Raises:
         ResultsError: in one line, for rows that cannot be used.
     """
-    settings = Settings(permutations, seed=seed)
+    settings = Settings(permutations, draws, seed)
     rows, left_out = prepare(frame, lookup)
     with threadpool_limits(1):  # the matrices are tiny: threads of BLAS only wait for one another
         return _analysed(rows, [*exclusions, *left_out], margin, exploratory, settings)
@@ -95,14 +97,14 @@ def _analysed(
         found |= {(str(name), p): answer for p, answer in predictors.items()}
         content[str(name)] = _counts(modality) | {"predictors": predictors}
         content[str(name)] |= {
-            "joint": explained_together(modality, settings),
-            "moderation": within_modality(str(name), part, settings),
+            "joint": explained_together(modality, settings.coarse),
+            "moderation": within_modality(str(name), part, settings.coarse),
         }
     judge(found)
     for name, modality in modalities.items():
         for predictor, answer in content[name]["predictors"].items():
             answer["sensitivity"] = sensitivity(modality, _of(rows, name), predictor, settings)
-    benefits = pretraining_benefit(rows, settings)
+    benefits = pretraining_benefit(rows, settings.coarse)
     whole = {
         "schema": 1,
         "exploratory": exploratory,
@@ -111,12 +113,12 @@ def _analysed(
         "permutations": settings.permutations,
         "exclusions": [exclusion.to_dict() for exclusion in excluded],
         "modalities": content,
-        "modality_difference": between_modalities(modalities, settings),
+        "modality_difference": between_modalities(modalities, settings.coarse),
         "pretraining_benefit": benefits,
         "pretraining_over_datasets": benefit_over_datasets(benefits, _covariates(rows)),
-        "unfreeze_depth": unfreeze_depths(rows, settings),
+        "unfreeze_depth": unfreeze_depths(rows, settings.coarse),
         "ranking_agreement": agreement(rows, draws=settings.permutations, seed=settings.seed),
-        "generalisation_gap": generalisation_gap(rows, settings),
+        "generalisation_gap": generalisation_gap(rows, settings.coarse),
     }
     return Analysis(plain(whole), rows, modalities)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,6 +23,10 @@ UNFREEZE_WORDS = {
 
 class Facts(Protocol):
     """What the catalog knows of an architecture."""
+
+    @property
+    def name(self) -> str:
+        """timm's name."""
 
     @property
     def family(self) -> str:
@@ -182,12 +187,13 @@ def _filled(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
     for name in rows.loc[lacking, "architecture"].unique():
         index = rows.index[rows["architecture"] == name]
         try:
-            facts = (lookup or _catalog())(str(name))
+            facts = _facts(str(name), lookup or _catalog())
         except InputError as error:
             first = rows.index[lacking & (rows["architecture"] == name)][0]
             raise ResultsError(
                 f"{_where(rows, first)}: {error}; or give its n_params, depth and family in the table"
             ) from None
+        rows.loc[index, "architecture"] = facts.name
         for column in ("family", "n_params", "depth"):
             rows.loc[index, column] = rows.loc[index, column].fillna(getattr(facts, column))
         rows.loc[index, "macs"] = rows.loc[index, "macs"].fillna(float(facts.macs))
@@ -197,6 +203,21 @@ def _filled(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
         families = sorted(rows.loc[rows["architecture"] == name, "family"].unique())
         raise ResultsError(f"architecture {name!r} has several families: {', '.join(families)}; it has one")
     return rows
+
+
+def _facts(name: str, lookup: Lookup) -> Facts:
+    """The catalog's facts; a paper's ResNet-18 is timm's resnet18: signs and case may differ."""
+    try:
+        return lookup(name)
+    except InputError:
+        plain = re.sub(r"[^a-z0-9_]", "", name.lower())
+        if plain == name:
+            raise
+        try:
+            return lookup(plain)
+        except InputError:
+            pass
+        raise
 
 
 def _catalog() -> Lookup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,6 @@ import pandas as pd
 
 from medfathom.analysis.association import OTHER_PREDICTORS, Modality, modality_of, why_no_slope
 from medfathom.analysis.inference import Settings, slope_in
-
-DRAWS = 2_000
-"""A coarser calibration than the main line's."""
 
 MOST_LEFT_OUT = 20
 """Families or data sets, beyond which leaving out each in turn is not worth the time."""
@@ -29,7 +25,7 @@ def sensitivity(
     None of these decides; p-values are not adjusted. Each entry: `name`, `unit`, `slope`, `ci95`, `p_value`,
     `reason` (why there is no slope, where there is none).
     """
-    settings = replace(settings, draws=DRAWS)
+    settings = settings.coarse
     found = [
         _entry("logit AUC", "logit per unit", _rescaled(modality.name, rows, _logit), predictor, settings),
         _entry(

@@ -16,13 +16,13 @@ from scipy.special import ndtri
 from medfathom.analysis.cells import Floats, Ints
 
 LEVELS = np.array([0.01, 0.05, 0.10])
-LEAST, MOST = 0.8, 6.0
+LEAST, MOST = 0.7, 6.0
 KNOTS = 7
 MOST_STEPS, GOOD_ENOUGH = 40, 1e-3
 SOFTNESS = 0.06
 """Width over which a rejection is counted in part, so that sizes have a slope in the factor."""
 
-OVERSHOOT = 1.6
+OVERSHOOT = 2.0
 """How much worse a size above the level is than one below."""
 
 ROUGHNESS = 0.05
@@ -98,12 +98,11 @@ class _Shares:
     def collected(self, change: Floats) -> Floats:
         """Sum of each row's changes by knot, shape (rows, knots)."""
         rows = len(change)
-        place = (np.arange(rows)[:, None] * self.count + self.left).ravel()
-        left, right = (change * (1 - self.right_share)).ravel(), (change * self.right_share).ravel()
-        total = np.zeros(rows * self.count)
-        total += np.bincount(place, left, minlength=rows * self.count)
-        total += np.bincount(place + 1, right, minlength=rows * self.count)
-        result: Floats = total.reshape(rows, self.count)
+        place = (np.arange(rows)[:, None] * self.count + self.left).ravel().astype(np.int64)
+        size = rows * self.count
+        left = np.bincount(place, (change * (1 - self.right_share)).ravel(), minlength=size)
+        right = np.bincount(place + 1, (change * self.right_share).ravel(), minlength=size)
+        result: Floats = np.asarray(left + right, dtype=float).reshape(rows, self.count)
         return result
 
 
