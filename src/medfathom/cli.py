@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
 app.add_typer(list_app, name="list")
+data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
+app.add_typer(data_app, name="data")
 
 StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
 StorageOption = Annotated[
@@ -190,14 +192,91 @@ def analyze(
     studies: Annotated[
         list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
     ] = None,
+    table: Annotated[
+        list[Path] | None, typer.Option(help="A CSV file of results; may be given again.", metavar="FILE.csv")
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="A table's column under our name: `--map auc=test_auc`.", metavar="A=B"),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
+    ] = None,
+    percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
     storage: StorageOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report.", metavar="DIR")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
+    ] = None,
     exploratory: Annotated[
-        bool, typer.Option("--exploratory", help="Use search trials (complete ones only), labelled so.")
+        bool, typer.Option("--exploratory", help="Use search trials even where confirmed results are.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test whether depth or parameter count predicts AUC, modality by modality."""
+    from medfathom.answers import analyze_all, render  # noqa: PLC0415
+
+    analysis, folder = analyze_all(
+        studies or [],
+        table or [],
+        storage=storage,
+        maps=_pairs("--map", map_),
+        wheres=_pairs("--where", where),
+        percent=percent,
+        exploratory=exploratory,
+        out=out,
+    )
+    if as_json:
+        _print_json(analysis.to_dict())
+    else:
+        _console().print(render(analysis, folder))
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"{option} {text}: expected NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@data_app.command("check")
+def data_check(
+    study: StudyArgument,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
+
+    Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
+    """
+    from medfathom.data_commands import check, render  # noqa: PLC0415
+    from medfathom.definitions import load_study  # noqa: PLC0415
+
+    report, page = check(load_study(study, set_ or []), out, show_progress=not as_json)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _console().print(render(report, page))
+    sys.exit(report.exit_code)
+
+
+@data_app.command("prepare")
+def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Decode a study's data set once into a memory map, as `run` would."""
+    from medfathom.data_commands import prepare_now  # noqa: PLC0415
+    from medfathom.definitions import load_study  # noqa: PLC0415
+
+    facts = prepare_now(load_study(study, set_ or []), show_progress=not as_json)
+    if as_json:
+        _print_json(facts)
+    else:
+        _console().print("\n".join(f"{key}: {value}" for key, value in facts.items()), highlight=False)
 
 
 @list_app.command("studies")
@@ -206,6 +285,26 @@ def list_studies(as_json: JsonOption = False) -> None:
     from medfathom.listing import print_definitions  # noqa: PLC0415
 
     print_definitions("study_defs", as_json)
+
+
+@list_app.command("architectures")
+def list_architectures(
+    pattern: Annotated[str, typer.Argument(help="Only names (or families) with this in them.")] = "",
+    sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
+    as_json: JsonOption = False,
+) -> None:
+    """Architectures of the shipped catalog, with size, depth and cost (any other timm name works too)."""
+    from medfathom.listing import print_architectures  # noqa: PLC0415
+
+    print_architectures(pattern, sort, as_json)
+
+
+@list_app.command("datasets")
+def list_datasets(as_json: JsonOption = False) -> None:
+    """Data sets that study definitions name: source, modality, licence."""
+    from medfathom.listing import print_datasets  # noqa: PLC0415
+
+    print_datasets(as_json)
 
 
 def _add_piece(kind: str) -> None:

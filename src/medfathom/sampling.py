@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+from typing_extensions import override
 
 from medfathom.definitions import SamplerConfig
 from medfathom.errors import DefinitionError
@@ -23,6 +24,16 @@ from medfathom.spaces import SpaceConfig, Value, label, values_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
+
+
+class Grid(optuna.samplers.GridSampler):
+    """Optuna's, less its attempt to end an `optimize` loop that is not there."""
+
+    @override
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        pass
 
 
 def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSampler:
@@ -41,7 +52,7 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
         if config.name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if config.name == "grid":
-            return optuna.samplers.GridSampler(grid(space), seed=seed)
+            return Grid(grid(space), seed=seed)
         if config.name == "gp":
             return optuna.samplers.GPSampler(n_startup_trials=config.n_startup_trials, seed=seed)
         if config.name == "qmc":

@@ -62,6 +62,13 @@ class Dimension(Schema):
     high: float | int | None = None
     log: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_value_is_fixed(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "value" in data and "role" not in data:
+            return {**data, "role": "fixed"}
+        return data
+
     @model_validator(mode="after")
     def _one_form(self) -> Dimension:
         forms = [
@@ -103,16 +110,17 @@ class SpaceConfig(Schema):
         if not isinstance(data, dict) or "dimensions" in data:
             return data
         own = {k: v for k, v in data.items() if k in ("exclude", "description")}
+        for name in data:
+            if name not in own and name not in TrialParams.model_fields:
+                known = did_you_mean(name, TrialParams.model_fields)
+                raise ValueError(f"unknown hyperparameter {name!r}; {known}")
         return {**own, "dimensions": {k: v for k, v in data.items() if k not in own}}
 
     @model_validator(mode="after")
     def _names_and_values(self) -> SpaceConfig:
-        fields = TrialParams.model_fields
         if "architecture" not in self.dimensions:
             raise ValueError("the space names no architecture: give [space.architecture]")
         for name, dimension in self.dimensions.items():
-            if name not in fields:
-                raise ValueError(f"unknown hyperparameter {name!r}; {did_you_mean(name, fields)}")
             for value in dimension.ends:
                 _check_value(name, value)
             if dimension.role == "scientific" and not _enumerable(name, dimension):

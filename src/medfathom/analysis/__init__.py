@@ -1,1 +1,30 @@
-"""Results -> verdicts: does depth or parameter count predict AUC?"""
+"""Results -> verdicts: does depth or parameter count predict AUC?
+
+Reading order: results, rows (what is analysed) -> cells (architecture effects) -> inference, permutation,
+slope (one slope) -> association (the verdict) -> pipeline (the whole) -> report.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medfathom.analysis.pipeline import Analysis, analyze
+    from medfathom.analysis.report import write_report
+    from medfathom.analysis.results import Exclusion, from_trials, read_tables
+
+__all__ = ["Analysis", "Exclusion", "analyze", "from_trials", "read_tables", "write_report"]
+
+_HOME = {
+    "Analysis": "pipeline",
+    "analyze": "pipeline",
+    "write_report": "report",
+    "Exclusion": "results",
+    "from_trials": "results",
+    "read_tables": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"medfathom.analysis.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

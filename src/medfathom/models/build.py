@@ -14,7 +14,8 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from medfathom.errors import ModelError
-from medfathom.models.blueprint import BackboneSettings, blueprint_of, create_backbone
+from medfathom.models.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
+from medfathom.models.catalog import check_architecture, find_shipped
 from medfathom.models.network import Network, NetworkFacts, Normalization, check_unfreeze_depth
 from medfathom.models.weights import hash_of, load_into, redraw
 from medfathom.models.weights_lookup import locate_weights, parse_init
@@ -74,12 +75,14 @@ def build_network(
     check_unfreeze_depth(unfreeze_depth)
     if in_channels not in (1, 3):
         raise ModelError(f"in_channels must be 1 or 3, but got {in_channels}")
+    if num_outputs < 1:
+        raise ModelError(f"num_outputs must be at least 1, but got {num_outputs}")
+    if find_shipped(architecture):
+        check_architecture(architecture, image_size)
     location = locate_weights(architecture, init, weights_dir)
     backbone_channels = 1 if in_channels == 1 and grey == "sum" else 3
     settings = BackboneSettings(architecture, image_size, backbone_channels, head.pooling)
-    with _seeded(seed):
-        backbone = create_backbone(settings)
-    blueprint = blueprint_of(backbone, settings)
+    backbone, blueprint = _backbone(settings, seed)
     parsed = parse_init(init)
     report = None if parsed.kind == "random" else load_into(backbone, architecture, location)
     if parsed.kind == "imagenet-stats":
@@ -99,6 +102,17 @@ def build_network(
     network.match = report
     network.set_unfreeze_depth(unfreeze_depth)
     return network
+
+
+def _backbone(settings: BackboneSettings, seed: int) -> tuple[nn.Module, Blueprint]:
+    try:
+        with _seeded(seed):
+            backbone = create_backbone(settings)
+        return backbone, blueprint_of(backbone, settings)
+    except ModelError:
+        if settings.image_size is not None:
+            check_architecture(settings.architecture, settings.image_size)  # says which sizes it takes
+        raise
 
 
 @contextmanager

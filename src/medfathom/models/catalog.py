@@ -18,24 +18,37 @@ TABLE = Path(__file__).with_name("catalog.json")
 
 
 @dataclass(frozen=True)
-class SizeRule:
-    """The image sides in pixels that an architecture takes: multiples of `step`, from `smallest` on."""
+class ArchitectureFacts:
+    """An architecture as timm ships it, with its own classifier, at its native size.
 
-    smallest: int
-    step: int
+    Attributes:
+        family: timm's module.
+        depth: weighted layers (conv, linear) on the longest path from input to logits.
+        macs: multiply-accumulates for one image.
+        native_size: side in pixels of the images that its usual weights were trained on.
+        smallest_size, size_step: it takes images whose side is a multiple of the step, from the smallest on.
+        pretrained_tags: timm's names of its sets of pretrained weights, the usual one first.
+    """
+
+    name: str
+    family: str
+    n_params: int
+    depth: int
+    macs: int
+    native_size: int
+    smallest_size: int
+    size_step: int
+    pretrained_tags: tuple[str, ...]
 
     def takes(self, size: int) -> bool:
-        """Whether an image of this side can be taken."""
-        return size >= self.smallest and size % self.step == 0
+        """Whether it takes images of this side."""
+        return size >= self.smallest_size and size % self.size_step == 0
 
-    def nearest(self, size: int) -> list[int]:
-        """The nearest sides that can be taken: below (if there is one) and above."""
-        below = size // self.step * self.step
-        return [s for s in (below, below + self.step) if s >= self.smallest] or [self.smallest]
-
-    def __str__(self) -> str:
-        what = "any size" if self.step == 1 else f"multiples of {self.step} px"
-        return f"{what} from {self.smallest} px on"
+    def nearest_sizes(self, size: int) -> list[int]:
+        """The nearest sides that it takes: below, if there is one, and above."""
+        below = size // self.size_step * self.size_step
+        around = [s for s in (below, below + self.size_step) if s >= self.smallest_size]
+        return around or [self.smallest_size]
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Pretrained:
     """One set of pretrained weights.
 
     Attributes:
-        tag: timm's name for it; "" where there is but one without a name.
+        tag: timm's name of it.
         hub: repository on the Hugging Face hub.
         hub_file: the file there; None for timm's usual name.
         file: what timm's own download is called in torch's cache.
@@ -56,38 +69,22 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class ArchitectureFacts:
-    """An architecture as timm ships it, with its own classifier, at its native size.
+class Entry:
+    """All that is known of an architecture.
 
     Attributes:
-        family: timm's module.
-        depth: weighted layers (conv, linear) on the longest path from input to logits.
-        macs: multiply-accumulates for one image.
-        native_size: side in pixels of the images that its usual weights were trained on.
-        pretrained: sets of weights, the usual one first.
-        sizes: image sizes it can take.
+        pretrained: its sets of weights, the usual one first.
         groups: modules and tensors of each of the five layer groups.
     """
 
-    name: str
-    family: str
-    n_params: int
-    depth: int
-    macs: int
-    native_size: int
+    facts: ArchitectureFacts
     pretrained: tuple[Pretrained, ...]
-    sizes: SizeRule
     groups: tuple[tuple[str, ...], ...]
-
-    @property
-    def pretrained_tags(self) -> list[str]:
-        """Names of its sets of pretrained weights, the usual one first."""
-        return [p.tag for p in self.pretrained]
 
 
 def shipped() -> list[ArchitectureFacts]:
-    """Every architecture of the table, in its order: by family, then by number of parameters."""
-    return list(_table().values())
+    """Every architecture of the table: by family, then by number of parameters."""
+    return [entry.facts for entry in _table().values()]
 
 
 def lookup(name: str) -> ArchitectureFacts:
@@ -96,44 +93,48 @@ def lookup(name: str) -> ArchitectureFacts:
     Raises:
         ModelError: timm has no such architecture (with the nearest names), or it cannot be traced or cut.
     """
+    return find_entry(name).facts
+
+
+def find_entry(name: str) -> Entry:
+    """All that is known of any timm architecture; raises as `lookup` does."""
     return find_shipped(name) or _measured(name)
 
 
-def find_shipped(name: str) -> ArchitectureFacts | None:
-    """The table's row, if it has one."""
+def find_shipped(name: str) -> Entry | None:
+    """The table's entry, if it has one."""
     return _table().get(name)
 
 
 def check_architecture(name: str, image_size: int) -> None:
     """Raise ModelError unless the architecture is known and takes images of this side."""
-    sizes = lookup(name).sizes
-    if not sizes.takes(image_size):
-        near = " or ".join(str(s) for s in sizes.nearest(image_size))
+    facts = lookup(name)
+    if not facts.takes(image_size):
+        what = "any size" if facts.size_step == 1 else f"multiples of {facts.size_step} px"
+        near = " or ".join(str(s) for s in facts.nearest_sizes(image_size))
         raise ModelError(
-            f"{name} cannot take {image_size} px images: it takes {sizes}; the nearest is {near}"
+            f"{name} cannot take {image_size} px images: it takes {what} from {facts.smallest_size} px on; "
+            f"the nearest is {near}"
         )
 
 
 @cache
-def _table() -> dict[str, ArchitectureFacts]:
+def _table() -> dict[str, Entry]:
     rows = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else []
-    return {row["name"]: from_json(row) for row in rows}
+    return {row["facts"]["name"]: _from_json(row) for row in rows}
 
 
-def from_json(row: dict[str, Any]) -> ArchitectureFacts:
-    """A row of the table."""
-    return ArchitectureFacts(
-        **{
-            **row,
-            "pretrained": tuple(Pretrained(**p) for p in row["pretrained"]),
-            "sizes": SizeRule(**row["sizes"]),
-            "groups": tuple(tuple(group) for group in row["groups"]),
-        }
+def _from_json(row: dict[str, Any]) -> Entry:
+    facts = {**row["facts"], "pretrained_tags": tuple(row["facts"]["pretrained_tags"])}
+    return Entry(
+        ArchitectureFacts(**facts),
+        tuple(Pretrained(**p) for p in row["pretrained"]),
+        tuple(tuple(group) for group in row["groups"]),
     )
 
 
 @cache
-def _measured(name: str) -> ArchitectureFacts:
+def _measured(name: str) -> Entry:
     from medfathom.models.catalog_build import measure_architecture  # noqa: PLC0415 - imports torch and timm
 
     return measure_architecture(name)

@@ -1,14 +1,15 @@
 """Measuring architectures, and writing the table of those that travel with the program.
 
-    python -m medfathom.models.catalog_build
+    python -m medfathom.models.catalog_build [NAME ...]
 
-writes `catalog.json`: a few minutes, no downloads. Run it again when timm changes or the list below does.
+writes `catalog.json`: a few minutes for all, no downloads. Run it when timm changes or the list below does.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from bisect import bisect_left
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -27,7 +28,7 @@ from medfathom.models.blueprint import (
     has_fixed_size,
     native_size,
 )
-from medfathom.models.catalog import TABLE, ArchitectureFacts, Pretrained, SizeRule
+from medfathom.models.catalog import TABLE, ArchitectureFacts, Entry, Pretrained, find_shipped
 from medfathom.models.layer_groups import in_few_words
 from medfathom.models.measure import measure
 from medfathom.models.tracing import trace
@@ -65,7 +66,7 @@ SMALLEST_IMAGE = 8
 """Side in pixels of the smallest image that a study can have."""
 
 
-def measure_architecture(name: str) -> ArchitectureFacts:
+def measure_architecture(name: str) -> Entry:
     """Everything the catalog knows of an architecture, without its weights.
 
     Raises:
@@ -76,17 +77,20 @@ def measure_architecture(name: str) -> ArchitectureFacts:
         network = timm.create_model(name)
     side = native_size(name)
     measured = measure(network, trace(network), (3, side, side))
-    return ArchitectureFacts(
+    pretrained = _pretrained(name)
+    smallest, step = _sizes(name, side)
+    facts = ArchitectureFacts(
         name=name,
         family=family_of(name),
         n_params=sum(p.numel() for p in network.parameters()),
         depth=measured.depth,
         macs=measured.macs,
         native_size=side,
-        pretrained=_pretrained(name),
-        sizes=_size_rule(name, side),
-        groups=in_few_words(find_groups(name)),
+        smallest_size=smallest,
+        size_step=step,
+        pretrained_tags=tuple(p.tag for p in pretrained),
     )
+    return Entry(facts, pretrained, in_few_words(find_groups(name)))
 
 
 def _pretrained(name: str) -> tuple[Pretrained, ...]:
@@ -102,12 +106,23 @@ def _pretrained(name: str) -> tuple[Pretrained, ...]:
     return tuple(found)
 
 
-def _size_rule(name: str, native: int) -> SizeRule:
-    step = next((s for s in STEPS if takes(name, native + s) and takes(name, native + 3 * s)), None)
+def _sizes(name: str, native: int) -> tuple[int, int]:
+    """The smallest image side an architecture takes, and what sides must be multiples of.
+
+    A network that cuts images into patches takes multiples of the patch's side: it would drop the border.
+    """
+    patch = _patch_side(name)
+    steps = [s for s in STEPS if s % patch == 0]
+    step = next((s for s in steps if takes(name, native + s) and takes(name, native + 3 * s)), None)
     if step is None or native % step:
-        return SizeRule(smallest=native, step=native)
-    smallest = next(s for s in range(step, native + 1, step) if s >= SMALLEST_IMAGE and takes(name, s))
-    return SizeRule(smallest, step)
+        return native, native
+    multiples = range(-(-SMALLEST_IMAGE // step), native // step + 1)
+    return step * multiples[bisect_left(multiples, True, key=lambda k: takes(name, k * step))], step
+
+
+def _patch_side(name: str) -> int:
+    patch = getattr(getattr(_for_size(name, None), "patch_embed", None), "patch_size", 1)
+    return int(patch[0]) if isinstance(patch, tuple) else int(patch)
 
 
 def takes(name: str, size: int) -> bool:
@@ -126,16 +141,19 @@ def _for_size(name: str, size: int | None) -> nn.Module:
     return create_backbone(BackboneSettings(name, size), "meta").eval()
 
 
-def main() -> None:
-    """Write the table."""
-    rows = []
-    for name in NAMES:
-        rows.append(measure_architecture(name))
-        print(f"{name}: depth {rows[-1].depth}, {rows[-1].n_params:,} parameters", file=sys.stderr)  # noqa: T201
-    rows.sort(key=lambda row: (row.family, row.n_params))
+def main(names: list[str]) -> None:
+    """Measure these architectures anew, or all, and write the table."""
+    entries = {name: entry for name in NAMES if (entry := find_shipped(name)) is not None}
+    for name in names or NAMES:
+        entries[name] = measure_architecture(name)
+        facts = entries[name].facts
+        print(f"{name}: depth {facts.depth}, {facts.n_params:,} parameters", file=sys.stderr)  # noqa: T201
+    rows = sorted(entries.values(), key=lambda entry: (entry.facts.family, entry.facts.n_params))
     lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
-    TABLE.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    beside = TABLE.with_suffix(".new")
+    beside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    beside.replace(TABLE)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from medfathom.models.weights_lookup import HUB_SECONDS, WeightsLocation, hub_fi
 
 REQUIRED_MATCH = 0.95
 """The least share of the backbone's values that a checkpoint must supply."""
+
+FORBIDDEN = "GLOBAL"
+"""What torch's refusal of a pickle that would import something says: the name of the pickle's instruction."""
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training programs keep the weights inside a checkpoint, best first (as in timm)."""
@@ -116,9 +120,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
+            content: Any = load_file(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # of pickle forms that it may not understand
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if FORBIDDEN not in str(error):
+            raise WeightsError(f"{path}: cannot be read as weights (it is no checkpoint of torch)") from None
         raise WeightsError(
             f"{path}: refused, since it holds more than tensors (loading it could run code); "
             f"save its state dict as safetensors"
@@ -146,7 +154,7 @@ def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport
     matched = [n for n, t in counted.items() if n in state and state[n].shape == t.shape]
     mismatched = [n for n, t in counted.items() if n in state and state[n].shape != t.shape]
     missing = [n for n in counted if n not in state]
-    unexpected = [n for n in state if n not in own]
+    unexpected = sorted(n for n in state if n not in own)
     values = sum(counted[n].numel() for n in matched) / sum(t.numel() for t in counted.values())
     return MatchReport(matched, missing, mismatched, unexpected, min(values, len(matched) / len(counted)))
 

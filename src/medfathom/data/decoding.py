@@ -1,0 +1,192 @@
+"""Decode all images of a source in parallel, straight to their place in the arrays; a killed run is taken up.
+
+Threads, not processes: Pillow, zlib and hashlib let go of the interpreter while they work. The journal has
+a line for each finished chunk; on resuming, every image in it is checked against its hash before it is
+believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.arrays import ArrayFile
+from medfathom.data.config import DatasetConfig
+from medfathom.data.images import UnreadableImageError, fit_square
+from medfathom.data.prepared import SPLIT_NAMES, array_file
+from medfathom.data.sources.base import Listing, Problem, Source
+
+JOURNAL_FILE = "journal.jsonl"
+"""Beside the arrays while they are being filled."""
+
+CHUNK_ROWS = 256
+"""Images in a line of the journal, at most."""
+
+CHUNK_BYTES = 2**25
+"""Undecoded images held in memory for one chunk, at most; two chunks are under way at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of an image once it is decoded: of the original, and of the pixels as prepared."""
+
+    sha256: str
+    n_bytes: int
+    width: int
+    height: int
+    pixels_sha256: str
+
+
+Outcome = Row | Problem
+
+
+class Decoder:
+    """Fills `{split}_images.npy` in a folder."""
+
+    def __init__(
+        self, source: Source, listing: Listing, splits: NDArray[np.str_], config: DatasetConfig, folder: Path
+    ) -> None:
+        self._source, self._listing, self._config = source, listing, config
+        self._splits = splits
+        shape = (config.image_size, config.image_size, listing.channels)
+        self._position = np.zeros(len(listing), dtype=np.int64)
+        self._arrays = {}
+        for split in SPLIT_NAMES:
+            rows = np.flatnonzero(splits == split)
+            self._position[rows] = np.arange(len(rows))
+            self._arrays[str(split)] = ArrayFile(
+                array_file(folder, split, "images"), (len(rows), *shape), listing.dtype
+            )
+        self._journal = Journal(folder / JOURNAL_FILE, _plan(listing, splits))
+
+    def run(self, progress: Callable[[int, int], None]) -> list[Outcome]:
+        """Decode what is not decoded yet.
+
+        Args:
+            progress: called with the number of images done and of all.
+
+        Returns:
+            For each row of the listing what is known of it, or why it cannot be used.
+        """
+        outcomes: dict[int, Outcome] = dict(self._still_there())
+        chunks = [chunk for chunk in self._chunks() if not all(row in outcomes for row in chunk)]
+        progress(len(outcomes), len(self._listing))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for chunk, futures in self._submitted(pool, chunks):
+                results = [future.result() for future in futures]
+                self._journal.add(chunk, results)
+                outcomes.update(zip(chunk, results, strict=True))
+                progress(len(outcomes), len(self._listing))
+        return [outcomes[row] for row in range(len(self._listing))]
+
+    def keep(self, good: NDArray[np.bool_]) -> None:
+        """Leave out images that could not be used: `good` is for the listing's rows."""
+        for split, array in self._arrays.items():
+            array.keep(self._position[(self._splits == split) & good].tolist())
+
+    def flush(self) -> None:
+        """Wait until everything is on the disk."""
+        for array in self._arrays.values():
+            array.flush()
+
+    def close(self) -> None:
+        """Let go of all files."""
+        self._journal.close()
+        for array in self._arrays.values():
+            array.close()
+
+    def _chunks(self) -> Iterator[range]:
+        n = len(self._listing)
+        rows = CHUNK_ROWS
+        if self._source.row_bytes:
+            rows = min(CHUNK_ROWS, max(1, CHUNK_BYTES // self._source.row_bytes))
+        return (range(start, min(start + rows, n)) for start in range(0, n, rows))
+
+    def _submitted(
+        self, pool: ThreadPoolExecutor, chunks: Sequence[range]
+    ) -> Iterator[tuple[range, list[Future[Outcome]]]]:
+        """Each chunk once the next is under way, so that no thread waits for the slowest of a chunk."""
+        waiting: tuple[range, list[Future[Outcome]]] | None = None
+        for chunk in chunks:
+            futures = [
+                pool.submit(self._one, row, fetched)
+                for row, fetched in zip(chunk, self._source.fetch(chunk), strict=True)
+            ]
+            if waiting is not None:
+                yield waiting
+            waiting = chunk, futures
+        if waiting is not None:
+            yield waiting
+
+    def _one(self, row: int, fetched: Any) -> Outcome:
+        try:
+            raw = self._source.decode(fetched)
+        except UnreadableImageError as error:
+            return Problem(self._listing.names[row], str(error))
+        pixels = fit_square(raw.pixels, self._config.image_size, self._config.fit)
+        pixels = np.ascontiguousarray(pixels, dtype=self._listing.dtype)
+        self._arrays[self._splits[row]].write(int(self._position[row]), pixels)
+        digest = hashlib.sha256(pixels.data).hexdigest()
+        return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest)
+
+    def _still_there(self) -> Iterator[tuple[int, Outcome]]:
+        """What an earlier run did, as far as its pixels are on the disk: after a power cut they may not
+        be.
+        """
+        for row, outcome in self._journal.earlier:
+            if isinstance(outcome, Row):
+                stored = self._arrays[self._splits[row]].read(int(self._position[row]))
+                if hashlib.sha256(stored).hexdigest() != outcome.pixels_sha256:
+                    continue
+            yield row, outcome
+
+
+class Journal:
+    """A line for each chunk that is done; the first says of which plan."""
+
+    def __init__(self, path: Path, plan: str) -> None:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        # A line without its end was being written when the run was killed.
+        whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        self.earlier: list[tuple[int, Outcome]] = []
+        if whole[:1] == [plan]:
+            self.earlier = [
+                (row, _read(fields))
+                for rows, chunk in whole[1:]
+                for row, fields in zip(rows, chunk, strict=True)
+            ]
+        self._file = path.open("w", encoding="utf-8")
+        self._write(plan)
+        if self.earlier:
+            self.add([row for row, _ in self.earlier], [outcome for _, outcome in self.earlier])
+
+    def add(self, rows: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+        """Record a chunk."""
+        self._write([list(rows), [astuple(outcome) for outcome in outcomes]])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _write(self, content: object) -> None:
+        self._file.write(json.dumps(content) + "\n")
+        self._file.flush()
+
+
+def _read(fields: Sequence[Any]) -> Outcome:
+    return Problem(*fields) if len(fields) == 2 else Row(*fields)
+
+
+def _plan(listing: Listing, splits: NDArray[np.str_]) -> str:
+    """What the rows of a journal are rows of."""
+    content = json.dumps([list(listing.names), splits.tolist()])
+    return hashlib.sha256(content.encode()).hexdigest()

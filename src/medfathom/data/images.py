@@ -1,0 +1,242 @@
+"""Image files and pixels: read right whatever they hold, then made square at the size the network sees."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Pixels = NDArray[np.unsignedinteger[Any]]
+"""(h, w, channels), uint8 or uint16."""
+
+Fit = Literal["squash", "pad", "crop"]
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit against decompression bombs: an RGB image of 256 MiB."""
+
+MAX_FILE_BYTES = 2**29
+"""No image within the limit above needs a larger file."""
+
+MIN_SIDE = 8
+"""Below this there is nothing to see: a placeholder or a damaged file."""
+
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
+"""EXIF and TIFF tags."""
+
+# Pillow warns between its limit and twice that, and raises above: one rule, ours, for both.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+class UnreadableImageError(Exception):
+    """One image cannot be used; its message is the reason. Preparation catches it and names all of them."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says before its pixels are read. Sizes as the file stores them, before
+    orientation.
+    """
+
+    width: int
+    height: int
+    colour: bool
+    deep: bool
+    """More than 8 bits per channel, grey."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises UnreadableImageError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except PermissionError:
+        raise UnreadableImageError("may not be read (permissions)") from None
+    except FileNotFoundError:
+        raise UnreadableImageError("no such file") from None
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    return content
+
+
+def read_header(path: Path) -> Header:
+    """Look at a file without decoding its pixels. Raises UnreadableImageError."""
+    try:
+        with path.open("rb") as file, _open(file) as image:
+            return _header(image)
+    except PermissionError:
+        raise UnreadableImageError("may not be read (permissions)") from None
+    except FileNotFoundError:
+        raise UnreadableImageError("no such file") from None
+    except IsADirectoryError:
+        raise UnreadableImageError("is a folder") from None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels, and the size the file stores (the decoded one may be smaller)."""
+
+    pixels: Pixels
+    width: int
+    height: int
+
+
+def decode(
+    content: bytes, channels: int, dtype: np.dtype[Any], *, bits: int = 16, at_least: int = 0
+) -> Decoded:
+    """Decode an image file.
+
+    Palettes are resolved, transparent pixels are shown on black, EXIF orientation is applied, colour
+    becomes grey by ITU-R 601 luma, and 16-bit values are scaled so that `bits` bits reach white. Colour of
+    16 bits keeps its upper 8, as Pillow reads it.
+
+    Args:
+        content: the file's bytes. channels: 1 or 3, of the result. dtype: uint8 or uint16, of the result;
+        8-bit images are scaled up to uint16, never 16-bit ones down. bits: bits in use of 16-bit images.
+        at_least: no side of the result needs more pixels than this: a JPEG may then be decoded at 1/2, 1/4
+        or 1/8.
+
+    Raises:
+        UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
+    """
+    with _open(BytesIO(content)) as image:
+        header = _header(image)
+        if at_least and image.format == "JPEG":
+            image.draft(None, (2 * at_least, 2 * at_least))
+        try:
+            white_is_zero = header.deep and image.format == "TIFF" and _tiff_tag(image, _PHOTOMETRIC) == 0
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+            upright = ImageOps.exif_transpose(image) if turned else image
+            upright.load()
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            raise UnreadableImageError(f"damaged or truncated ({_first_line(error)})") from None
+        pixels = _deep(upright, bits, white_is_zero) if header.deep else _shallow(upright, channels)
+    return Decoded(_as_type(_with_channels(pixels, channels), dtype), header.width, header.height)
+
+
+def _open(file: Any) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        kind = "empty file" if not file.read(1) else "not a PNG, JPEG, TIFF or BMP image"
+        raise UnreadableImageError(kind) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise UnreadableImageError(f"damaged or truncated ({_first_line(error)})") from None
+
+
+def _header(image: Image.Image) -> Header:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(f"{width}x{height}: more than {MAX_PIXELS:,} pixels")
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImageError(f"{width}x{height}: a side below {MIN_SIDE} pixels")
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnreadableImageError(f"{getattr(image, 'n_frames', 1)} pages; one image is expected in a file")
+    mode = image.mode
+    if mode == "F":
+        raise UnreadableImageError("floating-point pixels; save it with 8 or 16 bits")
+    colour = mode not in ("1", "L", "LA", "La", "I") and not mode.startswith("I;")
+    if mode == "P" and image.palette is not None:
+        colour = not _is_grey(np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3))
+    return Header(width, height, colour, mode == "I" or mode.startswith("I;"))
+
+
+def _is_grey(colours: NDArray[Any]) -> bool:
+    return bool((colours == colours[:, :1]).all())
+
+
+def _tiff_tag(image: Image.Image, tag: int) -> Any:
+    return getattr(image, "tag_v2", {}).get(tag)
+
+
+def _deep(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    values = np.asarray(image).astype(np.int64)
+    top = 2**bits - 1
+    if values.min() < 0 or values.max() > top:
+        raise UnreadableImageError(
+            f"values from {values.min()} to {values.max()}, outside 0 to {top} (dataset.bits = {bits})"
+        )
+    # Pillow turns 8-bit images whose zero is white around, not 16-bit ones.
+    shown = top - values if white_is_zero else values
+    scaled: Pixels = (shown * 65535 // top).astype(np.uint16)
+    return scaled[:, :, None]
+
+
+def _shallow(image: Image.Image, channels: int) -> Pixels:
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
+    pixels: Pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _with_channels(pixels: Pixels, channels: int) -> Pixels:
+    return pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2)
+
+
+def _as_type(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
+    if pixels.dtype == dtype:
+        return pixels
+    if dtype == np.uint16:
+        widened: Pixels = pixels.astype(np.uint16) * np.uint16(257)
+        return widened
+    raise UnreadableImageError("16 bits among images of 8")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def fit_square(pixels: Pixels, size: int, fit: Fit) -> Pixels:
+    """Resize to (size, size, channels), antialiased bilinear, keeping the type.
+
+    Args:
+        pixels: an image of any size.
+        size: side of the result, pixels.
+        fit: `squash` changes the aspect, `pad` fills up with black, `crop` cuts to the centre.
+    """
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    if fit == "crop":
+        side = min(pixels.shape[:2])
+        top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+        pixels = pixels[top : top + side, left : left + side]
+    if fit != "pad":
+        return _resize(pixels, size, size)
+    scale = size / max(pixels.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    square = np.zeros((size, size, pixels.shape[2]), pixels.dtype)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = _resize(pixels, height, width)
+    return square
+
+
+def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    if pixels.dtype == np.uint8:
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        resized: Pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        return resized if resized.ndim == 3 else resized[:, :, None]
+    planes = [_resize_deep(pixels[:, :, c], height, width) for c in range(pixels.shape[2])]
+    return np.stack(planes, axis=2)
+
+
+def _resize_deep(plane: Pixels, height: int, width: int) -> Pixels:
+    """Through Pillow's float mode: it resizes 16-bit ones less exactly."""
+    image = Image.fromarray(plane.astype(np.float32))
+    resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    rounded: Pixels = np.clip(np.rint(resized), 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    return rounded

@@ -1,0 +1,73 @@
+"""The manifest of a prepared data set: a row for each image, in the order of the arrays, split after
+split.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.decoding import Row
+from medfathom.data.prepared import SPLIT_NAMES
+from medfathom.data.sources.base import Listing
+
+FILE = "manifest.csv"
+
+COLUMNS = ("name", "split", "label", "group", "sha256", "n_bytes", "width", "height", "pixels_sha256")
+"""`name`: file or row of the source. `label`: class index, or 0/1 for each label. `group`: patient or
+slide, empty where not known. `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
+there is none. `sha256`: of the file, or of the row's pixels where there is none. `pixels_sha256`: of the
+image as prepared.
+"""
+
+NUMBERS = ("n_bytes", "width", "height")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The columns, each (n,): int64 for numbers, text otherwise."""
+
+    name: NDArray[np.str_]
+    split: NDArray[np.str_]
+    label: NDArray[np.str_]
+    group: NDArray[np.str_]
+    sha256: NDArray[np.str_]
+    n_bytes: NDArray[np.int64]
+    width: NDArray[np.int64]
+    height: NDArray[np.int64]
+    pixels_sha256: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+
+def write_manifest(folder: Path, listing: Listing, splits: NDArray[np.str_], rows: Sequence[Row]) -> None:
+    """Write the manifest of images that are all good."""
+    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for split in SPLIT_NAMES:
+            for index in np.flatnonzero(splits == split).tolist():
+                row = rows[index]
+                group = "" if listing.groups is None else listing.groups[index]
+                label = " ".join(map(str, np.atleast_1d(listing.labels[index])))
+                table.writerow([listing.names[index], split, label, group, *astuple(row)])
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read it back. Texts stay texts: a patient 007 is no 7."""
+    with (folder / FILE).open(newline="", encoding="utf-8") as file:
+        table = csv.reader(file)
+        next(table)
+        columns = list(zip(*table, strict=True))
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.array(values, dtype=np.int64 if name in NUMBERS else np.str_)
+        for name, values in zip(COLUMNS, columns, strict=True)
+    }
+    return Manifest(**arrays)

@@ -1,0 +1,241 @@
+"""One decode of a data set into memory-mapped arrays at the study's size.
+
+    storage/cache/datasets/KEY/
+        {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
+        {train,val,test}_labels.npy, _groups.npy, _names.json
+        manifest.csv                 a row for each image: see `manifest`
+        prepared.json                facts, fingerprint, what was left out
+
+KEY comes from the definition and the source's signature, so a second run finds the folder without reading a
+pixel. Work goes on in KEY.partial, which is renamed when whole; a run that was killed is taken up there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from medfathom.data.config import DatasetConfig
+from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
+from medfathom.data.manifest import write_manifest
+from medfathom.data.prepared import (
+    FACTS_FILE,
+    SPLIT_NAMES,
+    PreparedData,
+    array_file,
+    names_file,
+    read_facts,
+    write_facts,
+)
+from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
+from medfathom.data.sources.open import open_source
+from medfathom.data.splits import complete_splits
+from medfathom.errors import DataError, RunError
+
+VERSION = 1
+"""Raised when the same definition would give other bytes: old folders are then not found any more."""
+
+Progress = Callable[[int, int], None]
+
+
+def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None = None) -> PreparedData:
+    """Decode a data set once; a second call with the same content returns at once.
+
+    With bad images and `on_bad_image = "error"` everything else is prepared all the same, and kept, before
+    all of them are reported at once: a later "skip" goes on from there.
+
+    Args:
+        config: the `[dataset]` table.
+        cache_dir: where prepared data sets lie; several processes may share it.
+        progress: called with the number of images done and of all.
+
+    Raises:
+        DataError: the source is absent, damaged, or cannot be used as the definition says.
+        UnusableRowsError: some images or rows cannot be used; its `problems` are all of them.
+        RunError: the disk is full.
+    """
+    source = open_source(config)
+    try:
+        folder = cache_dir.absolute() / "datasets" / _key(config, source.signature())
+        if not (folder / FACTS_FILE).exists():
+            _build(_plan(source, config), folder, progress or (lambda done, total: None))
+    finally:
+        source.close()
+    data, facts = read_facts(folder)
+    problems = [Problem(**problem) for problem in facts["left_out"]]
+    if problems and config.on_bad_image == "error":
+        raise UnusableRowsError(problems, sum(data.sizes.values()) + len(problems))
+    return data
+
+
+def left_out(data: PreparedData) -> list[Problem]:
+    """The files or rows that `on_bad_image = "skip"` left out, each with the reason."""
+    return [Problem(**problem) for problem in read_facts(data.folder)[1]["left_out"]]
+
+
+def _key(config: DatasetConfig, signature: str) -> str:
+    # Where the data lie is in the signature; what to do about bad images does not change the good ones.
+    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image"})
+    text = json.dumps([VERSION, content, signature], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will be prepared."""
+
+    source: Source
+    config: DatasetConfig
+    listing: Listing
+    splits: NDArray[np.str_]
+
+
+def _plan(source: Source, config: DatasetConfig) -> _Plan:
+    """List, split and check, before anything is written."""
+    listing = source.listing()
+    if not len(listing):
+        raise UnusableRowsError(listing.problems, len(listing.problems))
+    splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
+    _check_classes(listing, splits)
+    return _Plan(source, config, listing, splits)
+
+
+def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
+    """Prepare in a folder beside, then rename. One process at a time: the others wait, and find it done."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / ".lock"):
+        if (folder / FACTS_FILE).exists():
+            return
+        _check_space(plan, folder.parent)
+        partial = folder.with_suffix(".partial")
+        partial.mkdir(exist_ok=True)
+        try:
+            _fill(plan, partial, progress)
+        except DataError:
+            shutil.rmtree(partial)
+            raise
+        (partial / JOURNAL_FILE).unlink()
+        partial.rename(folder)
+
+
+def _fill(plan: _Plan, folder: Path, progress: Progress) -> None:
+    decoder = Decoder(plan.source, plan.listing, plan.splits, plan.config, folder)
+    try:
+        outcomes = decoder.run(progress)
+        problems = [*plan.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
+        good = np.array([isinstance(outcome, Row) for outcome in outcomes])
+        kept = _kept(plan, good)
+        _check_classes(kept.listing, kept.splits, problems)
+        if not good.all():
+            decoder.keep(good)
+        decoder.flush()
+    finally:
+        decoder.close()
+    _write_tables(kept, outcomes, problems, folder)
+
+
+def _kept(plan: _Plan, good: NDArray[np.bool_]) -> _Plan:
+    """The plan without the images that could not be decoded."""
+    listing = plan.listing
+    left = replace(
+        listing,
+        names=[name for name, there in zip(listing.names, good, strict=True) if there],
+        labels=listing.labels[good],
+        splits=listing.splits[good],
+        groups=None if listing.groups is None else listing.groups[good],
+    )
+    return replace(plan, listing=left, splits=plan.splits[good])
+
+
+def _write_tables(
+    plan: _Plan, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path
+) -> None:
+    """Everything but the images."""
+    listing, splits, config = plan.listing, plan.splits, plan.config
+    rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
+    for split in SPLIT_NAMES:
+        chosen = np.flatnonzero(splits == split).tolist()
+        np.save(array_file(folder, split, "labels"), listing.labels[chosen])
+        if listing.groups is not None:
+            np.save(array_file(folder, split, "groups"), listing.groups[chosen])
+        names = [listing.names[row] for row in chosen]
+        names_file(folder, split).write_text(json.dumps(names), encoding="utf-8")
+    write_manifest(folder, listing, splits, rows)
+    data = PreparedData(
+        folder=folder,
+        fingerprint=_fingerprint(plan, rows),
+        modality=config.modality,
+        task=listing.task,
+        class_names=listing.class_names,
+        image_size=config.image_size,
+        channels=listing.channels,
+        sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
+    )
+    write_facts(data, left_out=[asdict(problem) for problem in problems])
+
+
+def _fingerprint(plan: _Plan, rows: Sequence[Row]) -> str:
+    """SHA-256 over images (through their own hashes), labels, groups and splits, in order."""
+    listing, size = plan.listing, plan.config.image_size
+    form = [size, listing.channels, listing.dtype.name, listing.task, listing.class_names]
+    digest = hashlib.sha256(json.dumps(form).encode())
+    for index, row in enumerate(rows):
+        group = None if listing.groups is None else str(listing.groups[index])
+        facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(plan.splits[index])]
+        digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()
+
+
+def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:
+    """Every split needs images, and training and validation every class."""
+    because = f" once {len(problems)} bad ones are left out ({problems[0]}, ...)" if problems else ""
+    for split in SPLIT_NAMES:
+        labels = listing.labels[splits == split]
+        if not len(labels):
+            raise DataError(f"the data set has no {split} image{because}")
+        if split != "test":
+            _check_coverage(listing, labels, split, because, splits)
+
+
+def _check_coverage(
+    listing: Listing, labels: NDArray[np.integer], split: str, because: str, splits: NDArray[np.str_]
+) -> None:
+    names = listing.class_names
+    counts = _class_counts(labels, len(names))
+    if (counts == 0).any():
+        absent = [name for name, count in zip(names, counts, strict=True) if count == 0]
+        elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
+        hint = ", though the test split has some" if elsewhere.all() else ""
+        raise DataError(f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}")
+    if listing.task == "multilabel" and (counts == len(labels)).any():
+        always = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
+        raise DataError(
+            f"every {split} image has label {', '.join(map(repr, always))}: nothing to tell apart"
+        )
+
+
+def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
+    """Images of each class."""
+    if labels.ndim == 2:
+        counts: NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
+        return counts
+    return np.bincount(labels, minlength=n_classes).astype(np.int64)
+
+
+def _check_space(plan: _Plan, folder: Path) -> None:
+    size, listing = plan.config.image_size, plan.listing
+    needed = len(listing) * size * size * listing.channels * listing.dtype.itemsize
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise RunError(
+            f"{folder}: {needed / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free; free some, "
+            "or give another place by MEDFATHOM_STORAGE"
+        )

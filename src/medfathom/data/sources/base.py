@@ -1,0 +1,125 @@
+"""What every source of images provides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.images import Pixels
+from medfathom.data.prepared import TaskKind
+from medfathom.errors import DataError
+
+SHOWN_PROBLEMS = 20
+"""An error's line names this many; `data check` and the error's `problems` have all."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that cannot be used: which file or row, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class UnusableRowsError(DataError):
+    """Files or rows of a data set cannot be used: all of them, in one report."""
+
+    def __init__(self, problems: Sequence[Problem], n_rows: int) -> None:
+        self.problems = list(problems)
+        shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
+        rest = len(self.problems) - SHOWN_PROBLEMS
+        more = f"; and {rest} more, which `medfathom data check` lists" if rest > 0 else ""
+        super().__init__(
+            f"{len(self.problems)} of {n_rows} images or rows cannot be used "
+            f'(on_bad_image = "skip" would leave them out): {shown}{more}'
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a source, in its own order, before any pixel is read.
+
+    Attributes:
+        names: file or row of each of the n images.
+        labels: int64 (n,) class indices, or uint8 (n, K).
+        splits: `train`, `val` or `test` for each image; "" where the source does not say.
+        groups: patient or slide of each image, text; None where not known.
+        channels: 1 or 3.
+        dtype: uint8 or uint16, of the images.
+        problems: rows that were found unusable and are not among the n.
+    """
+
+    names: Sequence[str]
+    labels: NDArray[Any]
+    splits: NDArray[np.str_]
+    groups: NDArray[np.str_] | None
+    task: TaskKind
+    class_names: tuple[str, ...]
+    channels: int
+    dtype: np.dtype[Any]
+    problems: Sequence[Problem] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One decoded image and what it was decoded from.
+
+    Attributes:
+        pixels: (h, w, channels), uint8 or uint16.
+        width: of the original, pixels (the decoded one may be smaller).
+        height: of the original, pixels.
+        sha256: over the file's bytes, or over the row's pixels where there is no file.
+        n_bytes: the file's size; 0 where there is none.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    sha256: str
+    n_bytes: int = 0
+
+
+class Source(ABC):
+    """A data set somewhere.
+
+    `listing` is called once, then `fetch` with ascending rows, always from one thread; `decode` turns what
+    `fetch` gave into pixels, in many threads at once.
+    """
+
+    row_bytes: int = 0
+    """About what one fetched row takes in memory; known after `listing`."""
+
+    @abstractmethod
+    def signature(self) -> str:
+        """Cheap text that changes when the content may have: sizes and times of files, no pixels."""
+
+    @abstractmethod
+    def listing(self) -> Listing:
+        """List all images. Raises DataError for what makes the whole source unusable."""
+
+    @abstractmethod
+    def fetch(self, rows: Sequence[int]) -> list[Any]:
+        """What `decode` needs for each of these rows of the listing."""
+
+    @abstractmethod
+    def decode(self, fetched: Any) -> RawImage:
+        """One image. Raises UnreadableImageError with the reason."""
+
+    def close(self) -> None:  # noqa: B027  most sources have nothing to close
+        """Let go of open files."""
+
+
+def task_of(n_classes: int) -> TaskKind:
+    """Of a data set with one class for each image."""
+    return "binary" if n_classes == 2 else "multiclass"

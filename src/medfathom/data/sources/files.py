@@ -1,0 +1,158 @@
+"""What sources of image files have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.config import CsvDataset, FolderDataset
+from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
+from medfathom.data.labels import Labels
+from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.errors import DataError
+
+
+class FileSource(Source):
+    """Image files: their headers are read for the listing, their pixels one at a time."""
+
+    def __init__(self, config: FolderDataset | CsvDataset) -> None:
+        self._config = config
+        self._files: list[tuple[Path, int]] = []
+        self._channels = 1
+        self._dtype: np.dtype[np.uint8 | np.uint16] = np.dtype(np.uint8)
+        self._memory = MemoryGate(MAX_PIXELS)
+
+    def fetch(self, rows: Sequence[int]) -> list[tuple[Path, int]]:
+        """The file and its number of pixels."""
+        return [self._files[row] for row in rows]
+
+    def decode(self, fetched: tuple[Path, int]) -> RawImage:
+        """Read, hash and decode one file."""
+        path, n_pixels = fetched
+        content = read_bytes(path)
+        with self._memory.hold(n_pixels):
+            image = decode(
+                content,
+                self._channels,
+                self._dtype,
+                bits=self._config.bits,
+                at_least=self._config.image_size,
+            )
+        return RawImage(
+            image.pixels, image.width, image.height, hashlib.sha256(content).hexdigest(), len(content)
+        )
+
+    def _list_files(
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        labels: Labels,
+        splits: Sequence[str],
+        groups: Sequence[str | None] | None,
+        problems: Sequence[Problem],
+    ) -> Listing:
+        """Look at every file's header; what cannot be used becomes a problem."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            headers = list(pool.map(_header_or_reason, paths))
+        problems = [*problems, *labels.problems]
+        good = labels.good.copy()
+        for row, header in enumerate(headers):
+            reason = header if isinstance(header, str) else None
+            if groups is not None and groups[row] is None:
+                reason = reason or "no group: dataset.group_pattern or group_column finds none"
+            if reason is not None and good[row]:
+                problems.append(Problem(names[row], reason))
+                good[row] = False
+        kept = np.flatnonzero(good).tolist()
+        found = [header for row in kept if isinstance(header := headers[row], Header)]
+        self._channels, self._dtype = self._form(found)
+        self._files = [
+            (paths[row], header.width * header.height) for row, header in zip(kept, found, strict=True)
+        ]
+        return Listing(
+            names=[names[row] for row in kept],
+            labels=labels.values[kept],
+            splits=np.array([splits[row] for row in kept], dtype=np.str_),
+            groups=None if groups is None else np.array([groups[row] for row in kept], dtype=np.str_),
+            task=labels.task,
+            class_names=labels.class_names,
+            channels=self._channels,
+            dtype=self._dtype,
+            problems=problems,
+        )
+
+    def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
+        """Channels and type that hold every file."""
+        wanted = self._config.channels
+        channels = (3 if any(h.colour for h in headers) else 1) if wanted == "auto" else wanted
+        return channels, np.dtype(np.uint16 if any(h.deep for h in headers) else np.uint8)
+
+    def _groups_from_names(self, names: Sequence[str]) -> list[str | None] | None:
+        if self._config.group_pattern is None:
+            return None
+        pattern = re.compile(self._config.group_pattern)
+        matches = [pattern.search(name) for name in names]
+        return [match.group(1) if match else None for match in matches]
+
+
+def _header_or_reason(path: Path) -> Header | str:
+    try:
+        return read_header(path)
+    except UnreadableImageError as error:
+        return str(error)
+
+
+class MemoryGate:
+    """Lets threads decode at once only what fits together, so that memory does not grow with their number."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._held = 0
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, amount: int) -> Iterator[None]:
+        """Wait until there is room; what is larger than the gate goes alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held == 0 or self._held + amount <= self._capacity)
+            self._held += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= amount
+                self._changed.notify_all()
+
+
+def file_signature(path: Path) -> str:
+    """Place, size and time of a file. Raises DataError where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return f"{path} absent"
+    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def existing(path: str, *, folder: bool) -> Path:
+    """`dataset.path` as a Path. Raises DataError where it is not there or of the other kind."""
+    found = Path(path).expanduser().absolute()
+    if not found.exists():
+        raise DataError(f"dataset.path: {found} is not there")
+    if found.is_dir() != folder:
+        kinds = ("a folder", "a file") if folder else ("a file", "a folder")
+        raise DataError(f"dataset.path: {found} is {kinds[1]}; {kinds[0]} is expected")
+    return found
+
+
+def as_text(values: Sequence[object]) -> NDArray[np.str_]:
+    """Group identifiers of any kind as text."""
+    return np.array([str(value) for value in values], dtype=np.str_)

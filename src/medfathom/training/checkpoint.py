@@ -1,0 +1,103 @@
+"""A trial's checkpoint: one small file, replaced whole after every epoch.
+
+It holds what is trained (not the frozen prefix), the optimizer, and every record so far, as text. A file that
+is torn or foreign is not trusted: it reads as no checkpoint.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_MAGIC = b"medfathom-checkpoint-1\n"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch of a trial brought."""
+
+    epoch: int
+    """Counts from 1."""
+    metrics: dict[str, float]
+    """Of the validation split, and the training loss; every value finite."""
+    finished: bool
+    """Whether this was the last epoch: the trial ran its full length."""
+    attributes: dict[str, Any]
+    """The trial's user attributes as far as they are known; JSON."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after an epoch."""
+
+    identity: dict[str, Any]
+    """What the trial is: its parameters, seed, length and data. JSON."""
+    history: list[EpochRecord]
+    settings: dict[str, Any]
+    """What was decided on the way and must stay (such as the micro-batch). JSON."""
+    state: dict[str, Any]
+    """Tensors: `network` and `optimizer`."""
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write beside, then rename."""
+    header = {
+        "identity": checkpoint.identity,
+        "history": [asdict(record) for record in checkpoint.history],
+        "settings": checkpoint.settings,
+    }
+    buffer = io.BytesIO()
+    torch.save(checkpoint.state, buffer)
+    text = json.dumps(header).encode()
+    tensors = buffer.getbuffer()
+    checksum = zlib.crc32(tensors, zlib.crc32(text))
+    sizes = f"{len(text)} {len(tensors)} {checksum}\n".encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.writelines((_MAGIC, sizes, text, tensors))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes] | None:
+    """Header and tensors' bytes; None for a file that is absent, torn or something else."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    head, _, rest = content.removeprefix(_MAGIC).partition(b"\n")
+    try:
+        text_size, tensors_size, checksum = (int(part) for part in head.split())
+    except ValueError:
+        return None
+    whole = (
+        content.startswith(_MAGIC) and len(rest) == text_size + tensors_size and zlib.crc32(rest) == checksum
+    )
+    return (json.loads(rest[:text_size]), rest[text_size:]) if whole else None
+
+
+def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
+    """The checkpoint, its tensors on the device; None where there is none to trust."""
+    parts = _read(path)
+    if parts is None:
+        return None
+    header, tensors = parts
+    state = torch.load(io.BytesIO(tensors), map_location=device, weights_only=True)
+    history = [EpochRecord(**record) for record in header["history"]]
+    return Checkpoint(header["identity"], history, header["settings"], state)
+
+
+def load_history(path: Path) -> list[EpochRecord]:
+    """The records of the epochs that a checkpoint holds; empty where there is none to trust."""
+    parts = _read(path)
+    return [] if parts is None else [EpochRecord(**record) for record in parts[0]["history"]]

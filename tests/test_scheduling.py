@@ -1,0 +1,240 @@
+"""Real Ray, real SQLite, trials that train nothing: states, early stopping, resume, interrupts."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from fake_work import by_number, greedy, quick, stuck
+from medfathom.definitions import StudyConfig, load_study
+from medfathom.ledger import Ledger, count_states
+from medfathom.progress import Watcher
+from medfathom.scheduling import cluster, run_trials
+from medfathom.scheduling.actor import TimeLimit
+from medfathom.scheduling.halt import Halt, since_best
+from medfathom.scheduling.rules import PastTrial, StratifiedScheduler, make_rule
+from medfathom.storage import default_url, open_ledger
+from medfathom.storage import load_study as load
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def config(workdir: Path) -> StudyConfig:
+    return load_study("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+
+
+@pytest.fixture
+def ledger(config: StudyConfig) -> Iterator[Ledger]:
+    with open_ledger(config, default_url(), "data") as opened:
+        yield opened
+
+
+class Recorder(Watcher):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int, str, str]] = []
+
+    def trial_ends(self, number: int, state: str, auc: float | None, reason: str) -> None:
+        self.ends.append((number, state, reason))
+
+
+def test_a_study_runs_to_its_budget_with_true_states(
+    config: StudyConfig, ledger: Ledger, workdir: Path
+) -> None:
+    assert run_trials(config, ledger, Watcher(), workdir, work=quick) == ""
+    trials = ledger.trials()
+    assert [t.number for t in trials] == list(range(12))
+    counts = count_states(trials)
+    assert counts.running == counts.failed == 0
+    assert counts.complete
+    assert counts.pruned
+    for trial in trials:
+        steps = list(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1))
+        assert trial.user_attrs["epochs"] == len(steps)
+        if trial.state == TrialState.COMPLETE:
+            assert len(steps) == 4
+            assert trial.value == trial.intermediate_values[4]
+        else:
+            assert trial.state == TrialState.PRUNED
+            assert len(steps) < 4
+            assert trial.user_attrs["stop_reason"] == f"stopped by asha at epoch {len(steps)}"
+
+
+def test_failures_are_told_with_their_reasons(config: StudyConfig, ledger: Ledger, workdir: Path) -> None:
+    recorder = Recorder()
+    config = config.model_copy(update={"scheduler": load_study("demo", ["scheduler=none"]).scheduler})
+    run_trials(config, ledger, recorder, workdir, work=by_number)
+    reasons = {number: reason for number, state, reason in recorder.ends if state == "FAIL"}
+    assert reasons[0] == "ValueError: a message of two lines"
+    assert reasons[1] == "non-finite loss at epoch 2"
+    assert "worker was lost" in reasons[2]
+    assert sorted(reasons) == [0, 1, 2]
+    trials = ledger.trials()
+    assert [t.state for t in trials[:3]] == [TrialState.FAIL] * 3
+    assert all(t.state == TrialState.COMPLETE for t in trials[3:])
+    assert trials[1].user_attrs["epochs"] == 1
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from fake_work import slow
+from medfathom.definitions import load_study
+from medfathom.progress import PlainLines
+from medfathom.scheduling import run_trials
+from medfathom.storage import default_url, open_ledger
+from rich.console import Console
+config = load_study("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+with open_ledger(config, default_url(), "data") as ledger:
+    print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("cache"), work=slow), flush=True)
+"""
+
+
+def _driver() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(DRIVER)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: signal.Signals) -> None:
+    with _driver() as driver:
+        assert driver.stdout
+        for line in driver.stdout:
+            if line.startswith("trial"):
+                break
+        driver.send_signal(how)
+        rest = driver.stdout.read()
+        driver.wait(timeout=15)
+    if how != signal.SIGKILL:
+        assert "halted: interrupted" in rest
+    before = load(default_url(), "demo").get_trials()
+    ended = {t.number: t for t in before if t.state.is_finished()}
+    assert len(ended) < 12
+    with open_ledger(config, default_url(), "data") as ledger:
+        assert run_trials(config, ledger, Watcher(), workdir, work=quick) == ""
+        after = ledger.trials()
+    assert [t.number for t in after] == list(range(12))
+    assert all(t.state.is_finished() for t in after)
+    assert count_states(after).failed == 0
+    assert len({tuple(t.params.items()) for t in after}) == 12
+    for number, trial in ended.items():
+        assert after[number].intermediate_values == trial.intermediate_values
+        assert after[number].state == trial.state
+
+
+def test_minutes_end_a_run_and_leave_the_rest_to_the_next(config: StudyConfig, workdir: Path) -> None:
+    short = config.model_copy(update={"budget": config.budget.model_copy(update={"minutes": 1e-9})})
+    with open_ledger(short, default_url(), "data") as ledger:
+        assert "minutes are over" in run_trials(short, ledger, Watcher(), workdir, work=quick)
+        assert ledger.counts().finished < 12
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median", "none"])
+def test_every_scheduler_runs(workdir: Path, name: str) -> None:
+    config = load_study("demo", ["budget.trials=9", f"scheduler={name}", "sampler=random"])
+    with open_ledger(config, default_url(), "data") as ledger:
+        assert run_trials(config, ledger, Watcher(), workdir, work=quick) == ""
+        assert ledger.counts().finished == 9
+        if name == "none":
+            assert ledger.counts().complete == 9
+
+
+def test_strata_are_judged_apart(workdir: Path) -> None:
+    """Under `compare` a stratum whose AUCs are all low keeps its best; under `best` it is stopped."""
+    decisions = {}
+    for goal in ("compare", "best"):
+        config = load_study("demo", [f"goal={goal}", "budget.epochs=9"])
+        scheduler = StratifiedScheduler(config, {}, [])
+        trials = [
+            PastTrial(f"{s}{i}", {"number": i, "stratum": s, "reported": {}}) for s in "ab" for i in range(4)
+        ]
+        for trial in trials:
+            scheduler.on_trial_add(None, trial)
+            auc = (0.9 if trial.config["stratum"] == "a" else 0.6) + 0.01 * trial.config["number"]
+            decisions[goal, trial.trial_id] = scheduler.on_trial_result(None, trial, {"epoch": 1, "auc": auc})
+    assert decisions["compare", "b3"] == "CONTINUE"
+    assert {decisions["best", f"b{i}"] for i in range(4)} == {"STOP"}
+
+
+def test_early_stopping_remembers_what_it_saw(ledger: Ledger, config: StudyConfig) -> None:
+    for auc in (0.8, 0.9):
+        assignment = ledger.assign()
+        assert assignment
+        ledger.report(assignment.number, 1, auc)
+        ledger.complete(assignment.number, auc, {})
+    scheduler = StratifiedScheduler(config, {}, ledger.trials())
+    newcomer = PastTrial("new", {"number": 2, "stratum": "", "reported": {}})
+    scheduler.on_trial_add(None, newcomer)
+    assert scheduler.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "STOP"
+    fresh = StratifiedScheduler(config, {}, [])
+    fresh.on_trial_add(None, newcomer)
+    assert fresh.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "CONTINUE"
+
+
+def test_no_improvement_ends_a_run(config: StudyConfig, ledger: Ledger) -> None:
+    for auc in (0.9, 0.8, 0.7):
+        assignment = ledger.assign()
+        assert assignment
+        ledger.complete(assignment.number, auc, {"train_seconds": 1800.0})
+    assert since_best(ledger.trials()) == 2
+    for change, words in (
+        ({"patience": 2}, "no better AUC in 2"),
+        ({"device_hours": 1.5}, "device-hours are spent"),
+    ):
+        halt = Halt(config.model_copy(update={"budget": config.budget.model_copy(update=change)}), ledger)
+        assert halt.stop_all()
+        assert words in halt.reason
+    assert not Halt(config, ledger).stop_all()
+
+
+def test_hyperband_brackets_begin_ever_later() -> None:
+    config = load_study("demo", ["scheduler=hyperband"]).scheduler
+    rules = [make_rule(config, 27, bracket) for bracket in range(3)]
+    assert [min(milestone for milestone, _ in r._brackets[0]._rungs) for r in rules] == [1, 3, 9]
+
+
+def test_a_hung_trial_ends_by_its_time_limit(workdir: Path) -> None:
+    overrides = ["budget.trials=3", "budget.epochs=4", "budget.trial_minutes=0.05", "sampler=random"]
+    config = load_study("demo", [*overrides, "scheduler=none"])
+    with open_ledger(config, default_url(), "data") as ledger:
+        run_trials(config, ledger, Watcher(), workdir, work=stuck)
+        trials = ledger.trials()
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert trials[0].user_attrs["stop_reason"] == "out of time: ran longer than budget.trial_minutes = 0.05"
+    assert trials[1].user_attrs["stop_reason"].startswith("out of time: an epoch hung beyond")
+
+
+def test_out_of_memory_is_tried_once_more_alone(config: StudyConfig, ledger: Ledger, workdir: Path) -> None:
+    run_trials(config, ledger, Watcher(), workdir, work=greedy)
+    trials = ledger.trials()
+    assert trials[0].state == TrialState.FAIL
+    assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
+    assert trials[1].state != TrialState.FAIL
+    assert count_states(trials).failed == 1
+
+
+def test_a_lifted_time_limit_kills_nobody() -> None:
+    limit = TimeLimit(minutes=1.0)
+    limit.check()
+    limit.lift()
+    limit.lift()
+    assert limit._killer.returncode == -signal.SIGKILL
+
+
+def test_the_temporary_folder_is_short_and_removed() -> None:
+    with cluster(None) as folder:
+        assert folder.is_dir()
+        assert len(str(folder)) < 40
+    assert not folder.exists()

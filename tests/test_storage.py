@@ -1,0 +1,240 @@
+"""The ledger: states, attributes, resume, refusal, waiting for a storage that does not answer."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from medfathom import ledger as ledgers
+from medfathom import storage
+from medfathom.definitions import StudyConfig, load_study
+from medfathom.errors import RunError, StorageError
+from medfathom.ledger import Ledger
+from medfathom.storage import connect, default_url, difference, open_ledger
+from medfathom.storage import load_study as load
+
+
+@pytest.fixture
+def config(workdir: Path) -> StudyConfig:
+    return load_study("demo", ["budget.trials=5", "sampler=random"])
+
+
+@pytest.fixture
+def ledger(config: StudyConfig) -> Iterator[Ledger]:
+    with open_ledger(config, default_url(), "data-1") as opened:
+        yield opened
+
+
+def test_trials_end_in_the_state_they_earned(ledger: Ledger) -> None:
+    first, second, third = (ledger.assign() for _ in range(3))
+    assert first and second and third
+    ledger.report(first.number, 1, 0.7)
+    ledger.complete(first.number, 0.7, {"epochs": 1, "depth": 50})
+    ledger.report(second.number, 1, 0.9)
+    ledger.prune(second.number, {"epochs": 1}, "stopped by asha at epoch 1")
+    ledger.fail(third.number, "non-finite loss", {})
+    trials = ledger.trials()
+    assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert trials[0].value == 0.7
+    assert trials[0].user_attrs["depth"] == 50
+    assert trials[1].intermediate_values == {1: 0.9}
+    assert trials[2].value is None
+    assert trials[2].user_attrs["stop_reason"] == "non-finite loss"
+    for trial in trials:
+        assert trial.user_attrs["architecture"] == trial.params["architecture"]
+        assert trial.user_attrs["definition_hash"] == ledger.config.definition_hash
+
+
+def test_the_budget_counts_running_and_ended_trials(ledger: Ledger) -> None:
+    numbers = [a.number for a in iter(ledger.assign, None)]
+    assert numbers == [0, 1, 2, 3, 4]
+    ledger.fail(0, "lost", {})
+    assert ledger.assign() is None
+
+
+def test_a_second_report_of_an_epoch_changes_nothing(ledger: Ledger) -> None:
+    assignment = ledger.assign()
+    assert assignment
+    ledger.report(assignment.number, 1, 0.6)
+    ledger.report(assignment.number, 1, 0.8)
+    assert ledger.trials()[0].intermediate_values == {1: 0.6}
+
+
+def test_attributes_are_written_together_and_again(ledger: Ledger) -> None:
+    assignment = ledger.assign()
+    assert assignment
+    ledger.annotate(assignment.number, {"macs": 1, "versions": {"torch": "2"}})
+    ledger.annotate(assignment.number, {"macs": 2})
+    attributes = ledger.trials()[0].user_attrs
+    assert (attributes["macs"], attributes["versions"]) == (2, {"torch": "2"})
+
+
+def test_what_is_not_a_number_is_refused(ledger: Ledger) -> None:
+    assignment = ledger.assign()
+    assert assignment
+    with pytest.raises(ValueError, match="Out of range float"):
+        ledger.annotate(assignment.number, {"auc": float("nan")})
+
+
+def test_trials_left_running_are_adopted_under_their_numbers(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1") as first:
+        left = [first.assign(), first.assign()]
+        assert left[1]
+        first.report(left[1].number, 1, 0.8)
+    with open_ledger(config, default_url(), "data-1") as second:
+        adopted = second.adopt()
+        assert [a.number for a in adopted] == [0, 1]
+        assert adopted[1].params == left[1].params
+        assert adopted[1].seed == left[1].seed
+        assert adopted[1].reported == {1: 0.8}
+        new = second.assign()
+        assert new
+        assert new.number == 2
+
+
+def test_a_resumed_sampler_does_not_repeat_itself(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1") as first:
+        before = first.assign()
+    with open_ledger(config, default_url(), "data-1") as second:
+        after = second.assign()
+    assert before and after
+    assert before.params != after.params
+
+
+def test_strata_get_equal_budgets(workdir: Path) -> None:
+    config = load_study("demo", ["goal=compare", "budget.trials=72", "sampler=random"])
+    with open_ledger(config, default_url(), "data-1") as ledger:
+        strata = [a.stratum for a in iter(ledger.assign, None)]
+    assert sorted(strata) == sorted(2 * list(dict.fromkeys(strata)))
+    assert len(set(strata)) == 36
+
+
+def test_a_changed_definition_is_refused_with_the_difference(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    changed = load_study("demo", ["budget.epochs=9", "sampler=random"])
+    with (
+        pytest.raises(StorageError, match=r"budget.epochs: 5 -> 9.*--fresh"),
+        open_ledger(changed, default_url(), "data-1"),
+    ):
+        pass
+
+
+def test_other_data_are_refused(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    with (
+        pytest.raises(StorageError, match="begun on other data"),
+        open_ledger(config, default_url(), "data-2"),
+    ):
+        pass
+
+
+def test_fresh_keeps_the_old_study_under_another_name(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1") as first:
+        old = first.checkpoint(0)
+        assert first.assign()
+    with open_ledger(config, default_url(), "data-2", fresh=True) as second:
+        assert second.trials() == []
+        assert second.checkpoint(0) != old
+    names = [s.study_name for s in optuna.get_all_study_summaries(connect(default_url(), create=False))]
+    assert len(names) == 2
+    assert any(name.startswith("demo (until ") for name in names)
+
+
+def test_a_second_driver_is_refused(config: StudyConfig, ledger: Ledger) -> None:
+    with (
+        pytest.raises(StorageError, match="another run of 'demo' holds it"),
+        open_ledger(config, default_url(), "data-1"),
+    ):
+        pass
+
+
+def test_a_study_of_a_newer_version_is_refused(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1") as ledger:
+        ledger.study.set_user_attr("schema", storage.SCHEMA + 1)
+    with (
+        pytest.raises(StorageError, match="made by a newer medfathom"),
+        open_ledger(config, default_url(), "data-1"),
+    ):
+        pass
+
+
+def test_reading_creates_nothing(workdir: Path) -> None:
+    with pytest.raises(StorageError, match="no such storage"):
+        load(default_url(), "demo")
+    assert list(workdir.iterdir()) == []
+
+
+def test_an_unknown_study_gets_the_nearest(config: StudyConfig, ledger: Ledger) -> None:
+    with pytest.raises(StorageError, match="did you mean 'demo'"):
+        load(default_url(), "dmo")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("not a url", "not a database URL"),
+        ("nosuchdb://x/y", "cannot be opened"),
+        ("postgresql+nodriver://user:secret@127.0.0.1:1/x", "cannot be opened"),
+    ],
+)
+def test_a_storage_that_is_none(url: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words) as caught:
+        connect(url, create=True)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(workdir: Path) -> None:
+    (workdir / "x.db").write_text("hello, this is not a database " * 50)
+    with pytest.raises(StorageError, match="cannot be opened"):
+        connect("sqlite:///x.db", create=True)
+
+
+def _failing(times: int) -> Iterator[None]:
+    for _ in range(times):
+        raise_it = sa.exc.OperationalError("SELECT 1", {}, Exception("the server went away"))
+        yield raise_it  # type: ignore[misc]
+
+
+def test_an_outage_is_waited_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "OUTAGE_POLL_S", 0.0)
+    said: list[str] = []
+    ledger._wait = said.append
+    failures = _failing(3)
+
+    def action() -> str:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return "answered"
+
+    assert ledger._patiently(action) == "answered"
+    assert said == ["waiting for the storage ((builtins.Exception) the server went away)"] * 3
+
+
+def test_an_outage_without_end_fails(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "OUTAGE_S", -1.0)
+
+    def action() -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("the server went away"))
+
+    with pytest.raises(RunError, match="has not answered"):
+        ledger._patiently(action)
+
+
+def test_difference_names_what_changed() -> None:
+    before = {"a": 1, "b": {"c": [1, 2], "d": "x"}}
+    after = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "e": None}
+    assert difference(before, after) == ["b.c: [1, 2] -> [1, 3]"]
+    assert difference(before, {**after, "e": 1}) == ["b.c: [1, 2] -> [1, 3]", "e: null -> 1"]
+
+
+def test_the_definition_is_kept_whole(config: StudyConfig, ledger: Ledger) -> None:
+    kept = ledger.study.user_attrs["definition"]
+    assert StudyConfig.model_validate(json.loads(json.dumps(kept))) == config
