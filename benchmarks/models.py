@@ -154,7 +154,7 @@ def grey(data: Path) -> list[str]:
         "## One channel: repeated or summed",
         "",
         f"PneumoniaMNIST enlarged to {FEATURES_SIDE} px, {TRAIN_IMAGES} training images, logistic regression",
-        "on frozen features (unfreeze depth 0), batch norm calibrated where weights are not pretrained: test AUC.",
+        "on frozen features (unfreeze depth 0), batch norm calibrated unless pretrained: test AUC.",
         "",
         "| architecture | init | repeat | sum | first layer's normalisation |",
         "| --- | --- | ---: | ---: | --- |",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from medfathom.errors import ModelError
 from medfathom.models.catalog import ArchitectureFacts, check_architecture, find_shipped, lookup, shipped
-from medfathom.models.catalog_build import NAMES, measure_architecture, takes
+from medfathom.models.catalog_build import NAMES, SMALLEST_IMAGE, measure_architecture, takes
 
 NAMED_DEPTHS = {
     **{f"vgg{depth}": depth for depth in (11, 13, 16, 19)},
@@ -91,17 +91,23 @@ def test_a_size_that_cannot_be_taken_names_those_that_can() -> None:
         check_architecture("vit_tiny_patch16_224", 100)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["inception_v3", "vit_small_patch32_224", "swin_tiny_patch4_window7_224", "mobilevit_xxs", "vgg11"],
-)
+@pytest.mark.parametrize("name", ["inception_v3", "densenet121", "swin_tiny_patch4_window7_224", "vgg11"])
 def test_sizes_of_the_table_hold(name: str) -> None:
     facts = lookup(name)
-    assert not takes(name, facts.smallest_size - facts.size_step)
-    for multiple in (0, 1, 3):
-        assert takes(name, facts.smallest_size + multiple * facts.size_step)
-    if facts.size_step > 1:
-        assert not takes(name, facts.smallest_size + 1)
+    assert all(takes(name, facts.smallest_size + k * facts.size_step) for k in (0, 1, 3))
+    below = facts.smallest_size - facts.size_step
+    assert below < SMALLEST_IMAGE or not takes(name, below)
+
+
+def test_a_network_that_halves_exactly_takes_multiples_only() -> None:
+    assert lookup("dla34").size_step == 32
+    assert takes("dla34", 64)
+    assert not takes("dla34", 80)
+
+
+def test_a_network_of_patches_takes_multiples_of_the_patch() -> None:
+    assert [lookup(f"vit_small_patch{p}_224").size_step for p in (16, 32)] == [16, 32]
+    assert lookup("swin_tiny_patch4_window7_224").size_step == 4
 
 
 @given(smallest=st.integers(1, 20), step=st.integers(1, 64), size=st.integers(1, 1024))

@@ -31,7 +31,7 @@ from medfathom.models.layer_groups import (
     layer_groups,
     tensor_names,
 )
-from medfathom.models.measure import Measured, measure
+from medfathom.models.measure import Measured, ShapesOnly, measure
 from medfathom.models.tracing import Trace, compile_part, data_dependent, has_effect, trace
 
 IN_PLACE_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "imatmul"})
@@ -162,7 +162,7 @@ def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn
     if settings.pooling != "avg":
         options["global_pool"] = settings.pooling
     try:
-        with torch.device(device or "cpu"):
+        with torch.device(device or "cpu"), ShapesOnly():
             return _create(settings.architecture, options)
     except (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
         asked = " ".join(f"{k}={v}" for k, v in options.items() if k != "num_classes")

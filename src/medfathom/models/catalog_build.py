@@ -30,7 +30,7 @@ from medfathom.models.blueprint import (
 )
 from medfathom.models.catalog import TABLE, ArchitectureFacts, Entry, Pretrained, find_shipped
 from medfathom.models.layer_groups import in_few_words
-from medfathom.models.measure import measure
+from medfathom.models.measure import ShapesOnly, measure
 from medfathom.models.tracing import trace
 
 _PAPER = """
@@ -129,7 +129,7 @@ def takes(name: str, size: int) -> bool:
     """Whether an architecture can be built for, and run on, images of this side."""
     try:
         network = _for_size(name, size if has_fixed_size(name) else None)
-        with torch.no_grad(), torch.device("meta"):
+        with torch.no_grad(), torch.device("meta"), ShapesOnly():
             network(torch.empty(2, 3, size, size))
     except (ModelError, RuntimeError, AssertionError, ValueError, TypeError, ZeroDivisionError):
         return False

@@ -67,7 +67,7 @@ def measure(network: nn.Module, traced: Trace, input_shape: tuple[int, int, int]
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad(), torch.device("meta"):
+        with torch.no_grad(), torch.device("meta"), ShapesOnly():
             with counter:
                 output = walk.run(image)
             if walk.numbers:
@@ -98,6 +98,23 @@ def _settle_numbers(traced: Trace, few: Mapping[fx.Node, Number], more: Mapping[
             user.args = fx.map_arg(user.args, lambda n: fixed.get(n, n))
             user.kwargs = fx.map_arg(user.kwargs, lambda n: fixed.get(n, n))
     traced.drop_unused()
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Spares meta tensors what cannot change their shape: most of what a network costs on that device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        first = args[0] if args else None
+        if isinstance(first, Tensor) and first.is_meta:
+            if func in _IN_PLACE:
+                return first
+            if func in _SAME_SHAPE:
+                return torch.empty_like(first)
+            if func in _SAME_SHAPE_IF_EQUAL and isinstance(args[1], Tensor) and first.shape == args[1].shape:
+                return torch.empty_like(first)
+        return func(*args, **(kwargs or {}))
 
 
 class _LayerCounter(TorchFunctionMode):
@@ -229,3 +246,36 @@ _MACS: Mapping[Callable[..., Any], Callable[..., int]] = {
     nn.functional.scaled_dot_product_attention: _of_attention,
     torch.einsum: _of_einsum,
 }
+
+_SAME_SHAPE: frozenset[Callable[..., Any]] = frozenset(
+    {
+        nn.functional.batch_norm,
+        nn.functional.layer_norm,
+        nn.functional.group_norm,
+        nn.functional.relu,
+        nn.functional.relu6,
+        nn.functional.gelu,
+        nn.functional.silu,
+        nn.functional.hardswish,
+        nn.functional.hardsigmoid,
+        nn.functional.softmax,
+        nn.functional.dropout,
+        Tensor.softmax,
+        Tensor.sigmoid,
+    }
+)
+
+_SAME_SHAPE_IF_EQUAL: frozenset[Callable[..., Any]] = frozenset({torch.add, Tensor.add, Tensor.mul})
+
+_IN_PLACE: frozenset[Callable[..., Any]] = frozenset(
+    {
+        Tensor.add_,
+        Tensor.mul_,
+        Tensor.fill_,
+        Tensor.zero_,
+        Tensor.clamp_,
+        Tensor.erfinv_,
+        Tensor.normal_,
+        Tensor.uniform_,
+    }
+)
