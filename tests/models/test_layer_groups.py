@@ -94,6 +94,7 @@ def assert_five_groups(groups: dict[str, int], backbone: nn.Module, blueprint: B
 
 def assert_parts_run_apart(backbone: nn.Module, blueprint: Blueprint, images: Tensor) -> None:
     """Every cut: one tensor with a row per image crosses it, is left alone, and leads to the same output."""
+    blueprint.prepare(backbone)
     with torch.no_grad(), ShapesOnly():
         whole = backbone.eval()(images)
         for frozen in range(1, GROUPS):

@@ -126,6 +126,11 @@ class Blueprint:
     features: int
     constants: Mapping[str, Tensor]
 
+    def prepare(self, backbone: nn.Module) -> None:
+        """Give a backbone the constants, as buffers that are not saved."""
+        for name, constant in self.constants.items():
+            backbone.register_buffer(name, constant.clone(), persistent=False)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Blueprint:
         return self  # never changed, so that copies of a network can share it
 

@@ -86,8 +86,7 @@ class Network(nn.Module):
         self.weights_hash = ""
         self.match: MatchReport | None = None
         self._blueprint = blueprint
-        for name, constant in blueprint.constants.items():
-            backbone.register_buffer(name, constant.clone(), persistent=False)
+        blueprint.prepare(backbone)
         self._repeats_grey = repeats_grey
         mean, std = normalization
         grey_mean, grey_std = sum(mean) / len(mean), sum(std) / len(std)
