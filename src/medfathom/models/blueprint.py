@@ -11,7 +11,7 @@ import math
 import operator
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +167,7 @@ def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn
     if settings.pooling != "avg":
         options["global_pool"] = settings.pooling
     try:
-        with torch.device(device or "cpu"), ShapesOnly():
+        with torch.device(device or "cpu"), ShapesOnly() if device == "meta" else nullcontext():
             return _create(settings.architecture, options)
     except (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
         asked = " ".join(f"{k}={v}" for k, v in options.items() if k != "num_classes")

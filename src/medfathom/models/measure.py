@@ -277,5 +277,10 @@ _IN_PLACE: frozenset[Callable[..., Any]] = frozenset(
         Tensor.erfinv_,
         Tensor.normal_,
         Tensor.uniform_,
+        nn.init.constant_,
+        nn.init.normal_,
+        nn.init.uniform_,
+        nn.init.kaiming_normal_,
+        nn.init.kaiming_uniform_,
     }
 )
