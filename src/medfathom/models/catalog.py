@@ -1,34 +1,33 @@
-"""What is known of architectures without building them. Importing this costs no torch.
+"""What is known of architectures without building them: a table that travels with the program.
 
-The table beside this file is written by `python -m medfathom.models.catalog_build`; a test compares it with
-freshly measured values.
+Nothing here imports torch or timm, unless an architecture is asked for that the table does not have.
 """
 
 from __future__ import annotations
 
-import csv
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from medfathom.errors import ModelError, did_you_mean
+from medfathom.errors import ModelError
 
-TABLE = Path(__file__).with_name("catalog.csv")
+TABLE = Path(__file__).with_name("catalog.json")
+"""Written by `python -m medfathom.models.catalog_build`."""
 
 
 @dataclass(frozen=True)
 class ArchitectureFacts:
-    """An architecture as timm ships it: at its native size, with its 1000-class head.
+    """An architecture as timm ships it, with its own classifier, at its native size.
 
     Attributes:
-        name: timm's name.
         family: timm's module.
-        n_params: parameters.
-        depth: weighted layers on the longest path.
+        depth: weighted layers (conv, linear) on the longest path from input to logits.
         macs: multiply-accumulates for one image.
-        native_size: image side in pixels of its default weights.
-        smallest_size: the smallest side of those tried that it can take.
-        pretrained_tags: sets of weights that timm names for it.
+        native_size: side in pixels of the images that its usual weights were trained on.
+        smallest_size, size_step: it takes images whose side is a multiple of the step, from the smallest on.
+        pretrained_tags: timm's names of its sets of pretrained weights, the usual one first.
     """
 
     name: str
@@ -38,53 +37,104 @@ class ArchitectureFacts:
     macs: int
     native_size: int
     smallest_size: int
+    size_step: int
     pretrained_tags: tuple[str, ...]
 
+    def takes(self, size: int) -> bool:
+        """Whether it takes images of this side."""
+        return size >= self.smallest_size and size % self.size_step == 0
 
-@cache
-def _table() -> dict[str, ArchitectureFacts]:
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        return {
-            row["name"]: ArchitectureFacts(
-                name=row["name"],
-                family=row["family"],
-                n_params=int(row["n_params"]),
-                depth=int(row["depth"]),
-                macs=int(row["macs"]),
-                native_size=int(row["native_size"]),
-                smallest_size=int(row["smallest_size"]),
-                pretrained_tags=tuple(row["pretrained_tags"].split()),
-            )
-            for row in csv.DictReader(file)
-        }
+    def nearest_sizes(self, size: int) -> list[int]:
+        """The nearest sides that it takes: below, if there is one, and above."""
+        below = size // self.size_step * self.size_step
+        around = [s for s in (below, below + self.size_step) if s >= self.smallest_size]
+        return around or [self.smallest_size]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One set of pretrained weights.
+
+    Attributes:
+        tag: timm's name of it.
+        hub: repository on the Hugging Face hub.
+        hub_file: the file there; None for timm's usual name.
+        file: what timm's own download is called in torch's cache.
+    """
+
+    tag: str
+    hub: str | None = None
+    hub_file: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that is known of an architecture.
+
+    Attributes:
+        pretrained: its sets of weights, the usual one first.
+        groups: modules and tensors of each of the five layer groups.
+    """
+
+    facts: ArchitectureFacts
+    pretrained: tuple[Pretrained, ...]
+    groups: tuple[tuple[str, ...], ...]
 
 
 def shipped() -> list[ArchitectureFacts]:
-    """Every architecture of the shipped table, in its order."""
-    return list(_table().values())
+    """Every architecture of the table: by family, then by number of parameters."""
+    return [entry.facts for entry in _table().values()]
 
 
 def lookup(name: str) -> ArchitectureFacts:
-    """What is known of an architecture; one that is not in the table is built, without numbers, and measured.
+    """Facts of any timm architecture: from the table, else measured without downloading anything.
 
     Raises:
-        ModelError: timm knows no such architecture; with the nearest names.
+        ModelError: timm has no such architecture (with the nearest names), or it cannot be traced or cut.
     """
-    if name in _table():
-        return _table()[name]
-    from medfathom.models.catalog_build import describe, known_names  # noqa: PLC0415  imports torch and timm
+    return find_entry(name).facts
 
-    names = known_names()
-    if name not in names:
-        raise ModelError(f"unknown architecture {name!r}; {did_you_mean(name, names)}")
-    return describe(name)
+
+def find_entry(name: str) -> Entry:
+    """All that is known of any timm architecture; raises as `lookup` does."""
+    return find_shipped(name) or _measured(name)
+
+
+def find_shipped(name: str) -> Entry | None:
+    """The table's entry, if it has one."""
+    return _table().get(name)
 
 
 def check_architecture(name: str, image_size: int) -> None:
-    """Raise ModelError for an architecture that is unknown, or that cannot take images of this size."""
+    """Raise ModelError unless the architecture is known and takes images of this side."""
     facts = lookup(name)
-    if image_size < facts.smallest_size:
+    if not facts.takes(image_size):
+        what = "any size" if facts.size_step == 1 else f"multiples of {facts.size_step} px"
+        near = " or ".join(str(s) for s in facts.nearest_sizes(image_size))
         raise ModelError(
-            f"{name} cannot take {image_size} px images: the smallest it can is {facts.smallest_size} px; "
-            "raise dataset.image_size"
+            f"{name} cannot take {image_size} px images: it takes {what} from {facts.smallest_size} px on; "
+            f"the nearest is {near}"
         )
+
+
+@cache
+def _table() -> dict[str, Entry]:
+    rows = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else []
+    return {row["facts"]["name"]: _from_json(row) for row in rows}
+
+
+def _from_json(row: dict[str, Any]) -> Entry:
+    facts = {**row["facts"], "pretrained_tags": tuple(row["facts"]["pretrained_tags"])}
+    return Entry(
+        ArchitectureFacts(**facts),
+        tuple(Pretrained(**p) for p in row["pretrained"]),
+        tuple(tuple(group) for group in row["groups"]),
+    )
+
+
+@cache
+def _measured(name: str) -> Entry:
+    from medfathom.models.catalog_build import measure_architecture  # noqa: PLC0415 - imports torch and timm
+
+    return measure_architecture(name)

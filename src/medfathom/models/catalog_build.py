@@ -1,105 +1,159 @@
-"""Measure architectures, and write the shipped table: `python -m medfathom.models.catalog_build`."""
+"""Measuring architectures, and writing the table of those that travel with the program.
+
+    python -m medfathom.models.catalog_build [NAME ...]
+
+writes `catalog.json`: a few minutes for all, no downloads. Run it when timm changes or the list below does.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import sys
+from bisect import bisect_left
 from dataclasses import asdict
-from typing import Any
+from functools import lru_cache
 
 import timm
 import torch
+from timm.models import _registry as registry
+from torch import nn
 
 from medfathom.errors import ModelError
-from medfathom.models.blueprint import native_size
-from medfathom.models.build import family_of
-from medfathom.models.catalog import TABLE, ArchitectureFacts
-from medfathom.models.measure import measure
+from medfathom.models.blueprint import (
+    BackboneSettings,
+    check_name,
+    create_backbone,
+    family_of,
+    find_groups,
+    has_fixed_size,
+    native_size,
+)
+from medfathom.models.catalog import TABLE, ArchitectureFacts, Entry, Pretrained, find_shipped
+from medfathom.models.layer_groups import in_few_words
+from medfathom.models.measure import ShapesOnly, measure
 from medfathom.models.tracing import trace
 
-SIZES = (32, 48, 64, 75, 80, 96, 112, 128, 160, 192, 224, 256, 299)
-"""Image sides tried, in pixels, to find the smallest that an architecture can take."""
-
-PAPER = """
+_PAPER = """
 vgg16 vgg19 resnet50 resnet101 resnet152 inception_v3 legacy_xception densenet121 densenet169 densenet201
 """
-"""The ten networks of arXiv 2408.17011."""
+"""The ten networks that arXiv 2408.17011 compares."""
 
-NAMES = f"""
-{PAPER}
-vgg11 vgg13 vgg11_bn vgg13_bn vgg16_bn vgg19_bn resnet10t resnet14t resnet18 resnet26 resnet34 resnet50d
-resnet101d wide_resnet50_2 resnext50_32x4d resnext101_32x8d seresnet50 densenet161 densenetblur121d
-inception_v4 inception_resnet_v2 xception41 xception65 efficientnet_b0 efficientnet_b1 efficientnet_b2
-efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnetv2_rw_t efficientnetv2_rw_s tf_efficientnetv2_s
-tf_efficientnetv2_m tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 tf_efficientnet_lite3
-tf_efficientnet_lite4 mobilenetv2_050 mobilenetv2_100 mobilenetv2_140 mobilenetv3_small_100
-mobilenetv3_large_100 mnasnet_100 ghostnet_100 regnety_002 regnety_004 regnety_008 regnety_016 regnety_032
-regnety_080 regnetx_002 regnetx_008 regnetx_032 convnext_atto convnext_femto convnext_pico convnext_nano
-convnext_tiny convnext_small convnext_base vit_tiny_patch16_224 vit_small_patch16_224 vit_base_patch16_224
-vit_small_patch32_224 vit_base_patch32_224 vit_large_patch16_224 deit_tiny_patch16_224
-deit_small_patch16_224 deit_base_patch16_224 swin_tiny_patch4_window7_224 swin_small_patch4_window7_224
-swin_base_patch4_window7_224
+_OTHERS = """
+vgg11 vgg13 vgg16_bn
+resnet10t resnet18 resnet34 resnext50_32x4d wide_resnet50_2
+inception_v4 inception_resnet_v2 xception41 xception65 densenet161
+efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 tf_efficientnetv2_s
+tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 tf_efficientnet_lite3 tf_efficientnet_lite4
+mobilenetv2_050 mobilenetv2_100 mobilenetv2_140
+mobilenetv3_small_050 mobilenetv3_small_100 mobilenetv3_large_100
+regnetx_002 regnetx_008 regnetx_032 regnety_002 regnety_008 regnety_032
+ghostnet_100 ghostnetv2_100 ghostnetv2_160 rexnet_100 rexnet_150 rexnet_200 dla34 dla60 dla102
+convnext_atto convnext_femto convnext_pico convnext_nano convnext_tiny convnext_small convnext_base
+vit_tiny_patch16_224 vit_small_patch16_224 vit_base_patch16_224 vit_small_patch32_224 vit_base_patch32_224
+deit_tiny_patch16_224 deit_small_patch16_224 deit_base_patch16_224
+swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 swin_base_patch4_window7_224
+mobilevit_xxs mobilevit_xs mobilevit_s pvt_v2_b0 pvt_v2_b1 pvt_v2_b2
 """
+"""From half a million parameters to 138 million, three sizes or more in most families."""
+
+NAMES = [*_PAPER.split(), *_OTHERS.split()]
+"""What travels with the program."""
+
+STEPS = (1, 2, 4, 7, 8, 14, 16, 32, 64, 128)
+"""What image sizes may have to be multiples of."""
+
+SMALLEST_IMAGE = 8
+"""Side in pixels of the smallest image that a study can have."""
 
 
-def known_names() -> list[str]:
-    """Every architecture of the installed timm."""
-    return list(timm.list_models())
-
-
-def describe(name: str) -> ArchitectureFacts:
-    """Build an architecture on the meta device, as timm ships it, and measure it.
+def measure_architecture(name: str) -> Entry:
+    """Everything the catalog knows of an architecture, without its weights.
 
     Raises:
-        ModelError: it cannot be built or traced.
+        ModelError: timm has no such architecture, or it cannot be traced or cut into layer groups.
     """
-    side = native_size(name)
+    check_name(name)
     with torch.device("meta"):
         network = timm.create_model(name)
+    side = native_size(name)
     measured = measure(network, trace(network), (3, side, side))
-    return ArchitectureFacts(
+    pretrained = _pretrained(name)
+    smallest, step = _sizes(name, side)
+    facts = ArchitectureFacts(
         name=name,
-        family=family_of(network),
+        family=family_of(name),
         n_params=sum(p.numel() for p in network.parameters()),
         depth=measured.depth,
         macs=measured.macs,
         native_size=side,
-        smallest_size=next(s for s in (*SIZES, side) if takes(name, s)),
-        pretrained_tags=tuple(m.partition(".")[2] for m in timm.list_pretrained(f"{name}.*") if "." in m),
+        smallest_size=smallest,
+        size_step=step,
+        pretrained_tags=tuple(p.tag for p in pretrained),
     )
+    return Entry(facts, pretrained, in_few_words(find_groups(name)))
 
 
-def takes(name: str, side: int) -> bool:
-    """Whether an architecture can be built for and run on images of this side."""
-    config = timm.get_pretrained_cfg(name)
-    options: dict[str, Any] = {"img_size": side} if config is not None and config.fixed_input_size else {}
+def _pretrained(name: str) -> tuple[Pretrained, ...]:
+    found = []
+    for full_name in registry._model_with_tags[name]:
+        config = registry._model_pretrained_cfgs[full_name]
+        if config.has_weights:
+            url = config.url[1] if isinstance(config.url, tuple) else config.url
+            file = url.rpartition("/")[2] if url and not config.custom_load else None
+            found.append(
+                Pretrained(full_name.partition(".")[2], config.hf_hub_id, config.hf_hub_filename, file)
+            )
+    return tuple(found)
+
+
+def _sizes(name: str, native: int) -> tuple[int, int]:
+    """The smallest image side an architecture takes, and what sides must be multiples of.
+
+    A network that cuts images into patches takes multiples of the patch's side: it would drop the border.
+    """
+    patch = _patch_side(name)
+    steps = [s for s in STEPS if s % patch == 0]
+    step = next((s for s in steps if takes(name, native + s) and takes(name, native + 3 * s)), None)
+    if step is None or native % step:
+        return native, native
+    multiples = range(-(-SMALLEST_IMAGE // step), native // step + 1)
+    return step * multiples[bisect_left(multiples, True, key=lambda k: takes(name, k * step))], step
+
+
+def _patch_side(name: str) -> int:
+    patch = getattr(getattr(_for_size(name, None), "patch_embed", None), "patch_size", 1)
+    return int(patch[0]) if isinstance(patch, tuple) else int(patch)
+
+
+def takes(name: str, size: int) -> bool:
+    """Whether an architecture can be built for, and run on, images of this side."""
     try:
-        with torch.device("meta"):
-            network = timm.create_model(name, **options)
-            network.eval()(torch.zeros(2, 3, side, side))
-    except (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError):
+        network = _for_size(name, size if has_fixed_size(name) else None)
+        with torch.no_grad(), torch.device("meta"), ShapesOnly():
+            network(torch.empty(2, 3, size, size))
+    except (ModelError, RuntimeError, AssertionError, ValueError, TypeError, ZeroDivisionError):
         return False
     return True
 
 
-def main() -> None:
-    """Write the table beside its name first, then rename."""
-    facts = []
-    for name in NAMES.split():
-        try:
-            facts.append(describe(name))
-        except ModelError as error:
-            sys.exit(f"{name}: {error}")
-    text = io.StringIO()
-    rows = [asdict(f) | {"pretrained_tags": " ".join(f.pretrained_tags)} for f in facts]
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+@lru_cache(maxsize=1)
+def _for_size(name: str, size: int | None) -> nn.Module:
+    return create_backbone(BackboneSettings(name, size), "meta").eval()
+
+
+def main(names: list[str]) -> None:
+    """Measure these architectures anew, or all, and write the table."""
+    entries = {name: entry for name in NAMES if (entry := find_shipped(name)) is not None}
+    for name in names or NAMES:
+        entries[name] = measure_architecture(name)
+        facts = entries[name].facts
+        print(f"{name}: depth {facts.depth}, {facts.n_params:,} parameters", file=sys.stderr)  # noqa: T201
+    rows = sorted(entries.values(), key=lambda entry: (entry.facts.family, entry.facts.n_params))
+    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
     beside = TABLE.with_suffix(".new")
-    beside.write_text(text.getvalue(), encoding="utf-8")
+    beside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     beside.replace(TABLE)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medfathom.errors import ModelError
 
 if TYPE_CHECKING:
-    from medfathom.models.build import Network
+    from medfathom.models.network import Network
 
 
 def freeze(backbone: nn.Module, trained: frozenset[str]) -> None:

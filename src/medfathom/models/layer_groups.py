@@ -252,11 +252,7 @@ def _within(path: str, scope: str) -> bool:
 def _assign(network: nn.Module, traced: Trace, ends: Sequence[int]) -> dict[str, int]:
     """Every tensor's group: where it is used first; what is not used goes with its nearest relatives."""
     by_scope: dict[str, list[str]] = {}
-    names = [
-        name
-        for part in (network.named_parameters, network.named_buffers)
-        for name, _ in part(remove_duplicate=False)
-    ]
+    names = tensor_names(network)
     for name in names:
         for scope in _enclosing(name):
             by_scope.setdefault(scope, []).append(name)
@@ -288,3 +284,35 @@ def _relatives_group(name: str, used: Mapping[str, int], by_scope: Mapping[str, 
         if groups:
             return max(groups)
     return GROUPS
+
+
+def in_few_words(groups: Mapping[str, int]) -> tuple[tuple[str, ...], ...]:
+    """Groups by the outermost modules (or tensors) that lie in one group whole, in the network's order."""
+    within: dict[str, set[int]] = {}
+    for name, group in groups.items():
+        for scope in _enclosing(name):
+            within.setdefault(scope, set()).add(group)
+    words: dict[str, int] = {}
+    for name, group in groups.items():
+        words[next(scope for scope in _enclosing(name) if len(within[scope]) == 1)] = group
+    return tuple(tuple(w for w, g in words.items() if g == group) for group in range(1, GROUPS + 1))
+
+
+def from_words(words: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, int]:
+    """The group of each tensor, from what `in_few_words` gave.
+
+    Raises:
+        KeyError: a tensor is in none of the groups.
+    """
+    of_scope = {scope: g for g, scopes in enumerate(words, start=1) for scope in scopes}
+    groups = {}
+    for name in names:
+        scope = next((s for s in _enclosing(name) if s in of_scope), name)
+        groups[name] = of_scope[scope]
+    return groups
+
+
+def tensor_names(network: nn.Module) -> list[str]:
+    """Every parameter and buffer, those with several names under each."""
+    parts = (network.named_parameters, network.named_buffers)
+    return [name for part in parts for name, _ in part(remove_duplicate=False)]

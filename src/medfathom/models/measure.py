@@ -1,12 +1,13 @@
 """What a traced network is made of: shapes, weighted layers, depth, multiply-accumulates.
 
 The graph is run once on the meta device: shapes without numbers, so that the largest network costs no more
-than its Python. Weighted layers are seen where they happen, as calls of convolution and linear functions:
-those inside modules taken whole count as well.
+than its Python. Layers are seen where they happen, as calls of convolution and linear functions: those inside
+modules taken whole count as well.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,23 +16,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 from typing_extensions import TypeIs
 
 from medfathom.models.tracing import Trace
-
-WEIGHTED_LAYERS: frozenset[Callable[..., Any]] = frozenset(
-    {
-        nn.functional.linear,
-        torch.conv1d,
-        torch.conv2d,
-        torch.conv3d,
-        torch.conv_transpose1d,
-        torch.conv_transpose2d,
-        torch.conv_transpose3d,
-    }
-)
-"""What counts as a weighted layer; normalisation, position tables and products of activations do not."""
 
 Number: TypeAlias = "bool | int | float | Sequence[Number] | None"
 """A value that an image size settles, or a list of such."""
@@ -49,13 +36,15 @@ class Measured:
         shapes: the shape of each node's value for `IMAGES` images, for the nodes whose value is a tensor.
         layers: the node in which each weighted layer runs, in order.
         depth: weighted layers on the longest path from the input to the output.
-        macs: multiply-accumulates of one image in convolutions, linear layers and attention.
+        macs: multiply-accumulates of one image in convolutions, linear layers and matrix products.
+        node_macs: the same by node.
     """
 
     shapes: dict[fx.Node, tuple[int, ...]]
     layers: list[fx.Node]
     depth: int
     macs: int
+    node_macs: dict[fx.Node, int]
 
 
 def measure(network: nn.Module, traced: Trace, input_shape: tuple[int, int, int]) -> Measured:
@@ -78,8 +67,8 @@ def measure(network: nn.Module, traced: Trace, input_shape: tuple[int, int, int]
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad(), torch.device("meta"):
-            with FlopCounterMode(display=False) as flops, counter:
+        with torch.no_grad(), torch.device("meta"), ShapesOnly():
+            with counter:
                 output = walk.run(image)
             if walk.numbers:
                 other = _Walk(network, traced)
@@ -87,8 +76,8 @@ def measure(network: nn.Module, traced: Trace, input_shape: tuple[int, int, int]
                 _settle_numbers(traced, walk.numbers, other.numbers)
     finally:
         network.train(was_training)
-    macs = flops.get_total_flops() // (2 * IMAGES)
-    return Measured(walk.shapes, walk.layers, counter.deepest([output]), macs)
+    macs = {node: total // IMAGES for node, total in walk.macs.items()}
+    return Measured(walk.shapes, walk.layers, counter.deepest([output]), sum(macs.values()), macs)
 
 
 def _is_number(value: Any) -> TypeIs[Number]:
@@ -111,6 +100,23 @@ def _settle_numbers(traced: Trace, few: Mapping[fx.Node, Number], more: Mapping[
     traced.drop_unused()
 
 
+class ShapesOnly(TorchFunctionMode):
+    """Spares meta tensors what cannot change their shape: most of what a network costs on that device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        first = args[0] if args else None
+        if isinstance(first, Tensor) and first.is_meta:
+            if func in _IN_PLACE:
+                return first
+            if func in _SAME_SHAPE:
+                return torch.empty_like(first)
+            if func in _SAME_SHAPE_IF_EQUAL and isinstance(args[1], Tensor) and first.shape == args[1].shape:
+                return torch.empty_like(first)
+        return func(*args, **(kwargs or {}))
+
+
 class _LayerCounter(TorchFunctionMode):
     """Follows every tensor that depends on the input, with the weighted layers on its longest path so far."""
 
@@ -118,7 +124,8 @@ class _LayerCounter(TorchFunctionMode):
         super().__init__()
         self.depths: dict[int, int] = {id(image): 0}
         self.kept: list[Tensor] = [image]  # an id is only good while its tensor lives
-        self.count = 0
+        self.layers = 0  # seen, and their multiply-accumulates, since someone last set them to 0
+        self.macs = 0
 
     def deepest(self, values: Iterable[Any]) -> int:
         """Weighted layers behind the deepest of these values; -1 when none depends on the input."""
@@ -128,14 +135,15 @@ class _LayerCounter(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        arguments = [v for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
-        depth = self.deepest(arguments)
         result = func(*args, **kwargs)
+        depth = self.deepest(v for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor))
         if depth < 0:
             return result
+        if func in _MACS:
+            self.macs += _MACS[func](result, *args, **kwargs)
         if func in WEIGHTED_LAYERS:
             depth += 1
-            self.count += 1
+            self.layers += 1
         written = args[:1] if getattr(func, "__name__", "") == "__setitem__" else ()
         for value in tree_leaves((result, written)):
             if isinstance(value, Tensor):
@@ -154,13 +162,16 @@ class _Walk(fx.Interpreter):
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
         self.numbers: dict[fx.Node, Number] = {}
         self.layers: list[fx.Node] = []
+        self.macs: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         """One node."""
-        before = self.counter.count if self.counter else 0
-        value = super().run_node(n)
         if self.counter:
-            self.layers += [n] * (self.counter.count - before)
+            self.counter.layers = self.counter.macs = 0
+        value = super().run_node(n)
+        if self.counter and self.counter.macs:
+            self.layers += [n] * self.counter.layers
+            self.macs[n] = self.counter.macs
         if isinstance(value, Tensor):
             self.shapes[n] = tuple(value.shape)
         elif _is_number(value):
@@ -174,3 +185,102 @@ class _Walk(fx.Interpreter):
         if target in self.traced.constants:
             return self.traced.constants[target].to("meta")
         return super().fetch_attr(target)
+
+
+# Multiply-accumulates of one call, from its result and its arguments.
+
+
+def _of_linear(result: Tensor, features: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
+    return result.numel() * weight.shape[-1]
+
+
+def _of_conv(result: Tensor, features: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
+    return result.numel() * math.prod(weight.shape[1:])
+
+
+def _of_transposed_conv(result: Tensor, features: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
+    return features.numel() * math.prod(weight.shape[1:])
+
+
+def _of_product(result: Tensor, left: Tensor, right: Tensor, *_: Any, **__: Any) -> int:
+    return result.numel() * left.shape[-1]
+
+
+def _of_sum_and_product(result: Tensor, added: Tensor, left: Tensor, right: Tensor, **__: Any) -> int:
+    return result.numel() * left.shape[-1]
+
+
+def _of_attention(result: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    scores = query.numel() // query.shape[-1] * key.shape[-2]
+    return scores * (query.shape[-1] + value.shape[-1])
+
+
+def _of_einsum(result: Tensor, equation: str, *operands: Tensor) -> int:
+    labels = equation.replace(" ", "").partition("->")[0].split(",")
+    sizes = {
+        c: s for names, t in zip(labels, operands, strict=True) for c, s in zip(names, t.shape, strict=True)
+    }
+    return math.prod(sizes.values())
+
+
+WEIGHTED_LAYERS: Mapping[Callable[..., Any], Callable[..., int]] = {
+    nn.functional.linear: _of_linear,
+    torch.conv1d: _of_conv,
+    torch.conv2d: _of_conv,
+    torch.conv3d: _of_conv,
+    torch.conv_transpose1d: _of_transposed_conv,
+    torch.conv_transpose2d: _of_transposed_conv,
+    torch.conv_transpose3d: _of_transposed_conv,
+}
+"""What counts as a weighted layer; normalisation, position tables and products of activations do not."""
+
+_MACS: Mapping[Callable[..., Any], Callable[..., int]] = {
+    **WEIGHTED_LAYERS,
+    torch.matmul: _of_product,
+    torch.bmm: _of_product,
+    torch.mm: _of_product,
+    Tensor.matmul: _of_product,
+    Tensor.__matmul__: _of_product,
+    Tensor.bmm: _of_product,
+    torch.baddbmm: _of_sum_and_product,
+    nn.functional.scaled_dot_product_attention: _of_attention,
+    torch.einsum: _of_einsum,
+}
+
+_SAME_SHAPE: frozenset[Callable[..., Any]] = frozenset(
+    {
+        nn.functional.batch_norm,
+        nn.functional.layer_norm,
+        nn.functional.group_norm,
+        nn.functional.relu,
+        nn.functional.relu6,
+        nn.functional.gelu,
+        nn.functional.silu,
+        nn.functional.hardswish,
+        nn.functional.hardsigmoid,
+        nn.functional.softmax,
+        nn.functional.dropout,
+        Tensor.softmax,
+        Tensor.sigmoid,
+    }
+)
+
+_SAME_SHAPE_IF_EQUAL: frozenset[Callable[..., Any]] = frozenset({torch.add, Tensor.add, Tensor.mul})
+
+_IN_PLACE: frozenset[Callable[..., Any]] = frozenset(
+    {
+        Tensor.add_,
+        Tensor.mul_,
+        Tensor.fill_,
+        Tensor.zero_,
+        Tensor.clamp_,
+        Tensor.erfinv_,
+        Tensor.normal_,
+        Tensor.uniform_,
+        nn.init.constant_,
+        nn.init.normal_,
+        nn.init.uniform_,
+        nn.init.kaiming_normal_,
+        nn.init.kaiming_uniform_,
+    }
+)

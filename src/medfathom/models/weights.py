@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import timm
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import model_entrypoint
+from timm.models._hub import download_cached_file
 from torch import Tensor, nn
 
 from medfathom.errors import WeightsError
-from medfathom.models.weights_lookup import WeightsLocation
+from medfathom.models.weights_lookup import HUB_SECONDS, WeightsLocation, hub_files
 
 REQUIRED_MATCH = 0.95
 """The least share of the backbone's values that a checkpoint must supply."""
+
+FORBIDDEN = "GLOBAL"
+"""What torch's refusal of a pickle that would import something says: the name of the pickle's instruction."""
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training programs keep the weights inside a checkpoint, best first (as in timm)."""
@@ -31,7 +40,13 @@ FILTERS = ("checkpoint_filter_fn", "_filter_torchvision_pretrained", "_filter_fn
 
 @dataclass(frozen=True)
 class MatchReport:
-    """How a checkpoint fits a backbone. Shares are of values, not of tensors."""
+    """How a checkpoint fits a backbone.
+
+    Attributes:
+        matched, missing, mismatched, unexpected: names of the backbone's tensors that the checkpoint has,
+            lacks, has in another shape; and of those that only the checkpoint has (such as its classifier).
+        share: how much of the backbone is matched: of its tensors or of its values, whichever is less.
+    """
 
     matched: list[str]
     missing: list[str]
@@ -41,12 +56,12 @@ class MatchReport:
 
     def __str__(self) -> str:
         total = len(self.matched) + len(self.missing) + len(self.mismatched)
-        parts = [f"{len(self.matched)} of {total} tensors matched ({self.share:.1%} of the values)"]
+        parts = [f"{len(self.matched)} of {total} tensors matched"]
         for name in ("missing", "mismatched", "unexpected"):
             keys: list[str] = getattr(self, name)
             if keys:
                 more = ", …" if len(keys) > 3 else ""
-                parts.append(f"{name}: {', '.join(keys[:3])}{more} ({len(keys)})")
+                parts.append(f"{len(keys)} {name}: {', '.join(keys[:3])}{more}")
         return "; ".join(parts)
 
 
@@ -54,24 +69,47 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
     """Load a checkpoint into a backbone (a timm model without its classifier), in place.
 
     Raises:
-        WeightsError: the file cannot be read safely, or matches less than `REQUIRED_MATCH` of the backbone.
+        WeightsError: the file cannot be had or read safely, or matches less than `REQUIRED_MATCH` of the
+            backbone.
     """
-    if location.path is None:
-        raise WeightsError(f"{location.description}: there is no file to load")
-    state = read_tensors(location.path)
+    path = location.path or fetch(architecture, location)
+    state = read_tensors(path)
     if location.renamed:
-        state = rename_lite(state, [len(stage) for stage in backbone.get_submodule("blocks").children()])  # type: ignore[arg-type]
+        stages = backbone.get_submodule("blocks").children()
+        state = rename_lite(state, [len(list(stage.children())) for stage in stages])
     else:
         state = _as_timm_names(state, backbone, architecture)
-    own = backbone.state_dict()
-    report = match(own, state)
+    state = _sum_colours(state, backbone)
+    report = match(backbone.state_dict(), state)
     if report.share < REQUIRED_MATCH:
         raise WeightsError(
-            f"{location.path.name} is not a checkpoint of {architecture}: {report}; "
-            f"at least {REQUIRED_MATCH:.0%} must match"
+            f"{path} is no checkpoint of {architecture}: {report}; at least {REQUIRED_MATCH:.0%} of the "
+            f"backbone must match"
         )
     backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
     return report
+
+
+def fetch(architecture: str, location: WeightsLocation) -> Path:
+    """Download weights into the cache where timm looks for them too.
+
+    Raises:
+        WeightsError: the download failed.
+    """
+    weights = location.download
+    if weights is None:
+        raise WeightsError(f"{location.description}: there is no file to load")
+    try:
+        if weights.hub is None:
+            url = timm.get_pretrained_cfg(f"{architecture}.{weights.tag}").url  # type: ignore[union-attr]
+            return Path(download_cached_file(url))  # type: ignore[arg-type]
+        for name in hub_files(weights):
+            with suppress(EntryNotFoundError):
+                return Path(hf_hub_download(weights.hub, name, etag_timeout=HUB_SECONDS))
+    except (OSError, HfHubHTTPError, RuntimeError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise WeightsError(f"{location.description}: the download failed ({reason})") from None
+    raise WeightsError(f"{location.description}: holds none of {', '.join(hub_files(weights))}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -82,9 +120,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
+            content: Any = load_file(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # of pickle forms that it may not understand
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if FORBIDDEN not in str(error):
+            raise WeightsError(f"{path}: cannot be read as weights (it is no checkpoint of torch)") from None
         raise WeightsError(
             f"{path}: refused, since it holds more than tensors (loading it could run code); "
             f"save its state dict as safetensors"
@@ -112,10 +154,20 @@ def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport
     matched = [n for n, t in counted.items() if n in state and state[n].shape == t.shape]
     mismatched = [n for n, t in counted.items() if n in state and state[n].shape != t.shape]
     missing = [n for n in counted if n not in state]
-    unexpected = [n for n in state if n not in own]
-    values = sum(t.numel() for t in counted.values())
-    share = sum(counted[n].numel() for n in matched) / values if values else 0.0
-    return MatchReport(matched, missing, mismatched, unexpected, share)
+    unexpected = sorted(n for n in state if n not in own)
+    values = sum(counted[n].numel() for n in matched) / sum(t.numel() for t in counted.values())
+    return MatchReport(matched, missing, mismatched, unexpected, min(values, len(matched) / len(counted)))
+
+
+def _sum_colours(state: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """Fit weights for colour images to a backbone for grey ones: what sees three equal channels sees one."""
+    own = backbone.state_dict()
+    return {
+        name: tensor.sum(1, keepdim=True)
+        if name in own and tensor.dim() == 4 and tensor.shape[1] == 3 and own[name].shape[1] == 1
+        else tensor
+        for name, tensor in state.items()
+    }
 
 
 def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: str) -> dict[str, Tensor]:

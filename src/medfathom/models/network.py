@@ -1,0 +1,245 @@
+"""A network: a backbone cut in two, what is frozen and what is trained, and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from medfathom.errors import ModelError
+from medfathom.models.blueprint import Blueprint, Cut, family_of
+from medfathom.models.freezing import freeze, hold_in_inference_mode
+from medfathom.models.layer_groups import GROUPS
+from medfathom.models.weights import MatchReport
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel."""
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """Sizes of the whole network, head included, at its image size.
+
+    Attributes:
+        trainable_fraction: of the parameters.
+        trainable_layer_fraction: of the weighted layers (conv, linear).
+        depth: weighted layers on the longest path from input to logits.
+        macs: multiply-accumulates for one image.
+    """
+
+    architecture: str
+    family: str
+    n_params: int
+    n_trainable_params: int
+    trainable_fraction: float
+    trainable_layer_fraction: float
+    depth: int
+    macs: int
+
+
+class Network(nn.Module):
+    """A timm backbone, cut into five layer groups, and a head.
+
+    The backbone keeps timm's own modules and names; the two parts run them by the backbone's graph. Modules
+    of the frozen prefix stay in inference mode whatever `train` is told.
+
+    Attributes:
+        unfreeze_depth: how many of the last layer groups are trained besides the head.
+        facts: sizes.
+        init_source: where the weights came from, one line.
+        weights_hash: SHA-256 over the backbone's tensors as loaded.
+        match: how the checkpoint fitted, where there was one.
+        normalization: mean and standard deviation of each input channel, for images in [0, 1].
+    """
+
+    _channel_scale: Tensor
+    _channel_shift: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        blueprint: Blueprint,
+        *,
+        architecture: str,
+        normalization: Normalization,
+        repeats_grey: bool,
+    ) -> None:
+        """Put the parts together; nothing is frozen yet.
+
+        Args:
+            backbone: a timm model without its classifier.
+            head: features -> logits.
+            blueprint: the backbone's.
+            architecture: its name.
+            normalization: what each channel of the backbone's input was normalised by in pretraining.
+            repeats_grey: images have one channel, the backbone takes three.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.architecture = architecture
+        self.init_source = ""
+        self.weights_hash = ""
+        self.match: MatchReport | None = None
+        self._blueprint = blueprint
+        blueprint.prepare(backbone)
+        self._repeats_grey = repeats_grey
+        mean, std = normalization
+        grey_mean, grey_std = sum(mean) / len(mean), sum(std) / len(std)
+        # A grey image comes normalised by the averages over the channels; this gives each repeated channel
+        # the mean and spread that pretraining gave it.
+        scale = _over_channels([grey_std / s for s in std])
+        shift = _over_channels([(grey_mean - m) / s for m, s in zip(mean, std, strict=True)])
+        self.register_buffer("_channel_scale", scale, persistent=False)
+        self.register_buffer("_channel_shift", shift, persistent=False)
+        self.normalization = ((grey_mean,), (grey_std,)) if repeats_grey else normalization
+        self.set_unfreeze_depth(GROUPS)
+
+    def set_unfreeze_depth(self, depth: int) -> None:
+        """Train the last `depth` layer groups (0 to 5) and the head, freeze the others.
+
+        Raises:
+            ModelError: the depth is out of range.
+        """
+        check_unfreeze_depth(depth)
+        self.unfreeze_depth = depth
+        self._cut = self._blueprint.cuts[GROUPS - depth]
+        trained = {n for n, g in self._blueprint.groups.items() if g > GROUPS - depth}
+        freeze(self.backbone, frozenset(trained))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set training mode for what is trained; the frozen prefix stays in inference mode."""
+        super().train(mode)
+        hold_in_inference_mode(self.backbone, self._cut.prefix_modules)
+        return self
+
+    def prefix_modules(self) -> list[nn.Module]:
+        """Every module that belongs to the frozen prefix."""
+        found: dict[int, nn.Module] = {}
+        for path in sorted(self._cut.prefix_modules):
+            for module in self.backbone.get_submodule(path).modules():
+                found.setdefault(id(module), module)
+        return list(found.values())
+
+    @torch.no_grad()
+    def forward_prefix(self, images: Tensor) -> Tensor:
+        """The frozen groups, without gradients: (n, in_channels, s, s) -> the features at the cut.
+
+        With nothing frozen these are the images; a grey image becomes three channels here if the backbone
+        wants them.
+        """
+        return self._before(self._cut, images)
+
+    def forward_rest(self, features: Tensor) -> Tensor:
+        """The trained groups and the head: features at the cut -> logits (n, num_outputs).
+
+        The features are not changed.
+        """
+        return self._after(self._cut, features)
+
+    @torch.no_grad()
+    def features_after(self, groups: int, images: Tensor) -> Tensor:
+        """What the first layer groups, no more than are frozen, make of images; without gradients."""
+        return self._before(self._frozen_cut(groups), images)
+
+    def logits_from(self, groups: int, features: Tensor) -> Tensor:
+        """Logits from features after the first layer groups, no more than are frozen."""
+        return self._after(self._frozen_cut(groups), features)
+
+    def cut(self, groups: int) -> Cut:
+        """The cut after the first layer groups: the shape of the features there, what they cost."""
+        return self._blueprint.cuts[groups]
+
+    def _frozen_cut(self, groups: int) -> Cut:
+        if not 0 <= groups <= GROUPS - self.unfreeze_depth:
+            raise ModelError(
+                f"groups must be 0 to {GROUPS - self.unfreeze_depth}, those that are frozen, but got {groups}"
+            )
+        return self.cut(groups)
+
+    def _before(self, cut: Cut, images: Tensor) -> Tensor:
+        if self._repeats_grey:
+            images = images * self._channel_scale + self._channel_shift
+        if cut.prefix is None:
+            return images
+        features: Tensor = cut.prefix(self.backbone, images)
+        return features
+
+    def _after(self, cut: Cut, features: Tensor) -> Tensor:
+        if cut.rest is not None:
+            features = cut.rest(self.backbone, features.clone() if cut.writes_input else features)
+        logits: Tensor = self.head(features)
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, num_outputs) of normalised images (n, in_channels, s, s)."""
+        return self.forward_rest(self.forward_prefix(images))
+
+    def trainable_parameters_by_group(self) -> list[tuple[int | Literal["head"], list[nn.Parameter]]]:
+        """Trained parameters, stem side first: (1 to 5, parameters) and at last ("head", parameters)."""
+        parts: dict[int, list[nn.Parameter]] = {}
+        for name, parameter in self.backbone.named_parameters():
+            if parameter.requires_grad:
+                parts.setdefault(self._blueprint.groups[name], []).append(parameter)
+        groups: list[tuple[int | Literal["head"], list[nn.Parameter]]] = [
+            (g, parts[g]) for g in sorted(parts)
+        ]
+        return [*groups, ("head", list(self.head.parameters()))]
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The tensors that training can move, by name: small when most is frozen."""
+        return {name: tensor for name, tensor in self.state_dict().items() if self._moves(name)}
+
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `trained_state` gave.
+
+        Raises:
+            ModelError: it is of another network, or of another unfreeze depth.
+        """
+        expected = self.trained_state()
+        wrong = sorted(set(expected) ^ set(state)) or [
+            n for n in expected if expected[n].shape != state[n].shape
+        ]
+        if wrong:
+            raise ModelError(
+                f"not a trained state of {self.architecture} at unfreeze_depth {self.unfreeze_depth}: "
+                f"{len(wrong)} tensors differ, the first is {wrong[0]}"
+            )
+        self.load_state_dict(dict(state), strict=False)
+
+    def _moves(self, name: str) -> bool:
+        part, _, inner = name.partition(".")
+        return part == "head" or self._blueprint.groups[inner] > GROUPS - self.unfreeze_depth
+
+    @property
+    def facts(self) -> NetworkFacts:
+        """Sizes of this network with its present unfreeze depth."""
+        n_params = sum(p.numel() for p in self.parameters())
+        n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
+        layers = [*self._blueprint.layers_per_group, len(linear)]
+        return NetworkFacts(
+            architecture=self.architecture,
+            family=family_of(self.architecture),
+            n_params=n_params,
+            n_trainable_params=n_trained,
+            trainable_fraction=n_trained / n_params,
+            trainable_layer_fraction=sum(layers[GROUPS - self.unfreeze_depth :]) / sum(layers),
+            depth=self._blueprint.depth + len(linear),
+            macs=self._blueprint.macs + sum(m.in_features * m.out_features for m in linear),
+        )
+
+
+def check_unfreeze_depth(depth: int) -> None:
+    """Raise ModelError unless the depth is one of 0 to 5."""
+    if not 0 <= depth <= GROUPS:
+        raise ModelError(f"unfreeze_depth must be 0 to {GROUPS}, but got {depth}")
+
+
+def _over_channels(values: list[float]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)

@@ -1,0 +1,65 @@
+"""The spaces and studies of the paper's design: what they hold, that every network in them fits."""
+
+from pathlib import Path
+
+import pytest
+
+from medfathom.definitions import load_study, read_toml
+from medfathom.models.catalog import check_architecture, find_shipped
+from medfathom.models.catalog_build import NAMES
+from medfathom.spaces import SpaceConfig
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAPER_STUDIES = ["paper_cxr", "paper_oct", "paper_wsi"]
+
+
+def space(name: str) -> SpaceConfig:
+    return SpaceConfig.model_validate(read_toml(REPOSITORY / f"search/spaces/{name}.toml"))
+
+
+def test_five_settings_are_the_papers() -> None:
+    strata = space("five_settings").strata()
+    assert len(strata) == 50
+    settings = {(s["init"], s["unfreeze_depth"]) for s in strata}
+    assert settings == {("imagenet", 0), ("imagenet", 1), ("imagenet", 5), ("random", 1), ("random", 5)}
+    assert {s["architecture"] for s in strata} == set(NAMES[:10])
+
+
+def test_transfer_crosses_every_init_with_every_depth() -> None:
+    transfer = space("transfer")
+    strata = transfer.strata()
+    architectures = {s["architecture"] for s in strata}
+    pairs = {(s["init"], s["unfreeze_depth"]) for s in strata}
+    assert pairs == {(i, d) for i in ("imagenet", "imagenet-stats", "random") for d in range(6)}
+    assert len(strata) == len(architectures) * 18
+    depth = transfer.dimensions["unfreeze_depth"]
+    assert (depth.low, depth.high) == (0, 5)
+    assert all(find_shipped(str(a)) for a in architectures)
+
+
+@pytest.mark.parametrize("name", PAPER_STUDIES)
+def test_the_papers_studies(name: str) -> None:
+    study = load_study(str(REPOSITORY / f"study_defs/{name}.toml"))
+    assert study.name == name
+    assert study.goal == "compare"
+    assert (study.sampler.name, study.scheduler.name) == ("grid", "none")
+    assert (study.budget.trials, study.budget.epochs) == (len(study.space.strata()), 300)
+    fixed = {n: d.value for n, d in study.space.dimensions.items() if d.role == "fixed"}
+    assert (fixed["optimizer"], fixed["decay"]) == ("adam", "exponential")
+    for architecture in {str(s["architecture"]) for s in study.space.strata()}:
+        check_architecture(architecture, study.dataset.image_size)
+
+
+@pytest.mark.parametrize("name", PAPER_STUDIES)
+def test_a_smoke_budget_runs_the_same_design_on_small_images(name: str) -> None:
+    """By the command that the definition's own comment gives."""
+    path = REPOSITORY / f"study_defs/{name}.toml"
+    comment = " ".join(line.strip("#\\ ") for line in path.read_text().splitlines() if line.startswith("#"))
+    words = comment.split("--set ")[1:]
+    overrides = [word.strip().strip("'") for word in words]
+    study = load_study(str(path), overrides)
+    assert len(overrides) == 4
+    assert study.budget.trials == len(study.space.strata()) == 50
+    assert study.budget.epochs <= 2
+    for architecture in {str(s["architecture"]) for s in study.space.strata()}:
+        check_architecture(architecture, study.dataset.image_size)
