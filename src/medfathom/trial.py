@@ -38,6 +38,7 @@ from medfathom.training.precision import runs_in_bfloat16
 from medfathom.training.provenance import device_name, versions
 from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
+from medfathom.training.small_maps import speed_up_small_maps
 from medfathom.training.threads import worthwhile_threads
 
 __all__ = ["EpochRecord", "TrialTask", "load_history", "run_trial"]
@@ -313,6 +314,8 @@ def _build(params: TrialParams, task: TrialTask, train: Split) -> Network:
     )
     device = torch.device(task.device)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        speed_up_small_maps(network)
     if _calibrates(params, task):
         _calibrate(network, train, device)
     return network
