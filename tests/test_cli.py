@@ -43,6 +43,7 @@ def studied(workdir: Path) -> None:
             if assignment.number == 0:
                 ledger.fail(assignment.number, "out of memory: lower batch_size", facts)
             elif assignment.number % 4 == 1:
+                ledger.report(assignment.number, 1, 0.99)
                 ledger.prune(assignment.number, facts, "stopped by asha at epoch 1")
             else:
                 auc = 0.7 + assignment.number / 100
@@ -117,6 +118,8 @@ def test_show(medfathom: Cli) -> None:
     summary = json.loads(out)
     assert summary["states"] == {"COMPLETE": 11, "PRUNED": 4, "FAIL": 1, "RUNNING": 0}
     assert [b["auc"] for b in summary["best"]] == sorted((b["auc"] for b in summary["best"]), reverse=True)
+    assert all(b["auc"] < 0.9 for b in summary["best"])
+    assert all(s["best_auc"] is None or s["best_auc"] < 0.9 for s in summary["strata"])
     assert summary["failures"] == [{"reason": "out of memory: lower batch_size", "trials": 1}]
 
 
@@ -177,3 +180,18 @@ def test_light_commands_do_not_import_what_they_do_not_use(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_data_check_and_prepare(medfathom: Cli, workdir: Path) -> None:
+    small = ["--set", "dataset.n_train=30", "--set", "dataset.n_val=15", "--set", "dataset.n_test=15"]
+    code, text, _ = medfathom("data", "prepare", "demo", *small, "--json")
+    facts = json.loads(text)
+    assert code == 0
+    assert facts["sizes"] == {"train": 30, "val": 15, "test": 15}
+    code, text, _ = medfathom("data", "check", "demo", *small, "--json")
+    report = json.loads(text)
+    assert code == (0 if report["ok"] else 1)
+    assert report["fingerprint"] == facts["fingerprint"]
+    assert "<html" in (workdir / "storage" / "reports" / "demo-data.html").read_text()
+    code, out, _ = medfathom("data", "check", "demo", *small)
+    assert "Page: storage/reports/demo-data.html" in out

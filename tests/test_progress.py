@@ -36,7 +36,7 @@ def test_plain_lines(workdir: Path) -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 5
     assert "COMPLETE" in lines[0]
-    assert "AUC 0.8300 at epoch 2/6" in lines[0]
+    assert "AUC 0.8300 at epoch 2/5" in lines[0]
     assert "out of memory" in lines[2]
     assert lines[3] == "a note"
     assert lines[4].startswith("3 of 4 trials (1 complete, 1 pruned, 1 fail) · best AUC 0.8300 (trial 0)")
@@ -58,7 +58,7 @@ def test_live_table(workdir: Path) -> None:
     still = Console(width=200, file=io.StringIO(), record=True)
     still.print(table.render())
     text = still.export_text()
-    for word in ("COMPLETE", "PRUNED", "FAIL", "0.8300", "2/6", "out of memory", "3 of 4 trials", "left"):
+    for word in ("COMPLETE", "PRUNED", "FAIL", "0.8300", "2/5", "out of memory", "3 of 4 trials", "left"):
         assert word in text
 
 

@@ -7,7 +7,9 @@ once per process and shared by every network built from it.
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
+import math
+import operator
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +19,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from medfathom.errors import ModelError
-from medfathom.models.layer_groups import GROUPS, cut_points, layer_groups
+from medfathom.models.layer_groups import GROUPS, MOST_VALUES, CutPoint, cut_points, first_uses, layer_groups
 from medfathom.models.measure import Measured, measure
-from medfathom.models.tracing import Trace, compile_part, data_dependent, trace
+from medfathom.models.tracing import Trace, compile_part, data_dependent, has_effect, trace
 
 IN_PLACE_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "imatmul"})
 """`x += y` and its kin, as functions of the operator module."""
@@ -140,16 +142,17 @@ def _draw(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ModelError(f"{settings.architecture} cannot take {side} px images ({reason})") from None
-    output = _output(traced)
-    ends = _ends(traced, measured, groups)
-    group_of_layer = [bisect_right(ends, i - 1) + 1 for i in measured.layers]
+    ends = _places_to_cut(traced, measured, groups)
+    index = {node: i for i, node in enumerate(traced.nodes)}
+    indexes = [end.index for end in ends]
+    group_of_layer = [bisect_left(indexes, index[node]) + 1 for node in measured.layers]
     return Blueprint(
         groups=groups,
-        cuts=_cuts(backbone, traced, ends),
+        cuts=_cuts(backbone, traced, measured, ends),
         layers_per_group=[group_of_layer.count(g) for g in range(1, GROUPS + 1)],
         depth=measured.depth,
         macs=measured.macs,
-        features=measured.shapes[output][1],
+        features=measured.shapes[_output(traced)][1],
         constants=traced.constants,
     )
 
@@ -161,100 +164,116 @@ def _output(traced: Trace) -> fx.Node:
     return value
 
 
-def _ends(traced: Trace, measured: Measured, groups: Mapping[str, int]) -> list[int]:
+def _places_to_cut(traced: Trace, measured: Measured, groups: Mapping[str, int]) -> list[CutPoint]:
     """Where groups 1 to 4 end in this graph: at the smallest tensor between two groups' layers.
 
     Between two layers lie only operations without weights, such as an activation or a pooling: cutting after
     the pooling makes a cached feature smaller and changes nothing else.
     """
-    first_use = _first_use(traced, groups)
-    points = cut_points(traced, measured)
-    ends = []
-    for group in range(1, GROUPS):
-        last = max((i for i, g in first_use.items() if g <= group), default=0)
-        later = min((i for i, g in first_use.items() if g > group), default=len(traced.nodes))
-        allowed = [p for p in points if last <= p < later]
-        if not allowed:
-            raise ModelError(f"no single tensor leaves layer group {group} at this image size")
-        ends.append(min(allowed, key=lambda p: (_elements(measured, traced.nodes[p]), -p)))
-    return ends
+    by_module = _highest_group_by_module(groups)
+    uses = [
+        (i, by_module[str(node.target)]) for i, node in first_uses(traced) if str(node.target) in by_module
+    ]
+    bounds = [
+        (
+            max((i for i, g in uses if g <= group), default=0),
+            min((i for i, g in uses if g > group), default=len(traced.nodes)),
+        )
+        for group in range(1, GROUPS)
+    ]
+    for most_values in range(1, MOST_VALUES + 1):
+        points = cut_points(traced, measured, most_values)
+        allowed = [[p for p in points if last <= p.index < later] for last, later in bounds]
+        if all(allowed):
+            return [min(places, key=lambda p: (_elements(measured, p), -p.index)) for places in allowed]
+    raise ModelError("the layer groups found at the native size cannot be told apart at this image size")
 
 
-def _elements(measured: Measured, node: fx.Node) -> int:
-    return int(torch.Size(measured.shapes[node]).numel())
-
-
-def _first_use(traced: Trace, groups: Mapping[str, int]) -> dict[int, int]:
-    """Index of each node that uses weights -> the highest group of what it uses."""
-    found: dict[int, int] = {}
-    by_scope: dict[str, int] = {}
+def _highest_group_by_module(groups: Mapping[str, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
     for name, group in groups.items():
         parts = name.split(".")
         for k in range(1, len(parts) + 1):
-            scope = ".".join(parts[:k])
-            by_scope[scope] = max(group, by_scope.get(scope, 0))
-    dependent = data_dependent(traced.nodes)
-    index = {node: i for i, node in enumerate(traced.nodes)}
-    origin: dict[fx.Node, int] = {}
-    for node in traced.nodes:
-        own = by_scope.get(str(node.target), 0) if node.op in ("call_module", "get_attr") else 0
-        inherited = max((origin.get(n, 0) for n in node.all_input_nodes if n not in dependent), default=0)
-        group = max(own, inherited)
-        if group and node in dependent:
-            found[index[node]] = group
-        elif group:
-            origin[node] = group
+            module = ".".join(parts[:k])
+            found[module] = max(group, found.get(module, 0))
     return found
 
 
-def _cuts(backbone: nn.Module, traced: Trace, ends: Sequence[int]) -> list[Cut]:
-    output = traced.nodes.index(_output(traced))
+def _elements(measured: Measured, point: CutPoint) -> int:
+    return sum(math.prod(measured.shapes[node]) for node in point.values)
+
+
+def _cuts(backbone: nn.Module, traced: Trace, measured: Measured, ends: Sequence[CutPoint]) -> list[Cut]:
     whole = compile_part(traced.graph)
-    every = _modules(traced.nodes)
     cuts = [Cut(None, whole, frozenset(), writes_input=False)]
     for end in ends:
-        prefix, rest = _split(traced, end)
+        prefix, rest = _split(traced, measured, end)
         writes = _writes_input(backbone, rest)
-        cuts.append(Cut(compile_part(prefix), compile_part(rest), _modules(prefix.nodes), writes))
-    cuts.append(Cut(whole, None, every, writes_input=False))
-    if output < ends[-1]:
-        raise ModelError("the network's output comes before its last layer group")
+        cuts.append(Cut(compile_part(prefix), compile_part(rest), _modules(prefix), writes))
+    cuts.append(Cut(whole, None, _modules(traced.graph), writes_input=False))
     return cuts
 
 
-def _modules(nodes: Any) -> frozenset[str]:
-    return frozenset(str(node.target) for node in nodes if node.op == "call_module")
+def _modules(graph: fx.Graph) -> frozenset[str]:
+    return frozenset(str(node.target) for node in graph.nodes if node.op == "call_module")
 
 
-def _split(traced: Trace, end: int) -> tuple[fx.Graph, fx.Graph]:
-    """Two graphs: up to a node, and from its value on.
+def _split(traced: Trace, measured: Measured, end: CutPoint) -> tuple[fx.Graph, fx.Graph]:
+    """Two graphs: up to a cut point, and from its values on.
 
     What does not depend on the input is made in both.
     """
-    dependent = data_dependent(traced.nodes)
+    dependent = data_dependent(traced)
     prefix, rest = fx.Graph(), fx.Graph()
     in_prefix: dict[fx.Node, fx.Node] = {}
-    in_rest = {traced.nodes[end]: rest.placeholder("features")}
+    features = rest.placeholder("features")
+    in_rest = _unpack(rest, features, measured, end)
+    in_rest.update({node: _per_image(rest, features, k) for node, k in traced.per_image.items()})
+    in_rest.update({node: rest.call_function(getattr, (features, "device")) for node in traced.devices})
     for i, node in enumerate(traced.nodes):
-        if i <= end:
+        if i <= end.index:
             in_prefix[node] = prefix.node_copy(node, in_prefix.__getitem__)
-        if i > end or (node not in dependent and node.op != "output"):
+        if node not in in_rest and (i > end.index or (node not in dependent and node.op != "output")):
             in_rest[node] = rest.node_copy(node, in_rest.__getitem__)
-    prefix.output(in_prefix[traced.nodes[end]])
+    _pack(prefix, [in_prefix[node] for node in end.values])
     for graph in (prefix, rest):
-        graph.eliminate_dead_code(_needed)
+        graph.eliminate_dead_code(has_effect)
     return prefix, rest
 
 
-def _needed(node: fx.Node) -> bool:
-    """Whether a node stays although nothing uses it; those without an effect were dropped by `trace`."""
-    return node.op in ("placeholder", "output") or "setitem" in node.name or "assert" in node.name
+def _per_image(rest: fx.Graph, features: fx.Node, multiple: int) -> fx.Node:
+    """A multiple of the batch size, from the tensor that has a row per image."""
+    images = rest.call_function(operator.getitem, (rest.call_method("size", (features,)), 0))
+    return rest.call_function(operator.mul, (images, multiple))
+
+
+def _pack(prefix: fx.Graph, values: Sequence[fx.Node]) -> None:
+    """Return one value as it is, several flattened and joined."""
+    if len(values) == 1:
+        prefix.output(values[0])
+        return
+    flat = [prefix.call_function(torch.flatten, (value, 1)) for value in values]
+    prefix.output(prefix.call_function(torch.cat, (flat, 1)))
+
+
+def _unpack(rest: fx.Graph, features: fx.Node, measured: Measured, end: CutPoint) -> dict[fx.Node, fx.Node]:
+    """Undo `_pack`."""
+    if len(end.values) == 1:
+        return {end.values[0]: features}
+    shapes = [measured.shapes[value][1:] for value in end.values]
+    pieces = rest.call_function(torch.split, (features, [math.prod(s) for s in shapes], 1))
+    found = {}
+    for k, (value, shape) in enumerate(zip(end.values, shapes, strict=True)):
+        piece = rest.call_function(operator.getitem, (pieces, k))
+        found[value] = rest.call_function(torch.unflatten, (piece, 1, shape)) if len(shape) > 1 else piece
+    return found
 
 
 def _writes_input(backbone: nn.Module, rest: fx.Graph) -> bool:
     """Whether the rest may change the tensor it starts from, by an operation in place."""
     start = next(node for node in rest.nodes if node.op == "placeholder")
-    return any(_works_in_place(backbone, user) for user in start.users)
+    packed = any(user.target is torch.split for user in start.users)
+    return packed or any(_works_in_place(backbone, user) for user in start.users)
 
 
 def _works_in_place(backbone: nn.Module, node: fx.Node) -> bool:

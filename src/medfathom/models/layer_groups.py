@@ -1,7 +1,7 @@
 """Cutting any architecture into five layer groups: the stem and four stages.
 
-A cut may lie only where exactly one value that depends on the input is still needed: there the network falls
-into two parts that can run apart, the first feeding one tensor to the second. Five groups come about so:
+A cut may lie where exactly one value that depends on the input is still needed: there the network falls into
+two parts that can run apart, the first feeding one tensor to the second. Five groups come about so:
 
 1. Runs. Cut points are sorted by output stride (input side over feature side, as a power of two). A run is
    what lies between the last cut point of one stride and the last of the next. A run without a weighted layer
@@ -13,6 +13,9 @@ into two parts that can run apart, the first feeding one tensor to the second. F
    is what comes before the first weighted layer of the network's second part; then the run with the most
    weighted layers is halved, again until there are five. A ViT thus becomes the embedding and four equal runs
    of blocks.
+
+A few networks hand several values from layer to layer throughout (NASNet's cells, CrossViT's two branches).
+For them, and only for them, a cut may cross several values: they travel as one tensor, flattened and joined.
 
 Groups are found at the architecture's native image size, so that they are the same at every image size.
 """
@@ -32,23 +35,38 @@ from medfathom.models.tracing import Trace, data_dependent
 
 GROUPS = 5
 
+MOST_VALUES = 8
+"""How many values a cut may cross at most."""
 
-def cut_points(traced: Trace, measured: Measured) -> list[int]:
-    """Indexes of the nodes after which only their own value is needed, a tensor with a row per image.
+NEAR_HALF = 0.25
+"""How far from half, as a share of a run's weighted layers, a cut between blocks may lie."""
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """A place between two nodes: `index` is the earlier one's, `values` are what must be handed on."""
+
+    index: int
+    values: tuple[fx.Node, ...]
+
+
+def cut_points(traced: Trace, measured: Measured, most_values: int = 1) -> list[CutPoint]:
+    """Every place where at most so many values, each a tensor with a row per image, are handed on.
 
     Values that do not depend on the input (position tables, masks) do not count: each part makes its own.
     """
     index = {node: i for i, node in enumerate(traced.nodes)}
-    dependent = data_dependent(traced.nodes)
+    dependent = data_dependent(traced)
     last_use = {node: max((index[u] for u in node.users), default=-1) for node in dependent}
     points = []
-    live: set[fx.Node] = set()
+    live: list[fx.Node] = []
     for i, node in enumerate(traced.nodes[:-1]):
-        live = {n for n in live if last_use[n] > i}
+        live = [n for n in live if last_use[n] > i]
         if node in dependent and last_use[node] > i:
-            live.add(node)
-        if i > 0 and len(live) == 1 and node in live and measured.shapes.get(node, (0,))[0] == IMAGES:
-            points.append(i)
+            live.append(node)
+        by_row = all(measured.shapes.get(n, (0,))[0] == IMAGES for n in live)
+        if i > 0 and node in live and len(live) <= most_values and by_row:
+            points.append(CutPoint(i, tuple(live)))
     return points
 
 
@@ -64,8 +82,14 @@ def layer_groups(network: nn.Module, traced: Trace, measured: Measured, side: in
     Raises:
         ModelError: there are not enough places where the network can be cut.
     """
-    ends = _Cutter(traced, measured, side).five_ends()
-    return _assign(network, traced, ends)
+    for most_values in range(1, MOST_VALUES + 1):
+        ends = _Cutter(traced, measured, side, most_values).five_ends()
+        if ends:
+            return _assign(network, traced, ends)
+    raise ModelError(
+        f"{type(network).__name__} cannot be cut into {GROUPS} layer groups: there are too few places where "
+        f"{MOST_VALUES} values or fewer pass from one layer to the next"
+    )
 
 
 @dataclass(frozen=True)
@@ -79,127 +103,140 @@ class _Run:
 class _Cutter:
     """The three steps of the module's docstring on one network."""
 
-    def __init__(self, traced: Trace, measured: Measured, side: int) -> None:
-        self.traced = traced
-        self.points = cut_points(traced, measured)
-        self.layers = measured.layers
-        self.strides = _strides(traced, measured, self.points, side)
+    def __init__(self, traced: Trace, measured: Measured, side: int, most_values: int) -> None:
+        index = {node: i for i, node in enumerate(traced.nodes)}
+        self.paths = [_path(node, traced) for node in traced.nodes]
+        self.layers = [index[node] for node in measured.layers]
+        points = cut_points(traced, measured, most_values)
+        self.points = [p.index for p in points]
+        self.strides = _strides(points, measured, side)
         self.last = len(traced.nodes) - 1
 
     def weight(self, start: int, end: int) -> int:
         """Weighted layers in the nodes after `start` up to `end`."""
         return bisect_right(self.layers, end) - bisect_right(self.layers, start)
 
-    def five_ends(self) -> list[int]:
-        """The cut points that end groups 1 to 4."""
+    def five_ends(self) -> list[int] | None:
+        """The cut points that end groups 1 to 4; None when there are not enough."""
         runs = self._runs_by_stride()
+        if not runs:
+            return None
         while len(runs) > GROUPS:
             light = min(range(len(runs) - 1), key=lambda i: self.weight(runs[i].start, runs[i + 1].end))
             runs[light : light + 2] = [_Run(runs[light].start, runs[light + 1].end)]
         if len(runs) < GROUPS:
             runs[:1] = self._split_stem(runs[0])
         while len(runs) < GROUPS:
-            runs = self._halve_heaviest(runs)
+            halved = self._halve_heaviest(runs)
+            if halved is None:
+                return None
+            runs = halved
         return [run.end for run in runs[:-1]]
 
     def _runs_by_stride(self) -> list[_Run]:
         ends: list[int] = []
         for stride in sorted(set(self.strides.values())):
-            at_stride = [p for p, s in self.strides.items() if s == stride]
-            end = self._outside_block(at_stride, stride)
+            end = self._outside_block(stride)
             start = ends[-1] if ends else -1
             if end > start and self.weight(start, end) > 0:
                 ends.append(end)
-        if not ends:
-            raise ModelError(f"no place where {self._what} can be cut")
-        ends[-1] = self.last
+        ends[-1:] = [self.last] if ends else []
         return [_Run(start, end) for start, end in zip([-1, *ends], ends, strict=False)]
 
-    @property
-    def _what(self) -> str:
-        return f"a graph of {len(self.traced.nodes)} nodes and {len(self.layers)} weighted layers"
-
-    def _outside_block(self, at_stride: Sequence[int], stride: int) -> int:
-        """The last of these cut points, moved out of the block in which the stride grows.
+    def _outside_block(self, stride: int) -> int:
+        """The last cut point of a stride, moved out of the block in which the stride grows.
 
         An inverted bottleneck without a shortcut can be cut between its expansion and its strided
         convolution; the block would be torn and the tensor several times wider. So the stride's growth
         is charged to the outermost module that does it once and does most of its work afterwards.
         """
+        at_stride = [p for p, s in self.strides.items() if s == stride]
         last = at_stride[-1]
-        following = [p for p in self.points if p > last and p in self.strides]
-        if not following:
-            return last
-        for scope in _enclosing(self._path(last + 1)):
-            inside = [i for i in range(len(self.traced.nodes)) if _within(self._path(i), scope)]
+        for scope in _enclosing(self.paths[last + 1]):
+            inside = [i for i, path in enumerate(self.paths) if _within(path, scope)]
             first, end = inside[0], inside[-1]
-            strides_inside = {s for p, s in self.strides.items() if first <= p <= end} - {stride}
+            other_strides = {s for p, s in self.strides.items() if first <= p <= end} - {stride}
             before = self.weight(first - 1, last)
             entry = max((p for p in at_stride if p < first), default=None)
-            if entry is not None and len(strides_inside) <= 1 and before * 2 < self.weight(first - 1, end):
+            if entry is not None and len(other_strides) <= 1 and before * 2 < self.weight(first - 1, end):
                 return entry
         return last
 
-    def _path(self, i: int) -> str:
-        node = self.traced.nodes[i]
-        return str(node.target) if node.op == "call_module" else self.traced.scopes.get(node, "")
-
     def _split_stem(self, run: _Run) -> list[_Run]:
-        inside = [i for i in self.layers if run.start < i <= run.end]
-        paths = [self._path(i).split(".") for i in self.layers]
-        level = next((k for k in range(8) if len({tuple(p[: k + 1]) for p in paths}) > 1), 0)
+        paths = [self.paths[i].split(".") for i in self.layers]
+        longest = max(len(p) for p in paths)
+        level = next((k for k in range(longest) if len({tuple(p[: k + 1]) for p in paths}) > 1), 0)
         stem = paths[0][: level + 1]
-        first_after = next((i for i in inside if self._path(i).split(".")[: level + 1] != stem), None)
-        ends = [p for p in self.points if first_after is not None and run.start < p < first_after]
-        ends = [p for p in ends if self.weight(run.start, p) > 0]
+        after = next(
+            (i for i, p in zip(self.layers, paths, strict=True) if p[: level + 1] != stem), self.last
+        )
+        ends = [p for p in self.points if run.start < p < after <= run.end and self.weight(run.start, p)]
         return [_Run(run.start, ends[-1]), _Run(ends[-1], run.end)] if ends else [run]
 
-    def _halve_heaviest(self, runs: list[_Run]) -> list[_Run]:
+    def _halve_heaviest(self, runs: list[_Run]) -> list[_Run] | None:
         for i in sorted(range(len(runs)), key=lambda i: -self.weight(runs[i].start, runs[i].end)):
             middle = self._middle(runs[i])
             if middle is not None:
                 halves = [_Run(runs[i].start, middle), _Run(middle, runs[i].end)]
                 return [*runs[:i], *halves, *runs[i + 1 :]]
-        raise ModelError(f"{self._what} has too few places where it can be cut for {GROUPS} layer groups")
+        return None
 
     def _middle(self, run: _Run) -> int | None:
-        """The cut point nearest to half of the run's weighted layers, between blocks where there is one."""
+        """The cut point nearest to half of a run's weighted layers, between blocks if one is near enough."""
         total = self.weight(run.start, run.end)
         inside = [p for p in self.points if run.start < p < run.end and 0 < self.weight(run.start, p) < total]
-        if not inside:
-            return None
-        level = min(self._nesting(p) for p in inside)
-        between = [p for p in inside if self._nesting(p) == level]
-        return min(between, key=lambda p: (abs(2 * self.weight(run.start, p) - total), -p))
+
+        def off(p: int) -> float:
+            return abs(self.weight(run.start, p) / total - 0.5)
+
+        for nesting in sorted({self._nesting(p) for p in inside}):
+            between = min((p for p in inside if self._nesting(p) == nesting), key=lambda p: (off(p), -p))
+            if off(between) <= NEAR_HALF:
+                return between
+        return min(inside, key=lambda p: (off(p), -p), default=None)
 
     def _nesting(self, point: int) -> int:
         """How many modules enclose both sides of a cut point."""
-        before, after = (self._path(i).split(".") for i in (point, point + 1))
-        return next((k for k, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 8)
+        before, after = (self.paths[i].split(".") for i in (point, point + 1))
+        shared = [a == b for a, b in zip(before, after, strict=False)]
+        return shared.index(False) if False in shared else len(shared)
 
 
-def _strides(traced: Trace, measured: Measured, points: Sequence[int], side: int) -> dict[int, int]:
-    """Cut point -> output stride, never falling, for the points before the features are pooled."""
+def _strides(points: Sequence[CutPoint], measured: Measured, side: int) -> dict[int, int]:
+    """Index of cut point -> output stride, never falling, up to where the features are pooled."""
     found: dict[int, int] = {}
     stride = 1
-    for p in points:
-        shape = measured.shapes[traced.nodes[p]]
-        places = _places(shape)
-        if len(shape) not in (3, 4):
-            continue
+    for point in points:
+        places = _places(measured.shapes[point.values[-1]])
         if places == 1:
             break
-        stride = max(stride, 2 ** round(math.log2(side / math.sqrt(places))))
-        found[p] = stride
+        if places:
+            stride = max(stride, 2 ** round(math.log2(side / math.sqrt(places))))
+            found[point.index] = stride
     return found
 
 
-def _places(shape: Sequence[int]) -> int:
-    """Spatial positions of a feature map (n, C, H, W), (n, H, W, C) or (n, tokens, C)."""
+def _places(shape: Sequence[int]) -> int | None:
+    """Spatial positions of a feature map; None for a shape that is none.
+
+    Known are (n, C, H, W), (n, H, W, C), (n, tokens, C), and (n, C, tokens) where only the last is a square.
+    """
     if len(shape) == 4:
         channels_last = shape[1] == shape[2] != shape[3]
         return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
-    return shape[1] if len(shape) == 3 else 1
+    if len(shape) == 3:
+        squares = [math.isqrt(length) ** 2 == length for length in shape[1:]]
+        return (
+            shape[2]
+            if squares == [False, True] and math.isqrt(shape[1] - 1) ** 2 != shape[1] - 1
+            else shape[1]
+        )
+    return 1 if len(shape) == 2 else None
+
+
+def _path(node: fx.Node, traced: Trace) -> str:
+    """The module that a node calls, or in whose `forward` it runs."""
+    return str(node.target) if node.op == "call_module" else traced.scopes.get(node, "")
 
 
 def _enclosing(path: str) -> list[str]:
@@ -214,20 +251,40 @@ def _within(path: str, scope: str) -> bool:
 
 def _assign(network: nn.Module, traced: Trace, ends: Sequence[int]) -> dict[str, int]:
     """Every tensor's group: where it is used first; what is not used goes with its nearest relatives."""
-    tensors = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
+    by_scope: dict[str, list[str]] = {}
+    names = [
+        name
+        for part in (network.named_parameters, network.named_buffers)
+        for name, _ in part(remove_duplicate=False)
+    ]
+    for name in names:
+        for scope in _enclosing(name):
+            by_scope.setdefault(scope, []).append(name)
     used: dict[str, int] = {}
-    for i, node in enumerate(traced.nodes):
-        if node.op not in ("call_module", "get_attr"):
-            continue
-        at = i if node.op == "call_module" else min((traced.nodes.index(u) for u in node.users), default=i)
-        for name in (n for n in tensors if _within(n, str(node.target)) and n not in used):
-            used[name] = bisect_left(ends, at) + 1
-    return {name: used[name] if name in used else _relatives_group(name, used) for name in tensors}
+    for i, node in first_uses(traced):
+        for name in by_scope.get(str(node.target), ()):
+            used.setdefault(name, bisect_left(ends, i) + 1)
+    return {name: used[name] if name in used else _relatives_group(name, used, by_scope) for name in names}
 
 
-def _relatives_group(name: str, used: Mapping[str, int]) -> int:
+def first_uses(traced: Trace) -> list[tuple[int, fx.Node]]:
+    """The nodes that bring in the network's own tensors, each with the index of where they first matter.
+
+    A tensor that is read early but meets the input's values late (a position table) belongs to the later.
+    """
+    index = {node: i for i, node in enumerate(traced.nodes)}
+    dependent = data_dependent(traced)
+    meets: dict[fx.Node, int] = {}
+    for node in reversed(traced.nodes):
+        later = min((meets[user] for user in node.users), default=len(traced.nodes) - 1)
+        meets[node] = index[node] if node in dependent else later
+    sources = [node for node in traced.nodes if node.op in ("call_module", "get_attr")]
+    return sorted(((meets[node], node) for node in sources), key=lambda pair: pair[0])
+
+
+def _relatives_group(name: str, used: Mapping[str, int], by_scope: Mapping[str, Sequence[str]]) -> int:
     for scope in reversed(_enclosing(name)):
-        groups = [g for other, g in used.items() if _within(other, scope)]
+        groups = [used[other] for other in by_scope[scope] if other in used]
         if groups:
             return max(groups)
     return GROUPS

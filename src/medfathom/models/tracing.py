@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from timm.layers._fx import get_notrace_functions, get_notrace_modules
 from torch import Tensor, fx, nn
 
@@ -21,8 +22,8 @@ from medfathom.errors import ModelError
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Classes of torch.nn that only hold other modules: traced through."""
 
-MAX_UNTRACEABLE = 200
-"""How many modules may be taken whole, one retry each, before a network counts as untraceable."""
+MOST_RETRIES = 200
+"""How often tracing is begun anew, each time with one more module taken whole."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,31 @@ class Trace:
         nodes: the operations in the order in which they run; the first is the input, the last the output.
         scopes: for each node, the path of the module in whose `forward` it runs ("" for the network's own).
         constants: tensors made while tracing, by the name under which the graph asks the network for them.
+        per_image: numbers in the graph that are a multiple of the batch size, with the multiple.
+        devices: nodes whose value is the device that the network runs on.
     """
 
     graph: fx.Graph
     nodes: list[fx.Node]
     scopes: dict[fx.Node, str]
     constants: dict[str, Tensor] = field(default_factory=dict)
+    per_image: dict[fx.Node, int] = field(default_factory=dict)
+    devices: set[fx.Node] = field(default_factory=set)
+
+    def drop_unused(self) -> None:
+        """Take out operations whose value nothing uses any more."""
+        self.graph.eliminate_dead_code(has_effect)
+        self.nodes[:] = self.graph.nodes
 
 
 class _Tracer(fx.Tracer):
     """Records the module each node runs in, and the innermost module in which tracing failed."""
 
-    proxy_buffer_attributes = True  # else what is computed from a buffer is baked into the graph
-
-    def __init__(self, whole: set[str]) -> None:
+    def __init__(self, whole: set[str], buffers_as_nodes: bool) -> None:
         functions = get_notrace_functions()  # type: ignore[no-untyped-call]
         super().__init__(autowrap_modules=(math,), autowrap_functions=tuple(functions))
+        # Unless a network asks for a buffer's values: what is computed from a buffer is then a constant.
+        self.proxy_buffer_attributes = buffers_as_nodes
         self.whole = whole
         self.notrace = tuple(get_notrace_modules())  # type: ignore[no-untyped-call]
         self.inside = ""
@@ -91,29 +101,31 @@ def trace(network: nn.Module) -> Trace:
     """
     was_training = network.training
     network.eval()
+    before = set(network.__dict__) | set(network._buffers)
     whole: set[str] = set()
+    reason = ""
     try:
-        for _ in range(MAX_UNTRACEABLE):
-            tracer = _Tracer(whole)
-            before = set(network.__dict__) | set(network._buffers)
+        for _ in range(MOST_RETRIES):
+            tracer = _Tracer(whole, buffers_as_nodes=not reason)
             try:
                 graph = tracer.trace(network, concrete_args=_options(network))
-            except Exception as error:  # whatever a network's Python raises on a stand-in
+            except Exception as error:  # noqa: BLE001 - whatever a network's Python raises on a stand-in
                 _constants(network, before)
-                if not tracer.failed_in or tracer.failed_in in whole:
+                if tracer.failed_in and tracer.failed_in not in whole:
+                    whole.add(tracer.failed_in)
+                elif not reason:
                     reason = str(error).split("\n", 1)[0]
-                    raise ModelError(
-                        f"{type(network).__name__}: its graph cannot be traced ({reason})"
-                    ) from error
-                whole.add(tracer.failed_in)
+                else:
+                    break
                 continue
             _drop_options(graph)
-            graph.eliminate_dead_code(_has_effect)
-            nodes = list(graph.nodes)
-            return Trace(graph, nodes, tracer.scopes, _constants(network, before))
+            _free_of_device(graph)
+            traced = Trace(graph, list(graph.nodes), tracer.scopes, _constants(network, before))
+            traced.drop_unused()
+            return traced
     finally:
         network.train(was_training)
-    raise ModelError(f"{type(network).__name__}: more than {MAX_UNTRACEABLE} of its modules cannot be traced")
+    raise ModelError(f"{type(network).__name__}: its graph cannot be traced ({reason or 'too many retries'})")
 
 
 def _options(network: nn.Module) -> dict[str, Any]:
@@ -133,11 +145,27 @@ def _drop_options(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _has_effect(node: fx.Node) -> bool:
+def _free_of_device(graph: fx.Graph) -> None:
+    """Let tensors that the graph makes be made where the input is, not where the network was traced."""
+    placeholder = next(iter(graph.nodes))
+    fixed = [
+        n for n in graph.nodes if any(isinstance(v, torch.device) for v in (*n.args, *n.kwargs.values()))
+    ]
+    if not fixed:
+        return
+    with graph.inserting_after(placeholder):
+        device = graph.call_function(getattr, (placeholder, "device"))
+    for node in fixed:
+        node.args = tuple(device if isinstance(v, torch.device) else v for v in node.args)
+        node.kwargs = {k: device if isinstance(v, torch.device) else v for k, v in node.kwargs.items()}
+
+
+def has_effect(node: fx.Node) -> bool:
     """Whether a node must stay although nothing uses its value: it checks something, or writes in place."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = name == "setitem" or (node.op != "call_module" and name.endswith("_") and name[-2:] != "__")
-    return node.op in ("placeholder", "output") or in_place or "assert" in name
+    checks = "assert" in name and bool(node.all_input_nodes)
+    return node.op in ("placeholder", "output") or in_place or checks
 
 
 def _constants(network: nn.Module, before: set[str]) -> dict[str, Tensor]:
@@ -164,10 +192,11 @@ def compile_part(graph: fx.Graph) -> Callable[[nn.Module, Tensor], Any]:
     return function
 
 
-def data_dependent(nodes: list[fx.Node]) -> set[fx.Node]:
-    """The nodes whose value depends on the network's input; the others can be had in any part."""
+def data_dependent(traced: Trace) -> set[fx.Node]:
+    """The nodes whose value depends on more of the input than its size; the others can be had in any part."""
     dependent: set[fx.Node] = set()
-    for node in nodes:
-        if node.op == "placeholder" or any(n in dependent for n in node.all_input_nodes):
+    for node in traced.nodes:
+        from_data = node.op == "placeholder" or any(n in dependent for n in node.all_input_nodes)
+        if from_data and node not in traced.per_image and node not in traced.devices:
             dependent.add(node)
     return dependent

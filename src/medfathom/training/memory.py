@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from medfathom.errors import RunError
+from medfathom.errors import OutOfMemoryError
 
 T = TypeVar("T")
 
@@ -53,10 +53,6 @@ def _kilobytes(file: Path, name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     raise LookupError(f"{file}: no line {name!r}")
-
-
-class OutOfMemoryError(RunError):
-    """Not even one image at a time fits."""
 
 
 class Portions:

@@ -1,0 +1,139 @@
+"""Bring one image onto another, then compare their details.
+
+Two radiographs of different people look alike at a coarse scale; what only a copy shares is the detail:
+noise, speckle, texture. Details correlate only where they lie on one another, so a shifted, turned or
+cropped copy is registered first, by the inverse compositional Lucas-Kanade algorithm (Baker and Matthews,
+IJCV 2004) over similarity transforms. Everything works on batches: images are float32, (n, k, k), k even.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+Floats = NDArray[np.float32]
+Maps = NDArray[np.float32]
+"""(n, 2, 3): where a point (x, y, 1) of the first image lies in the second; the image is 2 wide and high."""
+
+LEAST_OVERLAP = 0.7
+"""Share of the first image that must lie within the second."""
+
+LONGEST_STEP = 0.06
+"""Of one iteration: shift, turn or growth, in half sides; keeps a bad start from running away."""
+
+_DAMPING = 1e-4
+"""Keeps the normal equations of featureless images solvable."""
+
+
+def similarity(first: Floats, second: Floats) -> Floats:
+    """Correlation of the details of each pair once registered, (n,) in [-1, 1]; -1 where they hardly
+    overlap.
+    """
+    maps = np.tile(np.array([[[1, 0, 0], [0, 1, 0]]], dtype=np.float32), (len(first), 1, 1))
+    coarse = halved(first), halved(second)
+    steps = (((1.0, 4.0), coarse, 10), ((0.5, 3.0), coarse, 4), ((0.5, 3.0), (first, second), 5))
+    for (fine, rough), (template, moving), iterations in steps:
+        maps = _register(band(template, fine, rough), band(moving, fine, rough), maps, iterations)
+    return _correlation(band(first, 0.5, 2.0), band(second, 0.5, 2.0), maps)
+
+
+def band(images: Floats, fine: float, rough: float) -> Floats:
+    """What lies between two scales: blurred by `fine`, less blurred by `rough` (standard deviations,
+    pixels).
+    """
+    smooth = gaussian_filter(images, (0, fine, fine), output=np.float32) if fine else images
+    difference: Floats = smooth - gaussian_filter(images, (0, rough, rough), output=np.float32)
+    return difference
+
+
+def halved(images: Floats) -> Floats:
+    """Means of 2 x 2 pixels."""
+    n, k, _ = images.shape
+    means: Floats = images.reshape(n, k // 2, 2, k // 2, 2).mean(axis=(2, 4))
+    return means
+
+
+def unit(values: Floats, inside: Floats | None = None) -> Floats:
+    """Rows of (n, m) less their mean and of length 1, both over `inside` (0 or 1); flat rows become 0."""
+    if inside is None:
+        centred = values - values.mean(axis=1, keepdims=True)
+    else:
+        total = np.maximum(inside.sum(axis=1, keepdims=True), 1.0)
+        centred = (values - (values * inside).sum(axis=1, keepdims=True) / total) * inside
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    scaled: Floats = centred / np.maximum(length, 1e-6)
+    return scaled
+
+
+def _register(first: Floats, second: Floats, maps: Maps, iterations: int) -> Maps:
+    """Better maps: `first` is the template, whose gradient never changes."""
+    template = unit(first.reshape(len(first), -1))
+    slopes = _steepest_descent(first)
+    normal = np.einsum("nik,njk->nij", slopes, slopes) + _DAMPING * np.eye(4, dtype=np.float32)
+    inverse = np.linalg.inv(normal)
+    for _ in range(iterations):
+        seen, inside = _warped(second, maps)
+        error = (unit(seen, inside) - template) * inside
+        step = np.einsum("nij,nj->ni", inverse, np.einsum("nik,nk->ni", slopes, error))
+        maps = _composed(maps, np.clip(step, -LONGEST_STEP, LONGEST_STEP))
+    return maps
+
+
+def _steepest_descent(images: Floats) -> Floats:
+    """How the normalised image changes as it grows, turns, moves right, moves down: (n, 4, k * k)."""
+    n, k, _ = images.shape
+    x, y = _points(k)
+    flat = images.reshape(n, -1)
+    length = np.linalg.norm(flat - flat.mean(axis=1, keepdims=True), axis=1)
+    down, across = (
+        g.reshape(n, -1) * (k / 2) / np.maximum(length, 1e-6)[:, None]
+        for g in np.gradient(images, axis=(1, 2))
+    )
+    slopes = np.stack([across * x + down * y, down * x - across * y, across, down], axis=1)
+    centred: Floats = slopes - slopes.mean(axis=2, keepdims=True)
+    return centred
+
+
+def _composed(maps: Maps, step: Floats) -> Maps:
+    """The maps after the inverse of a small growth, turn and shift."""
+    n = len(maps)
+    change = np.zeros((n, 3, 3), dtype=np.float32)
+    change[:, 0, 0] = change[:, 1, 1] = 1.0 + step[:, 0]
+    change[:, 0, 1], change[:, 1, 0] = -step[:, 1], step[:, 1]
+    change[:, 0, 2], change[:, 1, 2] = step[:, 2], step[:, 3]
+    change[:, 2, 2] = 1.0
+    whole = np.concatenate([maps, np.tile(np.array([[[0, 0, 1]]], dtype=np.float32), (n, 1, 1))], axis=1)
+    composed: Maps = (whole @ np.linalg.inv(change))[:, :2]
+    return composed
+
+
+def _points(k: int) -> tuple[Floats, Floats]:
+    """Pixel centres as (x, y), each (k * k,), from -1 to 1."""
+    centres = (np.arange(k, dtype=np.float32) * 2 + 1) / k - 1
+    return np.tile(centres, k), np.repeat(centres, k)
+
+
+def _warped(images: Floats, maps: Maps) -> tuple[Floats, Floats]:
+    """Each image seen through its map, (n, k * k), bilinear; and which points lie inside it (0 or 1)."""
+    n, k, _ = images.shape
+    x, y = _points(k)
+    across = ((maps[:, 0, 0, None] * x + maps[:, 0, 1, None] * y + maps[:, 0, 2, None] + 1) * k - 1) / 2
+    down = ((maps[:, 1, 0, None] * x + maps[:, 1, 1, None] * y + maps[:, 1, 2, None] + 1) * k - 1) / 2
+    inside = (across >= 0) & (across <= k - 1) & (down >= 0) & (down <= k - 1)
+    across, down = np.clip(across, 0, k - 1.001), np.clip(down, 0, k - 1.001)
+    left, top = across.astype(np.int32), down.astype(np.int32)
+    right_part, lower_part = across - left, down - top
+    at = (np.arange(n, dtype=np.int32) * (k * k))[:, None] + top * k + left
+    values = np.ascontiguousarray(images).reshape(-1)
+    upper = values[at] * (1 - right_part) + values[at + 1] * right_part
+    lower = values[at + k] * (1 - right_part) + values[at + k + 1] * right_part
+    seen: Floats = upper * (1 - lower_part) + lower * lower_part
+    return seen, inside.astype(np.float32)
+
+
+def _correlation(first: Floats, second: Floats, maps: Maps) -> Floats:
+    seen, inside = _warped(second, maps)
+    product = unit(first.reshape(len(first), -1), inside) * unit(seen, inside)
+    found: Floats = np.where(inside.mean(axis=1) >= LEAST_OVERLAP, product.sum(axis=1), -1.0)
+    return found
