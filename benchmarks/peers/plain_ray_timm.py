@@ -1,8 +1,10 @@
-"""A plain hyperparameter search with Ray Tune and timm: what one writes from the two libraries' documentation.
+"""A plain hyperparameter search with Ray Tune and timm: what one writes from the two libraries'
+documentation.
 
-Ray Tune's PyTorch guide for the search (function trainable, `tune.grid_search`, one CPU for each trial), timm's feature
-extraction and training guides for the model (`create_model`, `resolve_data_config`, `create_transform`), torch's
-transfer-learning tutorial for the freezing, scikit-learn for the AUC. Prints one JSON line with every trial.
+Ray Tune's PyTorch guide for the search (function trainable, `tune.grid_search`, one CPU for each trial),
+timm's feature extraction and training guides for the model (`create_model`, `resolve_data_config`,
+`create_transform`), torch's transfer-learning tutorial for the freezing, scikit-learn for the AUC. Prints one
+JSON line with every trial.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ def validate(model: torch.nn.Module, loader: DataLoader[Any]) -> float:
 def train(config: dict[str, Any]) -> None:
     started = time.perf_counter()
     model = build(config)
-    data_config = resolve_data_config({"input_size": (3, config["size"], config["size"]), "crop_pct": 1.0}, model=model)
+    data_config = resolve_data_config(
+        {"input_size": (3, config["size"], config["size"]), "crop_pct": 1.0}, model=model
+    )
     transform = create_transform(**data_config, is_training=False)
     loaders = {
         split: DataLoader(
@@ -132,7 +136,12 @@ def main() -> None:
     )
     results = tuner.fit()
     trials = [
-        {"train": r.config["train"], "lr": r.config["lr"], "auc": r.metrics["auc"], "seconds": r.metrics["seconds"]}
+        {
+            "train": r.config["train"],
+            "lr": r.config["lr"],
+            "auc": r.metrics["auc"],
+            "seconds": r.metrics["seconds"],
+        }
         for r in results
     ]
     print(json.dumps({"seconds": time.perf_counter() - started, "trials": trials}))
