@@ -49,21 +49,24 @@ def clocked(action: Callable[[], Any]) -> float:
 
 
 def run_one(
-    folder: Path, cache_dir: Path, *, depth: int, threads: int, epochs: int = EPOCHS
+    folder: Path,
+    cache_dir: Path,
+    *,
+    depth: int,
+    threads: int,
+    epochs: int = EPOCHS,
+    architecture: str = "resnet18",
 ) -> Iterator[EpochRecord]:
     """One trial of the six, in this process."""
     config = NpzDataset(source="npz", modality="CXR", path=str(folder / "images.npz"), image_size=SIZE)
     data = prepare(config, cache_dir)
     task = TrialTask(data, TrainingConfig(), epochs, 0, cache_dir, None, device="cpu", threads=threads)
-    init = f"file:{folder / 'weights.safetensors'}"
-    return run_trial(
-        TrialParams(architecture="resnet18", init=init, unfreeze_depth=depth, batch_size=BATCH), task
-    )
+    init = f"file:{folder / 'weights.safetensors'}" if architecture == "resnet18" else "random"
+    params = TrialParams(architecture=architecture, init=init, unfreeze_depth=depth, batch_size=BATCH)
+    return run_trial(params, task)
 
 
-def network_of(
-    architecture: str, depth: int, *, channels_last: bool = True, small_maps: bool = True
-) -> Network:
+def network_of(architecture: str, depth: int, *, small_maps: bool = True) -> Network:
     network = build_network(
         architecture,
         init="random",
@@ -73,8 +76,6 @@ def network_of(
         in_channels=1,
         seed=0,
     )
-    if channels_last:
-        network.to(memory_format=torch.channels_last)
     if small_maps:
         speed_up_small_maps(network)
     return network
@@ -140,7 +141,7 @@ def loop_rates(architecture: str, depth: int, steps: int = 8) -> tuple[float, fl
 
 
 def memory_part(folder: Path, runs: int) -> list[str]:
-    """The resident memory's peak in a process that has trained before, less what it held at the start."""
+    """The resident memory's peak, less what the process held after a tiny trial (libraries, thread pools)."""
     rows = [["trained", "peak over start, MiB", "data + model, MiB", "beyond, MiB", "wanted, MiB"]]
     for kind, depth in DEPTHS.items():
         command = [sys.executable, __file__, str(folder), str(depth)]
@@ -153,7 +154,7 @@ def memory_part(folder: Path, runs: int) -> list[str]:
 def print_peak(folder: Path, depth: int) -> None:
     """In a process of its own: peak over start, and data + model, in MiB."""
     with tempfile.TemporaryDirectory() as cache:
-        list(run_one(folder, Path(cache), depth=5, threads=THREADS, epochs=1))
+        list(run_one(folder, Path(cache), depth=0, threads=THREADS, epochs=1, architecture="test_resnet"))
         before = resident_bytes()
         record = list(run_one(folder, Path(cache), depth=depth, threads=THREADS, epochs=2))[-1]
     known = (N_TRAIN + N_VAL) * SIZE * SIZE + 4 * record.attributes["n_params"]
@@ -216,14 +217,22 @@ def maps_part(folder: Path, runs: int) -> list[str]:
     return section("Memory format, and 2 x 2 maps as matrix products", rows)
 
 
-def step_rate(depth: int, *, half: bool = False, train: bool = True, **layout: bool) -> float:
+def step_rate(
+    depth: int,
+    *,
+    half: bool = False,
+    train: bool = True,
+    channels_last: bool = True,
+    small_maps: bool = True,
+) -> float:
     """Images per second of one step on ready tensors."""
     torch.set_num_threads(THREADS)
-    network = network_of("resnet18", depth, **layout)
+    network = network_of("resnet18", depth, small_maps=small_maps)
     images, labels = torch.randn(BATCH, 1, SIZE, SIZE), torch.arange(BATCH) % 2
-    order = torch.channels_last if layout.get("channels_last", True) else torch.contiguous_format
+    order = torch.channels_last if channels_last else torch.contiguous_format
     with torch.no_grad():
-        features = network.eval().forward_prefix(images).contiguous(memory_format=order)
+        features = network.eval().forward_prefix(images.contiguous(memory_format=order))
+        features = features.contiguous(memory_format=order)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], fused=True)
 
     def step() -> None:

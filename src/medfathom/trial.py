@@ -30,6 +30,7 @@ from medfathom.training.feature_cache import FeatureCache
 from medfathom.training.feeding import Feed, Feeding, feed
 from medfathom.training.fit import Fit, FitSettings, NonFiniteLossError
 from medfathom.training.inputs import ImageInputs, Views
+from medfathom.training.layout import lay_out
 from medfathom.training.losses import Loss
 from medfathom.training.memory import PeakMemory, as_run_error
 from medfathom.training.metrics import Evaluation, evaluate, positives
@@ -38,7 +39,6 @@ from medfathom.training.precision import runs_in_bfloat16
 from medfathom.training.provenance import device_name, versions
 from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
-from medfathom.training.small_maps import speed_up_small_maps
 from medfathom.training.threads import worthwhile_threads
 
 __all__ = ["EpochRecord", "TrialTask", "load_history", "run_trial"]
@@ -313,9 +313,7 @@ def _build(params: TrialParams, task: TrialTask, train: Split) -> Network:
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
     )
     device = torch.device(task.device)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if device.type == "cpu":
-        speed_up_small_maps(network)
+    lay_out(network, device)
     if _calibrates(params, task):
         _calibrate(network, train, device)
     return network

@@ -64,7 +64,7 @@ def test_other_convolutions_stay() -> None:
 
 def test_gradients_have_the_weights_own_strides() -> None:
     """Else the optimizer would copy them in every step."""
-    layer = nn.Conv2d(8, 8, 3, padding=1).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(8, 8, 3, padding=1)
     speed_up_small_maps(layer)
     images = torch.randn(4, 8, 2, 2).contiguous(memory_format=torch.channels_last)
     out = layer(images)

@@ -35,9 +35,9 @@ class SmallMapConv2d(nn.Conv2d):
             for i in range(kernel[0])
             for j in range(kernel[1])
         ]
-        patches = torch.cat(taps, dim=3)
-        weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
-        return functional.linear(patches, weight, self.bias).permute(0, 3, 1, 2)
+        # In the order of the weights, which are then used, and differentiated, where they lie: no copies.
+        patches = torch.stack(taps, dim=4).flatten(3)
+        return functional.linear(patches, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 def _pair(padding: tuple[int, ...] | str) -> tuple[int, ...]:
