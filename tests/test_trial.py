@@ -140,7 +140,7 @@ def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: st
     whole = run(chosen, replace(task, checkpoint=None))
     interrupted = run(chosen, task, epochs=2) + run(chosen, task, epochs=1) + run(chosen, task)
     assert without_varying(interrupted) == without_varying(whole)
-    assert load_history(task.checkpoint) == interrupted  # type: ignore[arg-type]
+    assert load_history(task.checkpoint) == interrupted
     assert run(chosen, task) == []
 
 
@@ -157,7 +157,7 @@ def test_a_killed_process_goes_on(task: TrialTask) -> None:
     process.start()
     process.join(120)
     assert process.exitcode == -9
-    assert [record.epoch for record in load_history(task.checkpoint)] == [1, 2]  # type: ignore[arg-type]
+    assert [record.epoch for record in load_history(task.checkpoint)] == [1, 2]
     rest = run(chosen, task)
     assert without_varying(rest) == without_varying(run(chosen, replace(task, checkpoint=None)))[2:]
 

@@ -30,6 +30,7 @@ from medfathom.training.feature_cache import FeatureCache
 from medfathom.training.feeding import Feed, Feeding, feed
 from medfathom.training.fit import Fit, FitSettings, NonFiniteLossError
 from medfathom.training.inputs import ImageInputs, Views
+from medfathom.training.layout import lay_out
 from medfathom.training.losses import Loss
 from medfathom.training.memory import PeakMemory, as_run_error
 from medfathom.training.metrics import Evaluation, evaluate, positives
@@ -312,7 +313,7 @@ def _build(params: TrialParams, task: TrialTask, train: Split) -> Network:
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
     )
     device = torch.device(task.device)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(network, device)
     if _calibrates(params, task):
         _calibrate(network, train, device)
     return network

@@ -4,9 +4,9 @@ import errno
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ SHAPE = (10, 3)
 FLOAT32 = np.dtype(np.float32)
 
 
-def chunks(value: float = 1.0, rows: int = 10) -> Iterator[np.ndarray]:
-    yield np.full((rows // 2, 3), value, np.float32)
-    yield np.full((rows - rows // 2, 3), value + 1, np.float32)
+ALL = np.arange(30, dtype=np.float32).reshape(SHAPE)
 
 
-def content(value: float = 1.0, rows: int = 10) -> Callable[[], Content]:
-    return lambda: Content(SHAPE, FLOAT32, chunks(value, rows))
+def content(offset: float = 0.0, rows: int = 10) -> Callable[[], Content]:
+    """Three shards of four, four and two rows."""
+    return lambda: Content((rows, 3), FLOAT32, lambda start, stop: ALL[start:stop] + offset, alignment=4)
 
 
 def never(*_: Any) -> Content:
@@ -47,7 +46,7 @@ def test_built_once_then_read(cache: FeatureCache) -> None:
     assert first.built
     again = cache.open_or_build({"cut": 5}, never)
     assert not again.built
-    np.testing.assert_array_equal(again.array, np.concatenate(list(chunks())))
+    np.testing.assert_array_equal(again.array, ALL)
     assert not again.array.flags.writeable
     assert cache.has({"cut": 5})
     assert not cache.has({"cut": 4})
@@ -79,7 +78,7 @@ def test_torn_entries_are_built_anew(
     monkeypatch.setattr(feature_cache, "_checked", set())  # as another process sees it
     entry = cache.open_or_build({}, content(5.0))
     assert entry.built
-    np.testing.assert_array_equal(entry.array, np.concatenate(list(chunks(5.0))))
+    np.testing.assert_array_equal(entry.array, ALL + 5)
 
 
 def test_data_without_manifest_is_no_entry(cache: FeatureCache) -> None:
@@ -107,7 +106,7 @@ def test_a_removed_entry_stays_readable_where_it_is_open(cache: FeatureCache) ->
     cache.limit_bytes = 0
     cache.make_room(0)
     assert files(cache) == []
-    np.testing.assert_array_equal(entry.array, np.concatenate(list(chunks())))
+    np.testing.assert_array_equal(entry.array, ALL)
 
 
 def test_a_full_disk_leaves_nothing_behind(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,66 +119,116 @@ def test_a_full_disk_leaves_nothing_behind(cache: FeatureCache, monkeypatch: pyt
     assert files(cache) == []
 
 
-def test_a_failing_computation_leaves_nothing_behind(cache: FeatureCache) -> None:
-    def fails() -> Iterator[np.ndarray]:
-        yield np.zeros((5, 3), np.float32)
-        raise RuntimeError("device lost")
+def test_a_failing_computation_makes_no_entry(cache: FeatureCache) -> None:
+    def fails(start: int, stop: int) -> np.ndarray:
+        if start > 0:
+            raise RuntimeError("device lost")
+        return ALL[start:stop]
 
     with pytest.raises(RuntimeError, match="device lost"):
-        cache.open_or_build({}, lambda: Content(SHAPE, FLOAT32, fails()))
+        cache.open_or_build({}, lambda: Content(SHAPE, FLOAT32, fails, alignment=4))
+    assert not cache.has({})
+    np.testing.assert_array_equal(cache.open_or_build({}, content()).array, ALL)
+
+
+def test_a_write_that_fails_halfway_leaves_nothing_behind(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(feature_cache, "_write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        cache.open_or_build({}, content())
     assert files(cache) == []
-    assert cache.open_or_build({}, content()).built
 
 
 def test_too_few_rows_are_refused(cache: FeatureCache) -> None:
-    with pytest.raises(ValueError, match="120 bytes were announced, but 96 came"):
-        cache.open_or_build({}, content(rows=8))
-    assert files(cache) == []
+    with pytest.raises(ValueError, match=r"rows 8 to 12 of \(12, 3\) were wanted, but \(2, 3\) came"):
+        cache.open_or_build({}, content(rows=12))
+    assert not cache.has({})
+
+
+def test_shards_cover_the_rows_and_are_few() -> None:
+    for n, alignment in ((1, 1), (10, 4), (64, 1), (65, 1), (5000, 64), (10**6, 64)):
+        shards = Content((n, 3), FLOAT32, lambda start, stop: ALL, alignment).shards
+        assert len(shards) <= 64
+        assert [start for start, _ in shards[1:]] == [stop for _, stop in shards[:-1]]
+        assert (shards[0][0], shards[-1][1]) == (0, n)
+        assert all(start % alignment == 0 for start, _ in shards)
 
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def _build_counting(folder: Path, builds: Synchronized[int]) -> None:
-    def counted() -> Iterator[np.ndarray]:
-        with builds.get_lock():
-            builds.value += 1
-        yield from chunks()
+def _build_counting(folder: Path, rows: Synchronized[int], barrier: Barrier) -> None:
+    def counted(start: int, stop: int) -> np.ndarray:
+        with rows.get_lock():
+            rows.value += stop - start
+        return ALL[start:stop]
 
-    FeatureCache(folder, 1000).open_or_build({}, lambda: Content(SHAPE, FLOAT32, counted()))
+    barrier.wait(60)
+    entry = FeatureCache(folder, 1000).open_or_build({}, lambda: Content(SHAPE, FLOAT32, counted))
+    np.testing.assert_array_equal(entry.array, ALL)
 
 
-def test_two_processes_build_once(tmp_path: Path) -> None:
-    builds = SPAWN.Value("i", 0)
-    processes = [SPAWN.Process(target=_build_counting, args=(tmp_path, builds)) for _ in range(2)]
+def test_two_processes_compute_every_row_once(tmp_path: Path) -> None:
+    rows, barrier = SPAWN.Value("i", 0), SPAWN.Barrier(2)
+    processes = [SPAWN.Process(target=_build_counting, args=(tmp_path, rows, barrier)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert builds.value == 1
+    assert rows.value == 10
 
 
-def _build_forever(folder: Path, halfway: Event) -> None:
-    def endless() -> Iterator[np.ndarray]:
-        yield next(chunks())
-        halfway.set()
-        SPAWN.Event().wait()
+def _build_until_shard(folder: Path, last: int, reached: Event) -> None:
+    def stops(start: int, stop: int) -> np.ndarray:
+        if start == last:
+            reached.set()
+            SPAWN.Event().wait()
+        return ALL[start:stop]
 
-    FeatureCache(folder, 1000).open_or_build({}, lambda: Content(SHAPE, FLOAT32, endless()))
+    FeatureCache(folder, 1000).open_or_build({}, lambda: Content(SHAPE, FLOAT32, stops, alignment=4))
 
 
-def test_a_killed_builder_blocks_nobody(tmp_path: Path) -> None:
-    halfway = SPAWN.Event()
-    process = SPAWN.Process(target=_build_forever, args=(tmp_path, halfway))
+def test_a_killed_builder_blocks_nobody_and_what_it_finished_stays(tmp_path: Path) -> None:
+    reached = SPAWN.Event()
+    process = SPAWN.Process(target=_build_until_shard, args=(tmp_path, 4, reached))
     process.start()
-    assert halfway.wait(60)
+    assert reached.wait(60)
     process.kill()
     process.join(60)
+    computed = []
+
+    def rest(start: int, stop: int) -> np.ndarray:
+        computed.append(start)
+        return ALL[start:stop]
+
     cache = FeatureCache(tmp_path, 1000)
-    assert len(files(cache, "*.part")) == 1
-    assert cache.open_or_build({}, content()).built
-    assert files(cache, "*.part") == []
+    entry = cache.open_or_build({}, lambda: Content(SHAPE, FLOAT32, rest, alignment=4))
+    np.testing.assert_array_equal(entry.array, ALL)
+    assert computed == [4, 8]
+    assert sorted(file.suffix for file in tmp_path.iterdir() if file.suffix != ".lock") == [".bin", ".json"]
+
+
+def test_a_torn_part_of_an_earlier_build_is_computed_anew(tmp_path: Path) -> None:
+    """As a machine that lost its power leaves it: the receipt is there, the rows are not."""
+    cache = FeatureCache(tmp_path, 1000)
+    digest = key_digest({})
+    (tmp_path / f"{digest}.part").write_bytes(bytes(120))
+    (tmp_path / f"{digest}.0.done").write_text("0" * 64)
+    np.testing.assert_array_equal(cache.open_or_build({}, content()).array, ALL)
+
+
+def test_abandoned_builds_make_room(tmp_path: Path) -> None:
+    (tmp_path / "old.part").write_bytes(bytes(500))
+    (tmp_path / "old.3.done").write_text("x")
+    (tmp_path / "new.part").write_bytes(bytes(500))
+    os.utime(tmp_path / "old.part", (0, 0))
+    FeatureCache(tmp_path, 1000).make_room(100)
+    assert sorted(f.name for f in tmp_path.iterdir() if f.suffix != ".lock") == ["new.part"]
 
 
 def test_an_entry_is_checked_once_by_each_process(
@@ -188,8 +237,13 @@ def test_an_entry_is_checked_once_by_each_process(
     monkeypatch.setattr(feature_cache, "_checked", set())
     cache.open_or_build({}, content())
     assert len(feature_cache._checked) == 1
-    monkeypatch.setattr(feature_cache.hashlib, "file_digest", never)
-    cache.open_or_build({}, never)
+    data = next(cache.folder.glob("*.bin"))
+    times = (data.stat().st_atime_ns, data.stat().st_mtime_ns)
+    data.write_bytes(bytes(120))
+    os.utime(data, ns=times)  # to this process it looks as when it was checked
+    assert not cache.open_or_build({}, never).built
+    monkeypatch.setattr(feature_cache, "_checked", set())
+    assert cache.open_or_build({}, content()).built
 
 
 def test_the_manifest_says_what_the_entry_is(cache: FeatureCache) -> None:

@@ -61,7 +61,7 @@ def test_an_epoch_is_the_plain_loop() -> None:
             images = (torch.from_numpy(IMAGES[batch]).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
             loss = functional.cross_entropy(network(images), torch.from_numpy(LABELS[batch]))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             total += float(loss.detach())
             step += 1

@@ -19,7 +19,7 @@ def params(**changes: Any) -> TrialParams:
 def test_rates_fall_towards_the_stem() -> None:
     network = ToyNetwork(3)
     optimizer = build_optimizer(
-        network,  # type: ignore[arg-type]
+        network,
         params(learning_rate=0.1, layer_decay=0.5, head_lr_factor=10.0, weight_decay=0.01),
     )
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -31,7 +31,7 @@ def test_rates_fall_towards_the_stem() -> None:
 
 
 def test_norms_and_biases_do_not_decay() -> None:
-    optimizer = build_optimizer(ToyNetwork(5), params(weight_decay=0.01))  # type: ignore[arg-type]
+    optimizer = build_optimizer(ToyNetwork(5), params(weight_decay=0.01))
     for group in optimizer.param_groups:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
 
@@ -41,7 +41,7 @@ def test_norms_and_biases_do_not_decay() -> None:
 )
 def test_every_optimizer_learns(name: str, kind: type) -> None:
     network = ToyNetwork(0)
-    optimizer = build_optimizer(network, params(optimizer=name, learning_rate=0.1))  # type: ignore[arg-type]
+    optimizer = build_optimizer(network, params(optimizer=name, learning_rate=0.1))
     assert type(optimizer) is kind
     before = network.head.weight.detach().clone()
     network(torch.ones(2, 1, 16, 16)).sum().backward()
@@ -74,7 +74,7 @@ def test_known_points_of_the_schedule() -> None:
 
 
 def test_rates_keep_their_ratios() -> None:
-    optimizer = build_optimizer(ToyNetwork(1), params(learning_rate=0.1, head_lr_factor=10.0))  # type: ignore[arg-type]
+    optimizer = build_optimizer(ToyNetwork(1), params(learning_rate=0.1, head_lr_factor=10.0))
     set_rates(optimizer, 0.5)
     set_rates(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.05, 0.5}

@@ -87,7 +87,7 @@ def test_looking_at_another_cut_changes_nothing() -> None:
 def test_frozen_groups_behind_an_early_cut_have_no_gradient() -> None:
     net = network(1).train()
     features = features_at(net, torch.randn(4, 1, SIZE, SIZE), 2)
-    logits_from(net, features, 2).sum().backward()  # type: ignore[no-untyped-call]
+    logits_from(net, features, 2).sum().backward()
     for name, parameter in net.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
 
@@ -106,8 +106,8 @@ def test_costs_rise_towards_the_head() -> None:
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_features_from_the_cache_give_the_same_logits(depth: int, tmp_path: Path) -> None:
     kept, plain = feeding(tmp_path, depth), feeding(tmp_path, depth, gigabytes=0.0)
-    assert kept.record()["kept"] is True  # type: ignore[index]
-    assert plain.record()["kept"] is False  # type: ignore[index]
+    assert kept.record()["kept"] is True
+    assert plain.record()["kept"] is False
     for name in ("train", "val"):
         torch.testing.assert_close(
             all_logits(getattr(kept, name)), all_logits(getattr(plain, name)), rtol=1e-5, atol=1e-6
@@ -118,11 +118,11 @@ def test_features_from_the_cache_give_the_same_logits(depth: int, tmp_path: Path
 def test_another_trial_reads_what_one_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = feeding(tmp_path, 0)
     expected = all_logits(first.train)
-    assert first.record()["built_seconds"] > 0  # type: ignore[index]
+    assert first.record()["built_seconds"] > 0
     again = feeding(tmp_path, 0)
-    monkeypatch.setattr(again.kept.network, "forward_prefix", None)  # type: ignore[union-attr]
+    monkeypatch.setattr(again.kept.network, "forward_prefix", None)
     assert torch.equal(all_logits(again.train), expected)
-    assert again.record()["built_seconds"] == 0  # type: ignore[index]
+    assert again.record()["built_seconds"] == 0
 
 
 def test_nothing_frozen_has_nothing_to_keep(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_memory_that_runs_out_halves_the_prefix_batch(
 ) -> None:
     expected = all_logits(feeding(tmp_path / "a", 0).train)
     short = feeding(tmp_path / "b", 0)
-    net = short.kept.network  # type: ignore[union-attr]
+    net = short.kept.network
     forward_prefix = net.forward_prefix
 
     def limited(images: Tensor) -> Tensor:
@@ -194,4 +194,4 @@ def test_features_are_kept_in_their_own_precision(tmp_path: Path) -> None:
     rows = half.train.rows(1)
     prepared = half.train.prepare(next(rows.batches([np.arange(5)])), None)
     assert prepared.dtype == torch.bfloat16
-    assert half.plan.n_bytes * 2 == whole.plan.n_bytes  # type: ignore[union-attr]
+    assert half.plan.n_bytes * 2 == whole.plan.n_bytes

@@ -40,7 +40,7 @@ def test_the_reader_ends_with_the_iteration(array: np.ndarray) -> None:
     before = threading.active_count()
     iterator = PrefetchedRows(array, CPU).batches(BATCHES * 10)
     next(iterator)
-    iterator.close()  # type: ignore[attr-defined]
+    iterator.close()
     assert threading.active_count() == before
 
 

@@ -7,14 +7,14 @@ import torch
 from medfathom.training.augmentation import augment
 from medfathom.training.inputs import pixels, raw_pixels
 from medfathom.training.rows import ResidentRows
-from medfathom.training.views import CHUNK, view_chunks, view_name
+from medfathom.training.views import CHUNK, view_name, view_rows
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(0).integers(0, 256, (CHUNK + 10, 16, 16, 1), dtype=np.uint8)
 
 
 def view(preset: str, number: int, images: np.ndarray = IMAGES) -> torch.Tensor:
-    return torch.cat(list(view_chunks(ResidentRows(images, CPU), preset, number)))
+    return view_rows(ResidentRows(images, CPU), preset, number, 0, len(images))
 
 
 def test_without_augmentation_images_stay() -> None:
@@ -49,3 +49,8 @@ def test_raw_pixels_are_the_inverse_of_pixels() -> None:
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(Exception, match="no such preset"):
         augment(torch.zeros(1, 1, 8, 8), "flipp", torch.Generator())
+
+
+def test_a_part_of_a_view_is_the_same_alone() -> None:
+    rows = ResidentRows(IMAGES, CPU)
+    assert torch.equal(view_rows(rows, "oct", 1, CHUNK, len(IMAGES)), view("oct", 1)[CHUNK:])

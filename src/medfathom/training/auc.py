@@ -55,7 +55,8 @@ def roc_auc_score(positive: ArrayLike, scores: ArrayLike) -> Floats:
     [0.75]
     """
     flags, columns = _columns(positive, scores)
-    return _placements(flags, columns)[0]
+    ranked = _rank(flags, columns)
+    return _auc(flags, np.where(ranked.positive, _beaten(~ranked.positive, ranked.starts), 0.0))
 
 
 def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
@@ -73,39 +74,52 @@ def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
 
 def _placements(positive: Bools, scores: Floats) -> tuple[Floats, Floats]:
     """AUC (C,) and each image's placement (C, n): the share of the other class that it beats, ties half."""
-    order = np.argsort(scores, axis=1)
-    ranked = np.take_along_axis(scores, order, axis=1)
-    is_positive = np.take_along_axis(positive, order, axis=1)
-    starts = np.ones(ranked.shape, dtype=bool)
-    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    beaten = {}
-    for name, flags in (("positive", is_positive), ("negative", ~is_positive)):
-        beaten[name] = _below_plus_half_of_ties(flags, starts)
+    ranked = _rank(positive, scores)
+    negatives, positives = (_beaten(flags, ranked.starts) for flags in (~ranked.positive, ranked.positive))
     n_positive = positive.sum(axis=1, dtype=np.float64)[:, None]
     n_negative = positive.shape[1] - n_positive
     with np.errstate(invalid="ignore", divide="ignore"):
-        ordered = np.where(
-            is_positive, beaten["negative"] / n_negative, 1.0 - beaten["positive"] / n_positive
-        )
-        wins = np.where(is_positive, beaten["negative"], 0.0).sum(axis=1)
-        auc = wins / (n_positive * n_negative)[:, 0]
+        ordered = np.where(ranked.positive, negatives / n_negative, 1.0 - positives / n_positive)
     placements = np.empty_like(ordered)
-    np.put_along_axis(placements, order, ordered, axis=1)
-    return auc, placements
+    np.put_along_axis(placements, ranked.order, ordered, axis=1)
+    return _auc(positive, np.where(ranked.positive, negatives, 0.0)), placements
 
 
-def _below_plus_half_of_ties(flags: Bools, starts: Bools) -> Floats:
+@dataclass(frozen=True)
+class _Ranking:
+    """Columns (C, n) with their scores rising."""
+
+    order: NDArray[np.intp]
+    positive: Bools
+    starts: Bools
+    """Where a score differs from the one before it."""
+
+
+def _rank(positive: Bools, scores: Floats) -> _Ranking:
+    order = np.argsort(scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    starts = np.ones(ranked.shape, dtype=bool)
+    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    return _Ranking(order, np.take_along_axis(positive, order, axis=1), starts)
+
+
+def _auc(positive: Bools, wins: Floats) -> Floats:
+    """The share of (positive, negative) pairs that are won, (C,)."""
+    n_positive = positive.sum(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        auc: Floats = wins.sum(axis=1) / (n_positive * (positive.shape[1] - n_positive))
+    return auc
+
+
+def _beaten(flags: Bools, starts: Bools) -> Floats:
     """For each position in sorted rows: flagged images with a lower score, plus half of those that tie."""
-    n = flags.shape[1]
-    position = np.arange(n)
-    count = np.concatenate([np.zeros((len(flags), 1), dtype=np.int64), np.cumsum(flags, axis=1)], axis=1)
-    first = np.maximum.accumulate(np.where(starts, position, 0), axis=1)
+    upto = np.cumsum(flags, axis=1, dtype=np.int64)
+    # Counts never fall along a row: a running maximum carries the count at a tie's start on to its end.
+    below = np.maximum.accumulate(np.where(starts, upto - flags, 0), axis=1)
     ends = np.ones_like(starts)
     ends[:, :-1] = starts[:, 1:]
-    behind = np.minimum.accumulate(np.where(ends, position + 1, n)[:, ::-1], axis=1)[:, ::-1]
-    below = np.take_along_axis(count, first, axis=1)
-    upto = np.take_along_axis(count, behind, axis=1)
-    half: Floats = (below + upto) / 2.0
+    within = np.where(ends, upto, flags.shape[1])[:, ::-1]
+    half: Floats = (below + np.minimum.accumulate(within, axis=1)[:, ::-1]) / 2.0
     return half
 
 

@@ -25,7 +25,7 @@ from medfathom.training.inputs import ImageInputs, Inputs, Views
 from medfathom.training.memory import free_bytes
 from medfathom.training.prefix import KeptFeatures, PrefixInputs
 from medfathom.training.rows import Rows, open_rows
-from medfathom.training.views import NO_AUGMENTATION, view_chunks
+from medfathom.training.views import NO_AUGMENTATION, view_rows
 
 if TYPE_CHECKING:
     from medfathom.models.build import Network
@@ -139,8 +139,8 @@ def _training_images(wanted: Feed, rows: Rows, *, views: int, augmented: bool) -
         return ImageInputs(wanted.network, Views(lambda _: rows), wanted.device, anew)
 
     def open_view(view: int) -> Rows:
-        chunks = [chunk.cpu().numpy() for chunk in view_chunks(rows, wanted.preset, view)]
-        return open_rows(np.concatenate(chunks), wanted.device)
+        whole = view_rows(rows, wanted.preset, view, 0, len(rows))
+        return open_rows(whole.cpu().numpy(), wanted.device)
 
     return ImageInputs(wanted.network, Views(open_view, views), wanted.device)
 

@@ -25,6 +25,11 @@ def free_bytes(device: torch.device) -> int:
     return _kilobytes(_MEMINFO, "MemAvailable")
 
 
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM now."""
+    return _kilobytes(_STATUS, "VmRSS")
+
+
 class PeakMemory:
     """The most memory held since `start`: allocated on a CUDA device, resident in the process otherwise."""
 

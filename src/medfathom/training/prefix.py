@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +16,12 @@ from medfathom.training.feature_cache import Array, Content, FeatureCache
 from medfathom.training.inputs import ImageInputs, Views, from_stored, to_stored
 from medfathom.training.memory import Portions
 from medfathom.training.rows import Rows, open_rows
-from medfathom.training.views import CHUNK, view_chunks, view_name
+from medfathom.training.views import CHUNK, view_name, view_rows
 
 if TYPE_CHECKING:
     from medfathom.models.build import Network
+
+RawRows = Callable[[int, int], Tensor]
 
 
 class KeptFeatures:
@@ -47,28 +50,37 @@ class KeptFeatures:
         self._key = {**key, "cut": cut}
         self._portions = Portions(CHUNK, f"{key['architecture']} on {device}")
 
-    def open(self, split: str, view: str, chunks: Iterator[Tensor], n_rows: int, images: ImageInputs) -> Rows:
+    def open(self, split: str, view: str, images: ImageInputs, raw_rows: RawRows, n_rows: int) -> Rows:
         """The features of a split's view as rows.
+
+        Args:
+            split: `train` or `val`.
+            view: the view's name.
+            images: how raw images are made ready.
+            raw_rows: gives the view's raw images from a start to before a stop.
+            n_rows: how many there are.
 
         Raises:
             OSError: they could not be written.
         """
 
-        def compute() -> Content:
-            features = (self._features(images.prepare(raw, None)) for raw in chunks)
-            first = next(features)
-            return Content((n_rows, *first.shape[1:]), first.dtype, chain([first], features))
+        def compute(start: int, stop: int) -> Array:
+            return self._features(images.prepare(raw_rows(start, stop), None))
+
+        def describe() -> Content:
+            one = compute(0, 1)
+            return Content((n_rows, *one.shape[1:]), one.dtype, compute, alignment=CHUNK)
 
         started = time.perf_counter()
-        entry = self._cache.open_or_build({**self._key, "split": split, "view": view}, compute)
+        entry = self._cache.open_or_build({**self._key, "split": split, "view": view}, describe)
         if entry.built:
             self.built_seconds += time.perf_counter() - started
         return open_rows(entry.array, self.device)
 
     def _features(self, prepared: Tensor) -> Array:
         def forward(at_once: int) -> Array:
-            parts = [features_at(self.network, part, self.cut) for part in torch.split(prepared, at_once)]
-            return to_stored(torch.cat(parts))
+            parts = (features_at(self.network, part, self.cut) for part in torch.split(prepared, at_once))
+            return np.concatenate([to_stored(part) for part in parts])
 
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             return self._portions.run(forward, "computing features with")
@@ -86,9 +98,9 @@ class PrefixInputs:
         self._keeps = True
 
     def _open(self, view: int) -> Rows:
-        chunks = view_chunks(self._rows, self._preset, view)
+        raw_rows = partial(view_rows, self._rows, self._preset, view)
         name = view_name(self._preset, view)
-        return self._kept.open(self._split, name, chunks, len(self._rows), self._images)
+        return self._kept.open(self._split, name, self._images, raw_rows, len(self._rows))
 
     def rows(self, epoch: int) -> Rows:
         """The features of the epoch's view, or its images."""

@@ -6,9 +6,8 @@ alone, so that all trials see the same views, whether their features are kept or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+import torch
 from torch import Tensor
 
 from medfathom.training.augmentation import augment
@@ -27,12 +26,15 @@ def view_name(preset: str, view: int) -> str:
     return NO_AUGMENTATION if preset == NO_AUGMENTATION else f"{preset}/{view}"
 
 
-def view_chunks(rows: Rows, preset: str, view: int) -> Iterator[Tensor]:
-    """Raw images of one view, in order, in chunks, on the device."""
-    parts = [np.arange(start, min(start + CHUNK, len(rows))) for start in range(0, len(rows), CHUNK)]
-    for number, raw in enumerate(rows.batches(parts)):
-        if preset == NO_AUGMENTATION:
-            yield raw
-        else:
-            random = generator(0, "view", preset, view, number)
-            yield raw_pixels(augment(pixels(raw), preset, random), raw.dtype)
+def view_rows(rows: Rows, preset: str, view: int, start: int, stop: int) -> Tensor:
+    """Raw images of one view, from `start`, a multiple of `CHUNK`, to before `stop`, on the device."""
+    parts = [np.arange(low, min(low + CHUNK, stop)) for low in range(start, stop, CHUNK)]
+    raws = rows.batches(parts)
+    if preset == NO_AUGMENTATION:
+        return torch.cat(list(raws))
+    return torch.cat([_augmented(raw, preset, view, start // CHUNK + k) for k, raw in enumerate(raws)])
+
+
+def _augmented(raw: Tensor, preset: str, view: int, chunk: int) -> Tensor:
+    random = generator(0, "view", preset, view, chunk)
+    return raw_pixels(augment(pixels(raw), preset, random), raw.dtype)
