@@ -209,8 +209,8 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
         shift = (split.intensities.mean - train.mean) / spread
         if abs(shift) > SHIFT:
             message = (
-                f"{split.split} images are {'brighter' if shift > 0 else 'darker'} than training images: mean "
-                f"{split.intensities.mean:.3f} against {train.mean:.3f}, {abs(shift):.1f} standard deviations"
+                f"{split.split} images are {'brighter' if shift > 0 else 'darker'} than training images by "
+                f"{abs(shift):.1f} standard deviations: {split.intensities.mean:.3f}, {train.mean:.3f}"
             )
             items = [{"split": split.split, "shift": shift}]
             findings.append(Finding("note", "intensities", message, items))
@@ -218,15 +218,12 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
 
 
 def sizes(statistics: Sequence[SplitStatistics], image_size: int) -> list[Finding]:
-    """Originals that are enlarged, or of different shapes."""
-    findings = []
+    """Originals that are enlarged."""
     width, height = statistics[0].sizes.width[1], statistics[0].sizes.height[1]
-    if min(width, height) < image_size:
-        message = (
-            f"images are enlarged: the median original is {width:.0f}x{height:.0f}, the study {image_size} px"
-        )
-        findings.append(Finding("note", "sizes", message))
-    return findings
+    if min(width, height) >= image_size:
+        return []
+    message = f"images are enlarged from {width:.0f}x{height:.0f} (the median) to {image_size} px"
+    return [Finding("note", "sizes", message)]
 
 
 def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:
