@@ -20,7 +20,9 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sides (pixels) and file sizes of the originals: smallest, median, largest. Rows of arrays have 0 bytes."""
+    """Sides (pixels) and file sizes of the originals: smallest, median, largest. Rows of arrays have 0
+    bytes.
+    """
 
     width: tuple[float, float, float]
     height: tuple[float, float, float]
