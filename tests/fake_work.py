@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medfathom.errors import RunError
+from medfathom.errors import OutOfMemoryError, RunError
 from medfathom.scheduling import Plan
 
 ATTRIBUTES = {f"attribute_{i}": i for i in range(30)}
@@ -50,3 +50,20 @@ def by_number(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, A
         os.kill(os.getpid(), signal.SIGKILL)
     for epoch in range(2, plan.config.budget.epochs + 1):
         yield result(plan, epoch, 0.9 - 0.01 * number)
+
+
+def stuck(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Trial 0 takes too long for each epoch, trial 1 stops for good, others are quick."""
+    for each in quick(plan, assignment):
+        if assignment["number"] == 0:
+            threading.Event().wait(1.0)
+        if assignment["number"] == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        yield each
+
+
+def greedy(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Trial 0 never fits into memory, trial 1 only beside others, others always."""
+    if assignment["number"] == 0 or (assignment["number"] == 1 and not assignment["alone"]):
+        raise OutOfMemoryError("out of memory: one image does not fit")
+    yield from quick(plan, assignment)

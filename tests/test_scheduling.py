@@ -10,19 +10,15 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from fake_work import by_number, quick
+from fake_work import by_number, greedy, quick, stuck
 from medfathom.definitions import StudyConfig, load_study
+from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
-from medfathom.scheduling import (
-    Halt,
-    PastTrial,
-    StratifiedScheduler,
-    cluster,
-    make_rule,
-    run_trials,
-    since_best,
-)
-from medfathom.storage import Ledger, count_states, default_url, open_ledger
+from medfathom.scheduling import cluster, run_trials
+from medfathom.scheduling.actor import TimeLimit
+from medfathom.scheduling.halt import Halt, since_best
+from medfathom.scheduling.rules import PastTrial, StratifiedScheduler, make_rule
+from medfathom.storage import default_url, open_ledger
 from medfathom.storage import load_study as load
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -160,7 +156,7 @@ def test_strata_are_judged_apart(workdir: Path) -> None:
     decisions = {}
     for goal in ("compare", "best"):
         config = load_study("demo", [f"goal={goal}", "budget.epochs=9"])
-        scheduler = StratifiedScheduler(config, None, [])  # type: ignore[arg-type]
+        scheduler = StratifiedScheduler(config, {}, [])
         trials = [
             PastTrial(f"{s}{i}", {"number": i, "stratum": s, "reported": {}}) for s in "ab" for i in range(4)
         ]
@@ -178,11 +174,11 @@ def test_early_stopping_remembers_what_it_saw(ledger: Ledger, config: StudyConfi
         assert assignment
         ledger.report(assignment.number, 1, auc)
         ledger.complete(assignment.number, auc, {})
-    scheduler = StratifiedScheduler(config, None, ledger.trials())  # type: ignore[arg-type]
+    scheduler = StratifiedScheduler(config, {}, ledger.trials())
     newcomer = PastTrial("new", {"number": 2, "stratum": "", "reported": {}})
     scheduler.on_trial_add(None, newcomer)
     assert scheduler.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "STOP"
-    fresh = StratifiedScheduler(config, None, [])  # type: ignore[arg-type]
+    fresh = StratifiedScheduler(config, {}, [])
     fresh.on_trial_add(None, newcomer)
     assert fresh.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "CONTINUE"
 
@@ -207,6 +203,34 @@ def test_hyperband_brackets_begin_ever_later() -> None:
     config = load_study("demo", ["scheduler=hyperband"]).scheduler
     rules = [make_rule(config, 27, bracket) for bracket in range(3)]
     assert [min(milestone for milestone, _ in r._brackets[0]._rungs) for r in rules] == [1, 3, 9]
+
+
+def test_a_hung_trial_ends_by_its_time_limit(workdir: Path) -> None:
+    overrides = ["budget.trials=3", "budget.epochs=4", "budget.trial_minutes=0.05", "sampler=random"]
+    config = load_study("demo", [*overrides, "scheduler=none"])
+    with open_ledger(config, default_url(), "data") as ledger:
+        run_trials(config, ledger, Watcher(), workdir, work=stuck)
+        trials = ledger.trials()
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert trials[0].user_attrs["stop_reason"] == "out of time: ran longer than budget.trial_minutes = 0.05"
+    assert trials[1].user_attrs["stop_reason"].startswith("out of time: an epoch hung beyond")
+
+
+def test_out_of_memory_is_tried_once_more_alone(config: StudyConfig, ledger: Ledger, workdir: Path) -> None:
+    run_trials(config, ledger, Watcher(), workdir, work=greedy)
+    trials = ledger.trials()
+    assert trials[0].state == TrialState.FAIL
+    assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
+    assert trials[1].state != TrialState.FAIL
+    assert count_states(trials).failed == 1
+
+
+def test_a_lifted_time_limit_kills_nobody() -> None:
+    limit = TimeLimit(minutes=1.0)
+    limit.check()
+    limit.lift()
+    limit.lift()
+    assert limit._killer.returncode == -signal.SIGKILL
 
 
 def test_the_temporary_folder_is_short_and_removed() -> None:

@@ -9,10 +9,12 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from medfathom import ledger as ledgers
 from medfathom import storage
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import RunError, StorageError
-from medfathom.storage import Ledger, connect, default_url, difference, open_ledger
+from medfathom.ledger import Ledger
+from medfathom.storage import connect, default_url, difference, open_ledger
 from medfathom.storage import load_study as load
 
 
@@ -116,7 +118,7 @@ def test_a_changed_definition_is_refused_with_the_difference(config: StudyConfig
         pass
     changed = load_study("demo", ["budget.epochs=9", "sampler=random"])
     with (
-        pytest.raises(StorageError, match=r"budget.epochs: 6 -> 9.*--fresh"),
+        pytest.raises(StorageError, match=r"budget.epochs: 5 -> 9.*--fresh"),
         open_ledger(changed, default_url(), "data-1"),
     ):
         pass
@@ -134,11 +136,11 @@ def test_other_data_are_refused(config: StudyConfig) -> None:
 
 def test_fresh_keeps_the_old_study_under_another_name(config: StudyConfig) -> None:
     with open_ledger(config, default_url(), "data-1") as first:
-        old = first.checkpoint_dir
+        old = first.checkpoint(0)
         assert first.assign()
     with open_ledger(config, default_url(), "data-2", fresh=True) as second:
         assert second.trials() == []
-        assert second.checkpoint_dir != old
+        assert second.checkpoint(0) != old
     names = [s.study_name for s in optuna.get_all_study_summaries(connect(default_url(), create=False))]
     assert len(names) == 2
     assert any(name.startswith("demo (until ") for name in names)
@@ -201,7 +203,7 @@ def _failing(times: int) -> Iterator[None]:
 
 
 def test_an_outage_is_waited_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "OUTAGE_POLL_S", 0.0)
+    monkeypatch.setattr(ledgers, "OUTAGE_POLL_S", 0.0)
     said: list[str] = []
     ledger._wait = said.append
     failures = _failing(3)
@@ -217,7 +219,7 @@ def test_an_outage_is_waited_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_outage_without_end_fails(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "OUTAGE_S", -1.0)
+    monkeypatch.setattr(ledgers, "OUTAGE_S", -1.0)
 
     def action() -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, Exception("the server went away"))

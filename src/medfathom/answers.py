@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfathom.analysis import analyze, from_trials, read_tables, write_report
+from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
 from medfathom.errors import ResultsError
 from medfathom.storage import default_url, load_study, records, root
 
@@ -29,7 +29,7 @@ def analyze_all(
     percent: bool = False,
     exploratory: bool = False,
     out: Path | None = None,
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Analysis, Path]:
     """Analyse studies and tables together and write the report.
 
     Args:
@@ -43,7 +43,7 @@ def analyze_all(
         out: the report's folder.
 
     Returns:
-        The content of `analysis.json`, and the folder.
+        The analysis, and the folder.
 
     Raises:
         InputError: no such study, table or column; values that cannot be used.
@@ -66,11 +66,12 @@ def analyze_all(
     folder = out or root() / "reports" / name
     analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
     write_report(analysis, folder)
-    return analysis.to_dict(), folder
+    return analysis, folder
 
 
-def render(content: Mapping[str, Any], folder: Path) -> RenderableType:
-    """The verdicts as text for a terminal."""
+def render(analysis: Analysis, folder: Path) -> RenderableType:
+    """The architectures and the verdicts as text for a terminal."""
+    content = analysis.to_dict()
     parts: list[RenderableType] = []
     if content["exploratory"]:
         parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
@@ -80,10 +81,26 @@ def render(content: Mapping[str, Any], folder: Path) -> RenderableType:
             for key in ("n_architectures", "n_families", "n_datasets", "n_cells")
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
-        parts.append(_verdicts(found["predictors"]))
+        parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
+        parts += [_verdicts(found["predictors"]), Text()]
     parts += [Text(f"left out: {e['reason']} ({e['rows']})", "dim") for e in content["exclusions"]]
     parts.append(Text(f"Report: {folder}"))
     return Group(*parts)
+
+
+def _architectures(rows: pd.DataFrame) -> Table:
+    """One line per architecture, largest first. Means over different settings are shown, never compared."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("architecture", "family", "parameters", "depth", "results", "mean AUC", "best AUC"):
+        left = title in ("architecture", "family")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    grouped = rows.groupby(["architecture", "family", "n_params", "depth"])["auc"]
+    summary = grouped.agg(["size", "mean", "max"]).reset_index().sort_values("n_params", ascending=False)
+    for row in summary.to_dict("records"):
+        numbers = f"{row['n_params'] / 1e6:.1f} M", f"{row['depth']:.0f}", str(row["size"])
+        aucs = f"{row['mean']:.4f}", f"{row['max']:.4f}"
+        table.add_row(str(row["architecture"]), str(row["family"]), *numbers, *aucs)
+    return table
 
 
 def _verdicts(predictors: Mapping[str, Any]) -> Table:

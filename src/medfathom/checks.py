@@ -40,6 +40,17 @@ def check(config: StudyConfig) -> None:
         )
 
 
+def check_data(config: StudyConfig) -> None:
+    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing."""
+    from medfathom.data.sources.open import open_source  # noqa: PLC0415
+
+    source = open_source(config.dataset)
+    try:
+        source.listing()
+    finally:
+        source.close()
+
+
 def _values(config: StudyConfig, name: str, default: Value) -> list[Value]:
     dimension = config.space.dimensions.get(name)
     return values_of(name, dimension) if dimension else [default]

@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
 app.add_typer(list_app, name="list")
+data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
+app.add_typer(data_app, name="data")
 
 StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
 StorageOption = Annotated[
@@ -214,7 +216,7 @@ def analyze(
     """Test whether depth or parameter count predicts AUC, modality by modality."""
     from medfathom.answers import analyze_all, render  # noqa: PLC0415
 
-    content, folder = analyze_all(
+    analysis, folder = analyze_all(
         studies or [],
         table or [],
         storage=storage,
@@ -225,9 +227,9 @@ def analyze(
         out=out,
     )
     if as_json:
-        _print_json(content)
+        _print_json(analysis.to_dict())
     else:
-        _console().print(render(content, folder))
+        _console().print(render(analysis, folder))
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
@@ -238,6 +240,43 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
             raise InputError(f"{option} {text}: expected NAME=VALUE")
         pairs[name] = value
     return pairs
+
+
+@data_app.command("check")
+def data_check(
+    study: StudyArgument,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
+
+    Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
+    """
+    from medfathom.data_commands import check, render  # noqa: PLC0415
+    from medfathom.definitions import load_study  # noqa: PLC0415
+
+    report, page = check(load_study(study, set_ or []), out, show_progress=not as_json)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _console().print(render(report, page))
+    sys.exit(report.exit_code)
+
+
+@data_app.command("prepare")
+def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Decode a study's data set once into a memory map, as `run` would."""
+    from medfathom.data_commands import prepare_now  # noqa: PLC0415
+    from medfathom.definitions import load_study  # noqa: PLC0415
+
+    facts = prepare_now(load_study(study, set_ or []), show_progress=not as_json)
+    if as_json:
+        _print_json(facts)
+    else:
+        _console().print("\n".join(f"{key}: {value}" for key, value in facts.items()), highlight=False)
 
 
 @list_app.command("studies")

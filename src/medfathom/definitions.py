@@ -105,18 +105,19 @@ class StudyConfig(Schema):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.
 
-        Left out: texts, resources, totals of the budget (a study may be prolonged), and the data's place (its
-        content is compared by fingerprint).
+        Left out: texts, resources, totals of the budget (a study may be prolonged), the data's place (its
+        content is compared by fingerprint), and what has its default (so that a key that a later version
+        adds does not make an old study another).
         """
-        whole = self.model_dump(mode="json")
+        whole = self.model_dump(mode="json", exclude_defaults=True)
         for key in ("question", "citation", "licence", "obtain", "resources"):
-            del whole[key]
+            whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
         whole["dataset"].pop("path", None)
         for piece in ("space", "sampler", "scheduler"):
             whole[piece].pop("description", None)
         for key in ("cache_gb", "weights_dir"):
-            del whole["training"][key]
+            whole.get("training", {}).pop(key, None)
         return whole
 
     @property

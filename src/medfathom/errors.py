@@ -2,6 +2,7 @@
 
     MedfathomError            exit 1: failed while running
     ├── RunError              the study, a trial or a service failed
+    │   └── OutOfMemoryError  not even one image at a time fits
     └── InputError            exit 2: what the user gave cannot be used; nothing was created
         ├── DefinitionError   a study definition or a piece of search/
         ├── DataError         a data set: files, labels, splits
@@ -26,6 +27,10 @@ class MedfathomError(Exception):
 
 class RunError(MedfathomError):
     """Something failed while running."""
+
+
+class OutOfMemoryError(RunError):
+    """Not even one image at a time fits."""
 
 
 class InputError(MedfathomError):

@@ -74,7 +74,7 @@ def print_architectures(pattern: str, sort: str, as_json: bool) -> None:
         }
         for a in found
     ]
-    titles = {"n_params": "parameters", "macs": "MACs", "native_size": "native px", "weights": "weight tags"}
+    titles = {"n_params": "params", "macs": "MACs", "native_size": "native px", "weights": "weights"}
     _print(rows, False, {k: titles.get(k, k) for k in (rows[0] if rows else {"name": ""})})
 
 
@@ -85,7 +85,11 @@ def _print(rows: list[dict[str, Any]], as_json: bool, titles: dict[str, str]) ->
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key, title in titles.items():
         numeric = key in ("n_params", "depth", "macs", "native_size", "weights")
-        table.add_column(title, no_wrap=key in ("name", "study"), justify="right" if numeric else "left")
+        table.add_column(
+            title,
+            no_wrap=numeric or key in ("name", "study", "family"),
+            justify="right" if numeric else "left",
+        )
     for row in rows:
         table.add_row(*(row[key] for key in titles))
     Console().print(table)

@@ -16,10 +16,11 @@ from rich.text import Text
 from typing_extensions import override
 
 from medfathom.definitions import StudyConfig
+from medfathom.ledger import completed
 
 if TYPE_CHECKING:
+    from medfathom.ledger import Assignment, Ledger
     from medfathom.spaces import TrialParams
-    from medfathom.storage import Assignment, Ledger
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 STYLE = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
@@ -80,9 +81,8 @@ class _Record(Watcher):
         self.count = {"COMPLETE": counts.complete, "PRUNED": counts.pruned, "FAIL": counts.failed}
         self.max_epochs, self.budget = config.budget.epochs, ledger.budget
         self.started = time.monotonic()
-        for trial in ledger.trials():
-            if trial.value is not None:
-                self._consider(trial.number, trial.value)
+        for trial in completed(ledger.trials())[:1]:
+            self.best, self.best_number = trial.value, trial.number
 
     def _consider(self, number: int, auc: float) -> None:
         if self.best is None or auc > self.best:

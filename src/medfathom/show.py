@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from medfathom.ledger import completed, count_states
 from medfathom.progress import STYLE, clock
-from medfathom.storage import count_states
 
 BEST_SHOWN = 10
 
@@ -26,7 +26,6 @@ def summarize(study: Study) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     attributes = study.user_attrs
     counts = count_states(trials)
-    ranked = sorted((t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0), t.number))
     failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
     definition = attributes.get("definition", {})
     return {
@@ -41,7 +40,7 @@ def summarize(study: Study) -> dict[str, Any]:
             "FAIL": counts.failed,
             "RUNNING": counts.running,
         },
-        "best": [_trial(t) for t in ranked[:BEST_SHOWN]],
+        "best": [_trial(t) for t in completed(trials)[:BEST_SHOWN]],
         "strata": _strata(trials),
         "failures": [{"reason": reason, "trials": n} for reason, n in failures.most_common()],
     }
@@ -75,14 +74,14 @@ def _strata(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
     for name in names:
         mine = [t for t in trials if t.user_attrs.get("stratum") == name]
         counts = count_states(mine)
-        values = [t.value for t in mine if t.value is not None]
+        best = next(iter(completed(mine)), None)
         rows.append(
             {
                 "stratum": name,
                 "complete": counts.complete,
                 "pruned": counts.pruned,
                 "failed": counts.failed,
-                "best_auc": max(values) if values else None,
+                "best_auc": best.value if best else None,
             }
         )
     return sorted(rows, key=lambda r: (-(r["best_auc"] or 0.0), r["stratum"]))

@@ -1,7 +1,6 @@
-"""The only module that opens Optuna storage: create, resume, heal, records.
+"""The only module that opens Optuna storage: create, resume, refuse, set aside, read.
 
-The Optuna study is the only truth about a study's trials. `Ledger` is one run's hold on it: it hands out
-trials, takes down what they report, and ends each in the state the contract names.
+The Optuna study is the only truth about a study's trials; `ledger.py` is one run's hold on it.
 """
 
 from __future__ import annotations
@@ -11,35 +10,29 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import optuna
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from medfathom import leases
 from medfathom.definitions import StudyConfig
-from medfathom.errors import RunError, StorageError, did_you_mean
-from medfathom.sampling import StratumSampler, grid_size, make_sampler
-from medfathom.spaces import TrialParams, label, stratum_of, suggest
+from medfathom.errors import StorageError, did_you_mean
+from medfathom.ledger import Ledger
 
 SCHEMA = 1
 """Version of what medfathom writes into a study; a study of a newer one is refused."""
 SQLITE_TIMEOUT_S = 60.0
-OUTAGE_S = 600.0
-"""How long a run waits for a storage that does not answer before it gives up."""
-OUTAGE_POLL_S = 1.0
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-T = TypeVar("T")
 
 
 def root() -> Path:
@@ -87,13 +80,25 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(url, engine_kwargs=engine_kwargs)
+            # Two drivers that begin at once would both create the tables.
+            with leases.one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
+                storage = RDBStorage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
     if file is not None and create:
         _make_commits_cheap(storage.engine)
     return storage
+
+
+def check_url(url: str) -> None:
+    """Raise StorageError for a URL that is none, or a server that does not answer; creates no file."""
+    try:
+        server = sqlite_file(url) is None
+    except sa.exc.ArgumentError:
+        raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
+    if server:
+        connect(url, create=True).engine.dispose()
 
 
 def _make_commits_cheap(engine: sa.Engine) -> None:
@@ -106,182 +111,6 @@ def _make_commits_cheap(engine: sa.Engine) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
 
     engine.dispose()
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A trial to run: `reported` holds the epochs that the storage knows already."""
-
-    number: int
-    params: TrialParams
-    stratum: str
-    seed: int
-    reported: Mapping[int, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Trials of a study by state."""
-
-    complete: int = 0
-    pruned: int = 0
-    failed: int = 0
-    running: int = 0
-
-    @property
-    def finished(self) -> int:
-        """Trials that ended, however."""
-        return self.complete + self.pruned + self.failed
-
-
-def trial_seed(study_seed: int, number: int) -> int:
-    """A trial's own seed: the same for the same study seed and trial number."""
-    return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
-
-
-class Ledger:
-    """One run's hold on a study. Used from the driver's main thread alone."""
-
-    def __init__(self, study: Study, storage: RDBStorage, config: StudyConfig, wait: Callable[[str], None]):
-        self.study = study
-        self.config = config
-        self._rdb = storage
-        self._wait = wait
-        self._open: dict[int, int] = {}
-        past = len(study.get_trials(deepcopy=False))
-        sampler = make_sampler(config.sampler, config.space, trial_seed(config.seed, 10**6 + past))
-        self._strata = config.space.strata() if config.goal == "compare" else []
-        self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
-        study.sampler = self._stratum_sampler or sampler
-        self.budget = config.budget.trials
-        if config.sampler.name == "grid":
-            self.budget = min(self.budget, grid_size(config.space))
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        """Where this study's checkpoints lie; a study begun anew has another."""
-        return root() / "checkpoints" / f"{self.study.study_name}-{self.study.user_attrs['uid']}"
-
-    def adopt(self) -> list[Assignment]:
-        """Trials that an earlier run left RUNNING, to go on with under their own numbers."""
-        left = self._patiently(lambda: self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        return [self._assignment(optuna.trial.Trial(self.study, t._trial_id), t) for t in left]
-
-    def assign(self) -> Assignment | None:
-        """Ask for a new trial; None when the budget of trials is spent."""
-        if self.counts().finished + len(self._open) >= self.budget:
-            return None
-        if self._stratum_sampler is not None:
-            self._stratum_sampler.stratum = self._neediest_stratum()
-        trial = self._patiently(self.study.ask)
-        return self._assignment(trial, None)
-
-    def _assignment(self, trial: optuna.trial.Trial, known: FrozenTrial | None) -> Assignment:
-        params = self._patiently(lambda: suggest(trial, self.config.space))
-        stratum = stratum_of(params, self.config.space)
-        seed = trial_seed(self.config.seed, trial.number)
-        self._open[trial.number] = trial._trial_id
-        self.annotate(
-            trial.number,
-            {
-                "architecture": params.architecture,
-                "init": params.init,
-                "unfreeze_depth": params.unfreeze_depth,
-                "stratum": stratum,
-                "seed": seed,
-                "max_epochs": self.config.budget.epochs,
-                "definition_hash": self.config.definition_hash,
-            },
-        )
-        return Assignment(
-            trial.number, params, stratum, seed, dict(known.intermediate_values) if known else {}
-        )
-
-    def _neediest_stratum(self) -> dict[str, Any]:
-        """The first of the strata with the fewest trials; failed ones do not count."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        trials = self._patiently(lambda: self.study.get_trials(deepcopy=False, states=states))
-        count = {label(s): 0 for s in self._strata}
-        for trial in trials:
-            stratum = trial.user_attrs.get("stratum")
-            if stratum in count:
-                count[stratum] += 1
-        return min(self._strata, key=lambda s: count[label(s)])
-
-    def report(self, number: int, epoch: int, auc: float) -> None:
-        """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
-        trial_id = self._open[number]
-        if epoch not in self._patiently(lambda: self._rdb.get_trial(trial_id)).intermediate_values:
-            self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, auc))
-
-    def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Write user attributes of a trial that is not finished, all in one transaction."""
-        trial_id = self._open[number]
-        table = sa.table("trial_user_attributes", *map(sa.column, ("trial_id", "key", "value_json")))
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
-            for key, value in attributes.items()
-        ]
-
-        def write() -> None:
-            with self._rdb.engine.begin() as connection:
-                mine = (table.c.trial_id == trial_id) & table.c.key.in_(list(attributes))
-                connection.execute(sa.delete(table).where(mine))
-                connection.execute(sa.insert(table), rows)
-
-        if rows:
-            self._patiently(write)
-
-    def complete(self, number: int, auc: float, attributes: Mapping[str, Any]) -> None:
-        """End a trial that ran its full length."""
-        self._end(number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"})
-
-    def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> None:
-        """End a trial that the scheduler stopped."""
-        self._end(number, TrialState.PRUNED, None, {**attributes, "stop_reason": reason})
-
-    def fail(self, number: int, reason: str, attributes: Mapping[str, Any]) -> None:
-        """End a trial that raised, was lost, or ran out of time or memory."""
-        self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
-
-    def _end(
-        self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]
-    ) -> None:
-        self.annotate(number, attributes)
-        self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
-        del self._open[number]
-
-    def counts(self) -> Counts:
-        """Trials by state."""
-        return count_states(self._patiently(lambda: self.study.get_trials(deepcopy=False)))
-
-    def trials(self) -> list[FrozenTrial]:
-        """All trials, not to be changed."""
-        return self._patiently(lambda: self.study.get_trials(deepcopy=False))
-
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Do it; while the storage does not answer, say so and try again."""
-        deadline = time.monotonic() + OUTAGE_S
-        while True:
-            try:
-                return action()
-            except (StorageInternalError, sa.exc.OperationalError) as error:
-                reason = str(error.__cause__ or error).splitlines()[0]
-                if time.monotonic() > deadline:
-                    raise RunError(f"the storage has not answered for {OUTAGE_S:.0f} s ({reason})") from None
-                self._wait(f"waiting for the storage ({reason})")
-                time.sleep(OUTAGE_POLL_S)
-
-
-def count_states(trials: list[FrozenTrial]) -> Counts:
-    """Trials by state."""
-    states = [t.state for t in trials]
-    return Counts(
-        complete=states.count(TrialState.COMPLETE),
-        pruned=states.count(TrialState.PRUNED),
-        failed=states.count(TrialState.FAIL),
-        running=states.count(TrialState.RUNNING),
-    )
 
 
 @contextmanager
@@ -307,9 +136,20 @@ def open_ledger(
     """
     with _only_driver(url, config.name):
         storage = connect(url, create=True)
+        with leases.one_driver_at_a_time(storage.engine):
+            study = _open_study(storage, config, fingerprint, fresh)
+        ledger = Ledger(
+            study,
+            storage,
+            config,
+            checkpoints=root() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
+            wait=wait,
+            leases=None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S),
+        )
         try:
-            yield Ledger(_open_study(storage, config, fingerprint, fresh), storage, config, wait)
+            yield ledger
         finally:
+            ledger.release()
             storage.remove_session()
             storage.engine.dispose()
 
@@ -361,6 +201,7 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fres
         "modality": config.dataset.modality,
         "dataset_fingerprint": fingerprint,
         "definition_hash": config.definition_hash,
+        "identity": config.identity(),
         "definition": config.model_dump(mode="json"),
     }
     for key, value in attributes.items():
@@ -388,8 +229,7 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:
             f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
         )
     if attributes["definition_hash"] != config.definition_hash:
-        before = StudyConfig.model_validate(attributes["definition"]).identity()
-        changes = "; ".join(difference(before, config.identity()))
+        changes = "; ".join(difference(attributes["identity"], config.identity()))
         raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
     if attributes["dataset_fingerprint"] != fingerprint:
         raise StorageError(
@@ -423,11 +263,17 @@ def load_studies(url: str) -> list[Study]:
 
 
 def records(study: Study) -> list[dict[str, Any]]:
-    """A study's trials as plain mappings: their user attributes, `state`, `auc`, `dataset`, `modality`."""
+    """A study's trials as plain mappings: their user attributes (`auc` among them), `state`, data set."""
     definition = study.user_attrs["definition"]
     dataset = definition["dataset"].get("name") or study.study_name
     common = {"dataset": dataset, "modality": study.user_attrs["modality"], "study": study.study_name}
     return [
-        {**t.user_attrs, **common, "number": t.number, "state": t.state.name, "auc": t.value}
+        {
+            **common,
+            **t.user_attrs,
+            "number": t.number,
+            "state": t.state.name,
+            "auc": t.value if t.state == TrialState.COMPLETE else None,
+        }
         for t in study.get_trials(deepcopy=False)
     ]

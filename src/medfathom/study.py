@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medfathom.checks import check
+from medfathom.ledger import Counts, completed
 from medfathom.progress import Watcher
-from medfathom.storage import Counts, default_url, open_ledger, root
+from medfathom.storage import check_url, default_url, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
@@ -47,13 +48,14 @@ def run_study(
         RunError: the storage or the cluster failed.
     """
     watcher = watcher or Watcher()
+    url = storage or default_url()
     check(config)
+    check_url(url)
     cache_dir = root() / "cache"
 
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
 
     data = prepare(config.dataset, cache_dir)
-    url = storage or default_url()
     with open_ledger(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as ledger:
         halted = ""
         if ledger.counts().finished < ledger.budget:
@@ -63,8 +65,7 @@ def run_study(
                 halted = run_trials(config, ledger, watcher, cache_dir, address)
             finally:
                 watcher.end()
-        complete = [t for t in ledger.trials() if t.value is not None]
-        best = max(complete, key=lambda t: (t.value, -t.number), default=None)
+        best = next(iter(completed(ledger.trials())), None)
         return Outcome(
             config.name,
             ledger.counts(),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,12 @@ import torch
 
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.definitions import TrainingConfig
-from medfathom.errors import DataError, RunError
+from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
 from medfathom.models.build import HeadOptions, Network, build_network
 from medfathom.models.freezing import calibrate_batch_norm
 from medfathom.spaces import TrialParams
+from medfathom.training.augmentation import PRESETS
+from medfathom.training.batching import training_subset
 from medfathom.training.checkpoint import (
     Checkpoint,
     EpochRecord,
@@ -28,21 +27,26 @@ from medfathom.training.checkpoint import (
     save_checkpoint,
 )
 from medfathom.training.feature_cache import FeatureCache
+from medfathom.training.feeding import Feed, Feeding, feed
 from medfathom.training.fit import Fit, FitSettings, NonFiniteLossError
-from medfathom.training.inputs import FeatureInputs, ImageInputs, Inputs
+from medfathom.training.inputs import ImageInputs, Views
 from medfathom.training.losses import Loss
-from medfathom.training.memory import PeakMemory
+from medfathom.training.memory import PeakMemory, as_run_error
 from medfathom.training.metrics import Evaluation, evaluate, positives
 from medfathom.training.outputs import num_outputs, probabilities
-from medfathom.training.prefix import Prefix
+from medfathom.training.precision import runs_in_bfloat16
+from medfathom.training.provenance import device_name, versions
 from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
-from medfathom.training.sampling import training_subset
+from medfathom.training.threads import worthwhile_threads
 
 __all__ = ["EpochRecord", "TrialTask", "load_history", "run_trial"]
 
 CALIBRATION_IMAGES = 512
 """Training images from which a random prefix's batch-norm statistics are estimated."""
+
+INFERENCE_BATCH = 64
+"""Images at once where no gradient is needed: more gains little."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,14 @@ def run_trial(params: TrialParams, task: TrialTask) -> Iterator[EpochRecord]:
         One record for each epoch, after its checkpoint is on disk.
 
     Raises:
-        RunError: training diverged, or memory ran out.
-        InputError: the architecture, its weights or the data cannot be used.
+        RunError: training diverged, memory ran out, or the checkpoint is another trial's.
+        InputError: the architecture, its weights, the augmentation or the data cannot be used.
     """
     torch.set_num_threads(task.threads)
-    trial = _Trial(params, task)
-    for epoch in range(trial.first_epoch, task.max_epochs + 1):
-        yield trial.run_epoch(epoch)
+    with as_run_error(f"{params.architecture} on {task.device}"):
+        trial = _Trial(params, task)
+        for epoch in range(trial.first_epoch, task.max_epochs + 1):
+            yield trial.run_epoch(epoch)
 
 
 class _Trial:
@@ -85,16 +90,17 @@ class _Trial:
 
     def __init__(self, params: TrialParams, task: TrialTask) -> None:
         self._params, self._task = params, task
-        self._started = time.perf_counter()
+        self._clock = time.perf_counter()
         self._device = torch.device(task.device)
         self._peak = PeakMemory(self._device)
         self._peak.start()
+        _check_augmentation(params)
         self._train, self._val = task.data.split("train"), task.data.split("val")
         _check_validation(task.data, self._val)
-        self._network = _build(params, task)
+        self._network = _build(params, task, self._train)
         self._subset = training_subset(task.data.task, self._train.labels, params.train_fraction, task.seed)
-        self._autocast = task.training.precision == "bfloat16"
-        train_inputs, self._val_inputs = self._inputs()
+        self._autocast = runs_in_bfloat16(task.training.precision, self._device)
+        self._feeding = self._feed()
         settings = FitSettings(
             task=task.data.task,
             n_outputs=num_outputs(task.data.task, len(task.data.class_names)),
@@ -102,20 +108,20 @@ class _Trial:
             seed=task.seed,
             device=self._device,
             autocast=self._autocast,
+            threads=worthwhile_threads(self._feeding.macs_from_features * params.batch_size, task.threads),
         )
         self._fit = Fit(
             self._network,
-            train_inputs,
+            self._feeding.train,
             self._train.labels,
             subset=self._subset,
             params=params,
             settings=settings,
         )
-        self._val_loss = Loss(
-            task.data.task, torch.from_numpy(np.array(self._val.labels, np.int64)), settings.n_outputs
-        )
+        self._val_labels = torch.from_numpy(self._val.labels.astype(np.int64))
+        self._val_loss = Loss(task.data.task, self._val_labels, settings.n_outputs)
         self._history: list[EpochRecord] = []
-        self._train_seconds = 0.0
+        self._seconds = 0.0
         self._restore()
 
     @property
@@ -123,37 +129,41 @@ class _Trial:
         """The epoch that comes next."""
         return len(self._history) + 1
 
-    def _inputs(self) -> tuple[Inputs, Inputs]:
-        train, val = (
-            ImageInputs(self._network, open_rows(split.images, self._device), self._device)
-            for split in (self._train, self._val)
-        )
-        if self._params.unfreeze_depth == 5 or self._task.training.cache_gb == 0:
-            return train, val
-        data, network = self._task.data, self._network
+    def _feed(self) -> Feeding:
+        params, task, data = self._params, self._task, self._task.data
         key = {
             "format": 1,
             "data": data.fingerprint,
-            "architecture": self._params.architecture,
-            "weights": network.weights_hash,
-            "calibrated": _calibrates(self._params, self._task),
-            "cut": 5 - self._params.unfreeze_depth,
+            "architecture": params.architecture,
+            "weights": self._network.weights_hash,
+            "calibrated": _calibrates(params, task),
+            # Only a prefix with all groups pools; in others the head does, and the features are the same.
+            "pooling": params.head_pooling if params.unfreeze_depth == 0 else None,
             "image_size": data.image_size,
-            "channels": [data.channels, self._task.training.grey],
+            "channels": [data.channels, task.training.grey],
             "precision": "bfloat16" if self._autocast else "float32",
             "device": self._device.type,
         }
-        folder = self._task.cache_dir / "features"
-        store = FeatureCache(folder, int(self._task.training.cache_gb * 1e9))
-        prefix = Prefix(network, self._device, self._autocast, store, key)
-        return (
-            FeatureInputs(network, lambda _: prefix.open("train", "none", train), views=1),
-            FeatureInputs(network, lambda _: prefix.open("val", "none", val), views=1),
+        return feed(
+            Feed(
+                network=self._network,
+                device=self._device,
+                autocast=self._autocast,
+                train_images=self._train.images,
+                val_images=self._val.images,
+                n_used=len(self._subset),
+                epochs=task.max_epochs,
+                preset=params.augmentation,
+                views=task.training.cached_views,
+                shared=not _draws_weights(params),
+                cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
+                key=key,
+            )
         )
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "params": self._params.model_dump(mode="json"),
+            "parameters": self._params.model_dump(mode="json"),
             "seed": self._task.seed,
             "max_epochs": self._task.max_epochs,
             "data": self._task.data.fingerprint,
@@ -173,37 +183,37 @@ class _Trial:
             )
         self._network.load_trained_state(checkpoint.state["network"])
         self._fit.optimizer.load_state_dict(checkpoint.state["optimizer"])
-        self._fit.micro_batch = checkpoint.settings["micro_batch"]
+        self._fit.resume(checkpoint.settings["micro_batch"])
         self._history = checkpoint.history
-        self._train_seconds = checkpoint.settings["train_seconds"]
+        self._seconds = checkpoint.settings["train_seconds"]
 
     def run_epoch(self, epoch: int) -> EpochRecord:
-        """Train, validate, checkpoint."""
+        """Train, validate, write the checkpoint."""
         before = time.perf_counter()
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
-        metrics, evaluation = self._validate(last=epoch == self._task.max_epochs)
-        self._train_seconds += time.perf_counter() - self._started
-        self._started = time.perf_counter()
+        last = epoch == self._task.max_epochs
+        val_loss, evaluation = self._validate(last=last)
+        now = time.perf_counter()
+        self._seconds, self._clock = self._seconds + now - self._clock, now
         record = EpochRecord(
             epoch=epoch,
-            metrics={"train_loss": train_loss, **metrics},
-            finished=epoch == self._task.max_epochs,
+            metrics={"train_loss": train_loss, "val_loss": val_loss, **evaluation.overall},
+            finished=last,
             attributes=self._attributes(epoch, evaluation, len(self._subset) / fit_seconds),
         )
         self._history.append(record)
         self._save()
         return record
 
-    def _validate(self, *, last: bool) -> tuple[dict[str, float], Evaluation]:
-        logits = self._fit.predict(self._val_inputs, max(self._params.batch_size, 64))
+    def _validate(self, *, last: bool) -> tuple[float, Evaluation]:
+        logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
         data = self._task.data
-        targets = torch.from_numpy(np.array(self._val.labels, np.int64))
         evaluation = evaluate(
             data.task,
             self._val.labels,
@@ -213,11 +223,13 @@ class _Trial:
             bootstrap=last,
             seed=derived_seed(self._task.seed, "bootstrap"),
         )
-        val_loss = float(self._val_loss.sum(torch.from_numpy(logits), targets)) / len(targets)
-        return {"val_loss": val_loss, **evaluation.overall}, evaluation
+        loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
+        return float(loss) / len(self._val), evaluation
 
     def _attributes(self, epoch: int, evaluation: Evaluation, images_per_second: float) -> dict[str, Any]:
         facts = self._network.facts
+        batch = self._params.batch_size
+        at_once = self._fit.portions.at_once
         attributes = {
             "architecture": self._params.architecture,
             "family": facts.family,
@@ -232,27 +244,36 @@ class _Trial:
             "seed": self._task.seed,
             "epochs": epoch,
             "max_epochs": self._task.max_epochs,
-            "train_seconds": self._train_seconds,
+            "train_seconds": self._seconds,
             "images_per_second": images_per_second,
             "peak_memory_bytes": self._peak.bytes(),
-            "device": _device_name(self._device),
+            "device": device_name(self._device),
+            "compute_type": "bfloat16" if self._autocast else "float32",
             "dataset_fingerprint": self._task.data.fingerprint,
             "versions": versions(),
+            "feature_cache": self._feeding.record(),
+            "accumulation": f"{at_once} of {batch} images at once" if at_once < batch else None,
             **evaluation.overall,
             "auc_interval": evaluation.auc_interval,
+            "per_class": evaluation.per_class or None,
+            "undefined": evaluation.undefined or None,
         }
-        if evaluation.per_class:
-            attributes["per_class"] = evaluation.per_class
-        if evaluation.undefined:
-            attributes["undefined"] = evaluation.undefined
-        return attributes
+        return {name: value for name, value in attributes.items() if value is not None}
 
     def _save(self) -> None:
         if self._task.checkpoint is None:
             return
         state = {"network": self._network.trained_state(), "optimizer": self._fit.optimizer.state_dict()}
-        settings = {"micro_batch": self._fit.micro_batch, "train_seconds": self._train_seconds}
+        settings = {"micro_batch": self._fit.portions.at_once, "train_seconds": self._seconds}
         save_checkpoint(self._task.checkpoint, Checkpoint(self._identity(), self._history, settings, state))
+
+
+def _check_augmentation(params: TrialParams) -> None:
+    if params.augmentation not in PRESETS:
+        raise DefinitionError(
+            f"augmentation = {params.augmentation!r}: no such preset; "
+            f"{did_you_mean(params.augmentation, PRESETS)}"
+        )
 
 
 def _check_validation(data: PreparedData, val: Split) -> None:
@@ -266,13 +287,17 @@ def _check_validation(data: PreparedData, val: Split) -> None:
         )
 
 
+def _draws_weights(params: TrialParams) -> bool:
+    """Whether the backbone's weights come from the trial's seed."""
+    return params.init in ("random", "imagenet-stats")
+
+
 def _calibrates(params: TrialParams, task: TrialTask) -> bool:
-    """Whether a frozen prefix's batch-norm statistics are noise, and are to be estimated first."""
-    random = params.init in ("random", "imagenet-stats")
-    return random and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
+    """Whether a frozen prefix's batch-norm statistics mean nothing yet, and are to be estimated first."""
+    return _draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
 
 
-def _build(params: TrialParams, task: TrialTask) -> Network:
+def _build(params: TrialParams, task: TrialTask, train: Split) -> Network:
     data, training = task.data, task.training
     network = build_network(
         params.architecture,
@@ -289,25 +314,15 @@ def _build(params: TrialParams, task: TrialTask) -> Network:
     device = torch.device(task.device)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if _calibrates(params, task):
-        images = ImageInputs(network, open_rows(data.split("train").images, device), device)
-        rows = images.rows(1)
-        count = min(CALIBRATION_IMAGES, len(rows))
-        # A fixed choice of images: the statistics, and with them the cached features, follow from weights and
-        # data.
-        chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
-        batches = rows.batches(np.array_split(chosen, -(-count // 64)))
-        calibrate_batch_norm(network, (images.prepare(raw, None) for raw in batches))
+        _calibrate(network, train, device)
     return network
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    packages = ("medfathom", "torch", "torchvision", "timm", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+def _calibrate(network: Network, train: Split, device: torch.device) -> None:
+    rows = open_rows(train.images, device)
+    images = ImageInputs(network, Views(lambda _: rows), device)
+    count = min(CALIBRATION_IMAGES, len(rows))
+    # A fixed choice of images: the statistics, and so the cached features, follow from weights and data.
+    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
+    batches = rows.batches(np.array_split(chosen, -(-count // INFERENCE_BATCH)))
+    calibrate_batch_norm(network, (images.prepare(raw, None) for raw in batches))

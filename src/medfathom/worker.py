@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfathom.data.prepare import prepare
@@ -12,7 +13,7 @@ from medfathom.spaces import TrialParams
 from medfathom.trial import EpochRecord, TrialTask, load_history, run_trial
 
 if TYPE_CHECKING:
-    from medfathom.scheduling import Plan
+    from medfathom.scheduling.actor import Plan
 
 
 def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -22,7 +23,7 @@ def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any
     storage has not seen are told again first, then training goes on.
     """
     params = TrialParams.model_validate_json(assignment["params"])
-    checkpoint = plan.checkpoint_dir / f"trial-{assignment['number']:05d}.pt"
+    checkpoint = Path(assignment["checkpoint"])
     task = TrialTask(
         data=prepare(plan.config.dataset, plan.cache_dir),
         training=plan.config.training,

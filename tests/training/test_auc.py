@@ -7,7 +7,7 @@ import sklearn.linear_model
 import sklearn.metrics
 import sklearn.model_selection
 from hypothesis import given, settings
-from strategies import labelled_columns
+from score_columns import labelled_columns
 
 from medfathom.training.auc import (
     Z95,

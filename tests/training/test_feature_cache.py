@@ -4,16 +4,17 @@ import errno
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from medfathom.training import feature_cache
-from medfathom.training.feature_cache import FeatureCache, key_digest
+from medfathom.training.feature_cache import Content, FeatureCache, key_digest
 
 SHAPE = (10, 3)
 FLOAT32 = np.dtype(np.float32)
@@ -24,9 +25,12 @@ def chunks(value: float = 1.0, rows: int = 10) -> Iterator[np.ndarray]:
     yield np.full((rows - rows // 2, 3), value + 1, np.float32)
 
 
-def never() -> Iterator[np.ndarray]:
+def content(value: float = 1.0, rows: int = 10) -> Callable[[], Content]:
+    return lambda: Content(SHAPE, FLOAT32, chunks(value, rows))
+
+
+def never(*_: Any) -> Content:
     pytest.fail("the entry is there: it must not be computed again")
-    yield
 
 
 @pytest.fixture
@@ -39,9 +43,9 @@ def files(cache: FeatureCache, pattern: str = "*") -> list[str]:
 
 
 def test_built_once_then_read(cache: FeatureCache) -> None:
-    first = cache.open_or_build({"cut": 5}, SHAPE, FLOAT32, chunks())
+    first = cache.open_or_build({"cut": 5}, content())
     assert first.built
-    again = cache.open_or_build({"cut": 5}, SHAPE, FLOAT32, never())
+    again = cache.open_or_build({"cut": 5}, never)
     assert not again.built
     np.testing.assert_array_equal(again.array, np.concatenate(list(chunks())))
     assert not again.array.flags.writeable
@@ -60,46 +64,46 @@ def test_every_part_of_the_key_counts() -> None:
 def test_torn_entries_are_built_anew(
     cache: FeatureCache, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.open_or_build({}, SHAPE, FLOAT32, chunks())
+    cache.open_or_build({}, content())
     data = next(cache.folder.glob("*.bin"))
-    content = bytearray(data.read_bytes())
+    written = bytearray(data.read_bytes())
     if damage == "bit":
-        content[17] ^= 1
-        data.write_bytes(content)
+        written[17] ^= 1
+        data.write_bytes(written)
     elif damage == "short":
-        data.write_bytes(content[:-1])
+        data.write_bytes(written[:-1])
     elif damage == "long":
-        data.write_bytes(bytes(content) + b"x")
+        data.write_bytes(bytes(written) + b"x")
     else:
         data.with_suffix(".json").write_text('{"key": {}, "sh' if damage == "manifest" else "[]")
     monkeypatch.setattr(feature_cache, "_checked", set())  # as another process sees it
-    entry = cache.open_or_build({}, SHAPE, FLOAT32, chunks(5.0))
+    entry = cache.open_or_build({}, content(5.0))
     assert entry.built
     np.testing.assert_array_equal(entry.array, np.concatenate(list(chunks(5.0))))
 
 
 def test_data_without_manifest_is_no_entry(cache: FeatureCache) -> None:
     """As a process killed between its two renames leaves it."""
-    cache.open_or_build({}, SHAPE, FLOAT32, chunks())
+    cache.open_or_build({}, content())
     next(cache.folder.glob("*.json")).unlink()
-    assert cache.open_or_build({}, SHAPE, FLOAT32, chunks()).built
+    assert cache.open_or_build({}, content()).built
 
 
 def test_the_least_recently_used_goes_first(cache: FeatureCache) -> None:
     n_bytes = 10 * 3 * 4
     cache.limit_bytes = 3 * n_bytes
     for name in ("a", "b", "c"):
-        cache.open_or_build({"name": name}, SHAPE, FLOAT32, chunks())
+        cache.open_or_build({"name": name}, content())
     for age, name in enumerate(("b", "c", "a")):
         os.utime(cache.folder / f"{key_digest({'name': name})}.json", ns=(age, age))
-    cache.open_or_build({"name": "b"}, SHAPE, FLOAT32, never())  # used again: now the youngest
-    cache.open_or_build({"name": "d"}, SHAPE, FLOAT32, chunks())
+    cache.open_or_build({"name": "b"}, never)  # used again: now the youngest
+    cache.open_or_build({"name": "d"}, content())
     assert [name for name in "abcd" if cache.has({"name": name})] == ["a", "b", "d"]
     assert sum(file.stat().st_size for file in cache.folder.glob("*.bin")) <= cache.limit_bytes
 
 
 def test_a_removed_entry_stays_readable_where_it_is_open(cache: FeatureCache) -> None:
-    entry = cache.open_or_build({"name": "a"}, SHAPE, FLOAT32, chunks())
+    entry = cache.open_or_build({"name": "a"}, content())
     cache.limit_bytes = 0
     cache.make_room(0)
     assert files(cache) == []
@@ -112,7 +116,7 @@ def test_a_full_disk_leaves_nothing_behind(cache: FeatureCache, monkeypatch: pyt
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        cache.open_or_build({}, SHAPE, FLOAT32, never())
+        cache.open_or_build({}, content())
     assert files(cache) == []
 
 
@@ -122,14 +126,14 @@ def test_a_failing_computation_leaves_nothing_behind(cache: FeatureCache) -> Non
         raise RuntimeError("device lost")
 
     with pytest.raises(RuntimeError, match="device lost"):
-        cache.open_or_build({}, SHAPE, FLOAT32, fails())
+        cache.open_or_build({}, lambda: Content(SHAPE, FLOAT32, fails()))
     assert files(cache) == []
-    assert cache.open_or_build({}, SHAPE, FLOAT32, chunks()).built
+    assert cache.open_or_build({}, content()).built
 
 
 def test_too_few_rows_are_refused(cache: FeatureCache) -> None:
     with pytest.raises(ValueError, match="120 bytes were announced, but 96 came"):
-        cache.open_or_build({}, SHAPE, FLOAT32, chunks(rows=8))
+        cache.open_or_build({}, content(rows=8))
     assert files(cache) == []
 
 
@@ -142,7 +146,7 @@ def _build_counting(folder: Path, builds: Synchronized[int]) -> None:
             builds.value += 1
         yield from chunks()
 
-    FeatureCache(folder, 1000).open_or_build({}, SHAPE, FLOAT32, counted())
+    FeatureCache(folder, 1000).open_or_build({}, lambda: Content(SHAPE, FLOAT32, counted()))
 
 
 def test_two_processes_build_once(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def _build_forever(folder: Path, halfway: Event) -> None:
         halfway.set()
         SPAWN.Event().wait()
 
-    FeatureCache(folder, 1000).open_or_build({}, SHAPE, FLOAT32, endless())
+    FeatureCache(folder, 1000).open_or_build({}, lambda: Content(SHAPE, FLOAT32, endless()))
 
 
 def test_a_killed_builder_blocks_nobody(tmp_path: Path) -> None:
@@ -174,7 +178,7 @@ def test_a_killed_builder_blocks_nobody(tmp_path: Path) -> None:
     process.join(60)
     cache = FeatureCache(tmp_path, 1000)
     assert len(files(cache, "*.part")) == 1
-    assert cache.open_or_build({}, SHAPE, FLOAT32, chunks()).built
+    assert cache.open_or_build({}, content()).built
     assert files(cache, "*.part") == []
 
 
@@ -182,14 +186,14 @@ def test_an_entry_is_checked_once_by_each_process(
     cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feature_cache, "_checked", set())
-    cache.open_or_build({}, SHAPE, FLOAT32, chunks())
+    cache.open_or_build({}, content())
     assert len(feature_cache._checked) == 1
     monkeypatch.setattr(feature_cache.hashlib, "file_digest", never)
-    cache.open_or_build({}, SHAPE, FLOAT32, never())
+    cache.open_or_build({}, never)
 
 
 def test_the_manifest_says_what_the_entry_is(cache: FeatureCache) -> None:
-    cache.open_or_build({"architecture": "resnet18"}, SHAPE, FLOAT32, chunks())
+    cache.open_or_build({"architecture": "resnet18"}, content())
     facts = json.loads(next(cache.folder.glob("*.json")).read_text())
     assert facts["key"] == {"architecture": "resnet18"}
     assert (facts["shape"], facts["bytes"]) == ([10, 3], 120)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics
 from hypothesis import given
+from score_columns import labelled_columns
 from statsmodels.stats.proportion import proportion_confint
-from strategies import labelled_columns
 
 from medfathom.training.metrics import (
     average_precision_score,

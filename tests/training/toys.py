@@ -12,7 +12,9 @@ from torch import Tensor, nn
 class ToyNetwork(nn.Module):
     """Five conv layer groups (with batch norm) and a linear head; `unfreeze_depth` as in the real one."""
 
-    def __init__(self, unfreeze_depth: int, *, outputs: int = 2, channels: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, unfreeze_depth: int, *, outputs: int = 2, channels: int = 1, seed: int = 0, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.unfreeze_depth = unfreeze_depth
@@ -26,7 +28,7 @@ class ToyNetwork(nn.Module):
             )
             for i in range(5)
         )
-        self.dropout = nn.Dropout(0.1)
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], outputs)
         for group in self.groups[: self.cut]:
             group.requires_grad_(False)

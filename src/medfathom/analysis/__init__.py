@@ -1,7 +1,7 @@
 """Results -> verdicts: does depth or parameter count predict AUC?
 
-Reading order: results (rows) -> cells (architecture effects) -> inference, permutation, slope (one slope) ->
-association (the verdict) -> pipeline (the whole) -> report.
+Reading order: results, rows (what is analysed) -> cells (architecture effects) -> inference, permutation,
+slope (one slope) -> association (the verdict) -> pipeline (the whole) -> report.
 """
 
 from importlib import import_module

@@ -19,15 +19,22 @@ from medfathom.analysis.cells import (
     effects_in_dataset,
     effects_over_datasets,
 )
-from medfathom.analysis.inference import OverDatasets, Settings, SlopeInference, heterogeneity, slope_of
+from medfathom.analysis.inference import Settings, SlopeInference, slope_in, slope_of
 from medfathom.analysis.multiplicity import holm, verdict
 from medfathom.analysis.permutation import permutation_slope
 
 PREDICTORS = {"log10_params": ("n_params", np.log10), "log2_depth": ("depth", np.log2)}
 """Predictor -> the column it comes from and how it is scaled."""
 
+OTHER_PREDICTORS = {
+    "log10_trainable_params": ("n_trainable_params", np.log10),
+    "log10_macs": ("macs", np.log10),
+}
+"""Looked at beside the main line."""
+
 ALPHA = 0.05
 POWER = 0.80
+SPEAKS_FOR = {1: "this data set", 2: "these two data sets"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class Modality:
 
     def predictor(self, name: str) -> Floats:
         """The predictor's value for each architecture, NaN where it is not known."""
-        column, scale = PREDICTORS[name]
-        return np.asarray(scale(self.table[column].to_numpy(float)), dtype=float)
+        column, scale = (PREDICTORS | OTHER_PREDICTORS)[name]
+        raw = self.table[column].to_numpy(float)
+        return np.asarray(scale(np.where(raw > 0, raw, np.nan)), dtype=float)
 
 
 def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality | None:
@@ -69,9 +77,9 @@ def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality
     effects = (
         next(iter(per_dataset.values())) if len(per_dataset) == 1 else effects_over_datasets(per_dataset)
     )
-    table = rows.groupby("architecture", observed=True).agg(
-        family=("family", "first"), n_params=("n_params", "median"), depth=("depth", "median")
-    )
+    facts = ["n_params", "depth", *(c for c in ("n_trainable_params", "macs") if c in rows)]
+    grouped = rows.groupby("architecture", observed=True)
+    table = grouped[facts].median().assign(family=grouped["family"].first())
     table = table.loc[effects.names]
     family_names, families = np.unique(table["family"].to_numpy(str), return_inverse=True)
     kept = rows.merge(means[["architecture", "dataset", "init", "unfreeze_depth"]])
@@ -90,27 +98,34 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
         settings: how much is simulated.
     """
     x = modality.predictor(predictor)
-    reason = _why_not(x)
+    reason = why_no_slope(x)
     if reason:
         return without_answer(margin, reason)
-    inference, method = slope_of(modality.effects, x, modality.families, settings)
+    inference, method, spread = slope_in(
+        modality.effects, modality.per_dataset, x, modality.families, settings
+    )
     result: dict[str, Any] = {"slope": inference.estimate}
-    speaks_for = "this data set"
-    if len(modality.per_dataset) >= 3:
-        inference, spread = _over_datasets(modality, x, inference)
-        result["heterogeneity"] = spread
-        method += ", with the spread of slopes over data sets (Hartung-Knapp)"
-        speaks_for = "data sets of this modality, as far as these represent them"
-    elif len(modality.per_dataset) == 2:
-        speaks_for = "these two data sets"
+    speaks_for = SPEAKS_FOR.get(
+        len(modality.per_dataset), "data sets of this modality, as far as these stand for them"
+    )
+    if spread is not None:
+        result["heterogeneity"] = {
+            "slopes": spread.slopes,
+            "tau": spread.tau,
+            "i2": spread.i2,
+            "f": spread.f,
+            "p_value": spread.p_value,
+        }
     result |= _answers(inference, margin)
+    result["per_dataset"] = _by_dataset(modality, x, settings)
     result |= _rank_correlations(x, modality.effects.values)
     result["p_within_family"], result["within_family"] = _within_family(modality, x, settings)
     result["architectures_needed"] = _needed(inference, len(x), margin)
     return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
 
 
-def _why_not(x: Floats) -> str:
+def why_no_slope(x: Floats) -> str:
+    """Why the predictor's values (one per architecture) give no slope; empty where they do."""
     if np.isnan(x).any():
         return f"the predictor is not known for {int(np.isnan(x).sum())} of {len(x)} architectures"
     if len(x) < 3:
@@ -118,6 +133,21 @@ def _why_not(x: Floats) -> str:
     if np.ptp(x) == 0:
         return f"all {len(x)} architectures have the same value of this predictor"
     return ""
+
+
+def _by_dataset(modality: Modality, x: Floats, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The slope within each data set, each by itself."""
+    place = {name: i for i, name in enumerate(modality.effects.names)}
+    found = {}
+    for dataset, effects in modality.per_dataset.items():
+        index = [place[name] for name in effects.names]
+        reason = why_no_slope(x[index])
+        answer: dict[str, Any] = {"slope": None, "ci95": [None, None], "p_value": None}
+        if not reason:
+            slope, _ = slope_of(effects, x[index], modality.families[index], settings)
+            answer = {"slope": slope.estimate, "ci95": list(slope.interval(0.95)), "p_value": slope.p_value()}
+        found[dataset] = answer | {"n_architectures": len(index), "reason": reason}
+    return found
 
 
 def _answers(inference: SlopeInference, margin: float) -> dict[str, Any]:
@@ -138,7 +168,8 @@ def _rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
 
 
 def _within_family(modality: Modality, x: Floats, settings: Settings) -> tuple[float | None, dict[str, Any]]:
-    """Slope and permutation p among members of the same family; None where no family has two members apart."""
+    """Slope and permutation p among members of the same family; None where no family has two members "
+    "apart."""
     blocks = modality.families * (int(modality.effects.component.max()) + 1) + modality.effects.component
     apart = any(np.ptp(x[blocks == block]) > 0 for block in np.unique(blocks))
     if not apart:
@@ -151,33 +182,6 @@ def _within_family(modality: Modality, x: Floats, settings: Settings) -> tuple[f
         "ci95": list(found.interval(0.95)),
         "smallest_reachable_p": found.smallest_p,
     }
-
-
-def _over_datasets(
-    modality: Modality, x: Floats, within: SlopeInference
-) -> tuple[OverDatasets, dict[str, Any]]:
-    """Add the spread of slopes over data sets (three or more)."""
-    place = {name: i for i, name in enumerate(modality.effects.names)}
-    slopes, spreads = [], []
-    for effects in modality.per_dataset.values():
-        own = x[[place[name] for name in effects.names]]
-        own = own - own.mean()
-        if own @ own > 0:
-            slopes.append(float(own @ effects.values / (own @ own)))
-            spreads.append(float(own @ own))
-    noise = modality.effects.noise_variance or 0.0
-    sampling = noise * float(np.mean(1 / np.asarray(spreads)))
-    variance, ratio = heterogeneity(np.asarray(slopes), sampling)
-    d = len(slopes)
-    df = (d - 1, modality.effects.noise_df)
-    found = {
-        "n_datasets": d,
-        "tau": float(np.sqrt(variance)),
-        "i2": max(0.0, 1 - 1 / ratio) if ratio > 0 else 0.0,
-        "f": ratio,
-        "p_value": float(stats.f.sf(ratio, *df)) if df[1] > 0 else None,
-    }
-    return OverDatasets(within, variance / d, d - 1), found
 
 
 def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
@@ -201,16 +205,23 @@ def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
 
 def without_answer(margin: float, reason: str) -> dict[str, Any]:
     """`P` where there is no slope to be had, and why."""
-    empty = dict.fromkeys(
-        (
-            "slope", "p_value", "smallest_reachable_p", "p_within_family", "spearman", "kendall", "p_equivalence",
-            "architectures_needed",
-        )
-    )  # fmt: skip
+    keys = [
+        "slope",
+        "p_value",
+        "smallest_reachable_p",
+        "p_within_family",
+        "spearman",
+        "kendall",
+        "p_equivalence",
+    ]
+    empty: dict[str, Any] = dict.fromkeys([*keys, "architectures_needed"])
     return {
         **empty,
         "ci95": [None, None],
         "ci90": [None, None],
+        "per_dataset": {},
+        "within_family": {"slope": None, "ci95": [None, None], "smallest_reachable_p": None},
+        "sensitivity": [],
         "margin": margin,
         "method": "none",
         "speaks_for": "",
@@ -240,7 +251,9 @@ def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
             f"so few architectures cannot give a p-value below {p['smallest_reachable_p']:.2g} "
             f"({least:.2g} after Holm over {tests} tests), whatever their AUCs"
         )
-    low, high = p["ci95"]
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return "the design bounds the slope on neither side"
-    return f"the 95 % interval [{low:+.4f}, {high:+.4f}] holds both no slope and slopes that would matter"
+    if p["p_value"] <= ALPHA or p["p_equivalence"] <= ALPHA:
+        what = "told from zero" if p["p_value"] <= ALPHA else "within the margin"
+        return f"the slope is {what} taken alone, but not after Holm's adjustment for {tests} tests"
+    if not np.isfinite(p["ci95"]).all():
+        return "the design does not bound the slope"
+    return "the data agree with no slope and with slopes that would matter"

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,7 +70,7 @@ def comparing_cells(means: pd.DataFrame) -> pd.DataFrame:
 
 def effects_in_dataset(means: pd.DataFrame) -> Effects:
     """Architecture effects within one data set's cells (`means` as from `cell_means`, one data set)."""
-    cells = means.groupby(SETTING, observed=True).ngroup().to_numpy()
+    cells = means.groupby(SETTING, observed=True).ngroup().to_numpy().astype(np.int64)
     return two_way(means["architecture"].tolist(), cells, means["value"].to_numpy(float))
 
 
@@ -87,7 +85,7 @@ def effects_over_datasets(per_dataset: dict[str, Effects]) -> Effects:
         cells += (effects.component + offset).tolist()
         values += effects.values.tolist()
         offset += int(effects.component.max()) + 1
-    pooled = two_way(names, np.asarray(cells), np.asarray(values))
+    pooled = two_way(names, np.asarray(cells, dtype=np.int64), np.asarray(values))
     n_cells = sum(effects.n_cells for effects in per_dataset.values())
     return Effects(
         pooled.names,
@@ -116,11 +114,31 @@ def two_way(architectures: Sequence[str], cells: Ints, values: Floats) -> Effect
     per_cell = incidence.sum(0)
     laplacian = np.diag(incidence.sum(1)) - (incidence / per_cell) @ incidence.T
     right = table.sum(1) - incidence @ (table.sum(0) / per_cell)
-    covariance = np.linalg.pinv(laplacian, hermitian=True)
+    component = _connected(incidence)
+    together = component[:, None] == component
+    flat = together / together.sum(1)
+    covariance = np.linalg.inv(laplacian + flat) - flat
     effect = covariance @ right
-    parts, component = connected_components(coo_matrix(incidence @ incidence.T), directed=False)
+    parts = int(component.max()) + 1
     cell_effect = (table.sum(0) - incidence.T @ effect) / per_cell
     residual = values - effect[row] - cell_effect[column]
     df = len(values) - n - c + parts
     noise = float(residual @ residual) / df if df > 0 else None
-    return Effects(list(map(str, names)), effect, covariance, component.astype(np.int64), noise, df, c)
+    return Effects(list(map(str, names)), effect, covariance, component, noise, df, c)
+
+
+def _connected(incidence: Floats) -> Ints:
+    """Number the groups of architectures (rows) that shared cells (columns) connect."""
+    meets = incidence @ incidence.T > 0
+    component = np.full(len(meets), -1, dtype=np.int64)
+    for start in range(len(meets)):
+        if component[start] >= 0:
+            continue
+        group = meets[start]
+        while True:
+            wider = meets[group].any(0)
+            if (wider == group).all():
+                break
+            group = wider
+        component[group] = component.max() + 1
+    return component

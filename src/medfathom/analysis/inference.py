@@ -9,21 +9,25 @@ three data sets or more                               and the slopes' spread ove
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
+from scipy.special import stdtrit
 
 from medfathom.analysis.cells import Effects, Floats, Ints
 from medfathom.analysis.permutation import permutation_slope
-from medfathom.analysis.slope import calibrated_design, mixture_slope
+from medfathom.analysis.slope import MixtureSlope, calibrated_design, indicators, mixture_slope
 
 PERMUTATION = "permutation of the predictor among architectures"
 MIXTURE = (
     "architecture-level regression with random families, averaged over the family variance and calibrated"
 )
 STUDENT = "architecture-level regression"
+
+NOISE_TAKEN_OFF = 2.0
 
 
 class SlopeInference(Protocol):
@@ -55,12 +59,30 @@ class Settings:
     """How much is simulated.
 
     Attributes:
-        permutations: arrangements drawn where they are too many to enumerate; also the calibration's draws.
+        permutations: arrangements drawn where they are too many to enumerate.
+        draws: simulated data sets at each family variance that the calibration looks at.
         seed: of everything random.
     """
 
     permutations: int = 9_999
+    draws: int = 6_000
     seed: int = 0
+
+
+def slope_in(
+    effects: Effects, per_dataset: dict[str, Effects], predictor: Floats, families: Ints, settings: Settings
+) -> tuple[SlopeInference, str, Spread | None]:
+    """The slope that a modality's verdict rests on, the method, and the spread over data sets (three "
+    "or more)."""
+    within, method = slope_of(effects, predictor, families, settings)
+    if len(per_dataset) < 3:
+        return within, method, None
+    spread = spread_of_slopes(effects, per_dataset, predictor)
+    count = len(spread.slopes)
+    if count < 3:
+        return within, method, None
+    over = OverDatasets(within, spread.extra_variance, count - 1)
+    return over, f"{method}; the spread of slopes over data sets added (Hartung-Knapp)", spread
 
 
 def slope_of(
@@ -82,26 +104,34 @@ def slope_of(
             effects.values, predictor, blocks, draws=settings.permutations, seed=settings.seed
         )
         return found, f"{'exact' if found.exact else 'Monte Carlo'} {PERMUTATION}"
-    noise = noise_shape(effects, predictor)
-    design, null_p = calibrated_design(
-        predictor, families, effects.component, noise, draws=settings.permutations, seed=settings.seed
-    )
-    name = MIXTURE if null_p is not None else STUDENT
-    return mixture_slope(effects.values, design, null_p), name
+    X = np.column_stack([indicators(effects.component), predictor - predictor.mean()])
+    return regression(effects.values, X, families, noise_shape(effects, X), settings)
 
 
-def noise_shape(effects: Effects, predictor: Floats) -> Floats:
+def regression(
+    values: Floats, X: Floats, families: Ints, noise: Floats, settings: Settings
+) -> tuple[MixtureSlope, str]:
+    """The last coefficient of a regression of values (n,) on X (n, p), families being random."""
+    design, stretch = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
+    return mixture_slope(values, design, stretch), STUDENT if stretch is None else MIXTURE
+
+
+def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
+    """The mean over architectures, families being random; needs at least two values."""
+    return regression(values, np.ones((len(values), 1)), families, np.eye(len(values)), settings)[0]
+
+
+def noise_shape(effects: Effects, X: Floats) -> Floats:
     """Covariance shape (n, n) of the effects but for families: architectures' own spread plus cell noise.
 
     Where cells have gaps, effects differ in precision; the share of the noise in the residual variance
     is estimated by moments and rounded to quarters (its influence is small, and few shapes can be
     calibrated once for all).
     """
-    n = len(predictor)
+    n = len(X)
     if effects.balanced or effects.noise_variance is None:
         return np.eye(n)
     shape = effects.covariance * (n - 1) / np.trace(effects.covariance)
-    X = np.column_stack([effects.component[:, None] == np.unique(effects.component), predictor]).astype(float)
     residual = effects.values - X @ np.linalg.lstsq(X, effects.values, rcond=None)[0]
     df = n - X.shape[1]
     spread = float(residual @ residual) / df if df > 0 else 0.0
@@ -118,7 +148,7 @@ class OverDatasets:
 
     Two sources of error are crossed: architectures (shared by all data sets, hence not averaged out over
     them) and data sets. Their squared half-widths add up, each with its own quantile (Banerjee 1960: the
-    coverage is at least nominal); the second is Hartung and Knapp's, on D - 1 degrees of freedom, less
+    coverage is then at least nominal); the second is Hartung and Knapp's, on D - 1 degrees of freedom, less
     what noise alone explains.
 
     Attributes:
@@ -131,7 +161,7 @@ class OverDatasets:
     extra_variance: float
     df: int
 
-    @property
+    @cached_property
     def estimate(self) -> float:
         """The slope."""
         return self.within.estimate
@@ -141,17 +171,16 @@ class OverDatasets:
         """The smallest p-value this design can give."""
         return self.within.smallest_p
 
-    def _reach(self, level: float) -> float:
-        return float(stats.t.ppf(0.5 + level / 2, self.df) ** 2 * self.extra_variance)
+    def _side(self, level: float, width: float) -> float:
+        """Half-width, from that for these very data sets."""
+        quantile = float(stdtrit(self.df, 0.5 + level / 2))
+        return float(np.sqrt(width**2 + quantile**2 * self.extra_variance))
 
     def interval(self, level: float) -> tuple[float, float]:
         """The slopes not rejected at 1 - level."""
         low, high = self.within.interval(level)
-        extra = self._reach(level)
-        return (
-            self.estimate - float(np.hypot(self.estimate - low, np.sqrt(extra))),
-            self.estimate + float(np.hypot(high - self.estimate, np.sqrt(extra))),
-        )
+        middle = self.estimate
+        return middle - self._side(level, middle - low), middle + self._side(level, high - middle)
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value: the level at which the interval just touches `null`."""
@@ -166,7 +195,7 @@ class OverDatasets:
 
         if beyond(least) <= 0 or beyond(1.0) >= 0:
             return least
-        return float(brentq(beyond, least, 1.0, xtol=1e-9))
+        return float(brentq(beyond, least, 1.0, xtol=1e-7))
 
     def p_greater(self, null: float = 0.0) -> float:
         """p-value against "the slope is at most `null`"."""
@@ -178,13 +207,71 @@ class OverDatasets:
         return 1 - self.p_greater(null)
 
 
-def heterogeneity(slopes: Floats, sampling_variance: float) -> tuple[float, float]:
-    """True variance of slopes over data sets (moment estimate, at least 0), and the spread over noise (F).
+@dataclass(frozen=True)
+class Spread:
+    """How slopes differ between data sets, beyond what architectures do by themselves in each.
+
+    Attributes:
+        slopes: data set -> slope.
+        tau: standard deviation of the true slopes (moment estimate, at least 0).
+        f: variance of the slopes over what noise alone would give.
+        p_value: of "all data sets have one slope"; None without degrees of freedom.
+        variance: of the slopes as they were found.
+        noise: what that variance would be if the true slopes were one.
+    """
+
+    slopes: dict[str, float]
+    tau: float
+    f: float
+    p_value: float | None
+    variance: float
+    noise: float
+
+    @property
+    def extra_variance(self) -> float:
+        """What true differences between data sets add to the variance of the mean slope.
+
+        Noise is taken off twice: with few data sets the spread of slopes exceeds it by
+        chance so often that intervals would otherwise cover too much where all data sets have one slope
+        (chosen by simulation).
+        """
+        return max(0.0, self.variance - NOISE_TAKEN_OFF * self.noise) / len(self.slopes)
+
+    @property
+    def i2(self) -> float:
+        """Share of the slopes' variance that is not noise."""
+        return max(0.0, 1 - 1 / self.f) if self.f > 0 else 0.0
+
+
+def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread:
+    """Compare the data sets' slopes.
+
+    What architectures do alike in all data sets cancels from the differences between slopes, so their
+    noise is the interaction of architecture and data set, after a slope of its own for each data set.
 
     Args:
-        slopes: shape (D,), one per data set, with the error that architectures share taken as common to all.
-        sampling_variance: of one slope, from what architectures do in that data set alone.
+        effects: over all data sets.
+        per_dataset: in each.
+        predictor: shape (n,), in the order of `effects.names`.
     """
-    spread = float(np.var(slopes, ddof=1))
-    ratio = spread / sampling_variance if sampling_variance > 0 else np.inf
-    return max(0.0, spread - sampling_variance), float(ratio)
+    place = {name: i for i, name in enumerate(effects.names)}
+    slopes, widths, explained = {}, [], 0.0
+    for dataset, own in per_dataset.items():
+        index = [place[name] for name in own.names]
+        x = predictor[index] - predictor[index].mean()
+        width = float(x @ x)
+        if width <= 0:
+            continue
+        slopes[dataset] = float(x @ own.values / width)
+        widths.append(width)
+        explained += float(x @ (own.values - effects.values[index])) ** 2 / width
+    df = effects.noise_df - (len(slopes) - 1)
+    found = np.array(list(slopes.values()))
+    total = (effects.noise_variance or 0.0) * effects.noise_df
+    noise = max(total - explained, 0.0) / df if df > 0 else 0.0
+    sampling = noise * float(np.mean(1 / np.array(widths)))
+    variance = float(np.var(found, ddof=1))
+    f = variance / sampling if sampling > 0 else np.inf
+    p_value = float(stats.f.sf(f, len(found) - 1, df)) if df > 0 and sampling > 0 else None
+    tau = float(np.sqrt(max(0.0, variance - sampling)))
+    return Spread(slopes, tau, float(f), p_value, variance, sampling)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtr
 
 Verdict = Literal["increases", "decreases", "negligible", "inconclusive"]
 
@@ -43,3 +44,17 @@ def verdict(slope: float, p_adjusted: float, p_equivalence: float, alpha: float 
     if p_adjusted <= alpha:
         return "increases" if slope > 0 else "decreases"
     return "inconclusive"
+
+
+def equivalence(estimate: float, standard_error: float, df: float, margin: float) -> float:
+    """p-value of two one-sided t tests against "at least a margin away from 0" (Schuirmann 1987).
+
+    Args:
+        estimate: what is shown to lie within (-margin, margin).
+        standard_error: of it, positive.
+        df: degrees of freedom.
+        margin: positive.
+    """
+    above = stdtr(df, -(estimate + margin) / standard_error)
+    below = stdtr(df, (estimate - margin) / standard_error)
+    return float(max(above, below))

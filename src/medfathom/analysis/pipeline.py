@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medfathom.analysis.association import PREDICTORS, Modality, associate, judge, modality_of, without_answer
+from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
+from medfathom.analysis.generalisation import generalisation_gap
 from medfathom.analysis.inference import Settings
-from medfathom.analysis.results import Exclusion, Lookup, prepare
+from medfathom.analysis.joint import explained_together, nothing_explained
+from medfathom.analysis.moderation import between_modalities, within_modality
+from medfathom.analysis.ranking import agreement
+from medfathom.analysis.results import Exclusion
+from medfathom.analysis.rows import Lookup, prepare
+from medfathom.analysis.sensitivity import sensitivity
 
 MARGIN = 0.01
-"""AUC per unit of a predictor (a tenfold of parameters, a doubling of depth) below which a slope does not matter."""
+"""AUC per tenfold of parameters or doubling of depth, below which a slope does not matter."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,18 @@ def analyze(
     Raises:
         ResultsError: in one line, for rows that cannot be used.
     """
-    settings = Settings(permutations, seed)
+    settings = Settings(permutations, seed=seed)
     rows, left_out = prepare(frame, lookup)
-    modalities, found, content = {}, {}, {}
-    excluded = [*exclusions, *left_out]
+    with threadpool_limits(1):  # the matrices are tiny: threads of BLAS only wait for one another
+        return _analysed(rows, [*exclusions, *left_out], margin, exploratory, settings)
+
+
+def _analysed(
+    rows: pd.DataFrame, excluded: list[Exclusion], margin: float, exploratory: bool, settings: Settings
+) -> Analysis:
+    modalities: dict[str, Modality] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    content: dict[str, dict[str, Any]] = {}
     for name, part in rows.groupby("modality", sort=True):
         modality = modality_of(str(name), part)
         if modality is None:
@@ -78,17 +94,41 @@ def analyze(
         predictors = {p: associate(modality, p, margin=margin, settings=settings) for p in PREDICTORS}
         found |= {(str(name), p): answer for p, answer in predictors.items()}
         content[str(name)] = _counts(modality) | {"predictors": predictors}
+        content[str(name)] |= {
+            "joint": explained_together(modality, settings),
+            "moderation": within_modality(str(name), part, settings),
+        }
     judge(found)
+    for name, modality in modalities.items():
+        for predictor, answer in content[name]["predictors"].items():
+            answer["sensitivity"] = sensitivity(modality, _of(rows, name), predictor, settings)
+    benefits = pretraining_benefit(rows, settings)
     whole = {
         "schema": 1,
         "exploratory": exploratory,
         "margin": margin,
-        "seed": seed,
-        "permutations": permutations,
+        "seed": settings.seed,
+        "permutations": settings.permutations,
         "exclusions": [exclusion.to_dict() for exclusion in excluded],
         "modalities": content,
+        "modality_difference": between_modalities(modalities, settings),
+        "pretraining_benefit": benefits,
+        "pretraining_over_datasets": benefit_over_datasets(benefits, _covariates(rows)),
+        "unfreeze_depth": unfreeze_depths(rows, settings),
+        "ranking_agreement": agreement(rows, draws=settings.permutations, seed=settings.seed),
+        "generalisation_gap": generalisation_gap(rows, settings),
     }
     return Analysis(plain(whole), rows, modalities)
+
+
+def _of(rows: pd.DataFrame, modality: str) -> pd.DataFrame:
+    return rows[rows["modality"] == modality]
+
+
+def _covariates(rows: pd.DataFrame) -> pd.DataFrame:
+    """What is known of data sets: training set size and domain shift, one row per data set."""
+    known = rows.groupby("dataset", observed=True)[["n_train", "domain_shift"]].median()
+    return pd.DataFrame({"log10_n_train": np.log10(known["n_train"]), "domain_shift": known["domain_shift"]})
 
 
 def _counts(modality: Modality) -> dict[str, Any]:
@@ -107,6 +147,8 @@ def _nothing_to_compare(part: pd.DataFrame, margin: float) -> dict[str, Any]:
     predictors = {p: without_answer(margin, reason) for p in PREDICTORS}
     judge({("", p): answer for p, answer in predictors.items()})
     return {
+        "joint": nothing_explained(reason),
+        "moderation": {},
         "datasets": sorted(part["dataset"].unique()),
         "n_datasets": part["dataset"].nunique(),
         "n_architectures": part["architecture"].nunique(),

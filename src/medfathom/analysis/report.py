@@ -1,14 +1,23 @@
-"""Write what an analysis found: analysis.json, results.csv, the figures and one HTML page."""
+"""Write what an analysis found: analysis.json, results.csv, figures, and one HTML page that opens offline."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from medfathom.analysis import figures
-from medfathom.analysis.association import PREDICTORS
+from jinja2 import Environment
+from markupsafe import Markup
+
+from medfathom.analysis import figures, sentences
 from medfathom.analysis.pipeline import Analysis
+
+MOST_ROWS = 600
+"""Rows of results shown in the page; results.csv has all."""
 
 
 def write_report(analysis: Analysis, out: Path) -> list[Path]:
@@ -19,18 +28,80 @@ def write_report(analysis: Analysis, out: Path) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     columns = [c for c in analysis.rows.columns if not str(c).startswith("_")]
+    drawn = figures.draw_all(analysis)
     texts = {
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
         "results.csv": analysis.rows[columns].to_csv(index=False),
+        **{name: text for name, (text, _) in drawn.items()},
+        "report.html": page(analysis, drawn),
     }
-    for name, modality in analysis.modalities.items():
-        for predictor in PREDICTORS:
-            texts[f"{_file_name(name)}_{predictor}.svg"] = figures.svg(figures.scatter(modality, predictor))
     return [_write(out / name, text) for name, text in texts.items()]
 
 
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+def page(analysis: Analysis, drawn: Mapping[str, tuple[str, str]]) -> str:
+    """The HTML page: text, pictures and tables in one file."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": number, "interval": interval, "p": p_value}
+    template = environment.from_string(
+        files("medfathom.analysis").joinpath("report.html.j2").read_text("utf-8")
+    )
+    found = analysis.to_dict()
+    modalities = {
+        name: {
+            **content,
+            "sentences": {
+                p: sentences.verdict(name, p, a, content) for p, a in content["predictors"].items()
+            },
+            "figures": [n for n in drawn if n.startswith(f"{figures.slug(name)}_")],
+        }
+        for name, content in found["modalities"].items()
+    }
+    return template.render(
+        found=found,
+        modalities=modalities,
+        images={name: _image(text, alt) for name, (text, alt) in drawn.items()},
+        results=_summary(analysis),
+        n_results=len(analysis.rows),
+        most_rows=MOST_ROWS,
+        words=sentences,
+    )
+
+
+def _image(svg: str, alt: str) -> Markup:
+    coded = base64.b64encode(svg.encode()).decode()
+    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(coded, alt)
+
+
+def _summary(analysis: Analysis) -> list[dict[str, Any]]:
+    """One row per architecture and cell: mean AUC and how many runs."""
+    keys = ["modality", "dataset", "architecture", "family", "init", "unfreeze_depth"]
+    grouped = analysis.rows.groupby(keys, observed=True, sort=True)
+    table = grouped.agg(
+        auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median")
+    )
+    return [dict(row) for _, row in table.reset_index().head(MOST_ROWS).iterrows()]
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for reading; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(ends: list[float | None], digits: int = 4) -> str:
+    """An interval for reading; unbounded ends are said to be so."""
+    if ends[0] is None and ends[1] is None:
+        return "–"
+    low, high = ("unbounded" if end is None else number(end, digits) for end in ends)
+    return f"{low} to {high}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value for reading."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _write(path: Path, text: str) -> Path:

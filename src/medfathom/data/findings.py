@@ -208,9 +208,10 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
         spread = max(train.spread_of_means, split.intensities.spread_of_means, 1e-9)
         shift = (split.intensities.mean - train.mean) / spread
         if abs(shift) > SHIFT:
+            direction = "brighter" if shift > 0 else "darker"
             message = (
-                f"{split.split} images are {'brighter' if shift > 0 else 'darker'} than training images by "
-                f"{abs(shift):.1f} standard deviations: {split.intensities.mean:.3f}, {train.mean:.3f}"
+                f"{split.split} images are {direction} than training images: mean "
+                f"{split.intensities.mean:.3f} against {train.mean:.3f}, {abs(shift):.1f} standard deviations"
             )
             items = [{"split": split.split, "shift": shift}]
             findings.append(Finding("note", "intensities", message, items))
@@ -218,12 +219,15 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
 
 
 def sizes(statistics: Sequence[SplitStatistics], image_size: int) -> list[Finding]:
-    """Originals that are enlarged."""
+    """Originals that are enlarged, or of different shapes."""
+    findings = []
     width, height = statistics[0].sizes.width[1], statistics[0].sizes.height[1]
-    if min(width, height) >= image_size:
-        return []
-    message = f"images are enlarged from {width:.0f}x{height:.0f} (the median) to {image_size} px"
-    return [Finding("note", "sizes", message)]
+    if min(width, height) < image_size:
+        message = (
+            f"images are enlarged: the median original is {width:.0f}x{height:.0f}, the study {image_size} px"
+        )
+        findings.append(Finding("note", "sizes", message))
+    return findings
 
 
 def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:

@@ -20,9 +20,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sides (pixels) and file sizes of the originals: smallest, median, largest. Rows of arrays have 0
-    bytes.
-    """
+    """Sides and file sizes of the originals: smallest, median, largest. Bytes are 0 where no file is."""
 
     width: tuple[float, float, float]
     height: tuple[float, float, float]

@@ -7,6 +7,7 @@ here and is left out, and said to be undefined, one level up; never 0, never 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -175,7 +176,7 @@ def newcombe_interval(auc: float, n_positive: int, n_negative: int) -> tuple[flo
 
     def excess(value: float) -> float:
         spread = 1 + other * ((1 - value) / (2 - value) + value / (1 + value))
-        return abs(value - auc) - Z95 * np.sqrt(value * (1 - value) * spread / (n_positive * n_negative))
+        return abs(value - auc) - Z95 * math.sqrt(value * (1 - value) * spread / (n_positive * n_negative))
 
     return _bisect(excess, 0.0, auc), 1.0 - _bisect(lambda v: excess(1.0 - v), 0.0, 1.0 - auc)
 

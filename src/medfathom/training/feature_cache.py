@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,16 @@ _checked: set[tuple[str, int, int]] = set()
 """Entries that this process has checked: (path, inode, time of change in ns)."""
 
 CHUNK_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be written as an entry."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: Iterable[Array]
+    """Consecutive rows."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +68,8 @@ class FeatureCache:
         """Whether an entry seems to be there (it is checked when opened)."""
         return self._manifest(key_digest(key)).is_file()
 
-    def open_or_build(
-        self, key: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Iterable[Array]
-    ) -> Entry:
-        """The entry, built from `chunks` (consecutive rows) unless it is there; others wait for the builder.
+    def open_or_build(self, key: Mapping[str, Any], compute: Callable[[], Content]) -> Entry:
+        """The entry, computed unless it is there; processes that want the same one wait for the builder.
 
         Raises:
             OSError: it could not be written (disk full, no permission). Nothing half-written stays behind.
@@ -72,7 +80,7 @@ class FeatureCache:
             array = self._open(digest)
             if array is not None:
                 return Entry(array, built=False)
-            self._build(digest, key, shape, dtype, chunks)
+            self._build(digest, key, compute())
             array = self._open(digest)
         if array is None:
             raise OSError(f"{self.folder / digest}.bin: written, but it reads back otherwise; check the disk")
@@ -115,21 +123,15 @@ class FeatureCache:
             return None
         return array
 
-    def _build(
-        self,
-        digest: str,
-        key: Mapping[str, Any],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        chunks: Iterable[Array],
-    ) -> None:
+    def _build(self, digest: str, key: Mapping[str, Any], content: Content) -> None:
+        shape, dtype = content.shape, content.dtype
         n_bytes = int(np.prod(shape)) * dtype.itemsize
         for orphan in self.folder.glob(f"{digest}.*.part"):
             orphan.unlink(missing_ok=True)
         self.make_room(n_bytes, keep=digest)
         part = self.folder / f"{digest}.{os.getpid()}.part"
         try:
-            checksum = _write(part, n_bytes, chunks, dtype)
+            checksum = _write(part, n_bytes, content)
             part.replace(self.folder / f"{digest}.bin")
             facts = {
                 "key": dict(key),
@@ -144,7 +146,7 @@ class FeatureCache:
             part.unlink(missing_ok=True)
 
 
-def _write(path: Path, n_bytes: int, chunks: Iterable[Array], dtype: np.dtype[Any]) -> str:
+def _write(path: Path, n_bytes: int, content: Content) -> str:
     """Write the chunks' bytes; their SHA-256. Space is reserved first: a full disk shows before the work."""
     hashed = hashlib.sha256()
     with path.open("wb") as file:
@@ -152,10 +154,10 @@ def _write(path: Path, n_bytes: int, chunks: Iterable[Array], dtype: np.dtype[An
             os.posix_fallocate(file.fileno(), 0, n_bytes)
         elif shutil.disk_usage(path.parent).free < n_bytes:
             raise OSError(28, "No space left on device", str(path))
-        for chunk in chunks:
-            content = np.ascontiguousarray(chunk, dtype=dtype).view(np.uint8).data
-            hashed.update(content)
-            file.write(content)
+        for chunk in content.chunks:
+            raw = np.ascontiguousarray(chunk, dtype=content.dtype).view(np.uint8).data
+            hashed.update(raw)
+            file.write(raw)
         if file.tell() != n_bytes:
             raise ValueError(f"{path}: {n_bytes} bytes were announced, but {file.tell()} came")
     return hashed.hexdigest()

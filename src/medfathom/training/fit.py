@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from medfathom.errors import RunError
 from medfathom.spaces import TrialParams
+from medfathom.training.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.training.inputs import Inputs
 from medfathom.training.losses import Loss
-from medfathom.training.memory import is_out_of_memory
+from medfathom.training.memory import Portions, free_bytes, is_out_of_memory, saved_bytes
 from medfathom.training.optimization import build_optimizer, rate_factor, set_rates
 from medfathom.training.randomness import derived_seed, generator
-from medfathom.training.sampling import Indices, epoch_batches, steps_per_epoch
+from medfathom.training.rows import Rows
+from medfathom.training.threads import cpu_threads
 
 if TYPE_CHECKING:
     from medfathom.models.build import Network
@@ -28,12 +31,18 @@ STEPS_BETWEEN_CHECKS = 20
 """Steps after which the loss is looked at; looking makes a CUDA device wait."""
 
 
+SIZING_IMAGES = (2, 4)
+"""Images in the two forward passes whose difference tells what one image keeps."""
+
+BACKWARD_FACTOR = 2.0
+"""Peak memory of a step over what its forward pass keeps: gradients, and work space of the convolutions."""
+
+MEMORY_SHARE = 0.5
+"""Of the free memory that a step may take; other trials may be running."""
+
+
 class NonFiniteLossError(RunError):
     """Training diverged."""
-
-
-class OutOfMemoryError(RunError):
-    """Not even the smallest part of a batch fits."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,12 @@ class FitSettings:
     device: torch.device
     autocast: bool
     """Whether the forward pass runs in bfloat16."""
+    threads: int | None = None
+    """CPU threads for what follows the features; None: as many as are set."""
 
 
 class Fit:
-    """A network being trained. `micro_batch` images at most go through the network at once."""
+    """A network being trained. `portions` says how many images of a batch go through the network at once."""
 
     def __init__(
         self,
@@ -78,8 +89,39 @@ class Fit:
             weighted=params.class_weights,
         )
         self._steps = steps_per_epoch(len(subset), params.batch_size)
+        self._total_steps = settings.max_epochs * self._steps
+        self._threads = settings.threads or torch.get_num_threads()
+        self._sized = False
         self.optimizer = build_optimizer(network, params)
-        self.micro_batch = params.batch_size
+        self.portions = Portions(params.batch_size, f"{params.architecture} on {settings.device}")
+
+    def resume(self, at_once: int) -> None:
+        """Go on with so many images at once, as decided before an interruption."""
+        self.portions.at_once = at_once
+        self._sized = True
+
+    def _size_to_memory(self, rows: Rows) -> None:
+        """Split batches beforehand whose activations would not fit.
+
+        A CPU does not say that its memory is full: the system kills the process. So it is measured on a few
+        images what an image keeps for the backward pass.
+        """
+        self._sized = True
+        few, more = (next(rows.batches([self._subset[:count]])) for count in SIZING_IMAGES)
+        self._network.eval()  # no statistics are updated by this
+        try:
+            with self._autocast():
+                extra = self._kept_by(more) - self._kept_by(few)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return  # the first step halves its batch as long as it must
+            raise
+        per_image = BACKWARD_FACTOR * extra / max(len(more) - len(few), 1)
+        fitting = int(MEMORY_SHARE * free_bytes(self._settings.device) / max(per_image, 1.0))
+        self.portions.at_once = max(1, min(self.portions.at_once, fitting))
+
+    def _kept_by(self, raw: Tensor) -> int:
+        return saved_bytes(lambda: self._inputs.logits(self._inputs.prepare(raw, None)))
 
     def train_epoch(self, epoch: int) -> float:
         """Train for one epoch (from 1).
@@ -101,17 +143,20 @@ class Fit:
         )
         torch.manual_seed(derived_seed(self._settings.seed, "dropout", epoch))
         augmenting = generator(self._settings.seed, "augmentation", epoch, device=self._settings.device)
+        rows = self._inputs.rows(epoch)  # may compute them first, with all threads
+        if not self._sized:
+            self._size_to_memory(rows)
         self._network.train()
         total = torch.zeros((), device=self._settings.device)
-        rows = self._inputs.rows(epoch).batches([self._subset[batch] for batch in batches])
-        for position, (batch, raw) in enumerate(zip(batches, rows, strict=True)):
-            step = (epoch - 1) * self._steps + position
-            factor = rate_factor(step, self._settings.max_epochs * self._steps, self._params)
-            set_rates(self.optimizer, factor)
-            targets = self._labels[torch.from_numpy(batch).to(self._settings.device)]
-            total += self._step(raw, targets, augmenting)
-            if position % STEPS_BETWEEN_CHECKS == 0 or position == len(batches) - 1:
-                self._check(total, epoch, position)
+        with cpu_threads(self._threads):
+            raws = rows.batches([self._subset[batch] for batch in batches])
+            for position, (batch, raw) in enumerate(zip(batches, raws, strict=True)):
+                step = (epoch - 1) * self._steps + position
+                set_rates(self.optimizer, rate_factor(step, self._total_steps, self._params))
+                targets = self._labels[torch.from_numpy(batch).to(self._settings.device)]
+                total += self._step(raw, targets, augmenting)
+                if position % STEPS_BETWEEN_CHECKS == 0 or position == len(batches) - 1:
+                    self._check(total, epoch, position)
         return float(total) / len(batches)
 
     def _check(self, total: Tensor, epoch: int, position: int) -> None:
@@ -124,51 +169,44 @@ class Fit:
 
     def _step(self, raw: Tensor, targets: Tensor, augmenting: torch.Generator) -> Tensor:
         """One update, in as many parts as memory asks for; the batch's mean loss."""
-        while True:
-            try:
-                loss = self._accumulate(raw, targets, augmenting)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(error, "training")
-            else:
-                self.optimizer.step()
-                return loss
 
-    def _accumulate(self, raw: Tensor, targets: Tensor, augmenting: torch.Generator) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        weight = self._loss.weight(targets)
-        prepared = self._inputs.prepare(raw, augmenting)
-        parts = -(-len(targets) // self.micro_batch)
-        total = torch.zeros((), device=targets.device)
-        for inputs, wanted in zip(prepared.chunk(parts), targets.chunk(parts), strict=True):
-            with self._autocast():
-                logits = self._inputs.logits(inputs)
-            loss = self._loss.sum(logits, wanted) / weight
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
+        def accumulate(at_once: int) -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            weight = self._loss.weight(targets)
+            prepared = self._inputs.prepare(raw, augmenting)
+            total = torch.zeros((), device=targets.device)
+            for inputs, wanted in zip(
+                torch.split(prepared, at_once), torch.split(targets, at_once), strict=True
+            ):
+                with self._autocast():
+                    logits = self._inputs.logits(inputs)
+                loss = self._loss.sum(logits, wanted) / weight
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+            return total
 
-    def _halve(self, error: BaseException, doing: str) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.micro_batch == 1:
-            raise OutOfMemoryError(
-                f"out of memory: {doing} {self._params.architecture} does not fit on {self._settings.device} "
-                "even one image at a time; lower unfreeze_depth or dataset.image_size "
-                f"({str(error).splitlines()[0]})"
-            ) from error
-        self.micro_batch = (self.micro_batch + 1) // 2
-        if self._settings.device.type == "cuda":
-            torch.cuda.empty_cache()
+        loss = self.portions.run(accumulate, "training")
+        self.optimizer.step()
+        return loss
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._settings.device.type, torch.bfloat16, enabled=self._settings.autocast)
 
     def predict(self, inputs: Inputs, batch_size: int) -> NDArray[np.float32]:
-        """Logits (n, outputs) of every row, in order, in inference mode."""
-        self._network.eval()
+        """Logits (n, outputs) of every row, in order, in inference mode.
+
+        Raises:
+            OutOfMemoryError: one image at a time is too much.
+        """
         rows = inputs.rows(1)
-        parts = list(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch_size))))
-        with torch.inference_mode(), self._autocast():
-            logits = [inputs.logits(inputs.prepare(raw, None)).float() for raw in rows.batches(parts)]
-        return torch.cat(logits).cpu().numpy()
+        self._network.eval()
+        batches = list(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch_size))))
+        portions = Portions(batch_size, self.portions.what)
+
+        def forward(raw: Tensor, at_once: int) -> Tensor:
+            parts = (inputs.prepare(part, None) for part in torch.split(raw, at_once))
+            return torch.cat([inputs.logits(part).float() for part in parts])
+
+        with torch.inference_mode(), self._autocast(), cpu_threads(self._threads):
+            logits = [portions.run(partial(forward, raw), "validating") for raw in rows.batches(batches)]
+            return torch.cat(logits).cpu().numpy()

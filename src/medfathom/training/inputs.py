@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medfathom.models.build import Network
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""Float images in [0, 1], (n, c, h, w) -> the same shape and range."""
+"""Float images in [0, 1], (n, c, h, w) -> the same."""
 
 
 class Inputs(Protocol):
@@ -47,14 +47,32 @@ def pixels(raw: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2)
 
 
+class Views:
+    """Versions of the same rows (augmented copies), one open at a time; each epoch has the next, in turn."""
+
+    def __init__(self, open_view: Callable[[int], Rows], count: int = 1) -> None:
+        self._open_view = open_view
+        self._count = count
+        self._opened: tuple[int, Rows] | None = None
+
+    def at(self, epoch: int) -> Rows:
+        """The rows of an epoch (from 1)."""
+        view = (epoch - 1) % self._count
+        if self._opened is None or self._opened[0] != view:
+            self._opened = None  # freed before the next is read in
+            self._opened = (view, self._open_view(view))
+        return self._opened[1]
+
+
 class ImageInputs:
     """Images: scaled, augmented and normalised on the device, through the whole network."""
 
     def __init__(
-        self, network: Network, rows: Rows, device: torch.device, augmentation: Augmentation | None = None
+        self, network: Network, views: Views, device: torch.device, augmentation: Augmentation | None = None
     ) -> None:
+        """`augmentation` is drawn anew for every batch."""
         self._network = network
-        self._rows = rows
+        self._views = views
         self._augmentation = augmentation
         mean, std = (
             torch.tensor(values, device=device).view(1, -1, 1, 1) for values in network.normalization
@@ -62,9 +80,8 @@ class ImageInputs:
         self._scale, self._shift = 1.0 / std, -mean / std
 
     def rows(self, epoch: int) -> Rows:
-        """The same images in every epoch."""
-        del epoch
-        return self._rows
+        """The images of the epoch's view."""
+        return self._views.at(epoch)
 
     def prepare(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
         """Scaled to [0, 1], augmented, normalised."""
@@ -79,31 +96,12 @@ class ImageInputs:
         return logits
 
 
-class FeatureInputs:
-    """Cached features: each epoch reads one of the views, in turn."""
-
-    def __init__(self, network: Network, open_view: Callable[[int], Rows], views: int) -> None:
-        self._network = network
-        self._open_view = open_view
-        self._views = views
-        self._opened: tuple[int, Rows] | None = None
-
-    def rows(self, epoch: int) -> Rows:
-        """The features of the epoch's view."""
-        view = (epoch - 1) % self._views
-        if self._opened is None or self._opened[0] != view:
-            self._opened = None  # freed before the next is read in
-            self._opened = (view, self._open_view(view))
-        return self._opened[1]
-
-    def prepare(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
-        """As the prefix gave them."""
-        del generator
-        return from_stored(raw)
-
-    def logits(self, prepared: Tensor) -> Tensor:
-        """Through what follows the prefix."""
-        return self._network.forward_rest(prepared)
+def raw_pixels(images: Tensor, like: torch.dtype) -> Tensor:
+    """The inverse of `pixels`, rounded to the raw type."""
+    channels_last = images.permute(0, 2, 3, 1).clamp(0.0, 1.0)
+    if like == torch.int16:
+        return (channels_last * 65535.0).round().to(torch.int32).to(torch.int16)
+    return (channels_last * 255.0).round().to(torch.uint8)
 
 
 def to_stored(features: Tensor) -> NDArray[np.generic]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+from medfathom.errors import OutOfMemoryError
+
+T = TypeVar("T")
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -46,6 +53,67 @@ def _kilobytes(file: Path, name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     raise LookupError(f"{file}: no line {name!r}")
+
+
+class Portions:
+    """How many images are worked on at once: as asked for, then half as many whenever memory runs out."""
+
+    def __init__(self, at_once: int, what: str) -> None:
+        """`what` names the work's subject in the error."""
+        self.at_once = at_once
+        self.what = what
+
+    def run(self, attempt: Callable[[int], T], doing: str) -> T:
+        """`attempt(at_once)`, again with half as many as long as memory runs out.
+
+        Raises:
+            OutOfMemoryError: one at a time was too much.
+        """
+        while True:
+            try:
+                return attempt(self.at_once)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error, doing)
+
+    def _halve(self, error: BaseException, doing: str) -> None:
+        if self.at_once == 1:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise OutOfMemoryError(
+                f"out of memory: {doing} {self.what} does not fit even one image at a time; lower "
+                f"unfreeze_depth or dataset.image_size ({reason})"
+            ) from error
+        self.at_once = (self.at_once + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def saved_bytes(forward: Callable[[], torch.Tensor]) -> int:
+    """What a forward pass keeps for its backward pass: activations, and the weights it uses."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = forward()
+    del output  # only now: a storage that is freed could be counted twice under its old address
+    return sum(kept.values())
+
+
+@contextmanager
+def as_run_error(what: str) -> Iterator[None]:
+    """Memory that runs out where nothing can be halved ends as an `OutOfMemoryError` too."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise OutOfMemoryError(f"out of memory: {what}: weights and data do not fit ({reason})") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,53 +1,111 @@
-"""Features of a trial's frozen prefix: from the cache, or computed into it."""
+"""Features of a frozen prefix, from the cache; the images themselves from when the cache fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from medfathom.training.feature_cache import Array, FeatureCache
-from medfathom.training.inputs import ImageInputs, to_stored
+from medfathom.training.cuts import features_at, logits_from
+from medfathom.training.feature_cache import Array, Content, FeatureCache
+from medfathom.training.inputs import ImageInputs, Views, from_stored, to_stored
+from medfathom.training.memory import Portions
 from medfathom.training.rows import Rows, open_rows
+from medfathom.training.views import CHUNK, view_chunks, view_name
 
 if TYPE_CHECKING:
     from medfathom.models.build import Network
 
-PREFIX_BATCH = 64
-"""Images that go through the prefix at once; more gains nothing on a CPU and little on a GPU."""
+
+class KeptFeatures:
+    """A cut of a network's frozen prefix, the cache, and what became of it."""
+
+    def __init__(
+        self,
+        network: Network,
+        cut: int,
+        *,
+        device: torch.device,
+        autocast: bool,
+        cache: FeatureCache,
+        key: Mapping[str, Any],
+    ) -> None:
+        """`key` names all that features follow from, but for the cut, the split and the view."""
+        self.network = network
+        self.cut = cut
+        self.device = device
+        self.built_seconds = 0.0
+        """Time spent on computing features into the cache."""
+        self.failure: str | None = None
+        """Why the cache could not be used, once it could not."""
+        self._autocast = autocast
+        self._cache = cache
+        self._key = {**key, "cut": cut}
+        self._portions = Portions(CHUNK, f"{key['architecture']} on {device}")
+
+    def open(self, split: str, view: str, chunks: Iterator[Tensor], n_rows: int, images: ImageInputs) -> Rows:
+        """The features of a split's view as rows.
+
+        Raises:
+            OSError: they could not be written.
+        """
+
+        def compute() -> Content:
+            features = (self._features(images.prepare(raw, None)) for raw in chunks)
+            first = next(features)
+            return Content((n_rows, *first.shape[1:]), first.dtype, chain([first], features))
+
+        started = time.perf_counter()
+        entry = self._cache.open_or_build({**self._key, "split": split, "view": view}, compute)
+        if entry.built:
+            self.built_seconds += time.perf_counter() - started
+        return open_rows(entry.array, self.device)
+
+    def _features(self, prepared: Tensor) -> Array:
+        def forward(at_once: int) -> Array:
+            parts = [features_at(self.network, part, self.cut) for part in torch.split(prepared, at_once)]
+            return to_stored(torch.cat(parts))
+
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            return self._portions.run(forward, "computing features with")
 
 
-@dataclass(frozen=True)
-class Prefix:
-    """A frozen prefix and the data it is applied to."""
+class PrefixInputs:
+    """One split's features at the cut."""
 
-    network: Network
-    device: torch.device
-    autocast: bool
-    cache: FeatureCache
-    key: dict[str, Any]
-    """What features follow from, but for the split and the view."""
+    def __init__(
+        self, kept: KeptFeatures, split: str, images: ImageInputs, rows: Rows, *, preset: str, views: int
+    ) -> None:
+        """`rows` are the split's images; `images` is what is used when features cannot be kept."""
+        self._kept, self._split, self._images, self._rows, self._preset = kept, split, images, rows, preset
+        self._views = Views(self._open, views)
+        self._keeps = True
 
-    def features(self, split: str, view: str, images: ImageInputs) -> Array:
-        """Features of all rows of a split (n, …), memory-mapped."""
-        rows = images.rows(1)
-        probe = self._chunk(images, next(rows.batches([np.arange(1)])))
-        shape = (len(rows), *probe.shape[1:])
-        key = {**self.key, "split": split, "view": view}
-        return self.cache.open_or_build(key, shape, probe.dtype, self._chunks(images, rows)).array
+    def _open(self, view: int) -> Rows:
+        chunks = view_chunks(self._rows, self._preset, view)
+        name = view_name(self._preset, view)
+        return self._kept.open(self._split, name, chunks, len(self._rows), self._images)
 
-    def _chunks(self, images: ImageInputs, rows: Rows) -> Iterator[Array]:
-        parts = np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // PREFIX_BATCH)))
-        for raw in rows.batches(parts):
-            yield self._chunk(images, raw)
+    def rows(self, epoch: int) -> Rows:
+        """The features of the epoch's view, or its images."""
+        if self._keeps:
+            try:
+                return self._views.at(epoch)
+            except OSError as error:
+                self._keeps = False
+                self._kept.failure = error.strerror or str(error)
+        return self._images.rows(epoch)
 
-    def _chunk(self, images: ImageInputs, raw: torch.Tensor) -> Array:
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return to_stored(self.network.forward_prefix(images.prepare(raw, None)))
+    def prepare(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Features are taken as they were."""
+        return from_stored(raw) if self._keeps else self._images.prepare(raw, generator)
 
-    def open(self, split: str, view: str, images: ImageInputs) -> Rows:
-        """The features as rows."""
-        return open_rows(self.features(split, view, images), self.device)
+    def logits(self, prepared: Tensor) -> Tensor:
+        """Through what follows the cut."""
+        if self._keeps:
+            return logits_from(self._kept.network, prepared, self._kept.cut)
+        return self._images.logits(prepared)

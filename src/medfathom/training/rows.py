@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medfathom.training.batching import Indices
 from medfathom.training.memory import free_bytes
-from medfathom.training.sampling import Indices
 
 RESIDENT_SHARE = 0.4
 """Of the device's free memory that one array may take; the rest is for weights and activations."""

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of the training tests."""
+"""Hypothesis strategies for labels and scores."""
 
 from __future__ import annotations
 

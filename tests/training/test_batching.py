@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfathom.training.sampling import epoch_batches, steps_per_epoch, training_subset
+from medfathom.training.batching import epoch_batches, steps_per_epoch, training_subset
 
 
 @given(n=st.integers(2, 300), batch_size=st.integers(2, 64), seed=st.integers(0, 99), epoch=st.integers(1, 9))

@@ -1,0 +1,423 @@
+"""How often medfathom's slope tests are wrong: simulated studies over a grid of designs.
+
+    python benchmarks/calibration.py [--studies 2000] [--out benchmarks/results/calibration.md]
+
+What is simulated: n architectures in families (the ten of arXiv 2408.17011 for n = 10), D data sets,
+five settings, three seeds; standard deviation 1 between architectures, 0.7 of an architecture between
+data sets, 0.5 between settings, 0.4 between seeds; everything shared by a cell (its difficulty, its test
+images) added to all. `strong`: families vary with twice the standard deviation of architectures; `very
+strong`: four times. `gaps`: 35 % of the (architecture, cell) pairs are missing. Effects: the slope moves
+AUC by 0.5 (small) or 1.5 (large) standard deviations of architectures for one standard deviation of the
+predictor. `slopes differ`: the true slope varies over data sets by 0.5 such units.
+
+The studies of a scenario are computed together; on the first of each, the program's own `slope_in` must
+give the same interval to 1e-5, else this script fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from scipy.special import ndtr, stdtr, stdtrit
+from threadpoolctl import threadpool_limits
+
+from medfathom.analysis.cells import Effects, effects_over_datasets, two_way
+from medfathom.analysis.inference import NOISE_TAKEN_OFF, Settings, slope_in
+from medfathom.analysis.permutation import permutation_slope
+from medfathom.analysis.slope import calibrated_design
+
+PAPER_PARAMS = np.array([138.4, 143.7, 25.6, 44.5, 60.2, 23.8, 22.9, 8.0, 14.1, 20.0])
+PAPER_FAMILIES = np.array([0, 0, 1, 1, 1, 2, 3, 4, 4, 4])
+SETTINGS_, SEEDS = 5, 3
+RATIO = {"none": 0.0, "strong": 4.0, "very strong": 16.0}
+EFFECT = {"none": 0.0, "small": 0.5, "large": 1.5}
+SET = Settings(permutations=1_999)
+DESIGNS = 2
+
+
+@dataclass(frozen=True)
+class Scenario:
+    n: int
+    families: str
+    datasets: int
+    gaps: bool
+    effect: str
+    differ: float = 0.0
+    shape: str = "normal"
+
+
+def families_of(n: int) -> np.ndarray:
+    if n == 5:
+        return np.array([0, 0, 1, 1, 2])
+    if n == 10:
+        return PAPER_FAMILIES
+    count = {20: 7, 40: 12}[n]
+    rng = np.random.default_rng(n)
+    return np.sort(np.r_[np.arange(count), rng.integers(0, count, n - count)])
+
+
+def predictor_of(n: int, design: int) -> np.ndarray:
+    """Differs more between families than within, as sizes do."""
+    if n == 10 and design == 0:
+        return np.log10(PAPER_PARAMS)
+    rng = np.random.default_rng(1_000 * n + design)
+    fam = families_of(n)
+    return rng.normal(size=fam.max() + 1)[fam] * 0.35 + rng.normal(size=n) * 0.25
+
+
+def kept_cells(n: int, datasets: int, gaps: bool, design: int) -> np.ndarray:
+    """Which (data set, architecture, setting) are there; every architecture in two settings, at least."""
+    if not gaps:
+        return np.ones((datasets, n, SETTINGS_), dtype=bool)
+    rng = np.random.default_rng(100 * n + 10 * datasets + design)
+    keep = rng.random((datasets, n, SETTINGS_)) < 0.65
+    for d in range(datasets):
+        for a in range(n):
+            keep[d, a, rng.permutation(SETTINGS_)[: max(0, 2 - keep[d, a].sum())]] = True
+    return keep
+
+
+def draw(rng: np.random.Generator, shape: str, size: tuple[int, ...]) -> np.ndarray:
+    if shape == "heavy tails":
+        return rng.standard_t(4, size) / np.sqrt(2)
+    if shape == "skewed":
+        return 1 - rng.exponential(size=size)
+    return rng.standard_normal(size)
+
+
+def simulate(s: Scenario, x: np.ndarray, studies: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """AUC-like results (studies, D, n, settings, seeds) and the true slope."""
+    fam, n, D = families_of(s.n), s.n, s.datasets
+    slope = EFFECT[s.effect] / x.std()
+    family = draw(rng, s.shape, (studies, fam.max() + 1)) * np.sqrt(RATIO[s.families])
+    slopes = slope + s.differ / x.std() * rng.standard_normal((studies, D))
+    y = (family[:, fam] + draw(rng, s.shape, (studies, n)))[:, None] + slopes[:, :, None] * (x - x.mean())
+    y = y + 0.7 * draw(rng, s.shape, (studies, D, n))
+    y = (
+        y[..., None]
+        + rng.standard_normal((studies, D, 1, SETTINGS_))
+        + 0.5 * rng.standard_normal((studies, D, n, SETTINGS_))
+    )
+    return y[..., None] + 0.4 * rng.standard_normal((*y.shape, SEEDS)), slope
+
+
+def names(n: int) -> list[str]:
+    return [f"a{i:03d}" for i in range(n)]
+
+
+def per_dataset(means: np.ndarray, keep: np.ndarray) -> dict[str, Effects]:
+    """The program's own reduction of one study, (D, n, settings)."""
+    found = {}
+    for d in range(len(keep)):
+        a, c = np.nonzero(keep[d])
+        found[str(d)] = two_way([names(len(keep[0]))[i] for i in a], c, means[d][a, c])
+    return found
+
+
+def linear_maps(keep: np.ndarray) -> tuple[np.ndarray, Effects, np.ndarray]:
+    """Effects are linear in the cell means: maps (D, n, n * settings) of each data set, and one "
+    "study's effects."""
+    D, n, C = keep.shape
+    maps = np.zeros((D, n, n * C))
+    for d in range(D):
+        a, c = np.nonzero(keep[d])
+        for place, (i, j) in enumerate(zip(a, c, strict=True)):
+            unit = np.zeros(len(a))
+            unit[place] = 1
+            maps[d, :, i * C + j] = two_way([names(n)[k] for k in a], c, unit).values
+    effects = per_dataset(np.zeros((D, n, C)), keep)
+    whole = effects["0"] if D == 1 else effects_over_datasets(effects)
+    return maps, whole, keep
+
+
+def reduce(
+    means: np.ndarray, maps: np.ndarray, keep: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Effects over all (studies, n) and by data set (studies, D, n), and the noise variance (studies,)."""
+    studies, D, n, C = means.shape
+    flat = means.reshape(studies, D, n * C)
+    each = np.einsum("dnk,sdk->sdn", maps, np.where(keep.reshape(D, -1), flat, 0.0))
+    if D > 1:
+        whole = each.mean(1)
+        noise = ((each - whole[:, None]) ** 2).sum((1, 2)) / ((n - 1) * (D - 1))
+        return whole, each, noise
+    whole = each[:, 0]
+    table = np.where(keep[0], means[:, 0] - whole[:, :, None], 0.0)
+    cell = table.sum(1) / keep[0].sum(0)
+    residual = np.where(keep[0], table - cell[:, None], 0.0)
+    df = keep[0].sum() - n - C + 1
+    return whole, each, (residual**2).sum((1, 2)) / df
+
+
+def shares(values: np.ndarray, noise: np.ndarray, whole: Effects, X: np.ndarray) -> np.ndarray:
+    """`inference.noise_shape`'s rounded share of the noise, study by study."""
+    n = len(X)
+    if whole.balanced:
+        return np.zeros(len(values))
+    residual = values - values @ X @ np.linalg.pinv(X.T @ X) @ X.T
+    spread = (residual**2).sum(1) / (n - X.shape[1])
+    return np.clip(np.round(4 * noise * np.trace(whole.covariance) / (n - 1) / spread) / 4, 0, 0.75)
+
+
+def intervals(
+    values: np.ndarray, X: np.ndarray, fam: np.ndarray, share: np.ndarray, whole: Effects
+) -> np.ndarray:
+    """(3, studies): lower end, middle, upper end of the 95 % interval."""
+    n = len(X)
+    out = np.empty((3, len(values)))
+    shape = whole.covariance * (n - 1) / np.trace(whole.covariance)
+    for one in np.unique(share):
+        own = share == one
+        noise = np.eye(n) if one == 0 else (1 - one) * np.eye(n) + one * (shape + np.full((n, n), 1.0 / n))
+        design, stretch = calibrated_design(X, fam, noise, draws=SET.draws, seed=SET.seed)
+        found = design.summary(values[own])
+        factor = stretch(found.evidence)
+        tail = ndtr(stats.norm.ppf(0.025) * factor)
+        for k, p in enumerate((tail, np.full_like(tail, 0.5), 1 - tail)):
+            single = found.estimates + found.errors * stdtrit(design.df, p)[:, None]
+            low, high = single.min(1), single.max(1)
+            for _ in range(48):
+                middle = (low + high) / 2
+                below = (
+                    found.weight * stdtr(design.df, (middle[:, None] - found.estimates) / found.errors)
+                ).sum(1)
+                low, high = np.where(below < p, middle, low), np.where(below < p, high, middle)
+            out[k, own] = (low + high) / 2
+    return out
+
+
+def over_datasets(ends: np.ndarray, each: np.ndarray, noise: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """`inference.OverDatasets`, study by study."""
+    D, n = each.shape[1:]
+    xc = x - x.mean()
+    width = xc @ xc
+    slopes = each @ xc / width
+    variance = slopes.var(1, ddof=1)
+    total = noise * (n - 1) * (D - 1)
+    explained = ((each - each.mean(1, keepdims=True)) @ xc) ** 2 / width
+    sampling = np.maximum(total - explained.sum(1), 0) / ((n - 2) * (D - 1)) / width
+    extra = np.maximum(0, variance - NOISE_TAKEN_OFF * sampling) / D * stdtrit(D - 1, 0.975) ** 2
+    low, middle, high = ends
+    return np.array(
+        [
+            middle - np.hypot(middle - low, np.sqrt(extra)),
+            middle,
+            middle + np.hypot(high - middle, np.sqrt(extra)),
+        ]
+    )
+
+
+def naive(
+    y: np.ndarray, keep: np.ndarray, x: np.ndarray, whole: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """|t| and p of three naive tests: Spearman over runs, regression over runs with cell effects, "
+    "over architectures."""
+    studies, D, n, C, S = y.shape
+    runs = np.broadcast_to(keep[None, ..., None], y.shape[:1] + keep.shape + (S,))
+    there = runs[0].ravel()
+    flat = y.reshape(studies, -1)[:, there]
+    xs = np.broadcast_to(x[None, :, None, None], (*keep.shape, S)).ravel()[there]
+    ranks, xr = stats.rankdata(flat, axis=1), stats.rankdata(xs)
+    r = ((ranks - ranks.mean(1, keepdims=True)) @ (xr - xr.mean())) / (ranks.std(1) * xr.std() * len(xr))
+    N = len(xs)
+    found = {"Spearman, runs": (abs(r) * np.sqrt((N - 2) / (1 - r**2)), N - 2)}
+    cell = np.broadcast_to(np.arange(D * C).reshape(D, 1, C, 1), (*keep.shape, S)).ravel()[there]
+    sums = np.zeros((D * C, N))
+    sums[cell, np.arange(N)] = 1
+    size = sums.sum(1)
+    xc = xs - (sums @ xs / size)[cell]
+    yc = flat - (flat @ sums.T / size)[:, cell]
+    b = yc @ xc / (xc @ xc)
+    df = N - D * C - 1
+    error = np.sqrt(((yc - b[:, None] * xc) ** 2).sum(1) / df / (xc @ xc))
+    found["regression, runs"] = (abs(b / error), df)
+    xa = x - x.mean()
+    ya = whole - whole.mean(1, keepdims=True)
+    b = ya @ xa / (xa @ xa)
+    error = np.sqrt(((ya - b[:, None] * xa) ** 2).sum(1) / (n - 2) / (xa @ xa))
+    found["regression, architectures"] = (abs(b / error), n - 2)
+    return {name: (t, 2 * stats.t.sf(t, df)) for name, (t, df) in found.items()}
+
+
+def run(s: Scenario, studies: int) -> dict:
+    """Rejections, coverage and the naive tests of one scenario, over `DESIGNS` designs."""
+    rejected, covered, widths = [], [], []
+    others: dict[str, list] = {}
+    for design in range(DESIGNS):
+        rng = np.random.default_rng(
+            [design, s.n, s.datasets, int(s.gaps), len(s.effect), len(s.families), len(s.shape)]
+        )
+        x, fam = predictor_of(s.n, design), families_of(s.n)
+        keep = kept_cells(s.n, s.datasets, s.gaps, design)
+        y, slope = simulate(s, x, studies // DESIGNS, rng)
+        means = y.mean(-1)
+        maps, whole, _ = linear_maps(keep)
+        values, each, noise = reduce(means, maps, keep)
+        X = np.column_stack([np.ones(s.n), x - x.mean()])
+        ends = intervals(values, X, fam, shares(values, noise, whole, X), whole)
+        if s.datasets >= 3:
+            ends = over_datasets(ends, each, noise, x)
+        check(means[0], keep, x, fam, ends[:, 0])
+        rejected.append((ends[0] > 0) | (ends[2] < 0))
+        covered.append((ends[0] <= slope) & (slope <= ends[2]))
+        widths.append(ends[2] - ends[0])
+        for name, (t, p) in naive(y, keep, x, values).items():
+            others.setdefault(name, []).append((t, p))
+    return {
+        "rejected": float(np.concatenate(rejected).mean()),
+        "covered": float(np.concatenate(covered).mean()),
+        "width": float(np.median(np.concatenate(widths))),
+        "naive": {
+            k: ([t for t, _ in v], float(np.concatenate([p for _, p in v]).__le__(0.05).mean()))
+            for k, v in others.items()
+        },
+    }
+
+
+def check(means: np.ndarray, keep: np.ndarray, x: np.ndarray, fam: np.ndarray, ends: np.ndarray) -> None:
+    each = per_dataset(means, keep)
+    whole = each["0"] if len(each) == 1 else effects_over_datasets(each)
+    inference, _, _ = slope_in(whole, each, x, fam, SET)
+    low, high = inference.interval(0.95)
+    assert np.allclose([low, inference.estimate, high], ends, atol=1e-5 * (1 + abs(high - low))), (
+        low,
+        high,
+        ends,
+    )
+
+
+def corrected_power(null: dict, found: dict, name: str) -> float:
+    """Power of a naive test whose critical value is the 95 % quantile of its own statistic without an "
+    "effect."""
+    pairs = zip(null["naive"][name][0], found["naive"][name][0], strict=True)
+    return float(np.mean([(t > np.quantile(t0, 0.95)).mean() for t0, t in pairs]))
+
+
+def singles(n: int, studies: int, shape: str) -> tuple[float, float]:
+    """Every architecture its own family: the permutation test, one data set."""
+    rng = np.random.default_rng(n)
+    rejected = covered = 0
+    x = predictor_of(n, 1)
+    for _ in range(studies):
+        found = permutation_slope(
+            draw(rng, shape, (n,)), x, np.zeros(n, dtype=np.int64), draws=999, seed=int(rng.integers(1 << 30))
+        )
+        low, high = found.interval(0.95)
+        rejected += found.p_value() <= 0.05
+        covered += low <= 0 <= high
+    return rejected / studies, covered / studies
+
+
+def line(s: Scenario, f: dict, null: dict | None) -> str:
+    what = f"{s.n} | {s.families} | {s.datasets} | {'gaps' if s.gaps else 'complete'} | {s.effect}"
+    if null is None:
+        naive_ = " | ".join(f"{rate:.3f}" for _, rate in f["naive"].values())
+        return f"| {what} | {f['rejected']:.3f} | {f['covered']:.3f} | {naive_} |"
+    naive_ = " | ".join(f"{corrected_power(null, f, name):.3f}" for name in f["naive"])
+    return f"| {what} | {f['rejected']:.3f} | {f['covered']:.3f} | {naive_} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--studies", type=int, default=2_000)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration.md")
+    parser.add_argument("--architectures", type=int, nargs="*", default=[5, 10, 20, 40])
+    options = parser.parse_args()
+    began = time.perf_counter()
+    with threadpool_limits(1):
+        text = table(options)
+    minutes = (time.perf_counter() - began) / 60
+    command = f"python benchmarks/calibration.py --studies {options.studies}"
+    text += f"\n{minutes:.0f} minutes on {platform.machine()}, 2 cores shared; `{command}`, {date.today()}.\n"
+    options.out.write_text(text)
+
+
+def table(options: argparse.Namespace) -> str:
+    lines, sizes, coverages = [], {}, {}
+    for n in options.architectures:
+        for fam in ("none", "strong"):
+            for datasets in (1, 3, 5):
+                for gaps in (False, True):
+                    null = None
+                    for effect in EFFECT:
+                        s = Scenario(n, fam, datasets, gaps, effect)
+                        found = run(s, options.studies)
+                        lines.append(line(s, found, null))
+                        null = null or found
+                        coverages[s] = found["covered"]
+                        if effect == "none":
+                            sizes[s] = found["rejected"]
+                        print(lines[-1], flush=True)
+    extra = extras(options)
+    worst, least, most = max(sizes.values()), min(coverages.values()), max(coverages.values())
+    outside = sum(not 0.93 <= c <= 0.97 for c in coverages.values())
+    head = (
+        f"# Calibration of the slope's test and interval\n\n{options.studies} simulated studies in "
+        f"each scenario "
+        f"(Monte Carlo error of a rate of 5 %: {np.sqrt(0.05 * 0.95 / options.studies):.4f}).\n\n"
+        f"**Type-I error, grid: at most {worst:.3f}** (asked: 0.06; "
+        f"{sum(v > 0.06 for v in sizes.values())} of {len(sizes)} above). "
+        f"**Coverage of 95 % intervals, grid: {least:.3f} to {most:.3f}** (asked: 0.93 to 0.97; "
+        f"{outside} of {len(coverages)} outside).\n\n"
+        "`rejected`: medfathom's rejections at 5 % (type-I error where there is no effect, else "
+        "power). The last three "
+        "columns are naive tests: without an effect, what they reject at their nominal 5 %; with one, "
+        "their power once "
+        "their critical value is corrected to 5 %, which needs to know the truth and is no test anyone "
+        "can use.\n\n"
+    )
+    columns = (
+        "| architectures | families | data sets | cells | effect | rejected | coverage | Spearman, "
+        "runs | regression, runs | regression, architectures |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n"
+    )
+    return head + columns + "\n".join(lines) + "\n" + extra
+
+
+def extras(options: argparse.Namespace) -> str:
+    out = ["\n## Beyond the grid\n", "| scenario | rejected (no effect) | coverage |", "|---|---|---|"]
+    for n in options.architectures:
+        cases = {
+            f"{n} architectures, very strong families, 1 data set": Scenario(
+                n, "very strong", 1, False, "none"
+            ),
+            f"{n} architectures, very strong families, 3 data sets": Scenario(
+                n, "very strong", 3, False, "none"
+            ),
+            f"{n} architectures, no families, 3 data sets, slopes differ": Scenario(
+                n, "none", 3, False, "none", 0.5
+            ),
+            f"{n} architectures, strong families, 5 data sets, slopes differ": Scenario(
+                n, "strong", 5, False, "none", 0.5
+            ),
+            f"{n} architectures, strong families, heavy tails": Scenario(
+                n, "strong", 1, False, "none", 0.0, "heavy tails"
+            ),
+            f"{n} architectures, strong families, skewed": Scenario(
+                n, "strong", 1, False, "none", 0.0, "skewed"
+            ),
+        }
+        for name, s in cases.items():
+            found = run(s, options.studies)
+            out.append(f"| {name} | {found['rejected']:.3f} | {found['covered']:.3f} |")
+            print(out[-1], flush=True)
+    for n in [m for m in options.architectures if m <= 20]:
+        for shape in ("normal", "skewed"):
+            rejected, covered = singles(n, options.studies, shape)
+            out.append(
+                f"| {n} architectures, each its own family (permutation), {shape} | {rejected:.3f} | "
+                f"{covered:.3f} |"
+            )
+            print(out[-1], flush=True)
+    return "\n".join(out) + "\n"
+
+
+if __name__ == "__main__":
+    main()

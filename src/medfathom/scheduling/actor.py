@@ -1,0 +1,125 @@
+"""What runs in a worker: one trial after another, a step an epoch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from medfathom.definitions import StudyConfig
+from medfathom.errors import MedfathomError, OutOfMemoryError, RunError
+
+Work = Callable[["Plan", Mapping[str, Any]], Iterator[dict[str, Any]]]
+
+METRIC, TIME = "auc", "epoch"
+HARD_LIMIT = 1.5
+"""An epoch is waited for until so many times a trial's time limit; then its worker is killed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker needs to know of the study. It prepares data itself, on its own node."""
+
+    config: StudyConfig
+    cache_dir: Path
+    threads: int
+    device: str
+    work: Work | None = None
+    """What turns an assignment into results; None: train. Tests and benchmarks give their own."""
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """Runs one trial after another in a worker: a step is an epoch.
+
+    A failure inside a trial is a result like any other, so that its reason reaches the ledger.
+    """
+
+    def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
+        """Keep what the first step needs; nothing may fail here, Ray would not retry it."""
+        self._plan = plan
+        self._results: Iterator[dict[str, Any]] | None = None
+        self._limit: TimeLimit | None = None
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial; the work happens in `step`."""
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._let_go()
+        self._assignment = config
+
+    def step(self) -> dict[str, Any]:
+        """One epoch's result, or the reason why there is none."""
+        try:
+            if self._results is None:
+                self._results = self._begin()
+            result = next(self._results)
+            if self._limit is not None and not result["done"]:
+                self._limit.check()
+            return result
+        except Exception as error:  # noqa: BLE001  whatever a trial raises is its own failure, with its reason
+            return failure_result(error)
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        if self._plan is None:
+            raise RunError("the worker was given no plan")
+        minutes = self._plan.config.budget.trial_minutes
+        self._limit = TimeLimit(minutes) if minutes is not None else None
+        if self._plan.work is not None:
+            return self._plan.work(self._plan, self._assignment)
+        from medfathom.worker import results  # noqa: PLC0415  imports torch, in the worker only
+
+        return results(self._plan, self._assignment)
+
+    def cleanup(self) -> None:
+        """Let go of the network and its memory."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._results = None
+        if self._limit is not None:
+            self._limit.lift()
+            self._limit = None
+
+
+class TimeLimit:
+    """A trial's time limit. A worker that hangs, or is stopped, is killed by a process of its own."""
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes = minutes
+        self._deadline = time.monotonic() + minutes * 60
+        self._killer = subprocess.Popen(  # noqa: S603  a number and our own process id
+            ["/bin/sh", "-c", f"sleep {minutes * 60 * HARD_LIMIT:.3f}; kill -9 {os.getpid()}"],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def check(self) -> None:
+        """Raise RunError when the time is over."""
+        if time.monotonic() > self._deadline:
+            raise RunError(f"out of time: ran longer than budget.trial_minutes = {self._minutes:g}")
+
+    def lift(self) -> None:
+        """The trial ended."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._killer.pid, signal.SIGKILL)
+        self._killer.wait()
+
+
+def failure_result(error: Exception) -> dict[str, Any]:
+    """A trial's failure as a result: its reason in one line."""
+    text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
+    memory = isinstance(error, MemoryError | OutOfMemoryError)
+    return {"failure": " ".join(text.split()), "memory": memory, "finished": False, "done": True}

@@ -1,0 +1,109 @@
+"""Ray for the length of a run, and how many trials it takes at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from medfathom.definitions import StudyConfig
+from medfathom.errors import RunError
+
+OBJECT_STORE_BYTES = 128 * 1024**2
+TEMP_PREFIX = "mf-"
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What one trial takes, and how many run at once."""
+
+    cpus_per_trial: int
+    gpus_per_trial: float
+    concurrent: int
+    cpus_alone: int
+    """What a trial gets that ran out of memory beside others."""
+
+    def request(self, config: Mapping[str, Any]) -> dict[str, float]:
+        """Ray's resources for a trial."""
+        if config.get("alone"):
+            return {
+                "cpu": self.cpus_alone,
+                "gpu": max(1.0, self.gpus_per_trial) if self.gpus_per_trial else 0,
+            }
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Path]:
+    """Ray for the length of a run: the cluster at `address`, or one of our own on this machine.
+
+    A process that is connected to Ray already stays so. Yields a private temporary folder with a short name
+    (socket paths are limited to about 107 bytes), removed at the end.
+    """
+    _remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-"))
+    own = not ray.is_initialized()
+    try:
+        if own:
+            _connect(address, folder)
+        yield folder
+    finally:
+        if own:
+            ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of runs that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
+        owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc").is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str | None, folder: Path) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    own: dict[str, Any] = {
+        "num_cpus": os.cpu_count(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": str(folder / "ray"),
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(address=address, **quiet, **({} if address else own))
+    except ConnectionError as error:
+        raise RunError(f"--address {address}: no Ray cluster answers ({error})") from None
+    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def slots_for(config: StudyConfig) -> Slots:
+    """What one trial takes and how many run at once on the cluster at hand."""
+    resources = ray.cluster_resources()
+    gpus = float(resources.get("GPU", 0))
+    wanted = config.resources.gpus_per_trial
+    gpus_per_trial = (1.0 if gpus else 0.0) if wanted == "auto" else float(wanted)
+    if gpus_per_trial > gpus:
+        raise RunError(f"resources.gpus_per_trial = {gpus_per_trial:g}, but the cluster has {gpus:g}")
+    fits = int(resources.get("CPU", 1)) // config.resources.cpus_per_trial
+    if gpus_per_trial:
+        fits = min(fits, int(gpus / gpus_per_trial))
+    if fits < 1:
+        raise RunError(
+            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the cluster has "
+            f"{resources.get('CPU', 0):g} CPUs"
+        )
+    concurrent = min(fits, config.resources.concurrent or fits)
+    per_node = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+    return Slots(config.resources.cpus_per_trial, gpus_per_trial, concurrent, per_node)

@@ -1,0 +1,22 @@
+"""What Ray reads from the environment when it is imported. Imported before Ray, by every module here."""
+
+import os
+
+# No usage statistics, no packing of the working folder under `uv run`, no
+# log walls, no memory monitor (its OutOfMemoryError ends a whole fit), no result files, failures without a
+# metric.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "3600",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -1,0 +1,97 @@
+"""Why a run ends before its budget of trials."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from medfathom.definitions import StudyConfig
+from medfathom.ledger import Ledger, completed
+from medfathom.scheduling.unsaved import Unsaved
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
+    """Why the run ends before its budget of trials: an interrupt, time, no improvement, an error."""
+
+    def __init__(self, config: StudyConfig, ledger: Ledger) -> None:
+        self.reason = ""
+        self.error: Exception | None = None
+        self._ledger = ledger
+        self._budget = config.budget
+        self._deadline = time.monotonic() + (config.budget.minutes or float("inf")) * 60
+        self._seen = -1
+
+    def guard(self, action: Callable[[], Any], otherwise: Any) -> Any:
+        """Do it; an error halts the run instead of passing through Ray."""
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001  raised again after the fit
+            self.error = self.error or error
+            self.reason = self.reason or str(error)
+            return otherwise
+
+    def interrupt(self, *_: Any) -> None:
+        """Signal handler: end the run now.
+
+        Tune would wait for running epochs to end, up to 15 s; what is raised here passes through it. Should
+        it be swallowed on the way, `stop_all` ends the run all the same.
+        """
+        self.reason = self.reason or "interrupted"
+        raise KeyboardInterrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped from here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the run ends now. Tune asks after every event."""
+        self.guard(self._ledger.renew, otherwise=None)
+        if not self.reason and time.monotonic() > self._deadline:
+            self.reason = f"{self._budget.minutes:g} minutes are over"
+        if not self.reason:
+            self.guard(self._check_trials, otherwise=None)
+        return bool(self.reason)
+
+    def _check_trials(self) -> None:
+        if self._budget.patience is None and self._budget.device_hours is None:
+            return
+        ended = [t for t in self._ledger.trials() if t.state.is_finished()]
+        if len(ended) == self._seen:
+            return
+        self._seen = len(ended)
+        hours = sum(t.user_attrs.get("train_seconds", 0.0) for t in ended) / 3600
+        if self._budget.device_hours is not None and hours >= self._budget.device_hours:
+            self.reason = f"{self._budget.device_hours:g} device-hours are spent"
+        elif self._budget.patience is not None and since_best(ended) >= self._budget.patience:
+            self.reason = f"no better AUC in {self._budget.patience} trials"
+
+
+def since_best(ended: list[FrozenTrial]) -> int:
+    """How many trials ended after the best complete one; 0 when none is complete."""
+    best = next(iter(completed(ended)), None)
+    if best is None:
+        return 0
+    return sum(
+        t.datetime_complete > best.datetime_complete
+        for t in ended
+        if t.datetime_complete is not None and best.datetime_complete is not None
+    )
+
+
+@contextmanager
+def signals(halt: Halt) -> Iterator[None]:
+    """SIGINT and SIGTERM halt the run; its trials stay to be gone on with."""
+    before = {s: signal.signal(s, halt.interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

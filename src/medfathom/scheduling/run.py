@@ -1,0 +1,118 @@
+"""A run: trials until the budget is spent or something halts it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from ray import tune
+
+from medfathom.definitions import StudyConfig
+from medfathom.errors import MedfathomError, RunError
+from medfathom.ledger import Ledger
+from medfathom.progress import Watcher
+from medfathom.scheduling.actor import Plan, TrialActor, Work
+from medfathom.scheduling.cluster import Slots, cluster, slots_for
+from medfathom.scheduling.halt import Halt, signals
+from medfathom.scheduling.rules import StratifiedScheduler
+from medfathom.scheduling.searcher import AskTell
+
+WORKER_RETRIES = 2
+"""How often a trial whose worker died goes on in another one."""
+FIT_RESTARTS = 5
+"""How often a fit that Ray ended early is begun again within one run."""
+
+
+def run_trials(
+    config: StudyConfig,
+    ledger: Ledger,
+    watcher: Watcher,
+    cache_dir: Path,
+    address: str | None = None,
+    work: Work | None = None,
+) -> str:
+    """Run trials until the budget is spent or something halts the run.
+
+    Args:
+        config: the definition.
+        ledger: the study's trials.
+        watcher: is told what happens.
+        cache_dir: where each node keeps prepared data and features.
+        address: of a Ray cluster; one of our own when none is given.
+        work: see `Plan`.
+
+    Returns:
+        Why the run halted; empty when the budget is spent.
+
+    Raises:
+        RunError: the storage or the cluster failed.
+    """
+    with cluster(address) as folder:
+        slots = slots_for(config)
+        watcher.begin(config, ledger, slots.concurrent)
+        plan = Plan(
+            config,
+            cache_dir.absolute(),
+            slots.cpus_per_trial,
+            "cuda" if slots.gpus_per_trial else "cpu",
+            work,
+        )
+        halt = Halt(config, ledger)
+        with signals(halt):
+            _fit_to_the_end(config, ledger, watcher, plan, slots, halt, folder)
+    if isinstance(halt.error, MedfathomError):
+        raise halt.error
+    if halt.error is not None:
+        raise RunError(f"the run failed: {halt.error!r}") from halt.error
+    return halt.reason
+
+
+def _fit_to_the_end(
+    config: StudyConfig, ledger: Ledger, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
+) -> None:
+    """Fit until the budget is spent; where Ray ends a fit early, take up its trials in another one."""
+    failure = ""
+    for attempt in range(FIT_RESTARTS + 1):
+        if attempt:
+            watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
+        try:
+            _fit(config, ledger, watcher, plan, slots, halt, folder / f"fit-{attempt}")
+        except KeyboardInterrupt:
+            return
+        except Exception as error:  # noqa: BLE001  whatever Ray raises: the ledger knows where to go on
+            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if halt.reason or ledger.done():
+            return
+        ledger.release()
+    raise RunError(f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `medfathom run` again goes on")
+
+
+def _fit(
+    config: StudyConfig, ledger: Ledger, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
+) -> None:
+    past = [t for t in ledger.trials() if t.state.is_finished()]
+    searcher = AskTell(ledger, watcher, halt, slots)
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialActor, plan=plan),
+        slots.request,
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=StratifiedScheduler(config, searcher.lost, past),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="fit",
+            storage_path=str(folder),
+            stop=halt,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+        ),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuner.fit()

@@ -1,0 +1,127 @@
+"""Optuna's ask and tell, through the ledger, as a Tune searcher.
+
+It must never raise (that would end the whole fit): what goes wrong in it halts the run and is raised after.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from medfathom.ledger import Assignment, Ledger
+from medfathom.progress import Watcher
+from medfathom.scheduling.actor import HARD_LIMIT, METRIC, TIME
+from medfathom.scheduling.cluster import Slots
+from medfathom.scheduling.halt import Halt
+from medfathom.scheduling.unsaved import Unsaved
+
+
+class AskTell(Unsaved, Searcher):  # type: ignore[misc]
+    """Hands Tune the ledger's trials and writes down what comes of them."""
+
+    def __init__(self, ledger: Ledger, watcher: Watcher, halt: Halt, slots: Slots) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._ledger = ledger
+        self._watcher = watcher
+        self._halt = halt
+        self._slots = slots
+        self._adopted = ledger.adopt()
+        self._numbers: dict[str, int] = {}
+        self._latest: dict[int, dict[str, Any]] = {}
+        self._begun: dict[str, tuple[Assignment, float]] = {}
+        self._alone: set[int] = set()
+        self.lost: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial: one left by an earlier run first."""
+        config: dict[str, Any] | str | None = self._halt.guard(
+            lambda: self._suggest(trial_id), otherwise=Searcher.FINISHED
+        )
+        return config
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._halt.reason:
+            return str(Searcher.FINISHED)
+        if len(self._numbers) >= self._slots.concurrent:
+            return None
+        assignment = self._adopted.pop(0) if self._adopted else self._ledger.assign()
+        if assignment is None:
+            return self._none_left()
+        self._numbers[trial_id] = assignment.number
+        self._begun[trial_id] = (assignment, time.monotonic())
+        self._watcher.trial_begins(assignment)
+        return {
+            "number": assignment.number,
+            "alone": assignment.number in self._alone,
+            "seed": assignment.seed,
+            "stratum": assignment.stratum,
+            "params": assignment.params.model_dump_json(),
+            "checkpoint": str(self._ledger.checkpoint(assignment.number).absolute()),
+            "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
+        }
+
+    def _none_left(self) -> str | None:
+        """Nothing new to begin: finished, or waiting for trials in hand (another driver's too) to end."""
+        if self._ledger.done():
+            return str(Searcher.FINISHED)
+        if not self._numbers:
+            self._adopted = self._ledger.adopt()
+        return None
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Write down an epoch (the last one comes with `on_trial_complete`)."""
+        self._halt.guard(lambda: self._note(trial_id, result), otherwise=None)
+
+    def _note(self, trial_id: str, result: dict[str, Any]) -> None:
+        number = self._numbers[trial_id]
+        if METRIC in result:
+            self._latest[number] = json.loads(result["attributes"])
+            epoch, auc = int(result[TIME]), float(result[METRIC])
+            self._ledger.report(number, epoch, auc)
+            self._watcher.epoch(number, epoch, auc)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """End the trial in its true state; one that a halt interrupted stays RUNNING, to be gone on with."""
+        self._halt.guard(lambda: self._complete(trial_id, result, error), otherwise=None)
+
+    def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
+        if trial_id not in self._numbers:
+            return
+        if result:
+            self._note(trial_id, result)
+        number = self._numbers.pop(trial_id)
+        assignment, begun = self._begun.pop(trial_id)
+        if result and result.get("memory") and number not in self._alone:
+            self._alone.add(number)
+            self._adopted.append(assignment)
+            self._watcher.note(f"trial {number}: {result['failure']}; trying once more, alone on its device")
+            return
+        attributes = self._latest.pop(number, {})
+        if error or (result and "failure" in result):
+            reason = (result or {}).get("failure") or self._reason_lost(trial_id, begun)
+            self._ledger.fail(number, reason, attributes)
+            self._watcher.trial_ends(number, "FAIL", None, reason)
+        elif result and result["finished"]:
+            self._ledger.complete(number, float(result[METRIC]), attributes)
+            self._watcher.trial_ends(number, "COMPLETE", float(result[METRIC]), "")
+        elif result and not self._halt.reason:
+            reason = f"stopped by {self._ledger.config.scheduler.name} at epoch {result[TIME]}"
+            self._ledger.prune(number, attributes, reason)
+            self._watcher.trial_ends(number, "PRUNED", float(result[METRIC]), reason)
+
+    def _reason_lost(self, trial_id: str, begun: float) -> str:
+        minutes = self._ledger.config.budget.trial_minutes
+        if minutes is not None and time.monotonic() - begun > minutes * 60 * HARD_LIMIT:
+            return f"out of time: an epoch hung beyond budget.trial_minutes = {minutes:g}"
+        return self.lost.get(trial_id, "the worker was lost")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,149 @@
+"""What a trial's fit loop is fed: images, or features of its frozen prefix where it pays to keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medfathom.training.augmentation import augment
+from medfathom.training.cache_plan import (
+    CPU_MACS_PER_SECOND,
+    CUDA_MACS_PER_SECOND,
+    CachePlan,
+    Workload,
+    plan_cache,
+)
+from medfathom.training.cuts import cut_costs, frozen_groups
+from medfathom.training.feature_cache import FeatureCache
+from medfathom.training.inputs import ImageInputs, Inputs, Views
+from medfathom.training.memory import free_bytes
+from medfathom.training.prefix import KeptFeatures, PrefixInputs
+from medfathom.training.rows import Rows, open_rows
+from medfathom.training.views import NO_AUGMENTATION, view_chunks
+
+if TYPE_CHECKING:
+    from medfathom.models.build import Network
+
+VIEW_MEMORY_SHARE = 0.25
+"""Of the free memory that one augmented copy of the training images may take where it is held whole."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What inputs are made for."""
+
+    network: Network
+    device: torch.device
+    autocast: bool
+    train_images: NDArray[np.generic]
+    val_images: NDArray[np.generic]
+    n_used: int
+    """Training images that an epoch uses."""
+    epochs: int
+    preset: str
+    """Augmentation."""
+    views: int
+    """Augmented copies that a frozen prefix chooses from."""
+    shared: bool
+    """Whether other trials have the same prefix weights."""
+    cache: FeatureCache
+    key: Mapping[str, Any]
+    """What features follow from, but for the cut, the split and the view."""
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """Inputs of both splits."""
+
+    train: Inputs
+    val: Inputs
+    plan: CachePlan | None
+    """None: nothing is frozen."""
+    kept: KeptFeatures | None
+    views: int
+    """Augmented copies in use; 0: augmentation is drawn anew for every batch."""
+    macs_from_features: int
+    """Multiply-accumulates that what is kept leaves of an image's forward pass."""
+
+    def record(self) -> dict[str, Any] | None:
+        """For the trial's attributes: the decision, its arithmetic, and what came of it."""
+        if self.plan is None:
+            return None
+        kept = self.kept is not None and self.kept.failure is None
+        record = {"kept": kept, **self.plan.record(), "views": self.views}
+        if self.kept is not None:
+            record["built_seconds"] = round(self.kept.built_seconds, 3)
+            if self.kept.failure is not None:
+                record["why"] = f"not kept: the cache failed ({self.kept.failure})"
+        return record
+
+
+def feed(wanted: Feed) -> Feeding:
+    """Decide, and open what was decided on. Features are computed when an epoch first asks for them."""
+    train_rows = open_rows(wanted.train_images, wanted.device)
+    val_rows = open_rows(wanted.val_images, wanted.device)
+    val = ImageInputs(wanted.network, Views(lambda _: val_rows), wanted.device)
+    augmented = wanted.preset != NO_AUGMENTATION
+    plan = _plan(wanted, augmented=augmented) if frozen_groups(wanted.network) else None
+    views = wanted.views if augmented and plan is not None and plan.pays and _views_fit(wanted, plan) else 0
+    images = _training_images(wanted, train_rows, views=views, augmented=augmented)
+    macs = wanted.network.facts.macs
+    if plan is None or not plan.stored:
+        return Feeding(images, val, plan, None, views, macs)
+    kept = KeptFeatures(
+        wanted.network,
+        plan.cut,
+        device=wanted.device,
+        autocast=wanted.autocast,
+        cache=wanted.cache,
+        key=wanted.key,
+    )
+    train = PrefixInputs(kept, "train", images, train_rows, preset=wanted.preset, views=max(views, 1))
+    no_views = PrefixInputs(kept, "val", val, val_rows, preset=NO_AUGMENTATION, views=1)
+    return Feeding(train, no_views, plan, kept, views, macs - plan.macs)
+
+
+def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:
+    side = wanted.train_images.shape[1]
+    costs = cut_costs(wanted.network, side, bytes_per_value=2 if wanted.autocast else 4)
+    cuda = wanted.device.type == "cuda"
+    work = Workload(
+        n_train=len(wanted.train_images),
+        n_used=wanted.n_used,
+        n_val=len(wanted.val_images),
+        epochs=wanted.epochs,
+        views=wanted.views if augmented else 1,
+        shared=wanted.shared,
+        macs_per_second=CUDA_MACS_PER_SECOND if cuda else CPU_MACS_PER_SECOND,
+    )
+    return plan_cache(costs, work, wanted.cache.limit_bytes)
+
+
+def _views_fit(wanted: Feed, plan: CachePlan) -> bool:
+    """Features of views are made chunk by chunk; without the cache each view is held whole."""
+    free = free_bytes(torch.device("cpu"))
+    return plan.stored or wanted.train_images.nbytes <= VIEW_MEMORY_SHARE * free
+
+
+def _training_images(wanted: Feed, rows: Rows, *, views: int, augmented: bool) -> ImageInputs:
+    if not augmented:
+        return ImageInputs(wanted.network, Views(lambda _: rows), wanted.device)
+    if views == 0:
+        anew = partial(_augment, wanted.preset)
+        return ImageInputs(wanted.network, Views(lambda _: rows), wanted.device, anew)
+
+    def open_view(view: int) -> Rows:
+        chunks = [chunk.cpu().numpy() for chunk in view_chunks(rows, wanted.preset, view)]
+        return open_rows(np.concatenate(chunks), wanted.device)
+
+    return ImageInputs(wanted.network, Views(open_view, views), wanted.device)
+
+
+def _augment(preset: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return augment(images, preset, generator)

@@ -1,0 +1,179 @@
+"""Pretraining, unfreeze depth, rankings, regret, gap, predictions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_studies import study
+
+from medfathom.analysis import analyze
+from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
+from medfathom.analysis.inference import Settings
+from medfathom.analysis.predictions import bootstrap_aucs, bootstrap_p, compare_models, delong
+from medfathom.analysis.ranking import kendalls_w
+from medfathom.errors import ResultsError
+
+SETTINGS = Settings(permutations=499, draws=2_000)
+
+
+def test_pretraining_benefit_is_paired() -> None:
+    """The harder setting lowers both sides alike: the benefit of 0.02 stays what it is."""
+    frame = study(inits=("imagenet", "random"), noise=0.001)
+    found = pretraining_benefit(frame, SETTINGS)
+    whole = [b for b in found if b["level"] == "dataset"]
+    assert len(whole) == 2
+    assert len(found) == 2 + 20
+    for benefit in whole:
+        assert benefit["benefit"] == pytest.approx(0.02, abs=0.001)
+        assert benefit["ci95"][0] < benefit["benefit"] < benefit["ci95"][1] < benefit["ci95"][0] + 0.003
+        assert benefit["n"] == 10
+
+
+def test_no_pair_no_benefit() -> None:
+    assert pretraining_benefit(study(), SETTINGS) == []
+
+
+def test_benefit_against_data_set_size() -> None:
+    names = dict.fromkeys("abcde", "CXR")
+    frame = study(inits=("imagenet", "random"), datasets=names, settings=1, noise=0.001)
+    size = dict(zip("abcde", (100, 300, 1_000, 3_000, 10_000), strict=True))
+    pretrained = frame["init"] == "imagenet"
+    frame["auc"] -= pretrained * 0.005 * np.log10(frame["dataset"].map(size))
+    sizes = pd.Series(size, dtype=float)
+    covariates = pd.DataFrame({"log10_n_train": np.log10(sizes), "domain_shift": np.nan})
+    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), covariates)[0]
+    assert whole["n_datasets"] == 5
+    assert whole["against"]["log10_n_train"]["slope"] == pytest.approx(-0.005, abs=0.001)
+    assert "known for 0" in whole["against"]["domain_shift"]["reason"]
+
+
+def test_the_best_unfreeze_depth_and_those_like_it() -> None:
+    frame = study(settings=4, noise=0.001)
+    same = frame["unfreeze_depth"] == 2
+    frame.loc[same, "auc"] += 0.01  # as good as depth 3
+    found = unfreeze_depths(frame.astype({"unfreeze_depth": str}), SETTINGS)[0]
+    assert found["best"] in {"2", "3"}
+    assert {"2", "3"} <= set(found["not_worse"])
+    assert not {"0", "1"} & set(found["not_worse"])
+
+
+def test_two_architectures_do_not_tell_depths_apart() -> None:
+    frame = study(settings=3)
+    few = frame[frame["architecture"].isin(["vgg16", "vgg19"])]
+    found = unfreeze_depths(few, SETTINGS)[0]
+    assert found["reason"]
+    assert len(found["not_worse"]) == 3
+
+
+def test_data_sets_that_agree_and_the_price_of_one_network() -> None:
+    found = analyze(study(datasets={"a": "CXR", "b": "OCT", "c": "WSI"}, noise=0.02)).to_dict()[
+        "ranking_agreement"
+    ]
+    scope = found["scopes"]["all"]
+    assert scope["kendalls_w"] > 0.5
+    assert scope["p_value"] < 0.05
+    assert list(scope["mean_ranks"].values()) == sorted(scope["mean_ranks"].values())
+    assert all(len(group) >= 2 for group in scope["groups_not_told_apart"])
+    regret = found["regret"]
+    assert set(regret["modalities"]) == {"CXR", "OCT", "WSI"}
+    assert regret["all"]["mean"] >= 0
+    assert regret["all"]["ci95"][0] <= regret["all"]["mean"] <= regret["all"]["ci95"][1]
+    assert "at least 3" in regret["modalities"]["CXR"]["reason"]
+
+
+def test_one_data_set_cannot_agree() -> None:
+    found = analyze(study()).to_dict()["ranking_agreement"]
+    assert found["scopes"]["all"]["reason"]
+    assert found["regret"]["universal"] is None
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1_000), st.integers(3, 7), st.integers(2, 5))
+def test_w_lies_between_0_and_1_and_knows_only_ranks(seed: int, n: int, k: int) -> None:
+    table = np.random.default_rng(seed).normal(size=(n, k))
+    w = kendalls_w(table).w
+    assert -1e-12 <= w <= 1 + 1e-12
+    assert kendalls_w(np.exp(3 * table)).w == pytest.approx(w)
+    assert kendalls_w(table[::-1]).w == pytest.approx(w)
+
+
+def test_larger_networks_that_overfit_more() -> None:
+    frame = study(noise=0.001)
+    gap = 0.05 + 0.03 * (np.log10(frame["n_params"]) - 7.5)
+    found = analyze(frame.assign(train_auc=frame["auc"] + gap)).to_dict()["generalisation_gap"]
+    assert found["modalities"]["CXR"]["predictors"]["log10_params"]["slope"] == pytest.approx(0.03, abs=1e-6)
+    assert "at least 4" in found["training_set_size"]["reason"]
+
+
+def test_no_training_auc() -> None:
+    assert "no row has a train_auc" in analyze(study()).to_dict()["generalisation_gap"]["reason"]
+
+
+def images(seed: int = 0, n: int = 200) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    signal = labels + rng.normal(size=n)
+    scores = {"good": signal, "same": signal + 1e-3 * rng.normal(size=n), "chance": rng.normal(size=n)}
+    return labels, scores, np.arange(n) // 2
+
+
+def test_models_on_the_same_images() -> None:
+    labels, scores, _ = images()
+    found = compare_models(labels, scores, resamples=500)
+    pairs = {tuple(p["models"]): p for p in found["pairs"]}
+    assert pairs["chance", "good"]["delong_p_holm"] < 0.001
+    assert pairs["chance", "good"]["bootstrap_p"] < 0.01
+    assert pairs["good", "same"]["delong_p"] > 0.01
+    assert (
+        found["models"]["good"]["ci95"][0]
+        < found["models"]["good"]["auc"]
+        < found["models"]["good"]["ci95"][1]
+    )
+    json.dumps(found, allow_nan=False)
+
+
+def test_patients_with_several_images_leave_delong_out() -> None:
+    labels, scores, patients = images()
+    found = compare_models(labels, scores, patients.tolist(), resamples=200)
+    assert all(p["delong_p"] is None for p in found["pairs"])
+    assert all(p["bootstrap_p"] is not None for p in found["pairs"])
+
+
+def test_copies_of_patients_do_not_narrow_the_bootstrap() -> None:
+    labels, scores, _ = images(n=80)
+    table = np.array([scores["good"]])
+    alone = bootstrap_aucs(labels, table, resamples=2_000, seed=1).std()
+    groups = np.tile(np.arange(80), 5).tolist()
+    five = bootstrap_aucs(np.tile(labels, 5), np.tile(table, 5), groups, resamples=2_000, seed=1).std()
+    assert five == pytest.approx(alone, rel=0.1)
+
+
+def test_delong_error_agrees_with_the_bootstrap() -> None:
+    labels, scores, _ = images(n=400)
+    table = np.array([scores["good"], scores["chance"]])
+    found, samples = delong(labels, table), bootstrap_aucs(labels, table, resamples=3_000)
+    assert np.sqrt(np.diag(found.covariance)) == pytest.approx(samples.std(1), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "says"),
+    [
+        ([0, 0, 0, 1], [[0, 1, 2, 3]], "two images of each class"),
+        ([0, 0, 1, 2], [[0, 1, 2, 3]], "labels must be 0 or 1"),
+        ([0, 0, 1, 1], [[0, 1, 2]], "do not fit"),
+        ([0, 0, 1, 1], [[0, 1, 2, float("nan")]], "not finite"),
+    ],
+)
+def test_predictions_that_cannot_be_compared(labels: list[int], scores: list[list[float]], says: str) -> None:
+    with pytest.raises(ResultsError, match=says):
+        delong(np.array(labels), np.array(scores, dtype=float))
+
+
+def test_a_bootstrap_p_is_never_zero() -> None:
+    assert bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
+    assert bootstrap_p(np.zeros(10)) == 1

@@ -1,0 +1,168 @@
+"""Equality with published or independently computed values, each with its source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.meta_analysis import combine_effects
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+from medfathom.analysis.multiplicity import equivalence, holm
+from medfathom.analysis.permutation import permutation_slope
+from medfathom.analysis.predictions import bootstrap_aucs, delong
+from medfathom.analysis.ranking import critical_difference, kendalls_w, p_by_permutation
+from medfathom.analysis.slope import Design, mixture_slope
+from medfathom.analysis.synthesis import hartung_knapp
+
+
+def test_holm_equals_statsmodels() -> None:
+    p = np.random.default_rng(0).random(20) ** 3
+    assert holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
+
+
+def test_holm_of_r_p_adjust() -> None:
+    # R 4.x: p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm")
+    assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09], abs=1e-12)
+
+
+def test_equivalence_equals_statsmodels() -> None:
+    rng = np.random.default_rng(1)
+    one, two = rng.normal(size=12), rng.normal(size=12)
+    p = ttost_paired(one, two, -0.7, 0.7)[0]
+    change = one - two
+    error = change.std(ddof=1) / np.sqrt(12)
+    assert equivalence(change.mean(), error, 11, 0.7) == pytest.approx(p, abs=1e-10)
+
+
+def test_hartung_knapp_equals_statsmodels() -> None:
+    # statsmodels.stats.meta_analysis.combine_effects, method_re="iterated" (Paule-Mandel), use_t=True (HKSJ)
+    effects = np.array([0.61, 0.21, 0.05, 0.93, -0.12, 0.44])
+    variances = np.array([0.04, 0.02, 0.06, 0.09, 0.03, 0.05])
+    ours = hartung_knapp(effects, variances)
+    theirs = combine_effects(effects, variances, method_re="iterated", use_t=True, atol=1e-14)
+    assert ours.estimate == pytest.approx(theirs.mean_effect_re, abs=1e-6)
+    assert ours.tau2 == pytest.approx(theirs.tau2, abs=1e-6)
+    assert ours.standard_error == pytest.approx(np.sqrt(theirs.scale_hksj_re) * theirs.sd_eff_w_re, abs=1e-6)
+    assert ours.q == pytest.approx(theirs.q, abs=1e-6)
+    low, high = ours.ci95
+    reach = stats.t.ppf(0.975, 5) * ours.standard_error
+    assert (low, high) == pytest.approx((ours.estimate - reach, ours.estimate + reach), abs=1e-9)
+
+
+def test_friedman_equals_scipy() -> None:
+    table = np.random.default_rng(2).normal(size=(7, 5))
+    found = kendalls_w(table)
+    theirs = stats.friedmanchisquare(*table)
+    assert found.chi2 == pytest.approx(theirs.statistic, abs=1e-9)
+    assert found.p_chi2 == pytest.approx(theirs.pvalue, abs=1e-9)
+
+
+def test_friedman_with_ties_equals_scipy() -> None:
+    table = np.random.default_rng(3).integers(0, 4, size=(6, 8)).astype(float)
+    assert kendalls_w(table).chi2 == pytest.approx(stats.friedmanchisquare(*table).statistic, abs=1e-9)
+
+
+def test_kendalls_w_of_a_textbook() -> None:
+    # Siegel 1956, Nonparametric statistics, chapter 9: three executives rank six applicants, W = 0.16
+    ranks = np.array([[1, 6, 3, 2, 5, 4], [1, 5, 6, 4, 2, 3], [6, 3, 2, 5, 4, 1]], dtype=float)
+    assert kendalls_w(-ranks.T).w == pytest.approx(17 / 105, abs=1e-9)
+
+
+def test_exact_friedman_of_two_judges_who_agree() -> None:
+    table = np.array([[3.0, 3.0], [2.0, 2.0], [1.0, 1.0]])
+    assert p_by_permutation(table, draws=99, seed=0) == pytest.approx(6 / 36)
+
+
+def test_critical_difference_of_demsar() -> None:
+    # Demsar 2006, table 5: q_0.05 = 2.569 for four classifiers; section 3.2.2: CD = 1.25 for 14 data sets
+    assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+
+
+def _delong_by_definition(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Structural components written out pair by pair (DeLong et al. 1988, eqs. 2 to 5)."""
+    up, down = scores[:, labels == 1], scores[:, labels == 0]
+    wins = (up[:, :, None] > down[:, None, :]) + 0.5 * (up[:, :, None] == down[:, None, :])
+    v10, v01 = wins.mean(2), wins.mean(1)
+    return wins.mean((1, 2)), np.cov(v10) / up.shape[1] + np.cov(v01) / down.shape[1]
+
+
+def test_delong_equals_its_definition() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 60)
+    scores = np.round(rng.normal(size=(3, 60)) + labels, 1)
+    auc, covariance = _delong_by_definition(labels, scores)
+    found = delong(labels, scores)
+    assert found.auc == pytest.approx(auc, abs=1e-12)
+    assert found.covariance == pytest.approx(covariance, abs=1e-12)
+
+
+def test_delong_by_hand() -> None:
+    # Positives 3, 1; negatives 2, 0: AUC 3/4, V10 = (1, 1/2), V01 = (1/2, 1), so both variances are 1/8
+    found = delong(np.array([1, 1, 0, 0]), np.array([[3.0, 1.0, 2.0, 0.0]]))
+    assert found.auc[0] == pytest.approx(0.75)
+    assert found.covariance[0, 0] == pytest.approx(0.125 / 2 + 0.125 / 2)
+
+
+def test_bootstrap_of_every_resample_equals_sklearn() -> None:
+    rng = np.random.default_rng(5)
+    labels, groups = rng.integers(0, 2, 80), np.arange(80) % 25
+    scores = np.round(rng.normal(size=(2, 80)) + labels, 1)
+    found = bootstrap_aucs(labels, scores, groups.tolist(), resamples=20, seed=7)
+    draw = np.random.default_rng(7)
+    for column in range(20):
+        counts = np.bincount(draw.integers(0, 25, 25), minlength=25)[groups]
+        for row in range(2):
+            theirs = roc_auc_score(labels, scores[row], sample_weight=counts)
+            assert found[row, column] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_permutation_p_equals_scipy() -> None:
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=6), rng.normal(size=6)
+    found = permutation_slope(y, x, np.zeros(6, dtype=np.int64), draws=99, seed=0)
+    greater = stats.permutation_test(
+        (x,),
+        lambda v: stats.pearsonr(v, y).statistic,
+        permutation_type="pairings",
+        n_resamples=np.inf,
+        alternative="greater",
+    )
+    assert found.exact
+    assert found.p_greater() == pytest.approx(greater.pvalue, abs=1e-9)
+    assert found.estimate == pytest.approx(stats.linregress(x, y).slope, abs=1e-12)
+
+
+def test_one_family_variance_gives_students_t() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=9), rng.normal(size=9)
+    X = np.column_stack([np.ones(9), x - x.mean()])
+    design = Design.build(X, np.arange(9), np.eye(9))
+    found = mixture_slope(y, design, None)
+    theirs = stats.linregress(x, y)
+    reach = stats.t.ppf(0.975, 7) * theirs.stderr
+    assert found.estimate == pytest.approx(theirs.slope, abs=1e-10)
+    assert found.p_value() == pytest.approx(theirs.pvalue, abs=1e-10)
+    assert found.interval(0.95) == pytest.approx((theirs.slope - reach, theirs.slope + reach), abs=1e-9)
+
+
+def test_restricted_likelihood_weights_equal_its_definition() -> None:
+    """log REML of a known ratio: -(log|V| + log|X'V^-1 X| + df log SSE) / 2 (Patterson and Thompson 1971)."""
+    rng = np.random.default_rng(9)
+    families = np.array([0, 0, 0, 1, 1, 2, 2, 3])
+    x, y = rng.normal(size=8), rng.normal(size=8)
+    X = np.column_stack([np.ones(8), x - x.mean()])
+    design = Design.build(X, families, np.eye(8))
+    Z = (families[:, None] == np.arange(4)).astype(float)
+    logs = []
+    for ratio in design.ratios:
+        V = ratio * Z @ Z.T + np.eye(8)
+        inverse = np.linalg.inv(V)
+        residual = y - X @ np.linalg.solve(X.T @ inverse @ X, X.T @ inverse @ y)
+        parts = np.linalg.slogdet(V)[1] + np.linalg.slogdet(X.T @ inverse @ X)[1]
+        logs.append(-0.5 * (parts + 6 * np.log(residual @ inverse @ residual)))
+    prior = np.gradient(np.log1p(2 * design.ratios))
+    weight = prior * np.exp(np.array(logs) - max(logs))
+    assert design.summary(y).weight == pytest.approx(weight / weight.sum(), abs=1e-8)

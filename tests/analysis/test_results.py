@@ -1,0 +1,260 @@
+"""Tables and trials read; every kind of bad input said in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_studies import lookup, study
+
+from medfathom.analysis import analyze, from_trials, read_tables
+from medfathom.analysis.results import expected_best
+from medfathom.analysis.rows import prepare
+from medfathom.errors import ModelError, ResultsError
+
+HEADER = "architecture,dataset,modality,auc\n"
+
+
+def table(folder: Path, text: str, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def message(frame: pd.DataFrame) -> str:
+    with pytest.raises(ResultsError) as error:
+        prepare(frame, lookup)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_columns_are_mapped_in_either_order_and_rows_chosen(tmp_path: Path) -> None:
+    path = table(tmp_path, "net,ds,kind,auc,scheme\nvgg16,a,CXR,0.9,full\nvgg19,a,CXR,0.8,none\n")
+    maps = {"architecture": "net", "ds": "dataset", "modality": "kind"}
+    frame, left_out = read_tables([path], maps, {"scheme": "full"})
+    assert frame["architecture"].tolist() == ["vgg16"]
+    assert [(x.reason, x.rows) for x in left_out] == [("scheme is not full (--where)", 1)]
+
+
+def test_several_tables_come_together(tmp_path: Path) -> None:
+    one = table(tmp_path, HEADER + "vgg16,a,CXR,0.9\n", "one.csv")
+    two = table(tmp_path, HEADER + "vgg16,b,OCT,0.8\n", "two.csv")
+    frame, _ = read_tables([one, two])
+    assert frame["dataset"].tolist() == ["a", "b"]
+
+
+def test_percent(tmp_path: Path) -> None:
+    path = table(tmp_path, HEADER + "vgg16,a,CXR,97.5\n")
+    frame, _ = read_tables([path], percent=True)
+    assert frame["auc"].tolist() == [0.975]
+    raw, _ = read_tables([path])
+    assert "--percent" in message(raw)
+    assert "row 2" in message(raw)
+
+
+def test_missing_predictors_come_from_the_catalog() -> None:
+    frame = pd.DataFrame({"architecture": ["vgg16"], "dataset": ["a"], "modality": ["CXR"], "auc": [0.9]})
+    rows, _ = prepare(frame, lookup)
+    assert (rows["n_params"].item(), rows["depth"].item(), rows["family"].item()) == (138_357_544, 16, "vgg")
+
+
+def test_given_predictors_are_kept() -> None:
+    frame = study().assign(n_params=1e6, depth=9)
+    assert set(prepare(frame, lookup)[0]["n_params"]) == {1e6}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        (HEADER, "no rows"),
+        ("architecture,dataset,auc\nvgg16,a,0.9\n", "no column 'modality'"),
+    ],
+)
+def test_tables_that_are_none(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ResultsError, match=says):
+        read_tables([table(tmp_path, text)])
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no such file"):
+        read_tables([tmp_path / "none.csv"])
+
+
+def test_a_file_that_is_no_csv(tmp_path: Path) -> None:
+    path = tmp_path / "picture.csv"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe\x00")
+    with pytest.raises(ResultsError, match=r"cannot be read as CSV|no column"):
+        read_tables([path])
+
+
+@pytest.mark.parametrize(
+    ("maps", "wheres", "says"),
+    [
+        ({"architecture": "nett"}, {}, "did you mean 'net'"),
+        ({"architectur": "net"}, {}, "did you mean 'architecture'"),
+        ({}, {"schema": "x"}, "did you mean 'scheme'"),
+        ({}, {"scheme": "x"}, "no rows with scheme=x"),
+    ],
+)
+def test_maps_and_wheres_that_fit_nothing(tmp_path: Path, maps: dict, wheres: dict, says: str) -> None:
+    path = table(tmp_path, "net,dataset,modality,auc,scheme\nvgg16,a,CXR,0.9,full\n")
+    with pytest.raises(ResultsError, match=says):
+        read_tables([path], maps, wheres)
+
+
+@pytest.mark.parametrize("auc", [-0.1, 1.5, 97.0])
+def test_auc_outside_its_range(auc: float) -> None:
+    frame = study()
+    frame.loc[7, "auc"] = auc
+    text = message(frame)
+    assert f"{auc:g}" in text
+    assert ("--percent" in text) == (auc > 1)
+
+
+def test_auc_that_is_no_number() -> None:
+    assert "'high' is not a number" in message(
+        study().astype({"auc": object}).replace({"auc": {}}).assign(auc="high")
+    )
+
+
+def test_negative_sizes() -> None:
+    assert "n_params" in message(study().assign(n_params=-1))
+
+
+def test_an_unknown_name_names_its_row() -> None:
+    def nothing(name: str) -> None:
+        raise ModelError(f"unknown architecture {name!r}; did you mean 'vgg16'?")
+
+    frame = pd.DataFrame({"architecture": ["vgg61"], "dataset": ["a"], "modality": ["CXR"], "auc": [0.9]})
+    with pytest.raises(ResultsError, match=r"row 0 \(vgg61 on a\).*did you mean 'vgg16'"):
+        prepare(frame, nothing)
+
+
+def test_mixed_modalities_for_one_data_set() -> None:
+    frame = study()
+    frame.loc[3, "modality"] = "OCT"
+    assert "'chest' has several modalities: CXR, OCT" in message(frame)
+
+
+def test_several_families_for_one_architecture() -> None:
+    frame = study()
+    frame.loc[0, "family"] = "other"
+    assert "several families" in message(frame)
+
+
+def test_repeated_rows_are_left_out_and_counted() -> None:
+    frame = study()
+    rows, left_out = prepare(pd.concat([frame, frame.head(3)]), lookup)
+    assert len(rows) == len(frame)
+    assert [(x.reason, x.rows) for x in left_out] == [("a repeat of an earlier row", 3)]
+
+
+def test_rows_that_only_an_unknown_setting_tells_apart_are_refused() -> None:
+    frame = study(seeds=2).drop(columns="seed").assign(resolution=["28", "64"] * 20)
+    assert "--where resolution=28 or --map seed=resolution" in message(frame)
+
+
+def test_rows_without_an_auc_are_counted() -> None:
+    frame = study()
+    frame.loc[[1, 2], "auc"] = np.nan
+    rows, left_out = prepare(frame, lookup)
+    assert len(rows) == len(frame) - 2
+    assert left_out[0].rows == 2
+
+
+def test_nothing_left() -> None:
+    assert "no row has an AUC" in message(study().assign(auc=np.nan))
+    assert "empty" in message(study().head(0))
+
+
+def test_a_missing_column() -> None:
+    assert "no column 'modality'" in message(study().drop(columns="modality"))
+
+
+def record(
+    architecture: str, auc: float | None, state: str = "COMPLETE", **more: object
+) -> dict[str, object]:
+    family, n_params, depth = (getattr(lookup(architecture), k) for k in ("family", "n_params", "depth"))
+    known = {"architecture": architecture, "family": family, "n_params": n_params, "depth": depth}
+    return {**known, "state": state, "auc": auc, "init": "imagenet", "unfreeze_depth": 5, **more}
+
+
+def test_stopped_and_failed_trials_are_no_results() -> None:
+    records = [
+        record("vgg16", 0.9),
+        record("vgg16", 0.5, "PRUNED"),
+        record("vgg19", None, "FAIL"),
+        record("vgg19", 0.8),
+    ]
+    frame, left_out = from_trials(records, dataset="a", modality="CXR")
+    assert sorted(frame["auc"]) == [0.8, 0.9]
+    assert {x.reason: x.rows for x in left_out} == {"stopped early: not a finished model": 1, "failed": 1}
+
+
+def test_strata_searched_more_do_not_win_by_it() -> None:
+    """Twenty tries of one network against two of another: both stand with the expected best of two."""
+    tries = np.linspace(0.70, 0.89, 20)
+    records = [record("vgg16", float(a)) for a in tries] + [record("vgg19", 0.79), record("vgg19", 0.80)]
+    frame, left_out = from_trials(records, dataset="a", modality="CXR")
+    auc = frame.set_index("architecture")["auc"]
+    assert auc["vgg19"] == pytest.approx(0.80)
+    assert auc["vgg16"] == pytest.approx(expected_best(tries, 2))
+    assert auc["vgg16"] < tries.max()
+    assert left_out[0].rows == 20
+    assert "best of 2" in left_out[0].reason
+
+
+def test_confirmed_results_are_taken_as_they_are() -> None:
+    records = [record("vgg16", 0.9, seed=s, dataset="a", modality="CXR") for s in range(3)]
+    assert len(from_trials(records, exploratory=False)[0]) == 3
+
+
+def test_no_complete_trial() -> None:
+    with pytest.raises(ResultsError, match="no complete trial"):
+        from_trials([record("vgg16", 0.5, "PRUNED")], dataset="a", modality="CXR")
+
+
+def test_trials_without_a_data_set() -> None:
+    with pytest.raises(ResultsError, match="pass dataset="):
+        from_trials([record("vgg16", 0.5)], modality="CXR")
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.data())
+def test_expected_best_lies_between_mean_and_maximum(values: list[float], data: st.DataObject) -> None:
+    m = data.draw(st.integers(1, len(values)))
+    found = expected_best(np.array(values), m)
+    assert np.mean(values) - 1e-9 <= found <= max(values) + 1e-9
+    assert expected_best(np.array(values), 1) == pytest.approx(np.mean(values))
+    assert expected_best(np.array(values), len(values)) == pytest.approx(max(values))
+
+
+def test_published_table(shared: Path) -> None:
+    """Five of the ten networks there are one, ViT-B/16: one architecture, not five."""
+    maps = {"unfreeze_depth": "scheme", "seed": "resolution"}
+    frame, left_out = read_tables([shared / "tables" / "medmnistplus.csv"], maps, {"init": "imagenet"})
+    found = analyze(frame, exclusions=left_out).to_dict()
+    assert {m: v["n_architectures"] for m, v in found["modalities"].items()} == {"CXR": 6, "OCT": 6, "WSI": 6}
+    assert found["modalities"]["CXR"]["datasets"] == ["chestmnist", "pneumoniamnist"]
+    assert set(frame["unfreeze_depth"]) == {"end-to-end", "linear-probing"}
+    assert found["exclusions"][0]["rows"] == 320 - 192
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_table_without_networks_is_inconclusive(shared: Path) -> None:
+    """Two networks and three AutoML systems: the systems have no size, two networks no slope."""
+    maps = {"architecture": "method", "seed": "input_px"}
+    wheres = {"method": "ResNet-18,ResNet-50"}
+    frame, left_out = read_tables([shared / "tables" / "medmnist_v2.csv"], maps, wheres)
+    names = {"ResNet-18": "resnet18", "ResNet-50": "resnet50"}
+    found = analyze(
+        frame.assign(architecture=frame["architecture"].map(names)), exclusions=left_out
+    ).to_dict()
+    answers = [p for m in found["modalities"].values() for p in m["predictors"].values()]
+    assert {p["verdict"] for p in answers} == {"inconclusive"}
+    assert all("at least 3" in p["reason"] for p in answers)
