@@ -95,7 +95,7 @@ def _findings(report: CheckReport) -> str:
     ]
     rows.append(
         f"<tr><td class='note'>tested</td><td>near copies</td><td>details of the typical image agree to "
-        f"{report.near.typical:.2f} with those of its nearest neighbour; copies begin at "
+        f"{report.near.typical:.2f} with those of its second nearest neighbour; copies begin at "
         f"{report.near.threshold:.2f}</td></tr>"
     )
     return f"<h2>Findings</h2><table><tr><th></th><th>check</th><th>what</th></tr>{''.join(rows)}</table>"

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.arrays import ArrayFile
 from medfathom.data.config import DatasetConfig
-from medfathom.data.images import UnreadableImageError, fit_square
+from medfathom.data.images import UnreadableImageError
 from medfathom.data.prepared import SPLIT_NAMES, array_file
 from medfathom.data.sources.base import Listing, Problem, Source
 
@@ -30,6 +30,9 @@ JOURNAL_FILE = "journal.jsonl"
 
 CHUNK_ROWS = 256
 """Images in a line of the journal, at most."""
+
+PART_ROWS = 8
+"""Images a thread decodes before it reports: its turn costs as much as a small image."""
 
 CHUNK_BYTES = 2**25
 """Undecoded images held in memory for one chunk, at most; two chunks are under way at once."""
@@ -44,6 +47,10 @@ class Row:
     width: int
     height: int
     pixels_sha256: str
+
+    def fields(self) -> tuple[str, int, int, int, str]:
+        """In order. `dataclasses.astuple` copies each, which costs as much as a small image's hash."""
+        return self.sha256, self.n_bytes, self.width, self.height, self.pixels_sha256
 
 
 Outcome = Row | Problem
@@ -80,9 +87,12 @@ class Decoder:
         outcomes: dict[int, Outcome] = dict(self._still_there())
         chunks = [chunk for chunk in self._chunks() if not all(row in outcomes for row in chunk)]
         progress(len(outcomes), len(self._listing))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as flusher:
+            flushing = flusher.submit(self.flush)
             for chunk, futures in self._submitted(pool, chunks):
-                results = [future.result() for future in futures]
+                results = [outcome for future in futures for outcome in future.result()]
+                if flushing.done():  # while others decode, so that the last flush has little left to do
+                    flushing = flusher.submit(self.flush)
                 self._journal.add(chunk, results)
                 outcomes.update(zip(chunk, results, strict=True))
                 progress(len(outcomes), len(self._listing))
@@ -113,13 +123,15 @@ class Decoder:
 
     def _submitted(
         self, pool: ThreadPoolExecutor, chunks: Sequence[range]
-    ) -> Iterator[tuple[range, list[Future[Outcome]]]]:
+    ) -> Iterator[tuple[range, list[Future[list[Outcome]]]]]:
         """Each chunk once the next is under way, so that no thread waits for the slowest of a chunk."""
-        waiting: tuple[range, list[Future[Outcome]]] | None = None
+        waiting: tuple[range, list[Future[list[Outcome]]]] | None = None
         for chunk in chunks:
+            fetched = self._source.fetch(chunk)
+            parts = range(0, len(chunk), PART_ROWS)
             futures = [
-                pool.submit(self._one, row, fetched)
-                for row, fetched in zip(chunk, self._source.fetch(chunk), strict=True)
+                pool.submit(self._several, chunk[p : p + PART_ROWS], fetched[p : p + PART_ROWS])
+                for p in parts
             ]
             if waiting is not None:
                 yield waiting
@@ -127,13 +139,15 @@ class Decoder:
         if waiting is not None:
             yield waiting
 
+    def _several(self, rows: Sequence[int], fetched: Sequence[Any]) -> list[Outcome]:
+        return [self._one(row, item) for row, item in zip(rows, fetched, strict=True)]
+
     def _one(self, row: int, fetched: Any) -> Outcome:
         try:
             raw = self._source.decode(fetched)
         except UnreadableImageError as error:
             return Problem(self._listing.names[row], str(error))
-        pixels = fit_square(raw.pixels, self._config.image_size, self._config.fit)
-        pixels = np.ascontiguousarray(pixels, dtype=self._listing.dtype)
+        pixels = np.ascontiguousarray(raw.pixels, dtype=self._listing.dtype)
         self._arrays[self._splits[row]].write(int(self._position[row]), pixels)
         digest = hashlib.sha256(pixels.data).hexdigest()
         return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest)
@@ -171,7 +185,7 @@ class Journal:
 
     def add(self, rows: Sequence[int], outcomes: Sequence[Outcome]) -> None:
         """Record a chunk."""
-        self._write([list(rows), [astuple(outcome) for outcome in outcomes]])
+        self._write([list(rows), [_fields(outcome) for outcome in outcomes]])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -180,6 +194,10 @@ class Journal:
     def _write(self, content: object) -> None:
         self._file.write(json.dumps(content) + "\n")
         self._file.flush()
+
+
+def _fields(outcome: Outcome) -> tuple[Any, ...]:
+    return outcome.fields() if isinstance(outcome, Row) else (outcome.name, outcome.reason)
 
 
 def _read(fields: Sequence[Any]) -> Outcome:

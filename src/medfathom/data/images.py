@@ -84,7 +84,7 @@ def read_header(path: Path) -> Header:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels, and the size the file stores (the decoded one may be smaller)."""
+    """Pixels, and the size that the file stores."""
 
     pixels: Pixels
     width: int
@@ -92,27 +92,36 @@ class Decoded:
 
 
 def decode(
-    content: bytes, channels: int, dtype: np.dtype[Any], *, bits: int = 16, at_least: int = 0
+    content: bytes,
+    channels: int,
+    dtype: np.dtype[Any],
+    *,
+    bits: int = 16,
+    size: int | None = None,
+    fit: Fit = "squash",
 ) -> Decoded:
     """Decode an image file.
 
-    Palettes are resolved, transparent pixels are shown on black, EXIF orientation is applied, colour
-    becomes grey by ITU-R 601 luma, and 16-bit values are scaled so that `bits` bits reach white. Colour of
-    16 bits keeps its upper 8, as Pillow reads it.
+    Palettes are resolved, transparent pixels are shown on black, EXIF orientation is applied, colour becomes
+    grey by ITU-R 601 luma, and 16-bit values are scaled so that `bits` bits reach white. Colour of 16 bits
+    keeps its upper 8, as Pillow reads it.
 
     Args:
-        content: the file's bytes. channels: 1 or 3, of the result. dtype: uint8 or uint16, of the result;
-        8-bit images are scaled up to uint16, never 16-bit ones down. bits: bits in use of 16-bit images.
-        at_least: no side of the result needs more pixels than this: a JPEG may then be decoded at 1/2, 1/4
-        or 1/8.
+        content: the file's bytes.
+        channels: 1 or 3, of the result.
+        dtype: uint8 or uint16, of the result; 8-bit images are scaled up to uint16, never 16-bit ones down.
+        bits: bits in use of 16-bit images.
+        size: side of the square result; None: as large as the image is. A JPEG much larger than that is
+            decoded at 1/2, 1/4 or 1/8.
+        fit: how it is made square.
 
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
     with _open(BytesIO(content)) as image:
         header = _header(image)
-        if at_least and image.format == "JPEG":
-            image.draft(None, (2 * at_least, 2 * at_least))
+        if size is not None and image.format == "JPEG":
+            image.draft(None, (2 * size, 2 * size))
         try:
             white_is_zero = header.deep and image.format == "TIFF" and _tiff_tag(image, _PHOTOMETRIC) == 0
             turned = image.getexif().get(_ORIENTATION, 1) != 1
@@ -120,7 +129,12 @@ def decode(
             upright.load()
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise UnreadableImageError(f"damaged or truncated ({_first_line(error)})") from None
-        pixels = _deep(upright, bits, white_is_zero) if header.deep else _shallow(upright, channels)
+        if header.deep:
+            pixels = _deep(upright, bits, white_is_zero)
+            pixels = pixels if size is None else fit_square(pixels, size, fit)
+        else:
+            shallow = _shallow(upright, channels)
+            pixels = _as_array(shallow if size is None else _fit_image(shallow, size, fit))
     return Decoded(_as_type(_with_channels(pixels, channels), dtype), header.width, header.height)
 
 
@@ -143,8 +157,8 @@ def _header(image: Image.Image) -> Header:
         raise UnreadableImageError(f"{width}x{height}: more than {MAX_PIXELS:,} pixels")
     if min(width, height) < MIN_SIDE:
         raise UnreadableImageError(f"{width}x{height}: a side below {MIN_SIDE} pixels")
-    if getattr(image, "n_frames", 1) > 1:
-        raise UnreadableImageError(f"{getattr(image, 'n_frames', 1)} pages; one image is expected in a file")
+    if _has_more_pages(image):
+        raise UnreadableImageError("several pages; one image is expected in a file")
     mode = image.mode
     if mode == "F":
         raise UnreadableImageError("floating-point pixels; save it with 8 or 16 bits")
@@ -152,6 +166,12 @@ def _header(image: Image.Image) -> Header:
     if mode == "P" and image.palette is not None:
         colour = not _is_grey(np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3))
     return Header(width, height, colour, mode == "I" or mode.startswith("I;"))
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    if image.format == "TIFF":  # n_frames would read every page's directory
+        return bool(getattr(getattr(image, "tag_v2", None), "next", 0))
+    return int(getattr(image, "n_frames", 1)) > 1
 
 
 def _is_grey(colours: NDArray[Any]) -> bool:
@@ -175,12 +195,18 @@ def _deep(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
     return scaled[:, :, None]
 
 
-def _shallow(image: Image.Image, channels: int) -> Pixels:
+def _shallow(image: Image.Image, channels: int) -> Image.Image:
+    """As L or RGB, without transparency."""
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image)
-    pixels: Pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _as_array(image: Image.Image) -> Pixels:
+    pixels: Pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
@@ -211,32 +237,29 @@ def fit_square(pixels: Pixels, size: int, fit: Fit) -> Pixels:
     """
     if pixels.shape[:2] == (size, size):
         return pixels
+    # Pillow resizes its 16-bit modes less exactly than its float mode.
+    planes = [pixels[:, :, c] for c in range(pixels.shape[2])]
+    if pixels.dtype == np.uint16:
+        resized = [np.asarray(_fit_image(Image.fromarray(p.astype(np.float32)), size, fit)) for p in planes]
+        rounded: Pixels = np.clip(np.rint(np.stack(resized, axis=2)), 0, 65535).astype(np.uint16)
+        return rounded
+    return _as_array(_fit_image(Image.fromarray(planes[0] if len(planes) == 1 else pixels), size, fit))
+
+
+def _fit_image(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+    """`fit_square` for Pillow's modes L, RGB and F."""
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
     if fit == "crop":
-        side = min(pixels.shape[:2])
-        top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-        pixels = pixels[top : top + side, left : left + side]
-    if fit != "pad":
-        return _resize(pixels, size, size)
-    scale = size / max(pixels.shape[:2])
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    square = np.zeros((size, size, pixels.shape[2]), pixels.dtype)
-    top, left = (size - height) // 2, (size - width) // 2
-    square[top : top + height, left : left + width] = _resize(pixels, height, width)
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    if fit == "squash":
+        return image.resize((size, size), Image.Resampling.BILINEAR)
+    scale = size / max(width, height)
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    square = Image.new(image.mode, (size, size))
+    resized = image.resize((across, down), Image.Resampling.BILINEAR)
+    square.paste(resized, ((size - across) // 2, (size - down) // 2))
     return square
-
-
-def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    if pixels.dtype == np.uint8:
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        resized: Pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-        return resized if resized.ndim == 3 else resized[:, :, None]
-    planes = [_resize_deep(pixels[:, :, c], height, width) for c in range(pixels.shape[2])]
-    return np.stack(planes, axis=2)
-
-
-def _resize_deep(plane: Pixels, height: int, width: int) -> Pixels:
-    """Through Pillow's float mode: it resizes 16-bit ones less exactly."""
-    image = Image.fromarray(plane.astype(np.float32))
-    resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    rounded: Pixels = np.clip(np.rint(resized), 0, np.iinfo(np.uint16).max).astype(np.uint16)
-    return rounded

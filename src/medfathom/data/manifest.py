@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def write_manifest(folder: Path, listing: Listing, splits: NDArray[np.str_], row
                 row = rows[index]
                 group = "" if listing.groups is None else listing.groups[index]
                 label = " ".join(map(str, np.atleast_1d(listing.labels[index])))
-                table.writerow([listing.names[index], split, label, group, *astuple(row)])
+                table.writerow([listing.names[index], split, label, group, *row.fields()])
 
 
 def read_manifest(folder: Path) -> Manifest:

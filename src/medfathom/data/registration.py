@@ -22,6 +22,9 @@ LEAST_OVERLAP = 0.7
 LONGEST_STEP = 0.06
 """Of one iteration: shift, turn or growth, in half sides; keeps a bad start from running away."""
 
+DETAILS = (0.7, 2.5)
+"""The band compared, pixels. Finer, and blurred copies are lost; rougher, and anatomy is compared."""
+
 _DAMPING = 1e-4
 """Keeps the normal equations of featureless images solvable."""
 
@@ -35,7 +38,7 @@ def similarity(first: Floats, second: Floats) -> Floats:
     steps = (((1.0, 4.0), coarse, 10), ((0.5, 3.0), coarse, 4), ((0.5, 3.0), (first, second), 5))
     for (fine, rough), (template, moving), iterations in steps:
         maps = _register(band(template, fine, rough), band(moving, fine, rough), maps, iterations)
-    return _correlation(band(first, 0.5, 2.0), band(second, 0.5, 2.0), maps)
+    return _correlation(band(first, *DETAILS), band(second, *DETAILS), maps)
 
 
 def band(images: Floats, fine: float, rough: float) -> Floats:

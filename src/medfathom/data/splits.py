@@ -82,7 +82,8 @@ def _draw(
 
     rows = np.arange(len(strata))
     try:
-        _, chosen = train_test_split(rows, test_size=fraction, stratify=strata, random_state=config.seed)
+        n_chosen = max(1, round(fraction * len(rows)))
+        _, chosen = train_test_split(rows, test_size=n_chosen, stratify=strata, random_state=config.seed)
     except ValueError as error:
         raise DataError(f"dataset.splits: the {split} split cannot be drawn: {error}") from None
     return np.sort(chosen)

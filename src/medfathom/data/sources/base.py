@@ -73,11 +73,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class RawImage:
-    """One decoded image and what it was decoded from.
+    """One image as it will be stored, and what it was decoded from.
 
     Attributes:
-        pixels: (h, w, channels), uint8 or uint16.
-        width: of the original, pixels (the decoded one may be smaller).
+        pixels: (image_size, image_size, channels), uint8 or uint16.
+        width: of the original, pixels.
         height: of the original, pixels.
         sha256: over the file's bytes, or over the row's pixels where there is no file.
         n_bytes: the file's size; 0 where there is none.
@@ -114,7 +114,7 @@ class Source(ABC):
 
     @abstractmethod
     def decode(self, fetched: Any) -> RawImage:
-        """One image. Raises UnreadableImageError with the reason."""
+        """One image, at the study's size. Raises UnreadableImageError with the reason."""
 
     def close(self) -> None:  # noqa: B027  most sources have nothing to close
         """Let go of open files."""

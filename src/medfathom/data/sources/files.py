@@ -20,6 +20,9 @@ from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Listing, Problem, RawImage, Source
 from medfathom.errors import DataError
 
+HEADERS_AT_ONCE = 64
+"""Files that a thread looks at before it reports: a thread's turn costs more than a look."""
+
 
 class FileSource(Source):
     """Image files: their headers are read for the listing, their pixels one at a time."""
@@ -45,7 +48,8 @@ class FileSource(Source):
                 self._channels,
                 self._dtype,
                 bits=self._config.bits,
-                at_least=self._config.image_size,
+                size=self._config.image_size,
+                fit=self._config.fit,
             )
         return RawImage(
             image.pixels, image.width, image.height, hashlib.sha256(content).hexdigest(), len(content)
@@ -61,8 +65,9 @@ class FileSource(Source):
         problems: Sequence[Problem],
     ) -> Listing:
         """Look at every file's header; what cannot be used becomes a problem."""
+        slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            headers = list(pool.map(_header_or_reason, paths))
+            headers = [header for part in pool.map(_headers, slices) for header in part]
         problems = [*problems, *labels.problems]
         good = labels.good.copy()
         for row, header in enumerate(headers):
@@ -104,11 +109,15 @@ class FileSource(Source):
         return [match.group(1) if match else None for match in matches]
 
 
-def _header_or_reason(path: Path) -> Header | str:
-    try:
-        return read_header(path)
-    except UnreadableImageError as error:
-        return str(error)
+def _headers(paths: Sequence[Path]) -> list[Header | str]:
+    """Each file's header, or why it has none."""
+    found: list[Header | str] = []
+    for path in paths:
+        try:
+            found.append(read_header(path))
+        except UnreadableImageError as error:
+            found.append(str(error))
+    return found
 
 
 class MemoryGate:

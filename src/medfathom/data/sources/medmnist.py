@@ -32,6 +32,7 @@ class MedmnistSource(NpzSource):
                 source="npz",
                 modality=config.modality,
                 image_size=config.image_size,
+                fit=config.fit,
                 path=str(path),
                 class_names=[facts["label"][str(index)] for index in range(len(facts["label"]))],
             )

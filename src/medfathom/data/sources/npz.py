@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from medfathom.data.config import NpzDataset
-from medfathom.data.images import MIN_SIDE, Pixels
+from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square
 from medfathom.data.labels import from_numbers
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
@@ -32,6 +32,7 @@ class NpzSource(Source):
     def __init__(self, config: NpzDataset) -> None:
         self.path = existing(config.path, folder=False)
         self.class_names = config.class_names
+        self._size, self._fit = config.image_size, config.fit
         self._archive = Archive(self.path)
         self._heads: dict[str, Head] = {}
         self._rows: list[tuple[str, int]] = []
@@ -76,7 +77,7 @@ class NpzSource(Source):
 
     def decode(self, fetched: Pixels) -> RawImage:
         """Pixels are pixels already."""
-        return as_raw(fetched)
+        return as_raw(fetched, self._size, self._fit)
 
     def close(self) -> None:
         """Close the archive."""
@@ -254,7 +255,8 @@ def common(path: Path, forms: Mapping[str, tuple[int, np.dtype[Any]]]) -> tuple[
     return next(iter(forms.values()))
 
 
-def as_raw(pixels: Pixels) -> RawImage:
+def as_raw(pixels: Pixels, size: int, fit: Fit) -> RawImage:
     """An array's row as an image."""
-    square = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
-    return RawImage(square, square.shape[1], square.shape[0], hashlib.sha256(square.data).hexdigest())
+    whole = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
+    digest = hashlib.sha256(whole.data).hexdigest()
+    return RawImage(fit_square(whole, size, fit), whole.shape[1], whole.shape[0], digest)
