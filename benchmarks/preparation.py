@@ -123,7 +123,8 @@ def speed() -> Iterator[str]:
     yield ""
     yield (
         "medfathom also hashes every file and every prepared image, reads every header before, and writes "
-        "labels, names and manifest. A JPEG much larger than needed is decoded at a half, a quarter or an eighth."
+        "labels, names and manifest. A JPEG much larger than needed is decoded at a half, a quarter or an "
+        "eighth."
     )
 
 
@@ -226,9 +227,9 @@ def check() -> Iterator[str]:
     yield "## `data check` at 5,000 images"
     yield ""
     yield (
-        f"Phantoms of 64 px, 3,000 training, 1,000 validation, 1,000 test images; {PLANTED_EACH} test images of "
-        "each kind are changed copies of training images, 20 are exact ones, and 20 patients are in training and "
-        "validation."
+        f"Phantoms of 64 px, 3,000 training, 1,000 validation, 1,000 test images; {PLANTED_EACH} test "
+        "images of each kind are changed copies of training images, 20 are exact ones, and 20 patients are "
+        "in training and validation."
     )
     yield ""
     yield "| phantom | time | exact copies | patients | near copies | false near copies |"
@@ -298,8 +299,9 @@ def phantoms() -> Iterator[str]:
     yield "## How hard the phantoms are"
     yield ""
     yield (
-        "AUC (mean over classes) on 240 test images of 64 px, of a logistic regression (C = 0.01, standardised) on "
-        "the pooled features of frozen EfficientNet-Lite0 from ImageNet, fitted to 480 training images."
+        "AUC (mean over classes) on 240 test images of 64 px, of a logistic regression (C = 0.01, "
+        "standardised) on the pooled features of frozen EfficientNet-Lite0 from ImageNet, fitted to 480 "
+        "training images."
     )
     yield ""
     yield "| phantom | difficulty 0 | 0.25 | 0.5 | 0.75 | 1 |"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medfathom.models.build import Network, build_network
-from medfathom.training.cuts import cut_costs, features_at, logits_from
+from medfathom.training.cuts import cut_costs
 from medfathom.training.feature_cache import FeatureCache
 from medfathom.training.feeding import Feed, Feeding, feed
 from medfathom.training.inputs import Inputs
@@ -70,7 +70,7 @@ def test_every_cut_leads_to_the_same_logits(depth: int) -> None:
     with torch.no_grad():
         expected = net(images)
         for groups in range(1, 5 - depth + 1):
-            got = logits_from(net, features_at(net, images, groups), groups)
+            got = net.logits_from(groups, net.features_after(groups, images))
             torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_looking_at_another_cut_changes_nothing() -> None:
     net = network(2).train()
     before = {name: p.requires_grad for name, p in net.named_parameters()}
     modes = {name: m.training for name, m in net.named_modules()}
-    features_at(net, torch.randn(2, 1, SIZE, SIZE), 1)
+    net.features_after(1, torch.randn(2, 1, SIZE, SIZE))
     assert net.unfreeze_depth == 2
     assert {name: p.requires_grad for name, p in net.named_parameters()} == before
     assert {name: m.training for name, m in net.named_modules()} == modes
@@ -86,21 +86,21 @@ def test_looking_at_another_cut_changes_nothing() -> None:
 
 def test_frozen_groups_behind_an_early_cut_have_no_gradient() -> None:
     net = network(1).train()
-    features = features_at(net, torch.randn(4, 1, SIZE, SIZE), 2)
-    logits_from(net, features, 2).sum().backward()
+    features = net.features_after(2, torch.randn(4, 1, SIZE, SIZE))
+    net.logits_from(2, features).sum().backward()
     for name, parameter in net.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
 def test_costs_rise_towards_the_head() -> None:
-    costs = cut_costs(network(0), SIZE, bytes_per_value=4)
+    costs = cut_costs(network(0), bytes_per_value=4)
     assert [cut.groups for cut in costs] == [1, 2, 3, 4, 5]
     macs = [cut.macs for cut in costs]
     assert macs == sorted(macs)
     head = network(0).facts.macs - macs[-1]
     assert head == 96 * 2  # the classifier's linear layer
     assert costs[-1].n_bytes == 96 * 4
-    assert len(cut_costs(network(3), SIZE, bytes_per_value=4)) == 2
+    assert len(cut_costs(network(3), bytes_per_value=4)) == 2
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])

@@ -110,8 +110,7 @@ def feed(wanted: Feed) -> Feeding:
 
 
 def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:
-    side = wanted.train_images.shape[1]
-    costs = cut_costs(wanted.network, side, bytes_per_value=2 if wanted.autocast else 4)
+    costs = cut_costs(wanted.network, bytes_per_value=2 if wanted.autocast else 4)
     cuda = wanted.device.type == "cuda"
     work = Workload(
         n_train=len(wanted.train_images),

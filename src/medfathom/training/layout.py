@@ -19,4 +19,4 @@ def lay_out(network: nn.Module, device: torch.device) -> None:
     if device.type == "cpu":
         speed_up_small_maps(network)
     else:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)

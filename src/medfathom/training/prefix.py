@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medfathom.training.cuts import features_at, logits_from
 from medfathom.training.feature_cache import Array, Content, FeatureCache
 from medfathom.training.inputs import ImageInputs, Views, from_stored, to_stored
 from medfathom.training.memory import Portions
@@ -79,7 +78,7 @@ class KeptFeatures:
 
     def _features(self, prepared: Tensor) -> Array:
         def forward(at_once: int) -> Array:
-            parts = (features_at(self.network, part, self.cut) for part in torch.split(prepared, at_once))
+            parts = (self.network.features_after(self.cut, part) for part in torch.split(prepared, at_once))
             return np.concatenate([to_stored(part) for part in parts])
 
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
@@ -119,5 +118,5 @@ class PrefixInputs:
     def logits(self, prepared: Tensor) -> Tensor:
         """Through what follows the cut."""
         if self._keeps:
-            return logits_from(self._kept.network, prepared, self._kept.cut)
+            return self._kept.network.logits_from(self._kept.cut, prepared)
         return self._images.logits(prepared)
