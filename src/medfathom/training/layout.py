@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import nn
 
 from medfathom.training.small_maps import speed_up_small_maps
 
+if TYPE_CHECKING:
+    from medfathom.models.network import Network
 
-def lay_out(network: nn.Module, device: torch.device) -> None:
+
+def lay_out(network: Network, device: torch.device) -> None:
     """Move a network to its device.
 
     Images come channels last (see `inputs.pixels`), and activations stay so. On a GPU the weights follow
     them. On a CPU they stay as they are: convolutions put weights in an order of their own in any case, and
-    the fused optimizers copy tensors that are not contiguous.
+    the fused optimizers copy tensors that are not contiguous. Small maps are sped up in what is trained only:
+    matrix products differ in the last bits with the size of a batch, and features of the prefix must not
+    depend on whether they were computed for the cache or with a batch.
     """
     network.to(device)
     if device.type == "cpu":
-        speed_up_small_maps(network)
+        speed_up_small_maps(network, leave=network.prefix_modules())
     else:
         network.to(memory_format=torch.channels_last)
