@@ -22,27 +22,50 @@ def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any
     A checkpoint can be ahead of what was reported (the driver died between the two): the epochs that the
     storage has not seen are told again first, then training goes on.
     """
-    params = TrialParams.model_validate_json(assignment["params"])
-    checkpoint = Path(assignment["checkpoint"])
-    task = TrialTask(
+    for record, losses in records(params_of(assignment), task_of(plan, assignment), assignment["reported"]):
+        yield as_result(record, {"losses": losses})
+
+
+def params_of(assignment: Mapping[str, Any]) -> TrialParams:
+    """The parameters of an assignment."""
+    return TrialParams.model_validate_json(assignment["params"])
+
+
+def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
+    """Everything else of a trial; prepares the data on this node where that was not done."""
+    return TrialTask(
         data=prepare(plan.config.dataset, plan.cache_dir),
         training=plan.config.training,
         max_epochs=plan.config.budget.epochs,
         seed=assignment["seed"],
         cache_dir=plan.cache_dir,
-        checkpoint=checkpoint,
+        checkpoint=Path(assignment["checkpoint"]),
         device="cuda:0" if plan.device == "cuda" else "cpu",
         threads=plan.threads,
     )
-    reported = max(map(int, assignment["reported"]), default=0)
-    unseen = [record for record in load_history(checkpoint) if record.epoch > reported]
-    for record in chain(unseen, run_trial(params, task)):
-        yield _as_result(record)
 
 
-def _as_result(record: EpochRecord) -> dict[str, Any]:
+def records(
+    params: TrialParams, task: TrialTask, reported: Mapping[str, float]
+) -> Iterator[tuple[EpochRecord, dict[str, list[float]]]]:
+    """Every epoch that the storage does not know yet, and the losses of all epochs up to it.
+
+    The last epoch comes in any case: a driver may have died between hearing of it and ending the trial.
+    """
+    known = load_history(task.checkpoint) if task.checkpoint else []
+    latest = max(map(int, reported), default=0)
+    losses: dict[str, list[float]] = {"train": [], "val": []}
+    for record in chain(known, run_trial(params, task)):
+        losses["train"].append(record.metrics["train_loss"])
+        losses["val"].append(record.metrics["val_loss"])
+        if record.epoch > latest or record.finished:
+            yield record, losses
+
+
+def as_result(record: EpochRecord, more: Mapping[str, Any]) -> dict[str, Any]:
+    """An epoch as Tune and the ledger take it."""
     # One string: Ray would flatten and copy a nested table at every step.
-    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch})
+    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch, **more})
     return {
         "auc": record.metrics["auc"],
         "epoch": record.epoch,

@@ -108,7 +108,7 @@ def test_a_study_from_end_to_end(workdir: Path, definition: Path) -> None:
     assert len({tuple(t.params.items()) for t in again}) == 6
 
     assert json.loads(medfathom(workdir, "show", "small", "--json"))["states"]["COMPLETE"] == 6
-    report = json.loads(medfathom(workdir, "analyze", "small", "--json"))
+    report = json.loads(medfathom(workdir, "analyze", "small", "--exploratory", "--json"))
     assert report["exploratory"] is True
     predictors = report["modalities"]["OCT"]["predictors"]
     assert {p["verdict"] for p in predictors.values()} == {"inconclusive"}
