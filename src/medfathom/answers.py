@@ -13,7 +13,7 @@ from rich.text import Text
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
 from medfathom.errors import ResultsError
-from medfathom.storage import default_url, load_study, records, root
+from medfathom.storage import default_url, read_study, records, root
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
@@ -53,7 +53,7 @@ def analyze_all(
     frames, exclusions = [], []
     if studies:
         url = storage or default_url()
-        trials = [record for name in studies for record in records(load_study(url, name))]
+        trials = [record for name in studies for record in _records(url, name)]
         frame, left_out = from_trials(trials, exploratory=True)
         exploratory = True
         frames.append(frame)
@@ -67,6 +67,11 @@ def analyze_all(
     analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
     write_report(analysis, folder)
     return analysis, folder
+
+
+def _records(url: str, name: str) -> list[dict[str, Any]]:
+    with read_study(url, name) as study:
+        return records(study)
 
 
 def render(analysis: Analysis, folder: Path) -> RenderableType:

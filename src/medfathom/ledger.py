@@ -113,13 +113,19 @@ class Ledger:
         self._finished = count_states(past).finished
         self._per_stratum = Counter(_stratum(t) for t in past if t.state != TrialState.FAIL)
         self._looked = self._renewed = time.monotonic()
-        sampler = make_sampler(config.sampler, config.space, trial_seed(config.seed, 10**6 + len(past)))
+        sampler = make_sampler(config.sampler, config.space, self._sampler_seed(len(past)))
         self._strata = config.space.strata() if config.goal == "compare" else []
         self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
         study.sampler = self._stratum_sampler or sampler
         self.budget = config.budget.trials
         if config.sampler.name == "grid":
             self.budget = min(self.budget, grid_size(config.space))
+
+    def _sampler_seed(self, n_past: int) -> int:
+        """Another one for each start, and for each of several drivers: else proposals would come twice."""
+        if self._leases is None:
+            return trial_seed(self.config.seed, 10**6 + n_past)
+        return trial_seed(self.config.seed, int(self._leases.owner, 16))
 
     def checkpoint(self, number: int) -> Path:
         """A trial's checkpoint; it goes when the trial ends."""
