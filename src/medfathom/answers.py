@@ -13,6 +13,7 @@ from rich.text import Text
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
 from medfathom.errors import ResultsError
+from medfathom.shift import with_shift
 from medfathom.storage import default_url, read_study, records, root
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
@@ -71,7 +72,7 @@ def analyze_all(
 
 def _records(url: str, name: str) -> list[dict[str, Any]]:
     with read_study(url, name) as study:
-        return records(study)
+        return [with_shift(record) for record in records(study)]
 
 
 def render(analysis: Analysis, folder: Path) -> RenderableType:

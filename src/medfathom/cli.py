@@ -280,6 +280,33 @@ def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOpti
         _console().print("\n".join(f"{key}: {value}" for key, value in facts.items()), highlight=False)
 
 
+@data_app.command("shift")
+def data_shift(
+    study: StudyArgument,
+    set_: SetOption = None,
+    architecture: Annotated[
+        list[str] | None, typer.Option(help="One of the study's; may be given again. Default: all.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Training images looked at.", min=2)] = 256,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how far the data are from what each pretrained network's batch-norm layers remember."""
+    from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.shift import measure_shift, render  # noqa: PLC0415
+
+    config = load_study(study, set_ or [])
+    say = _console().print if not as_json else lambda _: None
+    found, picture = measure_shift(config, architecture or [], n_images=images, out=out, say=say)
+    if as_json:
+        _print_json([shift.to_dict() for shift in found])
+    else:
+        _console().print(render(found, picture))
+
+
 @list_app.command("studies")
 def list_studies(as_json: JsonOption = False) -> None:
     """Study definitions: in ./study_defs, and shipped."""
