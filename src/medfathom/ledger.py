@@ -263,6 +263,11 @@ class Ledger:
             self._leases.release(self._open.values())
         self._open.clear()
 
+    def ended_on_gpus(self) -> list[tuple[TrialParams, Mapping[str, Any]]]:
+        """Parameters and records of ended trials whose device's memory is known."""
+        ended = [t for t in self.trials() if t.state.is_finished() and "device_memory_bytes" in t.user_attrs]
+        return [(suggest(t, self.config.space), t.user_attrs) for t in ended]
+
     def counts(self) -> Counts:
         """Trials by state."""
         return count_states(self.trials())
