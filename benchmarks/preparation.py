@@ -344,8 +344,7 @@ def _features(images: Pixels) -> Pixels:
     batch = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # mean = std = 0.5
     batch = batch.expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        maps = [network.forward_prefix(part) for part in batch.split(64)]
-    return torch.cat([part.mean(dim=(2, 3)) for part in maps]).numpy()
+        return torch.cat([network.forward_prefix(part) for part in batch.split(64)]).numpy()
 
 
 PARTS = {"speed": speed, "memory": memory, "check": check, "phantoms": phantoms}

@@ -24,7 +24,8 @@ from medfathom.confirmed import (
 )
 from medfathom.errors import ResultsError
 from medfathom.notes import VERDICTS, save_note, study_note
-from medfathom.storage import default_url, load_study, records, root
+from medfathom.shift import with_shift
+from medfathom.storage import default_url, read_study, records, root
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
@@ -62,7 +63,8 @@ def analyze_all(
     if not studies and not tables:
         raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
     frames, exclusions = [], []
-    found = _studies(storage or default_url(), studies, confirmed=not exploratory) if studies else []
+    url = storage or default_url()
+    found = _studies(url, studies, confirmed=not exploratory)
     if found:
         frame, left_out = from_trials([r for s in found for r in s.records], exploratory=exploratory)
         frames.append(frame)
@@ -77,8 +79,9 @@ def analyze_all(
     analysis.content["confirmed"] = [s.summary for s in found if s.summary]
     analysis.content["model_comparison"] = [c for s in found for c in s.comparisons]
     for each in found:
-        if each.study is not None:
-            _tell(each.study, analysis)
+        if each.study:
+            with read_study(url, each.study) as study:
+                _tell(study, analysis)
     write_report(analysis, folder, [picture for s in found for picture in s.pictures])
     return analysis, folder
 
@@ -88,7 +91,7 @@ class _Found:
     """What one study brings into an analysis; of a search only its records."""
 
     records: list[dict[str, Any]]
-    study: Study | None = None
+    study: str = ""
     summary: dict[str, Any] | None = None
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     pictures: list[tuple[str, Path, str]] = field(default_factory=list)
@@ -98,24 +101,32 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     """Raises ResultsError where confirmed results are wanted of a study that has none."""
     found, without = [], []
     for name in names:
-        study = load_study(url, name)
-        if not confirmed:
-            found.append(_Found(records(study)))
-            continue
-        confirmation = find_confirmation(url, study)
-        if confirmation is None or not by_configuration(confirmation):
-            without.append(name)
-            continue
-        summary = summarize(study, confirmation)
-        comparisons = compare_confirmed(study, confirmation)
-        shown = pictures_of_best(study, confirmation, summary)
-        found.append(_Found(analysis_records(study, confirmation), study, summary, comparisons, shown))
+        with read_study(url, name) as study:
+            if not confirmed:
+                found.append(_Found([with_shift(record) for record in records(study)]))
+                continue
+            confirmation = find_confirmation(study)
+            if confirmation is None or not by_configuration(confirmation):
+                without.append(name)
+                continue
+            found.append(_confirmed(study, confirmation))
     if without:
         raise ResultsError(
             f"no confirmed results of {', '.join(without)}: `medfathom confirm {without[0]}` makes them; "
             "--exploratory takes the search trials, which suggest but confirm nothing"
         )
     return found
+
+
+def _confirmed(study: Study, confirmation: Study) -> _Found:
+    summary = summarize(study, confirmation)
+    return _Found(
+        [with_shift(record) for record in analysis_records(study, confirmation)],
+        study.study_name,
+        summary,
+        compare_confirmed(study, confirmation),
+        pictures_of_best(study, confirmation, summary),
+    )
 
 
 def _tell(study: Study, analysis: Analysis) -> None:

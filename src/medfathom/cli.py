@@ -160,9 +160,10 @@ def validate(
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
     from medfathom.show import render, summarize  # noqa: PLC0415
-    from medfathom.storage import default_url, load_study  # noqa: PLC0415
+    from medfathom.storage import default_url, read_study  # noqa: PLC0415
 
-    summary = summarize(load_study(storage or default_url(), _study_name(study)))
+    with read_study(storage or default_url(), _study_name(study)) as found:
+        summary = summarize(found)
     if as_json:
         _print_json(summary)
     else:
@@ -176,6 +177,23 @@ def _study_name(study: str) -> str:
 
         return load_study(study).name
     return study
+
+
+@app.command()
+def dashboard(
+    storage: StorageOption = None,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
+    ] = 8080,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
+    ] = False,
+) -> None:
+    """Serve optuna-dashboard on the storage, to this machine only."""
+    from medfathom.dashboard import serve  # noqa: PLC0415
+    from medfathom.storage import default_url  # noqa: PLC0415
+
+    serve(storage or default_url(), port, writable=writable, say=_console().print)
 
 
 @app.command()
@@ -220,6 +238,54 @@ def confirm(
         sys.exit(EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED)
     if done.summary["failures"]:
         sys.exit(EXIT_FAILED)
+
+
+@app.command()
+def analyze(
+    studies: Annotated[
+        list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
+    ] = None,
+    table: Annotated[
+        list[Path] | None, typer.Option(help="A CSV file of results; may be given again.", metavar="FILE.csv")
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="A table's column under our name: `--map auc=test_auc`.", metavar="A=B"),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
+    ] = None,
+    percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
+    storage: StorageOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
+    ] = None,
+    exploratory: Annotated[
+        bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Test whether depth or parameter count predicts AUC, modality by modality.
+
+    Studies bring what `confirm` found on their test splits; several studies and tables make one report.
+    """
+    from medfathom.answers import analyze_all, render  # noqa: PLC0415
+
+    analysis, folder = analyze_all(
+        studies or [],
+        table or [],
+        storage=storage,
+        maps=_pairs("--map", map_),
+        wheres=_pairs("--where", where),
+        percent=percent,
+        exploratory=exploratory,
+        out=out,
+    )
+    if as_json:
+        _print_json(analysis.to_dict())
+    else:
+        _console().print(render(analysis, folder))
 
 
 @app.command()
@@ -298,71 +364,6 @@ def predict(
         sys.exit(EXIT_FAILED)
 
 
-@app.command()
-def dashboard(
-    storage: StorageOption = None,
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
-    writable: Annotated[
-        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
-    ] = False,
-) -> None:
-    """Serve optuna-dashboard on the storage, to this machine only."""
-    from medfathom.dashboard import serve  # noqa: PLC0415
-    from medfathom.storage import default_url  # noqa: PLC0415
-
-    serve(storage or default_url(), port, writable=writable, say=_console().print)
-
-
-@app.command()
-def analyze(
-    studies: Annotated[
-        list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
-    ] = None,
-    table: Annotated[
-        list[Path] | None, typer.Option(help="A CSV file of results; may be given again.", metavar="FILE.csv")
-    ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="A table's column under our name: `--map auc=test_auc`.", metavar="A=B"),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
-    ] = None,
-    percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
-    storage: StorageOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
-    ] = None,
-    exploratory: Annotated[
-        bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Test whether depth or parameter count predicts AUC, modality by modality.
-
-    Studies bring what `confirm` found on their test splits; several studies and tables make one report.
-    """
-    from medfathom.answers import analyze_all, render  # noqa: PLC0415
-
-    analysis, folder = analyze_all(
-        studies or [],
-        table or [],
-        storage=storage,
-        maps=_pairs("--map", map_),
-        wheres=_pairs("--where", where),
-        percent=percent,
-        exploratory=exploratory,
-        out=out,
-    )
-    if as_json:
-        _print_json(analysis.to_dict())
-    else:
-        _console().print(render(analysis, folder))
-
-
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
     pairs = {}
     for text in given or []:
@@ -408,6 +409,33 @@ def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOpti
         _print_json(facts)
     else:
         _console().print("\n".join(f"{key}: {value}" for key, value in facts.items()), highlight=False)
+
+
+@data_app.command("shift")
+def data_shift(
+    study: StudyArgument,
+    set_: SetOption = None,
+    architecture: Annotated[
+        list[str] | None, typer.Option(help="One of the study's; may be given again. Default: all.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Training images looked at.", min=2)] = 256,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how far the data are from what each pretrained network's batch-norm layers remember."""
+    from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.shift import measure_shift, render  # noqa: PLC0415
+
+    config = load_study(study, set_ or [])
+    say = _console().print if not as_json else lambda _: None
+    found, picture = measure_shift(config, architecture or [], n_images=images, out=out, say=say)
+    if as_json:
+        _print_json([shift.to_dict() for shift in found])
+    else:
+        _console().print(render(found, picture))
 
 
 @list_app.command("studies")

@@ -26,7 +26,7 @@ from medfathom.errors import DataError, InputError, StorageError
 from medfathom.ledger import trial_seed
 from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
-from medfathom.storage import default_url, load_study, open_ledger, root
+from medfathom.storage import default_url, open_ledger, read_study, root
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -85,20 +85,19 @@ def confirm_study(
     """
     watcher = watcher or Watcher()
     url = storage or default_url()
-    study = load_study(url, name)
-    jobs = _jobs(study, seeds, top, trials)
-    config = _without_stopping(definition_of(study))
-    data = _prepared(config, study)
-    _open_test_split(study, data, jobs)
-    halted = _train(study, config, data, jobs, url, address, watcher)
-    summary = summarize(study, find_confirmation(url, study))
-    if summary["strata"] and not halted:
-        from medfathom import efficiency  # noqa: PLC0415  imports torch
+    with read_study(url, name) as study:
+        jobs = _jobs(study, seeds, top, trials)
+        config = _without_stopping(definition_of(study))
+        data = _prepared(config, study)
+        _open_test_split(study, data, jobs)
+        halted = _train(study, config, data, jobs, url, address, watcher)
+        summary = summarize(study, find_confirmation(study))
+        if summary["strata"] and not halted:
+            from medfathom import efficiency  # noqa: PLC0415  imports torch
 
-        summary["efficiency"] = efficiency.keep(
-            study, summary, confirmed_folder(study), config.resources.cpus_per_trial
-        )
-    return Confirmation(summary, halted)
+            threads = config.resources.cpus_per_trial
+            summary["efficiency"] = efficiency.keep(study, summary, confirmed_folder(study), threads)
+        return Confirmation(summary, halted)
 
 
 def _jobs(study: Study, seeds: int, top: int | None, more: Sequence[int]) -> list[Job]:
@@ -200,7 +199,7 @@ def _train(
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
     # A confirmation of a study that was set aside since goes the same way.
-    stale = find_confirmation(url, study) is None
+    stale = find_confirmation(study) is None
     with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
         ledger.study.set_user_attr(CONFIRMS, study.user_attrs["uid"])
         _enqueue(ledger, jobs, config.seed)

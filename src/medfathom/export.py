@@ -22,7 +22,7 @@ from medfathom.model_folder import (
     write_config,
     write_manifest,
 )
-from medfathom.storage import default_url, load_study
+from medfathom.storage import default_url, read_study
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -72,10 +72,13 @@ def export_model(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there already; give a folder that is not")
-    url = storage or default_url()
-    study = load_study(url, name)
-    row = chosen_row(study, url, trial, within)
-    confirmation = find_confirmation(url, study)
+    with read_study(storage or default_url(), name) as study:
+        return _export(study, out, trial, within, onnx=onnx)
+
+
+def _export(study: Study, out: Path, trial: str, within: float, *, onnx: bool) -> Exported:
+    row = chosen_row(study, trial, within)
+    confirmation = find_confirmation(study)
     model = max(row["models"], key=lambda m: (m["val_auc"], -m["seed"]))
     kept = confirmed_folder(study) / Path(model["folder"]).name
     if not (kept / WEIGHTS_FILE).is_file():
@@ -95,7 +98,7 @@ def export_model(
     return Exported(out, row, model, difference)
 
 
-def chosen_row(study: Study, url: str, trial: str, within: float) -> dict[str, Any]:
+def chosen_row(study: Study, trial: str, within: float) -> dict[str, Any]:
     """The confirmed configuration that `--trial` means."""
     name = study.study_name
     number = int(trial) if trial.isdigit() else None
@@ -103,8 +106,7 @@ def chosen_row(study: Study, url: str, trial: str, within: float) -> dict[str, A
         complete_trial(study, number)
     elif trial not in ("best", "smallest-within"):
         raise InputError(f"--trial {trial}: expected best, smallest-within, or the number of a trial")
-    confirmation = find_confirmation(url, study)
-    strata = summarize(study, confirmation)["strata"]
+    strata = summarize(study, find_confirmation(study))["strata"]
     if not strata:
         raise StorageError(f"study {name!r}: no confirmed model yet; `medfathom confirm {name}` makes them")
     if number is not None:

@@ -123,7 +123,7 @@ class Ledger:
         self._finished = count_states(past).finished
         self._per_stratum = Counter(_stratum(t) for t in past if t.state != TrialState.FAIL)
         self._looked = self._renewed = time.monotonic()
-        sampler = make_sampler(config.sampler, config.space, trial_seed(config.seed, 10**6 + len(past)))
+        sampler = make_sampler(config.sampler, config.space, self._sampler_seed(len(past)))
         self._strata = config.space.strata() if config.goal == "compare" else []
         self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
         study.sampler = self._stratum_sampler or sampler
@@ -131,6 +131,12 @@ class Ledger:
         self.budget = config.budget.trials
         if config.sampler.name == "grid":
             self.budget = min(self.budget, grid_size(config.space))
+
+    def _sampler_seed(self, n_past: int) -> int:
+        """Another one for each start, and for each of several drivers: else proposals would come twice."""
+        if self._leases is None:
+            return trial_seed(self.config.seed, 10**6 + n_past)
+        return trial_seed(self.config.seed, int(self._leases.owner, 16))
 
     def checkpoint(self, number: int) -> Path:
         """A trial's checkpoint; it goes when the trial ends."""
@@ -273,6 +279,11 @@ class Ledger:
         if self._leases is not None and self._open:
             self._leases.release(self._open.values())
         self._open.clear()
+
+    def ended_on_gpus(self) -> list[tuple[TrialParams, Mapping[str, Any]]]:
+        """Parameters and records of ended trials whose device's memory is known."""
+        ended = [t for t in self.trials() if t.state.is_finished() and "device_memory_bytes" in t.user_attrs]
+        return [(suggest(t, self.config.space), t.user_attrs) for t in ended]
 
     def counts(self) -> Counts:
         """Trials by state."""

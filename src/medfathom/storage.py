@@ -98,7 +98,7 @@ def check_url(url: str) -> None:
     except sa.exc.ArgumentError:
         raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
     if server:
-        connect(url, create=True).engine.dispose()
+        close(connect(url, create=True))
 
 
 def _make_commits_cheap(engine: sa.Engine) -> None:
@@ -150,8 +150,7 @@ def open_ledger(
             yield ledger
         finally:
             ledger.release()
-            storage.remove_session()
-            storage.engine.dispose()
+            close(storage)
 
 
 @contextmanager
@@ -247,19 +246,31 @@ def difference(before: Any, after: Any, key: str = "") -> list[str]:
     return [] if before == after else [f"{key}: {json.dumps(before)} -> {json.dumps(after)}"]
 
 
-def load_study(url: str, name: str) -> Study:
-    """A study to read. Raises StorageError with the nearest names."""
+@contextmanager
+def read_study(url: str, name: str) -> Iterator[Study]:
+    """A study to read while the block runs. Raises StorageError with the nearest names."""
     storage = connect(url, create=False)
-    known = [s.study_name for s in storage.get_all_studies()]
-    if name not in known:
-        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
+    try:
+        known = [s.study_name for s in storage.get_all_studies()]
+        if name not in known:
+            raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
+        yield optuna.load_study(study_name=name, storage=storage)
+    finally:
+        close(storage)
+
+
+def beside(study: Study, name: str) -> Study | None:
+    """Another study of the same storage; None: there is none of that name."""
+    storage = study._storage
+    if all(s.study_name != name for s in storage.get_all_studies()):
+        return None
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def load_studies(url: str) -> list[Study]:
-    """All studies of a storage."""
-    storage = connect(url, create=False)
-    return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
+def close(storage: RDBStorage) -> None:
+    """Let go of a storage's connections."""
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def records(study: Study) -> list[dict[str, Any]]:

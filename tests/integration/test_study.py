@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.storage import default_url, load_study
+from medfathom.storage import default_url, read_study
 
 SMALL = """
 version = 1
@@ -89,10 +89,15 @@ def definition(workdir: Path) -> Path:
     return path
 
 
+def trials_of(study: str) -> list[FrozenTrial]:
+    with read_study(default_url(), study) as found:
+        return found.get_trials()
+
+
 def test_a_study_from_end_to_end(workdir: Path, definition: Path) -> None:
     printed = medfathom(workdir, "run", "small.toml")
     assert "4 of 4 trials (4 complete)" in printed
-    trials = load_study(default_url(), "small").get_trials()
+    trials = trials_of("small")
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 4
     for trial in trials:
         assert [name for name in CONTRACT if name not in trial.user_attrs] == []
@@ -103,7 +108,7 @@ def test_a_study_from_end_to_end(workdir: Path, definition: Path) -> None:
 
     more = medfathom(workdir, "run", "small.toml", "--trials", "6")
     assert "6 of 6 trials (6 complete)" in more
-    again = load_study(default_url(), "small").get_trials()
+    again = trials_of("small")
     assert [t.params for t in again[:4]] == [t.params for t in trials]
     assert len({tuple(t.params.items()) for t in again}) == 6
 
@@ -125,5 +130,5 @@ def test_real_chest_x_rays(workdir: Path, shared: Path) -> None:
         *("--set", "space.architecture.choices=['tf_efficientnet_lite0']", "--set", "scheduler=none"),
     )
     assert "2 of 2 trials (2 complete)" in printed
-    trials = load_study(default_url(), "pneumoniamnist").get_trials()
+    trials = trials_of("pneumoniamnist")
     assert all(t.value is not None and t.value > 0.8 for t in trials)
