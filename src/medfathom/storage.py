@@ -136,8 +136,13 @@ def open_ledger(
     """
     with _only_driver(url, config.name):
         storage = connect(url, create=True)
-        with leases.one_driver_at_a_time(storage.engine):
-            study = _open_study(storage, config, fingerprint, fresh)
+        try:
+            with leases.one_driver_at_a_time(storage.engine):
+                study = _open_study(storage, config, fingerprint, fresh)
+        except (StorageInternalError, sa.exc.OperationalError) as error:
+            close(storage)
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
         ledger = Ledger(
             study,
             storage,
@@ -145,6 +150,7 @@ def open_ledger(
             checkpoints=root() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
             wait=wait,
             leases=None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S),
+            file=sqlite_file(url),
         )
         try:
             yield ledger
