@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from medfathom import leases
 from medfathom import ledger as ledgers
 from medfathom.definitions import load_study
-from medfathom.storage import open_ledger, read_study
+from medfathom.storage import load_study as load
+from medfathom.storage import open_ledger
 
 leases.LEASE_S = 0.5
 ledgers.SHARED_POLL_S = 0.05
@@ -73,17 +74,16 @@ def main() -> None:
             os._exit(0)
         died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         work(url, name)
-        with read_study(url, name) as study:
-            trials = [
-                {
-                    "number": t.number,
-                    "state": t.state.name,
-                    "params": sorted((k, str(v)) for k, v in t.params.items()),
-                    "steps": list(t.intermediate_values),
-                    "attributes": t.user_attrs,
-                }
-                for t in study.get_trials()
-            ]
+        trials = [
+            {
+                "number": t.number,
+                "state": t.state.name,
+                "params": sorted((k, str(v)) for k, v in t.params.items()),
+                "steps": list(t.intermediate_values),
+                "attributes": t.user_attrs,
+            }
+            for t in load(url, name).get_trials()
+        ]
         print(json.dumps({"commit": commit, "died": died, "trials": trials}), flush=True)  # noqa: T201
         if died == 0:
             return

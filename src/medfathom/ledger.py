@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import optuna
@@ -87,6 +87,16 @@ def trial_seed(study_seed: int, number: int) -> int:
     return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
 
 
+class Recorder(Protocol):
+    """Keeps pictures and notes of trials. Called twice where the storage did not answer."""
+
+    def before_end(self, trial_id: int, state: TrialState, value: float | None) -> None:
+        """A trial is about to end in this state, all its attributes written."""
+
+    def after_end(self, trial_id: int) -> None:
+        """It has ended."""
+
+
 class Ledger:
     """A study's trials, as one driver deals with them. Used from the driver's main thread alone.
 
@@ -125,6 +135,7 @@ class Ledger:
         self._strata = config.space.strata() if config.goal == "compare" else []
         self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
         study.sampler = self._stratum_sampler or sampler
+        self.recorder: Recorder | None = None
         self.budget = config.budget.trials
         if config.sampler.name == "grid":
             self.budget = min(self.budget, grid_size(config.space))
@@ -184,7 +195,8 @@ class Ledger:
     def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
         params = self._patiently(lambda: suggest(trial, self.config.space))
         stratum = stratum_of(params, self.config.space)
-        seed = trial_seed(self.config.seed, trial.number)
+        # `confirm` gives its trials their seeds; a resumed trial has its own already.
+        seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
         self._open[trial.number] = trial._trial_id
         self._strata_of[trial.number] = stratum
         self.annotate(
@@ -257,8 +269,11 @@ class Ledger:
         if self._lost(number):
             return
         self.annotate(number, attributes)
+        recorder, trial_id = self.recorder, self._open[number]
+        if recorder is not None:  # artifacts cannot be added to a finished trial
+            self._patiently(lambda: recorder.before_end(trial_id, state, value))
         self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
-        trial_id = self._open.pop(number)
+        self._open.pop(number)
         self._finished += 1
         if state == TrialState.FAIL:
             self._per_stratum[self._strata_of[number]] -= 1
@@ -271,6 +286,8 @@ class Ledger:
                 self._remote.remove(self.checkpoint_name(number))
             except OSError as error:
                 self._wait(f"a checkpoint of trial {number} stays behind ({error})")
+        if recorder is not None:
+            self._patiently(lambda: recorder.after_end(trial_id))
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""

@@ -77,6 +77,10 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     else:
         engine_kwargs = {"pool_pre_ping": True, "pool_size": 2}
+    if not create:  # whoever reads has no end at which to let go of connections: each lives for one question
+        engine_kwargs = {k: v for k, v in engine_kwargs.items() if k != "pool_size"} | {
+            "poolclass": sa.NullPool
+        }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -252,17 +256,19 @@ def difference(before: Any, after: Any, key: str = "") -> list[str]:
     return [] if before == after else [f"{key}: {json.dumps(before)} -> {json.dumps(after)}"]
 
 
-@contextmanager
-def read_study(url: str, name: str) -> Iterator[Study]:
-    """A study to read while the block runs. Raises StorageError with the nearest names."""
+def load_study(url: str, name: str) -> Study:
+    """A study to read. Raises StorageError with the nearest names."""
     storage = connect(url, create=False)
-    try:
-        known = [s.study_name for s in storage.get_all_studies()]
-        if name not in known:
-            raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
-        yield optuna.load_study(study_name=name, storage=storage)
-    finally:
-        close(storage)
+    known = [s.study_name for s in storage.get_all_studies()]
+    if name not in known:
+        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def load_studies(url: str) -> list[Study]:
+    """All studies of a storage, to read."""
+    storage = connect(url, create=False)
+    return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
 
 
 def close(storage: RDBStorage) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.checks import check
 from medfathom.ledger import Counts, completed
+from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
 from medfathom.storage import check_url, default_url, open_ledger, root
 
@@ -55,6 +56,7 @@ def run_study(
 
     data = prepare(config.dataset, root() / "cache")
     with open_ledger(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as ledger:
+        ledger.recorder = NotesAndPictures(ledger.study, watcher.note)
         halted = ""
         if ledger.counts().finished < ledger.budget:
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds

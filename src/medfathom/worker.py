@@ -31,29 +31,56 @@ def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any
     A checkpoint can be ahead of what was reported (the driver died between the two): the epochs that the
     storage has not seen are told again first, then training goes on.
     """
-    params = TrialParams.model_validate_json(assignment["params"])
-    storage, name = node_storage(plan), str(assignment["checkpoint"])
-    checkpoint = storage / "checkpoints" / name
-    _remove_ended(checkpoint.parent, assignment["running"])
-    url = plan.config.resources.checkpoint_url
-    remote = RemoteCheckpoints(url) if url is not None else None
-    if remote is not None:
-        _fetch_newer(remote, name, checkpoint)
-    task = TrialTask(
+    task = task_of(plan, assignment)
+    for record, losses in records(params_of(assignment), task, assignment["reported"]):
+        yield as_result(record, {"losses": losses} | share(plan, assignment, record))
+
+
+def params_of(assignment: Mapping[str, Any]) -> TrialParams:
+    """The parameters of an assignment."""
+    return TrialParams.model_validate_json(assignment["params"])
+
+
+def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
+    """Everything else of a trial; prepares the data on this node where that was not done."""
+    storage = node_storage(plan)
+    return TrialTask(
         data=prepare(plan.config.dataset, storage / "cache"),
         training=plan.config.training,
         max_epochs=plan.config.budget.epochs,
         seed=assignment["seed"],
         cache_dir=storage / "cache",
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint(plan, assignment),
         device="cuda:0" if plan.device == "cuda" else "cpu",
         threads=plan.threads,
     )
-    reported = max(map(int, assignment["reported"]), default=0)
-    unseen = [record for record in load_history(checkpoint) if record.epoch > reported]
-    for record in chain(unseen, run_trial(params, task)):
-        trouble = {} if remote is None or record.finished else _stored(remote, name, checkpoint)
-        yield _as_result(record, trouble)
+
+
+def records(
+    params: TrialParams, task: TrialTask, reported: Mapping[str, float]
+) -> Iterator[tuple[EpochRecord, dict[str, list[float]]]]:
+    """Every epoch that the storage does not know yet, and the losses of all epochs up to it.
+
+    The last epoch comes in any case: a driver may have died between hearing of it and ending the trial.
+    """
+    known = load_history(task.checkpoint) if task.checkpoint else []
+    latest = max(map(int, reported), default=0)
+    losses: dict[str, list[float]] = {"train": [], "val": []}
+    for record in chain(known, run_trial(params, task)):
+        losses["train"].append(record.metrics["train_loss"])
+        losses["val"].append(record.metrics["val_loss"])
+        if record.epoch > latest or record.finished:
+            yield record, losses
+
+
+def _checkpoint(plan: Plan, assignment: Mapping[str, Any]) -> Path:
+    """The trial's checkpoint on this node, brought up to what other nodes left."""
+    name, url = str(assignment["checkpoint"]), plan.config.resources.checkpoint_url
+    checkpoint = node_storage(plan) / "checkpoints" / name
+    _remove_ended(checkpoint.parent, assignment["running"])
+    if url is not None:
+        _fetch_newer(RemoteCheckpoints(url), name, checkpoint)
+    return checkpoint
 
 
 def _remove_ended(folder: Path, running: Sequence[int] | None) -> None:
@@ -77,18 +104,22 @@ def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None
         beside.unlink(missing_ok=True)
 
 
-def _stored(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> dict[str, str]:
-    """Share the checkpoint; when that fails the trial goes on, and its record says so."""
+def share(plan: Plan, assignment: Mapping[str, Any], record: EpochRecord) -> dict[str, str]:
+    """Copy the checkpoint to where other nodes find it; when that fails the trial goes on, and its record says so."""
+    url, name = plan.config.resources.checkpoint_url, str(assignment["checkpoint"])
+    if url is None or record.finished:
+        return {}
     try:
-        remote.store(name, checkpoint)
+        RemoteCheckpoints(url).store(name, node_storage(plan) / "checkpoints" / name)
     except OSError as error:
         return {"checkpoint_url_failure": str(error)}
     return {}
 
 
-def _as_result(record: EpochRecord, trouble: Mapping[str, str]) -> dict[str, Any]:
+def as_result(record: EpochRecord, more: Mapping[str, Any]) -> dict[str, Any]:
+    """An epoch as Tune and the ledger take it."""
     # One string: Ray would flatten and copy a nested table at every step.
-    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch, **trouble})
+    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch, **more})
     return {
         "auc": record.metrics["auc"],
         "epoch": record.epoch,

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from killing import EPOCHS, TRIALS, run_and_kill
-from medfathom.storage import default_url, read_study
+from medfathom.storage import default_url, load_study
 
 KILLS = int(os.environ.get("MEDFATHOM_KILLS", "5"))
 """benchmarks/kills.py asks for 20."""
@@ -19,8 +19,7 @@ def test_random_kills(workdir: Path, server: bool, request: pytest.FixtureReques
     done = run_and_kill(url, KILLS, seed=1)
     print(f"{done}")  # noqa: T201  for benchmarks/kills.py
     assert done.drivers + done.workers == KILLS
-    with read_study(url, "killed") as study:
-        trials = study.get_trials()
+    trials = load_study(url, "killed").get_trials()
     assert [t.number for t in trials] == list(range(TRIALS))
     assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert len({tuple(t.params.items()) for t in trials}) == TRIALS
