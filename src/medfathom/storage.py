@@ -76,11 +76,9 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         file.parent.mkdir(parents=True, exist_ok=True)
         engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     else:
-        engine_kwargs = {"pool_pre_ping": True, "pool_size": 2}
-    if not create:  # whoever reads has no end at which to let go of connections: each lives for one question
-        engine_kwargs = {k: v for k, v in engine_kwargs.items() if k != "pool_size"} | {
-            "poolclass": sa.NullPool
-        }
+        engine_kwargs = {"pool_pre_ping": True}
+    # Whoever only reads has no end at which to let go of connections: each lives for one question.
+    engine_kwargs |= {"poolclass": sa.QueuePool, "pool_size": 2} if create else {"poolclass": sa.NullPool}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -105,7 +105,10 @@ def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None
 
 
 def share(plan: Plan, assignment: Mapping[str, Any], record: EpochRecord) -> dict[str, str]:
-    """Copy the checkpoint to where other nodes find it; when that fails the trial goes on, and its record says so."""
+    """Copy the checkpoint to where other nodes find it.
+
+    When that fails the trial goes on, and its record says so.
+    """
     url, name = plan.config.resources.checkpoint_url, str(assignment["checkpoint"])
     if url is None or record.finished:
         return {}
