@@ -1,11 +1,9 @@
 """What confirm does before it trains: choices, missing strata, jobs, bad input; how results are read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 
@@ -26,27 +24,13 @@ from medfathom.confirmed import (
 from medfathom.confirmed_view import render
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import DataError, InputError, StorageError
-from medfathom.storage import close, connect, default_url, open_ledger
+from medfathom.storage import default_url, open_ledger
+from medfathom.storage import load_study as load_study_of
 from medfathom.training.auc import Z95, roc_auc_score
 
 
-@pytest.fixture(autouse=True)
-def opened() -> Iterator[list[Any]]:
-    """Storages to close."""
-    storages: list[Any] = []
-    OPENED.append(storages)
-    yield storages
-    for storage in OPENED.pop():
-        close(storage)
-
-
-OPENED: list[list[Any]] = []
-
-
 def load(name: str) -> Any:
-    storage = connect(default_url(), create=False)
-    OPENED[-1].append(storage)
-    return optuna.load_study(study_name=name, storage=storage)
+    return load_study_of(default_url(), name)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from medfathom.confirmed import (
 from medfathom.errors import ResultsError
 from medfathom.notes import VERDICTS, save_note, study_note
 from medfathom.shift import with_shift
-from medfathom.storage import default_url, read_study, records, root
+from medfathom.storage import default_url, load_study, records, root
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
@@ -79,9 +79,8 @@ def analyze_all(
     analysis.content["confirmed"] = [s.summary for s in found if s.summary]
     analysis.content["model_comparison"] = [c for s in found for c in s.comparisons]
     for each in found:
-        if each.study:
-            with read_study(url, each.study) as study:
-                _tell(study, analysis)
+        if each.study is not None:
+            _tell(each.study, analysis)
     write_report(analysis, folder, [picture for s in found for picture in s.pictures])
     return analysis, folder
 
@@ -91,7 +90,7 @@ class _Found:
     """What one study brings into an analysis; of a search only its records."""
 
     records: list[dict[str, Any]]
-    study: str = ""
+    study: Study | None = None
     summary: dict[str, Any] | None = None
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     pictures: list[tuple[str, Path, str]] = field(default_factory=list)
@@ -101,15 +100,15 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     """Raises ResultsError where confirmed results are wanted of a study that has none."""
     found, without = [], []
     for name in names:
-        with read_study(url, name) as study:
-            if not confirmed:
-                found.append(_Found([with_shift(record) for record in records(study)]))
-                continue
-            confirmation = find_confirmation(study)
-            if confirmation is None or not by_configuration(confirmation):
-                without.append(name)
-                continue
-            found.append(_confirmed(study, confirmation))
+        study = load_study(url, name)
+        if not confirmed:
+            found.append(_Found([with_shift(record) for record in records(study)]))
+            continue
+        confirmation = find_confirmation(study)
+        if confirmation is None or not by_configuration(confirmation):
+            without.append(name)
+            continue
+        found.append(_confirmed(study, confirmation))
     if without:
         raise ResultsError(
             f"no confirmed results of {', '.join(without)}: `medfathom confirm {without[0]}` makes them; "
@@ -122,7 +121,7 @@ def _confirmed(study: Study, confirmation: Study) -> _Found:
     summary = summarize(study, confirmation)
     return _Found(
         [with_shift(record) for record in analysis_records(study, confirmation)],
-        study.study_name,
+        study,
         summary,
         compare_confirmed(study, confirmation),
         pictures_of_best(study, confirmation, summary),

@@ -160,10 +160,9 @@ def validate(
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
     from medfathom.show import render, summarize  # noqa: PLC0415
-    from medfathom.storage import default_url, read_study  # noqa: PLC0415
+    from medfathom.storage import default_url, load_study  # noqa: PLC0415
 
-    with read_study(storage or default_url(), _study_name(study)) as found:
-        summary = summarize(found)
+    summary = summarize(load_study(storage or default_url(), _study_name(study)))
     if as_json:
         _print_json(summary)
     else:

@@ -26,7 +26,7 @@ from medfathom.errors import DataError, InputError, StorageError
 from medfathom.ledger import trial_seed
 from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
-from medfathom.storage import default_url, open_ledger, read_study, root
+from medfathom.storage import default_url, load_study, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -85,19 +85,19 @@ def confirm_study(
     """
     watcher = watcher or Watcher()
     url = storage or default_url()
-    with read_study(url, name) as study:
-        jobs = _jobs(study, seeds, top, trials)
-        config = _without_stopping(definition_of(study))
-        data = _prepared(config, study)
-        _open_test_split(study, data, jobs)
-        halted = _train(study, config, data, jobs, url, address, watcher)
-        summary = summarize(study, find_confirmation(study))
-        if summary["strata"] and not halted:
-            from medfathom import efficiency  # noqa: PLC0415  imports torch
+    study = load_study(url, name)
+    jobs = _jobs(study, seeds, top, trials)
+    config = _without_stopping(definition_of(study))
+    data = _prepared(config, study)
+    _open_test_split(study, data, jobs)
+    halted = _train(study, config, data, jobs, url, address, watcher)
+    summary = summarize(study, find_confirmation(study))
+    if summary["strata"] and not halted:
+        from medfathom import efficiency  # noqa: PLC0415  imports torch
 
-            threads = config.resources.cpus_per_trial
-            summary["efficiency"] = efficiency.keep(study, summary, confirmed_folder(study), threads)
-        return Confirmation(summary, halted)
+        threads = config.resources.cpus_per_trial
+        summary["efficiency"] = efficiency.keep(study, summary, confirmed_folder(study), threads)
+    return Confirmation(summary, halted)
 
 
 def _jobs(study: Study, seeds: int, top: int | None, more: Sequence[int]) -> list[Job]:
@@ -216,7 +216,7 @@ def _train(
             pictures=first_seeds,
         )
         try:
-            return run_trials(config, ledger, watcher, root() / "cache", address, work)
+            return run_trials(config, ledger, watcher, root(), address, work)
         finally:
             watcher.end()
 

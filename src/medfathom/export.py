@@ -22,7 +22,7 @@ from medfathom.model_folder import (
     write_config,
     write_manifest,
 )
-from medfathom.storage import default_url, read_study
+from medfathom.storage import default_url, load_study
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -72,11 +72,7 @@ def export_model(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there already; give a folder that is not")
-    with read_study(storage or default_url(), name) as study:
-        return _export(study, out, trial, within, onnx=onnx)
-
-
-def _export(study: Study, out: Path, trial: str, within: float, *, onnx: bool) -> Exported:
+    study = load_study(storage or default_url(), name)
     row = chosen_row(study, trial, within)
     confirmation = find_confirmation(study)
     model = max(row["models"], key=lambda m: (m["val_auc"], -m["seed"]))

@@ -28,7 +28,8 @@ from medfathom.efficiency import EFFICIENCY
 from medfathom.errors import ExportedModelError, InputError, StorageError
 from medfathom.export import export_model
 from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
-from medfathom.storage import close, connect, default_url
+from medfathom.storage import default_url
+from medfathom.storage import load_study as load
 from medfathom.training.auc import roc_auc_score
 
 DEFINITION = """
@@ -76,14 +77,8 @@ epochs = 6
 """
 
 
-OPENED: list[Any] = []
-
-
 def load_study(name: str) -> Any:
-    """Open for the whole module."""
-    storage = connect(default_url(), create=False)
-    OPENED.append(storage)
-    return optuna.load_study(study_name=name, storage=storage)
+    return load(default_url(), name)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +94,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterat
         confirm_study("known", seeds=2)
         export_model("known", Path("model"))
         yield folder
-        for storage in OPENED:
-            close(storage)
 
 
 @pytest.fixture(scope="module")
