@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from fake_work import by_number, greedy, quick, stuck
+from fake_work import by_number, greedy, leaving_a_file, quick, stuck
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
@@ -43,6 +43,13 @@ class Recorder(Watcher):
 
     def trial_ends(self, number: int, state: str, auc: float | None, reason: str) -> None:
         self.ends.append((number, state, reason))
+
+
+def test_relative_paths_start_in_the_drivers_folder(workdir: Path) -> None:
+    config = load_study("demo", ["budget.trials=2", "budget.epochs=1", "sampler=random"])
+    with open_ledger(config, default_url(), "data") as ledger:
+        run_trials(config, ledger, Watcher(), workdir, work=leaving_a_file)
+    assert sorted(p.name for p in workdir.glob("trial-*")) == ["trial-0", "trial-1"]
 
 
 def test_a_study_runs_to_its_budget_with_true_states(

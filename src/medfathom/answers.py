@@ -102,7 +102,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     for name in names:
         study = load_study(url, name)
         if not confirmed:
-            found.append(_Found([with_shift(record) for record in records(study)]))
+            found.append(_Found([_flat(record) for record in records(study)]))
             continue
         confirmation = find_confirmation(study)
         if confirmation is None or not by_configuration(confirmation):
@@ -117,10 +117,15 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     return found
 
 
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A row of results: curves, versions and the like have no place in a table."""
+    return with_shift({key: value for key, value in record.items() if not isinstance(value, list | dict)})
+
+
 def _confirmed(study: Study, confirmation: Study) -> _Found:
     summary = summarize(study, confirmation)
     return _Found(
-        [with_shift(record) for record in analysis_records(study, confirmation)],
+        [_flat(record) for record in analysis_records(study, confirmation)],
         study,
         summary,
         compare_confirmed(study, confirmation),

@@ -1,6 +1,5 @@
 """A phantom whose best setting is known: found, confirmed, reported, exported, and predicted with."""
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ import onnxruntime
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
-from optuna.trial import TrialState
 from PIL import Image
 
 import medfathom
@@ -28,6 +26,8 @@ from medfathom.efficiency import EFFICIENCY
 from medfathom.errors import ExportedModelError, InputError, StorageError
 from medfathom.export import export_model
 from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.models.build import build_network
+from medfathom.models.weights import hash_of
 from medfathom.storage import default_url
 from medfathom.storage import load_study as load
 from medfathom.training.auc import roc_auc_score
@@ -231,19 +231,17 @@ def test_the_card_says_what_matters(summary: dict[str, Any]) -> None:
 
 
 def test_an_exported_backbone_is_an_init(place: Path) -> None:
-    architecture = json.loads(Path("model/config.json").read_text())["architecture"]
-    again = DEFINITION.replace('choices = ["imagenet", "random"]', 'value = "export:model"')
-    again = again.replace('name = "known"', 'name = "again"').split("[[space.exclude]]")[0]
-    again = again.replace('role = "scientific"\nvalue', "value")
-    again = again.replace(
-        'choices = ["tf_efficientnet_lite0", "tf_efficientnet_lite1"]', f'choices = ["{architecture}"]'
-    )
-    Path("again.toml").write_text(again + "\n[budget]\ntrials = 1\nepochs = 1\n")
-    medfathom.run_study("again.toml")
-    trial = load_study("again").get_trials()[0]
-    assert trial.state == TrialState.COMPLETE
-    assert trial.user_attrs["init_source"].startswith("export model (known, OCT); ")
-    assert "missing" not in trial.user_attrs["init_source"]
+    exported = medfathom.load("model")
+    config = exported.config
+    options = {"num_outputs": 3, "unfreeze_depth": 5, "image_size": 64, "in_channels": 1, "seed": 0}
+    network = build_network(config.architecture, init="export:model", **options)  # type: ignore[arg-type]
+    assert network.init_source.startswith("export model (known, OCT); ")
+    assert network.match is not None
+    assert (network.match.missing, network.match.mismatched) == ([], [])
+    theirs = exported.module.network
+    assert network.weights_hash == hash_of(theirs.backbone.state_dict())
+    assert network.normalization == theirs.normalization
+    assert network.head[-1].out_features == 3  # type: ignore[index]
 
 
 def test_notes_pictures_and_costs_are_in_the_storage(summary: dict[str, Any]) -> None:
