@@ -198,6 +198,12 @@ def test_seeds_decide_everything(task: TrialTask) -> None:
     assert other[0].metrics["train_loss"] != one[0].metrics["train_loss"]
 
 
+def test_a_trial_keeps_to_its_threads(task: TrialTask) -> None:
+    record = next(run_trial(params(unfreeze_depth=5), replace(task, threads=2, max_epochs=1)))
+    assert record.attributes["device"] == "cpu, 2 threads"
+    assert torch.get_num_threads() == 2
+
+
 def test_a_full_disk_costs_the_cache_only(task: TrialTask, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, offset: int, length: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
