@@ -18,7 +18,8 @@ from medfathom.scheduling import cluster, run_trials
 from medfathom.scheduling.actor import TimeLimit
 from medfathom.scheduling.halt import Halt, since_best
 from medfathom.scheduling.rules import PastTrial, StratifiedScheduler, make_rule
-from medfathom.storage import default_url, open_ledger, read_study
+from medfathom.storage import default_url, open_ledger
+from medfathom.storage import load_study as load
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -118,8 +119,7 @@ def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: s
         driver.wait(timeout=15)
     if how != signal.SIGKILL:
         assert "halted: interrupted" in rest
-    with read_study(default_url(), "demo") as found:
-        before = found.get_trials()
+    before = load(default_url(), "demo").get_trials()
     ended = {t.number: t for t in before if t.state.is_finished()}
     assert len(ended) < 12
     with open_ledger(config, default_url(), "data") as ledger:

@@ -123,6 +123,10 @@ def test_a_full_trial_keeps_the_contract(task: TrialTask) -> None:
     assert last["dataset_fingerprint"] == task.data.fingerprint
     assert last["device"] == "cpu, 1 threads"
     assert last["feature_cache"]["kept"] is True
+    assert 0 < last["trainable_layer_fraction"] < 1
+    assert last["n_train"] == len(task.data.split("train"))
+    assert 0.5 < last["train_auc"] <= 1
+    assert "train_auc" not in records[-2].attributes
     assert 0 < last["n_trainable_params"] < last["n_params"]
 
 

@@ -20,6 +20,7 @@ def check(config: StudyConfig) -> None:
     """
     from medfathom.models.catalog import check_architecture  # noqa: PLC0415
     from medfathom.models.weights_lookup import locate_weights, parse_init  # noqa: PLC0415
+    from medfathom.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
     from medfathom.sampling import make_sampler  # noqa: PLC0415
 
     weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
@@ -33,6 +34,8 @@ def check(config: StudyConfig) -> None:
             if not config.space.excluded({"architecture": architecture, "init": init}):
                 locate_weights(architecture, init, weights_dir)
     make_sampler(config.sampler, config.space, seed=0)
+    if config.resources.checkpoint_url is not None:
+        RemoteCheckpoints(config.resources.checkpoint_url)
     if config.resources.cpus_per_trial > (os.cpu_count() or 1):
         raise DefinitionError(
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "

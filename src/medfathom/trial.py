@@ -32,7 +32,7 @@ from medfathom.training.fit import Fit, FitSettings, NonFiniteLossError
 from medfathom.training.inputs import ImageInputs, Views
 from medfathom.training.layout import lay_out
 from medfathom.training.losses import Loss
-from medfathom.training.memory import PeakMemory, as_run_error
+from medfathom.training.memory import PeakMemory, as_run_error, device_bytes
 from medfathom.training.metrics import Evaluation, evaluate, positives
 from medfathom.training.outputs import num_outputs, probabilities
 from medfathom.training.precision import runs_in_bfloat16
@@ -41,10 +41,13 @@ from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
 from medfathom.training.threads import worthwhile_threads
 
-__all__ = ["EpochRecord", "TrialTask", "load_history", "run_trial"]
+__all__ = ["EpochRecord", "TrialTask", "load_history", "network_of", "run_trial"]
 
 CALIBRATION_IMAGES = 512
 """Training images from which a random prefix's batch-norm statistics are estimated."""
+
+TRAIN_AUC_IMAGES = 2000
+"""Training images on which the AUC is taken at the end, to be held against the validation AUC."""
 
 INFERENCE_BATCH = 64
 """Images at once where no gradient is needed: more gains little."""
@@ -98,7 +101,7 @@ class _Trial:
         _check_augmentation(params)
         self._train, self._val = task.data.split("train"), task.data.split("val")
         _check_validation(task.data, self._val)
-        self._network = _build(params, task, self._train)
+        self._network = network_of(params, task, self._train)
         self._subset = training_subset(task.data.task, self._train.labels, params.train_fraction, task.seed)
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
         self._feeding = self._feed()
@@ -201,7 +204,8 @@ class _Trial:
             epoch=epoch,
             metrics={"train_loss": train_loss, "val_loss": val_loss, **evaluation.overall},
             finished=last,
-            attributes=self._attributes(epoch, evaluation, len(self._subset) / fit_seconds),
+            attributes=self._attributes(epoch, evaluation, len(self._subset) / fit_seconds)
+            | (self._on_training_images() if last else {}),
         )
         self._history.append(record)
         self._save()
@@ -227,6 +231,15 @@ class _Trial:
         loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
         return float(loss) / len(self._val), evaluation
 
+    def _on_training_images(self) -> dict[str, float]:
+        """AUC on the images trained on (a fixed choice of at most `TRAIN_AUC_IMAGES`), as `train_auc`."""
+        chosen = np.sort(np.random.default_rng(0).permutation(self._subset)[:TRAIN_AUC_IMAGES])
+        logits = self._fit.predict(self._feeding.train, INFERENCE_BATCH, chosen)
+        data = self._task.data
+        scores = probabilities(data.task, logits)
+        found = evaluate(data.task, self._train.labels[chosen], scores, data.class_names).overall
+        return {"train_auc": found["auc"]} if np.isfinite(found.get("auc", np.nan)) else {}
+
     def _attributes(self, epoch: int, evaluation: Evaluation, images_per_second: float) -> dict[str, Any]:
         facts = self._network.facts
         batch = self._params.batch_size
@@ -240,14 +253,17 @@ class _Trial:
             "n_params": facts.n_params,
             "n_trainable_params": facts.n_trainable_params,
             "trainable_fraction": facts.trainable_fraction,
+            "trainable_layer_fraction": facts.trainable_layer_fraction,
             "depth": facts.depth,
             "macs": facts.macs,
             "seed": self._task.seed,
+            "n_train": len(self._subset),
             "epochs": epoch,
             "max_epochs": self._task.max_epochs,
             "train_seconds": self._seconds,
             "images_per_second": images_per_second,
             "peak_memory_bytes": self._peak.bytes(),
+            "device_memory_bytes": device_bytes(self._device),
             "device": device_name(self._device),
             "compute_type": "bfloat16" if self._autocast else "float32",
             "dataset_fingerprint": self._task.data.fingerprint,
@@ -298,7 +314,8 @@ def _calibrates(params: TrialParams, task: TrialTask) -> bool:
     return _draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
 
 
-def _build(params: TrialParams, task: TrialTask, train: Split) -> Network:
+def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
+    """A trial's network before its first epoch, on its device."""
     data, training = task.data, task.training
     network = build_network(
         params.architecture,

@@ -53,6 +53,7 @@ class Network(nn.Module):
         weights_hash: SHA-256 over the backbone's tensors as loaded.
         match: how the checkpoint fitted, where there was one.
         normalization: mean and standard deviation of each input channel, for images in [0, 1].
+        backbone_normalization: the same of the backbone's own channels (three where grey is repeated).
     """
 
     _channel_scale: Tensor
@@ -97,6 +98,7 @@ class Network(nn.Module):
         self.register_buffer("_channel_scale", scale, persistent=False)
         self.register_buffer("_channel_shift", shift, persistent=False)
         self.normalization = ((grey_mean,), (grey_std,)) if repeats_grey else normalization
+        self.backbone_normalization = normalization
         self.set_unfreeze_depth(GROUPS)
 
     def set_unfreeze_depth(self, depth: int) -> None:

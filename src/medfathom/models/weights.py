@@ -73,7 +73,7 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
             backbone.
     """
     path = location.path or fetch(architecture, location)
-    state = read_tensors(path)
+    state = {n.removeprefix(location.part): t for n, t in read_tensors(path).items()}
     if location.renamed:
         stages = backbone.get_submodule("blocks").children()
         state = rename_lite(state, [len(list(stage.children())) for stage in stages])

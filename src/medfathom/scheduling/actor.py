@@ -29,7 +29,8 @@ class Plan:
     """What a worker needs to know of the study. It prepares data itself, on its own node."""
 
     config: StudyConfig
-    cache_dir: Path
+    storage: Path
+    """The driver's storage folder; a node may have its own (see `worker.node_storage`)."""
     threads: int
     device: str
     work: Work | None = None

@@ -28,9 +28,13 @@ class Slots:
 
     cpus_per_trial: int
     gpus_per_trial: float
+    """Of a trial whose own share is not measured."""
     concurrent: int
     cpus_alone: int
     """What a trial gets that ran out of memory beside others."""
+    nodes: int = 1
+    measured_gpus: float = 0.0
+    """GPUs to be shared out by measured memory; 0: every trial takes the same."""
 
     def request(self, config: Mapping[str, Any]) -> dict[str, float]:
         """Ray's resources for a trial."""
@@ -39,7 +43,7 @@ class Slots:
                 "cpu": self.cpus_alone,
                 "gpu": max(1.0, self.gpus_per_trial) if self.gpus_per_trial else 0,
             }
-        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
+        return {"cpu": self.cpus_per_trial, "gpu": config.get("gpus", self.gpus_per_trial)}
 
 
 @contextmanager
@@ -82,8 +86,11 @@ def _connect(address: str | None, folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(address=address, **quiet, **({} if address else own))
-    except ConnectionError as error:
-        raise RunError(f"--address {address}: no Ray cluster answers ({error})") from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        reason = str(error).splitlines()[0]
+        raise RunError(f"--address {address}: no Ray cluster answers ({reason})") from None
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -97,13 +104,21 @@ def slots_for(config: StudyConfig) -> Slots:
     if gpus_per_trial > gpus:
         raise RunError(f"resources.gpus_per_trial = {gpus_per_trial:g}, but the cluster has {gpus:g}")
     fits = int(resources.get("CPU", 1)) // config.resources.cpus_per_trial
-    if gpus_per_trial:
-        fits = min(fits, int(gpus / gpus_per_trial))
+    measured_gpus = gpus if wanted == "auto" else 0.0
+    if gpus_per_trial and not measured_gpus:
+        fits = min(fits, _side_by_side(gpus, gpus_per_trial))
     if fits < 1:
         raise RunError(
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the cluster has "
             f"{resources.get('CPU', 0):g} CPUs"
         )
     concurrent = min(fits, config.resources.concurrent or fits)
-    per_node = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-    return Slots(config.resources.cpus_per_trial, gpus_per_trial, concurrent, per_node)
+    nodes = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+    return Slots(
+        config.resources.cpus_per_trial, gpus_per_trial, concurrent, max(nodes), len(nodes), measured_gpus
+    )
+
+
+def _side_by_side(gpus: float, per_trial: float) -> int:
+    """A fraction of a GPU is never put together from two."""
+    return int(gpus) * int(1 / per_trial + 1e-9) if per_trial < 1 else int(gpus / per_trial)

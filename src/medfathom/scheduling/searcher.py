@@ -15,6 +15,7 @@ from medfathom.ledger import Assignment, Ledger
 from medfathom.progress import Watcher
 from medfathom.scheduling.actor import HARD_LIMIT, METRIC, TIME
 from medfathom.scheduling.cluster import Slots
+from medfathom.scheduling.gpus import MeasuredShares
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.unsaved import Unsaved
 
@@ -33,6 +34,11 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._latest: dict[int, dict[str, Any]] = {}
         self._begun: dict[str, tuple[Assignment, float]] = {}
         self._alone: set[int] = set()
+        self._shares = MeasuredShares()
+        self._held: dict[int, float] = {}
+        if slots.measured_gpus:
+            for params, attributes in ledger.ended_on_gpus():
+                self._shares.learn(params, attributes)
         self.lost: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -45,7 +51,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._halt.reason:
             return str(Searcher.FINISHED)
-        if len(self._numbers) >= self._slots.concurrent:
+        if not self._room():
             return None
         assignment = self._adopted.pop(0) if self._adopted else self._ledger.assign()
         if assignment is None:
@@ -53,15 +59,30 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._numbers[trial_id] = assignment.number
         self._begun[trial_id] = (assignment, time.monotonic())
         self._watcher.trial_begins(assignment)
-        return {
+        return self._gpus(assignment) | {
             "number": assignment.number,
             "alone": assignment.number in self._alone,
             "seed": assignment.seed,
             "stratum": assignment.stratum,
             "params": assignment.params.model_dump_json(),
-            "checkpoint": str(self._ledger.checkpoint(assignment.number).absolute()),
+            "checkpoint": self._ledger.checkpoint_name(assignment.number),
+            "running": self._ledger.running() if self._slots.nodes > 1 else None,
             "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
         }
+
+    def _room(self) -> bool:
+        """Whether one more trial would find a place: else it would be asked for long before it runs."""
+        gpus = self._slots.measured_gpus
+        free = not gpus or sum(self._held.values()) + self._shares.smallest() <= gpus + 1e-9
+        return free and len(self._numbers) < self._slots.concurrent
+
+    def _gpus(self, assignment: Assignment) -> dict[str, float]:
+        """A trial's share of a GPU, where it goes by measured memory."""
+        if not self._slots.measured_gpus:
+            return {}
+        alone = assignment.number in self._alone
+        self._held[assignment.number] = 1.0 if alone else self._shares.share(assignment.params)
+        return {"gpus": self._held[assignment.number]}
 
     def _none_left(self) -> str | None:
         """Nothing new to begin: finished, or waiting for trials in hand (another driver's too) to end."""
@@ -96,12 +117,14 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             self._note(trial_id, result)
         number = self._numbers.pop(trial_id)
         assignment, begun = self._begun.pop(trial_id)
+        self._held.pop(number, None)
         if result and result.get("memory") and number not in self._alone:
             self._alone.add(number)
             self._adopted.append(assignment)
             self._watcher.note(f"trial {number}: {result['failure']}; trying once more, alone on its device")
             return
         attributes = self._latest.pop(number, {})
+        self._shares.learn(assignment.params, attributes)
         if error or (result and "failure" in result):
             reason = (result or {}).get("failure") or self._reason_lost(trial_id, begun)
             self._ledger.fail(number, reason, attributes)

@@ -192,15 +192,16 @@ class Fit:
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._settings.device.type, torch.bfloat16, enabled=self._settings.autocast)
 
-    def predict(self, inputs: Inputs, batch_size: int) -> NDArray[np.float32]:
-        """Logits (n, outputs) of every row, in order, in inference mode.
+    def predict(self, inputs: Inputs, batch_size: int, chosen: Indices | None = None) -> NDArray[np.float32]:
+        """Logits (n, outputs) of every row, or of the chosen ones, in order, in inference mode.
 
         Raises:
             OutOfMemoryError: one image at a time is too much.
         """
         rows = inputs.rows(1)
         self._network.eval()
-        batches = list(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch_size))))
+        wanted = np.arange(len(rows)) if chosen is None else chosen
+        batches = list(np.array_split(wanted, max(1, -(-len(wanted) // batch_size))))
         portions = Portions(batch_size, self.portions.what)
 
         def forward(raw: Tensor, at_once: int) -> Tensor:

@@ -25,6 +25,13 @@ def free_bytes(device: torch.device) -> int:
     return _kilobytes(_MEMINFO, "MemAvailable")
 
 
+def device_bytes(device: torch.device) -> int | None:
+    """All memory of a CUDA device; None for a CPU."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def resident_bytes() -> int:
     """Memory of this process that is in RAM now."""
     return _kilobytes(_STATUS, "VmRSS")
