@@ -166,7 +166,11 @@ class Network(nn.Module):
 
     def _before(self, cut: Cut, images: Tensor) -> Tensor:
         if self._repeats_grey:
-            images = images * self._channel_scale + self._channel_shift
+            # Channels last, which an image of one channel cannot say: else the network would run in the order
+            # that is slower, and in another one than from features that were kept.
+            images = (images * self._channel_scale + self._channel_shift).contiguous(
+                memory_format=torch.channels_last
+            )
         if cut.prefix is None:
             return images
         features: Tensor = cut.prefix(self.backbone, images)
