@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -115,10 +116,10 @@ def run(
     from medfathom.study import run_study  # noqa: PLC0415
 
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
-    again = " ".join(["medfathom run", study, *(f"--set {o}" for o in overrides)])
-    again += f" --storage {storage}" if storage else ""
+    again = ["medfathom", "run", study, *(word for o in overrides for word in ("--set", o))]
+    again += ["--storage", storage] if storage else []
     if outcome.halted:
-        watcher.note(f"Ended early: {outcome.halted}. To go on: {again}")
+        watcher.note(f"Ended early: {outcome.halted}. To go on: {shlex.join(again)}")
         if outcome.halted == "interrupted":
             sys.exit(EXIT_INTERRUPTED)
     else:
@@ -144,7 +145,7 @@ def validate(
     for name in studies:
         try:
             config = load_study(name, set_ or [])
-            check(config)
+            notes = check(config)
             check_data(config)
         except InputError as error:
             failures += 1
@@ -152,6 +153,7 @@ def validate(
         else:
             strata = len(config.space.strata())
             print(f"{name}: valid; {strata} strata, {config.budget.trials} trials")  # noqa: T201
+            print(*(f"  {note}\n" for note in notes), sep="", end="")  # noqa: T201
     if failures:
         sys.exit(EXIT_BAD_INPUT)
 
@@ -448,13 +450,20 @@ def list_studies(as_json: JsonOption = False) -> None:
 @list_app.command("architectures")
 def list_architectures(
     pattern: Annotated[str, typer.Argument(help="Only names (or families) with this in them.")] = "",
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    max_params: Annotated[
+        float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
+    ] = None,
     sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
+    descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Architectures of the shipped catalog, with size, depth and cost (any other timm name works too)."""
+    """Architectures of the catalog: size, depth, cost. Any other timm model too, by its full name."""
     from medfathom.listing import print_architectures  # noqa: PLC0415
 
-    print_architectures(pattern, sort, as_json)
+    print_architectures(
+        pattern, family=family, max_params=max_params, sort=sort, descending=descending, as_json=as_json
+    )
 
 
 @list_app.command("datasets")
