@@ -328,7 +328,8 @@ def export(
         return
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
     _console().print(
-        f"{done.folder}: {row['stratum']} (search trial {row['search_trial']}, seed {model['seed']}), "
+        f"{done.folder}: {row['architecture']}, {row['stratum']} "
+        f"(search trial {row['search_trial']}, seed {model['seed']}), "
         f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
         f"Next: medfathom predict {done.folder} IMAGES…",
         highlight=False,
