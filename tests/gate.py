@@ -1,4 +1,7 @@
-"""The one gate: format, lint, types, tests. `uv run tests/gate.py [pytest arguments]`."""
+"""The one gate: format, lint, types, tests. `uv run tests/gate.py [pytest arguments]`.
+
+Tests run in two processes, a module in one of them.
+"""
 
 import subprocess
 import sys
@@ -19,7 +22,9 @@ def main() -> int:
             sys.stderr.write(f"gate: {' '.join(step)} failed\n")
             return 1
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *sys.argv[1:]], cwd=root, check=False
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *sys.argv[1:]],
+        cwd=root,
+        check=False,
     ).returncode
 
 

@@ -25,8 +25,12 @@ from medfathom.confirmed_view import render
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import DataError, InputError, StorageError
 from medfathom.storage import default_url, open_ledger
-from medfathom.storage import load_study as load
+from medfathom.storage import load_study as load_study_of
 from medfathom.training.auc import Z95, roc_auc_score
+
+
+def load(name: str) -> Any:
+    return load_study_of(default_url(), name)
 
 
 @pytest.fixture
@@ -35,8 +39,10 @@ def config(workdir: Path) -> StudyConfig:
         "demo",
         [
             "sampler=random",
+            "space.architecture.role='scientific'",
             "space.architecture.choices=['tf_efficientnet_lite0', 'tf_efficientnet_lite1']",
             "space.init.value='imagenet'",
+            "space.unfreeze_depth.role='scientific'",
             "space.unfreeze_depth.low=0",
             "space.unfreeze_depth.high=1",
             "budget.trials=8",
@@ -57,7 +63,7 @@ def searched(config: StudyConfig, *, complete: bool = True) -> Any:
             else:
                 ledger.report(number, 1, 0.99)
                 ledger.prune(number, facts, "stopped by asha at epoch 1")
-    return load(default_url(), config.name)
+    return load(config.name)
 
 
 def test_the_best_complete_trial_of_each_stratum_is_chosen(config: StudyConfig) -> None:
@@ -107,7 +113,7 @@ def test_other_data_and_a_test_split_of_one_class_are_refused(
     study = searched(config)
     with pytest.raises(StorageError, match="was searched on other data"):
         confirm_study(config.name)
-    assert "test_openings" not in load(default_url(), config.name).user_attrs
+    assert "test_openings" not in load(config.name).user_attrs
 
     from medfathom.data import prepare  # noqa: PLC0415
 
@@ -156,7 +162,7 @@ def confirmed(config: StudyConfig, study: Any, seeds: int = 3) -> Any:
             pd.DataFrame(table).to_parquet(predictions_file(folder, "test"))
             auc = float(roc_auc_score(labels, scores)[0])
             ledger.complete(assignment.number, 0.9, {"test_auc": auc, "folder": name, "n_test": 60})
-    return find_confirmation(default_url(), load(default_url(), config.name))
+    return find_confirmation(load(config.name))
 
 
 def test_a_summary_keeps_seeds_apart_from_test_sampling(config: StudyConfig) -> None:
@@ -186,7 +192,7 @@ def test_a_confirmation_of_another_study_of_that_name_does_not_count(config: Stu
     confirmed(config, study)
     with open_ledger(config, default_url(), "data", fresh=True):
         pass
-    assert find_confirmation(default_url(), load(default_url(), config.name)) is None
+    assert find_confirmation(load(config.name)) is None
 
 
 def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) -> None:

@@ -40,6 +40,11 @@ def test_overfitting_needs_both_losses_to_part() -> None:
     assert words(trial(0.8, losses={"train": [0.6, 0.4, 0.39], "val": [0.6, 0.5, 0.56]})) == []
 
 
+def test_overfitting_is_also_a_gap_between_the_aucs() -> None:
+    assert words(trial(0.80, train_auc=0.91)) == ["overfitting"]
+    assert words(trial(0.80, train_auc=0.89)) == []
+
+
 def test_underfitting_is_a_loss_that_stays_or_an_auc_that_still_rises() -> None:
     assert words(trial(0.8, losses={"train": [0.7, 0.68], "val": [0.7, 0.7]})) == ["underfitting"]
     assert words(trial(0.8, losses={"train": [0.7, 0.5], "val": [0.7, 0.7]})) == []

@@ -1,6 +1,7 @@
 """A model folder at work: files of every kind, arrays, what cannot be read, folders that were changed."""
 
 import json
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,31 @@ def test_logits_become_calibrated_probabilities_and_a_class(model: Model) -> Non
     expected = probabilities("binary", model.logits(images) / 2.0)
     assert found.probabilities[:, 1] == pytest.approx(expected[:, 0], abs=1e-7)
     assert found.predicted == ["ill" if p >= 0.5 else "well" for p in expected[:, 0]]
+
+
+@pytest.mark.parametrize(
+    ("task", "logits", "said"),
+    [
+        ("multiclass", [[3.0, 1.0, 2.0], [0.0, 0.1, 9.0]], ["a", "c"]),
+        ("multilabel", [[3.0, -1.0, 2.0], [-5.0, -0.1, -9.0]], ["a|c", ""]),
+    ],
+)
+def test_tasks_decide_in_their_own_way(
+    model: Model, task: str, logits: list[list[float]], said: list[str]
+) -> None:
+    other = copy(model)
+    changes = {
+        "task": task,
+        "class_names": ["a", "b", "c"],
+        "thresholds": [0.6, None, 0.5],
+        "temperature": 1.0,
+    }
+    other.config = CONFIG.model_copy(update=changes)
+    found = other.decide(["x", "y"], np.array(logits, dtype=np.float32))
+    assert found.predicted == said
+    assert found.probabilities.shape == (2, 3)
+    if task == "multiclass":
+        assert found.probabilities.sum(axis=1) == pytest.approx(1)
 
 
 def test_batches_do_not_change_the_answer(model: Model) -> None:

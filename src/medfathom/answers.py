@@ -63,7 +63,8 @@ def analyze_all(
     if not studies and not tables:
         raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
     frames, exclusions = [], []
-    found = _studies(storage or default_url(), studies, confirmed=not exploratory) if studies else []
+    url = storage or default_url()
+    found = _studies(url, studies, confirmed=not exploratory)
     if found:
         frame, left_out = from_trials([r for s in found for r in s.records], exploratory=exploratory)
         frames.append(frame)
@@ -101,23 +102,35 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     for name in names:
         study = load_study(url, name)
         if not confirmed:
-            found.append(_Found([with_shift(record) for record in records(study)]))
+            found.append(_Found([_flat(record) for record in records(study)]))
             continue
-        confirmation = find_confirmation(url, study)
+        confirmation = find_confirmation(study)
         if confirmation is None or not by_configuration(confirmation):
             without.append(name)
             continue
-        summary = summarize(study, confirmation)
-        comparisons = compare_confirmed(study, confirmation)
-        shown = pictures_of_best(study, confirmation, summary)
-        rows = [with_shift(record) for record in analysis_records(study, confirmation)]
-        found.append(_Found(rows, study, summary, comparisons, shown))
+        found.append(_confirmed(study, confirmation))
     if without:
         raise ResultsError(
             f"no confirmed results of {', '.join(without)}: `medfathom confirm {without[0]}` makes them; "
             "--exploratory takes the search trials, which suggest but confirm nothing"
         )
     return found
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A row of results: curves, versions and the like have no place in a table."""
+    return with_shift({key: value for key, value in record.items() if not isinstance(value, list | dict)})
+
+
+def _confirmed(study: Study, confirmation: Study) -> _Found:
+    summary = summarize(study, confirmation)
+    return _Found(
+        [_flat(record) for record in analysis_records(study, confirmation)],
+        study,
+        summary,
+        compare_confirmed(study, confirmation),
+        pictures_of_best(study, confirmation, summary),
+    )
 
 
 def _tell(study: Study, analysis: Analysis) -> None:

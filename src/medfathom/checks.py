@@ -6,33 +6,29 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfathom.errors import DefinitionError
+from medfathom.errors import DefinitionError, WeightsError
 from medfathom.spaces import Value, values_of
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
 
 
-def check(config: StudyConfig) -> None:
+def check(config: StudyConfig) -> list[str]:
     """Raise an InputError, in one line, for the first thing that would fail later.
 
-    Nothing is created, and torch is imported only for architectures outside the shipped catalog.
+    Nothing is created, and torch is imported only for architectures outside the shipped catalog and for
+    weights from the user's own files.
+
+    Returns:
+        A line for each of these files: what it fits, and how well.
     """
     from medfathom.models.catalog import check_architecture  # noqa: PLC0415
-    from medfathom.models.weights_lookup import locate_weights, parse_init  # noqa: PLC0415
     from medfathom.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
     from medfathom.sampling import make_sampler  # noqa: PLC0415
 
-    weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
-    architectures = [str(v) for v in _values(config, "architecture", "")]
-    inits = [str(v) for v in _values(config, "init", "imagenet")]
-    for architecture in architectures:
-        check_architecture(architecture, config.dataset.image_size)
-    for init in inits:
-        parse_init(init)
-        for architecture in architectures:
-            if not config.space.excluded({"architecture": architecture, "init": init}):
-                locate_weights(architecture, init, weights_dir)
+    for architecture in _values(config, "architecture", ""):
+        check_architecture(str(architecture), config.dataset.image_size)
+    notes = _check_weights(config)
     make_sampler(config.sampler, config.space, seed=0)
     if config.resources.checkpoint_url is not None:
         RemoteCheckpoints(config.resources.checkpoint_url)
@@ -41,6 +37,38 @@ def check(config: StudyConfig) -> None:
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "
             f"{os.cpu_count()} CPUs"
         )
+    return notes
+
+
+def _check_weights(config: StudyConfig) -> list[str]:
+    """Every init with every architecture that it may meet; all that lack its weights are named at once."""
+    from medfathom.models.weights_lookup import locate_weights, parse_init  # noqa: PLC0415
+
+    weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
+    notes = []
+    for init in map(str, _values(config, "init", "imagenet")):
+        parse_init(init)
+        refusals: dict[str, WeightsError] = {}
+        for architecture in map(str, _values(config, "architecture", "")):
+            if config.space.excluded({"architecture": architecture, "init": init}):
+                continue
+            try:
+                location = locate_weights(architecture, init, weights_dir)
+                if location.own and location.path:
+                    notes.append(_check_file(config, architecture, location.path))
+            except WeightsError as error:
+                refusals[architecture] = error
+        if refusals:
+            first, *others = refusals
+            more = f"; this init fails likewise for {', '.join(others)}" if others else ""
+            raise WeightsError(f"{refusals[first]}{more}")
+    return notes
+
+
+def _check_file(config: StudyConfig, architecture: str, path: Path) -> str:
+    from medfathom.models.weights import check_file  # noqa: PLC0415 - imports torch
+
+    return f"{path} for {architecture}: {check_file(architecture, config.dataset.image_size, path)}"
 
 
 def check_data(config: StudyConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -115,10 +116,10 @@ def run(
     from medfathom.study import run_study  # noqa: PLC0415
 
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
-    again = " ".join(["medfathom run", study, *(f"--set {o}" for o in overrides)])
-    again += f" --storage {storage}" if storage else ""
+    again = ["medfathom", "run", study, *(word for o in overrides for word in ("--set", o))]
+    again += ["--storage", storage] if storage else []
     if outcome.halted:
-        watcher.note(f"Ended early: {outcome.halted}. To go on: {again}")
+        watcher.note(f"Ended early: {outcome.halted}. To go on: {shlex.join(again)}")
         if outcome.halted == "interrupted":
             sys.exit(EXIT_INTERRUPTED)
     else:
@@ -144,7 +145,7 @@ def validate(
     for name in studies:
         try:
             config = load_study(name, set_ or [])
-            check(config)
+            notes = check(config)
             check_data(config)
         except InputError as error:
             failures += 1
@@ -152,6 +153,7 @@ def validate(
         else:
             strata = len(config.space.strata())
             print(f"{name}: valid; {strata} strata, {config.budget.trials} trials")  # noqa: T201
+            print(*(f"  {note}\n" for note in notes), sep="", end="")  # noqa: T201
     if failures:
         sys.exit(EXIT_BAD_INPUT)
 
@@ -176,6 +178,23 @@ def _study_name(study: str) -> str:
 
         return load_study(study).name
     return study
+
+
+@app.command()
+def dashboard(
+    storage: StorageOption = None,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
+    ] = 8080,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
+    ] = False,
+) -> None:
+    """Serve optuna-dashboard on the storage, to this machine only."""
+    from medfathom.dashboard import serve  # noqa: PLC0415
+    from medfathom.storage import default_url  # noqa: PLC0415
+
+    serve(storage or default_url(), port, writable=writable, say=_console().print)
 
 
 @app.command()
@@ -220,99 +239,6 @@ def confirm(
         sys.exit(EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED)
     if done.summary["failures"]:
         sys.exit(EXIT_FAILED)
-
-
-@app.command()
-def export(
-    study: StudyArgument,
-    out: Annotated[Path, typer.Option(help="The model folder to be made.", metavar="DIR")],
-    within: Annotated[
-        float | None, typer.Argument(help="With smallest-within: the AUC that may be lost.", min=0)
-    ] = None,
-    trial: Annotated[
-        str,
-        typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH"),
-    ] = "best",
-    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
-    storage: StorageOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
-
-    `--trial best` is the best by validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
-    those that lose at most so much AUC; `--trial 7` is the seventh search trial, once it was confirmed.
-    """
-    from medfathom.export import WITHIN, export_model  # noqa: PLC0415
-
-    if within is not None and trial != "smallest-within":
-        raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
-    done = export_model(
-        _study_name(study),
-        out,
-        trial=trial,
-        within=WITHIN if within is None else within,
-        storage=storage,
-        onnx=onnx,
-    )
-    row, model = done.row, done.model
-    if as_json:
-        facts = {"folder": str(done.folder), "onnx_difference": done.onnx_difference}
-        _print_json({**facts, "configuration": row, "model": model})
-        return
-    checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
-    _console().print(
-        f"{done.folder}: {row['stratum']} (search trial {row['search_trial']}, seed {model['seed']}), "
-        f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
-        f"Next: medfathom predict {done.folder} IMAGES…",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
-    csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
-    as_json: JsonOption = False,
-) -> None:
-    """Class probabilities of images by an exported model.
-
-    Exit 1 where some images could not be read: they are named, and the others predicted.
-    """
-    from medfathom.predict_command import predict_files, render, write_csv  # noqa: PLC0415
-
-    found = predict_files(model, images, device)
-    if csv is not None:
-        write_csv(found, csv)
-    if as_json:
-        _print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
-    elif csv is None:
-        _console().print(render(found))
-    for remark in found.remarks:
-        print(f"medfathom: {remark}", file=sys.stderr)  # noqa: T201
-    for name, reason in found.unreadable.items():
-        print(f"medfathom: {name}: {reason}; skipped", file=sys.stderr)  # noqa: T201
-    if found.unreadable:
-        sys.exit(EXIT_FAILED)
-
-
-@app.command()
-def dashboard(
-    storage: StorageOption = None,
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
-    writable: Annotated[
-        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
-    ] = False,
-) -> None:
-    """Serve optuna-dashboard on the storage, to this machine only."""
-    from medfathom.dashboard import serve  # noqa: PLC0415
-    from medfathom.storage import default_url  # noqa: PLC0415
-
-    serve(storage or default_url(), port, writable=writable, say=_console().print)
 
 
 @app.command()
@@ -361,6 +287,83 @@ def analyze(
         _print_json(analysis.to_dict())
     else:
         _console().print(render(analysis, folder))
+
+
+@app.command()
+def export(
+    study: StudyArgument,
+    out: Annotated[Path, typer.Option(help="The model folder to be made.", metavar="DIR")],
+    within: Annotated[
+        float | None, typer.Argument(help="With smallest-within: the AUC that may be lost.", min=0)
+    ] = None,
+    trial: Annotated[
+        str,
+        typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH"),
+    ] = "best",
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
+
+    `--trial best` is the best by validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
+    those that lose at most so much AUC; `--trial 7` is the seventh search trial, once it was confirmed.
+    """
+    from medfathom.export import WITHIN, export_model  # noqa: PLC0415
+
+    if within is not None and trial != "smallest-within":
+        raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
+    done = export_model(
+        _study_name(study),
+        out,
+        trial=trial,
+        within=WITHIN if within is None else within,
+        storage=storage,
+        onnx=onnx,
+    )
+    row, model = done.row, done.model
+    if as_json:
+        facts = {"folder": str(done.folder), "onnx_difference": done.onnx_difference}
+        _print_json({**facts, "configuration": row, "model": model})
+        return
+    checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
+    _console().print(
+        f"{done.folder}: {row['architecture']}, {row['stratum']} "
+        f"(search trial {row['search_trial']}, seed {model['seed']}), "
+        f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
+        f"Next: medfathom predict {done.folder} IMAGES…",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
+    csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Class probabilities of images by an exported model.
+
+    Exit 1 where some images could not be read: they are named, and the others predicted.
+    """
+    from medfathom.predict_command import predict_files, render, write_csv  # noqa: PLC0415
+
+    found = predict_files(model, images, device)
+    if csv is not None:
+        write_csv(found, csv)
+    if as_json:
+        _print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
+    elif csv is None:
+        _console().print(render(found))
+    for remark in found.remarks:
+        print(f"medfathom: {remark}", file=sys.stderr)  # noqa: T201
+    for name, reason in found.unreadable.items():
+        print(f"medfathom: {name}: {reason}; skipped", file=sys.stderr)  # noqa: T201
+    if found.unreadable:
+        sys.exit(EXIT_FAILED)
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
@@ -448,13 +451,20 @@ def list_studies(as_json: JsonOption = False) -> None:
 @list_app.command("architectures")
 def list_architectures(
     pattern: Annotated[str, typer.Argument(help="Only names (or families) with this in them.")] = "",
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    max_params: Annotated[
+        float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
+    ] = None,
     sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
+    descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Architectures of the shipped catalog, with size, depth and cost (any other timm name works too)."""
+    """Architectures of the catalog: size, depth, cost. Any other timm model too, by its full name."""
     from medfathom.listing import print_architectures  # noqa: PLC0415
 
-    print_architectures(pattern, sort, as_json)
+    print_architectures(
+        pattern, family=family, max_params=max_params, sort=sort, descending=descending, as_json=as_json
+    )
 
 
 @list_app.command("datasets")

@@ -91,13 +91,12 @@ def confirm_study(
     data = _prepared(config, study)
     _open_test_split(study, data, jobs)
     halted = _train(study, config, data, jobs, url, address, watcher)
-    summary = summarize(study, find_confirmation(url, study))
+    summary = summarize(study, find_confirmation(study))
     if summary["strata"] and not halted:
         from medfathom import efficiency  # noqa: PLC0415  imports torch
 
-        summary["efficiency"] = efficiency.keep(
-            study, summary, confirmed_folder(study), config.resources.cpus_per_trial
-        )
+        threads = config.resources.cpus_per_trial
+        summary["efficiency"] = efficiency.keep(study, summary, confirmed_folder(study), threads)
     return Confirmation(summary, halted)
 
 
@@ -200,7 +199,7 @@ def _train(
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
     # A confirmation of a study that was set aside since goes the same way.
-    stale = find_confirmation(url, study) is None
+    stale = find_confirmation(study) is None
     with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
         ledger.study.set_user_attr(CONFIRMS, study.user_attrs["uid"])
         _enqueue(ledger, jobs, config.seed)
@@ -217,7 +216,7 @@ def _train(
             pictures=first_seeds,
         )
         try:
-            return run_trials(config, ledger, watcher, root() / "cache", address, work)
+            return run_trials(config, ledger, watcher, root(), address, work)
         finally:
             watcher.end()
 

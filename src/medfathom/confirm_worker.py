@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -72,11 +73,15 @@ def _draw(
     from medfathom.cam import draw_cases  # noqa: PLC0415  matplotlib, only where it is drawn
     from medfathom.pictures import draw_metrics, judged, learning_curves  # noqa: PLC0415
 
+    started = time.perf_counter()
     found = judged(model.config, test, probabilities)
     learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
     shown, border = draw_cases(folder, model, found)
     names = ["curves.png", *draw_metrics(folder, found), *shown]
-    return {"pictures": names} | ({} if border is None else {"cam_border_share": border})
+    seconds = time.perf_counter() - started
+    return {"pictures": names, "picture_seconds": round(seconds, 2)} | (
+        {} if border is None else {"cam_border_share": border}
+    )
 
 
 def _keep(

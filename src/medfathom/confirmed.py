@@ -20,7 +20,7 @@ from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError
 from medfathom.ledger import completed
 from medfathom.spaces import label
-from medfathom.storage import load_studies, root
+from medfathom.storage import beside, root
 from medfathom.training.auc import Z95, delong_interval
 from medfathom.training.metrics import positives
 
@@ -46,13 +46,10 @@ def predictions_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.parquet"
 
 
-def find_confirmation(url: str, study: Study) -> Study | None:
+def find_confirmation(study: Study) -> Study | None:
     """The confirmation of exactly this study (not of one that was set aside); None: there is none."""
-    name = confirmation_name(study.study_name)
-    for other in load_studies(url):
-        if other.study_name == name and other.user_attrs.get(CONFIRMS) == study.user_attrs.get("uid"):
-            return other
-    return None
+    other = beside(study, confirmation_name(study.study_name))
+    return other if other and other.user_attrs.get(CONFIRMS) == study.user_attrs.get("uid") else None
 
 
 def definition_of(study: Study) -> StudyConfig:

@@ -60,6 +60,7 @@ class TrainingConfig(Schema):
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     grey: Literal["repeat", "sum"] = "repeat"
+    """Three equal channels (keeps the pretrained function exactly), or a first layer summed over colours."""
     calibrate_batch_norm: bool = True
     """Estimate a random, frozen prefix's batch-norm statistics on training images first."""
     cache_gb: float = Field(default=10.0, ge=0)

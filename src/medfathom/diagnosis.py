@@ -13,6 +13,9 @@ from medfathom.ledger import completed
 OVERFIT_RISE = 0.10
 """Validation loss above its minimum, while training loss still falls as much."""
 
+OVERFIT_GAP = 0.10
+"""AUC on training images above the validation AUC."""
+
 UNDERFIT_FALL = 0.10
 """Training loss that fell less than this hardly learned."""
 
@@ -49,14 +52,20 @@ def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]
     attributes = trial.user_attrs
     losses: Mapping[str, list[float]] = attributes.get("losses", {})
     return [
-        *_overfitting(losses.get("train", []), losses.get("val", [])),
+        *_overfitting(attributes, losses.get("train", []), losses.get("val", [])),
         *_underfitting(losses.get("train", []), aucs, ended=trial.state != TrialState.PRUNED),
         *_pretraining(trial, others),
         *_shortcut(attributes, aucs),
     ]
 
 
-def _overfitting(train: Sequence[float], val: Sequence[float]) -> list[Finding]:
+def _overfitting(
+    attributes: Mapping[str, Any], train: Sequence[float], val: Sequence[float]
+) -> list[Finding]:
+    ours, theirs = attributes.get("train_auc"), attributes.get("auc")
+    if ours is not None and theirs is not None and ours - theirs >= OVERFIT_GAP:
+        why = f"AUC {ours:.3f} on training images, {theirs:.3f} on validation (rule: {OVERFIT_GAP} apart)"
+        return [Finding("overfitting", why)]
     if len(val) < 3 or len(train) != len(val):
         return []
     best = min(range(len(val)), key=lambda i: val[i])

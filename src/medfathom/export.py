@@ -72,10 +72,9 @@ def export_model(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there already; give a folder that is not")
-    url = storage or default_url()
-    study = load_study(url, name)
-    row = chosen_row(study, url, trial, within)
-    confirmation = find_confirmation(url, study)
+    study = load_study(storage or default_url(), name)
+    row = chosen_row(study, trial, within)
+    confirmation = find_confirmation(study)
     model = max(row["models"], key=lambda m: (m["val_auc"], -m["seed"]))
     kept = confirmed_folder(study) / Path(model["folder"]).name
     if not (kept / WEIGHTS_FILE).is_file():
@@ -95,7 +94,7 @@ def export_model(
     return Exported(out, row, model, difference)
 
 
-def chosen_row(study: Study, url: str, trial: str, within: float) -> dict[str, Any]:
+def chosen_row(study: Study, trial: str, within: float) -> dict[str, Any]:
     """The confirmed configuration that `--trial` means."""
     name = study.study_name
     number = int(trial) if trial.isdigit() else None
@@ -103,8 +102,7 @@ def chosen_row(study: Study, url: str, trial: str, within: float) -> dict[str, A
         complete_trial(study, number)
     elif trial not in ("best", "smallest-within"):
         raise InputError(f"--trial {trial}: expected best, smallest-within, or the number of a trial")
-    confirmation = find_confirmation(url, study)
-    strata = summarize(study, confirmation)["strata"]
+    strata = summarize(study, find_confirmation(study))["strata"]
     if not strata:
         raise StorageError(f"study {name!r}: no confirmed model yet; `medfathom confirm {name}` makes them")
     if number is not None:
@@ -140,8 +138,18 @@ def _fill(
         from medfathom.onnx_export import write_onnx  # noqa: PLC0415  imports onnx and torch's exporter
 
         difference = write_onnx(folder / ONNX_FILE, folder)
-    content = {"study": study.study_name, "row": row, "model": model, "onnx_difference": difference}
+    content = {
+        "study": study.study_name,
+        "configuration": {**row, "models": [_without_place(m) for m in row["models"]]},
+        "model": _without_place(model),
+        "onnx_difference": difference,
+    }
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / CARD_FILE, model_card(config, study, row, model, attributes, difference))
     write_manifest(folder)
     return difference
+
+
+def _without_place(model: dict[str, Any]) -> dict[str, Any]:
+    """Without where it lies on this machine: a model folder travels."""
+    return {key: value for key, value in model.items() if key != "folder"}

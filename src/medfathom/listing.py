@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from medfathom.definitions import names, read_toml
 from medfathom.errors import InputError, did_you_mean
-from medfathom.models.catalog import shipped
+from medfathom.models.catalog import ArchitectureFacts, lookup, shipped
 
 
 def print_definitions(kind: str, as_json: bool) -> None:
@@ -52,43 +53,71 @@ def print_datasets(as_json: bool) -> None:
     _print(rows, as_json, shown)
 
 
-def print_architectures(pattern: str, sort: str, as_json: bool) -> None:
-    """Print the shipped catalog, filtered and sorted. Raises InputError for an unknown column to sort by."""
+def print_architectures(
+    pattern: str, *, family: str | None, max_params: float | None, sort: str, descending: bool, as_json: bool
+) -> None:
+    """Print architectures of the shipped catalog, filtered and sorted; or any other one by its full name.
+
+    Args:
+        pattern: only those with this in their name or family.
+        family: only those of this family; None for all.
+        max_params: only those with no more parameters, in millions; None for any number.
+        sort: the column.
+        descending: largest first.
+        as_json: print a JSON list instead of a table.
+
+    Raises:
+        InputError: no such column, or nothing matches.
+    """
     columns = ["name", "family", "n_params", "depth", "macs"]
     if sort not in columns:
         raise InputError(f"--sort {sort}: no such column; {did_you_mean(sort, columns)}")
-    found = [a for a in shipped() if pattern in a.name or pattern in a.family]
-    found.sort(key=lambda a: (getattr(a, sort), a.n_params))
+    families = {a.family for a in shipped()}
+    if family is not None and family not in families:
+        raise InputError(f"--family {family}: none of the catalog; {did_you_mean(family, families)}")
+    # A name outside the table is measured: seconds, since torch must be imported.
+    named = [a for a in shipped() if pattern in a.name or pattern in a.family] or [lookup(pattern)]
+    most = math.inf if max_params is None else max_params * 1e6
+    found = [a for a in named if family in (None, a.family) and a.n_params <= most]
+    if not found:
+        filters = {"the pattern": pattern, "--family": family, "--max-params": max_params}
+        given = ", ".join(f"{name} {value}" for name, value in filters.items() if value not in ("", None))
+        raise InputError(f"no architecture of the catalog passes all of {given}: leave one out")
+    found.sort(key=lambda a: (getattr(a, sort), a.n_params), reverse=descending)
     if as_json:
         print(json.dumps([asdict(a) for a in found], indent=2))  # noqa: T201
         return
-    rows = [
-        {
-            "name": a.name,
-            "family": a.family,
-            "n_params": f"{a.n_params / 1e6:.1f} M",
-            "depth": str(a.depth),
-            "macs": f"{a.macs / 1e9:.2f} G",
-            "native_size": str(a.native_size),
-            "weights": str(len(a.pretrained_tags)),
-        }
-        for a in found
-    ]
-    titles = {"n_params": "params", "macs": "MACs", "native_size": "native px", "weights": "weights"}
-    _print(rows, False, {k: titles.get(k, k) for k in (rows[0] if rows else {"name": ""})})
+    _print([_in_words(a) for a in found], False, {key: _TITLES.get(key, key) for key in _in_words(found[0])})
+
+
+_TITLES = {"n_params": "params", "macs": "MACs", "native_size": "px", "pretrained_tags": "tags"}
+
+
+def _in_words(facts: ArchitectureFacts) -> dict[str, str]:
+    return {
+        "name": facts.name,
+        "family": facts.family,
+        "n_params": f"{facts.n_params / 1e6:.1f}M",
+        "depth": str(facts.depth),
+        "macs": f"{facts.macs / 1e9:.2f}G",
+        "native_size": str(facts.native_size),
+        "pretrained_tags": str(len(facts.pretrained_tags)),
+    }
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool, titles: dict[str, str]) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for key, title in titles.items():
-        numeric = key in ("n_params", "depth", "macs", "native_size", "weights")
+        numeric = key in ("n_params", "depth", "macs", "native_size", "pretrained_tags")
+        widest = max(len(text) for text in (title, *(row[key] for row in rows)))
         table.add_column(
             title,
             no_wrap=numeric or key in ("name", "study", "family"),
             justify="right" if numeric else "left",
+            min_width=widest if numeric or key == "name" else None,  # in a narrow window others are cut
         )
     for row in rows:
         table.add_row(*(row[key] for key in titles))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -104,10 +104,11 @@ class NotesAndPictures:
 
 def add_picture(study: Study, file: Path) -> None:
     """Add a picture to a study; one of the same name is replaced."""
-    storage = study._storage
-    for key, text in storage.get_study_system_attrs(study._study_id).items():
-        if key.startswith("artifacts:") and f'"filename": "{file.name}"' in str(text):
-            storage.set_study_system_attr(study._study_id, key, "null")
+    for known in get_all_artifact_meta(study):
+        if known.filename == file.name:
+            with file.open("rb") as content:
+                artifact_store().write(known.artifact_id, content)
+            return
     upload_artifact(artifact_store=artifact_store(), file_path=str(file), study_or_trial=study)
 
 

@@ -269,6 +269,14 @@ def load_studies(url: str) -> list[Study]:
     return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
 
 
+def beside(study: Study, name: str) -> Study | None:
+    """Another study of the same storage; None: there is none of that name."""
+    storage = study._storage
+    if all(s.study_name != name for s in storage.get_all_studies()):
+        return None
+    return optuna.load_study(study_name=name, storage=storage)
+
+
 def close(storage: RDBStorage) -> None:
     """Let go of a storage's connections."""
     storage.remove_session()

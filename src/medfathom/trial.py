@@ -249,6 +249,7 @@ class _Trial:
             "family": facts.family,
             "init": self._params.init,
             "init_source": self._network.init_source,
+            "calibrated": _calibrates(self._params, self._task),
             "unfreeze_depth": self._params.unfreeze_depth,
             "n_params": facts.n_params,
             "n_trainable_params": facts.n_trainable_params,

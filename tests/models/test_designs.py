@@ -1,9 +1,12 @@
 """The spaces and studies of the paper's design: what they hold, that every network in them fits."""
 
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from medfathom.checks import check
 from medfathom.definitions import load_study, read_toml
 from medfathom.models.catalog import check_architecture, find_shipped
 from medfathom.models.catalog_build import NAMES
@@ -50,16 +53,29 @@ def test_the_papers_studies(name: str) -> None:
         check_architecture(architecture, study.dataset.image_size)
 
 
+def commented_sets(path: Path) -> list[str]:
+    """The `--set` values of the commands in a definition's comment."""
+    comment = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+    words = shlex.split(comment.replace("networks' ", "networks "))
+    return [after.rstrip(".") for word, after in pairwise(words) if word == "--set"]
+
+
 @pytest.mark.parametrize("name", PAPER_STUDIES)
 def test_a_smoke_budget_runs_the_same_design_on_small_images(name: str) -> None:
     """By the command that the definition's own comment gives."""
     path = REPOSITORY / f"study_defs/{name}.toml"
-    comment = " ".join(line.strip("#\\ ") for line in path.read_text().splitlines() if line.startswith("#"))
-    words = comment.split("--set ")[1:]
-    overrides = [word.strip().strip("'") for word in words]
+    *overrides, without_weights = commented_sets(path)
     study = load_study(str(path), overrides)
-    assert len(overrides) == 4
+    assert study.name == f"{name}_smoke"
+    assert study.dataset.modality == load_study(str(path)).dataset.modality
+    assert study.space == load_study(str(path)).space
     assert study.budget.trials == len(study.space.strata()) == 50
     assert study.budget.epochs <= 2
     for architecture in {str(s["architecture"]) for s in study.space.strata()}:
         check_architecture(architecture, study.dataset.image_size)
+    random_only = load_study(str(path), [*overrides, without_weights])
+    assert {(s["init"], s["unfreeze_depth"]) for s in random_only.space.strata()} == {
+        ("random", 1),
+        ("random", 5),
+    }
+    assert check(random_only) == []

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def images(n: int = 8, seed: int = 0, channels: int = 3) -> Tensor:
     return torch.randn(n, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
 
-def train(network: Network, steps: int = 3) -> None:
+def train(network: Network, steps: int = 2) -> None:
     """A few real steps as a training loop takes them, with an evaluation in between."""
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-2)
     labels = torch.arange(8) % 3
@@ -40,14 +41,22 @@ def train(network: Network, steps: int = 3) -> None:
             network(images(seed=99))
 
 
+@cache
+def untrained(architecture: str) -> tuple[Network, dict[str, Tensor]]:
+    """One network for all tests of an architecture, and the tensors to begin with."""
+    network = build(architecture, 5)
+    return network, copy.deepcopy(network.state_dict())
+
+
 @pytest.mark.parametrize("depth", range(6))
 @pytest.mark.parametrize(
     "architecture",
     ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224", "densenet121", "convnext_atto"],
 )
 def test_the_prefix_stays_and_the_rest_moves(architecture: str, depth: int) -> None:
-    network = build(architecture, depth)
-    before = copy.deepcopy(network.state_dict())
+    network, before = untrained(architecture)
+    network.load_state_dict(before)
+    network.set_unfreeze_depth(depth)
     train(network)
     after = network.state_dict()
     moved = {name for name in after if not torch.equal(before[name], after[name])}
@@ -58,7 +67,7 @@ def test_the_prefix_stays_and_the_rest_moves(architecture: str, depth: int) -> N
 
 
 def test_dropout_of_the_prefix_is_off_and_that_of_the_rest_on() -> None:
-    network = build("vgg11", 1)
+    network = build("resnet10t", 1)
     for module in network.backbone.modules():
         if isinstance(module, nn.ReLU):
             module.register_forward_hook(lambda m, _, out: nn.functional.dropout(out, 0.5, m.training))

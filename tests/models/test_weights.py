@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import time
 from pathlib import Path
 
@@ -9,16 +10,19 @@ import pytest
 import timm
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from huggingface_hub.constants import ENDPOINT
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
 from medfathom.errors import WeightsError
+from medfathom.models import weights as weights_module
 from medfathom.models import weights_lookup
 from medfathom.models.build import Network, build_network
-from medfathom.models.weights import MatchReport, match, read_tensors, rename_lite
-from medfathom.models.weights_lookup import Init, locate_weights, parse_init
+from medfathom.models.catalog import Pretrained
+from medfathom.models.weights import MatchReport, check_file, fetch, match, read_tensors, rename_lite
+from medfathom.models.weights_lookup import Init, WeightsLocation, locate_weights, parse_init
 
 
 @pytest.fixture
@@ -188,22 +192,36 @@ def test_a_hub_that_does_not_answer_is_given_up_soon(offline: Path, monkeypatch:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://192.0.2.1")  # RFC 5737: no such machine
     monkeypatch.setattr(weights_lookup, "HUB_SECONDS", 0.5)
-    weights_lookup._hub_answers.cache_clear()
+    weights_lookup._answers.cache_clear()
     started = time.monotonic()
     for architecture in ("resnet18", "resnet34", "resnet50"):
         with pytest.raises(WeightsError, match=r"the hub \(it does not answer\)"):
             locate_weights(architecture, "imagenet")
     assert time.monotonic() - started < 10
-    weights_lookup._hub_answers.cache_clear()
+    weights_lookup._answers.cache_clear()
 
 
 def test_a_hub_that_answers_is_where_the_weights_are(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(weights_lookup, "_hub_answers", lambda: True)
+    asked = []
+    monkeypatch.setattr(weights_lookup, "_answers", lambda address: asked.append(address) or True)
     location = locate_weights("resnet18", "imagenet")
     assert location.path is None
     assert location.download is not None
     assert location.download.hub == "timm/resnet18.a1_in1k"
+    assert locate_weights("legacy_xception", "imagenet").download is not None
+    assert asked == [ENDPOINT, "https://github.com"]
+
+
+def test_a_download_that_fails_is_one_line(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = Pretrained("tf_in1k", file="x.pth", url="https://192.0.2.1/x.pth")  # RFC 5737: no such machine
+    monkeypatch.setattr(weights_module, "DOWNLOAD_SECONDS", 0.2)
+    started = time.monotonic()
+    with pytest.raises(WeightsError, match=r"hub: x\.pth: the download failed") as caught:
+        fetch(WeightsLocation("hub: x.pth", download=weights))
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - started < 10
+    assert socket.getdefaulttimeout() is None
 
 
 def test_a_tag_that_does_not_exist_gets_the_nearest(offline: Path) -> None:
@@ -240,12 +258,23 @@ def test_checkpoints_of_training_programs_are_unwrapped(tmp_path: Path, wrapper:
     assert build(f"file:{tmp_path / 'run.pth'}").match.share == 1  # type: ignore[union-attr]
 
 
-def test_positions_of_a_vit_are_fitted_to_the_image_size(tmp_path: Path) -> None:
-    put(tmp_path / "vit.safetensors", state_of("vit_tiny_patch16_224"))
-    network = build(f"file:{tmp_path / 'vit.safetensors'}", "vit_tiny_patch16_224")
+@pytest.mark.parametrize(
+    ("architecture", "table", "shape"),
+    [
+        ("vit_tiny_patch16_224", "pos_embed", (1, 1 + 4 * 4, 192)),
+        ("swin_tiny_patch4_window7_224", "layers.3.blocks.0.attn.relative_position_bias_table", (9, 24)),
+    ],
+)
+def test_positions_are_fitted_to_the_image_size(
+    tmp_path: Path, architecture: str, table: str, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "own.safetensors"
+    put(path, state_of(architecture))
+    network = build(f"file:{path}", architecture)
     assert network.match is not None
     assert network.match.share == 1
-    assert network.backbone.get_parameter("pos_embed").shape == (1, 1 + 4 * 4, 192)
+    assert network.backbone.get_parameter(table).shape == shape
+    assert check_file(architecture, 64, path) == network.match
 
 
 def test_grey_networks_get_the_colours_weights_summed(tmp_path: Path) -> None:

@@ -60,12 +60,14 @@ class Pretrained:
         hub: repository on the Hugging Face hub.
         hub_file: the file there; None for timm's usual name.
         file: what timm's own download is called in torch's cache.
+        url: where to download them from; None where the hub has them.
     """
 
     tag: str
     hub: str | None = None
     hub_file: str | None = None
     file: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,18 @@ def _pretrained(name: str) -> tuple[Pretrained, ...]:
         config = registry._model_pretrained_cfgs[full_name]
         if config.has_weights:
             url = config.url[1] if isinstance(config.url, tuple) else config.url
-            file = url.rpartition("/")[2] if url and not config.custom_load else None
-            found.append(
-                Pretrained(full_name.partition(".")[2], config.hf_hub_id, config.hf_hub_filename, file)
-            )
+            if not url or config.custom_load:
+                url = ""
+            if config.hf_hub_id or url:
+                found.append(
+                    Pretrained(
+                        tag=full_name.partition(".")[2],
+                        hub=config.hf_hub_id,
+                        hub_file=config.hf_hub_filename,
+                        file=url.rpartition("/")[2] or None,
+                        url=None if config.hf_hub_id else url,
+                    )
+                )
     return tuple(found)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import timm
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
@@ -23,10 +23,14 @@ from timm.models._hub import download_cached_file
 from torch import Tensor, nn
 
 from medfathom.errors import WeightsError
+from medfathom.models.blueprint import BackboneSettings, create_backbone
 from medfathom.models.weights_lookup import HUB_SECONDS, WeightsLocation, hub_files
 
 REQUIRED_MATCH = 0.95
 """The least share of the backbone's values that a checkpoint must supply."""
+
+DOWNLOAD_SECONDS = 30.0
+"""How long a download may stand still before it counts as failed."""
 
 FORBIDDEN = "GLOBAL"
 """What torch's refusal of a pickle that would import something says: the name of the pickle's instruction."""
@@ -72,9 +76,28 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
         WeightsError: the file cannot be had or read safely, or matches less than `REQUIRED_MATCH` of the
             backbone.
     """
-    path = location.path or fetch(architecture, location)
-    state = {n.removeprefix(location.part): t for n, t in read_tensors(path).items()}
-    if location.renamed:
+    path = location.path or fetch(location)
+    state, report = _fitted(backbone, architecture, path, renamed=location.renamed, part=location.part)
+    backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
+    return report
+
+
+def check_file(architecture: str, image_size: int, path: Path) -> MatchReport:
+    """How a checkpoint fits an architecture, without building it: on the meta device.
+
+    Raises:
+        WeightsError: as `load_into` does.
+    """
+    backbone = create_backbone(BackboneSettings(architecture, image_size), "meta")
+    return _fitted(backbone, architecture, path)[1]
+
+
+def _fitted(
+    backbone: nn.Module, architecture: str, path: Path, *, renamed: bool = False, part: str = ""
+) -> tuple[dict[str, Tensor], MatchReport]:
+    """A file's tensors under the backbone's names, and how they match."""
+    state = {n.removeprefix(part): t for n, t in read_tensors(path).items()}
+    if renamed:
         stages = backbone.get_submodule("blocks").children()
         state = rename_lite(state, [len(list(stage.children())) for stage in stages])
     else:
@@ -86,11 +109,10 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
             f"{path} is no checkpoint of {architecture}: {report}; at least {REQUIRED_MATCH:.0%} of the "
             f"backbone must match"
         )
-    backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
-    return report
+    return state, report
 
 
-def fetch(architecture: str, location: WeightsLocation) -> Path:
+def fetch(location: WeightsLocation) -> Path:
     """Download weights into the cache where timm looks for them too.
 
     Raises:
@@ -100,9 +122,11 @@ def fetch(architecture: str, location: WeightsLocation) -> Path:
     if weights is None:
         raise WeightsError(f"{location.description}: there is no file to load")
     try:
+        if weights.url is not None:
+            with _patience(DOWNLOAD_SECONDS):
+                return Path(download_cached_file(weights.url))
         if weights.hub is None:
-            url = timm.get_pretrained_cfg(f"{architecture}.{weights.tag}").url  # type: ignore[union-attr]
-            return Path(download_cached_file(url))  # type: ignore[arg-type]
+            raise WeightsError(f"{location.description}: timm does not say where it is")
         for name in hub_files(weights):
             with suppress(EntryNotFoundError):
                 return Path(hf_hub_download(weights.hub, name, etag_timeout=HUB_SECONDS))
@@ -110,6 +134,17 @@ def fetch(architecture: str, location: WeightsLocation) -> Path:
         reason = str(error).split("\n", 1)[0]
         raise WeightsError(f"{location.description}: the download failed ({reason})") from None
     raise WeightsError(f"{location.description}: holds none of {', '.join(hub_files(weights))}")
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """How long a connection may be silent: torch's own download would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -181,7 +216,8 @@ def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: 
     if convert is None:
         return state
     try:
-        converted: dict[str, Tensor] = convert(dict(state), backbone)
+        with warnings.catch_warnings(action="ignore"):  # timm's interpolation of position tables gives some
+            converted: dict[str, Tensor] = convert(dict(state), backbone)
     except (KeyError, RuntimeError, ValueError, AttributeError, IndexError):
         return state  # not a checkpoint that timm knows: the match then says what is missing
     return converted

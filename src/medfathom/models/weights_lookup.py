@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Literal
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
@@ -62,6 +63,7 @@ class WeightsLocation:
         part: what the names of the tensors begin with that are the backbone's.
         normalization: mean and standard deviation of each channel that the weights were tuned with, where
             that is not known from timm.
+        own: the file was given by the user, so that it may be anything.
     """
 
     description: str
@@ -70,6 +72,7 @@ class WeightsLocation:
     renamed: bool = False
     part: str = ""
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    own: bool = False
 
 
 def parse_init(text: str) -> Init:
@@ -120,7 +123,7 @@ def _own_file(path: Path, init: str) -> WeightsLocation:
         raise WeightsError(f"init {init!r}: no such file: {path}")
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"init {init!r}: {path.name} is none of {', '.join(SUFFIXES)}")
-    return WeightsLocation(f"file {path.name}", path=path)
+    return WeightsLocation(f"file {path.name}", path=path, own=True)
 
 
 def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
@@ -160,10 +163,10 @@ def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path
     found = _in_caches(weights)
     if found:
         return found
-    refusal = _hub_refusal()
+    refusal = _refusal(weights)
     if refusal is None:
         return WeightsLocation(f"hub: {weights.hub or weights.file}", download=weights)
-    tried.append(f"the hub ({refusal})")
+    tried.append(f"{'the hub' if weights.hub else _host(weights)} ({refusal})")
     wanted = _named(architecture, weights.tag)
     raise WeightsError(
         f"init {init!r}: no weights of {wanted} in {', '.join(tried)}; where there is a network, "
@@ -208,14 +211,14 @@ def _in_folder(folder: Path, architecture: str, tag: str | None, init: str) -> W
     for suffix in SUFFIXES:
         path = folder / f"{_named(architecture, tag)}{suffix}"
         if path.is_file():
-            return WeightsLocation(f"folder: {path.name}", path=path)
+            return WeightsLocation(f"folder: {path.name}", path=path, own=True)
     tagged = [p for p in sorted(folder.glob(f"{architecture}.*")) if p.suffix in SUFFIXES and tag is None]
     if len(tagged) > 1:
         raise WeightsError(
             f"init {init!r}: {folder} has several weights of {architecture} "
             f"({', '.join(p.name for p in tagged)}); name one as imagenet:TAG"
         )
-    return WeightsLocation(f"folder: {tagged[0].name}", path=tagged[0]) if tagged else None
+    return WeightsLocation(f"folder: {tagged[0].name}", path=tagged[0], own=True) if tagged else None
 
 
 def _in_package(package: str) -> Path | None:
@@ -261,22 +264,28 @@ def _cache_home() -> str:
     return os.environ.get("XDG_CACHE_HOME") or "~/.cache"
 
 
-def _hub_refusal() -> str | None:
-    """Why the weights cannot be had from the hub now; None when they can."""
+def _refusal(weights: Pretrained) -> str | None:
+    """Why weights cannot be downloaded now; None when they can."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
-    return None if _hub_answers() else "it does not answer"
+    if weights.hub:
+        from huggingface_hub.constants import ENDPOINT  # noqa: PLC0415 - only where nothing nearer was found
+
+        return None if _answers(ENDPOINT) else "it does not answer"
+    return None if _answers(f"https://{_host(weights)}") else "it does not answer"
+
+
+def _host(weights: Pretrained) -> str:
+    return urlsplit(weights.url or "").netloc
 
 
 @cache
-def _hub_answers() -> bool:
-    """Ask the hub for its front page, once in a process; in a thread, since a name server may hang."""
-    from huggingface_hub.constants import ENDPOINT  # noqa: PLC0415 - only where nothing nearer was found
-
+def _answers(address: str) -> bool:
+    """Ask for a front page, once in a process; in a thread, since a name server may hang."""
     answers: list[int] = []
 
     def ask() -> None:
-        request = Request(ENDPOINT, method="HEAD")  # noqa: S310 - the hub's own address
+        request = Request(address, method="HEAD")  # noqa: S310 - the hub's own address, or timm's
         try:
             with urlopen(request, timeout=HUB_SECONDS) as answer:  # noqa: S310
                 answers.append(answer.status)

@@ -55,6 +55,7 @@ def run_trials(
             storage.absolute(),
             slots.cpus_per_trial,
             "cuda" if slots.gpus_per_trial else "cpu",
+            Path.cwd(),
             work,
         )
         halt = Halt(config, ledger)
