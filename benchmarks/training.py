@@ -1,7 +1,7 @@
 """Training measured: six trials against a plain Ray Tune + timm script, the fit loop, memory, the AUC kernel.
 
     python benchmarks/training.py --npz PNEUMONIAMNIST.npz [--runs 3]
-        [--parts peer,loop,memory,kernel,bf16,maps] [--out benchmarks/results/training.md]
+        [--parts peer,loop,memory,kernel,bf16,maps] [--earlier FILE] [--out FILE.md]
 
 The six trials: ResNet-18, 2,000 training and 524 validation images of PneumoniaMNIST at 64 px, three epochs;
 the head, the last stage or everything trained, each at two learning rates; two trials at once with one CPU
@@ -94,14 +94,20 @@ def main() -> None:
     )
     parser.add_argument("--npz", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", default=",".join(["peer", *PARTS]))
+    parser.add_argument(
+        "--earlier", type=Path, help="JSON lines of the runs against the peer; new ones are added to them"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="medfathom-bench-") as folder:
         make_inputs(arguments.npz.resolve(), Path(folder))
         lines = [heading()]
         for part in arguments.parts.split(","):
-            lines += PARTS[part](Path(folder), arguments.runs)
+            if part == "peer":
+                lines += peer_part(Path(folder), arguments.runs, arguments.earlier)
+            else:
+                lines += PARTS[part](Path(folder), arguments.runs)
             if arguments.out:
                 arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -151,17 +157,20 @@ def enlarged(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
-def peer_part(folder: Path, runs: int) -> list[str]:
-    sides: dict[str, list[dict[str, Any]]] = {"plain": [], "medfathom": []}
-    for run in range(runs):
-        for name, program in (("plain", run_plain), ("medfathom", run_medfathom)):
-            sides[name].append(program(folder, run))
-            print(name, json.dumps(sides[name][-1]), file=sys.stderr, flush=True)
+def peer_part(folder: Path, runs: int, earlier: Path | None) -> list[str]:
+    """Both programs in turns; a run takes some seven minutes, so runs may come from several sittings."""
+    kept = earlier.read_text(encoding="utf-8").splitlines() if earlier and earlier.exists() else []
+    pairs: list[dict[str, Any]] = [json.loads(line) for line in kept]
+    for run in range(len(pairs), len(pairs) + runs):
+        pairs.append({"plain": run_plain(folder, run), "medfathom": run_medfathom(folder, run)})
+        print(json.dumps(pairs[-1]), file=sys.stderr, flush=True)
+        if earlier:
+            earlier.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    plain, ours = ([pair[side] for pair in pairs] for side in ("plain", "medfathom"))
     rows = [["trials", "plain, s", "medfathom, s", "ratio", "wanted", "AUC plain", "AUC medfathom"]]
-    rows += [compared(kind, sides["plain"], sides["medfathom"]) for kind in DEPTHS]
-    rows.append(warm_row(sides["plain"], sides["medfathom"]))
-    rows.append(wall_row(sides["plain"], sides["medfathom"]))
-    return section(f"Six trials against a plain Ray Tune + timm script, medians of {runs} runs", rows)
+    rows += [compared(kind, plain, ours) for kind in DEPTHS]
+    rows += [warm_row(plain, ours), wall_row(plain, ours)]
+    return section(f"Six trials against a plain Ray Tune + timm script, medians of {len(pairs)} runs", rows)
 
 
 def of_kind(run: dict[str, Any], kind: str, what: str) -> list[float]:
@@ -242,7 +251,6 @@ def run_medfathom(folder: Path, run: int) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Path, int], list[str]]] = {
-    "peer": peer_part,
     "loop": loop_part,
     "memory": memory_part,
     "kernel": kernel_part,

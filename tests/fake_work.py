@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -38,6 +39,12 @@ def slow(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for each in quick(plan, assignment):
         threading.Event().wait(0.4)
         yield each
+
+
+def leaving_a_file(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """As `quick`; writes to a relative path."""
+    Path(f"trial-{assignment['number']}").touch()
+    yield from quick(plan, assignment)
 
 
 def by_number(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

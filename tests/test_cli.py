@@ -68,6 +68,11 @@ def studied(workdir: Path) -> None:
         (["validate", "demo", "--set", "goal=win"], "goal"),
         (["show", "demo"], "no such storage"),
         (["dashboard"], "no such storage"),
+        (["confirm", "demo"], "no such storage"),
+        (["confirm", "demo", "--seeds", "0"], "--seeds"),
+        (["export", "demo", "--out", "model"], "no such storage"),
+        (["export", "demo", "0.01", "--out", "model"], "smallest-within"),
+        (["predict", "model", "image.png"], "no such model folder"),
         (["analyze"], "nothing to analyse"),
         (["analyze", "demo"], "no such storage"),
         (["analyze", "--table", "none.csv"], "none.csv"),
@@ -126,6 +131,9 @@ def test_show(medfathom: Cli) -> None:
 @pytest.mark.usefixtures("studied")
 def test_analyze_a_study(medfathom: Cli, workdir: Path) -> None:
     code, out, err = medfathom("analyze", "demo", "--out", "report")
+    assert code == 2
+    assert "medfathom confirm demo" in err
+    code, out, err = medfathom("analyze", "demo", "--exploratory", "--out", "report")
     assert (code, err) == (0, "")
     assert "Exploratory" in out
     assert "inconclusive" in out

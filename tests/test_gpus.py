@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from medfathom.scheduling.gpus import MOST_PER_GPU, MeasuredShares
 from medfathom.spaces import TrialParams
-from medfathom.storage import default_url, read_study
+from medfathom.storage import default_url
+from medfathom.storage import load_study as load
 
 GIB = 2**30
 
@@ -72,7 +73,6 @@ with open_ledger(config, default_url(), "data") as ledger:
 def test_the_first_trial_measures_and_others_share(workdir: Path) -> None:
     run = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, text=True, check=False)
     assert "halted: \n" in run.stdout, run.stderr
-    with read_study(default_url(), "demo") as study:
-        given = [trial.user_attrs["gpus"] for trial in study.get_trials()]
+    given = [trial.user_attrs["gpus"] for trial in load(default_url(), "demo").get_trials()]
     assert given[0] == 1.0
     assert {round(1 / share) for share in given[1:]} == {7}  # 8 GiB x 1.25 + 0.75 GiB: seven in 80 GiB

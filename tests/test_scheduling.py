@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from fake_work import by_number, greedy, quick, stuck
+from fake_work import by_number, greedy, leaving_a_file, quick, stuck
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
@@ -18,7 +18,8 @@ from medfathom.scheduling import cluster, run_trials
 from medfathom.scheduling.actor import TimeLimit
 from medfathom.scheduling.halt import Halt, since_best
 from medfathom.scheduling.rules import PastTrial, StratifiedScheduler, make_rule
-from medfathom.storage import default_url, open_ledger, read_study
+from medfathom.storage import default_url, open_ledger
+from medfathom.storage import load_study as load
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -34,6 +35,12 @@ def ledger(config: StudyConfig) -> Iterator[Ledger]:
         yield opened
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, workdir: Path) -> str:
+    """Both kinds of storage."""
+    return default_url() if request.param == "sqlite" else str(request.getfixturevalue("postgresql"))
+
+
 class Recorder(Watcher):
     """Keeps what it is told."""
 
@@ -42,6 +49,13 @@ class Recorder(Watcher):
 
     def trial_ends(self, number: int, state: str, auc: float | None, reason: str) -> None:
         self.ends.append((number, state, reason))
+
+
+def test_relative_paths_start_in_the_drivers_folder(workdir: Path) -> None:
+    config = load_study("demo", ["budget.trials=2", "budget.epochs=1", "sampler=random"])
+    with open_ledger(config, default_url(), "data") as ledger:
+        run_trials(config, ledger, Watcher(), workdir, work=leaving_a_file)
+    assert sorted(p.name for p in workdir.glob("trial-*")) == ["trial-0", "trial-1"]
 
 
 def test_a_study_runs_to_its_budget_with_true_states(
@@ -67,16 +81,19 @@ def test_a_study_runs_to_its_budget_with_true_states(
             assert trial.user_attrs["stop_reason"] == f"stopped by asha at epoch {len(steps)}"
 
 
-def test_failures_are_told_with_their_reasons(config: StudyConfig, ledger: Ledger, workdir: Path) -> None:
+def test_failures_are_told_with_their_reasons(workdir: Path, url: str) -> None:
     recorder = Recorder()
-    config = config.model_copy(update={"scheduler": load_study("demo", ["scheduler=none"]).scheduler})
-    run_trials(config, ledger, recorder, workdir, work=by_number)
+    overrides = ["name=failing", "budget.trials=8", "budget.epochs=4", "sampler=random", "scheduler=none"]
+    config = load_study("demo", overrides)
+    with open_ledger(config, url, "data") as ledger:
+        run_trials(config, ledger, recorder, workdir, work=by_number)
+        trials = ledger.trials()
     reasons = {number: reason for number, state, reason in recorder.ends if state == "FAIL"}
     assert reasons[0] == "ValueError: a message of two lines"
     assert reasons[1] == "non-finite loss at epoch 2"
     assert "worker was lost" in reasons[2]
     assert sorted(reasons) == [0, 1, 2]
-    trials = ledger.trials()
+    assert [t.number for t in trials] == list(range(8))
     assert [t.state for t in trials[:3]] == [TrialState.FAIL] * 3
     assert all(t.state == TrialState.COMPLETE for t in trials[3:])
     assert trials[1].user_attrs["epochs"] == 1
@@ -118,8 +135,7 @@ def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: s
         driver.wait(timeout=15)
     if how != signal.SIGKILL:
         assert "halted: interrupted" in rest
-    with read_study(default_url(), "demo") as found:
-        before = found.get_trials()
+    before = load(default_url(), "demo").get_trials()
     ended = {t.number: t for t in before if t.state.is_finished()}
     assert len(ended) < 12
     with open_ledger(config, default_url(), "data") as ledger:
@@ -205,10 +221,10 @@ def test_hyperband_brackets_begin_ever_later() -> None:
     assert [min(milestone for milestone, _ in r._brackets[0]._rungs) for r in rules] == [1, 3, 9]
 
 
-def test_a_hung_trial_ends_by_its_time_limit(workdir: Path) -> None:
+def test_a_hung_trial_ends_by_its_time_limit(workdir: Path, url: str) -> None:
     overrides = ["budget.trials=3", "budget.epochs=4", "budget.trial_minutes=0.05", "sampler=random"]
-    config = load_study("demo", [*overrides, "scheduler=none"])
-    with open_ledger(config, default_url(), "data") as ledger:
+    config = load_study("demo", [*overrides, "scheduler=none", "name=hung"])
+    with open_ledger(config, url, "data") as ledger:
         run_trials(config, ledger, Watcher(), workdir, work=stuck)
         trials = ledger.trials()
     assert [t.state for t in trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
@@ -216,9 +232,12 @@ def test_a_hung_trial_ends_by_its_time_limit(workdir: Path) -> None:
     assert trials[1].user_attrs["stop_reason"].startswith("out of time: an epoch hung beyond")
 
 
-def test_out_of_memory_is_tried_once_more_alone(config: StudyConfig, ledger: Ledger, workdir: Path) -> None:
-    run_trials(config, ledger, Watcher(), workdir, work=greedy)
-    trials = ledger.trials()
+def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None:
+    overrides = ["name=greedy", "budget.trials=6", "budget.epochs=4", "sampler=random"]
+    config = load_study("demo", overrides)
+    with open_ledger(config, url, "data") as ledger:
+        run_trials(config, ledger, Watcher(), workdir, work=greedy)
+        trials = ledger.trials()
     assert trials[0].state == TrialState.FAIL
     assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
     assert trials[1].state != TrialState.FAIL

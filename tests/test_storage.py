@@ -14,7 +14,8 @@ from medfathom import storage
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import RunError, StorageError
 from medfathom.ledger import Ledger
-from medfathom.storage import connect, default_url, difference, open_ledger, read_study
+from medfathom.storage import connect, default_url, difference, open_ledger
+from medfathom.storage import load_study as load
 
 
 @pytest.fixture
@@ -165,13 +166,13 @@ def test_a_study_of_a_newer_version_is_refused(config: StudyConfig) -> None:
 
 def test_reading_creates_nothing(workdir: Path) -> None:
     with pytest.raises(StorageError, match="no such storage"):
-        read_study(default_url(), "demo").__enter__()
+        load(default_url(), "demo")
     assert list(workdir.iterdir()) == []
 
 
 def test_an_unknown_study_gets_the_nearest(config: StudyConfig, ledger: Ledger) -> None:
     with pytest.raises(StorageError, match="did you mean 'demo'"):
-        read_study(default_url(), "dmo").__enter__()
+        load(default_url(), "dmo")
 
 
 @pytest.mark.parametrize(

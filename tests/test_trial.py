@@ -180,12 +180,32 @@ def test_the_cache_does_not_change_the_loss_curve(task: TrialTask, depth: int, a
             assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "depth"), [("resnet18", 1), ("densenet121", 2), ("tf_efficientnet_lite0", 1)]
+)
+def test_the_cache_does_not_change_larger_networks(task: TrialTask, architecture: str, depth: int) -> None:
+    chosen = params(architecture=architecture, unfreeze_depth=depth, learning_rate=1e-3)
+    bare = replace(task, checkpoint=None, max_epochs=2)
+    kept = run(chosen, bare)
+    off = run(chosen, replace(bare, training=TrainingConfig(cache_gb=0.0)))
+    assert kept[-1].attributes["feature_cache"]["kept"]
+    for one, other in zip(kept, off, strict=True):
+        for name in ("train_loss", "val_loss"):
+            assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-5)
+
+
 def test_seeds_decide_everything(task: TrialTask) -> None:
     bare = replace(task, checkpoint=None, max_epochs=2)
     one, same = (without_varying(run(params(), bare)) for _ in range(2))
     assert one == same
     other = run(params(), replace(bare, seed=8))
     assert other[0].metrics["train_loss"] != one[0].metrics["train_loss"]
+
+
+def test_a_trial_keeps_to_its_threads(task: TrialTask) -> None:
+    record = next(run_trial(params(unfreeze_depth=5), replace(task, threads=2, max_epochs=1)))
+    assert record.attributes["device"] == "cpu, 2 threads"
+    assert torch.get_num_threads() == 2
 
 
 def test_a_full_disk_costs_the_cache_only(task: TrialTask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,14 +223,21 @@ def test_a_full_disk_costs_the_cache_only(task: TrialTask, monkeypatch: pytest.M
 
 
 def _limit_memory(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
-    forward_rest = Network.forward_rest
+    """What is trained, from images or from features, runs out of memory beyond so many images."""
 
-    def limited(self: Network, features: torch.Tensor) -> torch.Tensor:
-        if len(features) > images:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return forward_rest(self, features)
+    def limit(name: str) -> None:
+        unlimited = getattr(Network, name)
 
-    monkeypatch.setattr(Network, "forward_rest", limited)
+        def limited(self: Network, *arguments: Any) -> torch.Tensor:
+            if len(arguments[-1]) > images:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            logits: torch.Tensor = unlimited(self, *arguments)
+            return logits
+
+        monkeypatch.setattr(Network, name, limited)
+
+    limit("forward_rest")
+    limit("logits_from")
 
 
 def test_out_of_memory_is_halved_recorded_and_remembered(

@@ -1,1 +1,71 @@
-"""medfathom."""
+"""medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
+
+The commands in Python: `run_study`, `confirm_study`, `analyze`, `export_model`, `load`. Everything is
+imported when it is first used: `import medfathom` itself takes no time.
+
+    import medfathom
+
+    medfathom.run_study("demo")
+    medfathom.confirm_study("demo", top=3)
+    medfathom.export_model("demo", Path("model"))
+    medfathom.load("model").predict(["image.png"]).probabilities
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medfathom.analysis.pipeline import Analysis, analyze
+    from medfathom.api import run_study
+    from medfathom.confirm import Confirmation, confirm_study
+    from medfathom.definitions import StudyConfig
+    from medfathom.errors import InputError, MedfathomError, RunError
+    from medfathom.export import Exported, export_model
+    from medfathom.predict import Model, Predictions, load
+    from medfathom.study import Outcome
+
+__all__ = [
+    "Analysis",
+    "Confirmation",
+    "Exported",
+    "InputError",
+    "MedfathomError",
+    "Model",
+    "Outcome",
+    "Predictions",
+    "RunError",
+    "StudyConfig",
+    "analyze",
+    "confirm_study",
+    "export_model",
+    "load",
+    "run_study",
+]
+
+_HOME = {
+    "Analysis": "analysis.pipeline",
+    "Confirmation": "confirm",
+    "Exported": "export",
+    "InputError": "errors",
+    "MedfathomError": "errors",
+    "Model": "predict",
+    "Outcome": "study",
+    "Predictions": "predict",
+    "RunError": "errors",
+    "StudyConfig": "definitions",
+    "analyze": "analysis.pipeline",
+    "confirm_study": "confirm",
+    "export_model": "export",
+    "load": "predict",
+    "run_study": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"medfathom.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from optuna.study import Study
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
+from medfathom.analysis import Analysis, analyze, from_trials, read_tables, sentences, write_report
+from medfathom.compare_confirmed import compare_confirmed
+from medfathom.confirmed import (
+    analysis_records,
+    by_configuration,
+    find_confirmation,
+    pictures_of_best,
+    summarize,
+)
 from medfathom.errors import ResultsError
+from medfathom.notes import VERDICTS, save_note, study_note
 from medfathom.shift import with_shift
-from medfathom.storage import default_url, read_study, records, root
+from medfathom.storage import default_url, load_study, records, root
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
@@ -40,23 +51,22 @@ def analyze_all(
         maps: column of the contract -> the tables' own name.
         wheres: column -> value that a table's rows must have.
         percent: the tables' AUCs are in per cent.
-        exploratory: the studies' search trials are meant.
+        exploratory: the studies' search trials are meant, not their confirmed results.
         out: the report's folder.
 
     Returns:
         The analysis, and the folder.
 
     Raises:
-        InputError: no such study, table or column; values that cannot be used.
+        InputError: no such study, table or column; a study is not confirmed; values that cannot be used.
     """
     if not studies and not tables:
         raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
     frames, exclusions = [], []
-    if studies:
-        url = storage or default_url()
-        trials = [record for name in studies for record in _records(url, name)]
-        frame, left_out = from_trials(trials, exploratory=True)
-        exploratory = True
+    url = storage or default_url()
+    found = _studies(url, studies, confirmed=not exploratory)
+    if found:
+        frame, left_out = from_trials([r for s in found for r in s.records], exploratory=exploratory)
         frames.append(frame)
         exclusions += left_out
     if tables:
@@ -66,13 +76,70 @@ def analyze_all(
     name = "-".join([*studies, *(t.stem for t in tables)])
     folder = out or root() / "reports" / name
     analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
-    write_report(analysis, folder)
+    analysis.content["confirmed"] = [s.summary for s in found if s.summary]
+    analysis.content["model_comparison"] = [c for s in found for c in s.comparisons]
+    for each in found:
+        if each.study is not None:
+            _tell(each.study, analysis)
+    write_report(analysis, folder, [picture for s in found for picture in s.pictures])
     return analysis, folder
 
 
-def _records(url: str, name: str) -> list[dict[str, Any]]:
-    with read_study(url, name) as study:
-        return [with_shift(record) for record in records(study)]
+@dataclass(frozen=True)
+class _Found:
+    """What one study brings into an analysis; of a search only its records."""
+
+    records: list[dict[str, Any]]
+    study: Study | None = None
+    summary: dict[str, Any] | None = None
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[tuple[str, Path, str]] = field(default_factory=list)
+
+
+def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]:
+    """Raises ResultsError where confirmed results are wanted of a study that has none."""
+    found, without = [], []
+    for name in names:
+        study = load_study(url, name)
+        if not confirmed:
+            found.append(_Found([_flat(record) for record in records(study)]))
+            continue
+        confirmation = find_confirmation(study)
+        if confirmation is None or not by_configuration(confirmation):
+            without.append(name)
+            continue
+        found.append(_confirmed(study, confirmation))
+    if without:
+        raise ResultsError(
+            f"no confirmed results of {', '.join(without)}: `medfathom confirm {without[0]}` makes them; "
+            "--exploratory takes the search trials, which suggest but confirm nothing"
+        )
+    return found
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A row of results: curves, versions and the like have no place in a table."""
+    return with_shift({key: value for key, value in record.items() if not isinstance(value, list | dict)})
+
+
+def _confirmed(study: Study, confirmation: Study) -> _Found:
+    summary = summarize(study, confirmation)
+    return _Found(
+        [_flat(record) for record in analysis_records(study, confirmation)],
+        study,
+        summary,
+        compare_confirmed(study, confirmation),
+        pictures_of_best(study, confirmation, summary),
+    )
+
+
+def _tell(study: Study, analysis: Analysis) -> None:
+    """Put the verdicts of the study's modality into its note."""
+    modality = study.user_attrs["modality"]
+    content = analysis.content["modalities"][modality]
+    words = [sentences.verdict(modality, p, a, content) for p, a in content["predictors"].items()]
+    study.set_user_attr(VERDICTS, words)
+    save_note(study, study_note(study, study.get_trials(deepcopy=False)))
 
 
 def render(analysis: Analysis, folder: Path) -> RenderableType:

@@ -11,6 +11,7 @@ from medfathom.spaces import Value, values_of
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
+    from medfathom.models.weights_lookup import WeightsLocation
 
 
 def check(config: StudyConfig) -> list[str]:
@@ -23,12 +24,15 @@ def check(config: StudyConfig) -> list[str]:
         A line for each of these files: what it fits, and how well.
     """
     from medfathom.models.catalog import check_architecture  # noqa: PLC0415
+    from medfathom.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
     from medfathom.sampling import make_sampler  # noqa: PLC0415
 
     for architecture in _values(config, "architecture", ""):
         check_architecture(str(architecture), config.dataset.image_size)
     notes = _check_weights(config)
     make_sampler(config.sampler, config.space, seed=0)
+    if config.resources.checkpoint_url is not None:
+        RemoteCheckpoints(config.resources.checkpoint_url)
     if config.resources.cpus_per_trial > (os.cpu_count() or 1):
         raise DefinitionError(
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "
@@ -51,8 +55,8 @@ def _check_weights(config: StudyConfig) -> list[str]:
                 continue
             try:
                 location = locate_weights(architecture, init, weights_dir)
-                if location.own and location.path:
-                    notes.append(_check_file(config, architecture, location.path))
+                if location.own:
+                    notes.append(_check_file(config, architecture, location))
             except WeightsError as error:
                 refusals[architecture] = error
         if refusals:
@@ -62,10 +66,12 @@ def _check_weights(config: StudyConfig) -> list[str]:
     return notes
 
 
-def _check_file(config: StudyConfig, architecture: str, path: Path) -> str:
-    from medfathom.models.weights import check_file  # noqa: PLC0415 - imports torch
+def _check_file(config: StudyConfig, architecture: str, location: WeightsLocation) -> str:
+    from medfathom.models.weights import check_fit  # noqa: PLC0415 - imports torch
 
-    return f"{path} for {architecture}: {check_file(architecture, config.dataset.image_size, path)}"
+    return (
+        f"{location.path} for {architecture}: {check_fit(architecture, config.dataset.image_size, location)}"
+    )
 
 
 def check_data(config: StudyConfig) -> None:

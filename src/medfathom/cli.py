@@ -17,6 +17,8 @@ from medfathom.errors import InputError, MedfathomError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from medfathom.progress import Watcher
+
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
@@ -27,7 +29,8 @@ app = typer.Typer(
     help=(
         "Which pretrained network should I train on my medical images, how much of it should I unfreeze, "
         "and does a bigger one even help?\n\n"
-        "Begin with `medfathom run demo`, look with `medfathom dashboard`, ask with `medfathom analyze demo`."
+        "Begin with `medfathom run demo`, look with `medfathom dashboard`; then `medfathom confirm demo`, "
+        "`medfathom analyze demo`, `medfathom export demo --out model`, `medfathom predict model IMAGES`."
     ),
 )
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
@@ -78,6 +81,14 @@ def _console() -> Console:
     return Console()
 
 
+def _watcher() -> Watcher:
+    """For people: a live table in a terminal, lines elsewhere."""
+    from medfathom.progress import LiveTable, PlainLines  # noqa: PLC0415
+
+    console = _console()
+    return LiveTable(console) if console.is_terminal else PlainLines(console)
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))  # noqa: T201
 
@@ -95,16 +106,13 @@ def run(
 ) -> None:
     """Run a study, or go on with it where an earlier run stopped."""
     from medfathom.definitions import load_study  # noqa: PLC0415
-    from medfathom.progress import JsonLines, LiveTable, PlainLines, Watcher  # noqa: PLC0415
+    from medfathom.progress import JsonLines  # noqa: PLC0415
 
     overrides = list(set_ or [])
     overrides += [f"budget.trials={trials}"] if trials is not None else []
     overrides += [f"budget.minutes={minutes!r}"] if minutes is not None else []
     config = load_study(study, overrides)
-    console = _console()
-    watcher: Watcher = LiveTable(console) if console.is_terminal else PlainLines(console)
-    if as_json:
-        watcher = JsonLines(sys.stdout)
+    watcher = JsonLines(sys.stdout) if as_json else _watcher()
     from medfathom.study import run_study  # noqa: PLC0415
 
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
@@ -116,7 +124,7 @@ def run(
             sys.exit(EXIT_INTERRUPTED)
     else:
         watcher.note(
-            f"Next: medfathom show {config.name} · medfathom dashboard · medfathom analyze {config.name}"
+            f"Next: medfathom show {config.name} · medfathom dashboard · medfathom confirm {config.name}"
         )
     if outcome.counts.complete == 0 and not outcome.halted:
         raise MedfathomError(f"study {config.name!r}: no trial completed; see `medfathom show {config.name}`")
@@ -154,10 +162,9 @@ def validate(
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
     from medfathom.show import render, summarize  # noqa: PLC0415
-    from medfathom.storage import default_url, read_study  # noqa: PLC0415
+    from medfathom.storage import default_url, load_study  # noqa: PLC0415
 
-    with read_study(storage or default_url(), _study_name(study)) as found:
-        summary = summarize(found)
+    summary = summarize(load_study(storage or default_url(), _study_name(study)))
     if as_json:
         _print_json(summary)
     else:
@@ -191,6 +198,50 @@ def dashboard(
 
 
 @app.command()
+def confirm(
+    study: StudyArgument,
+    seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
+    top: Annotated[
+        int | None, typer.Option(help="Only so many strata, the best by validation; default: all.", min=1)
+    ] = None,
+    trial: Annotated[
+        list[int] | None, typer.Option(help="Also this trial of the search; may be given again.")
+    ] = None,
+    storage: StorageOption = None,
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Retrain the best of every stratum with several seeds, and judge it on the test split.
+
+    Full length, no early stopping; the test split is opened for this alone, and the study remembers it. The
+    same command again goes on where it was interrupted.
+    """
+    from medfathom.confirm import confirm_study  # noqa: PLC0415
+    from medfathom.confirmed_view import render  # noqa: PLC0415
+    from medfathom.progress import Watcher  # noqa: PLC0415
+
+    name = _study_name(study)
+    done = confirm_study(
+        name,
+        seeds=seeds,
+        top=top,
+        trials=trial or [],
+        storage=storage,
+        address=address,
+        watcher=Watcher() if as_json else _watcher(),
+    )
+    if as_json:
+        _print_json(done.summary)
+    else:
+        _console().print(render(done.summary))
+    if done.halted:
+        print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED)
+    if done.summary["failures"]:
+        sys.exit(EXIT_FAILED)
+
+
+@app.command()
 def analyze(
     studies: Annotated[
         list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
@@ -212,11 +263,14 @@ def analyze(
         Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
     ] = None,
     exploratory: Annotated[
-        bool, typer.Option("--exploratory", help="Use search trials even where confirmed results are.")
+        bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Test whether depth or parameter count predicts AUC, modality by modality."""
+    """Test whether depth or parameter count predicts AUC, modality by modality.
+
+    Studies bring what `confirm` found on their test splits; several studies and tables make one report.
+    """
     from medfathom.answers import analyze_all, render  # noqa: PLC0415
 
     analysis, folder = analyze_all(
@@ -233,6 +287,82 @@ def analyze(
         _print_json(analysis.to_dict())
     else:
         _console().print(render(analysis, folder))
+
+
+@app.command()
+def export(
+    study: StudyArgument,
+    out: Annotated[Path, typer.Option(help="The model folder to be made.", metavar="DIR")],
+    within: Annotated[
+        float | None, typer.Argument(help="With smallest-within: the AUC that may be lost.", min=0)
+    ] = None,
+    trial: Annotated[
+        str,
+        typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH"),
+    ] = "best",
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
+
+    `--trial best` is the best by validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
+    those that lose at most so much AUC; `--trial 7` is the seventh search trial, once it was confirmed.
+    """
+    from medfathom.export import WITHIN, export_model  # noqa: PLC0415
+
+    if within is not None and trial != "smallest-within":
+        raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
+    done = export_model(
+        _study_name(study),
+        out,
+        trial=trial,
+        within=WITHIN if within is None else within,
+        storage=storage,
+        onnx=onnx,
+    )
+    row, model = done.row, done.model
+    if as_json:
+        facts = {"folder": str(done.folder), "onnx_difference": done.onnx_difference}
+        _print_json({**facts, "configuration": row, "model": model})
+        return
+    checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
+    _console().print(
+        f"{done.folder}: {row['stratum']} (search trial {row['search_trial']}, seed {model['seed']}), "
+        f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
+        f"Next: medfathom predict {done.folder} IMAGES…",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
+    csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Class probabilities of images by an exported model.
+
+    Exit 1 where some images could not be read: they are named, and the others predicted.
+    """
+    from medfathom.predict_command import predict_files, render, write_csv  # noqa: PLC0415
+
+    found = predict_files(model, images, device)
+    if csv is not None:
+        write_csv(found, csv)
+    if as_json:
+        _print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
+    elif csv is None:
+        _console().print(render(found))
+    for remark in found.remarks:
+        print(f"medfathom: {remark}", file=sys.stderr)  # noqa: T201
+    for name, reason in found.unreadable.items():
+        print(f"medfathom: {name}: {reason}; skipped", file=sys.stderr)  # noqa: T201
+    if found.unreadable:
+        sys.exit(EXIT_FAILED)
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from medfathom.errors import StorageError
-from medfathom.storage import connect, root
+from medfathom.notes import artifact_store
+from medfathom.storage import connect
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -77,14 +78,11 @@ def make_dashboard(url: str, port: int, *, writable: bool) -> WSGIServer:
         StorageError: no such storage, or the port is taken.
     """
     storage = connect(url, create=False)
-    artifacts = root() / "artifacts"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import optuna_dashboard  # noqa: PLC0415
-        from optuna.artifacts import FileSystemArtifactStore  # noqa: PLC0415
 
-        store = FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None
-        app = optuna_dashboard.wsgi(storage, artifact_store=store)
+        app = optuna_dashboard.wsgi(storage, artifact_store=artifact_store())
     try:
         return make_server(HOST, port, guard(app, writable=writable), _Server, _QuietHandler)
     except OSError as error:

@@ -76,6 +76,8 @@ class ResourcesConfig(Schema):
     cpus_per_trial: int = Field(default=1, ge=1)
     gpus_per_trial: float | Literal["auto"] = "auto"
     concurrent: int | None = Field(default=None, ge=1)
+    checkpoint_url: str | None = None
+    """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
 class StudyConfig(Schema):

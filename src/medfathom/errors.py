@@ -9,6 +9,7 @@
         ├── HeldOutError      the test split was asked for outside `confirm`
         ├── ModelError        an architecture, an image size, an unfreeze depth
         ├── WeightsError      where an init comes from
+        ├── ExportedModelError  a model folder
         ├── StorageError      an Optuna storage or a study in it
         └── ResultsError      a table of results to analyse
 
@@ -57,6 +58,10 @@ class ModelError(InputError):
 
 class WeightsError(InputError):
     """The weights an init asks for cannot be had."""
+
+
+class ExportedModelError(InputError):
+    """A model folder cannot be used."""
 
 
 class StorageError(InputError):

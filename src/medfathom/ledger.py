@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import optuna
@@ -22,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions import StudyConfig
 from medfathom.errors import RunError
 from medfathom.leases import Leases, one_driver_at_a_time
+from medfathom.remote_checkpoints import RemoteCheckpoints
 from medfathom.sampling import StratumSampler, grid_size, make_sampler
 from medfathom.spaces import TrialParams, label, stratum_of, suggest
 
@@ -85,6 +87,16 @@ def trial_seed(study_seed: int, number: int) -> int:
     return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
 
 
+class Recorder(Protocol):
+    """Keeps pictures and notes of trials. Called twice where the storage did not answer."""
+
+    def before_end(self, trial_id: int, state: TrialState, value: float | None) -> None:
+        """A trial is about to end in this state, all its attributes written."""
+
+    def after_end(self, trial_id: int) -> None:
+        """It has ended."""
+
+
 class Ledger:
     """A study's trials, as one driver deals with them. Used from the driver's main thread alone.
 
@@ -100,13 +112,19 @@ class Ledger:
         checkpoints: Path,
         wait: Callable[[str], None],
         leases: Leases | None = None,
+        file: Path | None = None,
     ) -> None:
+        """`file`: the database, where it is one file (SQLite)."""
         self.study = study
         self.config = config
         self._rdb = storage
         self._checkpoints = checkpoints
         self._wait = wait
         self._leases = leases
+        self._file = file
+        self._file_id = _file_id(file)
+        url = config.resources.checkpoint_url
+        self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._strata_of: dict[int, str] = {}
         past = self.trials()
@@ -117,6 +135,7 @@ class Ledger:
         self._strata = config.space.strata() if config.goal == "compare" else []
         self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
         study.sampler = self._stratum_sampler or sampler
+        self.recorder: Recorder | None = None
         self.budget = config.budget.trials
         if config.sampler.name == "grid":
             self.budget = min(self.budget, grid_size(config.space))
@@ -127,17 +146,29 @@ class Ledger:
             return trial_seed(self.config.seed, 10**6 + n_past)
         return trial_seed(self.config.seed, int(self._leases.owner, 16))
 
+    def checkpoint_name(self, number: int) -> str:
+        """A trial's checkpoint, under the folder of checkpoints of whatever node runs it."""
+        return f"{self._checkpoints.name}/trial-{number:05d}.pt"
+
     def checkpoint(self, number: int) -> Path:
-        """A trial's checkpoint; it goes when the trial ends."""
-        return self._checkpoints / f"trial-{number:05d}.pt"
+        """A trial's checkpoint on this machine; it goes when the trial ends."""
+        return self._checkpoints.parent / self.checkpoint_name(number)
 
     def adopt(self) -> list[Assignment]:
         """Trials that are RUNNING in nobody's hands, to go on with under their own numbers."""
         left = self.trials(TrialState.RUNNING)
         mine = [t for t in left if t.number not in self._open and self._claim(t._trial_id)]
-        return [
-            self._assignment(optuna.trial.Trial(self.study, t._trial_id), t.intermediate_values) for t in mine
-        ]
+        return [self._resumed(trial) for trial in mine]
+
+    def _resumed(self, left: FrozenTrial) -> Assignment:
+        """A trial to go on with. Its run may have died before all of its parameters were written."""
+        if self._stratum_sampler is not None:
+            self._stratum_sampler.stratum = self._neediest_stratum(left.params)
+        trial = self._patiently(lambda: optuna.trial.Trial(self.study, left._trial_id))
+        assignment = self._assignment(trial, left.intermediate_values)
+        if "stratum" not in left.user_attrs:
+            self._per_stratum[assignment.stratum] += 1
+        return assignment
 
     def done(self) -> bool:
         """Whether the budget of trials is spent and all of them have ended."""
@@ -164,7 +195,8 @@ class Ledger:
     def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
         params = self._patiently(lambda: suggest(trial, self.config.space))
         stratum = stratum_of(params, self.config.space)
-        seed = trial_seed(self.config.seed, trial.number)
+        # `confirm` gives its trials their seeds; a resumed trial has its own already.
+        seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
         self._open[trial.number] = trial._trial_id
         self._strata_of[trial.number] = stratum
         self.annotate(
@@ -181,12 +213,17 @@ class Ledger:
         )
         return Assignment(trial.number, params, stratum, seed, dict(reported))
 
-    def _neediest_stratum(self) -> dict[str, Any]:
-        """The first of the strata with the fewest trials; failed ones do not count."""
+    def _neediest_stratum(self, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """The first of the strata with the fewest trials; failed ones do not count.
+
+        `known` are parameters that a trial has already: only strata that they leave open are considered.
+        """
+        sampler = self._stratum_sampler
+        open_strata = [s for s in self._strata if sampler is None or sampler.fits(s, known)]
         if self._leases is not None:
             trials = [t for t in self.trials() if t.state != TrialState.FAIL]
             self._per_stratum = Counter(map(_stratum, trials))
-        return min(self._strata, key=lambda s: self._per_stratum[label(s)])
+        return min(open_strata, key=lambda s: self._per_stratum[label(s)])
 
     def report(self, number: int, epoch: int, auc: float) -> None:
         """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
@@ -232,8 +269,11 @@ class Ledger:
         if self._lost(number):
             return
         self.annotate(number, attributes)
+        recorder, trial_id = self.recorder, self._open[number]
+        if recorder is not None:  # artifacts cannot be added to a finished trial
+            self._patiently(lambda: recorder.before_end(trial_id, state, value))
         self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
-        trial_id = self._open.pop(number)
+        self._open.pop(number)
         self._finished += 1
         if state == TrialState.FAIL:
             self._per_stratum[self._strata_of[number]] -= 1
@@ -241,6 +281,17 @@ class Ledger:
             leases = self._leases
             self._patiently(lambda: leases.release([trial_id]))
         self.checkpoint(number).unlink(missing_ok=True)
+        if self._remote is not None:
+            try:
+                self._remote.remove(self.checkpoint_name(number))
+            except OSError as error:
+                self._wait(f"a checkpoint of trial {number} stays behind ({error})")
+        if recorder is not None:
+            self._patiently(lambda: recorder.after_end(trial_id))
+
+    def running(self) -> list[int]:
+        """Numbers of all trials that are under way, other drivers' too."""
+        return [t.number for t in self.trials(TrialState.RUNNING)]
 
     def _lost(self, number: int) -> bool:
         """Whether another driver took the trial over while this one was held up; it is then the other's."""
@@ -300,6 +351,11 @@ class Ledger:
         """Do it; while the storage does not answer, say so and try again."""
         deadline = time.monotonic() + OUTAGE_S
         while True:
+            if _file_id(self._file) != self._file_id:  # SQLite would go on writing into a file without a name
+                raise RunError(
+                    f"{self._file}: the storage is gone (moved, deleted or replaced); put it back, then "
+                    "`medfathom run` again goes on"
+                )
             try:
                 return action()
             except (StorageInternalError, sa.exc.OperationalError) as error:
@@ -308,6 +364,10 @@ class Ledger:
                     raise RunError(f"the storage has not answered for {OUTAGE_S:.0f} s ({reason})") from None
                 self._wait(f"waiting for the storage ({reason})")
                 time.sleep(OUTAGE_POLL_S)
+
+
+def _file_id(file: Path | None) -> int | None:
+    return file.stat().st_ino if file is not None and file.exists() else None
 
 
 def _stratum(trial: FrozenTrial) -> str:

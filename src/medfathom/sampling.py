@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -111,11 +111,18 @@ class StratumSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """The stratum's value of a scientific hyperparameter; else the base sampler's."""
-        if param_name in self.stratum:
-            return self.stratum[param_name]
-        if param_name in self._assigned:
-            return label({name: self.stratum[name] for name in self._joint})
+        if param_name in self.stratum or param_name in self._assigned:
+            return self._given(self.stratum, param_name)
         return self.base.sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def fits(self, stratum: Mapping[str, Value], params: Mapping[str, Any]) -> bool:
+        """Whether a trial with these parameters (some may be missing yet) can be of the stratum."""
+        return all(self._given(stratum, n) == params[n] for n in self._assigned if n in params)
+
+    def _given(self, stratum: Mapping[str, Value], param_name: str) -> Value:
+        if param_name in stratum:
+            return stratum[param_name]
+        return label({name: stratum[name] for name in self._joint})
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Let the base sampler prepare."""

@@ -76,7 +76,9 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         file.parent.mkdir(parents=True, exist_ok=True)
         engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     else:
-        engine_kwargs = {"pool_pre_ping": True, "pool_size": 2}
+        engine_kwargs = {"pool_pre_ping": True}
+    # Whoever only reads has no end at which to let go of connections: each lives for one question.
+    engine_kwargs |= {"poolclass": sa.QueuePool, "pool_size": 2} if create else {"poolclass": sa.NullPool}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -136,8 +138,13 @@ def open_ledger(
     """
     with _only_driver(url, config.name):
         storage = connect(url, create=True)
-        with leases.one_driver_at_a_time(storage.engine):
-            study = _open_study(storage, config, fingerprint, fresh)
+        try:
+            with leases.one_driver_at_a_time(storage.engine):
+                study = _open_study(storage, config, fingerprint, fresh)
+        except (StorageInternalError, sa.exc.OperationalError) as error:
+            close(storage)
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
         ledger = Ledger(
             study,
             storage,
@@ -145,6 +152,7 @@ def open_ledger(
             checkpoints=root() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
             wait=wait,
             leases=None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S),
+            file=sqlite_file(url),
         )
         try:
             yield ledger
@@ -246,17 +254,27 @@ def difference(before: Any, after: Any, key: str = "") -> list[str]:
     return [] if before == after else [f"{key}: {json.dumps(before)} -> {json.dumps(after)}"]
 
 
-@contextmanager
-def read_study(url: str, name: str) -> Iterator[Study]:
-    """A study to read while the block runs. Raises StorageError with the nearest names."""
+def load_study(url: str, name: str) -> Study:
+    """A study to read. Raises StorageError with the nearest names."""
     storage = connect(url, create=False)
-    try:
-        known = [s.study_name for s in storage.get_all_studies()]
-        if name not in known:
-            raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
-        yield optuna.load_study(study_name=name, storage=storage)
-    finally:
-        close(storage)
+    known = [s.study_name for s in storage.get_all_studies()]
+    if name not in known:
+        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def load_studies(url: str) -> list[Study]:
+    """All studies of a storage, to read."""
+    storage = connect(url, create=False)
+    return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
+
+
+def beside(study: Study, name: str) -> Study | None:
+    """Another study of the same storage; None: there is none of that name."""
+    storage = study._storage
+    if all(s.study_name != name for s in storage.get_all_studies()):
+        return None
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def close(storage: RDBStorage) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.checks import check
 from medfathom.ledger import Counts, completed
+from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
 from medfathom.storage import check_url, default_url, open_ledger, root
 
@@ -51,18 +52,17 @@ def run_study(
     url = storage or default_url()
     check(config)
     check_url(url)
-    cache_dir = root() / "cache"
-
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
 
-    data = prepare(config.dataset, cache_dir)
+    data = prepare(config.dataset, root() / "cache")
     with open_ledger(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as ledger:
+        ledger.recorder = NotesAndPictures(ledger.study, watcher.note)
         halted = ""
         if ledger.counts().finished < ledger.budget:
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
 
             try:
-                halted = run_trials(config, ledger, watcher, cache_dir, address)
+                halted = run_trials(config, ledger, watcher, root(), address)
             finally:
                 watcher.end()
         best = next(iter(completed(ledger.trials())), None)

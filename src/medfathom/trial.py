@@ -41,7 +41,7 @@ from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
 from medfathom.training.threads import worthwhile_threads
 
-__all__ = ["EpochRecord", "TrialTask", "load_history", "run_trial"]
+__all__ = ["EpochRecord", "TrialTask", "load_history", "network_of", "run_trial"]
 
 CALIBRATION_IMAGES = 512
 """Training images from which a random prefix's batch-norm statistics are estimated."""
@@ -101,7 +101,7 @@ class _Trial:
         _check_augmentation(params)
         self._train, self._val = task.data.split("train"), task.data.split("val")
         _check_validation(task.data, self._val)
-        self._network = _build(params, task, self._train)
+        self._network = network_of(params, task, self._train)
         self._subset = training_subset(task.data.task, self._train.labels, params.train_fraction, task.seed)
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
         self._feeding = self._feed()
@@ -315,7 +315,8 @@ def _calibrates(params: TrialParams, task: TrialTask) -> bool:
     return _draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
 
 
-def _build(params: TrialParams, task: TrialTask, train: Split) -> Network:
+def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
+    """A trial's network before its first epoch, on its device."""
     data, training = task.data, task.training
     network = build_network(
         params.architecture,

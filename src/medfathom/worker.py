@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfathom.data.prepare import prepare
+from medfathom.errors import RunError
+from medfathom.remote_checkpoints import RemoteCheckpoints
 from medfathom.spaces import TrialParams
 from medfathom.trial import EpochRecord, TrialTask, load_history, run_trial
 
 if TYPE_CHECKING:
     from medfathom.scheduling.actor import Plan
+
+
+def node_storage(plan: Plan) -> Path:
+    """This node's storage folder: its own MEDFATHOM_STORAGE (absolute), else the driver's path."""
+    own = Path(os.environ.get("MEDFATHOM_STORAGE", ""))
+    return own if own.is_absolute() else plan.storage
 
 
 def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -22,27 +31,98 @@ def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any
     A checkpoint can be ahead of what was reported (the driver died between the two): the epochs that the
     storage has not seen are told again first, then training goes on.
     """
-    params = TrialParams.model_validate_json(assignment["params"])
-    checkpoint = Path(assignment["checkpoint"])
-    task = TrialTask(
-        data=prepare(plan.config.dataset, plan.cache_dir),
+    task = task_of(plan, assignment)
+    for record, losses in records(params_of(assignment), task, assignment["reported"]):
+        yield as_result(record, {"losses": losses} | share(plan, assignment, record))
+
+
+def params_of(assignment: Mapping[str, Any]) -> TrialParams:
+    """The parameters of an assignment."""
+    return TrialParams.model_validate_json(assignment["params"])
+
+
+def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
+    """Everything else of a trial; prepares the data on this node where that was not done."""
+    storage = node_storage(plan)
+    return TrialTask(
+        data=prepare(plan.config.dataset, storage / "cache"),
         training=plan.config.training,
         max_epochs=plan.config.budget.epochs,
         seed=assignment["seed"],
-        cache_dir=plan.cache_dir,
-        checkpoint=checkpoint,
+        cache_dir=storage / "cache",
+        checkpoint=_checkpoint(plan, assignment),
         device="cuda:0" if plan.device == "cuda" else "cpu",
         threads=plan.threads,
     )
-    reported = max(map(int, assignment["reported"]), default=0)
-    unseen = [record for record in load_history(checkpoint) if record.epoch > reported]
-    for record in chain(unseen, run_trial(params, task)):
-        yield _as_result(record)
 
 
-def _as_result(record: EpochRecord) -> dict[str, Any]:
+def records(
+    params: TrialParams, task: TrialTask, reported: Mapping[str, float]
+) -> Iterator[tuple[EpochRecord, dict[str, list[float]]]]:
+    """Every epoch that the storage does not know yet, and the losses of all epochs up to it.
+
+    The last epoch comes in any case: a driver may have died between hearing of it and ending the trial.
+    """
+    known = load_history(task.checkpoint) if task.checkpoint else []
+    latest = max(map(int, reported), default=0)
+    losses: dict[str, list[float]] = {"train": [], "val": []}
+    for record in chain(known, run_trial(params, task)):
+        losses["train"].append(record.metrics["train_loss"])
+        losses["val"].append(record.metrics["val_loss"])
+        if record.epoch > latest or record.finished:
+            yield record, losses
+
+
+def _checkpoint(plan: Plan, assignment: Mapping[str, Any]) -> Path:
+    """The trial's checkpoint on this node, brought up to what other nodes left."""
+    name, url = str(assignment["checkpoint"]), plan.config.resources.checkpoint_url
+    checkpoint = node_storage(plan) / "checkpoints" / name
+    _remove_ended(checkpoint.parent, assignment["running"])
+    if url is not None:
+        _fetch_newer(RemoteCheckpoints(url), name, checkpoint)
+    return checkpoint
+
+
+def _remove_ended(folder: Path, running: Sequence[int] | None) -> None:
+    """Remove checkpoints that trials left on this node and that ended since; the driver removes its own."""
+    if running is None:
+        return
+    for path in folder.glob("trial-*.pt"):
+        if int(path.stem.removeprefix("trial-")) not in running:
+            path.unlink(missing_ok=True)
+
+
+def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None:
+    """Take the shared checkpoint where it is ahead of this node's own."""
+    beside = checkpoint.with_name(f"{checkpoint.name}.{os.getpid()}.fetched")
+    try:
+        if remote.fetch(name, beside) and len(load_history(beside)) > len(load_history(checkpoint)):
+            beside.replace(checkpoint)
+    except OSError as error:
+        raise RunError(f"resources.checkpoint_url: {name} cannot be read ({error})") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def share(plan: Plan, assignment: Mapping[str, Any], record: EpochRecord) -> dict[str, str]:
+    """Copy the checkpoint to where other nodes find it.
+
+    When that fails the trial goes on, and its record says so.
+    """
+    url, name = plan.config.resources.checkpoint_url, str(assignment["checkpoint"])
+    if url is None or record.finished:
+        return {}
+    try:
+        RemoteCheckpoints(url).store(name, node_storage(plan) / "checkpoints" / name)
+    except OSError as error:
+        return {"checkpoint_url_failure": str(error)}
+    return {}
+
+
+def as_result(record: EpochRecord, more: Mapping[str, Any]) -> dict[str, Any]:
+    """An epoch as Tune and the ledger take it."""
     # One string: Ray would flatten and copy a nested table at every step.
-    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch})
+    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch, **more})
     return {
         "auc": record.metrics["auc"],
         "epoch": record.epoch,

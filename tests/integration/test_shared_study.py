@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from medfathom.storage import read_study
+from medfathom.storage import load_study as load
 
 DRIVER = """
 import sys
@@ -52,8 +52,7 @@ def test_two_drivers_share_a_study_and_one_is_killed(workdir: Path, postgresql: 
         printed = two.communicate(timeout=150)[0]
         one.communicate(timeout=150)
     assert "halted: \n" in printed
-    with read_study(postgresql, name) as study:
-        trials = study.get_trials()
+    trials = load(postgresql, name).get_trials()
     assert [t.number for t in trials] == list(range(10))
     assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert len({tuple(t.params.items()) for t in trials}) == 10

@@ -1,5 +1,7 @@
 """A study on a database server that goes away and comes back."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from optuna.trial import TrialState
 
 from medfathom import ledger as ledgers
 from medfathom.definitions import load_study
+from medfathom.storage import load_study as load
 from medfathom.storage import open_ledger
 
 
@@ -31,3 +34,43 @@ def test_a_restart_of_the_server_is_waited_out(
         assert second
         assert [t.state for t in ledger.trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
     assert any("waiting for the storage" in line for line in said)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from fake_work import slow
+from medfathom.definitions import load_study
+from medfathom.progress import PlainLines
+from medfathom.scheduling import run_trials
+from medfathom.storage import open_ledger
+from rich.console import Console
+config = load_study("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
+with open_ledger(config, sys.argv[1], "data", wait=lambda line: print(line, flush=True)) as ledger:
+    print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("."), work=slow), flush=True)
+"""
+
+
+def test_a_restart_under_a_running_study(workdir: Path, postgresql: str, postgresql_server: Any) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, postgresql], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as driver:
+        assert driver.stdout
+        said = []
+        for line in driver.stdout:
+            said.append(line)
+            if line.startswith("trial"):
+                break
+        postgresql_server.stop()
+        for line in driver.stdout:
+            said.append(line)
+            if line.startswith("waiting for the storage"):
+                break
+        postgresql_server.start()
+        said.append(driver.stdout.read())
+    assert "halted: \n" in said[-1], "".join(said)
+    trials = load(postgresql, "restarted").get_trials()
+    assert [t.number for t in trials] == list(range(6))
+    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+    for trial in trials:
+        assert list(trial.intermediate_values) == list(range(1, trial.user_attrs["epochs"] + 1))

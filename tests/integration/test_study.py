@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.storage import default_url, read_study
+from medfathom.storage import default_url, load_study
 
 SMALL = """
 version = 1
@@ -90,8 +90,7 @@ def definition(workdir: Path) -> Path:
 
 
 def trials_of(study: str) -> list[FrozenTrial]:
-    with read_study(default_url(), study) as found:
-        return found.get_trials()
+    return load_study(default_url(), study).get_trials()
 
 
 def test_a_study_from_end_to_end(workdir: Path, definition: Path) -> None:
@@ -113,7 +112,7 @@ def test_a_study_from_end_to_end(workdir: Path, definition: Path) -> None:
     assert len({tuple(t.params.items()) for t in again}) == 6
 
     assert json.loads(medfathom(workdir, "show", "small", "--json"))["states"]["COMPLETE"] == 6
-    report = json.loads(medfathom(workdir, "analyze", "small", "--json"))
+    report = json.loads(medfathom(workdir, "analyze", "small", "--exploratory", "--json"))
     assert report["exploratory"] is True
     predictors = report["modalities"]["OCT"]["predictors"]
     assert {p["verdict"] for p in predictors.values()} == {"inconclusive"}

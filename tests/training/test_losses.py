@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional
 
@@ -26,6 +27,18 @@ def test_plain_loss_is_torch_s() -> None:
     loss = Loss("binary", labels, 2)
     torch.testing.assert_close(
         loss.sum(logits, labels) / loss.weight(labels), functional.cross_entropy(logits, labels)
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_smoothed_loss_is_torch_s(weighted: bool) -> None:
+    torch.manual_seed(3)
+    labels, logits = torch.tensor([0, 1, 1, 2, 1]), torch.randn(5, 3)
+    loss = Loss("multiclass", labels, 3, smoothing=0.1, weighted=weighted)
+    weights = torch.tensor([5 / 3, 5 / 9, 5 / 3]) if weighted else None
+    torch.testing.assert_close(
+        loss.sum(logits, labels) / loss.weight(labels),
+        functional.cross_entropy(logits, labels, weight=weights, label_smoothing=0.1),
     )
 
 

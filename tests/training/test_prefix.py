@@ -16,7 +16,8 @@ from medfathom.models.build import Network, build_network
 from medfathom.training.cuts import cut_costs
 from medfathom.training.feature_cache import FeatureCache
 from medfathom.training.feeding import Feed, Feeding, feed
-from medfathom.training.inputs import Inputs
+from medfathom.training.inputs import ImageInputs, Inputs, Views
+from medfathom.training.rows import open_rows
 
 CPU = torch.device("cpu")
 SIZE = 32
@@ -113,6 +114,36 @@ def test_features_from_the_cache_give_the_same_logits(depth: int, tmp_path: Path
             all_logits(getattr(kept, name)), all_logits(getattr(plain, name)), rtol=1e-5, atol=1e-6
         )
     assert len(list(tmp_path.glob("*.bin"))) == 2
+
+
+@pytest.mark.parametrize(("channels", "grey"), [(1, "repeat"), (1, "sum"), (3, "repeat")])
+@pytest.mark.parametrize("preset", ["none", "wsi"])
+def test_kept_features_lie_as_computed_ones_do(tmp_path: Path, channels: int, grey: Any, preset: str) -> None:
+    """In another order of memory the rest would take other kernels, and sum in another order."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, SIZE, SIZE, channels), dtype=np.uint8)
+    net = build_network(
+        "test_resnet",
+        init="random",
+        num_outputs=2,
+        unfreeze_depth=3,
+        image_size=SIZE,
+        in_channels=channels,
+        seed=0,
+        grey=grey,
+    ).eval()
+    wanted = {"network": net, "train_images": images, "val_images": images, "n_used": 8}
+    kept = feeding(tmp_path, 3, preset=preset, **wanted)
+    assert kept.record()["kept"]
+    seen: list[Tensor] = []
+    for inputs in (kept.train, kept.val):
+        raw = next(inputs.rows(1).batches([np.arange(8)]))
+        seen.append(inputs.prepare(raw, None))
+    rows = ImageInputs(net, Views(lambda _: open_rows(images, CPU)), CPU)
+    raw = next(rows.rows(1).batches([np.arange(8)]))
+    computed = net.forward_prefix(rows.prepare(raw, None))
+    assert [features.stride() for features in seen] == [computed.stride()] * 2
+    assert torch.equal(seen[1], computed)
 
 
 def test_another_trial_reads_what_one_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ class ToyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         torch.manual_seed(seed)
+        self.architecture = "toy"
         self.unfreeze_depth = unfreeze_depth
         self.normalization = ((0.5,) * channels, (0.25,) * channels)
         widths = [channels, 4, 6, 6, 8, 8]

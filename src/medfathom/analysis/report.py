@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,13 @@ MOST_ROWS = 600
 """Rows of results shown in the page; results.csv has all."""
 
 
-def write_report(analysis: Analysis, out: Path) -> list[Path]:
+def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Path, str]] = ()) -> list[Path]:
     """Write all files into a folder (made if absent), each beside its name first and then renamed.
+
+    Args:
+        analysis: what was found.
+        out: the folder.
+        pictures: more to show, of confirmed models: (data set, PNG file, what is to be seen).
 
     Returns:
         The files written.
@@ -33,12 +38,16 @@ def write_report(analysis: Analysis, out: Path) -> list[Path]:
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
         "results.csv": analysis.rows[columns].to_csv(index=False),
         **{name: text for name, (text, _) in drawn.items()},
-        "report.html": page(analysis, drawn),
+        "report.html": page(analysis, drawn, pictures),
     }
     return [_write(out / name, text) for name, text in texts.items()]
 
 
-def page(analysis: Analysis, drawn: Mapping[str, tuple[str, str]]) -> str:
+def page(
+    analysis: Analysis,
+    drawn: Mapping[str, tuple[str, str]],
+    pictures: Sequence[tuple[str, Path, str]] = (),
+) -> str:
     """The HTML page: text, pictures and tables in one file."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "interval": interval, "p": p_value}
@@ -60,6 +69,7 @@ def page(analysis: Analysis, drawn: Mapping[str, tuple[str, str]]) -> str:
         found=found,
         modalities=modalities,
         images={name: _image(text, alt) for name, (text, alt) in drawn.items()},
+        confirmed_pictures=[(name, _png(path, text), text) for name, path, text in pictures],
         results=_summary(analysis),
         n_results=len(analysis.rows),
         most_rows=MOST_ROWS,
@@ -70,6 +80,11 @@ def page(analysis: Analysis, drawn: Mapping[str, tuple[str, str]]) -> str:
 def _image(svg: str, alt: str) -> Markup:
     coded = base64.b64encode(svg.encode()).decode()
     return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(coded, alt)
+
+
+def _png(path: Path, alt: str) -> Markup:
+    coded = base64.b64encode(path.read_bytes()).decode()
+    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(coded, alt)
 
 
 def _summary(analysis: Analysis) -> list[dict[str, Any]]:

@@ -20,7 +20,15 @@ from medfathom.models.network import Network, NetworkFacts, Normalization, check
 from medfathom.models.weights import hash_of, load_into, redraw
 from medfathom.models.weights_lookup import locate_weights, parse_init
 
-__all__ = ["HeadOptions", "Network", "NetworkFacts", "build_network", "make_head", "normalization_of"]
+__all__ = [
+    "HeadOptions",
+    "Network",
+    "NetworkFacts",
+    "build_network",
+    "empty_network",
+    "make_head",
+    "normalization_of",
+]
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def build_network(
         classifier,
         blueprint,
         architecture=architecture,
-        normalization=normalization_of(architecture, parsed.tag, backbone_channels),
+        normalization=location.normalization or normalization_of(architecture, parsed.tag, backbone_channels),
         repeats_grey=in_channels == 1 and backbone_channels == 3,
     )
     network.weights_hash = hash_of(backbone.state_dict())
@@ -102,6 +110,40 @@ def build_network(
     network.match = report
     network.set_unfreeze_depth(unfreeze_depth)
     return network
+
+
+def empty_network(
+    architecture: str,
+    *,
+    num_outputs: int,
+    image_size: int,
+    in_channels: int,
+    head: HeadOptions,
+    grey: Literal["repeat", "sum"],
+    normalization: Normalization,
+) -> Network:
+    """A network to be filled with a `state_dict`: nothing in it means anything yet.
+
+    Args:
+        architecture: a timm name.
+        num_outputs: logits.
+        image_size: side in pixels.
+        in_channels: 1 or 3.
+        head: as it was built with.
+        grey: as it was built with.
+        normalization: of the backbone's own input channels.
+    """
+    backbone_channels = 1 if in_channels == 1 and grey == "sum" else 3
+    settings = BackboneSettings(architecture, image_size, backbone_channels, head.pooling)
+    backbone, blueprint = _backbone(settings, 0)
+    return Network(
+        backbone,
+        make_head(blueprint.features, num_outputs, head),
+        blueprint,
+        architecture=architecture,
+        normalization=normalization,
+        repeats_grey=in_channels == 1 and backbone_channels == 3,
+    )
 
 
 def _backbone(settings: BackboneSettings, seed: int) -> tuple[nn.Module, Blueprint]:

@@ -53,6 +53,7 @@ class Network(nn.Module):
         weights_hash: SHA-256 over the backbone's tensors as loaded.
         match: how the checkpoint fitted, where there was one.
         normalization: mean and standard deviation of each input channel, for images in [0, 1].
+        backbone_normalization: the same of the backbone's own channels (three where grey is repeated).
     """
 
     _channel_scale: Tensor
@@ -97,6 +98,7 @@ class Network(nn.Module):
         self.register_buffer("_channel_scale", scale, persistent=False)
         self.register_buffer("_channel_shift", shift, persistent=False)
         self.normalization = ((grey_mean,), (grey_std,)) if repeats_grey else normalization
+        self.backbone_normalization = normalization
         self.set_unfreeze_depth(GROUPS)
 
     def set_unfreeze_depth(self, depth: int) -> None:
@@ -164,7 +166,11 @@ class Network(nn.Module):
 
     def _before(self, cut: Cut, images: Tensor) -> Tensor:
         if self._repeats_grey:
-            images = images * self._channel_scale + self._channel_shift
+            # Channels last, which an image of one channel cannot say: else the network would run in the order
+            # that is slower, and in another one than from features that were kept.
+            images = (images * self._channel_scale + self._channel_shift).contiguous(
+                memory_format=torch.channels_last
+            )
         if cut.prefix is None:
             return images
         features: Tensor = cut.prefix(self.backbone, images)

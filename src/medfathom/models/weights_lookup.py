@@ -17,7 +17,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from medfathom.errors import WeightsError, did_you_mean
+from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
+from medfathom.model_folder import BACKBONE, WEIGHTS_FILE, read_model_folder
 from medfathom.models.catalog import Pretrained, find_entry
 
 WEIGHT_PACKAGES = {
@@ -34,7 +35,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_SECONDS = 4.0
 """How long the hub may take to answer before it counts as out of reach."""
 
-InitKind = Literal["imagenet", "imagenet-stats", "random", "file"]
+InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Init:
     Attributes:
         kind: where weights start.
         tag: timm's name of a set of pretrained weights ("a1_in1k"); None for the architecture's usual one.
-        path: the checkpoint of `file:`.
+        path: the checkpoint of `file:`, the model folder of `export:`.
     """
 
     kind: InitKind
@@ -60,6 +61,9 @@ class WeightsLocation:
         description: one line for the record of a trial.
         renamed: the file uses the names of a weight package, not timm's.
         own: the file was given by the user, so that it may be anything.
+        part: what the names of the tensors begin with that are the backbone's.
+        normalization: mean and standard deviation of each channel that the weights were tuned with, where
+            that is not known from timm.
     """
 
     description: str
@@ -67,6 +71,8 @@ class WeightsLocation:
     download: Pretrained | None = None
     renamed: bool = False
     own: bool = False
+    part: str = ""
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 def parse_init(text: str) -> Init:
@@ -76,16 +82,17 @@ def parse_init(text: str) -> Init:
     Init(kind='imagenet', tag='a1_in1k', path=None)
 
     Raises:
-        WeightsError: it is none of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`.
+        WeightsError: it is none of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
+            `export:FOLDER`.
     """
     kind, colon, rest = text.partition(":")
     if text in ("imagenet", "imagenet-stats", "random"):
         return Init(text)  # type: ignore[arg-type]
     if kind == "imagenet" and rest.strip():
         return Init("imagenet", tag=rest.strip())
-    if kind == "file" and rest.strip():
-        return Init("file", path=Path(rest.strip()).expanduser())
-    forms = ["imagenet", "imagenet:TAG", "imagenet-stats", "random", "file:PATH"]
+    if kind in ("file", "export") and rest.strip():
+        return Init(kind, path=Path(rest.strip()).expanduser())  # type: ignore[arg-type]
+    forms = ["imagenet", "imagenet:TAG", "imagenet-stats", "random", "file:PATH", "export:FOLDER"]
     after = " (nothing follows the colon)" if colon and not rest.strip() else ""
     raise WeightsError(f"init {text!r}: no such init{after}; {did_you_mean(kind, forms)}")
 
@@ -104,6 +111,8 @@ def locate_weights(architecture: str, init: str, weights_dir: Path | None = None
     parsed = parse_init(init)
     if parsed.kind == "random":
         return WeightsLocation("random")
+    if parsed.path is not None and parsed.kind == "export":
+        return _exported(parsed.path, architecture, init)
     if parsed.path is not None:
         return _own_file(parsed.path, init)
     return _pretrained(architecture, parsed.tag, init, weights_dir)
@@ -115,6 +124,25 @@ def _own_file(path: Path, init: str) -> WeightsLocation:
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"init {init!r}: {path.name} is none of {', '.join(SUFFIXES)}")
     return WeightsLocation(f"file {path.name}", path=path, own=True)
+
+
+def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
+    """The backbone of a model that `medfathom export` wrote."""
+    try:
+        model = read_model_folder(folder)
+    except ExportedModelError as error:
+        raise WeightsError(f"init {init!r}: {error}") from None
+    if model.architecture != architecture:
+        raise WeightsError(
+            f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "
+            "leave the combination out with [[space.exclude]]"
+        )
+    return WeightsLocation(
+        f"export {folder.name} ({model.dataset}, {model.modality})",
+        path=folder / WEIGHTS_FILE,
+        part=BACKBONE,
+        normalization=model.normalization,
+    )
 
 
 def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path | None) -> WeightsLocation:

@@ -29,9 +29,12 @@ class Plan:
     """What a worker needs to know of the study. It prepares data itself, on its own node."""
 
     config: StudyConfig
-    cache_dir: Path
+    storage: Path
+    """The driver's storage folder; a node may have its own (see `worker.node_storage`)."""
     threads: int
     device: str
+    folder: Path
+    """The driver's working folder: relative paths of the definition start there (Tune changes a worker's)."""
     work: Work | None = None
     """What turns an assignment into results; None: train. Tests and benchmarks give their own."""
 
@@ -73,6 +76,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     def _begin(self) -> Iterator[dict[str, Any]]:
         if self._plan is None:
             raise RunError("the worker was given no plan")
+        if self._plan.folder.is_dir():
+            os.chdir(self._plan.folder)
         minutes = self._plan.config.budget.trial_minutes
         self._limit = TimeLimit(minutes) if minutes is not None else None
         if self._plan.work is not None:

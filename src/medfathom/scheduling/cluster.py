@@ -32,6 +32,7 @@ class Slots:
     concurrent: int
     cpus_alone: int
     """What a trial gets that ran out of memory beside others."""
+    nodes: int = 1
     measured_gpus: float = 0.0
     """GPUs to be shared out by measured memory; 0: every trial takes the same."""
 
@@ -81,12 +82,18 @@ def _connect(address: str | None, folder: Path) -> None:
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),
     }
+    if address is None:
+        # Where a whole process group is told to end, Ray's own processes go first: no minute's wait for them.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(address=address, **quiet, **({} if address else own))
-    except ConnectionError as error:
-        raise RunError(f"--address {address}: no Ray cluster answers ({error})") from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        reason = str(error).splitlines()[0]
+        raise RunError(f"--address {address}: no Ray cluster answers ({reason})") from None
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -109,8 +116,10 @@ def slots_for(config: StudyConfig) -> Slots:
             f"{resources.get('CPU', 0):g} CPUs"
         )
     concurrent = min(fits, config.resources.concurrent or fits)
-    per_node = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-    return Slots(config.resources.cpus_per_trial, gpus_per_trial, concurrent, per_node, measured_gpus)
+    nodes = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+    return Slots(
+        config.resources.cpus_per_trial, gpus_per_trial, concurrent, max(nodes), len(nodes), measured_gpus
+    )
 
 
 def _side_by_side(gpus: float, per_trial: float) -> int:

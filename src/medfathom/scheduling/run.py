@@ -27,7 +27,7 @@ def run_trials(
     config: StudyConfig,
     ledger: Ledger,
     watcher: Watcher,
-    cache_dir: Path,
+    storage: Path,
     address: str | None = None,
     work: Work | None = None,
 ) -> str:
@@ -37,7 +37,7 @@ def run_trials(
         config: the definition.
         ledger: the study's trials.
         watcher: is told what happens.
-        cache_dir: where each node keeps prepared data and features.
+        storage: the folder of prepared data, features and checkpoints, on every node.
         address: of a Ray cluster; one of our own when none is given.
         work: see `Plan`.
 
@@ -52,9 +52,10 @@ def run_trials(
         watcher.begin(config, ledger, slots.concurrent)
         plan = Plan(
             config,
-            cache_dir.absolute(),
+            storage.absolute(),
             slots.cpus_per_trial,
             "cuda" if slots.gpus_per_trial else "cpu",
+            Path.cwd(),
             work,
         )
         halt = Halt(config, ledger)

@@ -65,7 +65,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             "seed": assignment.seed,
             "stratum": assignment.stratum,
             "params": assignment.params.model_dump_json(),
-            "checkpoint": str(self._ledger.checkpoint(assignment.number).absolute()),
+            "checkpoint": self._ledger.checkpoint_name(assignment.number),
+            "running": self._ledger.running() if self._slots.nodes > 1 else None,
             "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
         }
 

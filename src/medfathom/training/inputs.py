@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medfathom.training.cuts import frozen_groups
+from medfathom.training.fixed_shape import channels_last, in_portions, portions_for
 from medfathom.training.rows import Rows
 
 if TYPE_CHECKING:
@@ -78,22 +80,25 @@ class ImageInputs:
             torch.tensor(values, device=device).view(1, -1, 1, 1) for values in network.normalization
         )
         self._scale, self._shift = 1.0 / std, -mean / std
+        self._portions = portions_for(network, device)
 
     def rows(self, epoch: int) -> Rows:
         """The images of the epoch's view."""
         return self._views.at(epoch)
 
     def prepare(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Scaled to [0, 1], augmented, normalised."""
+        """Scaled to [0, 1], augmented, normalised; channels last."""
         images = pixels(raw)
         if self._augmentation is not None and generator is not None:
             images = self._augmentation(images, generator)
-        return torch.addcmul(self._shift, images, self._scale)
+        return channels_last(torch.addcmul(self._shift, images, self._scale))
 
     def logits(self, prepared: Tensor) -> Tensor:
-        """Through the whole network."""
-        logits: Tensor = self._network(prepared)
-        return logits
+        """Through the whole network; what is frozen of it in portions."""
+        network = self._network
+        if not frozen_groups(network):
+            return network.forward_rest(network.forward_prefix(prepared))
+        return network.forward_rest(in_portions(network.forward_prefix, prepared, self._portions))
 
 
 def raw_pixels(images: Tensor, like: torch.dtype) -> Tensor:

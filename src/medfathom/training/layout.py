@@ -17,12 +17,10 @@ def lay_out(network: Network, device: torch.device) -> None:
 
     Images come channels last (see `inputs.pixels`), and activations stay so. On a GPU the weights follow
     them. On a CPU they stay as they are: convolutions put weights in an order of their own in any case, and
-    the fused optimizers copy tensors that are not contiguous. Small maps are sped up in what is trained only:
-    matrix products differ in the last bits with the size of a batch, and features of the prefix must not
-    depend on whether they were computed for the cache or with a batch.
+    the fused optimizers copy tensors that are not contiguous.
     """
     network.to(device)
     if device.type == "cpu":
-        speed_up_small_maps(network, leave=network.prefix_modules())
+        speed_up_small_maps(network)
     else:
         network.to(memory_format=torch.channels_last)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from medfathom.training.feature_cache import Array, Content, FeatureCache
+from medfathom.training.fixed_shape import in_portions, portions_for
 from medfathom.training.inputs import ImageInputs, Views, from_stored, to_stored
-from medfathom.training.memory import Portions
 from medfathom.training.rows import Rows, open_rows
 from medfathom.training.views import CHUNK, view_name, view_rows
 
@@ -47,7 +46,7 @@ class KeptFeatures:
         self._autocast = autocast
         self._cache = cache
         self._key = {**key, "cut": cut}
-        self._portions = Portions(CHUNK, f"{key['architecture']} on {device}")
+        self._portions = portions_for(network, device)
 
     def open(self, split: str, view: str, images: ImageInputs, raw_rows: RawRows, n_rows: int) -> Rows:
         """The features of a split's view as rows.
@@ -77,12 +76,9 @@ class KeptFeatures:
         return open_rows(entry.array, self.device)
 
     def _features(self, prepared: Tensor) -> Array:
-        def forward(at_once: int) -> Array:
-            parts = (self.network.features_after(self.cut, part) for part in torch.split(prepared, at_once))
-            return np.concatenate([to_stored(part) for part in parts])
-
+        compute = partial(self.network.features_after, self.cut)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            return self._portions.run(forward, "computing features with")
+            return to_stored(in_portions(compute, prepared, self._portions))
 
 
 class PrefixInputs:

@@ -8,8 +8,6 @@ speed. On ResNet-18 at 64 px a step of training the last stage takes less than h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,18 +46,11 @@ def _pair(padding: tuple[int, ...] | str) -> tuple[int, ...]:
     return padding
 
 
-def speed_up_small_maps(network: nn.Module, *, leave: Iterable[nn.Module] = ()) -> None:
-    """Let a network's plain convolutions choose their algorithm by the map's size. Its tensors stay.
-
-    Args:
-        network: changed in place.
-        leave: modules of it that are not touched.
-    """
-    left = {id(module) for module in leave}
+def speed_up_small_maps(network: nn.Module) -> None:
+    """Let a network's plain convolutions choose their algorithm by the map's size. Its tensors stay."""
     for module in network.modules():
         if (
             type(module) is nn.Conv2d
-            and id(module) not in left
             and module.groups == 1
             and module.dilation == (1, 1)
             and module.padding_mode == "zeros"

@@ -1,0 +1,240 @@
+"""The best configuration of every stratum, trained again with several seeds and judged on the test split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from medfathom.confirmed import (
+    CONFIRMS,
+    OPENINGS,
+    choose,
+    confirmation_name,
+    confirmed_folder,
+    definition_of,
+    find_confirmation,
+    summarize,
+)
+from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.errors import DataError, InputError, StorageError
+from medfathom.ledger import trial_seed
+from medfathom.notes import NotesAndPictures
+from medfathom.progress import Watcher
+from medfathom.storage import default_url, load_study, open_ledger, root
+
+if TYPE_CHECKING:
+    from medfathom.data.prepared import PreparedData
+    from medfathom.ledger import Ledger
+
+SEEDS = 3
+FIRST_SEED = 2 * 10**6
+"""Confirmation's seeds are drawn from here on: no search trial has such a number, so none is used twice."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration to be trained with one seed."""
+
+    trial: FrozenTrial
+    seed_index: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Which job it is, in every run."""
+        return self.trial.number, self.seed_index
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What a call of `confirm` left behind. `halted` says why it ended early; empty: it did not."""
+
+    summary: dict[str, Any]
+    halted: str
+
+
+def confirm_study(
+    name: str,
+    *,
+    seeds: int = SEEDS,
+    top: int | None = None,
+    trials: Sequence[int] = (),
+    storage: str | None = None,
+    address: str | None = None,
+    watcher: Watcher | None = None,
+) -> Confirmation:
+    """Retrain the best configuration of every stratum and judge it on the test split, or go on with that.
+
+    Args:
+        name: of a study in the storage.
+        seeds: how often each configuration is trained; the seeds are the same for all.
+        top: only so many strata, the best by validation; None: all.
+        trials: further search trials to confirm, by number.
+        storage: an Optuna storage URL.
+        address: of a Ray cluster; this machine alone when none is given.
+        watcher: is told what happens.
+
+    Raises:
+        InputError: no such study or trial, nothing is complete, the data changed, no test split.
+        RunError: the storage or the cluster failed.
+    """
+    watcher = watcher or Watcher()
+    url = storage or default_url()
+    study = load_study(url, name)
+    jobs = _jobs(study, seeds, top, trials)
+    config = _without_stopping(definition_of(study))
+    data = _prepared(config, study)
+    _open_test_split(study, data, jobs)
+    halted = _train(study, config, data, jobs, url, address, watcher)
+    summary = summarize(study, find_confirmation(study))
+    if summary["strata"] and not halted:
+        from medfathom import efficiency  # noqa: PLC0415  imports torch
+
+        threads = config.resources.cpus_per_trial
+        summary["efficiency"] = efficiency.keep(study, summary, confirmed_folder(study), threads)
+    return Confirmation(summary, halted)
+
+
+def _jobs(study: Study, seeds: int, top: int | None, more: Sequence[int]) -> list[Job]:
+    """Every configuration with its first seed, then with its second, …"""
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: at least 1 is needed")
+    if top is not None and top < 1:
+        raise InputError(f"--top {top}: at least 1 is needed")
+    chosen = choose(study).trials[:top]
+    known = {t.number for t in chosen}
+    chosen += [complete_trial(study, n) for n in dict.fromkeys(more) if n not in known]
+    return [Job(trial, seed) for seed in range(seeds) for trial in chosen]
+
+
+def complete_trial(study: Study, number: int) -> FrozenTrial:
+    """A search trial that ran its full length.
+
+    Raises:
+        StorageError: there is no such trial, or it did not.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
+        raise StorageError(f"study {study.study_name!r}: no trial {number}; it has 0 to {len(trials) - 1}")
+    trial = trials[number]
+    if trial.state != TrialState.COMPLETE:
+        reason = trial.user_attrs.get("stop_reason", "it has not ended")
+        raise StorageError(
+            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}): not a model"
+        )
+    return trial
+
+
+def _without_stopping(config: StudyConfig) -> StudyConfig:
+    budget = {"minutes": None, "device_hours": None, "patience": None, "trial_minutes": None}
+    return config.model_copy(
+        update={
+            "name": confirmation_name(config.name),
+            "question": f"Confirmation of {config.name}: {config.question}",
+            "goal": "best",
+            "sampler": SamplerConfig(name="random"),
+            "scheduler": SchedulerConfig(name="none"),
+            "budget": config.budget.model_copy(update=budget),
+        }
+    )
+
+
+def _prepared(config: StudyConfig, study: Study) -> PreparedData:
+    from medfathom.data.prepare import prepare  # noqa: PLC0415  imports image readers
+
+    data = prepare(config.dataset, root() / "cache")
+    known = study.user_attrs["dataset_fingerprint"]
+    if data.fingerprint != known:
+        raise StorageError(
+            f"study {study.study_name!r} was searched on other data (fingerprint {known[:12]}, now "
+            f"{data.fingerprint[:12]}); give it the old data back, or run it with --fresh"
+        )
+    if not data.sizes.get("test"):
+        raise DataError(
+            f"study {study.study_name!r}: its data set has no test split; [dataset.splits] draws one"
+        )
+    return data
+
+
+def _open_test_split(study: Study, data: PreparedData, jobs: Sequence[Job]) -> None:
+    """Write down that the test split is opened, for which models; then look whether it can judge them.
+
+    What will be judged is settled before: a second call that goes on with the same models opens nothing anew.
+    """
+    from medfathom.data.heldout import open_test  # noqa: PLC0415
+    from medfathom.training.metrics import positives  # noqa: PLC0415
+
+    openings = list(study.user_attrs.get(OPENINGS, []))
+    before = {tuple(key) for opening in openings for key in opening["models"]}
+    new = [job.key for job in jobs if job.key not in before]
+    if new:
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        opening = {"when": when, "by": "confirm", "models": new, "n_images": data.sizes["test"]}
+        study.set_user_attr(OPENINGS, [*openings, opening])
+    test = open_test(data)
+    columns = 1 if data.task == "binary" else len(data.class_names)
+    count = positives(data.task, test.labels, columns).sum(axis=0)
+    if not ((count > 0) & (count < len(test))).any():
+        raise DataError(
+            f"study {study.study_name!r}: the {len(test)} images of its test split are all of one class: "
+            "no AUC can be had; give it a test split that has both"
+        )
+
+
+def _train(
+    study: Study,
+    config: StudyConfig,
+    data: PreparedData,
+    jobs: Sequence[Job],
+    url: str,
+    address: str | None,
+    watcher: Watcher,
+) -> str:
+    from medfathom.confirm_worker import confirmed_results  # noqa: PLC0415  imports torch
+    from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
+
+    # A confirmation of a study that was set aside since goes the same way.
+    stale = find_confirmation(study) is None
+    with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
+        ledger.study.set_user_attr(CONFIRMS, study.user_attrs["uid"])
+        _enqueue(ledger, jobs, config.seed)
+        everything = ledger.trials()
+        ledger.budget = len(everything)
+        ledger.recorder = NotesAndPictures(ledger.study, watcher.note, folder=confirmed_folder(study))
+        first_seeds = frozenset(t.number for t in everything if t.user_attrs.get("seed_index") == 0)
+        if ledger.counts().finished >= ledger.budget:
+            return ""
+        work = partial(
+            confirmed_results,
+            study=study.study_name,
+            folder=confirmed_folder(study).absolute(),
+            pictures=first_seeds,
+        )
+        try:
+            return run_trials(config, ledger, watcher, root(), address, work)
+        finally:
+            watcher.end()
+
+
+def _enqueue(ledger: Ledger, jobs: Sequence[Job], study_seed: int) -> None:
+    """Put those jobs into the study that are neither done nor under way; failed ones once more."""
+    under_way = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+    there = {(t.user_attrs["search_trial"], t.user_attrs["seed_index"]) for t in ledger.trials(*under_way)}
+    for job in jobs:
+        if job.key in there:
+            continue
+        ledger.study.enqueue_trial(
+            job.trial.params,
+            user_attrs={
+                "search_trial": job.trial.number,
+                "search_auc": job.trial.value,
+                "seed_index": job.seed_index,
+                "seed": trial_seed(study_seed, FIRST_SEED + job.seed_index),
+                "stratum": job.trial.user_attrs["stratum"],
+            },
+        )

@@ -1,0 +1,95 @@
+"""A confirmation as text for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.efficiency import front_words
+
+
+def render(summary: dict[str, Any]) -> RenderableType:
+    """What `confirmed.summarize` gave."""
+    strata = summary["strata"]
+    head = Text(summary["study"], "bold")
+    head.append(f"  {summary['modality']}, confirmed on {summary['n_test'] or 0} test images", "not bold")
+    parts: list[RenderableType] = [head]
+    if strata:
+        parts += [Text(), _table(strata), Text(), *_sentences(strata)]
+    if summary.get("efficiency"):
+        parts += [Text(line) for line in front_words(summary["efficiency"])]
+    parts.append(Text(opened(summary["openings"]), "dim"))
+    if summary["missing"]:
+        parts += [Text(), Text("Missing", "bold yellow")]
+        parts += [Text(f"{m['stratum']}: {m['reason']}") for m in summary["missing"]]
+    if summary["failures"]:
+        parts += [Text(), Text("Failures (confirm again to retry)", "bold red")]
+        parts += [Text(f"{f['stratum']}, seed {f['seed']}: {f['reason']}") for f in summary["failures"]]
+    return Group(*parts)
+
+
+def _table(strata: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    titles = (
+        "stratum",
+        "seeds",
+        "search AUC",
+        "val AUC",
+        "test AUC",
+        "95 % interval",
+        "seed sd",
+        "sampling",
+        "optimism",
+    )
+    for title in titles:
+        table.add_column(title, justify="left" if title == "stratum" else "right", no_wrap=title != "stratum")
+    for row in strata:
+        table.add_row(
+            row["stratum"] if row["chosen"] else f"{row['stratum']} (trial {row['search_trial']})",
+            str(len(row["models"])),
+            f"{row['search_auc']:.4f}",
+            f"{row['val_auc']:.4f}",
+            Text(f"{row['test_auc']:.4f}", "bold"),
+            _interval(row["ci"]),
+            f"{row['seed_sd']:.4f}" if row["seed_sd"] is not None else "",
+            _interval(row["sampling_ci"]),
+            f"{row['optimism']:+.4f}",
+        )
+    return table
+
+
+def _interval(ends: list[float]) -> str:
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _sentences(strata: list[dict[str, Any]]) -> list[Text]:
+    best = strata[0]
+    optimism = sum(row["optimism"] for row in strata) / len(strata)
+    return [
+        Text(
+            f"Best by validation: {best['stratum']}, test AUC {best['test_auc']:.4f} "
+            f"(95 % interval {_interval(best['ci'])}, test images and seeds both drawn anew)."
+        ),
+        Text(
+            f"The search's best validation AUCs were {optimism:.4f} above the test AUCs on average: "
+            "that much they flattered."
+            if optimism >= 0
+            else f"The search's best validation AUCs were {-optimism:.4f} below the test AUCs on average."
+        ),
+        Text(
+            "seed sd: between trainings on the same data. sampling: the same networks on other test images.",
+            "dim",
+        ),
+    ]
+
+
+def opened(openings: list[dict[str, Any]]) -> str:
+    """How often the test split was opened, in words."""
+    if not openings:
+        return "The test split has not been opened."
+    times = "once" if len(openings) == 1 else f"{len(openings)} times"
+    when = ", ".join(f"{o['when']} for {len(o['models'])} models" for o in openings)
+    return f"The test split was opened {times}: {when}."

@@ -1,0 +1,33 @@
+"""A study whose driver and workers are killed at random moments ends as if nothing had happened."""
+
+import os
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from killing import EPOCHS, TRIALS, run_and_kill
+from medfathom.storage import default_url, load_study
+
+KILLS = int(os.environ.get("MEDFATHOM_KILLS", "5"))
+"""benchmarks/kills.py asks for 20."""
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+def test_random_kills(workdir: Path, server: bool, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue("postgresql") if server else default_url()
+    done = run_and_kill(url, KILLS, seed=1)
+    print(f"{done}")  # noqa: T201  for benchmarks/kills.py
+    assert done.drivers + done.workers == KILLS
+    trials = load_study(url, "killed").get_trials()
+    assert [t.number for t in trials] == list(range(TRIALS))
+    assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    assert len({tuple(t.params.items()) for t in trials}) == TRIALS
+    for trial in trials:
+        steps = list(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1))
+        if trial.state == TrialState.FAIL:
+            assert "worker was lost" in trial.user_attrs["stop_reason"]  # killed in all three of its workers
+        else:
+            assert len(steps) == trial.user_attrs["epochs"]
+            assert (len(steps) == EPOCHS) == (trial.state == TrialState.COMPLETE)

@@ -1,0 +1,102 @@
+"""Kills a running study's driver or one of its workers at random moments, and starts it again, to its end."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+TRIALS, EPOCHS = 24, 4
+DRIVER = f"""
+import sys
+from pathlib import Path
+from fake_work import slow
+from medfathom import leases
+from medfathom.definitions import load_study
+from medfathom.progress import PlainLines
+from medfathom.scheduling import run_trials
+from medfathom.storage import open_ledger
+from rich.console import Console
+leases.LEASE_S = 6.0
+changes = ["name=killed", "budget.trials={TRIALS}", "budget.epochs={EPOCHS}", "sampler=random"]
+config = load_study("demo", changes)
+with open_ledger(config, sys.argv[1], "data") as ledger:
+    print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("."), work=slow), flush=True)
+"""
+
+
+@dataclass
+class Kills:
+    """What was killed, and how often the driver was started."""
+
+    drivers: int = 0
+    workers: int = 0
+    starts: int = 0
+
+
+def run_and_kill(url: str, kills: int, seed: int) -> Kills:
+    """Run the study in the working folder to its end, killing so many times on the way.
+
+    Every kill comes up to 2.5 s (uniformly) after a trial was seen to begin or end.
+    """
+    generator = random.Random(seed)
+    done = Kills()
+    while True:
+        done.starts += 1
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert driver.stdout
+        said = []
+        for line in driver.stdout:
+            said.append(line)
+            if not line.startswith("trial") or done.drivers + done.workers >= kills:
+                continue
+            time.sleep(generator.uniform(0, 2.5))
+            if generator.random() < 0.5 and kill_worker(driver.pid, generator):
+                done.workers += 1
+            else:
+                driver.kill()
+                done.drivers += 1
+                break
+        driver.stdout.close()
+        if driver.wait(timeout=120) == 0:
+            return done
+        if driver.returncode != -signal.SIGKILL:
+            raise AssertionError("".join(said))
+
+
+def kill_worker(driver: int, generator: random.Random) -> bool:
+    """Kill one of the driver's Ray workers; False where there is none just now."""
+    workers = sorted(pid for pid, name in _descendants(driver) if name.startswith("ray::"))
+    busy = [pid for pid in workers if "IDLE" not in _title(pid)]
+    if not busy:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(generator.choice(busy), signal.SIGKILL)
+    return True
+
+
+def _title(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+    return ""
+
+
+def _descendants(root: int) -> Iterator[tuple[int, str]]:
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            pid, rest = int(path.parent.name), path.read_text().rpartition(")")[2].split()
+            parents[pid] = int(rest[1])
+    for pid in parents:
+        above = pid
+        while above in parents and above != root:
+            above = parents[above]
+        if above == root and pid != root:
+            yield pid, _title(pid)

@@ -1,0 +1,230 @@
+"""A model folder at work: files of every kind, arrays, what cannot be read, folders that were changed."""
+
+import json
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import medfathom
+from medfathom import cli
+from medfathom.errors import DataError, ExportedModelError
+from medfathom.model_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    ModelConfig,
+    write_config,
+    write_manifest,
+)
+from medfathom.models.weights_lookup import locate_weights
+from medfathom.predict import Deployed, Model
+from medfathom.training.outputs import probabilities
+
+torch.set_num_threads(1)
+
+CONFIG = ModelConfig(
+    version=1,
+    medfathom="0",
+    study="made",
+    trial=0,
+    seed=0,
+    modality="CXR",
+    dataset="made",
+    dataset_fingerprint="0",
+    architecture="tf_efficientnet_lite0",
+    init="random",
+    unfreeze_depth=5,
+    head_dropout=0.0,
+    head_pooling="avg",
+    head_hidden=0,
+    grey="repeat",
+    task="binary",
+    class_names=["well", "ill"],
+    image_size=32,
+    fit="squash",
+    channels=1,
+    dtype="uint8",
+    bits=16,
+    mean=[0.5, 0.4, 0.3],
+    std=[0.5, 0.5, 0.5],
+    temperature=2.0,
+    thresholds=[0.5],
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with random weights."""
+    place = tmp_path_factory.mktemp("made") / "model"
+    place.mkdir()
+    torch.manual_seed(0)
+    network = Deployed(CONFIG).network
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, place / WEIGHTS_FILE)
+    write_config(place, CONFIG)
+    write_manifest(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return medfathom.load(folder)
+
+
+def grey(seed: int, side: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
+
+
+def test_every_form_of_the_same_image_gives_the_same(model: Model, tmp_path: Path) -> None:
+    image = grey(1)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(image).save(tmp_path / "b.tiff")
+    Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "c.png")
+    Image.fromarray(np.repeat(image[:, :, None], 3, axis=2)).save(tmp_path / "d.bmp")
+    arrays = [
+        image,
+        image[:, :, None],
+        image.astype(np.uint16) * np.uint16(257),
+        np.stack([image] * 3, axis=2),
+    ]
+    found = model.predict([tmp_path, *arrays])
+    assert len(found) == 8
+    assert np.ptp(found.probabilities, axis=0).max() < 1e-6
+    assert found.probabilities.sum(axis=1) == pytest.approx(1)
+    assert any("made grey" in remark for remark in found.remarks)
+
+
+def test_logits_become_calibrated_probabilities_and_a_class(model: Model) -> None:
+    images = np.stack([grey(k) for k in range(5)])[..., None]
+    found = model.predict(images)
+    expected = probabilities("binary", model.logits(images) / 2.0)
+    assert found.probabilities[:, 1] == pytest.approx(expected[:, 0], abs=1e-7)
+    assert found.predicted == ["ill" if p >= 0.5 else "well" for p in expected[:, 0]]
+
+
+@pytest.mark.parametrize(
+    ("task", "logits", "said"),
+    [
+        ("multiclass", [[3.0, 1.0, 2.0], [0.0, 0.1, 9.0]], ["a", "c"]),
+        ("multilabel", [[3.0, -1.0, 2.0], [-5.0, -0.1, -9.0]], ["a|c", ""]),
+    ],
+)
+def test_tasks_decide_in_their_own_way(
+    model: Model, task: str, logits: list[list[float]], said: list[str]
+) -> None:
+    other = copy(model)
+    changes = {
+        "task": task,
+        "class_names": ["a", "b", "c"],
+        "thresholds": [0.6, None, 0.5],
+        "temperature": 1.0,
+    }
+    other.config = CONFIG.model_copy(update=changes)
+    found = other.decide(["x", "y"], np.array(logits, dtype=np.float32))
+    assert found.predicted == said
+    assert found.probabilities.shape == (2, 3)
+    if task == "multiclass":
+        assert found.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_batches_do_not_change_the_answer(model: Model) -> None:
+    images = np.stack([grey(k) for k in range(70)])[..., None]
+    together = model.predict(images).probabilities
+    apart = np.concatenate([model.predict(image).probabilities for image in images])
+    assert together == pytest.approx(apart, abs=1e-5)
+
+
+def test_other_sizes_are_fitted_and_said(model: Model) -> None:
+    found = model.predict([grey(1, 80), grey(2)])
+    assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]
+
+
+def test_what_is_no_image_is_an_error(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dtype must be uint8 or uint16"):
+        model.predict(np.zeros((32, 32)))
+    with pytest.raises(DataError, match="but got shape"):
+        model.predict(np.zeros((32, 32, 2), dtype=np.uint8))
+    with pytest.raises(DataError, match="no image in this folder"):
+        model.predict(tmp_path)
+
+
+def test_the_command_skips_names_and_exits_1(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad, absent = tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "absent.png"
+    Image.fromarray(grey(1)).save(good)
+    bad.write_bytes(b"no image")
+    table = tmp_path / "out.csv"
+
+    def typed(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["medfathom", "predict", str(folder), *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    code, out, err = typed(good, bad, absent, "--json", "--csv", table)
+    assert code == 1
+    content = json.loads(out)
+    assert [row["image"] for row in content["images"]] == [str(good)]
+    assert set(content["unreadable"]) == {str(bad), str(absent)}
+    assert "no such file" in err
+    assert "not a PNG" in err
+    header, row = table.read_text().splitlines()
+    assert header == "image,predicted,well,ill"
+    assert row.startswith(f"{good},")
+    code, out, err = typed(good)
+    assert (code, err) == (0, "")
+    assert "ill" in out
+    code, _, err = typed(good, "--device", "tpu")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_folder_must_be_whole(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportedModelError, match="no such model folder"):
+        medfathom.load(tmp_path / "none")
+    with pytest.raises(ExportedModelError, match=f"has no {CONFIG_FILE}"):
+        medfathom.load(tmp_path)
+    (tmp_path / CONFIG_FILE).write_text("{}")
+    with pytest.raises(ExportedModelError, match="version: field required"):
+        medfathom.load(tmp_path)
+    write_config(tmp_path, CONFIG)
+    with pytest.raises(ExportedModelError, match=f"has no {MANIFEST_FILE}"):
+        medfathom.load(tmp_path)
+    (tmp_path / MANIFEST_FILE).write_text(f"{'0' * 64}  ../elsewhere\n")
+    with pytest.raises(ExportedModelError, match=f"does not name {WEIGHTS_FILE}"):
+        medfathom.load(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / WEIGHTS_FILE)
+    (tmp_path / CARD_FILE).write_text("card")
+    write_manifest(tmp_path)
+    with pytest.raises(ExportedModelError, match="not a tf_efficientnet_lite0's"):
+        medfathom.load(tmp_path)
+
+
+def test_as_an_init_it_must_be_of_the_architecture(folder: Path) -> None:
+    found = locate_weights("tf_efficientnet_lite0", f"export:{folder}")
+    assert found.normalization == ((0.5, 0.4, 0.3), (0.5, 0.5, 0.5))
+    with pytest.raises(medfathom.InputError, match="is a tf_efficientnet_lite0, not a resnet18"):
+        locate_weights("resnet18", f"export:{folder}")
+    with pytest.raises(medfathom.InputError, match="no such model folder"):
+        locate_weights("resnet18", "export:nowhere")
+
+
+def test_public_names_are_there_and_light() -> None:
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    code = (
+        "import sys, medfathom\n"
+        "assert not {'torch', 'pandas', 'optuna', 'ray'} & set(sys.modules)\n"
+        "assert set(medfathom.__all__) <= set(dir(medfathom))\n"
+        "for name in medfathom.__all__: assert getattr(medfathom, name).__doc__, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        medfathom.nothing  # noqa: B018
