@@ -11,6 +11,7 @@ from medfathom.spaces import Value, values_of
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
+    from medfathom.models.weights_lookup import WeightsLocation
 
 
 def check(config: StudyConfig) -> list[str]:
@@ -54,8 +55,8 @@ def _check_weights(config: StudyConfig) -> list[str]:
                 continue
             try:
                 location = locate_weights(architecture, init, weights_dir)
-                if location.own and location.path:
-                    notes.append(_check_file(config, architecture, location.path))
+                if location.own:
+                    notes.append(_check_file(config, architecture, location))
             except WeightsError as error:
                 refusals[architecture] = error
         if refusals:
@@ -65,10 +66,12 @@ def _check_weights(config: StudyConfig) -> list[str]:
     return notes
 
 
-def _check_file(config: StudyConfig, architecture: str, path: Path) -> str:
-    from medfathom.models.weights import check_file  # noqa: PLC0415 - imports torch
+def _check_file(config: StudyConfig, architecture: str, location: WeightsLocation) -> str:
+    from medfathom.models.weights import check_fit  # noqa: PLC0415 - imports torch
 
-    return f"{path} for {architecture}: {check_file(architecture, config.dataset.image_size, path)}"
+    return (
+        f"{location.path} for {architecture}: {check_fit(architecture, config.dataset.image_size, location)}"
+    )
 
 
 def check_data(config: StudyConfig) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from medfathom.definitions import names, read_toml
 from medfathom.errors import InputError, did_you_mean
 from medfathom.models.catalog import ArchitectureFacts, lookup, shipped
 
@@ -25,6 +24,8 @@ def print_definitions(kind: str, as_json: bool) -> None:
     Raises:
         DefinitionError: a file there is not TOML.
     """
+    from medfathom.definitions import names, read_toml  # noqa: PLC0415 - pydantic: the catalog needs none
+
     rows = []
     for name, path in names(kind).items():
         content = read_toml(path)
@@ -35,6 +36,8 @@ def print_definitions(kind: str, as_json: bool) -> None:
 
 def print_datasets(as_json: bool) -> None:
     """Print the data set of every study definition."""
+    from medfathom.definitions import names, read_toml  # noqa: PLC0415
+
     rows = []
     for name, path in names("study_defs").items():
         content = read_toml(path)

@@ -114,10 +114,11 @@ def render(summary: dict[str, Any]) -> RenderableType:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
         left = column in ("architecture", "init", "stratum")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+        # In a narrow window names are folded; a number cut short would be another number.
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     return table
 
 

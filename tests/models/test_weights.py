@@ -21,7 +21,7 @@ from medfathom.models import weights as weights_module
 from medfathom.models import weights_lookup
 from medfathom.models.build import Network, build_network
 from medfathom.models.catalog import Pretrained
-from medfathom.models.weights import MatchReport, check_file, fetch, match, read_tensors, rename_lite
+from medfathom.models.weights import MatchReport, check_fit, fetch, match, read_tensors, rename_lite
 from medfathom.models.weights_lookup import Init, WeightsLocation, locate_weights, parse_init
 
 
@@ -274,7 +274,7 @@ def test_positions_are_fitted_to_the_image_size(
     assert network.match is not None
     assert network.match.share == 1
     assert network.backbone.get_parameter(table).shape == shape
-    assert check_file(architecture, 64, path) == network.match
+    assert check_fit(architecture, 64, locate_weights(architecture, f"file:{path}")) == network.match
 
 
 def test_grey_networks_get_the_colours_weights_summed(tmp_path: Path) -> None:

@@ -233,7 +233,8 @@ def _draw(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
     side = settings.image_size or native_size(settings.architecture)
     traced = trace(backbone)
     try:
-        measured = measure(create_backbone(settings, "meta"), traced, (settings.in_channels, side, side))
+        shapes = backbone if _is_meta(backbone) else create_backbone(settings, "meta")
+        measured = measure(shapes, traced, (settings.in_channels, side, side))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ModelError(f"{settings.architecture} cannot take {side} px images ({reason})") from None
@@ -252,6 +253,10 @@ def _draw(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
         features=measured.shapes[_output(traced)][1],
         constants=traced.constants,
     )
+
+
+def _is_meta(backbone: nn.Module) -> bool:
+    return all(p.is_meta for p in backbone.parameters())
 
 
 def _output(traced: Trace) -> fx.Node:

@@ -76,28 +76,28 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
         WeightsError: the file cannot be had or read safely, or matches less than `REQUIRED_MATCH` of the
             backbone.
     """
-    path = location.path or fetch(location)
-    state, report = _fitted(backbone, architecture, path, renamed=location.renamed, part=location.part)
+    state, report = _fitted(backbone, architecture, location)
     backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
     return report
 
 
-def check_file(architecture: str, image_size: int, path: Path) -> MatchReport:
+def check_fit(architecture: str, image_size: int, location: WeightsLocation) -> MatchReport:
     """How a checkpoint fits an architecture, without building it: on the meta device.
 
     Raises:
         WeightsError: as `load_into` does.
     """
     backbone = create_backbone(BackboneSettings(architecture, image_size), "meta")
-    return _fitted(backbone, architecture, path)[1]
+    return _fitted(backbone, architecture, location)[1]
 
 
 def _fitted(
-    backbone: nn.Module, architecture: str, path: Path, *, renamed: bool = False, part: str = ""
+    backbone: nn.Module, architecture: str, location: WeightsLocation
 ) -> tuple[dict[str, Tensor], MatchReport]:
     """A file's tensors under the backbone's names, and how they match."""
-    state = {n.removeprefix(part): t for n, t in read_tensors(path).items()}
-    if renamed:
+    path = location.path or fetch(location)
+    state = {n.removeprefix(location.part): t for n, t in read_tensors(path).items()}
+    if location.renamed:
         stages = backbone.get_submodule("blocks").children()
         state = rename_lite(state, [len(list(stage.children())) for stage in stages])
     else:

@@ -60,19 +60,19 @@ class WeightsLocation:
     Attributes:
         description: one line for the record of a trial.
         renamed: the file uses the names of a weight package, not timm's.
+        own: the file was given by the user, so that it may be anything.
         part: what the names of the tensors begin with that are the backbone's.
         normalization: mean and standard deviation of each channel that the weights were tuned with, where
             that is not known from timm.
-        own: the file was given by the user, so that it may be anything.
     """
 
     description: str
     path: Path | None = None
     download: Pretrained | None = None
     renamed: bool = False
+    own: bool = False
     part: str = ""
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    own: bool = False
 
 
 def parse_init(text: str) -> Init:
