@@ -3,6 +3,7 @@
 Tests run in two processes, a module in one of them.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ STEPS = (
 def main() -> int:
     """Stop at the first step that fails; pytest comes last, its summary line ends the output."""
     root = Path(__file__).resolve().parents[1]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile torch anew
     for step in STEPS:
         if subprocess.run([sys.executable, "-m", *step], cwd=root, check=False).returncode:
             sys.stderr.write(f"gate: {' '.join(step)} failed\n")
