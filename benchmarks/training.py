@@ -1,7 +1,7 @@
 """Training measured: six trials against a plain Ray Tune + timm script, the fit loop, memory, the AUC kernel.
 
     python benchmarks/training.py --npz PNEUMONIAMNIST.npz [--runs 3]
-        [--parts peer,loop,memory,kernel,bf16,maps] [--programs plain,medfathom]
+        [--parts peer,cpu,loop,memory,kernel,bf16,maps] [--programs plain,medfathom]
         [--earlier FILE] [--out FILE.md]
 
 The six trials: ResNet-18, 2,000 training and 524 validation images of PneumoniaMNIST at 64 px, three epochs;
@@ -41,6 +41,7 @@ from training_rates import (
     N_VAL,
     SIZE,
     bf16_part,
+    cpu_part,
     kernel_part,
     loop_part,
     maps_part,
@@ -269,6 +270,7 @@ PROGRAMS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 }
 
 PARTS: dict[str, Callable[[Path, int], list[str]]] = {
+    "cpu": cpu_part,
     "loop": loop_part,
     "memory": memory_part,
     "kernel": kernel_part,

@@ -56,13 +56,21 @@ def run_one(
     threads: int,
     epochs: int = EPOCHS,
     architecture: str = "resnet18",
+    seed: int = 0,
 ) -> Iterator[EpochRecord]:
     """One trial of the six, in this process."""
     config = NpzDataset(source="npz", modality="CXR", path=str(folder / "images.npz"), image_size=SIZE)
     data = prepare(config, cache_dir)
-    task = TrialTask(data, TrainingConfig(), epochs, 0, cache_dir, None, device="cpu", threads=threads)
+    task = TrialTask(data, TrainingConfig(), epochs, seed, cache_dir, None, device="cpu", threads=threads)
     init = f"file:{folder / 'weights.safetensors'}" if architecture == "resnet18" else "random"
-    params = TrialParams(architecture=architecture, init=init, unfreeze_depth=depth, batch_size=BATCH)
+    params = TrialParams(
+        architecture=architecture,
+        init=init,
+        unfreeze_depth=depth,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        warmup_fraction=0.0,
+    )
     return run_trial(params, task)
 
 
@@ -84,7 +92,7 @@ def network_of(architecture: str, depth: int, *, small_maps: bool = True) -> Net
 def loop_part(folder: Path, runs: int) -> list[str]:
     rows = [["trained", "fit loop, images/s", "bare loop, images/s", "ratio", "wanted"]]
     for architecture, depth in (("resnet18", 5), ("resnet18", 1), ("tf_efficientnet_lite0", 5)):
-        rates = [loop_rates(architecture, depth) for _ in range(max(runs, 5))]
+        rates = [loop_rates(architecture, depth) for _ in range(runs)]
         ratios = [fit / bare for fit, bare in rates]
         medians = [f"{statistics.median(column):.0f}" for column in zip(*rates, strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
@@ -248,5 +256,91 @@ def step_rate(
     return BATCH / statistics.median(clocked(step) for _ in range(7))
 
 
+def cpu_part(folder: Path, runs: int) -> list[str]:
+    """One trial of each kind by both programs, side by side, each in a process with one thread.
+
+    CPU time, unlike the clock, hardly minds what else the machine does.
+    """
+    done = [cpu_run(folder, kind, seed) for seed in range(runs) for kind in DEPTHS]
+    rows = [["trial", "plain, CPU s", "medfathom, CPU s", "ratio", "wanted", "AUC plain", "AUC medfathom"]]
+    wanted = {"head": "20", "last": "3", "all": "1.3"}
+    for kind in DEPTHS:
+        chosen = [run for run in done if run["kind"] == kind]
+        for ours in ("cold", "warm") if kind != "all" else ("cold",):
+            rows += [cpu_row(kind, ours, chosen, wanted[kind])]
+    return section(f"CPU time of one trial on one thread, medians of {runs} runs side by side", rows)
+
+
+def cpu_row(kind: str, ours: str, runs: list[dict[str, Any]], wanted: str) -> list[str]:
+    pairs = [(run["plain"], run[ours]) for run in runs]
+    seconds = [statistics.median(pair[side]["cpu"] for pair in pairs) for side in (0, 1)]
+    ratios = [plain["cpu"] / mine["cpu"] for plain, mine in pairs]
+    aucs = [statistics.mean(pair[side]["auc"] for pair in pairs) for side in (0, 1)]
+    name = {"head": "head", "last": "last stage", "all": "everything"}[kind]
+    name += {"cold": "" if kind == "all" else ", first", "warm": ", every later one"}[ours]
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return [name, *(f"{s:.1f}" for s in seconds), spread, wanted, *(f"{auc:.3f}" for auc in aucs)]
+
+
+def cpu_run(folder: Path, kind: str, seed: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "cpu", str(folder), kind, str(seed)]
+    both = [
+        subprocess.Popen([*command, program], stdout=subprocess.PIPE, text=True)
+        for program in ("plain", "medfathom")
+    ]
+    result: dict[str, Any] = {"kind": kind, "seed": seed}
+    for process in both:
+        output = process.communicate()[0]
+        if process.returncode:
+            raise RuntimeError(f"{process.args}: exit {process.returncode}")
+        result |= json.loads(output.strip().splitlines()[-1])
+    print(json.dumps(result), file=sys.stderr, flush=True)
+    return result
+
+
+def print_cpu(folder: Path, kind: str, seed: int, program: str) -> None:
+    """In a process of its own: CPU seconds and AUC of a trial; medfathom's again with features kept."""
+    torch.set_num_threads(1)
+    if program == "plain":
+        print(json.dumps({"plain": plain_trial(folder, kind, seed)}))
+        return
+    result = {}
+    with tempfile.TemporaryDirectory() as cache:
+        config = NpzDataset(source="npz", modality="CXR", path=str(folder / "images.npz"), image_size=SIZE)
+        prepare(config, Path(cache))  # once for a study, not once for a trial
+        for name in ("cold", "warm") if kind != "all" else ("cold",):
+            started = time.process_time()
+            records = list(run_one(folder, Path(cache), depth=DEPTHS[kind], threads=1, seed=seed))
+            result[name] = {"cpu": time.process_time() - started, "auc": records[-1].metrics["auc"]}
+    print(json.dumps(result))
+
+
+def plain_trial(folder: Path, kind: str, seed: int) -> dict[str, float]:
+    """The plain script's own function, without Ray around it."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+    import plain_ray_timm as plain
+
+    reports: list[dict[str, float]] = []
+    plain.tune.report = reports.append
+    config = {
+        "train": kind,
+        "lr": 1e-3,
+        "npz": str(folder / "images.npz"),
+        "weights": str(folder / "weights.safetensors"),
+        "architecture": "resnet18",
+        "size": SIZE,
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "workers": 0,
+        "seed": seed,
+    }
+    started = time.process_time()
+    plain.train(config)
+    return {"cpu": time.process_time() - started, "auc": reports[-1]["auc"]}
+
+
 if __name__ == "__main__":
-    print_peak(Path(sys.argv[1]), int(sys.argv[2]))
+    if sys.argv[1] == "cpu":
+        print_cpu(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])
+    else:
+        print_peak(Path(sys.argv[1]), int(sys.argv[2]))
