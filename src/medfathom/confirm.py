@@ -216,9 +216,11 @@ def _train(
             pictures=first_seeds,
         )
         try:
-            return run_trials(config, ledger, watcher, root(), address, work)
+            halted = run_trials(config, ledger, watcher, root(), address, work)
         finally:
             watcher.end()
+        ledger.close_records()
+        return halted
 
 
 def _enqueue(ledger: Ledger, jobs: Sequence[Job], study_seed: int) -> None:

@@ -96,6 +96,9 @@ class Recorder(Protocol):
     def after_end(self, trial_id: int) -> None:
         """It has ended."""
 
+    def close(self) -> None:
+        """The run is over."""
+
 
 class Ledger:
     """A study's trials, as one driver deals with them. Used from the driver's main thread alone.
@@ -288,6 +291,11 @@ class Ledger:
                 self._wait(f"a checkpoint of trial {number} stays behind ({error})")
         if recorder is not None:
             self._patiently(lambda: recorder.after_end(trial_id))
+
+    def close_records(self) -> None:
+        """Let the recorder write what it held back."""
+        if self.recorder is not None:
+            self._patiently(self.recorder.close)
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ VERDICTS = "verdicts"
 """Attribute of a study: sentences of its latest analysis."""
 
 
+BETWEEN_STUDY_NOTES_S = 10.0
+
+
 def artifact_store() -> FileSystemArtifactStore:
     """Where pictures lie; made where it is absent."""
     folder = root() / "artifacts"
@@ -32,11 +36,12 @@ def artifact_store() -> FileSystemArtifactStore:
 
 
 def save_note(study: Study, body: str, trial_id: int | None = None) -> None:
-    """Write a trial's note, or the study's; one that says so already stays as it is."""
+    """Write a trial's note, or the study's, which stays as it is where it says so already."""
     # optuna_dashboard.save_note's own form; importing that package takes seconds (its server, plots and all).
     storage, study_id = study._storage, study._study_id
     place = "dashboard:" if trial_id is None else f"dashboard:{trial_id}:"
-    attributes = storage.get_study_system_attrs(study_id)
+    # A trial's note is written once, when it ends; to read all notes for it would cost more with each trial.
+    attributes = storage.get_study_system_attrs(study_id) if trial_id is None else {}
     chunks = [body[i : i + NOTE_CHUNK] for i in range(0, len(body), NOTE_CHUNK)]
     wanted = {key: "" for key in attributes if key.startswith(f"{place}note_str:")}
     wanted |= {f"{place}note_str:{i}": chunk for i, chunk in enumerate(chunks)}
@@ -54,15 +59,13 @@ class NotesAndPictures:
     Pictures are added before a trial ends (Optuna adds none to a finished one), notes after.
     """
 
-    def __init__(
-        self, study: Study, say: Callable[[str], None], *, folder: Path | None = None, closing: str = ""
-    ) -> None:
-        """`folder`: where trials keep pictures of their own; `closing`: last lines of the study's note."""
+    def __init__(self, study: Study, say: Callable[[str], None], *, folder: Path | None = None) -> None:
+        """`folder`: where trials keep pictures of their own."""
         self._study = study
         self._say = say
         self._folder = folder
-        self._closing = closing
         self._failed = False
+        self._noted = float("-inf")
 
     def before_end(self, trial_id: int, state: TrialState, value: float | None) -> None:
         """Add the learning curves, and what the worker drew."""
@@ -95,11 +98,17 @@ class NotesAndPictures:
             )
 
     def after_end(self, trial_id: int) -> None:
-        """Write the trial's note, and the study's anew."""
+        """Write the trial's note, and now and then the study's anew."""
         trials = self._study.get_trials(deepcopy=False)
         trial = next(t for t in trials if t._trial_id == trial_id)
         save_note(self._study, trial_note(trial, trials), trial_id)
-        save_note(self._study, study_note(self._study, trials) + self._closing)
+        if time.monotonic() - self._noted > BETWEEN_STUDY_NOTES_S:
+            self.close()
+
+    def close(self) -> None:
+        """Write the study's note as things are."""
+        save_note(self._study, study_note(self._study, self._study.get_trials(deepcopy=False)))
+        self._noted = time.monotonic()
 
 
 def add_picture(study: Study, file: Path) -> None:

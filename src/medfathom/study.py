@@ -65,6 +65,7 @@ def run_study(
                 halted = run_trials(config, ledger, watcher, root(), address)
             finally:
                 watcher.end()
+        ledger.close_records()
         best = next(iter(completed(ledger.trials())), None)
         return Outcome(
             config.name,
