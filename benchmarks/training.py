@@ -1,7 +1,8 @@
 """Training measured: six trials against a plain Ray Tune + timm script, the fit loop, memory, the AUC kernel.
 
     python benchmarks/training.py --npz PNEUMONIAMNIST.npz [--runs 3]
-        [--parts peer,loop,memory,kernel,bf16,maps] [--earlier FILE] [--out FILE.md]
+        [--parts peer,loop,memory,kernel,bf16,maps] [--programs plain,medfathom]
+        [--earlier FILE] [--out FILE.md]
 
 The six trials: ResNet-18, 2,000 training and 524 validation images of PneumoniaMNIST at 64 px, three epochs;
 the head, the last stage or everything trained, each at two learning rates; two trials at once with one CPU
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--npz", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--parts", default=",".join(["peer", *PARTS]))
+    parser.add_argument("--programs", default=",".join(PROGRAMS), help="those of the six trials that are run")
     parser.add_argument(
         "--earlier", type=Path, help="JSON lines of the runs against the peer; new ones are added to them"
     )
@@ -105,7 +107,8 @@ def main() -> None:
         lines = [heading()]
         for part in arguments.parts.split(","):
             if part == "peer":
-                lines += peer_part(Path(folder), arguments.runs, arguments.earlier)
+                programs = arguments.programs.split(",")
+                lines += peer_part(Path(folder), arguments.runs, programs, arguments.earlier)
             else:
                 lines += PARTS[part](Path(folder), arguments.runs)
             if arguments.out:
@@ -157,20 +160,29 @@ def enlarged(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
-def peer_part(folder: Path, runs: int, earlier: Path | None) -> list[str]:
-    """Both programs in turns; a run takes some seven minutes, so runs may come from several sittings."""
+def peer_part(folder: Path, runs: int, programs: list[str], earlier: Path | None) -> list[str]:
+    """The programs in turns; six minutes a run, so that runs may come from several sittings."""
     kept = earlier.read_text(encoding="utf-8").splitlines() if earlier and earlier.exists() else []
-    pairs: list[dict[str, Any]] = [json.loads(line) for line in kept]
-    for run in range(len(pairs), len(pairs) + runs):
-        pairs.append({"plain": run_plain(folder, run), "medfathom": run_medfathom(folder, run)})
-        print(json.dumps(pairs[-1]), file=sys.stderr, flush=True)
-        if earlier:
-            earlier.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
-    plain, ours = ([pair[side] for pair in pairs] for side in ("plain", "medfathom"))
+    done: list[dict[str, Any]] = [json.loads(line) for line in kept]
+    for _ in range(runs):
+        for program in programs:
+            number = len(of_program(done, program))
+            done.append({"program": program, **PROGRAMS[program](folder, number)})
+            print(json.dumps(done[-1]), file=sys.stderr, flush=True)
+            if earlier:
+                earlier.write_text("".join(json.dumps(run) + "\n" for run in done), encoding="utf-8")
+    plain, ours = (of_program(done, program) for program in PROGRAMS)
+    if not plain or not ours:
+        return [f"{len(plain)} runs of the plain script, {len(ours)} of medfathom: no ratio yet.\n"]
     rows = [["trials", "plain, s", "medfathom, s", "ratio", "wanted", "AUC plain", "AUC medfathom"]]
     rows += [compared(kind, plain, ours) for kind in DEPTHS]
     rows += [warm_row(plain, ours), wall_row(plain, ours)]
-    return section(f"Six trials against a plain Ray Tune + timm script, medians of {len(pairs)} runs", rows)
+    counts = f"medians of {len(plain)} (plain) and {len(ours)} (medfathom) runs"
+    return section(f"Six trials against a plain Ray Tune + timm script, {counts}", rows)
+
+
+def of_program(runs: list[dict[str, Any]], program: str) -> list[dict[str, Any]]:
+    return [run for run in runs if run["program"] == program]
 
 
 def of_kind(run: dict[str, Any], kind: str, what: str) -> list[float]:
@@ -204,8 +216,9 @@ def wall_row(plain: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[st
 
 
 def ratio_cell(slow: list[float], fast: list[float]) -> str:
-    ratios = [a / b for a, b in zip(slow, fast, strict=True)]
-    return f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+    """The ratio of the medians, and of the extremes."""
+    ratio = statistics.median(slow) / statistics.median(fast)
+    return f"{ratio:.1f} ({min(slow) / max(fast):.1f} to {max(slow) / min(fast):.1f})"
 
 
 def run_plain(folder: Path, run: int) -> dict[str, Any]:
@@ -249,6 +262,11 @@ def run_medfathom(folder: Path, run: int) -> dict[str, Any]:
     warm = list(run_one(folder, place / "storage" / "cache", depth=0, threads=1))[-1]
     return {"seconds": seconds, "trials": trials, "warm_head": warm.attributes["train_seconds"]}
 
+
+PROGRAMS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+    "plain": run_plain,
+    "medfathom": run_medfathom,
+}
 
 PARTS: dict[str, Callable[[Path, int], list[str]]] = {
     "loop": loop_part,

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -197,6 +198,40 @@ def test_early_stopping_remembers_what_it_saw(ledger: Ledger, config: StudyConfi
     fresh = StratifiedScheduler(config, {}, [])
     fresh.on_trial_add(None, newcomer)
     assert fresh.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "CONTINUE"
+
+
+def test_a_replay_writes_the_rungs_that_the_run_wrote(workdir: Path) -> None:
+    config = load_study("demo", ["budget.trials=30", "budget.epochs=9", "goal=compare"])
+    lived = StratifiedScheduler(config, {}, [])
+    with open_ledger(config, default_url(), "data") as ledger:
+        for number in range(30):
+            assignment = ledger.assign()
+            assert assignment
+            trial = PastTrial(
+                f"past-{number}", {"number": number, "stratum": assignment.stratum, "reported": {}}
+            )
+            lived.on_trial_add(None, trial)
+            for epoch in range(1, 10):
+                result = {"epoch": epoch, "auc": (assignment.seed * epoch % 997) / 997}
+                ledger.report(number, epoch, result["auc"])
+                if epoch < 9 and lived.on_trial_result(None, trial, result) == "STOP":
+                    ledger.prune(number, {}, "stopped")
+                    break
+            else:
+                ledger.complete(number, result["auc"], {})
+            lived.on_trial_complete(None, trial, result)
+        taught = StratifiedScheduler(config, {}, ledger.trials())
+    assert {key: _rungs(rule) for key, rule in taught._rules.items()} == {
+        key: _rungs(rule) for key, rule in lived._rules.items()
+    }
+    newcomer = PastTrial("new", {"number": 30, "stratum": assignment.stratum, "reported": {}})
+    for scheduler in (lived, taught):
+        scheduler.on_trial_add(None, newcomer)
+        assert scheduler.on_trial_result(None, newcomer, {"epoch": 1, "auc": -1.0}) == "STOP"
+
+
+def _rungs(rule: Any) -> Any:
+    return [bracket._rungs for bracket in rule._brackets]
 
 
 def test_no_improvement_ends_a_run(config: StudyConfig, ledger: Ledger) -> None:

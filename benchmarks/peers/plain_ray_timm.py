@@ -20,7 +20,6 @@ import timm
 import torch
 from PIL import Image
 from ray import tune
-from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from timm.data import create_transform, resolve_data_config
 from torch.utils.data import DataLoader, Dataset
@@ -46,8 +45,12 @@ class NpzImages(Dataset[tuple[torch.Tensor, int]]):
 
 def build(config: dict[str, Any]) -> torch.nn.Module:
     torch.manual_seed(config["seed"])
-    model = timm.create_model(config["architecture"], num_classes=2)
-    model.load_state_dict(load_file(config["weights"]), strict=False)
+    model = timm.create_model(
+        config["architecture"],
+        pretrained=True,
+        pretrained_cfg_overlay={"file": config["weights"]},
+        num_classes=2,
+    )
     trained = STAGES[config["train"]]
     if trained is not None:
         for parameter in model.parameters():

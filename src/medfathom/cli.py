@@ -161,10 +161,12 @@ def validate(
 @app.command()
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
-    from medfathom.show import render, summarize  # noqa: PLC0415
-    from medfathom.storage import default_url, load_study  # noqa: PLC0415
+    from medfathom.show import SHOWN, render, summarize  # noqa: PLC0415
+    from medfathom.storage import brief_trials, default_url, load_study  # noqa: PLC0415
 
-    summary = summarize(load_study(storage or default_url(), _study_name(study)))
+    url = storage or default_url()
+    found = load_study(url, _study_name(study))
+    summary = summarize(found, brief_trials(url, found, SHOWN))
     if as_json:
         _print_json(summary)
     else:
@@ -328,7 +330,8 @@ def export(
         return
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
     _console().print(
-        f"{done.folder}: {row['stratum']} (search trial {row['search_trial']}, seed {model['seed']}), "
+        f"{done.folder}: {row['architecture']}, {row['stratum']} "
+        f"(search trial {row['search_trial']}, seed {model['seed']}), "
         f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
         f"Next: medfathom predict {done.folder} IMAGES…",
         highlight=False,

@@ -99,9 +99,14 @@ def front_words(found: dict[str, Any]) -> list[str]:
     lines = []
     for cost, title in COSTS.items():
         front = sorted((m for m in found["models"] if cost in m["front"]), key=lambda m: m[cost])
-        named = "; ".join(f"{m['stratum']} ({m[cost]:,.4g}, AUC {m['auc']:.4f})" for m in front)
+        named = "; ".join(f"{_named(m)} ({m[cost]:,.4g}, AUC {m['auc']:.4f})" for m in front)
         lines.append(f"AUC against {title}: {named}")
     return lines
+
+
+def _named(model: dict[str, Any]) -> str:
+    stratum, architecture = str(model["stratum"]), str(model["architecture"])
+    return stratum if architecture in stratum else f"{architecture} {stratum}".strip()
 
 
 def draw(found: dict[str, Any], path: Path) -> None:

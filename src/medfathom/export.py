@@ -138,8 +138,18 @@ def _fill(
         from medfathom.onnx_export import write_onnx  # noqa: PLC0415  imports onnx and torch's exporter
 
         difference = write_onnx(folder / ONNX_FILE, folder)
-    content = {"study": study.study_name, "row": row, "model": model, "onnx_difference": difference}
+    content = {
+        "study": study.study_name,
+        "configuration": {**row, "models": [_without_place(m) for m in row["models"]]},
+        "model": _without_place(model),
+        "onnx_difference": difference,
+    }
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / CARD_FILE, model_card(config, study, row, model, attributes, difference))
     write_manifest(folder)
     return difference
+
+
+def _without_place(model: dict[str, Any]) -> dict[str, Any]:
+    """Without where it lies on this machine: a model folder travels."""
+    return {key: value for key, value in model.items() if key != "folder"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.study import Study
@@ -15,15 +16,32 @@ from medfathom.ledger import completed, count_states
 from medfathom.progress import STYLE, clock
 
 BEST_SHOWN = 10
+SHOWN_OF_A_TRIAL = (
+    "architecture",
+    "init",
+    "unfreeze_depth",
+    "auc_ci_low",
+    "auc_ci_high",
+    "n_params",
+    "n_trainable_params",
+    "depth",
+    "epochs",
+    "train_seconds",
+)
+SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason")
 
 
-def summarize(study: Study) -> dict[str, Any]:
+def summarize(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     """A study in JSON-able values.
+
+    Args:
+        study: to summarize.
+        trials: its trials, with the user attributes `SHOWN` at least.
 
     Returns:
         Keys `study question goal modality states best strata failures`. AUC is the validation split's.
     """
-    trials = study.get_trials(deepcopy=False)
+    trials = list(trials)
     attributes = study.user_attrs
     counts = count_states(trials)
     failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
@@ -47,22 +65,10 @@ def summarize(study: Study) -> dict[str, Any]:
 
 
 def _trial(trial: FrozenTrial) -> dict[str, Any]:
-    keys = [
-        "architecture",
-        "init",
-        "unfreeze_depth",
-        "auc_ci_low",
-        "auc_ci_high",
-        "n_params",
-        "n_trainable_params",
-        "depth",
-        "epochs",
-        "train_seconds",
-    ]
     return {
         "number": trial.number,
         "auc": trial.value,
-        **{key: trial.user_attrs.get(key) for key in keys},
+        **{key: trial.user_attrs.get(key) for key in SHOWN_OF_A_TRIAL},
         "params": dict(trial.params),
     }
 

@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from medfathom import leases
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError, did_you_mean
 from medfathom.ledger import Ledger
+from medfathom.trial_rows import Storage, read_trials
 
 SCHEMA = 1
 """Version of what medfathom writes into a study; a study of a newer one is refused."""
@@ -84,7 +85,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
             with leases.one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
-                storage = RDBStorage(url, engine_kwargs=engine_kwargs)
+                storage = Storage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
@@ -275,6 +276,11 @@ def beside(study: Study, name: str) -> Study | None:
     if all(s.study_name != name for s in storage.get_all_studies()):
         return None
     return optuna.load_study(study_name=name, storage=storage)
+
+
+def brief_trials(url: str, study: Study, attributes: Collection[str]) -> list[FrozenTrial]:
+    """A study's trials with only some of their user attributes: for a look at a large study."""
+    return read_trials(connect(url, create=False).engine, study._study_id, attributes)
 
 
 def close(storage: RDBStorage) -> None:

@@ -228,6 +228,7 @@ def test_the_card_says_what_matters(summary: dict[str, Any]) -> None:
     assert "Not a medical device" in card
     assert "Intervals count patients" in card
     assert "{" not in card
+    assert str(Path.cwd()) not in card + Path("model/metrics.json").read_text()
 
 
 def test_an_exported_backbone_is_an_init(place: Path) -> None:

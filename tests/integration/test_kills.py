@@ -15,6 +15,8 @@ KILLS = int(os.environ.get("MEDFATHOM_KILLS", "5"))
 
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
 def test_random_kills(workdir: Path, server: bool, request: pytest.FixtureRequest) -> None:
+    if server and "MEDFATHOM_KILLS" not in os.environ:
+        pytest.skip("takes minutes; benchmarks/kills.py runs it (here test_shared_study.py kills a driver)")
     url = request.getfixturevalue("postgresql") if server else default_url()
     done = run_and_kill(url, KILLS, seed=1)
     print(f"{done}")  # noqa: T201  for benchmarks/kills.py

@@ -120,7 +120,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
     result["per_dataset"] = _by_dataset(modality, x, settings)
     result |= rank_correlations(x, modality.effects.values)
     result["p_within_family"], result["within_family"] = _within_family(modality, x, settings)
-    result["architectures_needed"] = _needed(inference, len(x), margin)
+    result["n_architectures"] = len(x)
     return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
 
 
@@ -185,20 +185,22 @@ def _within_family(modality: Modality, x: Floats, settings: Settings) -> tuple[f
     }
 
 
-def _needed(inference: SlopeInference, n: int, margin: float) -> int | None:
+def _needed(answer: Mapping[str, Any], tests: int) -> int | None:
     """Architectures, spread like these, with which a slope of the margin would be found with 80 % power.
 
-    The standard error is read off the 90 % interval and shrinks with the root of n - 2.
+    At 5 % over all tests (Bonferroni, which Holm's first step is). The standard error is read off the 90 %
+    interval and shrinks with the root of n - 2.
     """
-    low, high = inference.interval(0.90)
+    (low, high), n, margin = answer["ci90"], answer["n_architectures"], answer["margin"]
     if not np.isfinite(high - low) or margin <= 0:
         return None
+    alpha = ALPHA / tests
     df = max(n - 2, 1)
     error = (high - low) / 2 / float(stats.t.ppf(0.95, df))
-    target = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
+    target = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
     for count in range(4, 100_001):
         own = count - 2
-        scale = float(stats.t.ppf(1 - ALPHA / 2, own) + stats.t.ppf(POWER, own)) if own < 200 else target
+        scale = float(stats.t.ppf(1 - alpha / 2, own) + stats.t.ppf(POWER, own)) if own < 200 else target
         if scale * error * np.sqrt(df / own) <= margin:
             return count
     return None
@@ -232,6 +234,7 @@ def judge(found: Mapping[tuple[str, str], dict[str, Any]]) -> None:
         if p["p_value"] is None:
             p |= {"p_holm": None, "p_equivalence_holm": None, "verdict": "inconclusive"}
             continue
+        p["architectures_needed"] = _needed(p, len(answered))
         p["verdict"] = verdict(p["slope"], p["p_holm"], p["p_equivalence_holm"], ALPHA)
         if p["verdict"] == "inconclusive":
             p["reason"] = _why_inconclusive(p, len(answered))

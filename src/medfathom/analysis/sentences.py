@@ -93,7 +93,8 @@ def verdict(modality: str, predictor: str, answer: Mapping[str, Any], content: M
         direction = "rises" if answer["verdict"] == "increases" else "falls"
         return f"{start}AUC {direction} with {name}: {numbers}; p = {answer['p_holm']:.3g} after Holm)."
     needed = answer["architectures_needed"]
-    more = f" About {needed:,} architectures spread like these would be needed." if needed else ""
+    margin = f"to find a slope of {answer['margin']:g} with 80 % power"
+    more = f" About {needed:,} architectures spread like these would be needed {margin}." if needed else ""
     return f"{start}inconclusive whether {name} predicts AUC: {numbers}). {_sentence(answer['reason'])}{more}"
 
 

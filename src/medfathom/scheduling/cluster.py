@@ -88,7 +88,8 @@ def _connect(address: str | None, folder: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address=address, **quiet, **({} if address else own))
+            # "local": else it would join whatever cluster runs on this machine
+            ray.init(address=address or "local", **quiet, **({} if address else own))
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise
