@@ -53,13 +53,13 @@ def main() -> None:
     sections = [line for part, lines in measured.items() if part in options.parts for line in lines()]
     if options.data and "grey" in options.parts:
         sections += grey(options.data)
-    text = "\n".join([*heading(), *sections]) + "\n"
+    text = "\n".join([*heading(options.parts), *sections]) + "\n"
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")
 
 
-def heading() -> list[str]:
+def heading(parts: list[str]) -> list[str]:
     versions = f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}"
     return [
         "# Networks: building, tracing, listing",
@@ -67,7 +67,7 @@ def heading() -> list[str]:
         f"{date.today()}, two cores ({platform.machine()}, no GPU), {torch.get_num_threads()} thread(s), "
         f"{versions}.",
         "Other programs may have run beside it, so processor time is given too.",
-        f"`uv run benchmarks/models.py {' '.join(sys.argv[1:])}`",
+        f"`uv run benchmarks/models.py --threads {torch.get_num_threads()} {' '.join(parts)}`",
         "",
     ]
 
