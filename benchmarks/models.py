@@ -1,6 +1,6 @@
 """What building, tracing and listing networks costs, and what one channel loses.
 
-    uv run benchmarks/models.py [--data FOLDER] [--out benchmarks/results/models.md] [PART ...]
+    uv run benchmarks/models.py [--data FOLDER] [--out FILE.md] [--threads N] [PART ...]
 
 Parts: building, tracing, listing, grey (which needs --data); all of them by default.
 
@@ -45,27 +45,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("parts", nargs="*", default=["building", "tracing", "listing", "grey"])
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     measured = {"building": building, "tracing": tracing, "listing": listing}
     sections = [line for part, lines in measured.items() if part in options.parts for line in lines()]
     if options.data and "grey" in options.parts:
         sections += grey(options.data)
-    text = "\n".join([*heading(), *sections]) + "\n"
+    text = "\n".join([*heading(options.parts), *sections]) + "\n"
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")
 
 
-def heading() -> list[str]:
+def heading(parts: list[str]) -> list[str]:
     versions = f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}"
     return [
         "# Networks: building, tracing, listing",
         "",
-        f"{date.today()}, two cores ({platform.machine()}, no GPU), {torch.get_num_threads()} threads, "
+        f"{date.today()}, two cores ({platform.machine()}, no GPU), {torch.get_num_threads()} thread(s), "
         f"{versions}.",
         "Other programs may have run beside it, so processor time is given too.",
-        "`uv run benchmarks/models.py --data FOLDER`",
+        f"`uv run benchmarks/models.py --threads {torch.get_num_threads()} {' '.join(parts)}`",
         "",
     ]
 
