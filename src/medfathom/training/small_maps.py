@@ -2,7 +2,7 @@
 
 Behind five strides a 64 px image is a map of 2 x 2. There oneDNN's convolution, above all its backward pass,
 reaches a quarter of the speed that it has on larger maps; a product of gathered patches and weights keeps its
-speed. On ResNet-18 at 64 px a step of training the last stage takes less than half as long
+speed. On ResNet-18 at 64 px a step of training the last stage takes half as long
 (benchmarks/results/training.md).
 """
 
