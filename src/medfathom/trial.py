@@ -46,7 +46,7 @@ __all__ = ["EpochRecord", "TrialTask", "load_history", "network_of", "run_trial"
 CALIBRATION_IMAGES = 512
 """Training images from which a random prefix's batch-norm statistics are estimated."""
 
-TRAIN_AUC_IMAGES = 2000
+TRAIN_AUC_IMAGES = 500
 """Training images on which the AUC is taken at the end, to be held against the validation AUC."""
 
 INFERENCE_BATCH = 64
