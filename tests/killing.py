@@ -73,8 +73,8 @@ def run_and_kill(url: str, kills: int, seed: int) -> Kills:
 
 def kill_worker(driver: int, generator: random.Random) -> bool:
     """Kill one of the driver's Ray workers; False where there is none just now."""
-    workers = sorted(pid for pid, name in _descendants(driver) if name.startswith("ray::"))
-    busy = [pid for pid in workers if "IDLE" not in _title(pid)]
+    # Not Ray's own agents: when one of those dies its node goes with it, and the driver with its node.
+    busy = sorted(pid for pid, name in _descendants(driver) if name.startswith("ray::ResourceTrainable"))
     if not busy:
         return False
     with suppress(ProcessLookupError):
