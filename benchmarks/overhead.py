@@ -74,6 +74,13 @@ def ours(trials: int, folder: Path) -> float:
     return clock.steady()
 
 
+def define_space(trial: Any) -> None:
+    trial.suggest_categorical("architecture", ["a", "b", "c"])
+    trial.suggest_categorical("init", ["imagenet", "random"])
+    trial.suggest_int("unfreeze_depth", 0, 5)
+    trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+
+
 def peer(trials: int, folder: Path, kind: str) -> float:
     import optuna
     import ray
@@ -87,6 +94,12 @@ def peer(trials: int, folder: Path, kind: str) -> float:
         def step(self) -> dict[str, Any]:
             self.epoch += 1
             return {"auc": random.random(), "done": self.epoch == EPOCHS}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            Path(checkpoint_dir, "epoch").write_text(str(self.epoch))
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            self.epoch = int(Path(checkpoint, "epoch").read_text())
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.epoch = 0
@@ -104,12 +117,6 @@ def peer(trials: int, folder: Path, kind: str) -> float:
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self.ends.append(time.perf_counter())
 
-    def define_space(trial: Any) -> None:
-        trial.suggest_categorical("architecture", ["a", "b", "c"])
-        trial.suggest_categorical("init", ["imagenet", "random"])
-        trial.suggest_int("unfreeze_depth", 0, 5)
-        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
-
     clock = Ends()
     ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
     try:
@@ -120,6 +127,8 @@ def peer(trials: int, folder: Path, kind: str) -> float:
                 mode="max",
                 search_alg=OptunaSearch(
                     define_space,
+                    metric="auc",
+                    mode="max",
                     storage=optuna.storages.RDBStorage(f"sqlite:///{folder / f'{kind}.db'}"),
                 ),
                 num_samples=trials,

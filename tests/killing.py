@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-TRIALS, EPOCHS = 24, 4
+EPOCHS = 4
 DRIVER = f"""
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ from medfathom.scheduling import run_trials
 from medfathom.storage import open_ledger
 from rich.console import Console
 leases.LEASE_S = 6.0
-changes = ["name=killed", "budget.trials={TRIALS}", "budget.epochs={EPOCHS}", "sampler=random"]
+changes = ["name=killed", f"budget.trials={{sys.argv[2]}}", "budget.epochs={EPOCHS}", "sampler=random"]
 config = load_study("demo", changes)
 with open_ledger(config, sys.argv[1], "data") as ledger:
     print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("."), work=slow), flush=True)
@@ -39,8 +39,8 @@ class Kills:
     starts: int = 0
 
 
-def run_and_kill(url: str, kills: int, seed: int) -> Kills:
-    """Run the study in the working folder to its end, killing so many times on the way.
+def run_and_kill(url: str, trials: int, kills: int, seed: int) -> Kills:
+    """Run a study of so many trials to its end in the working folder, killing so many times on the way.
 
     Every kill comes up to 2.5 s (uniformly) after a trial was seen to begin or end.
     """
@@ -49,7 +49,10 @@ def run_and_kill(url: str, kills: int, seed: int) -> Kills:
     while True:
         done.starts += 1
         driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-c", DRIVER, url, str(trials)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert driver.stdout
         said = []

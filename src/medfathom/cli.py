@@ -140,6 +140,7 @@ def validate(
     """Make every check that `run` makes before it spends anything; run nothing."""
     from medfathom.checks import check, check_data  # noqa: PLC0415
     from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.sampling import trials_of  # noqa: PLC0415
 
     failures = 0
     for name in studies:
@@ -152,7 +153,7 @@ def validate(
             print(f"medfathom: {error}", file=sys.stderr)  # noqa: T201
         else:
             strata = len(config.space.strata())
-            print(f"{name}: valid; {strata} strata, {config.budget.trials} trials")  # noqa: T201
+            print(f"{name}: valid; {strata} strata, {trials_of(config)} trials")  # noqa: T201
             print(*(f"  {note}\n" for note in notes), sep="", end="")  # noqa: T201
     if failures:
         sys.exit(EXIT_BAD_INPUT)

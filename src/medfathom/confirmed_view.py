@@ -10,6 +10,9 @@ from rich.text import Text
 
 from medfathom.efficiency import front_words
 
+MISSING_SHOWN = 3
+"""More strata than this with the same reason are counted."""
+
 
 def render(summary: dict[str, Any]) -> RenderableType:
     """What `confirmed.summarize` gave."""
@@ -24,11 +27,25 @@ def render(summary: dict[str, Any]) -> RenderableType:
     parts.append(Text(opened(summary["openings"]), "dim"))
     if summary["missing"]:
         parts += [Text(), Text("Missing", "bold yellow")]
-        parts += [Text(f"{m['stratum']}: {m['reason']}") for m in summary["missing"]]
+        parts += [Text(line) for line in _missing(summary["missing"])]
     if summary["failures"]:
         parts += [Text(), Text("Failures (confirm again to retry)", "bold red")]
         parts += [Text(f"{f['stratum']}, seed {f['seed']}: {f['reason']}") for f in summary["failures"]]
     return Group(*parts)
+
+
+def _missing(missing: list[dict[str, Any]]) -> list[str]:
+    """A line for each stratum, or for each reason that many share (`--json` has all of them)."""
+    by_reason: dict[str, list[str]] = {}
+    for each in missing:
+        by_reason.setdefault(each["reason"], []).append(each["stratum"])
+    lines = []
+    for reason, strata in by_reason.items():
+        if len(strata) > MISSING_SHOWN:
+            lines.append(f"{len(strata)} strata, {strata[0]} first: {reason}")
+        else:
+            lines += [f"{stratum}: {reason}" for stratum in strata]
+    return lines
 
 
 def _table(strata: list[dict[str, Any]]) -> Table:

@@ -24,7 +24,7 @@ from medfathom.definitions import StudyConfig
 from medfathom.errors import RunError
 from medfathom.leases import Leases, one_driver_at_a_time
 from medfathom.remote_checkpoints import RemoteCheckpoints
-from medfathom.sampling import StratumSampler, grid_size, make_sampler
+from medfathom.sampling import StratumSampler, make_sampler, trials_of
 from medfathom.spaces import TrialParams, label, stratum_of, suggest
 
 OUTAGE_S = 600.0
@@ -139,9 +139,7 @@ class Ledger:
         self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
         study.sampler = self._stratum_sampler or sampler
         self.recorder: Recorder | None = None
-        self.budget = config.budget.trials
-        if config.sampler.name == "grid":
-            self.budget = min(self.budget, grid_size(config.space))
+        self.budget = trials_of(config)
 
     def _sampler_seed(self, n_past: int) -> int:
         """Another one for each start, and for each of several drivers: else proposals would come twice."""

@@ -25,6 +25,8 @@ from medfathom.spaces import SpaceConfig, Value, label, values_of
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from medfathom.definitions import StudyConfig
+
 
 class Grid(optuna.samplers.GridSampler):
     """Optuna's, less its attempt to end an `optimize` loop that is not there."""
@@ -79,6 +81,13 @@ def grid(space: SpaceConfig) -> dict[str, Sequence[Any]]:
 def grid_size(space: SpaceConfig) -> int:
     """How many combinations `grid` has. Raises DefinitionError for a continuous range."""
     return math.prod(len(values) for values in grid(space).values())
+
+
+def trials_of(config: StudyConfig) -> int:
+    """How many trials a study will have: its budget, or a grid's size where that is less."""
+    if config.sampler.name == "grid":
+        return min(config.budget.trials, grid_size(config.space))
+    return config.budget.trials
 
 
 class StratumSampler(BaseSampler):

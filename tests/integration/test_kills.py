@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from killing import EPOCHS, TRIALS, run_and_kill
+from killing import EPOCHS, run_and_kill
 from medfathom.storage import default_url, load_study
 
 KILLS = int(os.environ.get("MEDFATHOM_KILLS", "5"))
 """benchmarks/kills.py asks for 20."""
+TRIALS = 14 + 2 * KILLS
+"""So many that no study is over before its kills are."""
 
 
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
@@ -18,7 +20,7 @@ def test_random_kills(workdir: Path, server: bool, request: pytest.FixtureReques
     if server and "MEDFATHOM_KILLS" not in os.environ:
         pytest.skip("takes minutes; benchmarks/kills.py runs it (here test_shared_study.py kills a driver)")
     url = request.getfixturevalue("postgresql") if server else default_url()
-    done = run_and_kill(url, KILLS, seed=1)
+    done = run_and_kill(url, TRIALS, KILLS, seed=1)
     print(f"{done}")  # noqa: T201  for benchmarks/kills.py
     assert done.drivers + done.workers == KILLS
     trials = load_study(url, "killed").get_trials()
