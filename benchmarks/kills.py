@@ -3,7 +3,7 @@
     uv run benchmarks/kills.py [--kills 20] [--out benchmarks/results/kills.md]
 
 What tests/integration/test_kills.py does with 5 kills in every gate, with more: the study must
-end with all of its trials finished under consecutive numbers, none RUNNING, none twice, no history with a hole.
+end with all of its trials finished under consecutive numbers, none RUNNING, none twice, no hole in a history.
 """
 
 import argparse

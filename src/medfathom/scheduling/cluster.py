@@ -82,9 +82,6 @@ def _connect(address: str | None, folder: Path) -> None:
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),
     }
-    if address is None:
-        # Where a whole process group is told to end, Ray's own processes go first: no minute's wait for them.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
