@@ -129,6 +129,7 @@ class Ledger:
         url = config.resources.checkpoint_url
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
+        self._known: dict[int, set[int]] = {}
         self._strata_of: dict[int, str] = {}
         past = self.trials()
         self._finished = count_states(past).finished
@@ -199,6 +200,7 @@ class Ledger:
         # `confirm` gives its trials their seeds; a resumed trial has its own already.
         seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
         self._open[trial.number] = trial._trial_id
+        self._known[trial.number] = set(reported)
         self._strata_of[trial.number] = stratum
         self.annotate(
             trial.number,
@@ -231,8 +233,9 @@ class Ledger:
         trial_id = self._open.get(number)
         if trial_id is None:
             return
-        if epoch not in self._patiently(lambda: self._rdb.get_trial(trial_id)).intermediate_values:
+        if epoch not in self._known[number]:
             self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, auc))
+            self._known[number].add(epoch)
 
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
         """Write user attributes of a trial that is not finished, all in one transaction."""
