@@ -8,7 +8,7 @@ import pytest
 from medfathom.cli import main
 from medfathom.definitions import load_study
 from medfathom.errors import InputError
-from medfathom.shift import measure_shift, remembered, with_shift
+from medfathom.shift import measure_shift, remembered, with_shifts
 
 STUDY = """
 version = 1
@@ -54,8 +54,8 @@ def test_analyze_finds_what_was_measured(definition: Path) -> None:
     (fingerprint,) = (path.stem for path in Path("storage/cache/shift").iterdir())
     assert remembered(fingerprint) == {"tf_efficientnet_lite0": found[0].value}
     record = {"dataset_fingerprint": fingerprint, "architecture": "tf_efficientnet_lite0", "auc": 0.9}
-    assert with_shift(record)["domain_shift"] == found[0].value
-    assert "domain_shift" not in with_shift({**record, "architecture": "vgg11"})
+    assert with_shifts([record])[0]["domain_shift"] == found[0].value
+    assert "domain_shift" not in with_shifts([{**record, "architecture": "vgg11"}])[0]
 
 
 def test_an_architecture_of_another_study_gets_the_nearest(definition: Path) -> None:

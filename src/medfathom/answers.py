@@ -24,7 +24,7 @@ from medfathom.confirmed import (
 )
 from medfathom.errors import ResultsError
 from medfathom.notes import VERDICTS, save_note, study_note
-from medfathom.shift import with_shift
+from medfathom.shift import with_shifts
 from medfathom.storage import default_url, load_study, records, root
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
@@ -102,7 +102,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     for name in names:
         study = load_study(url, name)
         if not confirmed:
-            found.append(_Found([_flat(record) for record in records(study)]))
+            found.append(_Found(with_shifts(_flat(record) for record in records(study))))
             continue
         confirmation = find_confirmation(study)
         if confirmation is None or not by_configuration(confirmation):
@@ -119,13 +119,13 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     """A row of results: curves, versions and the like have no place in a table."""
-    return with_shift({key: value for key, value in record.items() if not isinstance(value, list | dict)})
+    return {key: value for key, value in record.items() if not isinstance(value, list | dict)}
 
 
 def _confirmed(study: Study, confirmation: Study) -> _Found:
     summary = summarize(study, confirmation)
     return _Found(
-        [_flat(record) for record in analysis_records(study, confirmation)],
+        with_shifts(_flat(record) for record in analysis_records(study, confirmation)),
         study,
         summary,
         compare_confirmed(study, confirmation),

@@ -6,7 +6,7 @@ What is found is kept under `storage/cache/shift/`, by the data's fingerprint, w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from rich.text import Text
 from medfathom.data.prepare import prepare
 from medfathom.definitions import StudyConfig
 from medfathom.errors import InputError, ModelError, WeightsError, did_you_mean
+from medfathom.model_folder import write_atomically
 from medfathom.spaces import values_of
 from medfathom.storage import root
 
@@ -95,15 +96,20 @@ def _remember(fingerprint: str, found: Sequence[DomainShift]) -> None:
     known = remembered(fingerprint) | {s.architecture: s.value for s in found if s.value is not None}
     file = _file(fingerprint)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".partial")
-    beside.write_text(json.dumps(known, indent=2, sort_keys=True), encoding="utf-8")
-    beside.replace(file)
+    write_atomically(file, json.dumps(known, indent=2, sort_keys=True))
 
 
-def with_shift(record: dict[str, Any]) -> dict[str, Any]:
-    """A trial's record, completed by its data set's shift for its architecture where that was measured."""
-    shift = remembered(str(record.get("dataset_fingerprint", ""))).get(str(record.get("architecture", "")))
-    return record if shift is None else {**record, "domain_shift": shift}
+def with_shifts(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Trials' records, completed by their data set's shift for their architecture where that was measured."""
+    known: dict[str, dict[str, float]] = {}
+    completed = []
+    for record in records:
+        fingerprint = str(record.get("dataset_fingerprint", ""))
+        if fingerprint not in known:
+            known[fingerprint] = remembered(fingerprint)
+        shift = known[fingerprint].get(str(record.get("architecture", "")))
+        completed.append(record if shift is None else {**record, "domain_shift": shift})
+    return completed
 
 
 def render(found: Sequence[DomainShift], picture: Path) -> RenderableType:

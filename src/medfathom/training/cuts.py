@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from medfathom.models.layer_groups import GROUPS
 from medfathom.training.cache_plan import Cut
 
 if TYPE_CHECKING:
     from medfathom.models.network import Network
-
-GROUPS = 5
 
 
 def frozen_groups(network: Network) -> int:
