@@ -100,3 +100,10 @@ def test_fixed_values_reach_the_trial() -> None:
 def test_integer_ranges_are_enumerated() -> None:
     space = SpaceConfig.model_validate({**FIVE, "unfreeze_depth": {"low": 0, "high": 3}, "exclude": []})
     assert values_of("unfreeze_depth", space.dimensions["unfreeze_depth"]) == [0, 1, 2, 3]
+
+
+def test_depths_that_trials_can_have() -> None:
+    ranged = {**FIVE, "unfreeze_depth": {"low": 0, "high": 3}, "exclude": []}
+    assert SpaceConfig.model_validate(ranged).depths == {0, 1, 2, 3}
+    assert SpaceConfig.model_validate({**ranged, "unfreeze_depth": {"value": 2}}).depths == {2}
+    assert SpaceConfig.model_validate({"architecture": FIVE["architecture"]}).depths == {5}

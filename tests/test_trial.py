@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from medfathom.data.config import NpzDataset, PhantomDataset
 from medfathom.data.prepare import prepare
@@ -192,6 +194,25 @@ def test_the_cache_does_not_change_larger_networks(task: TrialTask, architecture
     for one, other in zip(kept, off, strict=True):
         for name in ("train_loss", "val_loss"):
             assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-5)
+
+
+def test_trials_of_a_study_share_one_pass_whatever_their_threads(task: TrialTask, tmp_path: Path) -> None:
+    weights = tmp_path / "resnet10t.safetensors"
+    save_file(timm.create_model("resnet10t").state_dict(), weights)
+    head, stage = (
+        params(architecture="resnet10t", init=f"file:{weights}", unfreeze_depth=depth) for depth in (0, 1)
+    )
+    bare = replace(task, checkpoint=None, max_epochs=2, depths=frozenset({0, 1, 5}))
+    alone = [
+        run(chosen, replace(bare, cache_dir=tmp_path / str(k))) for k, chosen in enumerate((head, stage))
+    ]
+    shared = [run(head, replace(bare, threads=2)), run(stage, bare)]
+    assert shared[0][-1].attributes["feature_cache"]["by_way_of"] == [4]
+    assert shared[1][-1].attributes["feature_cache"]["built_seconds"] == 0
+    for one, other in zip(alone, shared, strict=True):
+        for name in ("train_loss", "val_loss"):
+            expected = [record.metrics[name] for record in one]
+            assert [record.metrics[name] for record in other] == pytest.approx(expected, rel=1e-5)
 
 
 def test_seeds_decide_everything(task: TrialTask) -> None:

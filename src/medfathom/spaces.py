@@ -159,6 +159,14 @@ class SpaceConfig(Schema):
         known = {**fixed, **params}
         return any(all(known.get(k) == v for k, v in entry.items()) for entry in self.exclude)
 
+    @property
+    def depths(self) -> frozenset[int]:
+        """The unfreeze depths that trials can have."""
+        dimension = self.dimensions.get("unfreeze_depth")
+        if dimension is None:
+            return frozenset({TrialParams.model_fields["unfreeze_depth"].default})
+        return frozenset(map(int, values_of("unfreeze_depth", dimension)))
+
     def scientific(self) -> list[str]:
         """Names of the dimensions that are compared, in the space's order."""
         return [name for name, d in self.dimensions.items() if d.role == "scientific"]

@@ -16,6 +16,7 @@ from medfathom.definitions import TrainingConfig
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
 from medfathom.models.build import HeadOptions, Network, build_network
 from medfathom.models.freezing import calibrate_batch_norm
+from medfathom.models.layer_groups import GROUPS
 from medfathom.spaces import TrialParams
 from medfathom.training.augmentation import PRESETS
 from medfathom.training.batching import training_subset
@@ -67,6 +68,8 @@ class TrialTask:
     """`cpu`, `cuda:0`, …"""
     threads: int
     """CPU threads that the trial may use."""
+    depths: frozenset[int] = frozenset()
+    """Unfreeze depths of the study's trials: features are kept with an eye to them."""
 
 
 def run_trial(params: TrialParams, task: TrialTask) -> Iterator[EpochRecord]:
@@ -134,20 +137,7 @@ class _Trial:
         return len(self._history) + 1
 
     def _feed(self) -> Feeding:
-        params, task, data = self._params, self._task, self._task.data
-        key = {
-            "format": 1,
-            "data": data.fingerprint,
-            "architecture": params.architecture,
-            "weights": self._network.weights_hash,
-            "calibrated": _calibrates(params, task),
-            # Only a prefix with all groups pools; in others the head does, and the features are the same.
-            "pooling": params.head_pooling if params.unfreeze_depth == 0 else None,
-            "image_size": data.image_size,
-            "channels": [data.channels, task.training.grey],
-            "precision": "bfloat16" if self._autocast else "float32",
-            "device": self._device.type,
-        }
+        params, task = self._params, self._task
         return feed(
             Feed(
                 network=self._network,
@@ -160,10 +150,28 @@ class _Trial:
                 preset=params.augmentation,
                 views=task.training.cached_views,
                 shared=not _draws_weights(params),
+                depths=task.depths,
                 cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
-                key=key,
+                key=self._features_key,
             )
         )
+
+    def _features_key(self, cut: int) -> dict[str, Any]:
+        params, task, data = self._params, self._task, self._task.data
+        return {
+            "format": 2,
+            "data": data.fingerprint,
+            "architecture": params.architecture,
+            "weights": self._network.weights_hash,
+            "calibrated": _calibrates(params, task),
+            # Only the last group pools.
+            "pooling": params.head_pooling if cut == GROUPS else None,
+            "image_size": data.image_size,
+            "channels": [data.channels, task.training.grey],
+            "precision": "bfloat16" if self._autocast else "float32",
+            "device": self._device.type,
+            "torch": torch.__version__,
+        }
 
     def _identity(self) -> dict[str, Any]:
         return {

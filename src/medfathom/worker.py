@@ -53,6 +53,7 @@ def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
         checkpoint=_checkpoint(plan, assignment),
         device="cuda:0" if plan.device == "cuda" else "cpu",
         threads=plan.threads,
+        depths=plan.config.space.depths,
     )
 
 

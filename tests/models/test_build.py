@@ -191,6 +191,21 @@ def test_features_after_fewer_groups_lead_to_the_same_logits() -> None:
         network.features_after(5, images())
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet10t", "test_efficientnet", "test_vit", "densenet121", "convnext_atto", "efficientvit_b0"],
+)
+def test_features_go_on_from_an_earlier_cut_to_the_last_bit(architecture: str) -> None:
+    network = build(architecture, unfreeze_depth=0)
+    for start in range(1, 5):
+        earlier = network.features_after(start, images())
+        kept = earlier.clone()
+        for groups in range(start + 1, 6):
+            expected = network.features_after(groups, images())
+            assert torch.equal(network.features_after(groups, earlier, start), expected), (start, groups)
+        assert torch.equal(earlier, kept)
+
+
 def test_a_copy_is_independent_and_works() -> None:
     network = build()
     twin = copy.deepcopy(network)

@@ -50,8 +50,9 @@ def feeding(folder: Path, depth: int, *, gigabytes: float = 1.0, **changes: Any)
         "preset": "none",
         "views": 2,
         "shared": True,
+        "depths": frozenset(),
         "cache": FeatureCache(folder, int(gigabytes * 1e9)),
-        "key": {"architecture": "test_resnet", "data": "random"},
+        "key": lambda cut: {"architecture": "test_resnet", "data": "random"},
         **changes,
     }
     return feed(Feed(**wanted))
@@ -154,6 +155,64 @@ def test_another_trial_reads_what_one_built(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(again.kept.network, "forward_prefix", None)
     assert torch.equal(all_logits(again.train), expected)
     assert again.record()["built_seconds"] == 0
+
+
+def test_what_other_trials_want_is_kept_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    depths = frozenset({0, 1, 3, 5})
+    expected = {d: all_logits(feeding(tmp_path / f"alone-{d}", d, preset="oct").train) for d in (0, 1, 3)}
+    first = feeding(tmp_path / "shared", 0, preset="oct", depths=depths)
+    assert torch.equal(all_logits(first.train), expected[0])
+    assert first.record()["by_way_of"] == [2, 4]
+    all_logits(first.val)
+    for depth in (1, 3):
+        later = feeding(tmp_path / "shared", depth, preset="oct", depths=depths)
+        monkeypatch.setattr(later.kept.network, "features_after", None)
+        assert torch.equal(all_logits(later.train), expected[depth])
+        all_logits(later.val)
+        assert later.record()["built_seconds"] == 0
+
+
+def test_features_go_on_from_earlier_ones_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = all_logits(feeding(tmp_path / "alone", 0).train)
+    all_logits(feeding(tmp_path / "shared", 2).train)
+    head = feeding(tmp_path / "shared", 0)
+    monkeypatch.setattr(head.kept.network, "forward_prefix", None)
+    starts: list[int] = []
+    features_after = head.kept.network.features_after
+
+    def noting(groups: int, inputs: Tensor, start: int = 0) -> Tensor:
+        starts.append(start)
+        return features_after(groups, inputs, start)
+
+    monkeypatch.setattr(head.kept.network, "features_after", noting)
+    assert torch.equal(all_logits(head.train), expected)
+    assert set(starts) == {3}
+
+
+def test_what_others_want_is_left_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths = frozenset({0, 1, 3})
+    head = feeding(tmp_path, 0).plan
+    tight = feeding(tmp_path, 0, depths=depths, gigabytes=(head.n_bytes + 1) / 1e9)
+    unshared = feeding(tmp_path / "unshared", 0, depths=depths, shared=False)
+    for alone in (tight, unshared):
+        all_logits(alone.train)
+        assert alone.record()["kept"] is True
+        assert alone.record()["by_way_of"] == []
+
+    def small_disk(descriptor: int, offset: int, length: int) -> None:
+        if length > 96 * 4 * len(TRAIN):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", small_disk)
+    small = feeding(tmp_path / "small", 0, depths=depths)
+    expected = all_logits(feeding(tmp_path / "alone", 0).train)
+    assert torch.equal(all_logits(small.train), expected)
+    assert small.record()["kept"] is True
+    assert small.record()["by_way_of"] == []
 
 
 def test_nothing_frozen_has_nothing_to_keep(tmp_path: Path) -> None:

@@ -82,21 +82,33 @@ class Cuts:
         self._ends = ends
         self._inplace = inplace
         self._made: dict[int, Cut] = {}
+        self._between: dict[tuple[int, int], PartFunction] = {}
 
     def __getitem__(self, frozen: int) -> Cut:
         if frozen not in self._made:
             self._made[frozen] = self._make(frozen)
         return self._made[frozen]
 
+    def between(self, start: int, end: int) -> PartFunction:
+        """The groups after the first `start` (1 to 4) to group `end`: features at one cut -> at the other."""
+        if (start, end) not in self._between:
+            part = _part(self._traced, self._measured, self._end(start), self._end(end))
+            self._between[start, end] = compile_part(part)
+        return self._between[start, end]
+
+    def _end(self, frozen: int) -> CutPoint | None:
+        """Where the first groups end; None: with the whole backbone."""
+        return None if frozen == GROUPS else self._ends[frozen - 1]
+
     def _make(self, frozen: int) -> Cut:
         graph, measured = self._traced.graph, self._measured
         if frozen == 0:
             return Cut(None, compile_part(graph), frozenset(), False, (), 0)
-        if frozen == GROUPS:
+        end = self._end(frozen)
+        if end is None:
             shape = measured.shapes[_output(self._traced)][1:]
             return Cut(compile_part(graph), None, _modules(graph), False, shape, measured.macs)
-        end = self._ends[frozen - 1]
-        prefix, rest = _split(self._traced, measured, end)
+        prefix, rest = (_part(self._traced, measured, *ends) for ends in ((None, end), (end, None)))
         index = {node: i for i, node in enumerate(self._traced.nodes)}
         macs = sum(n for node, n in measured.node_macs.items() if index[node] <= end.index)
         shapes = [measured.shapes[value][1:] for value in end.values]
@@ -309,27 +321,27 @@ def _modules(graph: fx.Graph) -> frozenset[str]:
     return frozenset(str(node.target) for node in graph.nodes if node.op == "call_module")
 
 
-def _split(traced: Trace, measured: Measured, end: CutPoint) -> tuple[fx.Graph, fx.Graph]:
-    """Two graphs: up to a cut point, and from its values on.
+def _part(traced: Trace, measured: Measured, start: CutPoint | None, end: CutPoint | None) -> fx.Graph:
+    """The graph from the values at one cut point (None: the images) to those at another (None: the output).
 
-    What does not depend on the input is made in both.
+    What does not depend on the input is made in every part that needs it.
     """
     dependent = data_dependent(traced)
-    prefix, rest = fx.Graph(), fx.Graph()
-    in_prefix: dict[fx.Node, fx.Node] = {}
-    features = rest.placeholder("features")
-    in_rest = _unpack(rest, features, measured, end)
-    in_rest.update({node: _per_image(rest, features, k) for node, k in traced.per_image.items()})
-    in_rest.update({node: rest.call_function(getattr, (features, "device")) for node in traced.devices})
-    for i, node in enumerate(traced.nodes):
-        if i <= end.index:
-            in_prefix[node] = prefix.node_copy(node, in_prefix.__getitem__)
-        if node not in in_rest and (i > end.index or (node not in dependent and node.op != "output")):
-            in_rest[node] = rest.node_copy(node, in_rest.__getitem__)
-    _pack(prefix, [in_prefix[node] for node in end.values])
-    for graph in (prefix, rest):
-        graph.eliminate_dead_code(has_effect)
-    return prefix, rest
+    part = fx.Graph()
+    made: dict[fx.Node, fx.Node] = {}
+    if start is not None:
+        features = part.placeholder("features")
+        made = _unpack(part, features, measured, start)
+        made.update({node: _per_image(part, features, k) for node, k in traced.per_image.items()})
+        made.update({node: part.call_function(getattr, (features, "device")) for node in traced.devices})
+    for i, node in enumerate(traced.nodes[: None if end is None else end.index + 1]):
+        free = node not in dependent and node.op != "output"
+        if node not in made and (start is None or i > start.index or free):
+            made[node] = part.node_copy(node, made.__getitem__)
+    if end is not None:
+        _pack(part, [made[node] for node in end.values])
+    part.eliminate_dead_code(has_effect)
+    return part
 
 
 def _per_image(rest: fx.Graph, features: fx.Node, multiple: int) -> fx.Node:

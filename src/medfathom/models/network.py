@@ -145,9 +145,17 @@ class Network(nn.Module):
         return self._after(self._cut, features)
 
     @torch.no_grad()
-    def features_after(self, groups: int, images: Tensor) -> Tensor:
-        """What the first layer groups, no more than are frozen, make of images; without gradients."""
-        return self._before(self._frozen_cut(groups), images)
+    def features_after(self, groups: int, inputs: Tensor, start: int = 0) -> Tensor:
+        """What the first layer groups, no more than are frozen, make of images; without gradients.
+
+        With `start`, 1 or more but fewer than `groups`, the inputs are features after so many groups instead.
+        """
+        cut = self._frozen_cut(groups)
+        if start == 0:
+            return self._before(cut, inputs)
+        between = self._blueprint.cuts.between(start, groups)
+        features: Tensor = between(self.backbone, inputs.clone() if self.cut(start).writes_input else inputs)
+        return features
 
     def logits_from(self, groups: int, features: Tensor) -> Tensor:
         """Logits from features after the first layer groups, no more than are frozen."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medfathom.models.layer_groups import GROUPS
 from medfathom.training.augmentation import augment
 from medfathom.training.cache_plan import (
     CPU_MACS_PER_SECOND,
     CUDA_MACS_PER_SECOND,
     CachePlan,
+    Cut,
     Workload,
     plan_cache,
 )
@@ -52,9 +54,11 @@ class Feed:
     """Augmented copies that a frozen prefix chooses from."""
     shared: bool
     """Whether other trials have the same prefix weights."""
+    depths: Set[int]
+    """Unfreeze depths of the study's trials."""
     cache: FeatureCache
-    key: Mapping[str, Any]
-    """What features follow from, but for the cut, the split and the view."""
+    key: Callable[[int], Mapping[str, Any]]
+    """What features at a cut follow from, but for the cut, the split and the view."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Feeding:
         kept = self.kept is not None and self.kept.failure is None
         record = {"kept": kept, **self.plan.record(), "views": self.views}
         if self.kept is not None:
+            record["by_way_of"] = sorted(self.kept.by_way_of)
             record["built_seconds"] = round(self.kept.built_seconds, 3)
             if self.kept.failure is not None:
                 record["why"] = f"not kept: the cache failed ({self.kept.failure})"
@@ -103,6 +108,7 @@ def feed(wanted: Feed) -> Feeding:
         autocast=wanted.autocast,
         cache=wanted.cache,
         key=wanted.key,
+        also=_cuts_of_others(wanted, plan),
     )
     train = PrefixInputs(kept, "train", images, train_rows, preset=wanted.preset, views=max(views, 1))
     no_views = PrefixInputs(kept, "val", val, val_rows, preset=NO_AUGMENTATION, views=1)
@@ -110,9 +116,36 @@ def feed(wanted: Feed) -> Feeding:
 
 
 def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:
-    costs = cut_costs(wanted.network, bytes_per_value=2 if wanted.autocast else 4)
+    return plan_cache(_costs(wanted), _workload(wanted, augmented=augmented), wanted.cache.limit_bytes)
+
+
+def _cuts_of_others(wanted: Feed, plan: CachePlan) -> frozenset[int]:
+    """Earlier cuts at which other trials of the study will keep features of the same prefix.
+
+    Computing features at the last cut passes all earlier ones: what is kept there on the way spares the other
+    trials their own pass. As many as fit into the cache together, the deepest first.
+    """
+    if not wanted.shared:
+        return frozenset()
+    costs, limit = _costs(wanted), wanted.cache.limit_bytes
+    work = _workload(wanted, augmented=wanted.preset != NO_AUGMENTATION)
+    others = [plan_cache(costs[: GROUPS - d], work, limit) for d in wanted.depths if d < GROUPS]
+    earlier = {other.cut: other.n_bytes for other in others if other.stored and other.cut < plan.cut}
+    chosen, room = set[int](), limit - plan.n_bytes
+    for cut in sorted(earlier, reverse=True):
+        if earlier[cut] <= room:
+            chosen.add(cut)
+            room -= earlier[cut]
+    return frozenset(chosen)
+
+
+def _costs(wanted: Feed) -> list[Cut]:
+    return cut_costs(wanted.network, bytes_per_value=2 if wanted.autocast else 4)
+
+
+def _workload(wanted: Feed, *, augmented: bool) -> Workload:
     cuda = wanted.device.type == "cuda"
-    work = Workload(
+    return Workload(
         n_train=len(wanted.train_images),
         n_used=wanted.n_used,
         n_val=len(wanted.val_images),
@@ -121,7 +154,6 @@ def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:
         shared=wanted.shared,
         macs_per_second=CUDA_MACS_PER_SECOND if cuda else CPU_MACS_PER_SECOND,
     )
-    return plan_cache(costs, work, wanted.cache.limit_bytes)
 
 
 def _views_fit(wanted: Feed, plan: CachePlan) -> bool:

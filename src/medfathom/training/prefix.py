@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from medfathom.training.feature_cache import Array, Content, FeatureCache
+from medfathom.training.feature_cache import Array, Content, Entry, FeatureCache
 from medfathom.training.fixed_shape import in_portions, portions_for
 from medfathom.training.inputs import ImageInputs, Views, from_stored, to_stored
 from medfathom.training.rows import Rows, open_rows
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from medfathom.models.build import Network
 
 RawRows = Callable[[int, int], Tensor]
+Compute = Callable[[int, int], Array]
+"""Features of the rows from a start to before a stop."""
+FromImages = Callable[[int, int, int], Array]
+"""The same, at a cut that is given first, from images."""
 
 
 class KeptFeatures:
@@ -33,9 +38,13 @@ class KeptFeatures:
         device: torch.device,
         autocast: bool,
         cache: FeatureCache,
-        key: Mapping[str, Any],
+        key: Callable[[int], Mapping[str, Any]],
+        also: Set[int] = frozenset(),
     ) -> None:
-        """`key` names all that features follow from, but for the cut, the split and the view."""
+        """`key(cut)` names all that features at a cut follow from, but for the cut, the split and the view.
+
+        `also` are earlier cuts at which other trials want features: they are kept on the way.
+        """
         self.network = network
         self.cut = cut
         self.device = device
@@ -43,9 +52,12 @@ class KeptFeatures:
         """Time spent on computing features into the cache."""
         self.failure: str | None = None
         """Why the cache could not be used, once it could not."""
+        self.by_way_of: set[int] = set()
+        """Earlier cuts whose features were gone on from."""
+        self._also = also
         self._autocast = autocast
         self._cache = cache
-        self._key = {**key, "cut": cut}
+        self._key = key
         self._portions = portions_for(network, device)
 
     def open(self, split: str, view: str, images: ImageInputs, raw_rows: RawRows, n_rows: int) -> Rows:
@@ -62,23 +74,50 @@ class KeptFeatures:
             OSError: they could not be written.
         """
 
-        def compute(start: int, stop: int) -> Array:
-            return self._features(images.prepare(raw_rows(start, stop), None))
-
-        def describe() -> Content:
-            one = compute(0, 1)
-            return Content((n_rows, *one.shape[1:]), one.dtype, compute, alignment=CHUNK)
+        def from_images(cut: int, start: int, stop: int) -> Array:
+            return self._features(cut, 0, images.prepare(raw_rows(start, stop), None))
 
         started = time.perf_counter()
-        entry = self._cache.open_or_build({**self._key, "split": split, "view": view}, describe)
+        entry = self._entry(self.cut, {"split": split, "view": view}, n_rows, from_images)
         if entry.built:
             self.built_seconds += time.perf_counter() - started
         return open_rows(entry.array, self.device)
 
-    def _features(self, prepared: Tensor) -> Array:
-        compute = partial(self.network.features_after, self.cut)
+    def _entry(self, cut: int, what: Mapping[str, str], n_rows: int, from_images: FromImages) -> Entry:
+        """The entry at a cut; where it is missing, built from features at an earlier cut or images."""
+
+        def describe() -> Content:
+            compute = self._from_earlier(cut, what, n_rows, from_images) or partial(from_images, cut)
+            one = compute(0, 1)
+            return Content((n_rows, *one.shape[1:]), one.dtype, compute, alignment=CHUNK)
+
+        return self._cache.open_or_build(self._full_key(cut, what), describe)
+
+    def _from_earlier(
+        self, cut: int, what: Mapping[str, str], n_rows: int, from_images: FromImages
+    ) -> Compute | None:
+        """How to go on from the last earlier cut with features kept, or to be kept; None: there is none."""
+        for start in range(cut - 1, 0, -1):
+            if start in self._also or self._cache.has(self._full_key(start, what)):
+                try:
+                    earlier = open_rows(self._entry(start, what, n_rows, from_images).array, self.device)
+                except OSError:
+                    continue  # too large for the disk, perhaps: what is wanted itself may still have room
+                self.by_way_of.add(start)
+                return partial(self._from_features, cut, start, earlier)
+        return None
+
+    def _from_features(self, cut: int, start: int, earlier: Rows, low: int, high: int) -> Array:
+        chunk = next(iter(earlier.batches([np.arange(low, high)])))
+        return self._features(cut, start, from_stored(chunk))
+
+    def _full_key(self, cut: int, what: Mapping[str, str]) -> dict[str, Any]:
+        return {**self._key(cut), "cut": cut, **what}
+
+    def _features(self, cut: int, start: int, inputs: Tensor) -> Array:
+        compute = partial(self.network.features_after, cut, start=start)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            return to_stored(in_portions(compute, prepared, self._portions))
+            return to_stored(in_portions(compute, inputs, self._portions))
 
 
 class PrefixInputs:
