@@ -160,6 +160,32 @@ def validate(
 
 
 @app.command()
+def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Measure what every kind of trial takes on this machine, and forecast the study.
+
+    A short trial of each architecture and unfreeze depth runs on a few of the images; nothing is stored.
+    """
+    from medfathom.definitions import load_study  # noqa: PLC0415
+
+    config = load_study(study, set_ or [])
+    from medfathom.checks import check  # noqa: PLC0415
+
+    check(config)
+    from medfathom.forecast import plan_study, render  # noqa: PLC0415
+
+    console = _console()
+    if as_json:
+        forecast = plan_study(config)
+        _print_json(forecast)
+    else:
+        with console.status("") as status:
+            forecast = plan_study(config, status.update)
+        console.print(render(forecast))
+    if any("failure" in row for row in forecast["kinds"]):
+        sys.exit(EXIT_FAILED)
+
+
+@app.command()
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
     from medfathom.show import SHOWN, render, summarize  # noqa: PLC0415

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from medfathom.ledger import completed, count_states
 from medfathom.progress import STYLE, clock
+from medfathom.spaces import TrialParams
 
 BEST_SHOWN = 10
+DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
 SHOWN_OF_A_TRIAL = (
     "architecture",
     "init",
@@ -39,7 +41,8 @@ def summarize(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
         trials: its trials, with the user attributes `SHOWN` at least.
 
     Returns:
-        Keys `study question goal modality states best strata failures`. AUC is the validation split's.
+        Keys `study question goal modality states best strata failures`. AUC is the validation split's;
+        `params` of a trial has what the study holds fixed too.
     """
     trials = list(trials)
     attributes = study.user_attrs
@@ -58,18 +61,24 @@ def summarize(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
             "FAIL": counts.failed,
             "RUNNING": counts.running,
         },
-        "best": [_trial(t) for t in completed(trials)[:BEST_SHOWN]],
+        "best": [_trial(t, _fixed(definition)) for t in completed(trials)[:BEST_SHOWN]],
         "strata": _strata(trials),
         "failures": [{"reason": reason, "trials": n} for reason, n in failures.most_common()],
     }
 
 
-def _trial(trial: FrozenTrial) -> dict[str, Any]:
+def _fixed(definition: dict[str, Any]) -> dict[str, Any]:
+    """Hyperparameters that are the same in all trials."""
+    dimensions = definition.get("space", {}).get("dimensions", {})
+    return {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
+
+
+def _trial(trial: FrozenTrial, fixed: dict[str, Any]) -> dict[str, Any]:
     return {
         "number": trial.number,
         "auc": trial.value,
         **{key: trial.user_attrs.get(key) for key in SHOWN_OF_A_TRIAL},
-        "params": dict(trial.params),
+        "params": {**fixed, **trial.params},
     }
 
 
@@ -128,7 +137,7 @@ def _best_table(best: list[dict[str, Any]]) -> Table:
     )
     for row in best:
         low, high = row["auc_ci_low"], row["auc_ci_high"]
-        rate = row["params"].get("learning_rate")
+        rate = row["params"].get("learning_rate", DEFAULT_RATE)
         table.add_row(
             str(row["number"]),
             f"{row['auc']:.4f}",
@@ -136,7 +145,7 @@ def _best_table(best: list[dict[str, Any]]) -> Table:
             str(row["architecture"]),
             str(row["init"]),
             str(row["unfreeze_depth"]),
-            f"{rate:.1e}" if rate is not None else "",
+            f"{rate:.1e}",
             f"{row['n_params'] / 1e6:.1f} M" if row["n_params"] else "",
             clock(row["train_seconds"]) if row["train_seconds"] is not None else "",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class TrialTask:
     """Unfreeze depths of the study's trials: features are kept with an eye to them."""
 
 
-def run_trial(params: TrialParams, task: TrialTask) -> Iterator[EpochRecord]:
+def run_trial(params: TrialParams, task: TrialTask) -> Generator[EpochRecord]:
     """Train one network, epoch by epoch.
 
     The caller stops a trial early by asking no further (`close()`). With a checkpoint there, training goes on
@@ -149,7 +149,7 @@ class _Trial:
                 epochs=task.max_epochs,
                 preset=params.augmentation,
                 views=task.training.cached_views,
-                shared=not _draws_weights(params),
+                shared=not draws_weights(params),
                 depths=task.depths,
                 cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
                 key=self._features_key,
@@ -313,14 +313,14 @@ def _check_validation(data: PreparedData, val: Split) -> None:
         )
 
 
-def _draws_weights(params: TrialParams) -> bool:
+def draws_weights(params: TrialParams) -> bool:
     """Whether the backbone's weights come from the trial's seed."""
     return params.init in ("random", "imagenet-stats")
 
 
 def _calibrates(params: TrialParams, task: TrialTask) -> bool:
     """Whether a frozen prefix's batch-norm statistics mean nothing yet, and are to be estimated first."""
-    return _draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
+    return draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
 
 
 def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,24 +99,37 @@ def _connect(address: str | None, folder: Path) -> None:
 def slots_for(config: StudyConfig) -> Slots:
     """What one trial takes and how many run at once on the cluster at hand."""
     resources = ray.cluster_resources()
-    gpus = float(resources.get("GPU", 0))
+    nodes = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+    return slots_from(config, int(resources.get("CPU", 1)), float(resources.get("GPU", 0)), nodes)
+
+
+def slots_from(config: StudyConfig, cpus: int, gpus: float, nodes: Sequence[int] = ()) -> Slots:
+    """The same for so many CPUs and GPUs in all; `nodes` are the CPUs of each node, one where none is given.
+
+    Raises:
+        RunError: a trial asks for more than there is.
+    """
     wanted = config.resources.gpus_per_trial
     gpus_per_trial = (1.0 if gpus else 0.0) if wanted == "auto" else float(wanted)
     if gpus_per_trial > gpus:
         raise RunError(f"resources.gpus_per_trial = {gpus_per_trial:g}, but the cluster has {gpus:g}")
-    fits = int(resources.get("CPU", 1)) // config.resources.cpus_per_trial
+    fits = cpus // config.resources.cpus_per_trial
     measured_gpus = gpus if wanted == "auto" else 0.0
     if gpus_per_trial and not measured_gpus:
         fits = min(fits, _side_by_side(gpus, gpus_per_trial))
     if fits < 1:
         raise RunError(
-            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the cluster has "
-            f"{resources.get('CPU', 0):g} CPUs"
+            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the cluster has {cpus} CPUs"
         )
     concurrent = min(fits, config.resources.concurrent or fits)
-    nodes = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+    of_nodes = nodes or [cpus]
     return Slots(
-        config.resources.cpus_per_trial, gpus_per_trial, concurrent, max(nodes), len(nodes), measured_gpus
+        config.resources.cpus_per_trial,
+        gpus_per_trial,
+        concurrent,
+        max(of_nodes),
+        len(of_nodes),
+        measured_gpus,
     )
 
 
