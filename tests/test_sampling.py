@@ -66,6 +66,12 @@ def test_a_grid_is_every_combination_once() -> None:
     assert set(seen.values()) == {1}
 
 
+def test_a_grid_takes_its_strata_in_turns() -> None:
+    study = optuna.create_study(sampler=make_sampler(SamplerConfig(name="grid"), GRID, seed=3))
+    seen = Counter(stratum_of(suggest(study.ask(), GRID), GRID) for _ in GRID.strata())
+    assert seen == dict.fromkeys(map(label, GRID.strata()), 1)
+
+
 def test_a_grid_needs_choices() -> None:
     with pytest.raises(DefinitionError, match=r"space.learning_rate: sampler 'grid' needs choices"):
         make_sampler(SamplerConfig(name="grid"), SPACE, seed=0)

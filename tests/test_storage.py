@@ -1,6 +1,7 @@
 """The ledger: states, attributes, resume, refusal, waiting for a storage that does not answer."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from medfathom import ledger as ledgers
 from medfathom import storage
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import RunError, StorageError
-from medfathom.ledger import Ledger
+from medfathom.ledger import Assignment, Ledger
 from medfathom.storage import connect, default_url, difference, open_ledger
 from medfathom.storage import load_study as load
 
@@ -111,6 +112,38 @@ def test_strata_get_equal_budgets(workdir: Path) -> None:
         strata = [a.stratum for a in iter(ledger.assign, None)]
     assert sorted(strata) == sorted(2 * list(dict.fromkeys(strata)))
     assert len(set(strata)) == 36
+
+
+def test_a_stratum_that_always_fails_gets_its_share_and_no_more(workdir: Path) -> None:
+    config = load_study("demo", ["goal=compare", "budget.trials=72", "sampler=random"])
+    strata = []
+    with open_ledger(config, default_url(), "data-1") as ledger:
+        for assignment in iter(ledger.assign, None):
+            strata.append(assignment.stratum)
+            if assignment.stratum == strata[0]:
+                ledger.fail(assignment.number, "out of memory", {})
+            else:
+                ledger.complete(assignment.number, 0.8, {})
+    assert set(Counter(strata).values()) == {2}
+
+
+@pytest.mark.parametrize("goal", ["best", "compare"])
+def test_a_grid_resumed_again_and_again_is_every_combination_once(workdir: Path, goal: str) -> None:
+    """The strata are a part of the grid: 2 architectures, 2 depths, and 3 rates to be tuned."""
+    space = "space={architecture={choices=['vgg11','vgg13'],role='scientific'},init={value='random'},"
+    space += "unfreeze_depth={choices=[0,5],role='scientific'},learning_rate={choices=[0.1,0.01,0.001]}}"
+    config = load_study("demo", [f"goal={goal}", "budget.trials=50", "sampler=grid", space])
+    seen: list[Assignment] = []
+    for _ in range(6):
+        with open_ledger(config, default_url(), "data-1") as ledger:
+            for assignment in filter(None, (ledger.assign(), ledger.assign())):
+                ledger.complete(assignment.number, 0.8, {})
+                seen.append(assignment)
+    with open_ledger(config, default_url(), "data-1") as ledger:
+        assert ledger.assign() is None
+    points = {(a.params.architecture, a.params.unfreeze_depth, a.params.learning_rate) for a in seen}
+    assert len(points) == len(seen) == 12
+    assert len({a.stratum for a in seen[:4]}) == 4
 
 
 def test_a_changed_definition_is_refused_with_the_difference(config: StudyConfig) -> None:

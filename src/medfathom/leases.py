@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
@@ -44,8 +44,9 @@ def one_driver_at_a_time(engine: sa.Engine) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.execute(sa.text(f"select pg_advisory_unlock({LOCK_KEY})"))
-            connection.commit()
+            with suppress(sa.exc.OperationalError):  # a connection that broke has let go of the lock
+                connection.execute(sa.text(f"select pg_advisory_unlock({LOCK_KEY})"))
+                connection.commit()
 
 
 class Leases:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import optuna
 import sqlalchemy as sa
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -130,20 +130,25 @@ class Ledger:
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
-        self._strata_of: dict[int, str] = {}
         past = self.trials()
         self._finished = count_states(past).finished
-        self._per_stratum = Counter(_stratum(t) for t in past if t.state != TrialState.FAIL)
+        self._per_stratum = Counter(map(_stratum, past))
         self._looked = self._renewed = time.monotonic()
         sampler = make_sampler(config.sampler, config.space, self._sampler_seed(len(past)))
-        self._strata = config.space.strata() if config.goal == "compare" else []
+        divided = config.goal == "compare" and config.sampler.name != "grid"  # a grid has the strata in it
+        self._strata = config.space.strata() if divided else []
         self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
         study.sampler = self._stratum_sampler or sampler
         self.recorder: Recorder | None = None
         self.budget = trials_of(config)
 
     def _sampler_seed(self, n_past: int) -> int:
-        """Another one for each start, and for each of several drivers: else proposals would come twice."""
+        """Another one for each start, and for each of several drivers: else proposals would come twice.
+
+        A grid is gone through in one order.
+        """
+        if self.config.sampler.name == "grid":
+            return self.config.seed
         if self._leases is None:
             return trial_seed(self.config.seed, 10**6 + n_past)
         return trial_seed(self.config.seed, int(self._leases.owner, 16))
@@ -158,9 +163,23 @@ class Ledger:
 
     def adopt(self) -> list[Assignment]:
         """Trials that are RUNNING in nobody's hands, to go on with under their own numbers."""
-        left = self.trials(TrialState.RUNNING)
-        mine = [t for t in left if t.number not in self._open and self._claim(t._trial_id)]
+        with self._apart():  # else a trial could be taken between its driver's asking for it and claiming it
+            left = self.trials(TrialState.RUNNING)
+            mine = [t for t in left if t.number not in self._open and self._take_over(t)]
         return [self._resumed(trial) for trial in mine]
+
+    def _take_over(self, left: FrozenTrial) -> bool:
+        """Claim a trial; not one that its driver ended since it was listed."""
+        trial_id = left._trial_id
+        leases = self._leases
+        if leases is None:
+            return True
+        if not self._claim(trial_id):
+            return False
+        if self._patiently(lambda: self._rdb.get_trial(trial_id)).state == TrialState.RUNNING:
+            return True
+        self._patiently(lambda: leases.release([trial_id]))
+        return False
 
     def _resumed(self, left: FrozenTrial) -> Assignment:
         """A trial to go on with. Its run may have died before all of its parameters were written."""
@@ -189,7 +208,8 @@ class Ledger:
             if self._stratum_sampler is not None:
                 self._stratum_sampler.stratum = self._neediest_stratum()
             trial = self._patiently(self.study.ask)
-            self._claim(trial._trial_id)
+            if not self._claim(trial._trial_id):
+                raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
         assignment = self._assignment(trial, {})
         self._per_stratum[assignment.stratum] += 1
         return assignment
@@ -201,7 +221,6 @@ class Ledger:
         seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
         self._open[trial.number] = trial._trial_id
         self._known[trial.number] = set(reported)
-        self._strata_of[trial.number] = stratum
         self.annotate(
             trial.number,
             {
@@ -217,15 +236,15 @@ class Ledger:
         return Assignment(trial.number, params, stratum, seed, dict(reported))
 
     def _neediest_stratum(self, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-        """The first of the strata with the fewest trials; failed ones do not count.
+        """The first of the strata with the fewest trials, however they ended.
 
-        `known` are parameters that a trial has already: only strata that they leave open are considered.
+        Were failed ones not counted, a stratum that always fails would take the whole budget. `known` are
+        parameters that a trial has already: only strata that they leave open are considered.
         """
         sampler = self._stratum_sampler
         open_strata = [s for s in self._strata if sampler is None or sampler.fits(s, known)]
         if self._leases is not None:
-            trials = [t for t in self.trials() if t.state != TrialState.FAIL]
-            self._per_stratum = Counter(map(_stratum, trials))
+            self._per_stratum = Counter(map(_stratum, self.trials()))
         return min(open_strata, key=lambda s: self._per_stratum[label(s)])
 
     def report(self, number: int, epoch: int, auc: float) -> None:
@@ -234,12 +253,18 @@ class Ledger:
         if trial_id is None:
             return
         if epoch not in self._known[number]:
-            self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, auc))
+            try:
+                self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, auc))
+            except UpdateFinishedTrialError:  # another driver took it over, and has ended it
+                self._open.pop(number)
+                return
             self._known[number].add(epoch)
 
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Write user attributes of a trial that is not finished, all in one transaction."""
+        """Write user attributes of a trial, all in one transaction; of one that has ended nothing."""
         trial_id = self._open[number]
+        trials = sa.table("trials", sa.column("trial_id"), sa.column("state"))
+        state = sa.select(sa.cast(trials.c.state, sa.String)).where(trials.c.trial_id == trial_id)
         table = sa.table("trial_user_attributes", *map(sa.column, ("trial_id", "key", "value_json")))
         rows = [
             {"trial_id": trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
@@ -248,6 +273,8 @@ class Ledger:
 
         def write() -> None:
             with self._rdb.engine.begin() as connection:
+                if connection.execute(state).scalar() != TrialState.RUNNING.name:
+                    return
                 mine = (table.c.trial_id == trial_id) & table.c.key.in_(list(attributes))
                 connection.execute(sa.delete(table).where(mine))
                 connection.execute(sa.insert(table), rows)
@@ -255,23 +282,25 @@ class Ledger:
         if rows:
             self._patiently(write)
 
-    def complete(self, number: int, auc: float, attributes: Mapping[str, Any]) -> None:
-        """End a trial that ran its full length."""
-        self._end(number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"})
+    def complete(self, number: int, auc: float, attributes: Mapping[str, Any]) -> bool:
+        """End a trial that ran its full length. False: another driver has taken it over, it is not ours."""
+        return self._end(
+            number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"}
+        )
 
-    def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> None:
-        """End a trial that the scheduler stopped."""
-        self._end(number, TrialState.PRUNED, None, {**attributes, "stop_reason": reason})
+    def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> bool:
+        """End a trial that the scheduler stopped. False: see `complete`."""
+        return self._end(number, TrialState.PRUNED, None, {**attributes, "stop_reason": reason})
 
-    def fail(self, number: int, reason: str, attributes: Mapping[str, Any]) -> None:
-        """End a trial that raised, was lost, or ran out of time or memory."""
-        self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
+    def fail(self, number: int, reason: str, attributes: Mapping[str, Any]) -> bool:
+        """End a trial that raised, was lost, or ran out of time or memory. False: see `complete`."""
+        return self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
 
     def _end(
         self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]
-    ) -> None:
+    ) -> bool:
         if self._lost(number):
-            return
+            return False
         self.annotate(number, attributes)
         recorder, trial_id = self.recorder, self._open[number]
         if recorder is not None:  # artifacts cannot be added to a finished trial
@@ -279,8 +308,6 @@ class Ledger:
         self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
         self._open.pop(number)
         self._finished += 1
-        if state == TrialState.FAIL:
-            self._per_stratum[self._strata_of[number]] -= 1
         if self._leases is not None:
             leases = self._leases
             self._patiently(lambda: leases.release([trial_id]))
@@ -292,6 +319,7 @@ class Ledger:
                 self._wait(f"a checkpoint of trial {number} stays behind ({error})")
         if recorder is not None:
             self._patiently(lambda: recorder.after_end(trial_id))
+        return True
 
     def close_records(self) -> None:
         """Let the recorder write what it held back."""
@@ -320,7 +348,11 @@ class Ledger:
     def release(self) -> None:
         """Let go of what is not ended: the next run, or another driver, goes on with it at once."""
         if self._leases is not None and self._open:
-            self._leases.release(self._open.values())
+            try:
+                self._leases.release(self._open.values())
+            except sa.exc.OperationalError as error:
+                reason = str(error.__cause__ or error).splitlines()[0]
+                self._wait(f"trials in hand stay held for {self._leases.seconds:.0f} s ({reason})")
         self._open.clear()
 
     def ended_on_gpus(self) -> list[tuple[TrialParams, Mapping[str, Any]]]:
@@ -352,8 +384,8 @@ class Ledger:
         if self._leases is None:
             yield
             return
-        self._patiently(lambda: self._rdb.engine.connect().close())
-        with one_driver_at_a_time(self._rdb.engine):
+        with ExitStack() as stack:
+            self._patiently(lambda: stack.enter_context(one_driver_at_a_time(self._rdb.engine)))
             yield
 
     def _patiently(self, action: Callable[[], T]) -> T:
@@ -370,7 +402,11 @@ class Ledger:
             except (StorageInternalError, sa.exc.OperationalError) as error:
                 reason = str(error.__cause__ or error).splitlines()[0]
                 if time.monotonic() > deadline:
-                    raise RunError(f"the storage has not answered for {OUTAGE_S:.0f} s ({reason})") from None
+                    where = self._rdb.engine.url.render_as_string(hide_password=True)
+                    raise RunError(
+                        f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); `medfathom "
+                        "run` again goes on once it does"
+                    ) from None
                 self._wait(f"waiting for the storage ({reason})")
                 time.sleep(OUTAGE_POLL_S)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 
 from medfathom.data.prepared import PreparedData, Split
@@ -159,18 +160,20 @@ class _Trial:
     def _features_key(self, cut: int) -> dict[str, Any]:
         params, task, data = self._params, self._task, self._task.data
         return {
-            "format": 2,
+            "format": 3,
             "data": data.fingerprint,
             "architecture": params.architecture,
             "weights": self._network.weights_hash,
             "calibrated": _calibrates(params, task),
             # Only the last group pools.
             "pooling": params.head_pooling if cut == GROUPS else None,
+            "normalization": self._network.backbone_normalization,
             "image_size": data.image_size,
             "channels": [data.channels, task.training.grey],
             "precision": "bfloat16" if self._autocast else "float32",
             "device": self._device.type,
             "torch": torch.__version__,
+            "timm": timm.__version__,
         }
 
     def _identity(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
             return action()
         except Exception as error:  # noqa: BLE001  raised again after the fit
             self.error = self.error or error
-            self.reason = self.reason or str(error)
+            self.reason = self.reason or str(error) or type(error).__name__
             return otherwise
 
     def interrupt(self, *_: Any) -> None:

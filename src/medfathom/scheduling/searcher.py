@@ -127,15 +127,16 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._shares.learn(assignment.params, attributes)
         if error or (result and "failure" in result):
             reason = (result or {}).get("failure") or self._reason_lost(trial_id, begun)
-            self._ledger.fail(number, reason, attributes)
-            self._watcher.trial_ends(number, "FAIL", None, reason)
+            if self._ledger.fail(number, reason, attributes):
+                self._watcher.trial_ends(number, "FAIL", None, reason)
         elif result and result["finished"]:
-            self._ledger.complete(number, float(result[METRIC]), attributes)
-            self._watcher.trial_ends(number, "COMPLETE", float(result[METRIC]), "")
+            auc = float(result[METRIC])
+            if self._ledger.complete(number, auc, attributes):
+                self._watcher.trial_ends(number, "COMPLETE", auc, "")
         elif result and not self._halt.reason:
             reason = f"stopped by {self._ledger.config.scheduler.name} at epoch {result[TIME]}"
-            self._ledger.prune(number, attributes, reason)
-            self._watcher.trial_ends(number, "PRUNED", float(result[METRIC]), reason)
+            if self._ledger.prune(number, attributes, reason):
+                self._watcher.trial_ends(number, "PRUNED", float(result[METRIC]), reason)
 
     def _reason_lost(self, trial_id: str, begun: float) -> str:
         minutes = self._ledger.config.budget.trial_minutes
