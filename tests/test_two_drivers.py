@@ -1,7 +1,6 @@
 """Two drivers that get in each other's way at the worst moment, on a real PostgreSQL server."""
 
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from medfathom import ledger as ledgers
 from medfathom.definitions import load_study
 from medfathom.errors import RunError
+from medfathom.leases import Leases
 from medfathom.ledger import Ledger
 from medfathom.storage import open_ledger
 
@@ -103,14 +103,16 @@ def test_a_server_away_for_good_ends_in_one_line(
         config = load_study("demo", ["budget.trials=6", "sampler=random", "name=away"])
         with open_ledger(config, postgresql, "data", wait=said.append) as ledger:
             assert ledger.assign()
-            held.append((ledger._leases.release, list(ledger._open.values())))
+            held.append((ledger._leases, list(ledger._open.values())))
             monkeypatch.setattr(ledger._leases, "release", gone)
             monkeypatch.setattr(ledger.study, "ask", gone)
             ledger.assign()
 
-    held: list[tuple[Callable[[list[int]], None], list[int]]] = []
+    held: list[tuple[Leases, list[int]]] = []
     with pytest.raises(RunError, match=r"^postgresql.*not answered for 0 s .*`medfathom run` again goes on"):
         run()
     assert said[-1].startswith("trials in hand stay held for")
-    release, trials = held[0]
-    release(trials)  # other tests use the same tables
+    monkeypatch.undo()
+    leases, trials = held[0]
+    leases.release(trials)  # other tests use the same tables
+    leases._engine.dispose()
