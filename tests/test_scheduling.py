@@ -15,7 +15,6 @@ from medfathom.definitions import StudyConfig, load_study
 from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
 from medfathom.scheduling import cluster, run_trials
-from medfathom.scheduling.actor import TimeLimit
 from medfathom.scheduling.halt import Halt, since_best
 from medfathom.storage import default_url, open_ledger
 from medfathom.storage import load_study as load
@@ -203,14 +202,6 @@ def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None
     assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
     assert trials[1].state != TrialState.FAIL
     assert count_states(trials).failed == 1
-
-
-def test_a_lifted_time_limit_kills_nobody() -> None:
-    limit = TimeLimit(minutes=1.0)
-    limit.check()
-    limit.lift()
-    limit.lift()
-    assert limit._killer.returncode == -signal.SIGKILL
 
 
 def test_the_temporary_folder_is_short_and_removed() -> None:
