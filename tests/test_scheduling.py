@@ -6,7 +6,6 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -16,9 +15,7 @@ from medfathom.definitions import StudyConfig, load_study
 from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
 from medfathom.scheduling import cluster, run_trials
-from medfathom.scheduling.actor import TimeLimit
 from medfathom.scheduling.halt import Halt, since_best
-from medfathom.scheduling.rules import PastTrial, StratifiedScheduler, make_rule
 from medfathom.storage import default_url, open_ledger
 from medfathom.storage import load_study as load
 
@@ -168,72 +165,6 @@ def test_every_scheduler_runs(workdir: Path, name: str) -> None:
             assert ledger.counts().complete == 9
 
 
-def test_strata_are_judged_apart(workdir: Path) -> None:
-    """Under `compare` a stratum whose AUCs are all low keeps its best; under `best` it is stopped."""
-    decisions = {}
-    for goal in ("compare", "best"):
-        config = load_study("demo", [f"goal={goal}", "budget.epochs=9"])
-        scheduler = StratifiedScheduler(config, {}, [])
-        trials = [
-            PastTrial(f"{s}{i}", {"number": i, "stratum": s, "reported": {}}) for s in "ab" for i in range(4)
-        ]
-        for trial in trials:
-            scheduler.on_trial_add(None, trial)
-            auc = (0.9 if trial.config["stratum"] == "a" else 0.6) + 0.01 * trial.config["number"]
-            decisions[goal, trial.trial_id] = scheduler.on_trial_result(None, trial, {"epoch": 1, "auc": auc})
-    assert decisions["compare", "b3"] == "CONTINUE"
-    assert {decisions["best", f"b{i}"] for i in range(4)} == {"STOP"}
-
-
-def test_early_stopping_remembers_what_it_saw(ledger: Ledger, config: StudyConfig) -> None:
-    for auc in (0.8, 0.9):
-        assignment = ledger.assign()
-        assert assignment
-        ledger.report(assignment.number, 1, auc)
-        ledger.complete(assignment.number, auc, {})
-    scheduler = StratifiedScheduler(config, {}, ledger.trials())
-    newcomer = PastTrial("new", {"number": 2, "stratum": "", "reported": {}})
-    scheduler.on_trial_add(None, newcomer)
-    assert scheduler.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "STOP"
-    fresh = StratifiedScheduler(config, {}, [])
-    fresh.on_trial_add(None, newcomer)
-    assert fresh.on_trial_result(None, newcomer, {"epoch": 1, "auc": 0.7}) == "CONTINUE"
-
-
-def test_a_replay_writes_the_rungs_that_the_run_wrote(workdir: Path) -> None:
-    config = load_study("demo", ["budget.trials=30", "budget.epochs=9", "goal=compare"])
-    lived = StratifiedScheduler(config, {}, [])
-    with open_ledger(config, default_url(), "data") as ledger:
-        for number in range(30):
-            assignment = ledger.assign()
-            assert assignment
-            trial = PastTrial(
-                f"past-{number}", {"number": number, "stratum": assignment.stratum, "reported": {}}
-            )
-            lived.on_trial_add(None, trial)
-            for epoch in range(1, 10):
-                result = {"epoch": epoch, "auc": (assignment.seed * epoch % 997) / 997}
-                ledger.report(number, epoch, result["auc"])
-                if epoch < 9 and lived.on_trial_result(None, trial, result) == "STOP":
-                    ledger.prune(number, {}, "stopped")
-                    break
-            else:
-                ledger.complete(number, result["auc"], {})
-            lived.on_trial_complete(None, trial, result)
-        taught = StratifiedScheduler(config, {}, ledger.trials())
-    assert {key: _rungs(rule) for key, rule in taught._rules.items()} == {
-        key: _rungs(rule) for key, rule in lived._rules.items()
-    }
-    newcomer = PastTrial("new", {"number": 30, "stratum": assignment.stratum, "reported": {}})
-    for scheduler in (lived, taught):
-        scheduler.on_trial_add(None, newcomer)
-        assert scheduler.on_trial_result(None, newcomer, {"epoch": 1, "auc": -1.0}) == "STOP"
-
-
-def _rungs(rule: Any) -> Any:
-    return [bracket._rungs for bracket in rule._brackets]
-
-
 def test_no_improvement_ends_a_run(config: StudyConfig, ledger: Ledger) -> None:
     for auc in (0.9, 0.8, 0.7):
         assignment = ledger.assign()
@@ -248,12 +179,6 @@ def test_no_improvement_ends_a_run(config: StudyConfig, ledger: Ledger) -> None:
         assert halt.stop_all()
         assert words in halt.reason
     assert not Halt(config, ledger).stop_all()
-
-
-def test_hyperband_brackets_begin_ever_later() -> None:
-    config = load_study("demo", ["scheduler=hyperband"]).scheduler
-    rules = [make_rule(config, 27, bracket) for bracket in range(3)]
-    assert [min(milestone for milestone, _ in r._brackets[0]._rungs) for r in rules] == [1, 3, 9]
 
 
 def test_a_hung_trial_ends_by_its_time_limit(workdir: Path, url: str) -> None:
@@ -277,14 +202,6 @@ def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None
     assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
     assert trials[1].state != TrialState.FAIL
     assert count_states(trials).failed == 1
-
-
-def test_a_lifted_time_limit_kills_nobody() -> None:
-    limit = TimeLimit(minutes=1.0)
-    limit.check()
-    limit.lift()
-    limit.lift()
-    assert limit._killer.returncode == -signal.SIGKILL
 
 
 def test_the_temporary_folder_is_short_and_removed() -> None:

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from medfathom.models.weights_lookup import WeightsLocation
 
 
-def check(config: StudyConfig) -> list[str]:
+def check(config: StudyConfig, address: str | None = None) -> list[str]:
     """Raise an InputError, in one line, for the first thing that would fail later.
 
     Nothing is created, and torch is imported only for architectures outside the shipped catalog and for
     weights from the user's own files.
+
+    Args:
+        config: the definition.
+        address: of the Ray cluster that will run the trials, and that checks its own CPUs; this machine when
+            none is given.
 
     Returns:
         A line for each of these files: what it fits, and how well.
@@ -33,10 +38,10 @@ def check(config: StudyConfig) -> list[str]:
     make_sampler(config.sampler, config.space, seed=0)
     if config.resources.checkpoint_url is not None:
         RemoteCheckpoints(config.resources.checkpoint_url)
-    if config.resources.cpus_per_trial > (os.cpu_count() or 1):
+    if address is None and config.resources.cpus_per_trial > (os.cpu_count() or 1):
         raise DefinitionError(
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "
-            f"{os.cpu_count()} CPUs"
+            f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
         )
     return notes
 

@@ -85,11 +85,17 @@ def _checkpoint(plan: Plan, assignment: Mapping[str, Any]) -> Path:
 
 
 def _remove_ended(folder: Path, running: Sequence[int] | None) -> None:
-    """Remove checkpoints that trials left on this node and that ended since; the driver removes its own."""
-    if running is None:
+    """Remove checkpoints that trials left on this node and that ended since; the driver removes its own.
+
+    `running` is as old as the assignment: hours, where the trial's worker died and Tune gives it out again.
+    Trials begun since have higher numbers, and stay.
+    """
+    if not running:
         return
+    latest = max(running)
     for path in folder.glob("trial-*.pt"):
-        if int(path.stem.removeprefix("trial-")) not in running:
+        number = int(path.stem.removeprefix("trial-"))
+        if number <= latest and number not in running:
             path.unlink(missing_ok=True)
 
 

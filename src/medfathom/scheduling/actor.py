@@ -98,15 +98,21 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
 
 class TimeLimit:
-    """A trial's time limit. A worker that hangs, or is stopped, is killed by a process of its own."""
+    """A trial's time limit. A worker that hangs, or is stopped, is killed by a process of its own.
+
+    That process ends with its worker, however the worker ends: it reads from a pipe whose other end only the
+    worker holds. Later, the worker's process id may be another's.
+    """
 
     def __init__(self, minutes: float) -> None:
         self._minutes = minutes
         self._deadline = time.monotonic() + minutes * 60
+        wait = f"sleep {minutes * 60 * HARD_LIMIT:.3f}; kill -9 {os.getpid()}"
         self._killer = subprocess.Popen(  # noqa: S603  a number and our own process id
-            ["/bin/sh", "-c", f"sleep {minutes * 60 * HARD_LIMIT:.3f}; kill -9 {os.getpid()}"],
+            # At the end of the pipe `kill -9 0` ends the whole session: this shell, and the one that waits.
+            ["/bin/sh", "-c", f"({wait}) & read -r nothing; kill -9 0"],
             start_new_session=True,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -117,10 +123,12 @@ class TimeLimit:
             raise RunError(f"out of time: ran longer than budget.trial_minutes = {self._minutes:g}")
 
     def lift(self) -> None:
-        """The trial ended."""
+        """The trial ended. Lifting the limit again does nothing: the killer's id may be another's by then."""
+        if self._killer.returncode is not None:
+            return
         with suppress(ProcessLookupError):
             os.killpg(self._killer.pid, signal.SIGKILL)
-        self._killer.wait()
+        self._killer.communicate()  # closes the pipe, and waits
 
 
 def failure_result(error: Exception) -> dict[str, Any]:
