@@ -11,7 +11,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -137,13 +137,17 @@ def open_ledger(
     Raises:
         StorageError: the definition or the data changed, another run holds the study, no storage.
     """
-    with _only_driver(url, config.name):
+    with _only_driver(url, config.name), ExitStack() as opened:
         storage = connect(url, create=True)
+        opened.callback(close, storage)
         try:
+            mine = None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S)
             with leases.one_driver_at_a_time(storage.engine):
-                study = _open_study(storage, config, fingerprint, fresh)
+                if fresh:
+                    _set_aside(storage, config.name, mine)
+                study = _open_study(storage, config, fingerprint)
+                opened.enter_context(leases.at_work_on(storage.engine, study._study_id))
         except (StorageInternalError, sa.exc.OperationalError) as error:
-            close(storage)
             reason = str(error.__cause__ or error).splitlines()[0]
             raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
         ledger = Ledger(
@@ -152,14 +156,13 @@ def open_ledger(
             config,
             checkpoints=root() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
             wait=wait,
-            leases=None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S),
+            leases=mine,
             file=sqlite_file(url),
         )
         try:
             yield ledger
         finally:
             ledger.release()
-            close(storage)
 
 
 @contextmanager
@@ -183,11 +186,8 @@ def _only_driver(url: str, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fresh: bool) -> Study:
-    known = {s.study_name: s._study_id for s in storage.get_all_studies()}
-    if config.name in known and fresh:
-        _set_aside(storage, config.name)
-    elif config.name in known:
+def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str) -> Study:
+    if config.name in {s.study_name for s in storage.get_all_studies()}:
         study = optuna.load_study(study_name=config.name, storage=storage)
         if "definition" in study.user_attrs:  # else: killed between creating it and describing it
             _check_same(study, config, fingerprint)
@@ -217,8 +217,15 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fres
     return study
 
 
-def _set_aside(storage: BaseStorage, name: str) -> None:
-    """Give a study another name: what was paid for stays."""
+def _set_aside(storage: RDBStorage, name: str, mine: leases.Leases | None) -> None:
+    """Give a study another name, where there is one: what was paid for stays.
+
+    Raises StorageError where another run has it open, or holds one of its trials.
+    """
+    study_id = {s.study_name: s._study_id for s in storage.get_all_studies()}.get(name)
+    if study_id is None:
+        return
+    _check_nobody_is_at_work(storage, name, study_id, mine)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
         from_study_name=name,
@@ -227,6 +234,21 @@ def _set_aside(storage: BaseStorage, name: str) -> None:
         to_study_name=f"{name} (until {stamp})",
     )
     optuna.delete_study(study_name=name, storage=storage)
+
+
+def _check_nobody_is_at_work(
+    storage: RDBStorage, name: str, study_id: int, mine: leases.Leases | None
+) -> None:
+    why = "another run is at work on it" if leases.anyone_at_work_on(storage.engine, study_id) else ""
+    running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+    held = mine.held_by_others(t._trial_id for t in running) if mine is not None else set()
+    numbers = [t.number for t in running if t._trial_id in held]
+    if numbers and not why:  # its connections broke, or it died a moment ago
+        why = f"trial {numbers[0]} is another run's, or was until less than {leases.LEASE_S:.0f} s ago"
+    if why:
+        raise StorageError(
+            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
+        )
 
 
 def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:
