@@ -14,8 +14,9 @@ from medfathom import storage
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import RunError, StorageError
 from medfathom.ledger import Ledger
-from medfathom.storage import connect, default_url, difference, open_ledger
+from medfathom.storage import check_url, connect, default_url, difference, open_ledger
 from medfathom.storage import load_study as load
+from medfathom.storage_url import shown
 
 
 @pytest.fixture
@@ -188,6 +189,75 @@ def test_a_storage_that_is_none(url: str, words: str) -> None:
         connect(url, create=True)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql//bob:s3cret@db/x",
+        "postgresql:bob:s3cret@db/x",
+        "bob:s3cret@db/x",
+        "postgresql://bob:s3cret",
+        "postgresql://bob:s3cret@db:54x/x",
+        "postgresql+psycopg://bob:x@s3cret@db/x",
+        "postgresql+psycopg://bob:x@s3:cret@db/x",
+        "postgresql+psycopg://bob:x@127.0.0.1/s3cret@db/x",
+        "postgresql+psycopg://bob:x@127.0.0.1?s3cret@db/x",
+        "postgresql+psycopg:///bob:s3cret@db",
+        "postgresql+psycopg://127.0.0.1:1/x?user=bob&password=s3cret",
+        "postgresql+psycopg://bob:s3cret@127.0.0.1:1/x",
+    ],
+)
+def test_no_message_tells_a_password(workdir: Path, config: StudyConfig, url: str) -> None:
+    def opened() -> None:
+        with open_ledger(config, url, "data-1"):
+            pass
+
+    for use in (
+        lambda: connect(url, create=False),
+        lambda: check_url(url),
+        opened,
+        lambda: load(url, "demo"),
+    ):
+        with pytest.raises(StorageError) as caught:
+            use()
+        message = str(caught.value)
+        assert not [part for part in ("s3cret", "s3", "cret") if part in message]
+        assert "\n" not in message
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://bob:x@y@db/x", "percent-encode @ : / in the password"),
+        ("postgresql://bob:x@db:y@db/x", "percent-encode @ : / in the password"),
+        ("postgresql://bob@db:54x/x", "port"),
+        ("nonsense", "such as sqlite:///file.db"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgresql+psycopg://bob:s3cret@db:5432/x", "postgresql+psycopg://bob:***@db:5432/x"),
+        ("postgresql+psycopg://bob%40acme:s%40t@db/x", "postgresql+psycopg://bob%40acme:***@db/x"),
+        ("postgresql://bob@db:5432/x?sslmode=require", "postgresql://bob@db:5432/x?sslmode=require"),
+        ("postgresql:///x?host=/run/pg&password=a", "postgresql:///x?host=/run/pg&password=***"),
+        ("sqlite:////data/a:b@c/x.db", "sqlite:////data/a:b@c/x.db"),
+        ("resources.checkpoint_url=sftp://bob:s3@nas/x", "resources.checkpoint_url=sftp://bob:***@nas/x"),
+        ("postgresql//bob:s3cret@db/x", "postgresql//bob:***@db/x"),
+        ("bob:s3cret@db/x", "bob:***@db/x"),
+        ("budget.trials=8", "budget.trials=8"),
+        ("resources.checkpoint_url=s3://bucket/x", "resources.checkpoint_url=s3://bucket/x"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, text: str) -> None:
+    assert shown(url) == text
 
 
 def test_a_file_that_is_no_database(workdir: Path) -> None:

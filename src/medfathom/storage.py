@@ -27,6 +27,7 @@ from medfathom import leases
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError, did_you_mean
 from medfathom.ledger import Ledger
+from medfathom.storage_url import shown, sqlite_file
 from medfathom.trial_rows import Storage, read_trials
 
 SCHEMA = 1
@@ -46,17 +47,6 @@ def default_url() -> str:
     return f"sqlite:///{root() / 'medfathom.db'}"
 
 
-def sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite URL; None for other databases."""
-    parsed = sa.make_url(url)
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
-
-
-def shown(url: str) -> str:
-    """The URL without its password."""
-    return sa.make_url(url).render_as_string(hide_password=True)
-
-
 def connect(url: str, *, create: bool) -> RDBStorage:
     """Open an Optuna storage.
 
@@ -67,10 +57,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     Raises:
         StorageError: in one line, for a URL that is none, a file that is absent or no database, no answer.
     """
-    try:
-        file = sqlite_file(url)
-    except sa.exc.ArgumentError:
-        raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
+    file = sqlite_file(url)
     if file is not None:
         if not create and not file.is_file():
             raise StorageError(f"{file}: no such storage; `medfathom run STUDY` creates it")
@@ -96,11 +83,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
 
 def check_url(url: str) -> None:
     """Raise StorageError for a URL that is none, or a server that does not answer; creates no file."""
-    try:
-        server = sqlite_file(url) is None
-    except sa.exc.ArgumentError:
-        raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
-    if server:
+    if sqlite_file(url) is None:
         close(connect(url, create=True))
 
 
