@@ -7,10 +7,12 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from medfathom import ledger as ledgers
 from medfathom import storage
+from medfathom.confirmed import definition_of
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import RunError, StorageError
 from medfathom.ledger import Ledger
@@ -123,6 +125,46 @@ def test_a_changed_definition_is_refused_with_the_difference(config: StudyConfig
         open_ledger(changed, default_url(), "data-1"),
     ):
         pass
+
+
+def test_what_may_change_is_kept_as_the_last_run_had_it(workdir: Path) -> None:
+    first = load_study("pneumoniamnist", ["dataset.path=old.npz", "training.cached_views=2"])
+    with open_ledger(first, default_url(), "data-1"):
+        pass
+    before = load(default_url(), first.name).user_attrs
+    changes = ["budget.trials=9", "budget.minutes=3", "dataset.path=new.npz", "resources.concurrent=2"]
+    changes += ["training.cached_views=2", "training.weights_dir=moved", "question=Better asked?"]
+    later = load_study("pneumoniamnist", changes)
+    with open_ledger(later, default_url(), "data-1"):
+        pass
+    study = load(default_url(), first.name)
+    after = study.user_attrs
+    assert definition_of(study) == later
+    assert {key for key in after if after[key] != before[key]} == {"definition", "question"}
+    assert after["question"] == "Better asked?"
+    assert after["definition_hash"] == later.definition_hash
+
+
+def test_a_resume_without_changes_writes_nothing(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    written: list[str] = []
+    monkeypatch.setattr(Study, "set_user_attr", lambda _, key, value: written.append(key))
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    assert written == []
+
+
+def test_a_refused_definition_leaves_the_kept_one(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    changed = load_study("demo", ["budget.epochs=9", "budget.trials=7", "sampler=random"])
+    for other, data in ((changed, "data-1"), (load_study("demo", ["sampler=random"]), "data-2")):
+        with pytest.raises(StorageError), open_ledger(other, default_url(), data):
+            pass
+    assert definition_of(load(default_url(), "demo")) == config
 
 
 def test_other_data_are_refused(config: StudyConfig) -> None:

@@ -174,6 +174,7 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str) -> S
         study = optuna.load_study(study_name=config.name, storage=storage)
         if "definition" in study.user_attrs:  # else: killed between creating it and describing it
             _check_same(study, config, fingerprint)
+            _describe(study, config)
             return study
     try:
         study = optuna.create_study(
@@ -184,20 +185,30 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str) -> S
             study.set_metric_names(["AUC"])
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
+    study.set_user_attr("schema", SCHEMA)
+    study.set_user_attr("uid", uuid.uuid4().hex[:8])
+    study.set_user_attr("dataset_fingerprint", fingerprint)
+    _describe(study, config)
+    return study
+
+
+def _describe(study: Study, config: StudyConfig) -> None:
+    """Write down the definition, and what others read of it, as the latest run has it.
+
+    What is not part of a study's identity may change: texts, the budget's totals, places, resources.
+    """
+    known = study.user_attrs
     attributes = {
-        "schema": SCHEMA,
-        "uid": uuid.uuid4().hex[:8],
         "question": config.question,
         "goal": config.goal,
         "modality": config.dataset.modality,
-        "dataset_fingerprint": fingerprint,
         "definition_hash": config.definition_hash,
         "identity": config.identity(),
-        "definition": config.model_dump(mode="json"),
+        "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
     }
     for key, value in attributes.items():
-        study.set_user_attr(key, value)
-    return study
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
 
 
 def _set_aside(storage: RDBStorage, name: str, mine: leases.Leases | None) -> None:
