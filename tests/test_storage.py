@@ -1,6 +1,9 @@
 """The ledger: states, attributes, resume, refusal, waiting for a storage that does not answer."""
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -345,6 +348,80 @@ def test_difference_names_what_changed() -> None:
     after = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "e": None}
     assert difference(before, after) == ["b.c: [1, 2] -> [1, 3]"]
     assert difference(before, {**after, "e": 1}) == ["b.c: [1, 2] -> [1, 3]", "e: null -> 1"]
+
+
+class Disk:
+    """What a power cut would leave of the database: it as it was at the last sync of its log."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._sync = folder, os.fsync
+        self.checkpoints: list[bool] = []
+        monkeypatch.setattr(os, "fsync", self._synced)
+
+    def _synced(self, descriptor: int) -> None:
+        self._sync(descriptor)
+        log = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if log.name.endswith("-wal"):
+            self._folder.mkdir(exist_ok=True)
+            for file in (log, log.with_name(log.name.removesuffix("-wal"))):
+                shutil.copy(file, self._folder)
+            self.checkpoints = [p.exists() for p in sorted(log.parent.glob("checkpoints/*/*.pt"))]
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return load(f"sqlite:///{self._folder}/medfathom.db", "demo").trials
+
+
+def test_a_trial_is_on_the_disk_before_its_checkpoint_goes(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path / "after the power cut", monkeypatch)
+    ends = {
+        TrialState.COMPLETE: lambda number: ledger.complete(number, 0.7, {"epochs": 1}),
+        TrialState.PRUNED: lambda number: ledger.prune(number, {"epochs": 1}, "stopped"),
+        TrialState.FAIL: lambda number: ledger.fail(number, "lost", {}),
+    }
+    for state, end in ends.items():
+        assignment = ledger.assign()
+        assert assignment
+        file = ledger.checkpoint(assignment.number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        ledger.report(assignment.number, 1, 0.7)
+        end(assignment.number)
+        assert not file.exists()
+        assert disk.trials()[-1].state == state
+        assert "stop_reason" in disk.trials()[-1].user_attrs
+        assert disk.checkpoints == [True]
+
+
+def test_a_trial_with_a_checkpoint_is_on_the_disk(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its number would be another's after a power cut, and the other would take the checkpoint."""
+    disk = Disk(tmp_path / "after the power cut", monkeypatch)
+    assignment = ledger.assign()
+    assert assignment
+    ledger.report(assignment.number, 1, 0.7)
+    left = disk.trials()
+    assert [t.number for t in left] == [assignment.number]
+    assert left[0].params == ledger.trials()[0].params
+    assert left[0].user_attrs["seed"] == assignment.seed
+
+
+def test_a_log_that_cannot_be_synced_is_said(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = ledger.assign()
+    assert assignment
+    checkpoint = ledger.checkpoint(assignment.number)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(RunError, match=r"medfathom.db-wal: cannot be synced \(Input/output error\)"):
+        ledger.complete(assignment.number, 0.7, {})
+    assert checkpoint.exists()
 
 
 def test_the_definition_is_kept_whole(config: StudyConfig, ledger: Ledger) -> None:
