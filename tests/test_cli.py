@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from medfathom import cli
+from medfathom import cli, study
 from medfathom.definitions import load_study
+from medfathom.ledger import Counts
 from medfathom.storage import default_url, open_ledger
+from medfathom.study import Outcome
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -63,6 +65,8 @@ def studied(workdir: Path) -> None:
         (["run", "pneumoniamnist", "--set", "dataset.path=text.npz"], "text.npz"),
         (["run", "demo", "--trials", "none"], "--trials"),
         (["run", "demo", "--storage", "nonsense"], "not a database URL"),
+        (["run", "demo", "--storage", "postgresql://bob:a@b:c@db/x"], "percent-encode @ : / in the password"),
+        (["show", "demo", "--storage", "postgresql://bob@db:54x/x"], "port"),
         (["run"], "Missing argument"),
         (["runn"], "run"),
         (["validate", "demo", "--set", "goal=win"], "goal"),
@@ -97,6 +101,19 @@ def test_debug_shows_the_traceback(medfathom: Cli) -> None:
     code, _, err = medfathom("run", "demmo", "--debug")
     assert code == 2
     assert "Traceback" in err
+
+
+def test_how_to_go_on_is_said_without_passwords(medfathom: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    halted = Outcome("demo", Counts(complete=1, running=1), 16, 0, 0.8, "20 minutes are over")
+    monkeypatch.setattr(study, "run_study", lambda config, **_: halted)
+    url = "postgresql+psycopg://bob:s3cret@db/x"
+    place = "resources.checkpoint_url=sftp://bob:s3cret@nas/x"
+    code, out, err = medfathom("run", "demo", "--storage", url, "--set", place, "--trials", "16")
+    assert (code, err) == (0, "")
+    assert "To go on: medfathom run demo" in out
+    assert "postgresql+psycopg://bob:***@db/x" in out
+    assert "--set budget.trials=16" in out
+    assert "s3cret" not in out
 
 
 def test_validate_says_what_would_run(medfathom: Cli, workdir: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from medfathom.definitions import load_study
+from medfathom.errors import StorageError
 from medfathom.leases import Leases
 from medfathom.ledger import Ledger
 from medfathom.storage import open_ledger
@@ -60,9 +61,16 @@ def test_many_claim_and_one_gets_it(engine: sa.Engine) -> None:
     assert sorted(got) == [0, 1, 2, 3, 4]
 
 
-def _open(url: str, name: str) -> AbstractContextManager[Ledger]:
+def test_who_else_holds_a_trial(engine: sa.Engine) -> None:
+    mine, other, lapsed = Leases(engine, 60.0), Leases(engine, 60.0), Leases(engine, -1.0)
+    for driver, trial in ((mine, 1), (other, 2), (lapsed, 3), (other, 4)):
+        assert driver.claim(trial)
+    assert mine.held_by_others([1, 2, 3, 5]) == {2}
+
+
+def _open(url: str, name: str, *, fresh: bool = False) -> AbstractContextManager[Ledger]:
     config = load_study("demo", ["budget.trials=6", "sampler=random", f"name={name}"])
-    return open_ledger(config, url, "data")
+    return open_ledger(config, url, "data", fresh=fresh)
 
 
 def test_two_drivers_share_a_study_without_doing_a_trial_twice(workdir: Path, postgresql: str) -> None:
@@ -100,3 +108,42 @@ def test_what_a_run_leaves_is_free_at_once(workdir: Path, postgresql: str) -> No
     with _open(postgresql, "left") as second:
         assert left
         assert [a.number for a in second.adopt()] == [left.number]
+
+
+def test_fresh_does_not_take_a_study_from_a_run_that_has_no_trial_yet(workdir: Path, postgresql: str) -> None:
+    with _open(postgresql, "begun", fresh=True) as first:
+        with (
+            pytest.raises(StorageError, match=r"'begun' cannot be set aside.*without --fresh"),
+            _open(postgresql, "begun", fresh=True),
+        ):
+            pass
+        with _open(postgresql, "begun") as second:
+            assert second.assign()
+        assert first.assign()
+    with _open(postgresql, "begun", fresh=True) as anew:
+        assert anew.trials() == []
+
+
+def test_fresh_does_not_take_a_study_with_a_trial_in_other_hands(workdir: Path, postgresql: str) -> None:
+    with _open(postgresql, "cut") as first:
+        number = first.assign().number  # type: ignore[union-attr]
+        trial_id = first._open[number]
+    gone = Leases(sa.create_engine(postgresql, poolclass=sa.NullPool), 60.0)
+    assert gone.claim(trial_id)  # a run whose connections broke
+    with pytest.raises(StorageError, match=rf"trial {number} is"), _open(postgresql, "cut", fresh=True):
+        pass
+    gone.release([trial_id])
+    with _open(postgresql, "cut", fresh=True) as anew:
+        assert anew.trials() == []
+
+
+def test_a_run_whose_connections_were_cut_ends_in_order(workdir: Path, postgresql: str) -> None:
+    with _open(postgresql, "severed") as ledger:
+        assert ledger.assign()
+        with sa.create_engine(postgresql, poolclass=sa.NullPool).begin() as connection:
+            connection.execute(
+                sa.text(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
+                    "and datname = current_database()"
+                )
+            )

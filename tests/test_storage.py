@@ -1,6 +1,9 @@
 """The ledger: states, attributes, resume, refusal, waiting for a storage that does not answer."""
 
+import errno
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +11,18 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from medfathom import ledger as ledgers
 from medfathom import storage
+from medfathom.confirmed import definition_of
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import RunError, StorageError
 from medfathom.ledger import Assignment, Ledger
-from medfathom.storage import connect, default_url, difference, open_ledger
+from medfathom.storage import check_url, connect, default_url, difference, open_ledger
 from medfathom.storage import load_study as load
+from medfathom.storage_url import shown
 
 
 @pytest.fixture
@@ -157,6 +163,46 @@ def test_a_changed_definition_is_refused_with_the_difference(config: StudyConfig
         pass
 
 
+def test_what_may_change_is_kept_as_the_last_run_had_it(workdir: Path) -> None:
+    first = load_study("pneumoniamnist", ["dataset.path=old.npz", "training.cached_views=2"])
+    with open_ledger(first, default_url(), "data-1"):
+        pass
+    before = load(default_url(), first.name).user_attrs
+    changes = ["budget.trials=9", "budget.minutes=3", "dataset.path=new.npz", "resources.concurrent=2"]
+    changes += ["training.cached_views=2", "training.weights_dir=moved", "question=Better asked?"]
+    later = load_study("pneumoniamnist", changes)
+    with open_ledger(later, default_url(), "data-1"):
+        pass
+    study = load(default_url(), first.name)
+    after = study.user_attrs
+    assert definition_of(study) == later
+    assert {key for key in after if after[key] != before[key]} == {"definition", "question"}
+    assert after["question"] == "Better asked?"
+    assert after["definition_hash"] == later.definition_hash
+
+
+def test_a_resume_without_changes_writes_nothing(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    written: list[str] = []
+    monkeypatch.setattr(Study, "set_user_attr", lambda _, key, value: written.append(key))
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    assert written == []
+
+
+def test_a_refused_definition_leaves_the_kept_one(config: StudyConfig) -> None:
+    with open_ledger(config, default_url(), "data-1"):
+        pass
+    changed = load_study("demo", ["budget.epochs=9", "budget.trials=7", "sampler=random"])
+    for other, data in ((changed, "data-1"), (load_study("demo", ["sampler=random"]), "data-2")):
+        with pytest.raises(StorageError), open_ledger(other, default_url(), data):
+            pass
+    assert definition_of(load(default_url(), "demo")) == config
+
+
 def test_other_data_are_refused(config: StudyConfig) -> None:
     with open_ledger(config, default_url(), "data-1"):
         pass
@@ -223,6 +269,75 @@ def test_a_storage_that_is_none(url: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql//bob:s3cret@db/x",
+        "postgresql:bob:s3cret@db/x",
+        "bob:s3cret@db/x",
+        "postgresql://bob:s3cret",
+        "postgresql://bob:s3cret@db:54x/x",
+        "postgresql+psycopg://bob:x@s3cret@db/x",
+        "postgresql+psycopg://bob:x@s3:cret@db/x",
+        "postgresql+psycopg://bob:x@127.0.0.1/s3cret@db/x",
+        "postgresql+psycopg://bob:x@127.0.0.1?s3cret@db/x",
+        "postgresql+psycopg:///bob:s3cret@db",
+        "postgresql+psycopg://127.0.0.1:1/x?user=bob&password=s3cret",
+        "postgresql+psycopg://bob:s3cret@127.0.0.1:1/x",
+    ],
+)
+def test_no_message_tells_a_password(workdir: Path, config: StudyConfig, url: str) -> None:
+    def opened() -> None:
+        with open_ledger(config, url, "data-1"):
+            pass
+
+    for use in (
+        lambda: connect(url, create=False),
+        lambda: check_url(url),
+        opened,
+        lambda: load(url, "demo"),
+    ):
+        with pytest.raises(StorageError) as caught:
+            use()
+        message = str(caught.value)
+        assert not [part for part in ("s3cret", "s3", "cret") if part in message]
+        assert "\n" not in message
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://bob:x@y@db/x", "percent-encode @ : / in the password"),
+        ("postgresql://bob:x@db:y@db/x", "percent-encode @ : / in the password"),
+        ("postgresql://bob@db:54x/x", "port"),
+        ("nonsense", "such as sqlite:///file.db"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgresql+psycopg://bob:s3cret@db:5432/x", "postgresql+psycopg://bob:***@db:5432/x"),
+        ("postgresql+psycopg://bob%40acme:s%40t@db/x", "postgresql+psycopg://bob%40acme:***@db/x"),
+        ("postgresql://bob@db:5432/x?sslmode=require", "postgresql://bob@db:5432/x?sslmode=require"),
+        ("postgresql:///x?host=/run/pg&password=a", "postgresql:///x?host=/run/pg&password=***"),
+        ("sqlite:////data/a:b@c/x.db", "sqlite:////data/a:b@c/x.db"),
+        ("resources.checkpoint_url=sftp://bob:s3@nas/x", "resources.checkpoint_url=sftp://bob:***@nas/x"),
+        ("postgresql//bob:s3cret@db/x", "postgresql//bob:***@db/x"),
+        ("bob:s3cret@db/x", "bob:***@db/x"),
+        ("budget.trials=8", "budget.trials=8"),
+        ("resources.checkpoint_url=s3://bucket/x", "resources.checkpoint_url=s3://bucket/x"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, text: str) -> None:
+    assert shown(url) == text
+
+
 def test_a_file_that_is_no_database(workdir: Path) -> None:
     (workdir / "x.db").write_text("hello, this is not a database " * 50)
     with pytest.raises(StorageError, match="cannot be opened"):
@@ -266,6 +381,80 @@ def test_difference_names_what_changed() -> None:
     after = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "e": None}
     assert difference(before, after) == ["b.c: [1, 2] -> [1, 3]"]
     assert difference(before, {**after, "e": 1}) == ["b.c: [1, 2] -> [1, 3]", "e: null -> 1"]
+
+
+class Disk:
+    """What a power cut would leave of the database: it as it was at the last sync of its log."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._sync = folder, os.fsync
+        self.checkpoints: list[bool] = []
+        monkeypatch.setattr(os, "fsync", self._synced)
+
+    def _synced(self, descriptor: int) -> None:
+        self._sync(descriptor)
+        log = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if log.name.endswith("-wal"):
+            self._folder.mkdir(exist_ok=True)
+            for file in (log, log.with_name(log.name.removesuffix("-wal"))):
+                shutil.copy(file, self._folder)
+            self.checkpoints = [p.exists() for p in sorted(log.parent.glob("checkpoints/*/*.pt"))]
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return load(f"sqlite:///{self._folder}/medfathom.db", "demo").trials
+
+
+def test_a_trial_is_on_the_disk_before_its_checkpoint_goes(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path / "after the power cut", monkeypatch)
+    ends = {
+        TrialState.COMPLETE: lambda number: ledger.complete(number, 0.7, {"epochs": 1}),
+        TrialState.PRUNED: lambda number: ledger.prune(number, {"epochs": 1}, "stopped"),
+        TrialState.FAIL: lambda number: ledger.fail(number, "lost", {}),
+    }
+    for state, end in ends.items():
+        assignment = ledger.assign()
+        assert assignment
+        file = ledger.checkpoint(assignment.number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        ledger.report(assignment.number, 1, 0.7)
+        end(assignment.number)
+        assert not file.exists()
+        assert disk.trials()[-1].state == state
+        assert "stop_reason" in disk.trials()[-1].user_attrs
+        assert disk.checkpoints == [True]
+
+
+def test_a_trial_with_a_checkpoint_is_on_the_disk(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its number would be another's after a power cut, and the other would take the checkpoint."""
+    disk = Disk(tmp_path / "after the power cut", monkeypatch)
+    assignment = ledger.assign()
+    assert assignment
+    ledger.report(assignment.number, 1, 0.7)
+    left = disk.trials()
+    assert [t.number for t in left] == [assignment.number]
+    assert left[0].params == ledger.trials()[0].params
+    assert left[0].user_attrs["seed"] == assignment.seed
+
+
+def test_a_log_that_cannot_be_synced_is_said(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment = ledger.assign()
+    assert assignment
+    checkpoint = ledger.checkpoint(assignment.number)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(RunError, match=r"medfathom.db-wal: cannot be synced \(Input/output error\)"):
+        ledger.complete(assignment.number, 0.7, {})
+    assert checkpoint.exists()
 
 
 def test_the_definition_is_kept_whole(config: StudyConfig, ledger: Ledger) -> None:

@@ -113,11 +113,14 @@ def run(
     overrides += [f"budget.minutes={minutes!r}"] if minutes is not None else []
     config = load_study(study, overrides)
     watcher = JsonLines(sys.stdout) if as_json else _watcher()
+    from medfathom.storage_url import shown  # noqa: PLC0415
     from medfathom.study import run_study  # noqa: PLC0415
 
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
-    again = ["medfathom", "run", study, *(word for o in overrides for word in ("--set", o))]
-    again += ["--storage", storage] if storage else []
+    # Logs keep what is printed: no password of the storage, nor of a `resources.checkpoint_url`.
+    told = [shown(o) if "://" in o else o for o in overrides]
+    again = ["medfathom", "run", study, *(word for o in told for word in ("--set", o))]
+    again += ["--storage", shown(storage)] if storage else []
     if outcome.halted:
         watcher.note(f"Ended early: {outcome.halted}. To go on: {shlex.join(again)}")
         if outcome.halted == "interrupted":

@@ -49,6 +49,32 @@ def one_driver_at_a_time(engine: sa.Engine) -> Iterator[None]:
                 connection.commit()
 
 
+@contextmanager
+def at_work_on(engine: sa.Engine, study_id: int) -> Iterator[None]:
+    """Let `anyone_at_work_on` see that this driver has a PostgreSQL study open; elsewhere do nothing.
+
+    Leases alone do not tell: a driver that starts, or is between two trials, holds none.
+    """
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    # A connection of its own: the lock lives and dies with it. A dead one is closed without a word.
+    apart = sa.create_engine(engine.url, poolclass=sa.NullPool, pool_reset_on_return=None)
+    with apart.connect() as connection:
+        connection.execute(sa.text(f"select pg_advisory_lock_shared({LOCK_KEY}, {study_id})"))
+        connection.commit()
+        yield
+
+
+def anyone_at_work_on(engine: sa.Engine, study_id: int) -> bool:
+    """Whether a driver has the study open, this one included."""
+    if engine.dialect.name != "postgresql":
+        return False
+    with engine.connect() as connection:
+        free = sa.text(f"select pg_try_advisory_xact_lock({LOCK_KEY}, {study_id})")
+        return not connection.execute(free).scalar_one()
+
+
 class Leases:
     """One driver's leases on the trials of a storage."""
 
@@ -85,6 +111,13 @@ class Leases:
         with self._engine.begin() as connection:
             connection.execute(sa.update(_TABLE).where(mine).values(until=self._now + self.seconds))
             return set(connection.execute(sa.select(_TABLE.c.trial_id).where(mine)).scalars())
+
+    def held_by_others(self, trial_ids: Iterable[int]) -> set[int]:
+        """Those of the trials on which other drivers have a lease that has not run out."""
+        theirs = (_TABLE.c.owner != self.owner) & (_TABLE.c.until >= self._now)
+        wanted = sa.select(_TABLE.c.trial_id).where(_TABLE.c.trial_id.in_(list(trial_ids)) & theirs)
+        with self._engine.connect() as connection:
+            return set(connection.execute(wanted).scalars())
 
     def release(self, trial_ids: Iterable[int]) -> None:
         """Let go of trials, ended ones or ones that another run may go on with at once."""

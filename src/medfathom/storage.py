@@ -10,8 +10,8 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom import leases
 from medfathom.definitions import StudyConfig
-from medfathom.errors import StorageError, did_you_mean
+from medfathom.errors import RunError, StorageError, did_you_mean
 from medfathom.ledger import Ledger
+from medfathom.storage_url import shown, sqlite_file
 from medfathom.trial_rows import Storage, read_trials
 
 SCHEMA = 1
@@ -46,15 +47,44 @@ def default_url() -> str:
     return f"sqlite:///{root() / 'medfathom.db'}"
 
 
-def sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite URL; None for other databases."""
-    parsed = sa.make_url(url)
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+class _SyncedStorage(Storage):
+    """On SQLite: what belongs to a checkpoint is on the disk as long as the checkpoint may be there.
 
+    After a power cut a trial whose end was lost would begin anew, its checkpoint gone; and the number of one
+    whose beginning was lost would be given to another, which would take its checkpoint. So the log is synced
+    at a trial's first report, and at its end: two waits for the disk, not one for each of its thirty commits.
+    """
 
-def shown(url: str) -> str:
-    """The URL without its password."""
-    return sa.make_url(url).render_as_string(hide_password=True)
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], file: Path) -> None:
+        super().__init__(url, engine_kwargs=engine_kwargs)
+        self._log = Path(f"{file.resolve()}-wal")
+        self._reported: set[int] = set()
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        if trial_id not in self._reported:
+            self._sync()
+            self._reported.add(trial_id)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        changed = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished():
+            self._sync()
+        return changed
+
+    def _sync(self) -> None:
+        try:
+            descriptor = os.open(self._log, os.O_RDONLY)
+        except FileNotFoundError:  # a file system that allows no such log: then SQLite syncs every commit
+            return
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise RunError(f"{self._log}: cannot be synced ({error.strerror}); is its disk well?") from None
+        finally:
+            os.close(descriptor)
 
 
 def connect(url: str, *, create: bool) -> RDBStorage:
@@ -67,10 +97,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     Raises:
         StorageError: in one line, for a URL that is none, a file that is absent or no database, no answer.
     """
-    try:
-        file = sqlite_file(url)
-    except sa.exc.ArgumentError:
-        raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
+    file = sqlite_file(url)
     if file is not None:
         if not create and not file.is_file():
             raise StorageError(f"{file}: no such storage; `medfathom run STUDY` creates it")
@@ -85,7 +112,10 @@ def connect(url: str, *, create: bool) -> RDBStorage:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
             with leases.one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
-                storage = Storage(url, engine_kwargs=engine_kwargs)
+                if file is not None and create:
+                    storage: RDBStorage = _SyncedStorage(url, engine_kwargs, file)
+                else:
+                    storage = Storage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
@@ -96,17 +126,13 @@ def connect(url: str, *, create: bool) -> RDBStorage:
 
 def check_url(url: str) -> None:
     """Raise StorageError for a URL that is none, or a server that does not answer; creates no file."""
-    try:
-        server = sqlite_file(url) is None
-    except sa.exc.ArgumentError:
-        raise StorageError(f"--storage {url}: not a database URL; such as sqlite:///file.db") from None
-    if server:
+    if sqlite_file(url) is None:
         close(connect(url, create=True))
 
 
 def _make_commits_cheap(engine: sa.Engine) -> None:
-    """Write-ahead log, synced at checkpoints: readers never block the run, a crash of the machine at worst
-    loses the last commits and never the file."""
+    """Write-ahead log, synced before it is moved into the file, and by `_SyncedStorage`: readers never block
+    the run, a crash of the machine at worst loses the last commits and never the file."""
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _: Any) -> None:
@@ -137,13 +163,17 @@ def open_ledger(
     Raises:
         StorageError: the definition or the data changed, another run holds the study, no storage.
     """
-    with _only_driver(url, config.name):
+    with _only_driver(url, config.name), ExitStack() as opened:
         storage = connect(url, create=True)
+        opened.callback(close, storage)
         try:
+            mine = None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S)
             with leases.one_driver_at_a_time(storage.engine):
-                study = _open_study(storage, config, fingerprint, fresh)
+                if fresh:
+                    _set_aside(storage, config.name, mine)
+                study = _open_study(storage, config, fingerprint)
+                opened.enter_context(leases.at_work_on(storage.engine, study._study_id))
         except (StorageInternalError, sa.exc.OperationalError) as error:
-            close(storage)
             reason = str(error.__cause__ or error).splitlines()[0]
             raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
         ledger = Ledger(
@@ -152,14 +182,13 @@ def open_ledger(
             config,
             checkpoints=root() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
             wait=wait,
-            leases=None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S),
+            leases=mine,
             file=sqlite_file(url),
         )
         try:
             yield ledger
         finally:
             ledger.release()
-            close(storage)
 
 
 @contextmanager
@@ -183,14 +212,12 @@ def _only_driver(url: str, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fresh: bool) -> Study:
-    known = {s.study_name: s._study_id for s in storage.get_all_studies()}
-    if config.name in known and fresh:
-        _set_aside(storage, config.name)
-    elif config.name in known:
+def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str) -> Study:
+    if config.name in {s.study_name for s in storage.get_all_studies()}:
         study = optuna.load_study(study_name=config.name, storage=storage)
         if "definition" in study.user_attrs:  # else: killed between creating it and describing it
             _check_same(study, config, fingerprint)
+            _describe(study, config)
             return study
     try:
         study = optuna.create_study(
@@ -201,24 +228,41 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str, fres
             study.set_metric_names(["AUC"])
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
-    attributes = {
-        "schema": SCHEMA,
-        "uid": uuid.uuid4().hex[:8],
-        "question": config.question,
-        "goal": config.goal,
-        "modality": config.dataset.modality,
-        "dataset_fingerprint": fingerprint,
-        "definition_hash": config.definition_hash,
-        "identity": config.identity(),
-        "definition": config.model_dump(mode="json"),
-    }
-    for key, value in attributes.items():
-        study.set_user_attr(key, value)
+    study.set_user_attr("schema", SCHEMA)
+    study.set_user_attr("uid", uuid.uuid4().hex[:8])
+    study.set_user_attr("dataset_fingerprint", fingerprint)
+    _describe(study, config)
     return study
 
 
-def _set_aside(storage: BaseStorage, name: str) -> None:
-    """Give a study another name: what was paid for stays."""
+def _describe(study: Study, config: StudyConfig) -> None:
+    """Write down the definition, and what others read of it, as the latest run has it.
+
+    What is not part of a study's identity may change: texts, the budget's totals, places, resources.
+    """
+    known = study.user_attrs
+    attributes = {
+        "question": config.question,
+        "goal": config.goal,
+        "modality": config.dataset.modality,
+        "definition_hash": config.definition_hash,
+        "identity": config.identity(),
+        "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
+    }
+    for key, value in attributes.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
+
+
+def _set_aside(storage: RDBStorage, name: str, mine: leases.Leases | None) -> None:
+    """Give a study another name, where there is one: what was paid for stays.
+
+    Raises StorageError where another run has it open, or holds one of its trials.
+    """
+    study_id = {s.study_name: s._study_id for s in storage.get_all_studies()}.get(name)
+    if study_id is None:
+        return
+    _check_nobody_is_at_work(storage, name, study_id, mine)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
         from_study_name=name,
@@ -227,6 +271,21 @@ def _set_aside(storage: BaseStorage, name: str) -> None:
         to_study_name=f"{name} (until {stamp})",
     )
     optuna.delete_study(study_name=name, storage=storage)
+
+
+def _check_nobody_is_at_work(
+    storage: RDBStorage, name: str, study_id: int, mine: leases.Leases | None
+) -> None:
+    why = "another run is at work on it" if leases.anyone_at_work_on(storage.engine, study_id) else ""
+    running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+    held = mine.held_by_others(t._trial_id for t in running) if mine is not None else set()
+    numbers = [t.number for t in running if t._trial_id in held]
+    if numbers and not why:  # its connections broke, or it died a moment ago
+        why = f"trial {numbers[0]} is another run's, or was until less than {leases.LEASE_S:.0f} s ago"
+    if why:
+        raise StorageError(
+            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
+        )
 
 
 def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:

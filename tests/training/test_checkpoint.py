@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,28 @@ def test_any_damage_is_seen(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert load_checkpoint(path, CPU) is None
         assert load_history(path) == []
+
+
+def test_the_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "trial.ckpt"
+    synced: dict[int, int] = {}
+    fsync, replace = os.fsync, Path.replace
+    renamed: list[os.stat_result] = []
+
+    def seen(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    def rename(self: Path, target: Path) -> Path:
+        renamed.append(self.stat())
+        assert synced == {s.st_ino: s.st_size for s in renamed}
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    monkeypatch.setattr(Path, "replace", rename)
+    save_checkpoint(path, checkpoint())
+    assert [s.st_size for s in renamed] == [path.stat().st_size]
 
 
 def test_a_failed_write_keeps_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside, then rename."""
+    """Write beside, wait until it is on the disk, then rename: a power cut leaves the old one or the new."""
     header = {
         "identity": checkpoint.identity,
         "history": [asdict(record) for record in checkpoint.history],
@@ -64,6 +64,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     try:
         with beside.open("wb") as file:
             file.writelines((_MAGIC, sizes, text, tensors))
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
