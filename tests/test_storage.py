@@ -258,7 +258,7 @@ def test_an_unknown_study_gets_the_nearest(config: StudyConfig, ledger: Ledger) 
     ("url", "words"),
     [
         ("not a url", "not a database URL"),
-        ("nosuchdb://x/y", "cannot be opened"),
+        ("nosuchdb://x/y", "SQLite and PostgreSQL"),
         ("postgresql+nodriver://user:secret@127.0.0.1:1/x", "cannot be opened"),
     ],
 )
@@ -317,6 +317,18 @@ def test_no_message_tells_a_password(workdir: Path, config: StudyConfig, url: st
 def test_what_is_wrong_with_a_url_is_said(url: str, words: str) -> None:
     with pytest.raises(StorageError, match=words):
         check_url(url)
+
+
+def test_runs_are_refused_where_drivers_cannot_be_kept_apart(workdir: Path, config: StudyConfig) -> None:
+    url = "mysql+pymysql://bob:s3cret@127.0.0.1:1/x"
+    words = r"mysql\+pymysql://bob:\*\*\*@127.0.0.1:1/x: runs are kept in SQLite and PostgreSQL, not in mysql"
+    for use in (lambda: check_url(url), lambda: connect(url, create=True)):
+        with pytest.raises(StorageError, match=words):
+            use()
+    with pytest.raises(StorageError, match=words), open_ledger(config, url, "data-1"):
+        pass
+    with pytest.raises(StorageError, match="cannot be opened"):  # to read is another matter
+        connect(url, create=False)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,6 @@ _TABLE = sa.Table(
 )
 _CLOCKS = {
     "postgresql": "extract(epoch from clock_timestamp())",
-    "mysql": "unix_timestamp(now(6))",
-    "mariadb": "unix_timestamp(now(6))",
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
 }
 LOCK_KEY = 0x6D656466

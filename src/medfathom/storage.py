@@ -27,7 +27,7 @@ from medfathom import leases
 from medfathom.definitions import StudyConfig
 from medfathom.errors import RunError, StorageError, did_you_mean
 from medfathom.ledger import Ledger
-from medfathom.storage_url import shown, sqlite_file
+from medfathom.storage_url import parsed, shown, sqlite_file
 from medfathom.trial_rows import Storage, read_trials
 
 SCHEMA = 1
@@ -92,10 +92,11 @@ def connect(url: str, *, create: bool) -> RDBStorage:
 
     Args:
         url: SQLAlchemy's form.
-        create: whether a SQLite file may be created.
+        create: whether it is to be written; a SQLite file may then be created.
 
     Raises:
-        StorageError: in one line, for a URL that is none, a file that is absent or no database, no answer.
+        StorageError: in one line, for a URL that is none, a file that is absent or no database, no answer,
+            or, to create, a database that runs cannot share.
     """
     file = sqlite_file(url)
     if file is not None:
@@ -104,6 +105,8 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         file.parent.mkdir(parents=True, exist_ok=True)
         engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     else:
+        if create:
+            _check_lockable(url)
         engine_kwargs = {"pool_pre_ping": True}
     # Whoever only reads has no end at which to let go of connections: each lives for one question.
     engine_kwargs |= {"poolclass": sa.QueuePool, "pool_size": 2} if create else {"poolclass": sa.NullPool}
@@ -124,8 +127,19 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     return storage
 
 
+def _check_lockable(url: str) -> None:
+    """On another server two drivers could both take the last trial of a budget, or each other's trials."""
+    name = parsed(url).get_backend_name()
+    if name not in ("sqlite", "postgresql"):
+        raise StorageError(
+            f"--storage {shown(url)}: runs are kept in SQLite and PostgreSQL, not in {name}; "
+            "such as sqlite:///file.db or postgresql+psycopg://user@host/database"
+        )
+
+
 def check_url(url: str) -> None:
-    """Raise StorageError for a URL that is none, or a server that does not answer; creates no file."""
+    """Raise StorageError for a URL that is none, or a server that does not answer, or that runs cannot share;
+    creates no file."""
     if sqlite_file(url) is None:
         close(connect(url, create=True))
 
