@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError
 from medfathom.ledger import completed
+from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
 from medfathom.spaces import label
 from medfathom.storage import beside, root
 from medfathom.training.auc import Z95, delong_interval
@@ -29,6 +30,9 @@ OPENINGS = "test_openings"
 
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
+
+WITHDRAWN = "withdrawn"
+"""Attribute of a confirmation's trial that was queued, and that a later call did not ask for: no failure."""
 
 
 def confirmation_name(study: str) -> str:
@@ -44,6 +48,12 @@ def confirmed_folder(study: Study) -> Path:
 def predictions_file(folder: Path, split: str) -> Path:
     """The per-image predictions of a confirmed model: `split` is val or test."""
     return folder / f"{split}.parquet"
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether all is there of a confirmed model that it is judged by and exported from."""
+    files = (predictions_file(folder, "test"), folder / WEIGHTS_FILE, folder / CONFIG_FILE)
+    return all(file.is_file() for file in files)
 
 
 def find_confirmation(study: Study) -> Study | None:
@@ -124,8 +134,15 @@ def read_predictions(path: Path) -> Predicted:
     """What `confirm` wrote. Raises StorageError where the file is gone."""
     try:
         table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path}: predictions are gone; confirm the study again (with --trial, if it is not the best of "
+            "its stratum any more)"
+        ) from None
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: predictions cannot be read ({error}); confirm the study again") from None
+        raise StorageError(
+            f"{path}: predictions cannot be read ({error}); delete it, then confirm the study again"
+        ) from None
     prefix = "probability:"
     columns = [c for c in table.columns if c.startswith(prefix)]
     values = table[columns].to_numpy(np.float64)
@@ -140,12 +157,15 @@ def read_predictions(path: Path) -> Predicted:
 
 
 def by_configuration(confirmation: Study) -> dict[int, list[FrozenTrial]]:
-    """Search trial -> its confirmed models that are complete, by seed, each seed once."""
+    """Search trial -> its confirmed models that are complete, by seed, each seed once.
+
+    Of a seed that was trained again, because files were gone, the latest counts.
+    """
     found: dict[int, dict[int, FrozenTrial]] = {}
     for trial in confirmation.get_trials(deepcopy=False):
         if trial.state == TrialState.COMPLETE:
             number, seed = trial.user_attrs["search_trial"], trial.user_attrs["seed_index"]
-            found.setdefault(number, {}).setdefault(seed, trial)
+            found.setdefault(number, {})[seed] = trial
     return {n: [seeds[k] for k in sorted(seeds)] for n, seeds in found.items()}
 
 
@@ -192,6 +212,7 @@ def _failures(confirmation: Study | None, models: dict[int, list[FrozenTrial]]) 
         }
         for t in trials
         if t.state == TrialState.FAIL
+        and WITHDRAWN not in t.user_attrs
         and (t.user_attrs["search_trial"], t.user_attrs["seed_index"]) not in done
     ]
 
