@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 import fake_confirm
 from medfathom import confirm, confirm_worker, efficiency, scheduling
@@ -314,6 +315,36 @@ def test_models_whose_files_are_gone_are_trained_again_and_count_once(
     assert models == set(range(3, len(jobs) + 3))
     assert sum(len(row["models"]) for row in again["strata"]) == len(jobs)
     assert not queue(study, data, jobs)
+
+
+class Listening(Watcher):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("ended", "words"), [(6, "the search has ended 6 of 8 trials; "), (8, None)])
+def test_a_search_that_is_not_at_its_end_is_said_to_be(
+    config: StudyConfig, data: PreparedData, no_workers: None, ended: int, words: str | None
+) -> None:
+    searched(config, fingerprint=data.fingerprint, ended=ended)
+    watcher = Listening()
+    summary = confirm_study(config.name, seeds=1, watcher=watcher).summary
+    said = [note for note in watcher.notes if note.startswith("the search has ended")]
+    assert said == ([summary["unfinished"]] if words else [])
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(render(summary))
+    if words:
+        assert summary["unfinished"].startswith(words)
+        assert f"T{words[1:]}" in printed.get()
+    else:
+        assert summary["unfinished"] is None
+        assert "search has ended" not in printed.get()
 
 
 def test_two_confirmations_that_begin_at_once_are_one(

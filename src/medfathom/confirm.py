@@ -24,6 +24,7 @@ from medfathom.confirmed import (
     find_confirmation,
     is_kept,
     summarize,
+    unfinished_search,
 )
 from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, InputError, StorageError
@@ -94,6 +95,9 @@ def confirm_study(
     jobs = _jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
+    unfinished = unfinished_search(study)
+    if unfinished:
+        watcher.note(unfinished)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""
     summary = summarize(study, find_confirmation(study))

@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError
-from medfathom.ledger import completed
+from medfathom.ledger import completed, count_states
 from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.sampling import trials_of
 from medfathom.spaces import label
 from medfathom.storage import beside, root
 from medfathom.training.auc import Z95, delong_interval
@@ -65,6 +66,18 @@ def find_confirmation(study: Study) -> Study | None:
 def definition_of(study: Study) -> StudyConfig:
     """The definition that a study was begun with."""
     return StudyConfig.model_validate(study.user_attrs["definition"])
+
+
+def unfinished_search(study: Study) -> str | None:
+    """That a search is not at its end, in words; None: all trials that its definition allows have ended."""
+    ended = count_states(study.get_trials(deepcopy=False)).finished
+    budget = trials_of(definition_of(study))
+    if ended >= budget:
+        return None
+    return (
+        f"the search has ended {ended} of {budget} trials; "
+        "going on with it may choose other models, and to confirm those opens the test split again"
+    )
 
 
 @dataclass(frozen=True)
@@ -173,11 +186,12 @@ def summarize(study: Study, confirmation: Study | None) -> dict[str, Any]:
     """Everything known of a confirmation, JSON-able.
 
     Returns:
-        Keys `study modality n_test openings strata missing failures`. Of each of `strata`, best validation
-        first: the configuration, `search_auc` (validation, the best of the search), and over its seeds
-        `val_auc`, `test_auc` (means), `seed_sd` (spread between seeds, None for one), `sampling_ci` (95 %,
-        the networks held fixed and the test images drawn anew), `ci` (95 %, both together), `optimism` =
-        search_auc - test_auc, the other metrics' means, and `models`.
+        Keys `study modality unfinished n_test openings strata missing failures`; `unfinished` is what
+        `unfinished_search` says. Of each of `strata`, best validation first: the configuration, `search_auc`
+        (validation, the best of the search), and over its seeds `val_auc`, `test_auc` (means), `seed_sd`
+        (spread between seeds, None for one), `sampling_ci` (95 %, the networks held fixed and the test images
+        drawn anew), `ci` (95 %, both together), `optimism` = search_auc - test_auc, the other metrics' means,
+        and `models`.
     """
     choices = choose(study)
     chosen = {t.number for t in choices.trials}
@@ -193,6 +207,7 @@ def summarize(study: Study, confirmation: Study | None) -> dict[str, Any]:
     return {
         "study": study.study_name,
         "modality": study.user_attrs["modality"],
+        "unfinished": unfinished_search(study),
         "n_test": openings[-1]["n_images"] if openings else None,
         "openings": openings,
         "strata": sorted(rows, key=lambda r: (-r["val_auc"], r["search_trial"])),
