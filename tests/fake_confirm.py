@@ -35,7 +35,7 @@ def results(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / BEGUN).open("a") as file:
         file.write(f"{number}\n")
-    for each in fake_work.slow(plan, assignment):
+    for each in fake_work.quick(plan, assignment):
         if not each["finished"]:
             yield each
     last = plan.config.budget.epochs
