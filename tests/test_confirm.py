@@ -215,12 +215,28 @@ def test_a_summary_keeps_seeds_apart_from_test_sampling(config: StudyConfig) -> 
     assert sampling_interval(one * 3) == pytest.approx(sampling_interval(one))
 
 
-def test_a_confirmation_of_another_study_of_that_name_does_not_count(config: StudyConfig) -> None:
+def test_a_confirmation_of_another_study_of_that_name_does_not_count(
+    config: StudyConfig, data: PreparedData
+) -> None:
     study = searched(config)
     confirmed(config, study)
     with open_ledger(config, default_url(), "data", fresh=True):
         pass
     assert find_confirmation(load(config.name)) is None
+
+    anew, live = searched(config), confirmation_name(config.name)
+    queue(anew, data, _jobs(anew, 1, None, []))
+    known = {s.study_name: s for s in load_studies(default_url())}
+    aside = [name for name in known if name.startswith(f"{live} (until ")]
+    assert len(aside) == 1
+    assert live in known
+    # The search that was set aside can be confirmed too, and has its own confirmation.
+    old = next(s for name, s in known.items() if name.startswith(f"{config.name} (until "))
+    queue(old, data, _jobs(old, 1, None, []))
+    assert {old.study_name, confirmation_name(old.study_name)} <= {
+        s.study_name for s in load_studies(default_url())
+    }
+    assert find_confirmation(anew) is not None
 
 
 def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) -> None:

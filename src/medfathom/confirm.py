@@ -211,24 +211,29 @@ def _queue(
     # study it is of has just been created by another driver for this one.
     stale = there is not None and there.user_attrs.get(CONFIRMS, uid) != uid
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with (
-        open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger,
-        one_driver_at_a_time(engine),
-    ):
-        ledger.study.set_user_attr(CONFIRMS, uid)
-        _open_test_split(study, data, jobs)
-        withdrawn = _withdraw(ledger, {job.key for job in jobs})
-        if withdrawn:
-            watcher.note(f"{withdrawn} models of an earlier call are not asked for any more: not trained")
-        return _enqueue(ledger, jobs, config.seed, confirmed_folder(study))
+    with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
+        abandoned = {assignment.number for assignment in ledger.adopt()}  # takes the lock itself: not within
+        with one_driver_at_a_time(engine):
+            ledger.study.set_user_attr(CONFIRMS, uid)
+            _open_test_split(study, data, jobs)
+            withdrawn = _withdraw(ledger, abandoned, {job.key for job in jobs})
+            if withdrawn:
+                watcher.note(f"{withdrawn} models of an earlier call are not asked for any more: not trained")
+            return _enqueue(ledger, jobs, config.seed, confirmed_folder(study))
 
 
-def _withdraw(ledger: Ledger, wanted: Collection[tuple[int, int]]) -> int:
+def _withdraw(ledger: Ledger, abandoned: Collection[int], wanted: Collection[tuple[int, int]]) -> int:
     """End what an earlier call left unfinished and this one does not want; it can be asked for again.
 
-    While another driver is at work nothing is ended: that one may have asked for it. Returns how many were.
+    Args:
+        ledger: has adopted the abandoned trials.
+        abandoned: numbers of trials that an earlier call began. Where others run too, another driver is at
+            work, and nothing is ended: it may have asked for it.
+        wanted: keys of jobs.
+
+    Returns:
+        How many trials were ended.
     """
-    abandoned = {assignment.number for assignment in ledger.adopt()}
     running = ledger.trials(TrialState.RUNNING)
     if any(t.number not in abandoned for t in running):
         return 0
