@@ -1,16 +1,27 @@
 """What confirm does before it trains: choices, missing strata, jobs, bad input; how results are read."""
 
+import gc
+import os
+import signal
+import threading
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
+from rich.console import Console
 
+import fake_confirm
+from medfathom import confirm, confirm_worker, efficiency, scheduling
 from medfathom.compare_confirmed import MOST_MODELS, compare_confirmed
-from medfathom.confirm import _jobs, confirm_study
+from medfathom.confirm import Job, _jobs, _queue, _without_stopping, confirm_study
 from medfathom.confirmed import (
     CONFIRMS,
+    OPENINGS,
+    WITHDRAWN,
     analysis_records,
     by_configuration,
     choose,
@@ -22,15 +33,20 @@ from medfathom.confirmed import (
     summarize,
 )
 from medfathom.confirmed_view import render
+from medfathom.data.prepare import prepare
+from medfathom.data.prepared import PreparedData
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import DataError, InputError, StorageError
-from medfathom.storage import default_url, open_ledger
+from medfathom.ledger import Ledger
+from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.progress import Watcher
+from medfathom.storage import default_url, load_studies, open_ledger, root
 from medfathom.storage import load_study as load_study_of
 from medfathom.training.auc import Z95, roc_auc_score
 
 
-def load(name: str) -> Any:
-    return load_study_of(default_url(), name)
+def load(name: str, url: str | None = None) -> Any:
+    return load_study_of(url or default_url(), name)
 
 
 @pytest.fixture
@@ -46,14 +62,26 @@ def config(workdir: Path) -> StudyConfig:
             "space.unfreeze_depth.low=0",
             "space.unfreeze_depth.high=1",
             "budget.trials=8",
+            "budget.epochs=2",
+            "dataset.image_size=32",
+            "dataset.n_train=24",
+            "dataset.n_val=12",
+            "dataset.n_test=12",
         ],
     )
 
 
-def searched(config: StudyConfig, *, complete: bool = True) -> Any:
+@pytest.fixture
+def data(config: StudyConfig) -> PreparedData:
+    return prepare(config.dataset, root() / "cache")
+
+
+def searched(
+    config: StudyConfig, *, complete: bool = True, fingerprint: str = "data", url: str = "", ended: int = 8
+) -> Any:
     """Eight trials: those of lite0 complete with rising AUC, those of lite1 stopped, the last one failed."""
-    with open_ledger(config, default_url(), "data") as ledger:
-        for assignment in iter(ledger.assign, None):
+    with open_ledger(config, url or default_url(), fingerprint) as ledger:
+        for assignment in islice(iter(ledger.assign, None), ended):
             number = assignment.number
             facts = {"n_params": 4, "depth": 53, "family": "efficientnet", "macs": 5}
             if number == 7:
@@ -63,7 +91,7 @@ def searched(config: StudyConfig, *, complete: bool = True) -> Any:
             else:
                 ledger.report(number, 1, 0.99)
                 ledger.prune(number, facts, "stopped by asha at epoch 1")
-    return load(config.name)
+    return load(config.name, url)
 
 
 def test_the_best_complete_trial_of_each_stratum_is_chosen(config: StudyConfig) -> None:
@@ -187,12 +215,28 @@ def test_a_summary_keeps_seeds_apart_from_test_sampling(config: StudyConfig) -> 
     assert sampling_interval(one * 3) == pytest.approx(sampling_interval(one))
 
 
-def test_a_confirmation_of_another_study_of_that_name_does_not_count(config: StudyConfig) -> None:
+def test_a_confirmation_of_another_study_of_that_name_does_not_count(
+    config: StudyConfig, data: PreparedData
+) -> None:
     study = searched(config)
     confirmed(config, study)
     with open_ledger(config, default_url(), "data", fresh=True):
         pass
     assert find_confirmation(load(config.name)) is None
+
+    anew, live = searched(config), confirmation_name(config.name)
+    queue(anew, data, _jobs(anew, 1, None, []))
+    known = {s.study_name: s for s in load_studies(default_url())}
+    aside = [name for name in known if name.startswith(f"{live} (until ")]
+    assert len(aside) == 1
+    assert live in known
+    # The search that was set aside can be confirmed too, and has its own confirmation.
+    old = next(s for name, s in known.items() if name.startswith(f"{config.name} (until "))
+    queue(old, data, _jobs(old, 1, None, []))
+    assert {old.study_name, confirmation_name(old.study_name)} <= {
+        s.study_name for s in load_studies(default_url())
+    }
+    assert find_confirmation(anew) is not None
 
 
 def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) -> None:
@@ -206,3 +250,208 @@ def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) ->
     n = min(MOST_MODELS, len(by_configuration(confirmation)))
     assert len(found[0]["pairs"]) == n * (n - 1) // 2
     assert found[0]["class"] == "ill"
+
+
+def queue(study: Any, data: PreparedData, jobs: list[Job], url: str = "") -> bool:
+    """What `confirm` does before it trains."""
+    return _queue(study, _without_stopping(study), data, jobs, url or default_url(), Watcher())
+
+
+def in_queue(study: Any) -> dict[tuple[int, int], list[str]]:
+    """(search trial, seed) -> the states of its trials in the confirmation."""
+    found: dict[tuple[int, int], list[str]] = {}
+    confirmation = find_confirmation(study)
+    assert confirmation is not None
+    for trial in confirmation.get_trials():
+        key = trial.user_attrs["search_trial"], trial.user_attrs["seed_index"]
+        found.setdefault(key, []).append(trial.state.name)
+    return found
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confirmation's trials are done by the driver itself, at once; their value is their number / 1000."""
+
+    def run_trials(config: StudyConfig, ledger: Ledger, watcher: Watcher, *more: Any) -> str:
+        folder = more[-1].keywords["folder"]
+        for assignment in [*ledger.adopt(), *iter(ledger.assign, None)]:
+            number = assignment.number
+            ledger.complete(number, number / 1000, fake_confirm.keep(folder, number))
+        assert ledger.done()
+        return ""
+
+    monkeypatch.setattr(scheduling, "run_trials", run_trials)
+    monkeypatch.setattr(efficiency, "keep", lambda *_: None)
+
+
+def test_what_is_not_asked_for_any_more_leaves_the_queue(
+    config: StudyConfig, data: PreparedData, no_workers: None
+) -> None:
+    study = searched(config, fingerprint=data.fingerprint)
+    once, thrice = _jobs(study, 1, None, []), _jobs(study, 3, None, [])
+    assert queue(study, data, thrice)
+    with open_ledger(_without_stopping(study), default_url(), data.fingerprint) as ledger:
+        for _ in range(len(once) + 1):  # interrupted in the middle of a second seed
+            assert ledger.assign() is not None
+
+    outcome = confirm_study(config.name, seeds=1)
+    assert outcome.halted == ""
+    assert {m["seed"] for row in outcome.summary["strata"] for m in row["models"]} == {0}
+    assert outcome.summary["failures"] == []
+    for (_, seed), states in in_queue(study).items():
+        assert states == (["FAIL"] if seed else ["COMPLETE"])
+    confirmation = find_confirmation(study)
+    assert confirmation is not None
+    ended = confirmation.get_trials(states=[TrialState.FAIL])
+    assert {t.user_attrs["stop_reason"] for t in ended} == {"not asked for any more"}
+    assert all(t.user_attrs[WITHDRAWN] for t in ended)
+
+    assert queue(study, data, thrice)
+    again = in_queue(study)
+    assert again.keys() == {job.key for job in thrice}
+    assert all(
+        states == (["FAIL", "WAITING"] if seed else ["COMPLETE"]) for (_, seed), states in again.items()
+    )
+
+
+def test_models_whose_files_are_gone_are_trained_again_and_count_once(
+    config: StudyConfig, data: PreparedData, no_workers: None
+) -> None:
+    study = searched(config, fingerprint=data.fingerprint)
+    jobs = _jobs(study, 3, None, [])
+    confirm_study(config.name, seeds=3)
+    assert not queue(study, data, jobs)
+    for number, name in enumerate(("test.parquet", WEIGHTS_FILE, CONFIG_FILE)):
+        (confirmed_folder(study) / f"trial-{number:05d}" / name).unlink()
+    with pytest.raises(StorageError, match=r"test\.parquet: predictions are gone; confirm the study again"):
+        summarize(study, find_confirmation(study))
+
+    again = confirm_study(config.name, seeds=3).summary
+    models = {m["trial"] for row in again["strata"] for m in row["models"]}
+    assert models == set(range(3, len(jobs) + 3))
+    assert sum(len(row["models"]) for row in again["strata"]) == len(jobs)
+    assert not queue(study, data, jobs)
+
+
+class Listening(Watcher):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("ended", "words"), [(6, "the search has ended 6 of 8 trials; "), (8, None)])
+def test_a_search_that_is_not_at_its_end_is_said_to_be(
+    config: StudyConfig, data: PreparedData, no_workers: None, ended: int, words: str | None
+) -> None:
+    searched(config, fingerprint=data.fingerprint, ended=ended)
+    watcher = Listening()
+    summary = confirm_study(config.name, seeds=1, watcher=watcher).summary
+    said = [note for note in watcher.notes if note.startswith("the search has ended")]
+    assert said == ([summary["unfinished"]] if words else [])
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(render(summary))
+    if words:
+        assert summary["unfinished"].startswith(words)
+        assert f"T{words[1:]}" in printed.get()
+    else:
+        assert summary["unfinished"] is None
+        assert "search has ended" not in printed.get()
+
+
+def test_two_confirmations_that_begin_at_once_are_one(
+    config: StudyConfig, data: PreparedData, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = config.model_copy(update={"name": "begun-twice"})
+    study = searched(named, fingerprint=data.fingerprint, url=postgresql)
+    jobs = _jobs(study, 2, None, [])
+    real = confirm.open_ledger
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        """The other driver does all of it just before this one opens the confirmation."""
+        monkeypatch.setattr(confirm, "open_ledger", real)
+        assert queue(load(named.name, postgresql), data, jobs, postgresql)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(confirm, "open_ledger", late)
+    assert queue(study, data, jobs, postgresql)
+    mine = [s.study_name for s in load_studies(postgresql) if s.study_name.startswith(named.name)]
+    assert sorted(mine) == [named.name, confirmation_name(named.name)]
+    assert in_queue(study) == {job.key: ["WAITING"] for job in jobs}
+
+
+def test_many_drivers_queue_each_job_once(config: StudyConfig, data: PreparedData, postgresql: str) -> None:
+    named = config.model_copy(update={"name": "queued-by-many"})
+    study = searched(named, fingerprint=data.fingerprint, url=postgresql)
+    jobs = _jobs(study, 4, None, [])
+    together = threading.Barrier(4)
+
+    def driver() -> None:
+        own = load(named.name, postgresql)
+        together.wait()
+        queue(own, data, jobs, postgresql)
+
+    threads = [threading.Thread(target=driver) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert in_queue(study) == {job.key: ["WAITING"] for job in jobs}
+    assert len(study.user_attrs[OPENINGS]) == 1
+
+
+def test_nothing_is_taken_out_of_the_queue_while_another_driver_is_at_work(
+    config: StudyConfig, data: PreparedData, postgresql: str
+) -> None:
+    named = config.model_copy(update={"name": "at-work"})
+    study = searched(named, fingerprint=data.fingerprint, url=postgresql)
+    twice = _jobs(study, 2, None, [])
+    assert queue(study, data, twice, postgresql)
+    with open_ledger(_without_stopping(study), postgresql, data.fingerprint) as other:
+        assert other.assign() is not None
+        assert queue(study, data, _jobs(study, 1, None, []), postgresql)
+        assert {s for states in in_queue(study).values() for s in states} == {"RUNNING", "WAITING"}
+    assert queue(study, data, _jobs(study, 1, None, []), postgresql)
+    assert all((states == ["FAIL"]) == (seed == 1) for (_, seed), states in in_queue(study).items())
+
+
+class Interrupting(Watcher):
+    """Presses Ctrl-C when the first trial has ended."""
+
+    def trial_ends(self, number: int, state: str, auc: float | None, reason: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Confirmed models come from `fake_confirm`, and nobody times them."""
+    monkeypatch.setattr(confirm_worker, "confirmed_results", fake_confirm.results)
+    monkeypatch.setattr(efficiency, "keep", lambda *_: None)
+
+
+def test_an_interrupted_confirmation_goes_on(
+    config: StudyConfig, data: PreparedData, ray_cluster: None, no_training: None
+) -> None:
+    study = searched(config, fingerprint=data.fingerprint)
+    jobs = _jobs(study, 2, None, [])
+    interrupted = confirm_study(config.name, seeds=2, watcher=Interrupting())
+    assert interrupted.halted == "interrupted"
+    gc.collect()  # workers of the fit that ended in the midst of it
+    before = fake_confirm.begun(confirmed_folder(study))
+    assert 0 < sum(len(row["models"]) for row in interrupted.summary["strata"]) < len(jobs)
+    done = {m["trial"] for row in interrupted.summary["strata"] for m in row["models"]}
+
+    again = confirm_study(config.name, seeds=2)
+    assert again.halted == ""
+    assert in_queue(study) == {job.key: ["COMPLETE"] for job in jobs}
+    assert sum(len(row["models"]) for row in again.summary["strata"]) == len(jobs)
+    after = fake_confirm.begun(confirmed_folder(study))[len(before) :]
+    assert done.isdisjoint(after)
+    assert len(after) == len(set(after)) == len(jobs) - len(done)
+    assert [sorted(map(tuple, o["models"])) for o in again.summary["openings"]] == [
+        sorted(job.key for job in jobs)
+    ]

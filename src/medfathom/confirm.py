@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.confirmed import (
     CONFIRMS,
     OPENINGS,
+    WITHDRAWN,
     choose,
     confirmation_name,
     confirmed_folder,
     definition_of,
     find_confirmation,
+    is_kept,
     summarize,
+    unfinished_search,
 )
 from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, InputError, StorageError
+from medfathom.leases import one_driver_at_a_time
 from medfathom.ledger import trial_seed
 from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
-from medfathom.storage import default_url, load_study, open_ledger, root
+from medfathom.storage import beside, default_url, load_study, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -87,10 +93,13 @@ def confirm_study(
     url = storage or default_url()
     study = load_study(url, name)
     jobs = _jobs(study, seeds, top, trials)
-    config = _without_stopping(definition_of(study))
+    config = _without_stopping(study)
     data = _prepared(config, study)
-    _open_test_split(study, data, jobs)
-    halted = _train(study, config, data, jobs, url, address, watcher)
+    unfinished = unfinished_search(study)
+    if unfinished:
+        watcher.note(unfinished)
+    left = _queue(study, config, data, jobs, url, watcher)
+    halted = _train(study, config, data, url, address, watcher) if left else ""
     summary = summarize(study, find_confirmation(study))
     if summary["strata"] and not halted:
         from medfathom import efficiency  # noqa: PLC0415  imports torch
@@ -130,12 +139,14 @@ def complete_trial(study: Study, number: int) -> FrozenTrial:
     return trial
 
 
-def _without_stopping(config: StudyConfig) -> StudyConfig:
+def _without_stopping(study: Study) -> StudyConfig:
+    config = definition_of(study)
     budget = {"minutes": None, "device_hours": None, "patience": None, "trial_minutes": None}
     return config.model_copy(
         update={
-            "name": confirmation_name(config.name),
-            "question": f"Confirmation of {config.name}: {config.question}",
+            # Not the definition's name: a study that was set aside has another one by now.
+            "name": confirmation_name(study.study_name),
+            "question": f"Confirmation of {study.study_name}: {config.question}",
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
@@ -186,29 +197,105 @@ def _open_test_split(study: Study, data: PreparedData, jobs: Sequence[Job]) -> N
         )
 
 
+def _queue(
+    study: Study, config: StudyConfig, data: PreparedData, jobs: Sequence[Job], url: str, watcher: Watcher
+) -> bool:
+    """Settle what is to be trained, apart from other drivers: which study holds it, and its queue.
+
+    Returns:
+        Whether any of the jobs is still to be done.
+    """
+    uid = study.user_attrs["uid"]
+    there = beside(study, config.name)
+    # A confirmation of a study that was set aside since goes the same way. One that does not say yet which
+    # study it is of has just been created by another driver for this one.
+    stale = there is not None and there.user_attrs.get(CONFIRMS, uid) != uid
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
+        abandoned = {assignment.number for assignment in ledger.adopt()}  # takes the lock itself: not within
+        with one_driver_at_a_time(engine):
+            ledger.study.set_user_attr(CONFIRMS, uid)
+            _open_test_split(study, data, jobs)
+            withdrawn = _withdraw(ledger, abandoned, {job.key for job in jobs})
+            if withdrawn:
+                watcher.note(f"{withdrawn} models of an earlier call are not asked for any more: not trained")
+            return _enqueue(ledger, jobs, config.seed, confirmed_folder(study))
+
+
+def _withdraw(ledger: Ledger, abandoned: Collection[int], wanted: Collection[tuple[int, int]]) -> int:
+    """End what an earlier call left unfinished and this one does not want; it can be asked for again.
+
+    Args:
+        ledger: has adopted the abandoned trials.
+        abandoned: numbers of trials that an earlier call began. Where others run too, another driver is at
+            work, and nothing is ended: it may have asked for it.
+        wanted: keys of jobs.
+
+    Returns:
+        How many trials were ended.
+    """
+    running = ledger.trials(TrialState.RUNNING)
+    if any(t.number not in abandoned for t in running):
+        return 0
+    reason = "not asked for any more"
+    begun = [t for t in running if _key(t) not in wanted]
+    for trial in begun:
+        ledger.fail(trial.number, reason, {WITHDRAWN: True})
+    queued = [t for t in ledger.trials(TrialState.WAITING) if _key(t) not in wanted]
+    storage = ledger.study._storage  # Optuna's `tell` ends no trial that has not begun
+    for trial in queued:
+        storage.set_trial_user_attr(trial._trial_id, WITHDRAWN, True)
+        storage.set_trial_user_attr(trial._trial_id, "stop_reason", reason)
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    return len(begun) + len(queued)
+
+
+def _enqueue(ledger: Ledger, jobs: Sequence[Job], study_seed: int, folder: Path) -> bool:
+    """Queue the jobs neither done nor under way; once more those that failed, or whose files are gone.
+
+    Returns:
+        Whether any of the jobs is still to be done.
+    """
+    under_way = {_key(t) for t in ledger.trials(TrialState.RUNNING, TrialState.WAITING)}
+    done = {_key(t) for t in ledger.trials(TrialState.COMPLETE) if is_kept(folder / t.user_attrs["folder"])}
+    for job in jobs:
+        if job.key in under_way | done:
+            continue
+        ledger.study.enqueue_trial(
+            job.trial.params,
+            user_attrs={
+                "search_trial": job.trial.number,
+                "search_auc": job.trial.value,
+                "seed_index": job.seed_index,
+                "seed": trial_seed(study_seed, FIRST_SEED + job.seed_index),
+                "stratum": job.trial.user_attrs["stratum"],
+            },
+        )
+    return any(job.key not in done for job in jobs)
+
+
+def _key(trial: FrozenTrial) -> tuple[int, int]:
+    """Of a confirmation's trial, as `Job.key`."""
+    return trial.user_attrs["search_trial"], trial.user_attrs["seed_index"]
+
+
 def _train(
     study: Study,
     config: StudyConfig,
     data: PreparedData,
-    jobs: Sequence[Job],
     url: str,
     address: str | None,
     watcher: Watcher,
 ) -> str:
+    """Train what is queued. Returns why it ended early; empty: it did not."""
     from medfathom.confirm_worker import confirmed_results  # noqa: PLC0415  imports torch
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
-    # A confirmation of a study that was set aside since goes the same way.
-    stale = find_confirmation(study) is None
-    with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
-        ledger.study.set_user_attr(CONFIRMS, study.user_attrs["uid"])
-        _enqueue(ledger, jobs, config.seed)
-        everything = ledger.trials()
-        ledger.budget = len(everything)
+    with open_ledger(config, url, data.fingerprint, wait=watcher.note) as ledger:
+        counts = ledger.counts()
+        ledger.budget = counts.finished + counts.running + len(ledger.trials(TrialState.WAITING))
         ledger.recorder = NotesAndPictures(ledger.study, watcher.note, folder=confirmed_folder(study))
-        first_seeds = frozenset(t.number for t in everything if t.user_attrs.get("seed_index") == 0)
-        if ledger.counts().finished >= ledger.budget:
-            return ""
+        first_seeds = frozenset(t.number for t in ledger.trials() if t.user_attrs.get("seed_index") == 0)
         work = partial(
             confirmed_results,
             study=study.study_name,
@@ -221,22 +308,3 @@ def _train(
             watcher.end()
         ledger.close_records()
         return halted
-
-
-def _enqueue(ledger: Ledger, jobs: Sequence[Job], study_seed: int) -> None:
-    """Put those jobs into the study that are neither done nor under way; failed ones once more."""
-    under_way = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
-    there = {(t.user_attrs["search_trial"], t.user_attrs["seed_index"]) for t in ledger.trials(*under_way)}
-    for job in jobs:
-        if job.key in there:
-            continue
-        ledger.study.enqueue_trial(
-            job.trial.params,
-            user_attrs={
-                "search_trial": job.trial.number,
-                "search_auc": job.trial.value,
-                "seed_index": job.seed_index,
-                "seed": trial_seed(study_seed, FIRST_SEED + job.seed_index),
-                "stratum": job.trial.user_attrs["stratum"],
-            },
-        )

@@ -18,7 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError
-from medfathom.ledger import completed
+from medfathom.ledger import completed, count_states
+from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.sampling import trials_of
 from medfathom.spaces import label
 from medfathom.storage import beside, root
 from medfathom.training.auc import Z95, delong_interval
@@ -29,6 +31,9 @@ OPENINGS = "test_openings"
 
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
+
+WITHDRAWN = "withdrawn"
+"""Attribute of a confirmation's trial that was queued, and that a later call did not ask for: no failure."""
 
 
 def confirmation_name(study: str) -> str:
@@ -46,6 +51,12 @@ def predictions_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.parquet"
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether all is there of a confirmed model that it is judged by and exported from."""
+    files = (predictions_file(folder, "test"), folder / WEIGHTS_FILE, folder / CONFIG_FILE)
+    return all(file.is_file() for file in files)
+
+
 def find_confirmation(study: Study) -> Study | None:
     """The confirmation of exactly this study (not of one that was set aside); None: there is none."""
     other = beside(study, confirmation_name(study.study_name))
@@ -55,6 +66,18 @@ def find_confirmation(study: Study) -> Study | None:
 def definition_of(study: Study) -> StudyConfig:
     """The definition that a study was begun with."""
     return StudyConfig.model_validate(study.user_attrs["definition"])
+
+
+def unfinished_search(study: Study) -> str | None:
+    """That a search is not at its end, in words; None: all trials that its definition allows have ended."""
+    ended = count_states(study.get_trials(deepcopy=False)).finished
+    budget = trials_of(definition_of(study))
+    if ended >= budget:
+        return None
+    return (
+        f"the search has ended {ended} of {budget} trials; "
+        "going on with it may choose other models, and to confirm those opens the test split again"
+    )
 
 
 @dataclass(frozen=True)
@@ -124,8 +147,15 @@ def read_predictions(path: Path) -> Predicted:
     """What `confirm` wrote. Raises StorageError where the file is gone."""
     try:
         table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path}: predictions are gone; confirm the study again (with --trial, if it is not the best of "
+            "its stratum any more)"
+        ) from None
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: predictions cannot be read ({error}); confirm the study again") from None
+        raise StorageError(
+            f"{path}: predictions cannot be read ({error}); delete it, then confirm the study again"
+        ) from None
     prefix = "probability:"
     columns = [c for c in table.columns if c.startswith(prefix)]
     values = table[columns].to_numpy(np.float64)
@@ -140,12 +170,15 @@ def read_predictions(path: Path) -> Predicted:
 
 
 def by_configuration(confirmation: Study) -> dict[int, list[FrozenTrial]]:
-    """Search trial -> its confirmed models that are complete, by seed, each seed once."""
+    """Search trial -> its confirmed models that are complete, by seed, each seed once.
+
+    Of a seed that was trained again, because files were gone, the latest counts.
+    """
     found: dict[int, dict[int, FrozenTrial]] = {}
     for trial in confirmation.get_trials(deepcopy=False):
         if trial.state == TrialState.COMPLETE:
             number, seed = trial.user_attrs["search_trial"], trial.user_attrs["seed_index"]
-            found.setdefault(number, {}).setdefault(seed, trial)
+            found.setdefault(number, {})[seed] = trial
     return {n: [seeds[k] for k in sorted(seeds)] for n, seeds in found.items()}
 
 
@@ -153,11 +186,12 @@ def summarize(study: Study, confirmation: Study | None) -> dict[str, Any]:
     """Everything known of a confirmation, JSON-able.
 
     Returns:
-        Keys `study modality n_test openings strata missing failures`. Of each of `strata`, best validation
-        first: the configuration, `search_auc` (validation, the best of the search), and over its seeds
-        `val_auc`, `test_auc` (means), `seed_sd` (spread between seeds, None for one), `sampling_ci` (95 %,
-        the networks held fixed and the test images drawn anew), `ci` (95 %, both together), `optimism` =
-        search_auc - test_auc, the other metrics' means, and `models`.
+        Keys `study modality unfinished n_test openings strata missing failures`; `unfinished` is what
+        `unfinished_search` says. Of each of `strata`, best validation first: the configuration, `search_auc`
+        (validation, the best of the search), and over its seeds `val_auc`, `test_auc` (means), `seed_sd`
+        (spread between seeds, None for one), `sampling_ci` (95 %, the networks held fixed and the test images
+        drawn anew), `ci` (95 %, both together), `optimism` = search_auc - test_auc, the other metrics' means,
+        and `models`.
     """
     choices = choose(study)
     chosen = {t.number for t in choices.trials}
@@ -173,6 +207,7 @@ def summarize(study: Study, confirmation: Study | None) -> dict[str, Any]:
     return {
         "study": study.study_name,
         "modality": study.user_attrs["modality"],
+        "unfinished": unfinished_search(study),
         "n_test": openings[-1]["n_images"] if openings else None,
         "openings": openings,
         "strata": sorted(rows, key=lambda r: (-r["val_auc"], r["search_trial"])),
@@ -192,6 +227,7 @@ def _failures(confirmation: Study | None, models: dict[int, list[FrozenTrial]]) 
         }
         for t in trials
         if t.state == TrialState.FAIL
+        and WITHDRAWN not in t.user_attrs
         and (t.user_attrs["search_trial"], t.user_attrs["seed_index"]) not in done
     ]
 

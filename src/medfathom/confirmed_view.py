@@ -24,6 +24,8 @@ def render(summary: dict[str, Any]) -> RenderableType:
         parts += [Text(), _table(strata), Text(), *_sentences(strata)]
     if summary.get("efficiency"):
         parts += [Text(line) for line in front_words(summary["efficiency"])]
+    if summary["unfinished"]:
+        parts.append(Text(sentence(summary["unfinished"]), "yellow"))
     parts.append(Text(opened(summary["openings"]), "dim"))
     if summary["missing"]:
         parts += [Text(), Text("Missing", "bold yellow")]
@@ -32,6 +34,11 @@ def render(summary: dict[str, Any]) -> RenderableType:
         parts += [Text(), Text("Failures (confirm again to retry)", "bold red")]
         parts += [Text(f"{f['stratum']}, seed {f['seed']}: {f['reason']}") for f in summary["failures"]]
     return Group(*parts)
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _missing(missing: list[dict[str, Any]]) -> list[str]:

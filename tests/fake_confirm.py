@@ -1,0 +1,47 @@
+"""Confirmed models that were never trained: what the tests of `confirm` let workers do."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import fake_work
+from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.scheduling import Plan
+
+BEGUN = "begun.txt"
+
+
+def keep(folder: Path, number: int) -> dict[str, Any]:
+    """Write the files of a confirmed model, its predictions made up. Returns its attributes."""
+    own = folder / f"trial-{number:05d}"
+    own.mkdir(parents=True, exist_ok=True)
+    labels = np.arange(40) % 2
+    scores = labels + np.random.default_rng(number).normal(0, 1, 40)
+    table = {"name": list(map(str, range(40))), "group": None, "label": labels, "probability:ill": scores}
+    pd.DataFrame(table).to_parquet(own / "test.parquet")
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        (own / name).touch()
+    return {"test_auc": 0.8, "folder": own.name, "n_test": 40}
+
+
+def results(
+    plan: Plan, assignment: Mapping[str, Any], *, study: str, folder: Path, pictures: frozenset[int]
+) -> Iterator[dict[str, Any]]:
+    """As `confirm_worker.confirmed_results`; leaves a line for each trial that begins."""
+    number = int(assignment["number"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / BEGUN).open("a") as file:
+        file.write(f"{number}\n")
+    for each in fake_work.quick(plan, assignment):
+        if not each["finished"]:
+            yield each
+    last = plan.config.budget.epochs
+    yield fake_work.result(plan, last, 0.9, **keep(folder, number))
+
+
+def begun(folder: Path) -> list[int]:
+    """Numbers of the trials that workers began, in order."""
+    return [int(line) for line in (folder / BEGUN).read_text().split()]
