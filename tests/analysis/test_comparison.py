@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,10 +46,75 @@ def test_benefit_against_data_set_size() -> None:
     frame["auc"] -= pretrained * 0.005 * np.log10(frame["dataset"].map(size))
     sizes = pd.Series(size, dtype=float)
     covariates = pd.DataFrame({"log10_n_train": np.log10(sizes), "domain_shift": np.nan})
-    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), covariates)[0]
+    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), frame, covariates, SETTINGS)[0]
     assert whole["n_datasets"] == 5
     assert whole["against"]["log10_n_train"]["slope"] == pytest.approx(-0.005, abs=0.001)
     assert "known for 0" in whole["against"]["domain_shift"]["reason"]
+
+
+def benefits(table: np.ndarray, families: list[int]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """As `pretraining_benefit` gives them, of a table (architectures, data sets; NaN: not run), and rows."""
+    shared = {"level": "architecture", "init": "imagenet", "baseline": "random", "unfreeze_depth": "5"}
+    listed = [
+        shared | {"architecture": f"net{a}", "dataset": f"set{d}", "benefit": float(table[a, d])}
+        for a, d in np.argwhere(np.isfinite(table))
+    ]
+    names = [f"net{a}" for a in range(len(table))]
+    return listed, pd.DataFrame({"architecture": names, "family": list(map(str, families))})
+
+
+def over(table: np.ndarray, families: list[int]) -> dict[str, Any]:
+    listed, rows = benefits(table, families)
+    return benefit_over_datasets(listed, rows, pd.DataFrame(), SETTINGS)[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "between", "interaction", "families", "gaps"),
+    [
+        (0.02, 0.0, 0.002, [0, 1, 2, 3, 4], False),
+        (0.002, 0.02, 0.002, [0, 1, 2, 3, 4], False),
+        (0.0, 0.0, 0.02, [0, 1, 2, 3, 4], False),
+        (0.02, 0.0, 0.002, [0, 0, 1, 1, 2, 3], False),
+        (0.02, 0.01, 0.01, [0, 1, 2, 3, 4, 5, 6], True),
+    ],
+)
+def test_the_same_architectures_in_every_data_set_are_no_more_evidence(
+    own: float, between: float, interaction: float, families: list[int], gaps: bool
+) -> None:
+    """No benefit on average: at 5 % at most 5 % of studies of six data sets may find one."""
+    rng = np.random.default_rng(3)
+    n, studies = len(families), 200
+    missing = rng.random((n, 6)) < 0.3 * gaps
+    missing[0], missing[:, 0] = False, False
+    found = 0
+    for _ in range(studies):
+        table = own * rng.normal(size=(n, 1)) + between * rng.normal(size=(1, 6))
+        table = np.where(missing, np.nan, table + interaction * rng.normal(size=(n, 6)))
+        found += over(table, families)["p_value"] <= 0.05
+    assert found / studies <= 0.08  # two Monte Carlo errors above 5 %
+
+
+def test_a_benefit_over_data_sets_is_found_and_gaps_do_not_bias_it() -> None:
+    """Two architectures that gain little are missing where all gain much."""
+    rng = np.random.default_rng(0)
+    gain, place = np.array([0.03, 0.03, 0.03, 0.01, 0.01]), np.array([0.0, 0.0, 0.0, 0.02])
+    table = gain[:, None] + place + 1e-4 * rng.normal(size=(5, 4))
+    whole = over(table, [0, 1, 2, 3, 4])
+    table[3:, 3] = np.nan
+    gaps = over(table, [0, 1, 2, 3, 4])
+    assert (whole["n_datasets"], whole["n_architectures"]) == (4, 5)
+    assert whole["benefit"] == pytest.approx(0.027, abs=3e-4)
+    assert gaps["benefit"] == pytest.approx(0.027, abs=3e-4)
+    assert whole["p_value"] < 0.05
+    assert whole["ci95"][0] < 0.027 < whole["ci95"][1]
+    assert whole["prediction95"][0] < whole["ci95"][0]
+    assert whole["tau"] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_data_sets_that_share_no_architecture_are_averaged_too() -> None:
+    table = np.full((4, 3), np.nan)
+    table[0, 0], table[1, 1], table[2, 2], table[3, 2] = 0.01, 0.02, 0.02, 0.04
+    assert over(table, [0, 1, 2, 3])["benefit"] == pytest.approx(0.0225)
 
 
 def test_the_best_unfreeze_depth_and_those_like_it() -> None:

@@ -115,7 +115,9 @@ def _analysed(
         "modalities": content,
         "modality_difference": between_modalities(modalities, settings.coarse),
         "pretraining_benefit": benefits,
-        "pretraining_over_datasets": benefit_over_datasets(benefits, _covariates(rows)),
+        "pretraining_over_datasets": benefit_over_datasets(
+            benefits, rows, _covariates(rows), settings.coarse
+        ),
         "unfreeze_depth": unfreeze_depths(rows, settings.coarse),
         "ranking_agreement": agreement(rows, draws=settings.permutations, seed=settings.seed),
         "generalisation_gap": generalisation_gap(rows, settings.coarse),
