@@ -34,6 +34,34 @@ def test_pretraining_benefit_is_paired() -> None:
         assert benefit["n"] == 10
 
 
+def two_seeds(with_: tuple[float, float], without: tuple[float, float]) -> pd.DataFrame:
+    frame = study(inits=("imagenet", "random"), settings=1)
+    aucs = {("imagenet", 0): with_[0], ("imagenet", 1): with_[1]}
+    aucs |= {("random", 0): without[0], ("random", 1): without[1]}
+    return frame.assign(auc=[aucs[key] for key in zip(frame["init"], frame["seed"], strict=True)])
+
+
+@pytest.mark.parametrize(("with_", "without"), [((0.95, 0.93), (0.90, 0.88)), ((0.75, 0.75), (0.5, 0.5))])
+def test_equal_differences_give_no_p_whatever_their_rounding(
+    with_: tuple[float, float], without: tuple[float, float]
+) -> None:
+    """0.95 - 0.90 and 0.93 - 0.88 differ in the 16th digit; an interval of that width says nothing."""
+    found = pretraining_benefit(two_seeds(with_, without), SETTINGS)
+    assert {b["level"] for b in found} == {"architecture", "dataset"}
+    assert all(b["p_value"] is None and b["ci95"] == [None, None] for b in found)
+    assert all(b["benefit"] == pytest.approx(with_[0] - without[0]) for b in found)
+
+
+def test_equal_differences_between_depths_tell_none_apart() -> None:
+    aucs = {"vgg16": (0.90, 0.95), "vgg19": (0.88, 0.93), "resnet50": (0.70, 0.75)}
+    frame = study(settings=2, seeds=1)
+    few = frame[frame["architecture"].isin(list(aucs))]
+    few = few.assign(
+        auc=[aucs[a][d] for a, d in zip(few["architecture"], few["unfreeze_depth"], strict=True)]
+    )
+    assert unfreeze_depths(few.astype({"unfreeze_depth": str}), SETTINGS)[0]["not_worse"] == ["0", "1"]
+
+
 def test_no_pair_no_benefit() -> None:
     assert pretraining_benefit(study(), SETTINGS) == []
 

@@ -88,9 +88,9 @@ def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> F
     """By seed where the same seeds are on both sides, else the difference of the means."""
     one, other = np.isfinite(with_), np.isfinite(without)
     if (one == other).all() and seeded[one].all():
-        result: Floats = (with_ - without)[one]
+        result: Floats = (with_ - without)[one].round(DIGITS)
         return result
-    return np.array([with_[one].mean() - without[other].mean()])
+    return np.array([with_[one].mean() - without[other].mean()]).round(DIGITS)
 
 
 def _paired(differences: Floats) -> dict[str, Any]:
@@ -108,6 +108,7 @@ def _paired(differences: Floats) -> dict[str, Any]:
 
 def over_architectures(values: Floats, families: Ints, settings: Settings) -> dict[str, Any]:
     """Mean over architectures with its interval, families random; no interval for fewer than two."""
+    values = values.round(DIGITS)
     result = {"benefit": float(values.mean()), "n": len(values), "unit": "architecture"}
     if len(values) < 2 or np.ptp(values) == 0:
         return result | {"ci95": [None, None], "p_value": None}
@@ -260,7 +261,7 @@ def _best_depth(complete: pd.DataFrame, families: Ints, settings: Settings) -> d
     if n == 0:
         reason = "no architecture was run at every depth"
         return {"depths": depths, "n_architectures": 0, "best": None, "not_worse": depths, "reason": reason}
-    means = complete.mean()
+    means = complete.mean().round(DIGITS)
     result: dict[str, Any] = {
         "depths": depths,
         "n_architectures": n,
@@ -279,6 +280,7 @@ def _best_depth(complete: pd.DataFrame, families: Ints, settings: Settings) -> d
 
 
 def _worse(differences: Floats, families: Ints, settings: Settings) -> float:
+    differences = differences.round(DIGITS)
     if np.ptp(differences) == 0:
         return 1.0
     return mean_of(differences, families, settings).p_less()
