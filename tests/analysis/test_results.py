@@ -210,6 +210,21 @@ def test_strata_searched_more_do_not_win_by_it() -> None:
     assert "best of 2" in left_out[0].reason
 
 
+def test_strata_searched_more_do_not_overfit_by_it() -> None:
+    """Every trial has a gap of 0.02; the large networks were tried ten times, the small ones once."""
+    rng = np.random.default_rng(0)
+    tries = {"densenet121": 1, "densenet169": 1, "xception": 1, "vgg16": 10, "vgg19": 10, "resnet152": 10}
+    records = [
+        record(name, auc, train_auc=auc + 0.02)
+        for name, count in tries.items()
+        for auc in rng.uniform(0.7, 0.9, count).tolist()
+    ]
+    frame, _ = from_trials(records, dataset="a", modality="CXR")
+    gap = analyze(frame, exploratory=True).to_dict()["generalisation_gap"]["modalities"]["CXR"]
+    assert gap["mean_gap"] == pytest.approx(0.02)
+    assert gap["predictors"]["log10_params"]["slope"] == pytest.approx(0, abs=1e-9)
+
+
 def test_confirmed_results_are_taken_as_they_are() -> None:
     records = [record("vgg16", 0.9, seed=s, dataset="a", modality="CXR") for s in range(3)]
     assert len(from_trials(records, exploratory=False)[0]) == 3
@@ -232,6 +247,8 @@ def test_expected_best_lies_between_mean_and_maximum(values: list[float], data: 
     assert np.mean(values) - 1e-9 <= found <= max(values) + 1e-9
     assert expected_best(np.array(values), 1) == pytest.approx(np.mean(values))
     assert expected_best(np.array(values), len(values)) == pytest.approx(max(values))
+    of = np.array(values) + 0.5
+    assert expected_best(np.array(values), m, of=of) == pytest.approx(found + 0.5)
 
 
 def test_published_table(shared: Path) -> None:

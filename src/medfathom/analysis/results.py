@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medfathom.analysis.cells import Floats
 from medfathom.errors import ResultsError, did_you_mean
 
 REQUIRED = ("architecture", "dataset", "modality", "auc")
@@ -157,9 +158,9 @@ def from_trials(
             model. A search tries some strata (architecture, init, unfreeze depth) more often than
             others, and the best of many is better than the best of few; so each stratum stands with the
             expected best validation AUC of m of its trials, m the smallest number of complete trials in
-            any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement). What is left is
-            that an adaptive sampler also tunes more where it looks
-            more: such results suggest, `confirm` decides.
+            any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement), and with the
+            training AUC expected of that best trial. What is left is that an adaptive sampler also tunes
+            more where it looks more: such results suggest, `confirm` decides.
             False: confirmed results, taken as they are, one row per seed.
         dataset: where records have none.
         modality: where records have none.
@@ -204,8 +205,10 @@ def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     rows, notes = [], []
     for key, part in frame.groupby(keys, sort=True):
         m = int(smallest[str(next(iter(key)))])
-        best = part.sort_values("auc").iloc[-1].copy()
-        best["auc"] = expected_best(part["auc"].to_numpy(float), m)
+        best, aucs = part.sort_values("auc").iloc[-1].copy(), part["auc"].to_numpy(float)
+        best["auc"] = expected_best(aucs, m)
+        if "train_auc" in part:  # of the same trial: the difference is then the gap of the trial chosen
+            best["train_auc"] = expected_best(aucs, m, of=part["train_auc"].to_numpy(float))
         best["seed"] = None
         rows.append(best)
     merged = len(frame) - len(rows)
@@ -215,12 +218,17 @@ def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     return pd.DataFrame(rows), notes
 
 
-def expected_best(values: np.ndarray, m: int) -> float:
+def expected_best(values: Floats, m: int, of: Floats | None = None) -> float:
     """Mean, over all ways to draw m of the values without replacement, of the largest.
 
-    >>> expected_best(np.array([0.7, 0.8, 0.9]), 2)
-    0.8666666666666667
+    Args:
+        values: shape (n,).
+        m: how many are drawn, at most n.
+        of: shape (n,), what is averaged instead: what belongs to the value that is the largest.
+
+    >>> round(expected_best(np.array([0.7, 0.8, 0.9]), 2), 6)
+    0.866667
     """
-    ordered, n = np.sort(values), len(values)
-    ways = [comb(i, m - 1) for i in range(n)]
-    return float(sum(w * v for w, v in zip(ways, ordered, strict=True)) / comb(n, m))
+    ways = comb(len(values), m)
+    chances = np.array([comb(i, m - 1) / ways for i in range(len(values))])
+    return float(chances @ (values if of is None else of)[np.argsort(values, kind="stable")])
