@@ -57,6 +57,29 @@ def test_percent(tmp_path: Path) -> None:
     assert "row 2" in message(raw)
 
 
+def test_percent_is_of_every_auc_and_its_error(tmp_path: Path) -> None:
+    text = "architecture,dataset,modality,auc,train_auc,auc_se\nvgg16,a,CXR,92,99,0.5\n"
+    frame, _ = read_tables([table(tmp_path, text)], percent=True)
+    rows, _ = prepare(frame, lookup)
+    assert rows[["auc", "train_auc", "auc_se"]].to_numpy().tolist() == [[0.92, 0.99, 0.005]]
+
+
+@pytest.mark.parametrize("cell", ['"95,3"', "high"])
+def test_a_percentage_that_is_no_number_names_its_row(tmp_path: Path, cell: str) -> None:
+    path = table(tmp_path, HEADER + f"vgg19,a,CXR,90\nvgg16,a,CXR,{cell}\n")
+    with pytest.raises(ResultsError, match=r"row 3 \(vgg16 on a\): auc = '.*' is not a number"):
+        read_tables([path], percent=True)
+
+
+@pytest.mark.parametrize("train_auc", [-0.1, 1.5, 99.0])
+def test_training_auc_outside_its_range(train_auc: float) -> None:
+    frame = study().assign(train_auc=0.9)
+    frame.loc[7, "train_auc"] = train_auc
+    text = message(frame)
+    assert f"row 7 (vgg19 on chest): train_auc = {train_auc:g}" in text
+    assert ("--percent" in text) == (train_auc > 1)
+
+
 def test_missing_predictors_come_from_the_catalog() -> None:
     frame = pd.DataFrame({"architecture": ["vgg16"], "dataset": ["a"], "modality": ["CXR"], "auc": [0.9]})
     rows, _ = prepare(frame, lookup)

@@ -32,6 +32,7 @@ NUMBERS = (
     "domain_shift",
 )
 COLUMNS = REQUIRED + TEXTS + NUMBERS
+AUCS = ("auc", "train_auc")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_tables(
         paths: files, read one after the other into one frame.
         maps: pairs of a column of the contract and a column of the file, in either order.
         wheres: column -> value (or several, separated by commas) that rows must have.
-        percent: AUCs are in per cent.
+        percent: AUCs, training AUCs and their standard errors are in per cent.
 
     Returns:
         Rows as `prepare` takes them, and what was left out.
@@ -76,9 +77,30 @@ def read_tables(
         frames.append(frame)
         exclusions += left_out
     whole = pd.concat(frames, ignore_index=True)
-    if percent:
-        whole["auc"] = pd.to_numeric(whole["auc"], errors="coerce") / 100
+    for column in (c for c in (*AUCS, "auc_se") if percent and c in whole):
+        whole[column] = numbers(whole, column) / 100
     return whole, exclusions
+
+
+def place(rows: pd.DataFrame, index: Any) -> str:
+    """Where a row comes from and what it is about, for errors."""
+    row = rows.loc[index]
+    return f"{row['_source']}, row {row['_row']} ({row['architecture']} on {row['dataset']})"
+
+
+def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
+    """A column as numbers, NaN where nothing is given.
+
+    Raises:
+        ResultsError: naming the first row that has something else.
+    """
+    given = rows[column]
+    number = pd.to_numeric(given, errors="coerce").astype(float)
+    wrong = number.isna() & given.notna()
+    if wrong.any():
+        first = wrong.index[wrong][0]
+        raise ResultsError(f"{place(rows, first)}: {column} = {given[first]!r} is not a number")
+    return number
 
 
 def _read_one(

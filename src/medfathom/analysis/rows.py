@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.results import NUMBERS, REQUIRED, TEXTS, Exclusion
+from medfathom.analysis.results import AUCS, NUMBERS, REQUIRED, TEXTS, Exclusion, numbers, place
 from medfathom.errors import InputError, ResultsError
 
 NOT_GIVEN = "not given"
@@ -82,11 +82,6 @@ def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataF
     return rows, exclusions
 
 
-def _where(rows: pd.DataFrame, index: Any) -> str:
-    row = rows.loc[index]
-    return f"{row['_source']}, row {row['_row']} ({row['architecture']} on {row['dataset']})"
-
-
 def _texts(rows: pd.DataFrame) -> pd.DataFrame:
     for column in (*REQUIRED[:3], *TEXTS):
         if column not in rows:
@@ -115,24 +110,19 @@ def _as_text(value: Any) -> str | None:
 
 def _aucs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     for column in ("auc", *NUMBERS):
-        given = rows[column] if column in rows else pd.Series(np.nan, index=rows.index)
-        number = pd.to_numeric(given, errors="coerce").astype(float)
-        wrong = number.isna() & given.notna()
-        if wrong.any():
-            first = wrong.index[wrong][0]
-            raise ResultsError(f"{_where(rows, first)}: {column} = {given[first]!r} is not a number")
-        rows[column] = number
-    auc = rows["auc"]
-    outside = (auc < 0) | (auc > 1)
-    if outside.any():
-        first = outside.index[outside][0]
-        hint = "; AUCs in per cent? give --percent" if 1 < auc[first] <= 100 else ""
-        raise ResultsError(f"{_where(rows, first)}: auc = {auc[first]:g} is outside [0, 1]{hint}")
+        rows[column] = numbers(rows, column) if column in rows else np.nan
+    for column in AUCS:
+        outside = (rows[column] < 0) | (rows[column] > 1)
+        if outside.any():
+            first = outside.index[outside][0]
+            value = rows[column][first]
+            hint = "; AUCs in per cent? give --percent" if 1 < value <= 100 else ""
+            raise ResultsError(f"{place(rows, first)}: {column} = {value:g} is outside [0, 1]{hint}")
     for column in ("n_params", "depth", "macs", "n_trainable_params", "n_test", "n_train", "auc_se"):
         low = rows[column] < 0 if column in ("n_trainable_params", "auc_se") else rows[column] <= 0
         if low.any():
             first = low.index[low][0]
-            raise ResultsError(f"{_where(rows, first)}: {column} = {rows[column][first]:g} must be positive")
+            raise ResultsError(f"{place(rows, first)}: {column} = {rows[column][first]:g} must be positive")
     exclusions = [
         Exclusion("no AUC", int(part["auc"].isna().sum()), str(source))
         for source, part in rows.groupby("_source")
@@ -191,7 +181,7 @@ def _filled(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
         except InputError as error:
             first = rows.index[lacking & (rows["architecture"] == name)][0]
             raise ResultsError(
-                f"{_where(rows, first)}: {error}; or give its n_params, depth and family in the table"
+                f"{place(rows, first)}: {error}; or give its n_params, depth and family in the table"
             ) from None
         rows.loc[index, "architecture"] = facts.name
         for column in ("family", "n_params", "depth"):
