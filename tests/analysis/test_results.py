@@ -183,6 +183,54 @@ def test_rows_that_only_an_unknown_setting_tells_apart_are_refused() -> None:
     assert "--where resolution=28 or --map seed=resolution" in message(frame)
 
 
+def two_spellings(facts: bool = False) -> pd.DataFrame:
+    """ResNet-18 and resnet18 on one data set, beside another network."""
+    frame = pd.DataFrame({"architecture": ["ResNet-18", "resnet18", "vgg16"], "auc": [0.9, 0.8, 0.7]})
+    if facts:  # of the first row only
+        frame = frame.assign(n_params=[11.2e6, None, None], depth=[18, None, None])
+        frame["family"] = ["resnet", None, None]
+    return frame.assign(dataset=["a", "b", "a"], modality="CXR")
+
+
+@pytest.mark.parametrize("facts", [False, True])
+def test_spellings_of_one_architecture_are_one(facts: bool) -> None:
+    rows, _ = prepare(two_spellings(facts))
+    assert rows["architecture"].tolist() == ["resnet18", "resnet18", "vgg16"]
+    assert rows["n_params"].iloc[0] == pytest.approx(11.2e6 if facts else rows["n_params"].iloc[1])
+
+
+@pytest.mark.parametrize("facts", [False, True])
+def test_spellings_of_one_architecture_in_one_cell_are_refused(facts: bool) -> None:
+    with pytest.raises(ResultsError, match=r"row 0 and .*row 1: resnet18 \(ResNet-18 and resnet18\) on a"):
+        prepare(two_spellings(facts).assign(dataset="a"))
+
+
+def test_unknown_names_with_facts_stay_as_they_are() -> None:
+    frame = study().replace({"architecture": {"vgg16": "My-Net*", "vgg19": "mynet"}})
+    assert {"My-Net*", "mynet"} <= set(prepare(frame)[0]["architecture"])
+
+
+def test_whole_numbers_as_text_are_one_cell(tmp_path: Path) -> None:
+    header = "architecture,dataset,modality,auc,unfreeze_depth,seed\n"
+    text = header + "vgg16,a,CXR,0.9,5.0,1\nvgg19,a,CXR,0.8,5,1.0\n"
+    rows, _ = prepare(read_tables([table(tmp_path, text)])[0], lookup)
+    assert set(rows["unfreeze_depth"]) == {"5"}
+    assert set(rows["seed"]) == {"1"}
+
+
+def test_two_studies_of_one_data_set_are_named() -> None:
+    common = {"seed": 0, "dataset": "a", "modality": "CXR"}
+    records = [record("vgg16", 0.9 - i / 10, study=name, **common) for i, name in enumerate(("one", "two"))]
+    frame, _ = from_trials(records, exploratory=False)
+    text = message(frame)
+    assert text.startswith("study one and study two: vgg16 on a twice")
+    assert text.endswith("analyse the studies one at a time")
+    published = pd.DataFrame([{**records[1], "study": None, "_source": "t.csv", "_row": 2}])
+    both = message(pd.concat([frame.head(1), published], ignore_index=True))
+    assert both.startswith("study one and t.csv, row 2: vgg16 on a twice")
+    assert "--where" in both
+
+
 def test_rows_without_an_auc_are_counted() -> None:
     frame = study()
     frame.loc[[1, 2], "auc"] = np.nan

@@ -33,6 +33,8 @@ NUMBERS = (
 )
 COLUMNS = REQUIRED + TEXTS + NUMBERS
 AUCS = ("auc", "train_auc")
+TRIALS = "trials"
+"""The source of rows that come from studies."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,10 @@ def from_trials(
     ):
         count = sum(_state(r) == state for r in listed)
         if count:
-            exclusions.append(Exclusion(reason, count, "trials"))
+            exclusions.append(Exclusion(reason, count, TRIALS))
     usable = [r for r in complete if r.get("auc") is not None and np.isfinite(float(r["auc"]))]
     if len(usable) < len(complete):
-        exclusions.append(Exclusion("complete but without an AUC", len(complete) - len(usable), "trials"))
+        exclusions.append(Exclusion("complete but without an AUC", len(complete) - len(usable), TRIALS))
     if not usable:
         raise ResultsError(f"no complete trial with an AUC among {len(listed)}: nothing to analyse")
     frame = pd.DataFrame(usable)
@@ -210,7 +212,7 @@ def from_trials(
             frame[column] = given
         if frame[column].isna().any():
             raise ResultsError(f"trials: {column} is not known for every trial; pass {column}=")
-    frame["_row"], frame["_source"] = np.arange(1, len(frame) + 1), "trials"
+    frame["_row"], frame["_source"] = np.arange(1, len(frame) + 1), TRIALS
     if exploratory:
         frame, merged = _equal_tuning(frame)
         exclusions += merged
@@ -236,7 +238,7 @@ def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     merged = len(frame) - len(rows)
     if merged:
         ms = ", ".join(f"{name}: best of {m}" for name, m in smallest.items())
-        notes.append(Exclusion(f"search trials merged, one result per stratum ({ms})", merged, "trials"))
+        notes.append(Exclusion(f"search trials merged, one result per stratum ({ms})", merged, TRIALS))
     return pd.DataFrame(rows), notes
 
 
