@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_studies import analyze, study
 
-from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
+from medfathom.analysis.comparison import (
+    Covariate,
+    benefit_over_datasets,
+    pretraining_benefit,
+    unfreeze_depths,
+)
 from medfathom.analysis.inference import Settings
 from medfathom.analysis.predictions import bootstrap_aucs, bootstrap_p, compare_models, delong
 from medfathom.analysis.ranking import kendalls_w
@@ -73,11 +78,45 @@ def test_benefit_against_data_set_size() -> None:
     pretrained = frame["init"] == "imagenet"
     frame["auc"] -= pretrained * 0.005 * np.log10(frame["dataset"].map(size))
     sizes = pd.Series(size, dtype=float)
-    covariates = pd.DataFrame({"log10_n_train": np.log10(sizes), "domain_shift": np.nan})
+    covariates = {
+        "log10_n_train": Covariate(np.log10(sizes)),
+        "domain_shift": Covariate(pd.Series(dtype=float)),
+    }
     whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), frame, covariates, SETTINGS)[0]
     assert whole["n_datasets"] == 5
     assert whole["against"]["log10_n_train"]["slope"] == pytest.approx(-0.005, abs=0.001)
     assert "known for 0" in whole["against"]["domain_shift"]["reason"]
+
+
+def by_domain_shift(measured: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The benefit falls by 0.01 a unit of shift; ResNets find every data set twice as far as the others.
+
+    `measured` says which architectures' shifts are known, by data set.
+    """
+    frame = study(inits=("imagenet", "random"), datasets=dict.fromkeys("abcde", "CXR"), noise=1e-4)
+    far = frame["dataset"].map(dict(zip("abcde", range(1, 6), strict=True)))
+    frame["auc"] -= 0.01 * far * (frame["init"] == "imagenet")
+    frame["domain_shift"] = far * np.where(frame["family"] == "resnet", 2.0, 1.0)
+    known = [a in measured[d] for a, d in zip(frame["architecture"], frame["dataset"], strict=True)]
+    found = analyze(frame.assign(domain_shift=frame["domain_shift"].where(known))).to_dict()
+    against: dict[str, Any] = found["pretraining_over_datasets"][0]["against"]["domain_shift"]
+    return against
+
+
+def test_domain_shift_compares_data_sets_by_the_same_architectures() -> None:
+    """In a and b the ResNets were measured, which see twice the shift, in the others they were not."""
+    own = {"a": ("resnet50", "vgg16"), "b": ("resnet50", "resnet101", "vgg16")} | dict.fromkeys(
+        "cd", ("vgg16",)
+    )
+    found = by_domain_shift(own | {"e": ("vgg16", "vgg19")})
+    assert found["measured_by"] == ["vgg16"]
+    assert found["slope"] == pytest.approx(-0.01, abs=1e-4)
+
+
+def test_domain_shifts_of_different_architectures_are_not_compared() -> None:
+    found = by_domain_shift(dict.fromkeys("abc", ("resnet50",)) | dict.fromkeys("de", ("vgg16",)))
+    assert (found["slope"], found["n_datasets"]) == (None, 0)
+    assert "no architecture's domain shift is known for all of the 5 data sets" in found["reason"]
 
 
 def benefits(table: np.ndarray, families: list[int]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
@@ -93,7 +132,7 @@ def benefits(table: np.ndarray, families: list[int]) -> tuple[list[dict[str, Any
 
 def over(table: np.ndarray, families: list[int]) -> dict[str, Any]:
     listed, rows = benefits(table, families)
-    return benefit_over_datasets(listed, rows, pd.DataFrame(), SETTINGS)[0]
+    return benefit_over_datasets(listed, rows, {}, SETTINGS)[0]
 
 
 @pytest.mark.parametrize(

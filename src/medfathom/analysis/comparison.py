@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
@@ -116,15 +116,33 @@ def over_architectures(values: Floats, families: Ints, settings: Settings) -> di
     return result | {"ci95": list(found.interval(0.95)), "p_value": found.p_value()}
 
 
+@dataclass(frozen=True)
+class Covariate:
+    """Something known of data sets.
+
+    Attributes:
+        values: by data set; absent or NaN where not known.
+        reason: why it is known for none, where there is more to say than that.
+        measured_by: the architectures that it was measured with, if any.
+    """
+
+    values: pd.Series[float]
+    reason: str = ""
+    measured_by: list[str] = field(default_factory=list)
+
+
 def benefit_over_datasets(
-    benefits: list[dict[str, Any]], rows: pd.DataFrame, covariates: pd.DataFrame, settings: Settings
+    benefits: list[dict[str, Any]],
+    rows: pd.DataFrame,
+    covariates: Mapping[str, Covariate],
+    settings: Settings,
 ) -> list[dict[str, Any]]:
-    """The benefit over architectures and data sets, and its slope on data set size and domain shift.
+    """The benefit over architectures and data sets, and its slope on what is known of the data sets.
 
     Args:
         benefits: from `pretraining_benefit`.
         rows: those that the benefits came from; families are read off them.
-        covariates: by data set, columns `log10_n_train` and `domain_shift`, NaN where not known.
+        covariates: name -> by data set.
         settings: how much is simulated.
 
     Returns:
@@ -142,7 +160,7 @@ def benefit_over_datasets(
         found.append(
             dict(zip(("init", "baseline", "unfreeze_depth"), map(str, key), strict=True))
             | _over_datasets(crossed, codes, settings)
-            | {"against": {c: _trend(crossed.by_dataset, covariates[c]) for c in covariates.columns}}
+            | {"against": {c: _trend(crossed.by_dataset, known) for c, known in covariates.items()}}
         )
     return found
 
@@ -213,25 +231,21 @@ def _over_datasets(crossed: _Crossed, families: Ints, settings: Settings) -> dic
     }
 
 
-def _trend(by_dataset: pd.Series[float], covariate: pd.Series[float]) -> dict[str, Any]:
+def _trend(by_dataset: pd.Series[float], covariate: Covariate) -> dict[str, Any]:
     """Least squares over data sets: they are the units here."""
-    x = covariate.reindex(by_dataset.index).to_numpy(float)
+    x = covariate.values.reindex(by_dataset.index).to_numpy(float)
     y = by_dataset.to_numpy(float)
     known = np.isfinite(x)
     n = int(known.sum())
+    found: dict[str, Any] = {"slope": None, "ci95": [None, None], "p_value": None, "n_datasets": n}
+    found |= {"measured_by": covariate.measured_by, "reason": covariate.reason}
     if n < 4 or np.ptp(x[known]) == 0:
-        reason = f"known for {n} data sets; at least 4 that differ are needed"
-        return {"slope": None, "ci95": [None, None], "p_value": None, "n_datasets": n, "reason": reason}
+        few = f"known for {n} data sets; at least 4 that differ are needed"
+        return found | {"reason": covariate.reason or few}
     fit = stats.linregress(x[known], y[known])
     reach = float(stats.t.ppf(0.975, n - 2) * fit.stderr)
     ci95 = [float(fit.slope) - reach, float(fit.slope) + reach]
-    return {
-        "slope": float(fit.slope),
-        "ci95": ci95,
-        "p_value": float(fit.pvalue),
-        "n_datasets": n,
-        "reason": "",
-    }
+    return found | {"slope": float(fit.slope), "ci95": ci95, "p_value": float(fit.pvalue)}
 
 
 def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
