@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_studies import analyze, study
 
-from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
+from medfathom.analysis.comparison import (
+    Covariate,
+    benefit_over_datasets,
+    pretraining_benefit,
+    unfreeze_depths,
+)
 from medfathom.analysis.inference import Settings
 from medfathom.analysis.predictions import bootstrap_aucs, bootstrap_p, compare_models, delong
 from medfathom.analysis.ranking import kendalls_w
@@ -33,6 +39,34 @@ def test_pretraining_benefit_is_paired() -> None:
         assert benefit["n"] == 10
 
 
+def two_seeds(with_: tuple[float, float], without: tuple[float, float]) -> pd.DataFrame:
+    frame = study(inits=("imagenet", "random"), settings=1)
+    aucs = {("imagenet", 0): with_[0], ("imagenet", 1): with_[1]}
+    aucs |= {("random", 0): without[0], ("random", 1): without[1]}
+    return frame.assign(auc=[aucs[key] for key in zip(frame["init"], frame["seed"], strict=True)])
+
+
+@pytest.mark.parametrize(("with_", "without"), [((0.95, 0.93), (0.90, 0.88)), ((0.75, 0.75), (0.5, 0.5))])
+def test_equal_differences_give_no_p_whatever_their_rounding(
+    with_: tuple[float, float], without: tuple[float, float]
+) -> None:
+    """0.95 - 0.90 and 0.93 - 0.88 differ in the 16th digit; an interval of that width says nothing."""
+    found = pretraining_benefit(two_seeds(with_, without), SETTINGS)
+    assert {b["level"] for b in found} == {"architecture", "dataset"}
+    assert all(b["p_value"] is None and b["ci95"] == [None, None] for b in found)
+    assert all(b["benefit"] == pytest.approx(with_[0] - without[0]) for b in found)
+
+
+def test_equal_differences_between_depths_tell_none_apart() -> None:
+    aucs = {"vgg16": (0.90, 0.95), "vgg19": (0.88, 0.93), "resnet50": (0.70, 0.75)}
+    frame = study(settings=2, seeds=1)
+    few = frame[frame["architecture"].isin(list(aucs))]
+    few = few.assign(
+        auc=[aucs[a][d] for a, d in zip(few["architecture"], few["unfreeze_depth"], strict=True)]
+    )
+    assert unfreeze_depths(few.astype({"unfreeze_depth": str}), SETTINGS)[0]["not_worse"] == ["0", "1"]
+
+
 def test_no_pair_no_benefit() -> None:
     assert pretraining_benefit(study(), SETTINGS) == []
 
@@ -44,11 +78,110 @@ def test_benefit_against_data_set_size() -> None:
     pretrained = frame["init"] == "imagenet"
     frame["auc"] -= pretrained * 0.005 * np.log10(frame["dataset"].map(size))
     sizes = pd.Series(size, dtype=float)
-    covariates = pd.DataFrame({"log10_n_train": np.log10(sizes), "domain_shift": np.nan})
-    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), covariates)[0]
+    covariates = {
+        "log10_n_train": Covariate(np.log10(sizes)),
+        "domain_shift": Covariate(pd.Series(dtype=float)),
+    }
+    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), frame, covariates, SETTINGS)[0]
     assert whole["n_datasets"] == 5
     assert whole["against"]["log10_n_train"]["slope"] == pytest.approx(-0.005, abs=0.001)
     assert "known for 0" in whole["against"]["domain_shift"]["reason"]
+
+
+def by_domain_shift(measured: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The benefit falls by 0.01 a unit of shift; ResNets find every data set twice as far as the others.
+
+    `measured` says which architectures' shifts are known, by data set.
+    """
+    frame = study(inits=("imagenet", "random"), datasets=dict.fromkeys("abcde", "CXR"), noise=1e-4)
+    far = frame["dataset"].map(dict(zip("abcde", range(1, 6), strict=True)))
+    frame["auc"] -= 0.01 * far * (frame["init"] == "imagenet")
+    frame["domain_shift"] = far * np.where(frame["family"] == "resnet", 2.0, 1.0)
+    known = [a in measured[d] for a, d in zip(frame["architecture"], frame["dataset"], strict=True)]
+    found = analyze(frame.assign(domain_shift=frame["domain_shift"].where(known))).to_dict()
+    against: dict[str, Any] = found["pretraining_over_datasets"][0]["against"]["domain_shift"]
+    return against
+
+
+def test_domain_shift_compares_data_sets_by_the_same_architectures() -> None:
+    """In a and b the ResNets were measured, which see twice the shift, in the others they were not."""
+    own = {"a": ("resnet50", "vgg16"), "b": ("resnet50", "resnet101", "vgg16")} | dict.fromkeys(
+        "cd", ("vgg16",)
+    )
+    found = by_domain_shift(own | {"e": ("vgg16", "vgg19")})
+    assert found["measured_by"] == ["vgg16"]
+    assert found["slope"] == pytest.approx(-0.01, abs=1e-4)
+
+
+def test_domain_shifts_of_different_architectures_are_not_compared() -> None:
+    found = by_domain_shift(dict.fromkeys("abc", ("resnet50",)) | dict.fromkeys("de", ("vgg16",)))
+    assert (found["slope"], found["n_datasets"]) == (None, 0)
+    assert "no architecture's domain shift is known for all of the 5 data sets" in found["reason"]
+
+
+def benefits(table: np.ndarray, families: list[int]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """As `pretraining_benefit` gives them, of a table (architectures, data sets; NaN: not run), and rows."""
+    shared = {"level": "architecture", "init": "imagenet", "baseline": "random", "unfreeze_depth": "5"}
+    listed = [
+        shared | {"architecture": f"net{a}", "dataset": f"set{d}", "benefit": float(table[a, d])}
+        for a, d in np.argwhere(np.isfinite(table))
+    ]
+    names = [f"net{a}" for a in range(len(table))]
+    return listed, pd.DataFrame({"architecture": names, "family": list(map(str, families))})
+
+
+def over(table: np.ndarray, families: list[int]) -> dict[str, Any]:
+    listed, rows = benefits(table, families)
+    return benefit_over_datasets(listed, rows, {}, SETTINGS)[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "between", "interaction", "families", "gaps"),
+    [
+        (0.02, 0.0, 0.002, [0, 1, 2, 3, 4], False),
+        (0.002, 0.02, 0.002, [0, 1, 2, 3, 4], False),
+        (0.0, 0.0, 0.02, [0, 1, 2, 3, 4], False),
+        (0.02, 0.0, 0.002, [0, 0, 1, 1, 2, 3], False),
+        (0.02, 0.01, 0.01, [0, 1, 2, 3, 4, 5, 6], True),
+    ],
+)
+def test_the_same_architectures_in_every_data_set_are_no_more_evidence(
+    own: float, between: float, interaction: float, families: list[int], gaps: bool
+) -> None:
+    """No benefit on average: at 5 % at most 5 % of studies of six data sets may find one."""
+    rng = np.random.default_rng(3)
+    n, studies = len(families), 200
+    missing = rng.random((n, 6)) < 0.3 * gaps
+    missing[0], missing[:, 0] = False, False
+    found = 0
+    for _ in range(studies):
+        table = own * rng.normal(size=(n, 1)) + between * rng.normal(size=(1, 6))
+        table = np.where(missing, np.nan, table + interaction * rng.normal(size=(n, 6)))
+        found += over(table, families)["p_value"] <= 0.05
+    assert found / studies <= 0.08  # two Monte Carlo errors above 5 %
+
+
+def test_a_benefit_over_data_sets_is_found_and_gaps_do_not_bias_it() -> None:
+    """Two architectures that gain little are missing where all gain much."""
+    rng = np.random.default_rng(0)
+    gain, place = np.array([0.03, 0.03, 0.03, 0.01, 0.01]), np.array([0.0, 0.0, 0.0, 0.02])
+    table = gain[:, None] + place + 1e-4 * rng.normal(size=(5, 4))
+    whole = over(table, [0, 1, 2, 3, 4])
+    table[3:, 3] = np.nan
+    gaps = over(table, [0, 1, 2, 3, 4])
+    assert (whole["n_datasets"], whole["n_architectures"]) == (4, 5)
+    assert whole["benefit"] == pytest.approx(0.027, abs=3e-4)
+    assert gaps["benefit"] == pytest.approx(0.027, abs=3e-4)
+    assert whole["p_value"] < 0.05
+    assert whole["ci95"][0] < 0.027 < whole["ci95"][1]
+    assert whole["prediction95"][0] < whole["ci95"][0]
+    assert whole["tau"] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_data_sets_that_share_no_architecture_are_averaged_too() -> None:
+    table = np.full((4, 3), np.nan)
+    table[0, 0], table[1, 1], table[2, 2], table[3, 2] = 0.01, 0.02, 0.02, 0.04
+    assert over(table, [0, 1, 2, 3])["benefit"] == pytest.approx(0.0225)
 
 
 def test_the_best_unfreeze_depth_and_those_like_it() -> None:

@@ -84,6 +84,13 @@ def test_exploratory_is_written_on_it(folder: Path) -> None:
     assert page.count("(exploratory)") >= 3
 
 
+def test_the_gap_names_the_split_it_was_measured_on(folder: Path, tmp_path: Path) -> None:
+    assert "Training AUC less validation AUC" in (folder / "report.html").read_text()
+    frame = study(settings=1, seeds=1)
+    write_report(analyze(frame.assign(train_auc=frame["auc"] + 0.01)), tmp_path)
+    assert "Training AUC less test AUC" in (tmp_path / "report.html").read_text()
+
+
 def test_names_from_a_table_are_no_markup(tmp_path: Path) -> None:
     frame = study().replace({"dataset": {"chest": "<script>alert(1)</script>"}})
     write_report(analyze(frame), tmp_path)

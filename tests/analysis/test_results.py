@@ -57,6 +57,29 @@ def test_percent(tmp_path: Path) -> None:
     assert "row 2" in message(raw)
 
 
+def test_percent_is_of_every_auc_and_its_error(tmp_path: Path) -> None:
+    text = "architecture,dataset,modality,auc,train_auc,auc_se\nvgg16,a,CXR,92,99,0.5\n"
+    frame, _ = read_tables([table(tmp_path, text)], percent=True)
+    rows, _ = prepare(frame, lookup)
+    assert rows[["auc", "train_auc", "auc_se"]].to_numpy().tolist() == [[0.92, 0.99, 0.005]]
+
+
+@pytest.mark.parametrize("cell", ['"95,3"', "high"])
+def test_a_percentage_that_is_no_number_names_its_row(tmp_path: Path, cell: str) -> None:
+    path = table(tmp_path, HEADER + f"vgg19,a,CXR,90\nvgg16,a,CXR,{cell}\n")
+    with pytest.raises(ResultsError, match=r"row 3 \(vgg16 on a\): auc = '.*' is not a number"):
+        read_tables([path], percent=True)
+
+
+@pytest.mark.parametrize("train_auc", [-0.1, 1.5, 99.0])
+def test_training_auc_outside_its_range(train_auc: float) -> None:
+    frame = study().assign(train_auc=0.9)
+    frame.loc[7, "train_auc"] = train_auc
+    text = message(frame)
+    assert f"row 7 (vgg19 on chest): train_auc = {train_auc:g}" in text
+    assert ("--percent" in text) == (train_auc > 1)
+
+
 def test_missing_predictors_come_from_the_catalog() -> None:
     frame = pd.DataFrame({"architecture": ["vgg16"], "dataset": ["a"], "modality": ["CXR"], "auc": [0.9]})
     rows, _ = prepare(frame, lookup)
@@ -160,6 +183,54 @@ def test_rows_that_only_an_unknown_setting_tells_apart_are_refused() -> None:
     assert "--where resolution=28 or --map seed=resolution" in message(frame)
 
 
+def two_spellings(facts: bool = False) -> pd.DataFrame:
+    """ResNet-18 and resnet18 on one data set, beside another network."""
+    frame = pd.DataFrame({"architecture": ["ResNet-18", "resnet18", "vgg16"], "auc": [0.9, 0.8, 0.7]})
+    if facts:  # of the first row only
+        frame = frame.assign(n_params=[11.2e6, None, None], depth=[18, None, None])
+        frame["family"] = ["resnet", None, None]
+    return frame.assign(dataset=["a", "b", "a"], modality="CXR")
+
+
+@pytest.mark.parametrize("facts", [False, True])
+def test_spellings_of_one_architecture_are_one(facts: bool) -> None:
+    rows, _ = prepare(two_spellings(facts))
+    assert rows["architecture"].tolist() == ["resnet18", "resnet18", "vgg16"]
+    assert rows["n_params"].iloc[0] == pytest.approx(11.2e6 if facts else rows["n_params"].iloc[1])
+
+
+@pytest.mark.parametrize("facts", [False, True])
+def test_spellings_of_one_architecture_in_one_cell_are_refused(facts: bool) -> None:
+    with pytest.raises(ResultsError, match=r"row 0 and .*row 1: resnet18 \(ResNet-18 and resnet18\) on a"):
+        prepare(two_spellings(facts).assign(dataset="a"))
+
+
+def test_unknown_names_with_facts_stay_as_they_are() -> None:
+    frame = study().replace({"architecture": {"vgg16": "My-Net*", "vgg19": "mynet"}})
+    assert {"My-Net*", "mynet"} <= set(prepare(frame)[0]["architecture"])
+
+
+def test_whole_numbers_as_text_are_one_cell(tmp_path: Path) -> None:
+    header = "architecture,dataset,modality,auc,unfreeze_depth,seed\n"
+    text = header + "vgg16,a,CXR,0.9,5.0,1\nvgg19,a,CXR,0.8,5,1.0\n"
+    rows, _ = prepare(read_tables([table(tmp_path, text)])[0], lookup)
+    assert set(rows["unfreeze_depth"]) == {"5"}
+    assert set(rows["seed"]) == {"1"}
+
+
+def test_two_studies_of_one_data_set_are_named() -> None:
+    common = {"seed": 0, "dataset": "a", "modality": "CXR"}
+    records = [record("vgg16", 0.9 - i / 10, study=name, **common) for i, name in enumerate(("one", "two"))]
+    frame, _ = from_trials(records, exploratory=False)
+    text = message(frame)
+    assert text.startswith("study one and study two: vgg16 on a twice")
+    assert text.endswith("analyse the studies one at a time")
+    published = pd.DataFrame([{**records[1], "study": None, "_source": "t.csv", "_row": 2}])
+    both = message(pd.concat([frame.head(1), published], ignore_index=True))
+    assert both.startswith("study one and t.csv, row 2: vgg16 on a twice")
+    assert "--where" in both
+
+
 def test_rows_without_an_auc_are_counted() -> None:
     frame = study()
     frame.loc[[1, 2], "auc"] = np.nan
@@ -210,6 +281,21 @@ def test_strata_searched_more_do_not_win_by_it() -> None:
     assert "best of 2" in left_out[0].reason
 
 
+def test_strata_searched_more_do_not_overfit_by_it() -> None:
+    """Every trial has a gap of 0.02; the large networks were tried ten times, the small ones once."""
+    rng = np.random.default_rng(0)
+    tries = {"densenet121": 1, "densenet169": 1, "xception": 1, "vgg16": 10, "vgg19": 10, "resnet152": 10}
+    records = [
+        record(name, auc, train_auc=auc + 0.02)
+        for name, count in tries.items()
+        for auc in rng.uniform(0.7, 0.9, count).tolist()
+    ]
+    frame, _ = from_trials(records, dataset="a", modality="CXR")
+    gap = analyze(frame, exploratory=True).to_dict()["generalisation_gap"]["modalities"]["CXR"]
+    assert gap["mean_gap"] == pytest.approx(0.02)
+    assert gap["predictors"]["log10_params"]["slope"] == pytest.approx(0, abs=1e-9)
+
+
 def test_confirmed_results_are_taken_as_they_are() -> None:
     records = [record("vgg16", 0.9, seed=s, dataset="a", modality="CXR") for s in range(3)]
     assert len(from_trials(records, exploratory=False)[0]) == 3
@@ -232,6 +318,8 @@ def test_expected_best_lies_between_mean_and_maximum(values: list[float], data: 
     assert np.mean(values) - 1e-9 <= found <= max(values) + 1e-9
     assert expected_best(np.array(values), 1) == pytest.approx(np.mean(values))
     assert expected_best(np.array(values), len(values)) == pytest.approx(max(values))
+    of = np.array(values) + 0.5
+    assert expected_best(np.array(values), m, of=of) == pytest.approx(found + 0.5)
 
 
 def test_published_table(shared: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medfathom.analysis.association import ALPHA
-from medfathom.analysis.cells import Floats, Ints
-from medfathom.analysis.inference import Settings, mean_of
+from medfathom.analysis.cells import Floats, Ints, two_way
+from medfathom.analysis.inference import OverDatasets, Settings, mean_of
 from medfathom.analysis.multiplicity import holm
-from medfathom.analysis.synthesis import hartung_knapp
 
 BASELINES = ("random", "imagenet-stats")
 """Inits that carry no learnt features."""
+
+DIGITS = 10
+"""Of an AUC; differences below are the rounding of binary fractions."""
 
 
 def pretraining_benefit(rows: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
@@ -42,13 +45,17 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings) -> list[dict[str
             {"level": "architecture", **shared, "architecture": name, **_paired(differences)}
             for name, differences in pairs.items()
         ]
-        families = rows.drop_duplicates("architecture").set_index("architecture")["family"]
         means = np.array([float(np.mean(differences)) for differences in pairs.values()])
-        codes = np.unique(families.loc[list(pairs)].to_numpy(str), return_inverse=True)[1]
+        codes = _family_codes(rows, list(pairs))
         found.append(
             {"level": "dataset", **shared, "architecture": None, **over_architectures(means, codes, settings)}
         )
     return found
+
+
+def _family_codes(rows: pd.DataFrame, architectures: list[str]) -> Ints:
+    families = rows.drop_duplicates("architecture").set_index("architecture")["family"]
+    return np.unique(families.loc[architectures].to_numpy(str), return_inverse=True)[1].astype(np.int64)
 
 
 def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
@@ -81,9 +88,9 @@ def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> F
     """By seed where the same seeds are on both sides, else the difference of the means."""
     one, other = np.isfinite(with_), np.isfinite(without)
     if (one == other).all() and seeded[one].all():
-        result: Floats = (with_ - without)[one]
+        result: Floats = (with_ - without)[one].round(DIGITS)
         return result
-    return np.array([with_[one].mean() - without[other].mean()])
+    return np.array([with_[one].mean() - without[other].mean()]).round(DIGITS)
 
 
 def _paired(differences: Floats) -> dict[str, Any]:
@@ -101,63 +108,144 @@ def _paired(differences: Floats) -> dict[str, Any]:
 
 def over_architectures(values: Floats, families: Ints, settings: Settings) -> dict[str, Any]:
     """Mean over architectures with its interval, families random; no interval for fewer than two."""
+    values = values.round(DIGITS)
     result = {"benefit": float(values.mean()), "n": len(values), "unit": "architecture"}
     if len(values) < 2 or np.ptp(values) == 0:
         return result | {"ci95": [None, None], "p_value": None}
-    found = mean_of(values, families.astype(np.int64), settings)
+    found = mean_of(values, families, settings)
     return result | {"ci95": list(found.interval(0.95)), "p_value": found.p_value()}
 
 
-def benefit_over_datasets(benefits: list[dict[str, Any]], covariates: pd.DataFrame) -> list[dict[str, Any]]:
-    """The benefit over data sets (Hartung-Knapp), and its slope on data set size and domain shift.
+@dataclass(frozen=True)
+class Covariate:
+    """Something known of data sets.
+
+    Attributes:
+        values: by data set; absent or NaN where not known.
+        reason: why it is known for none, where there is more to say than that.
+        measured_by: the architectures that it was measured with, if any.
+    """
+
+    values: pd.Series[float]
+    reason: str = ""
+    measured_by: list[str] = field(default_factory=list)
+
+
+def benefit_over_datasets(
+    benefits: list[dict[str, Any]],
+    rows: pd.DataFrame,
+    covariates: Mapping[str, Covariate],
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """The benefit over architectures and data sets, and its slope on what is known of the data sets.
 
     Args:
         benefits: from `pretraining_benefit`.
-        covariates: by data set, columns `log10_n_train` and `domain_shift`, NaN where not known.
+        rows: those that the benefits came from; families are read off them.
+        covariates: name -> by data set.
+        settings: how much is simulated.
+
+    Returns:
+        One mapping per (init, baseline, unfreeze depth) seen in three data sets and two architectures.
     """
-    table = pd.DataFrame([b for b in benefits if b["level"] == "dataset" and b["p_value"] is not None])
+    table = pd.DataFrame([b for b in benefits if b["level"] == "architecture"])
     found: list[dict[str, Any]] = []
     if table.empty:
         return found
     for key, part in table.groupby(["init", "baseline", "unfreeze_depth"]):
-        if part["dataset"].nunique() < 3:
+        if part["dataset"].nunique() < 3 or part["architecture"].nunique() < 2:
             continue
-        widths = np.array([high - low for low, high in part["ci95"]])
-        variances = (widths / 2 / stats.t.ppf(0.975, part["n"].to_numpy() - 1)) ** 2
-        whole = hartung_knapp(part["benefit"].to_numpy(float), variances)
+        crossed = _crossed(part)
+        codes = _family_codes(rows, list(crossed.by_architecture.index))
         found.append(
             dict(zip(("init", "baseline", "unfreeze_depth"), map(str, key), strict=True))
-            | {
-                "n_datasets": len(part),
-                "benefit": whole.estimate,
-                "ci95": list(whole.ci95),
-                "p_value": whole.p_value,
-            }
-            | {"tau": float(np.sqrt(whole.tau2)), "i2": whole.i2, "prediction95": whole.prediction95}
-            | {"against": {c: _trend(part, covariates[c]) for c in covariates.columns}}
+            | _over_datasets(crossed, codes, settings)
+            | {"against": {c: _trend(crossed.by_dataset, known) for c, known in covariates.items()}}
         )
     return found
 
 
-def _trend(part: pd.DataFrame, covariate: pd.Series[float]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Crossed:
+    """Benefits of architectures in data sets, taken apart by least squares: architecture + data set.
+
+    Attributes:
+        by_architecture: each architecture's benefit, as if seen in all data sets.
+        by_dataset: each data set's, as if all architectures were seen in it.
+        weight: shape (D,), of each data set in the mean over architectures.
+        noise: variance that `by_dataset` has from the interaction of the two and from seeds.
+    """
+
+    by_architecture: pd.Series[float]
+    by_dataset: pd.Series[float]
+    weight: Floats
+    noise: float
+
+
+def _crossed(part: pd.DataFrame) -> _Crossed:
+    cells = pd.factorize(part["dataset"])[0].astype(np.int64)
+    effects = two_way(part["architecture"].tolist(), cells, part["benefit"].to_numpy(float))
+    own = pd.Series(effects.values, index=effects.names)
+    group = pd.Series(effects.component, index=effects.names)
+    by_dataset = (part["benefit"] - part["architecture"].map(own)).groupby(part["dataset"]).mean()
+    # Data sets that share no architecture, even by way of others, form groups of their own.
+    group_of = part.groupby("dataset")["architecture"].first().map(group)
+    by_architecture = own + group.map(by_dataset.groupby(group_of).mean())
+    weight = group_of.map(group.value_counts() / len(group) / group_of.value_counts())
+    noise = (effects.noise_variance or 0.0) * float((1 / part.groupby("dataset").size()).mean())
+    shares: Floats = np.asarray(weight, dtype=float)
+    return _Crossed(by_architecture.round(DIGITS), by_dataset.round(DIGITS), shares, noise)
+
+
+def _over_datasets(crossed: _Crossed, families: Ints, settings: Settings) -> dict[str, Any]:
+    """The mean and its interval; architectures (families random) and data sets are both samples.
+
+    The same architectures come back in every data set, so what is peculiar to them does not average out
+    over data sets. Both parts hold the noise that they share: nothing is taken off for it, so that the
+    interval is never narrower than that over the data sets alone.
+    """
+    values: Floats = np.asarray(crossed.by_architecture, dtype=float)
+    by_dataset = crossed.by_dataset
+    count, variance = len(by_dataset), float(by_dataset.var())
+    tau2 = max(0.0, variance - crossed.noise)
+    result: dict[str, Any] = {
+        "n_datasets": count,
+        "n_architectures": len(values),
+        "benefit": float(values.mean()),
+        "ci95": [None, None],
+        "p_value": None,
+        "tau": float(np.sqrt(tau2)),
+        "i2": tau2 / variance if variance > 0 else 0.0,
+        "prediction95": [None, None],
+    }
+    if np.ptp(values) == 0 and variance == 0:
+        return result
+    within = mean_of(values, families, settings)
+    extra = variance * float(crossed.weight @ crossed.weight)
+    whole, another = (OverDatasets(within, v, count - 1) for v in (extra, extra + tau2))
+    return result | {
+        "benefit": whole.estimate,
+        "ci95": list(whole.interval(0.95)),
+        "p_value": whole.p_value(),
+        "prediction95": list(another.interval(0.95)),
+    }
+
+
+def _trend(by_dataset: pd.Series[float], covariate: Covariate) -> dict[str, Any]:
     """Least squares over data sets: they are the units here."""
-    x = covariate.reindex(part["dataset"]).to_numpy(float)
-    y = part["benefit"].to_numpy(float)
+    x = covariate.values.reindex(by_dataset.index).to_numpy(float)
+    y = by_dataset.to_numpy(float)
     known = np.isfinite(x)
     n = int(known.sum())
+    found: dict[str, Any] = {"slope": None, "ci95": [None, None], "p_value": None, "n_datasets": n}
+    found |= {"measured_by": covariate.measured_by, "reason": covariate.reason}
     if n < 4 or np.ptp(x[known]) == 0:
-        reason = f"known for {n} data sets; at least 4 that differ are needed"
-        return {"slope": None, "ci95": [None, None], "p_value": None, "n_datasets": n, "reason": reason}
+        few = f"known for {n} data sets; at least 4 that differ are needed"
+        return found | {"reason": covariate.reason or few}
     fit = stats.linregress(x[known], y[known])
     reach = float(stats.t.ppf(0.975, n - 2) * fit.stderr)
     ci95 = [float(fit.slope) - reach, float(fit.slope) + reach]
-    return {
-        "slope": float(fit.slope),
-        "ci95": ci95,
-        "p_value": float(fit.pvalue),
-        "n_datasets": n,
-        "reason": "",
-    }
+    return found | {"slope": float(fit.slope), "ci95": ci95, "p_value": float(fit.pvalue)}
 
 
 def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
@@ -176,9 +264,8 @@ def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[dict[str, An
             continue
         complete = wide.dropna()
         named = dict(zip(("modality", "dataset", "init"), map(str, key), strict=True))
-        families = part.drop_duplicates("architecture").set_index("architecture")["family"]
-        codes = np.unique(families.loc[complete.index].to_numpy(str), return_inverse=True)[1]
-        found.append(named | _best_depth(complete, codes.astype(np.int64), settings))
+        codes = _family_codes(part, list(complete.index))
+        found.append(named | _best_depth(complete, codes, settings))
     return found
 
 
@@ -188,7 +275,7 @@ def _best_depth(complete: pd.DataFrame, families: Ints, settings: Settings) -> d
     if n == 0:
         reason = "no architecture was run at every depth"
         return {"depths": depths, "n_architectures": 0, "best": None, "not_worse": depths, "reason": reason}
-    means = complete.mean()
+    means = complete.mean().round(DIGITS)
     result: dict[str, Any] = {
         "depths": depths,
         "n_architectures": n,
@@ -207,6 +294,7 @@ def _best_depth(complete: pd.DataFrame, families: Ints, settings: Settings) -> d
 
 
 def _worse(differences: Floats, families: Ints, settings: Settings) -> float:
+    differences = differences.round(DIGITS)
     if np.ptp(differences) == 0:
         return 1.0
     return mean_of(differences, families, settings).p_less()

@@ -1,4 +1,7 @@
-"""Do larger networks overfit more: training AUC less validation AUC, against size and training set size."""
+"""Do larger networks overfit more: training AUC less the AUC analysed, against size and training set size.
+
+The AUC analysed is the test split's, or the validation split's where search trials are looked at.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from medfathom.analysis.moderation import usable
 
 
 def generalisation_gap(rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """Per modality: mean gap and its slope on each predictor; over data sets: its slope on training "
-    "set size."""
+    """Per modality: mean gap and its slope on each predictor; over data sets: its slope on training set
+    size."""
     with_both = rows[rows["train_auc"].notna()].copy()
     if with_both.empty:
         return {"modalities": {}, "reason": "no row has a train_auc"}

@@ -11,7 +11,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medfathom.analysis.association import PREDICTORS, Modality, associate, judge, modality_of, without_answer
-from medfathom.analysis.comparison import benefit_over_datasets, pretraining_benefit, unfreeze_depths
+from medfathom.analysis.comparison import (
+    Covariate,
+    benefit_over_datasets,
+    pretraining_benefit,
+    unfreeze_depths,
+)
 from medfathom.analysis.generalisation import generalisation_gap
 from medfathom.analysis.inference import Settings
 from medfathom.analysis.joint import explained_together, nothing_explained
@@ -115,7 +120,9 @@ def _analysed(
         "modalities": content,
         "modality_difference": between_modalities(modalities, settings.coarse),
         "pretraining_benefit": benefits,
-        "pretraining_over_datasets": benefit_over_datasets(benefits, _covariates(rows)),
+        "pretraining_over_datasets": benefit_over_datasets(
+            benefits, rows, _covariates(rows), settings.coarse
+        ),
         "unfreeze_depth": unfreeze_depths(rows, settings.coarse),
         "ranking_agreement": agreement(rows, draws=settings.permutations, seed=settings.seed),
         "generalisation_gap": generalisation_gap(rows, settings.coarse),
@@ -127,10 +134,25 @@ def _of(rows: pd.DataFrame, modality: str) -> pd.DataFrame:
     return rows[rows["modality"] == modality]
 
 
-def _covariates(rows: pd.DataFrame) -> pd.DataFrame:
-    """What is known of data sets: training set size and domain shift, one row per data set."""
-    known = rows.groupby("dataset", observed=True)[["n_train", "domain_shift"]].median()
-    return pd.DataFrame({"log10_n_train": np.log10(known["n_train"]), "domain_shift": known["domain_shift"]})
+def _covariates(rows: pd.DataFrame) -> dict[str, Covariate]:
+    """What is known of data sets: training set size and domain shift."""
+    sizes = rows.groupby("dataset", observed=True)["n_train"].median()
+    return {"log10_n_train": Covariate(np.log10(sizes)), "domain_shift": _domain_shift(rows)}
+
+
+def _domain_shift(rows: pd.DataFrame) -> Covariate:
+    """Data sets as the same architectures see them: some networks see every shift larger than others do."""
+    measured = rows[rows["domain_shift"].notna()].pivot_table(
+        index="architecture", columns="dataset", values="domain_shift", aggfunc="median", observed=True
+    )
+    everywhere = measured.dropna()
+    reason = ""
+    if everywhere.empty and not measured.empty:
+        reason = (
+            f"no architecture's domain shift is known for all of the {measured.shape[1]} data sets with one; "
+            "measure the same with `medfathom data shift`"
+        )
+    return Covariate(everywhere.mean(), reason, list(map(str, everywhere.index)))
 
 
 def _counts(modality: Modality) -> dict[str, Any]:

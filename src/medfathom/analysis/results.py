@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medfathom.analysis.cells import Floats
 from medfathom.errors import ResultsError, did_you_mean
 
 REQUIRED = ("architecture", "dataset", "modality", "auc")
@@ -31,6 +32,9 @@ NUMBERS = (
     "domain_shift",
 )
 COLUMNS = REQUIRED + TEXTS + NUMBERS
+AUCS = ("auc", "train_auc")
+TRIALS = "trials"
+"""The source of rows that come from studies."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def read_tables(
         paths: files, read one after the other into one frame.
         maps: pairs of a column of the contract and a column of the file, in either order.
         wheres: column -> value (or several, separated by commas) that rows must have.
-        percent: AUCs are in per cent.
+        percent: AUCs, training AUCs and their standard errors are in per cent.
 
     Returns:
         Rows as `prepare` takes them, and what was left out.
@@ -75,9 +79,30 @@ def read_tables(
         frames.append(frame)
         exclusions += left_out
     whole = pd.concat(frames, ignore_index=True)
-    if percent:
-        whole["auc"] = pd.to_numeric(whole["auc"], errors="coerce") / 100
+    for column in (c for c in (*AUCS, "auc_se") if percent and c in whole):
+        whole[column] = numbers(whole, column) / 100
     return whole, exclusions
+
+
+def place(rows: pd.DataFrame, index: Any) -> str:
+    """Where a row comes from and what it is about, for errors."""
+    row = rows.loc[index]
+    return f"{row['_source']}, row {row['_row']} ({row['architecture']} on {row['dataset']})"
+
+
+def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
+    """A column as numbers, NaN where nothing is given.
+
+    Raises:
+        ResultsError: naming the first row that has something else.
+    """
+    given = rows[column]
+    number = pd.to_numeric(given, errors="coerce").astype(float)
+    wrong = number.isna() & given.notna()
+    if wrong.any():
+        first = wrong.index[wrong][0]
+        raise ResultsError(f"{place(rows, first)}: {column} = {given[first]!r} is not a number")
+    return number
 
 
 def _read_one(
@@ -157,9 +182,9 @@ def from_trials(
             model. A search tries some strata (architecture, init, unfreeze depth) more often than
             others, and the best of many is better than the best of few; so each stratum stands with the
             expected best validation AUC of m of its trials, m the smallest number of complete trials in
-            any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement). What is left is
-            that an adaptive sampler also tunes more where it looks
-            more: such results suggest, `confirm` decides.
+            any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement), and with the
+            training AUC expected of that best trial. What is left is that an adaptive sampler also tunes
+            more where it looks more: such results suggest, `confirm` decides.
             False: confirmed results, taken as they are, one row per seed.
         dataset: where records have none.
         modality: where records have none.
@@ -175,10 +200,10 @@ def from_trials(
     ):
         count = sum(_state(r) == state for r in listed)
         if count:
-            exclusions.append(Exclusion(reason, count, "trials"))
+            exclusions.append(Exclusion(reason, count, TRIALS))
     usable = [r for r in complete if r.get("auc") is not None and np.isfinite(float(r["auc"]))]
     if len(usable) < len(complete):
-        exclusions.append(Exclusion("complete but without an AUC", len(complete) - len(usable), "trials"))
+        exclusions.append(Exclusion("complete but without an AUC", len(complete) - len(usable), TRIALS))
     if not usable:
         raise ResultsError(f"no complete trial with an AUC among {len(listed)}: nothing to analyse")
     frame = pd.DataFrame(usable)
@@ -187,7 +212,7 @@ def from_trials(
             frame[column] = given
         if frame[column].isna().any():
             raise ResultsError(f"trials: {column} is not known for every trial; pass {column}=")
-    frame["_row"], frame["_source"] = np.arange(1, len(frame) + 1), "trials"
+    frame["_row"], frame["_source"] = np.arange(1, len(frame) + 1), TRIALS
     if exploratory:
         frame, merged = _equal_tuning(frame)
         exclusions += merged
@@ -204,23 +229,30 @@ def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     rows, notes = [], []
     for key, part in frame.groupby(keys, sort=True):
         m = int(smallest[str(next(iter(key)))])
-        best = part.sort_values("auc").iloc[-1].copy()
-        best["auc"] = expected_best(part["auc"].to_numpy(float), m)
+        best, aucs = part.sort_values("auc").iloc[-1].copy(), part["auc"].to_numpy(float)
+        best["auc"] = expected_best(aucs, m)
+        if "train_auc" in part:  # of the same trial: the difference is then the gap of the trial chosen
+            best["train_auc"] = expected_best(aucs, m, of=part["train_auc"].to_numpy(float))
         best["seed"] = None
         rows.append(best)
     merged = len(frame) - len(rows)
     if merged:
         ms = ", ".join(f"{name}: best of {m}" for name, m in smallest.items())
-        notes.append(Exclusion(f"search trials merged, one result per stratum ({ms})", merged, "trials"))
+        notes.append(Exclusion(f"search trials merged, one result per stratum ({ms})", merged, TRIALS))
     return pd.DataFrame(rows), notes
 
 
-def expected_best(values: np.ndarray, m: int) -> float:
+def expected_best(values: Floats, m: int, of: Floats | None = None) -> float:
     """Mean, over all ways to draw m of the values without replacement, of the largest.
 
-    >>> expected_best(np.array([0.7, 0.8, 0.9]), 2)
-    0.8666666666666667
+    Args:
+        values: shape (n,).
+        m: how many are drawn, at most n.
+        of: shape (n,), what is averaged instead: what belongs to the value that is the largest.
+
+    >>> round(expected_best(np.array([0.7, 0.8, 0.9]), 2), 6)
+    0.866667
     """
-    ordered, n = np.sort(values), len(values)
-    ways = [comb(i, m - 1) for i in range(n)]
-    return float(sum(w * v for w, v in zip(ways, ordered, strict=True)) / comb(n, m))
+    ways = comb(len(values), m)
+    chances = np.array([comb(i, m - 1) / ways for i in range(len(values))])
+    return float(chances @ (values if of is None else of)[np.argsort(values, kind="stable")])

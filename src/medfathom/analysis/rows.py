@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.results import NUMBERS, REQUIRED, TEXTS, Exclusion
-from medfathom.errors import InputError, ResultsError
+from medfathom.analysis.results import AUCS, NUMBERS, REQUIRED, TEXTS, TRIALS, Exclusion, numbers, place
+from medfathom.errors import InputError, ModelError, ResultsError
 
 NOT_GIVEN = "not given"
 
@@ -75,16 +75,11 @@ def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataF
     rows = _texts(rows)
     rows, without = _aucs(rows)
     exclusions += without
+    rows = _named(rows, lookup)
     rows, repeated = _duplicates(rows)
     exclusions += repeated
     _one_modality_per_dataset(rows)
-    rows = _filled(rows, lookup)
     return rows, exclusions
-
-
-def _where(rows: pd.DataFrame, index: Any) -> str:
-    row = rows.loc[index]
-    return f"{row['_source']}, row {row['_row']} ({row['architecture']} on {row['dataset']})"
 
 
 def _texts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -105,34 +100,29 @@ def _texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_text(value: Any) -> str | None:
-    """Text of a label; 5 and 5.0 and "5" are one."""
+    """Text of a label; 5 and 5.0 and "5" and "5.0" are one."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip() or None
+    text = str(value).strip()
+    whole = re.fullmatch(r"(-?\d+)\.0*", text)
+    return whole[1] if whole else text or None
 
 
 def _aucs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     for column in ("auc", *NUMBERS):
-        given = rows[column] if column in rows else pd.Series(np.nan, index=rows.index)
-        number = pd.to_numeric(given, errors="coerce").astype(float)
-        wrong = number.isna() & given.notna()
-        if wrong.any():
-            first = wrong.index[wrong][0]
-            raise ResultsError(f"{_where(rows, first)}: {column} = {given[first]!r} is not a number")
-        rows[column] = number
-    auc = rows["auc"]
-    outside = (auc < 0) | (auc > 1)
-    if outside.any():
-        first = outside.index[outside][0]
-        hint = "; AUCs in per cent? give --percent" if 1 < auc[first] <= 100 else ""
-        raise ResultsError(f"{_where(rows, first)}: auc = {auc[first]:g} is outside [0, 1]{hint}")
+        rows[column] = numbers(rows, column) if column in rows else np.nan
+    for column in AUCS:
+        outside = (rows[column] < 0) | (rows[column] > 1)
+        if outside.any():
+            first = outside.index[outside][0]
+            value = rows[column][first]
+            hint = "; AUCs in per cent? give --percent" if 1 < value <= 100 else ""
+            raise ResultsError(f"{place(rows, first)}: {column} = {value:g} is outside [0, 1]{hint}")
     for column in ("n_params", "depth", "macs", "n_trainable_params", "n_test", "n_train", "auc_se"):
         low = rows[column] < 0 if column in ("n_trainable_params", "auc_se") else rows[column] <= 0
         if low.any():
             first = low.index[low][0]
-            raise ResultsError(f"{_where(rows, first)}: {column} = {rows[column][first]:g} must be positive")
+            raise ResultsError(f"{place(rows, first)}: {column} = {rows[column][first]:g} must be positive")
     exclusions = [
         Exclusion("no AUC", int(part["auc"].isna().sum()), str(source))
         for source, part in rows.groupby("_source")
@@ -159,17 +149,38 @@ def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     if clash.any():
         first = rows[clash].iloc[0]
         same = rows[(rows[keys].fillna("") == first[keys].fillna("")).all(axis=1)]
-        differ = [c for c in content if c not in (*keys, "auc", *NUMBERS) and same[c].nunique() > 1]
-        way = (
-            f"--where {differ[0]}={same[differ[0]].iloc[0]} or --map seed={differ[0]}" if differ else "a seed"
-        )
-        raise ResultsError(
-            f"{first['_source']}, rows {first['_row']} and {same['_row'].iloc[1]}: "
-            f"{first['architecture']} on "
-            f"{first['dataset']} twice with the same init, unfreeze_depth and seed; tell them apart "
-            f"with {way}"
-        )
+        differ = [str(c) for c in content if c not in (*keys, "auc", *NUMBERS) and same[c].nunique() > 1]
+        raise ResultsError(_twice(same, differ))
     return rows, exclusions
+
+
+def _twice(same: pd.DataFrame, differ: list[str]) -> str:
+    """Which rows say the same of one architecture, and what would tell them apart.
+
+    Args:
+        same: at least two rows.
+        differ: columns, not of the contract, in which they differ.
+    """
+    one, two = same.iloc[0], same.iloc[1]
+    of_studies = int((same["_source"].iloc[:2] == TRIALS).sum())
+    if of_studies == 2:
+        way = "analyse the studies one at a time"
+    elif of_studies == 1:
+        way = "leave the table's rows out with --where, or analyse study and table apart"
+    elif differ:
+        way = f"tell them apart with --where {differ[0]}={one[differ[0]]} or --map seed={differ[0]}"
+    else:
+        way = "tell them apart with a seed"
+    spelled = f" ({one['_spelled']} and {two['_spelled']})" if one["_spelled"] != two["_spelled"] else ""
+    return (
+        f"{_origin(one)} and {_origin(two)}: {one['architecture']}{spelled} on {one['dataset']} twice "
+        f"with the same init, unfreeze_depth and seed; {way}"
+    )
+
+
+def _origin(row: pd.Series[Any]) -> str:
+    study = row.get("study")
+    return f"study {study}" if isinstance(study, str) else f"{row['_source']}, row {row['_row']}"
 
 
 def _one_modality_per_dataset(rows: pd.DataFrame) -> None:
@@ -182,27 +193,44 @@ def _one_modality_per_dataset(rows: pd.DataFrame) -> None:
         )
 
 
-def _filled(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
+def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
+    """Each architecture under one name, and what rows do not say of it filled from the catalog.
+
+    A name that the catalog does not know stays as it is where its rows say all that is needed.
+    """
+    rows = rows.assign(_spelled=rows["architecture"])
     lacking = rows[["n_params", "depth", "family"]].isna().any(axis=1)
-    for name in rows.loc[lacking, "architecture"].unique():
-        index = rows.index[rows["architecture"] == name]
+    for name in rows["_spelled"].unique():
+        index = rows.index[rows["_spelled"] == name]
+        unknown = index[lacking[index]]
         try:
-            facts = _facts(str(name), lookup or _catalog())
+            facts = _facts(str(name), lookup or (_catalog() if len(unknown) else _shipped))
         except InputError as error:
-            first = rows.index[lacking & (rows["architecture"] == name)][0]
+            if unknown.empty:
+                continue
             raise ResultsError(
-                f"{_where(rows, first)}: {error}; or give its n_params, depth and family in the table"
+                f"{place(rows, unknown[0])}: {error}; or give its n_params, depth and family in the table"
             ) from None
         rows.loc[index, "architecture"] = facts.name
-        for column in ("family", "n_params", "depth"):
-            rows.loc[index, column] = rows.loc[index, column].fillna(getattr(facts, column))
-        rows.loc[index, "macs"] = rows.loc[index, "macs"].fillna(float(facts.macs))
+        if len(unknown):
+            for column in ("family", "n_params", "depth"):
+                rows.loc[index, column] = rows.loc[index, column].fillna(getattr(facts, column))
+            rows.loc[index, "macs"] = rows.loc[index, "macs"].fillna(float(facts.macs))
+    _one_family_each(rows)
+    return rows
+
+
+def _one_family_each(rows: pd.DataFrame) -> None:
     several = rows.groupby("architecture")["family"].nunique()
     if (several > 1).any():
         name = several.index[several > 1][0]
-        families = sorted(rows.loc[rows["architecture"] == name, "family"].unique())
-        raise ResultsError(f"architecture {name!r} has several families: {', '.join(families)}; it has one")
-    return rows
+        own = rows[rows["architecture"] == name]
+        odd = own.index[own["family"] != own["family"].iloc[0]][0]
+        raise ResultsError(
+            f"{place(rows, odd)}: architecture {name!r} has several families: "
+            f"{', '.join(sorted(own['family'].unique()))}; it has one: correct the table, or leave the "
+            "column out to have the catalog's"
+        )
 
 
 def _facts(name: str, lookup: Lookup) -> Facts:
@@ -218,6 +246,16 @@ def _facts(name: str, lookup: Lookup) -> Facts:
         except InputError:
             pass
         raise
+
+
+def _shipped(name: str) -> Facts:
+    """What the catalog's own table knows: other networks would have to be built to be looked up."""
+    from medfathom.models import catalog  # noqa: PLC0415
+
+    entry = catalog.find_shipped(name)
+    if entry is None:
+        raise ModelError(f"{name!r} is not in the catalog's table")
+    return entry.facts
 
 
 def _catalog() -> Lookup:
