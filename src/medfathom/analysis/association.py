@@ -21,7 +21,7 @@ from medfathom.analysis.cells import (
 )
 from medfathom.analysis.inference import Settings, SlopeInference, slope_in, slope_of
 from medfathom.analysis.multiplicity import holm, verdict
-from medfathom.analysis.permutation import permutation_slope
+from medfathom.analysis.permutation import levels, permutation_slope
 
 PREDICTORS = {"log10_params": ("n_params", np.log10), "log2_depth": ("depth", np.log2)}
 """Predictor -> the column it comes from and how it is scaled."""
@@ -161,10 +161,13 @@ def _answers(inference: SlopeInference, margin: float) -> dict[str, Any]:
 
 
 def rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
-    """Spearman's rho and Kendall's tau-b at architecture level, as description only."""
+    """Spearman's rho and Kendall's tau-b at architecture level, as description only; None where all tie."""
+    places = levels(values)
+    if places.max() == 0:
+        return {"spearman": None, "kendall": None}
     return {
-        "spearman": float(stats.spearmanr(x, values).statistic),
-        "kendall": float(stats.kendalltau(x, values).statistic),
+        "spearman": float(stats.spearmanr(x, places).statistic),
+        "kendall": float(stats.kendalltau(x, places).statistic),
     }
 
 
