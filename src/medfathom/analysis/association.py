@@ -21,7 +21,7 @@ from medfathom.analysis.cells import (
 )
 from medfathom.analysis.inference import Settings, SlopeInference, slope_in, slope_of
 from medfathom.analysis.multiplicity import holm, verdict
-from medfathom.analysis.permutation import levels, permutation_slope
+from medfathom.analysis.permutation import centred, levels, permutation_slope
 
 PREDICTORS = {"log10_params": ("n_params", np.log10), "log2_depth": ("depth", np.log2)}
 """Predictor -> the column it comes from and how it is scaled."""
@@ -31,6 +31,9 @@ OTHER_PREDICTORS = {
     "log10_macs": ("macs", np.log10),
 }
 """Looked at beside the main line."""
+
+SAME = 1e-9
+"""Values of a predictor that differ by less (in the logarithm) are the same."""
 
 ALPHA = 0.05
 POWER = 0.80
@@ -98,7 +101,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
         settings: how much is simulated.
     """
     x = modality.predictor(predictor)
-    reason = why_no_slope(x)
+    reason = why_no_slope(x, modality.effects.component)
     if reason:
         return without_answer(margin, reason)
     inference, method, spread = slope_in(
@@ -124,14 +127,26 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
     return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
 
 
-def why_no_slope(x: Floats) -> str:
-    """Why the predictor's values (one per architecture) give no slope; empty where they do."""
+def why_no_slope(x: Floats, component: Ints | None = None) -> str:
+    """Why the predictor's values give no slope; empty where they do.
+
+    Args:
+        x: shape (n,), one value per architecture.
+        component: shape (n,), which architectures can be compared; by default all.
+    """
+    component = np.zeros(len(x), dtype=np.int64) if component is None else component
+    groups = len(np.unique(component))
     if np.isnan(x).any():
         return f"the predictor is not known for {int(np.isnan(x).sum())} of {len(x)} architectures"
     if len(x) < 3:
         return f"{len(x)} architectures share cells; a slope with an interval needs at least 3"
-    if np.ptp(x) == 0:
+    if np.ptp(x) <= SAME:
         return f"all {len(x)} architectures have the same value of this predictor"
+    if np.abs(centred(x, component)).max() <= SAME:
+        return (
+            f"the architectures fall into {groups} groups that share no cells, and in each all have the same "
+            "value of this predictor"
+        )
     return ""
 
 
@@ -141,7 +156,7 @@ def _by_dataset(modality: Modality, x: Floats, settings: Settings) -> dict[str, 
     found = {}
     for dataset, effects in modality.per_dataset.items():
         index = [place[name] for name in effects.names]
-        reason = why_no_slope(x[index])
+        reason = why_no_slope(x[index], effects.component)
         answer: dict[str, Any] = {"slope": None, "ci95": [None, None], "p_value": None}
         if not reason:
             slope, _ = slope_of(effects, x[index], modality.families[index], settings)

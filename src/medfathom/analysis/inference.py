@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from medfathom.analysis.cells import Effects, Floats, Ints
-from medfathom.analysis.permutation import permutation_slope
+from medfathom.analysis.permutation import centred, permutation_slope
 from medfathom.analysis.slope import MixtureSlope, calibrated_design, indicators, mixture_slope
 
 PERMUTATION = "permutation of the predictor among architectures"
@@ -28,6 +28,9 @@ MIXTURE = (
 STUDENT = "architecture-level regression"
 
 NOISE_TAKEN_OFF = 2.0
+
+FLAT = 1e-18
+"""Sum of squares of a predictor below which it is the same for all architectures that can be compared."""
 
 
 class SlopeInference(Protocol):
@@ -264,9 +267,9 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
     slopes, widths, explained = {}, [], 0.0
     for dataset, own in per_dataset.items():
         index = [place[name] for name in own.names]
-        x = predictor[index] - predictor[index].mean()
+        x = centred(predictor[index], own.component)
         width = float(x @ x)
-        if width <= 0:
+        if width <= FLAT:
             continue
         slopes[dataset] = float(x @ own.values / width)
         widths.append(width)

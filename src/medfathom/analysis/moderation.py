@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.association import PREDICTORS, Modality, modality_of
+from medfathom.analysis.association import PREDICTORS, Modality, modality_of, why_no_slope
 from medfathom.analysis.cells import Effects
 from medfathom.analysis.inference import OverDatasets, Settings, SlopeInference, slope_in, spread_of_slopes
 from medfathom.analysis.multiplicity import holm
@@ -79,7 +79,7 @@ def _pairs(
 def usable(modality: Modality, predictor: str) -> bool:
     """Whether a slope on the predictor can be had."""
     x = modality.predictor(predictor)
-    return len(x) >= FEWEST and not np.isnan(x).any() and float(np.ptp(x)) > 0
+    return len(x) >= FEWEST and not why_no_slope(x, modality.effects.component)
 
 
 def between_modalities(modalities: Mapping[str, Modality], settings: Settings) -> dict[str, Any]:

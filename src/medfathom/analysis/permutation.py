@@ -122,8 +122,7 @@ def permutation_slope(
         draws: arrangements drawn at random when there are more than `EXACT_LIMIT`.
         seed: of those draws.
     """
-    x = predictor - _block_means(predictor, blocks)
-    y = values - _block_means(values, blocks)
+    x, y = centred(predictor, blocks), centred(values, blocks)
     orders, exact = arrangements(blocks, draws, seed)
     if float(x @ x) <= 0:
         raise ValueError("the predictor has one value within every block")
@@ -153,8 +152,9 @@ def _enumerated(members: list[Ints], n: int) -> Ints:
     return orders
 
 
-def _block_means(values: Floats, blocks: Ints) -> Floats:
+def centred(values: Floats, blocks: Ints) -> Floats:
+    """Values (n,) less the mean of their block (n,)."""
     _, index = np.unique(blocks, return_inverse=True)
     means = np.bincount(index, values) / np.bincount(index)
-    result: Floats = means[index]
+    result: Floats = values - means[index]
     return result
