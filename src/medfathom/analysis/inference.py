@@ -1,6 +1,7 @@
 """Which method suits which design, for one slope.
 
 architectures of one family, or each its own family   exact permutation (drawn at random where there are many)
+the same, in a table with gaps                        Student t, effects weighted by their precision
 families with several members                         calibrated mixture over the family variance (slope.py)
 architectures that share no cells                     Student t on the comparable contrasts
 three data sets or more                               and the slopes' spread over data sets added to the above
@@ -83,7 +84,8 @@ def slope_in(
 ) -> tuple[SlopeInference, str, Spread | None]:
     """The slope that a modality's verdict rests on, the method, and the spread over data sets (three "
     "or more)."""
-    within, method = slope_of(effects, predictor, families, settings)
+    compared = effects if _alike(families) else with_cell_noise(effects, per_dataset)
+    within, method = slope_of(compared, predictor, families, settings)
     if len(per_dataset) < 3:
         return within, method, None
     spread = spread_of_slopes(effects, per_dataset, predictor)
@@ -105,9 +107,8 @@ def slope_of(
         families: shape (n,), codes.
         settings: how much is simulated.
     """
-    _, sizes = np.unique(families, return_counts=True)
     connected = int(effects.component.max()) == 0
-    if connected and (sizes.max() == 1 or len(sizes) == 1):
+    if connected and effects.balanced and not _alike(families):
         blocks = np.zeros(len(predictor), dtype=np.int64)
         found = permutation_slope(
             effects.values, predictor, blocks, draws=settings.permutations, seed=settings.seed
@@ -115,6 +116,31 @@ def slope_of(
         return found, f"{'exact' if found.exact else 'Monte Carlo'} {PERMUTATION}"
     X = np.column_stack([indicators(effects.component), predictor - predictor.mean()])
     return regression(effects.values, X, families, noise_shape(effects, X), settings)
+
+
+def _alike(families: Ints) -> bool:
+    """Whether some architectures are more alike than others: several families, one of several members."""
+    _, sizes = np.unique(families, return_counts=True)
+    return bool(1 < len(sizes) < len(families))
+
+
+def with_cell_noise(effects: Effects, per_dataset: dict[str, Effects]) -> Effects:
+    """Effects over data sets, with the precision that the gaps within the data sets leave them.
+
+    Where all architectures are in all data sets, the means over data sets look evenly precise; they are not
+    if some architecture is in few cells of each. Designs with families do without: their calibration was
+    had with even precision, and holds.
+    """
+    if not effects.balanced or all(own.balanced for own in per_dataset.values()):
+        return effects
+    place = {name: i for i, name in enumerate(effects.names)}
+    covariance = np.zeros_like(effects.covariance)
+    for own in per_dataset.values():
+        index = [place[name] for name in own.names]
+        covariance[np.ix_(index, index)] += own.covariance / len(per_dataset) ** 2
+    df = sum(own.noise_df for own in per_dataset.values())
+    squares = sum((own.noise_variance or 0.0) * own.noise_df for own in per_dataset.values())
+    return replace(effects, covariance=covariance, noise_variance=squares / df if df else None, noise_df=df)
 
 
 def regression(
