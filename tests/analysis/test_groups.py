@@ -92,5 +92,6 @@ def test_slopes_of_a_data_set_in_two_groups_are_within_them() -> None:
     x = np.array([6.0, 6.5, 8.0, 8.5])
     own = two_way(list("abcd"), np.array([0, 0, 1, 1]), 0.03 * x + np.array([0, 0, 0.2, 0.2]))
     other = two_way(list("abcd"), np.zeros(4, dtype=np.int64), 0.03 * x)
-    found = spread_of_slopes(other, {"groups": own, "whole": other}, x)
-    assert found.slopes == {"groups": pytest.approx(0.03), "whole": pytest.approx(0.03)}
+    found = spread_of_slopes(other, {"groups": own, "whole": other, "again": other}, x)
+    assert found is not None
+    assert list(found.slopes.values()) == pytest.approx([0.03, 0.03, 0.03])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from medfathom.analysis.association import Modality
 from medfathom.analysis.cells import Effects, effects_over_datasets, two_way
 from medfathom.analysis.inference import MIXTURE, PERMUTATION, STUDENT, Settings, slope_in
+from medfathom.analysis.moderation import between_modalities
 
 QUICK = Settings(permutations=999, draws=2_000)
 NAMES = [f"net{i}" for i in range(7)]
@@ -62,3 +65,38 @@ def test_gaps_decide_the_method() -> None:
             assert slope_in(whole(each), each, SIZES, np.arange(7), QUICK)[1] == singles
             assert slope_in(whole(each), each, SIZES, np.zeros(7, dtype=np.int64), QUICK)[1] == singles
             assert slope_in(whole(each), each, SIZES, families, QUICK)[1] == kin
+
+
+def modality(rng: np.random.Generator, name: str, datasets: int, tilt: float) -> Modality:
+    """Seven architectures in data sets whose true slopes differ by `tilt` (standard deviation) about none."""
+    a, c = np.nonzero(COMPLETE[:, :2])
+    own = 0.002 * rng.standard_normal(7)
+    each = {}
+    for d in range(datasets):
+        true = own + tilt * rng.standard_normal() * (SIZES - SIZES.mean()) + 0.002 * rng.standard_normal(7)
+        each[str(d)] = two_way([NAMES[i] for i in a], c, true[a] + 0.002 * rng.standard_normal(len(a)))
+    table = pd.DataFrame({"n_params": 10**SIZES, "depth": 50.0, "family": NAMES}, index=NAMES)
+    return Modality(name, whole(each), each, np.arange(7), NAMES, table, len(a) * datasets)
+
+
+@pytest.mark.parametrize("homogeneous", [1, 3, 12])
+def test_data_sets_that_agree_lend_nothing_to_those_that_do_not(homogeneous: int) -> None:
+    """Three data sets of A whose slopes differ by 0.03: twelve like one another in B made 15 % of these a
+    difference between A and B."""
+    rng = np.random.default_rng(1)
+    studies, found = 300, 0
+    for _ in range(studies):
+        pair = {"A": modality(rng, "A", 3, 0.03), "B": modality(rng, "B", homogeneous, 0.0)}
+        found += between_modalities(pair, QUICK)["log10_params"]["p_value"] <= 0.05
+    assert found / studies <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / studies)
+
+
+def test_a_difference_of_modalities_says_for_which_data_sets_it_speaks() -> None:
+    rng = np.random.default_rng(1)
+    made_up = {name: modality(rng, name, n, 0.01) for name, n in (("A", 1), ("B", 2), ("C", 3))}
+    pairs = between_modalities(made_up, QUICK)["log10_params"]["pairs"]
+    assert [pair["speaks_for"] for pair in pairs] == [
+        "A: only its 1 data set; B: only its 2 data sets",
+        "A: only its 1 data set; C: data sets like its 3",
+        "B: only its 2 data sets; C: data sets like its 3",
+    ]

@@ -9,6 +9,7 @@ three data sets or more                               and the slopes' spread ove
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -86,13 +87,10 @@ def slope_in(
     "or more)."""
     compared = effects if _alike(families) else with_cell_noise(effects, per_dataset)
     within, method = slope_of(compared, predictor, families, settings)
-    if len(per_dataset) < 3:
-        return within, method, None
     spread = spread_of_slopes(effects, per_dataset, predictor)
-    count = len(spread.slopes)
-    if count < 3:
+    if spread is None:
         return within, method, None
-    over = OverDatasets(within, spread.extra_variance, count - 1)
+    over = OverDatasets(within, (spread.added,))
     return over, f"{method}; the spread of slopes over data sets added (Hartung-Knapp)", spread
 
 
@@ -184,17 +182,17 @@ class OverDatasets:
     Two sources of error are crossed: architectures (shared by all data sets, hence not averaged out over
     them) and data sets. Their squared half-widths add up, each with its own quantile (Banerjee 1960: the
     coverage is then at least nominal); the second is Hartung and Knapp's, on D - 1 degrees of freedom, less
-    what noise alone explains.
+    what noise alone explains. A difference of two slopes has two such second parts, each with the quantile of
+    its own data sets: many that agree lend nothing to few that do not.
 
     Attributes:
         within: inference for these very data sets.
-        extra_variance: of the mean slope, from true differences between data sets; at least 0.
-        df: data sets less one.
+        added: for each group of data sets, the variance of its mean slope from true differences between data
+            sets (at least 0) and its degrees of freedom.
     """
 
     within: SlopeInference
-    extra_variance: float
-    df: int
+    added: tuple[tuple[float, int], ...]
 
     @cached_property
     def estimate(self) -> float:
@@ -208,8 +206,7 @@ class OverDatasets:
 
     def _side(self, level: float, width: float) -> float:
         """Half-width, from that for these very data sets."""
-        quantile = float(stdtrit(self.df, 0.5 + level / 2))
-        return float(np.sqrt(width**2 + quantile**2 * self.extra_variance))
+        return float(np.hypot(width, reach_of_spread(self.added, 0.5 + level / 2)))
 
     def interval(self, level: float) -> tuple[float, float]:
         """The slopes not rejected at 1 - level."""
@@ -220,7 +217,7 @@ class OverDatasets:
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value: the level at which the interval just touches `null`."""
         least = self.within.p_value(null)
-        if self.extra_variance <= 0 or null == self.estimate:
+        if not any(variance for variance, _ in self.added) or null == self.estimate:
             return least
         side = 0 if null < self.estimate else 1
         distance = abs(null - self.estimate)
@@ -240,6 +237,11 @@ class OverDatasets:
     def p_less(self, null: float = 0.0) -> float:
         """p-value against "the slope is at least `null`"."""
         return 1 - self.p_greater(null)
+
+
+def reach_of_spread(added: Iterable[tuple[float, int]], quantile: float) -> float:
+    """How far the spread over data sets reaches: quantiles of Student's t on each group's own freedom."""
+    return float(np.sqrt(sum(stdtrit(df, quantile) ** 2 * variance for variance, df in added)))
 
 
 @dataclass(frozen=True)
@@ -273,13 +275,18 @@ class Spread:
         return max(0.0, self.variance - NOISE_TAKEN_OFF * self.noise) / len(self.slopes)
 
     @property
+    def added(self) -> tuple[float, int]:
+        """The extra variance and its degrees of freedom."""
+        return self.extra_variance, len(self.slopes) - 1
+
+    @property
     def i2(self) -> float:
         """Share of the slopes' variance that is not noise."""
         return max(0.0, 1 - 1 / self.f) if self.f > 0 else 0.0
 
 
-def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread:
-    """Compare the data sets' slopes.
+def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread | None:
+    """Compare the data sets' slopes; None where fewer than three have one.
 
     What architectures do alike in all data sets cancels from the differences between slopes, so their
     noise is the interaction of architecture and data set, after a slope of its own for each data set.
@@ -289,6 +296,8 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
         per_dataset: in each.
         predictor: shape (n,), in the order of `effects.names`.
     """
+    if len(per_dataset) < 3 or np.isnan(predictor).any():
+        return None
     place = {name: i for i, name in enumerate(effects.names)}
     slopes, widths, explained = {}, [], 0.0
     for dataset, own in per_dataset.items():
@@ -300,6 +309,8 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
         slopes[dataset] = float(x @ own.values / width)
         widths.append(width)
         explained += float(x @ (own.values - effects.values[index])) ** 2 / width
+    if len(slopes) < 3:
+        return None
     df = effects.noise_df - (len(slopes) - 1)
     found = np.array(list(slopes.values()))
     total = (effects.noise_variance or 0.0) * effects.noise_df
