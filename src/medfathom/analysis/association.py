@@ -19,7 +19,7 @@ from medfathom.analysis.cells import (
     effects_in_dataset,
     effects_over_datasets,
 )
-from medfathom.analysis.inference import Settings, SlopeInference, slope_in, slope_of
+from medfathom.analysis.inference import Settings, SlopeInference, reach_of_spread, slope_in, slope_of
 from medfathom.analysis.multiplicity import holm, verdict
 from medfathom.analysis.permutation import centred, levels, permutation_slope
 
@@ -118,6 +118,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
             "i2": spread.i2,
             "f": spread.f,
             "p_value": spread.p_value,
+            "extra_variance": spread.extra_variance,
         }
     result |= _answers(inference, margin)
     result["per_dataset"] = _by_dataset(modality, x, settings)
@@ -207,14 +208,16 @@ def _needed(answer: Mapping[str, Any], tests: int) -> int | None:
     """Architectures, spread like these, with which a slope of the margin would be found with 80 % power.
 
     At 5 % over all tests (Bonferroni, which Holm's first step is). The standard error is read off the 90 %
-    interval and shrinks with the root of n - 2.
+    interval less the spread over data sets, and shrinks with the root of n - 2; the spread does not shrink.
     """
-    (low, high), n, margin = answer["ci90"], answer["n_architectures"], answer["margin"]
-    if not np.isfinite(high - low) or margin <= 0:
+    margin = _left_by_spread(answer, tests)
+    half = np.abs(np.array(answer["ci90"]) - answer["slope"])
+    if not np.isfinite(half).all() or margin <= 0:
         return None
+    spread = reach_of_spread(_spread(answer), 0.95)
     alpha = ALPHA / tests
-    df = max(n - 2, 1)
-    error = (high - low) / 2 / float(stats.t.ppf(0.95, df))
+    df = max(answer["n_architectures"] - 2, 1)
+    error = float(np.sqrt(np.maximum(half**2 - spread**2, 0)).mean() / stats.t.ppf(0.95, df))
     target = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
     for count in range(4, 100_001):
         own = count - 2
@@ -222,6 +225,18 @@ def _needed(answer: Mapping[str, Any], tests: int) -> int | None:
         if scale * error * np.sqrt(df / own) <= margin:
             return count
     return None
+
+
+def _spread(answer: Mapping[str, Any]) -> list[tuple[float, int]]:
+    """What the data sets' own slopes add to the slope's variance, with its degrees of freedom."""
+    found = answer.get("heterogeneity")
+    return [(found["extra_variance"], len(found["slopes"]) - 1)] if found else []
+
+
+def _left_by_spread(answer: Mapping[str, Any], tests: int) -> float:
+    """Of the margin, what the spread over data sets leaves for the architectures' own error; 0 for none."""
+    spread = reach_of_spread(_spread(answer), 1 - ALPHA / tests / 2) + reach_of_spread(_spread(answer), POWER)
+    return float(np.sqrt(max(answer["margin"] ** 2 - spread**2, 0.0)))
 
 
 def without_answer(margin: float, reason: str) -> dict[str, Any]:
@@ -255,7 +270,7 @@ def judge(found: Mapping[tuple[str, str], dict[str, Any]]) -> None:
         p["architectures_needed"] = _needed(p, len(answered))
         p["verdict"] = verdict(p["slope"], p["p_holm"], p["p_equivalence_holm"], ALPHA)
         if p["verdict"] == "inconclusive":
-            p["reason"] = _why_inconclusive(p, len(answered))
+            p["reason"] = _why_inconclusive(p, len(answered)) + _more_data_sets(p, len(answered))
 
 
 def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
@@ -271,3 +286,14 @@ def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
     if not np.isfinite(p["ci95"]).all():
         return "the design does not bound the slope"
     return "the data agree with no slope and with slopes that would matter"
+
+
+def _more_data_sets(p: Mapping[str, Any], tests: int) -> str:
+    """That no number of architectures would do, where it would not."""
+    if not _spread(p) or _left_by_spread(p, tests) > 0:
+        return ""
+    count = len(p["heterogeneity"]["slopes"])
+    return (
+        f"; slopes differ so much between these {count} data sets that more data sets are needed, "
+        "however many architectures there are"
+    )
