@@ -13,6 +13,7 @@ import pytest
 from made_studies import analyze, study
 
 from medfathom.analysis import Analysis, write_report
+from medfathom.analysis.report import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """
@@ -82,6 +83,24 @@ def test_exploratory_is_written_on_it(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert 'id="exploratory"' in page
     assert page.count("(exploratory)") >= 3
+
+
+def test_what_a_predictor_explains_by_itself_and_beyond_the_other() -> None:
+    """Two sizes that predict nearly alike: each explains nearly all, and hardly more than the other."""
+    frame = study(slope=0.05, noise=0.0005)
+    by_size = frame["n_params"].rank(method="dense")
+    page_ = page(analyze(frame.assign(depth=(2 ** (3 + by_size / 4)).round())), {})
+    found = re.search(
+        r"parameter count by itself explains (\d+) %, depth by itself (\d+) %, the two together (\d+) %\. "
+        r"Beyond depth, parameter count explains (\d+) %",
+        page_,
+    )
+    assert found
+    by_itself, depth, both, beyond = map(int, found.groups())
+    assert by_itself > 95
+    assert both >= max(by_itself, depth)
+    assert beyond == pytest.approx(both - depth, abs=1)
+    assert "alone explains" not in page_
 
 
 def test_names_from_a_table_are_no_markup(tmp_path: Path) -> None:
