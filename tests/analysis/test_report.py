@@ -116,6 +116,33 @@ def test_small_tables_have_a_report_too(tmp_path: Path) -> None:
         assert "inconclusive" in (tmp_path / str(len(names)) / "report.html").read_text()
 
 
+def sections(text: str) -> dict[str, str]:
+    """Heading of each section of the page -> the section."""
+    found = {}
+    for section in re.findall(r"<section>.*?</section>", text, re.S):
+        heading = re.search(r"<h2>(.*?)</h2>", section)
+        assert heading
+        found[heading[1]] = section
+    return found
+
+
+def test_every_modality_shows_its_own_figures(tmp_path: Path) -> None:
+    """One name begins like another, two are one once their signs are taken out, two are in other case."""
+    names = ["CXR", "CXR lateral", "OCT/A", "OCT A", "oct a"]
+    frame = study(settings=1, seeds=1, datasets={f"d{i}": name for i, name in enumerate(names)}, noise=0.01)
+    write_report(analyze(frame[frame["architecture"].str.contains("1")], draws=100), tmp_path)
+    shown = sections((tmp_path / "report.html").read_text())
+    files = {name: re.findall(r'<a href="(.*?\.svg)">', shown[name]) for name in names}
+    assert [len(own) for own in files.values()] == [4] * 5
+    written = {file.casefold() for own in files.values() for file in own}
+    assert len(written) == 20
+    assert len({(tmp_path / file).read_text() for own in files.values() for file in own}) >= 15
+    for name in names:
+        captions = re.findall(r"<figcaption>(.*?) <a", shown[name])
+        assert len(captions) == 4
+        assert all(caption.startswith(f"{name}: ") for caption in captions)
+
+
 def test_writing_again_replaces(folder: Path, analysis: Analysis) -> None:
     before = (folder / "report.html").read_bytes()
     write_report(analysis, folder)
