@@ -1,4 +1,8 @@
-"""What AUC costs: parameters, multiply-accumulates, and time on this machine; who is beaten by nobody."""
+"""What AUC costs: parameters, multiply-accumulates, time on this machine; and the front of what was measured.
+
+The AUCs are point estimates on the test split. A front of these ignores their intervals, and choosing by it
+would be choosing on test images: that is what validation images are for.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,11 @@ WARM_UP, TIMED = 2, 9
 """Forward passes."""
 
 PICTURE = "efficiency.png"
+
+CAUTION = (
+    "Fronts are of point estimates on the test split, whatever their intervals: a description, "
+    "no ground for choosing a model"
+)
 
 
 def measure(strata: Sequence[dict[str, Any]], threads: int) -> dict[str, Any]:
@@ -95,8 +104,8 @@ def on_front(model: dict[str, Any], models: Sequence[dict[str, Any]], cost: str)
 
 
 def front_words(found: dict[str, Any]) -> list[str]:
-    """A line for each cost: who is on the front, cheapest first."""
-    lines = []
+    """A line for each cost: who is on the front, cheapest first; and before them what a front is worth."""
+    lines = [f"{CAUTION}."]
     for cost, title in COSTS.items():
         front = sorted((m for m in found["models"] if cost in m["front"]), key=lambda m: m[cost])
         named = "; ".join(f"{_named(m)} ({m[cost]:,.4g}, AUC {m['auc']:.4f})" for m in front)
@@ -136,7 +145,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axes.margins(x=0.2)
         axes.set_xlabel(title)
     figure.axes[0].set_ylabel("test AUC, 95 % interval")
-    figure.suptitle(f"What AUC costs ({found['device']}); blue: beaten by nobody", fontsize=9)
+    figure.suptitle(f"What AUC costs ({found['device']}); blue: the front.\n{CAUTION}.", fontsize=9)
     figure.savefig(path, dpi=110)
 
 

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_studies import PAPER, analyze, study
+from scipy.special import stdtrit
 
+from medfathom.analysis import sentences
+from medfathom.analysis.association import _needed
 from medfathom.analysis.cells import two_way
 from medfathom.analysis.multiplicity import holm, verdict
 from medfathom.analysis.permutation import permutation_slope
@@ -131,6 +134,32 @@ def test_slopes_that_differ_between_data_sets_widen_the_interval() -> None:
     plain_, wide = answer(frame), answer(tilted)
     assert wide["verdict"] == "inconclusive"
     assert np.ptp(wide["ci95"]) > 5 * np.ptp(plain_["ci95"])
+
+
+def tilted(slopes: tuple[float, ...], noise: float) -> pd.DataFrame:
+    """One data set for each slope, of the paper's networks."""
+    frame = study(datasets=dict.fromkeys("abcdefgh"[: len(slopes)], "CXR"), noise=noise)
+    tilt = frame["dataset"].map(dict(zip("abcdefgh", slopes, strict=False)))
+    return frame.assign(auc=frame["auc"] + tilt * (np.log10(frame["n_params"]) - 7.5))
+
+
+def test_no_number_of_architectures_makes_up_for_data_sets_that_differ() -> None:
+    frame = tilted((-0.03, 0.0, 0.04), noise=0.001)
+    found = analyze(frame).to_dict()["modalities"]["CXR"]
+    p = found["predictors"]["log10_params"]
+    assert (p["verdict"], p["architectures_needed"]) == ("inconclusive", None)
+    assert "between these 3 data sets that more data sets are needed" in p["reason"]
+    assert "would be needed" not in sentences.verdict("CXR", "log10_params", p, found)
+
+
+def test_architectures_needed_shrink_their_own_error_only() -> None:
+    """One interval, once for these data sets, once a quarter of its square from data sets that differ."""
+    alone = {"slope": 0.0, "ci90": [-0.02, 0.02], "n_architectures": 10, "margin": 0.02}
+    spread = 0.0001 / stdtrit(7, 0.95) ** 2
+    shared = alone | {"heterogeneity": {"slopes": dict.fromkeys("abcdefgh", 0.0), "extra_variance": spread}}
+    assert _needed(alone, 1) < _needed(shared, 1) < 1_000
+    more = {"slopes": dict.fromkeys("abcdefgh", 0.0), "extra_variance": 2 * spread}
+    assert _needed(alone | {"heterogeneity": more}, 1) is None
 
 
 def test_two_predictors_in_two_modalities_are_four_tests() -> None:

@@ -13,6 +13,7 @@ import pytest
 from made_studies import analyze, study
 
 from medfathom.analysis import Analysis, write_report
+from medfathom.analysis.report import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """
@@ -91,6 +92,24 @@ def test_the_gap_names_the_split_it_was_measured_on(folder: Path, tmp_path: Path
     assert "Training AUC less test AUC" in (tmp_path / "report.html").read_text()
 
 
+def test_what_a_predictor_explains_by_itself_and_beyond_the_other() -> None:
+    """Two sizes that predict nearly alike: each explains nearly all, and hardly more than the other."""
+    frame = study(slope=0.05, noise=0.0005)
+    by_size = frame["n_params"].rank(method="dense")
+    page_ = page(analyze(frame.assign(depth=(2 ** (3 + by_size / 4)).round())), {})
+    found = re.search(
+        r"parameter count by itself explains (\d+) %, depth by itself (\d+) %, the two together (\d+) %\. "
+        r"Beyond depth, parameter count explains (\d+) %",
+        page_,
+    )
+    assert found
+    by_itself, depth, both, beyond = map(int, found.groups())
+    assert by_itself > 95
+    assert both >= max(by_itself, depth)
+    assert beyond == pytest.approx(both - depth, abs=1)
+    assert "alone explains" not in page_
+
+
 def test_names_from_a_table_are_no_markup(tmp_path: Path) -> None:
     frame = study().replace({"dataset": {"chest": "<script>alert(1)</script>"}})
     write_report(analyze(frame), tmp_path)
@@ -102,6 +121,33 @@ def test_small_tables_have_a_report_too(tmp_path: Path) -> None:
     for names in (["vgg16"], ["vgg16", "resnet50"], ["vgg16", "resnet50", "densenet121"]):
         write_report(analyze(frame[frame["architecture"].isin(names)]), tmp_path / str(len(names)))
         assert "inconclusive" in (tmp_path / str(len(names)) / "report.html").read_text()
+
+
+def sections(text: str) -> dict[str, str]:
+    """Heading of each section of the page -> the section."""
+    found = {}
+    for section in re.findall(r"<section>.*?</section>", text, re.S):
+        heading = re.search(r"<h2>(.*?)</h2>", section)
+        assert heading
+        found[heading[1]] = section
+    return found
+
+
+def test_every_modality_shows_its_own_figures(tmp_path: Path) -> None:
+    """One name begins like another, two are one once their signs are taken out, two are in other case."""
+    names = ["CXR", "CXR lateral", "OCT/A", "OCT A", "oct a"]
+    frame = study(settings=1, seeds=1, datasets={f"d{i}": name for i, name in enumerate(names)}, noise=0.01)
+    write_report(analyze(frame[frame["architecture"].str.contains("1")], draws=100), tmp_path)
+    shown = sections((tmp_path / "report.html").read_text())
+    files = {name: re.findall(r'<a href="(.*?\.svg)">', shown[name]) for name in names}
+    assert [len(own) for own in files.values()] == [4] * 5
+    written = {file.casefold() for own in files.values() for file in own}
+    assert len(written) == 20
+    assert len({(tmp_path / file).read_text() for own in files.values() for file in own}) >= 15
+    for name in names:
+        captions = re.findall(r"<figcaption>(.*?) <a", shown[name])
+        assert len(captions) == 4
+        assert all(caption.startswith(f"{name}: ") for caption in captions)
 
 
 def test_writing_again_replaces(folder: Path, analysis: Analysis) -> None:

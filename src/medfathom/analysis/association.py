@@ -19,9 +19,9 @@ from medfathom.analysis.cells import (
     effects_in_dataset,
     effects_over_datasets,
 )
-from medfathom.analysis.inference import Settings, SlopeInference, slope_in, slope_of
+from medfathom.analysis.inference import Settings, SlopeInference, reach_of_spread, slope_in, slope_of
 from medfathom.analysis.multiplicity import holm, verdict
-from medfathom.analysis.permutation import permutation_slope
+from medfathom.analysis.permutation import centred, levels, permutation_slope
 
 PREDICTORS = {"log10_params": ("n_params", np.log10), "log2_depth": ("depth", np.log2)}
 """Predictor -> the column it comes from and how it is scaled."""
@@ -31,6 +31,9 @@ OTHER_PREDICTORS = {
     "log10_macs": ("macs", np.log10),
 }
 """Looked at beside the main line."""
+
+SAME = 1e-9
+"""Values of a predictor that differ by less (in the logarithm) are the same."""
 
 ALPHA = 0.05
 POWER = 0.80
@@ -98,7 +101,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
         settings: how much is simulated.
     """
     x = modality.predictor(predictor)
-    reason = why_no_slope(x)
+    reason = why_no_slope(x, modality.effects.component)
     if reason:
         return without_answer(margin, reason)
     inference, method, spread = slope_in(
@@ -115,6 +118,7 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
             "i2": spread.i2,
             "f": spread.f,
             "p_value": spread.p_value,
+            "extra_variance": spread.extra_variance,
         }
     result |= _answers(inference, margin)
     result["per_dataset"] = _by_dataset(modality, x, settings)
@@ -124,14 +128,26 @@ def associate(modality: Modality, predictor: str, *, margin: float, settings: Se
     return result | {"margin": margin, "method": method, "speaks_for": speaks_for, "reason": ""}
 
 
-def why_no_slope(x: Floats) -> str:
-    """Why the predictor's values (one per architecture) give no slope; empty where they do."""
+def why_no_slope(x: Floats, component: Ints | None = None) -> str:
+    """Why the predictor's values give no slope; empty where they do.
+
+    Args:
+        x: shape (n,), one value per architecture.
+        component: shape (n,), which architectures can be compared; by default all.
+    """
+    component = np.zeros(len(x), dtype=np.int64) if component is None else component
+    groups = len(np.unique(component))
     if np.isnan(x).any():
         return f"the predictor is not known for {int(np.isnan(x).sum())} of {len(x)} architectures"
     if len(x) < 3:
         return f"{len(x)} architectures share cells; a slope with an interval needs at least 3"
-    if np.ptp(x) == 0:
+    if np.ptp(x) <= SAME:
         return f"all {len(x)} architectures have the same value of this predictor"
+    if np.abs(centred(x, component)).max() <= SAME:
+        return (
+            f"the architectures fall into {groups} groups that share no cells, and in each all have the same "
+            "value of this predictor"
+        )
     return ""
 
 
@@ -141,7 +157,7 @@ def _by_dataset(modality: Modality, x: Floats, settings: Settings) -> dict[str, 
     found = {}
     for dataset, effects in modality.per_dataset.items():
         index = [place[name] for name in effects.names]
-        reason = why_no_slope(x[index])
+        reason = why_no_slope(x[index], effects.component)
         answer: dict[str, Any] = {"slope": None, "ci95": [None, None], "p_value": None}
         if not reason:
             slope, _ = slope_of(effects, x[index], modality.families[index], settings)
@@ -161,10 +177,13 @@ def _answers(inference: SlopeInference, margin: float) -> dict[str, Any]:
 
 
 def rank_correlations(x: Floats, values: Floats) -> dict[str, Any]:
-    """Spearman's rho and Kendall's tau-b at architecture level, as description only."""
+    """Spearman's rho and Kendall's tau-b at architecture level, as description only; None where all tie."""
+    places = levels(values)
+    if places.max() == 0:
+        return {"spearman": None, "kendall": None}
     return {
-        "spearman": float(stats.spearmanr(x, values).statistic),
-        "kendall": float(stats.kendalltau(x, values).statistic),
+        "spearman": float(stats.spearmanr(x, places).statistic),
+        "kendall": float(stats.kendalltau(x, places).statistic),
     }
 
 
@@ -189,14 +208,16 @@ def _needed(answer: Mapping[str, Any], tests: int) -> int | None:
     """Architectures, spread like these, with which a slope of the margin would be found with 80 % power.
 
     At 5 % over all tests (Bonferroni, which Holm's first step is). The standard error is read off the 90 %
-    interval and shrinks with the root of n - 2.
+    interval less the spread over data sets, and shrinks with the root of n - 2; the spread does not shrink.
     """
-    (low, high), n, margin = answer["ci90"], answer["n_architectures"], answer["margin"]
-    if not np.isfinite(high - low) or margin <= 0:
+    margin = _left_by_spread(answer, tests)
+    half = np.abs(np.array(answer["ci90"]) - answer["slope"])
+    if not np.isfinite(half).all() or margin <= 0:
         return None
+    spread = reach_of_spread(_spread(answer), 0.95)
     alpha = ALPHA / tests
-    df = max(n - 2, 1)
-    error = (high - low) / 2 / float(stats.t.ppf(0.95, df))
+    df = max(answer["n_architectures"] - 2, 1)
+    error = float(np.sqrt(np.maximum(half**2 - spread**2, 0)).mean() / stats.t.ppf(0.95, df))
     target = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
     for count in range(4, 100_001):
         own = count - 2
@@ -204,6 +225,18 @@ def _needed(answer: Mapping[str, Any], tests: int) -> int | None:
         if scale * error * np.sqrt(df / own) <= margin:
             return count
     return None
+
+
+def _spread(answer: Mapping[str, Any]) -> list[tuple[float, int]]:
+    """What the data sets' own slopes add to the slope's variance, with its degrees of freedom."""
+    found = answer.get("heterogeneity")
+    return [(found["extra_variance"], len(found["slopes"]) - 1)] if found else []
+
+
+def _left_by_spread(answer: Mapping[str, Any], tests: int) -> float:
+    """Of the margin, what the spread over data sets leaves for the architectures' own error; 0 for none."""
+    spread = reach_of_spread(_spread(answer), 1 - ALPHA / tests / 2) + reach_of_spread(_spread(answer), POWER)
+    return float(np.sqrt(max(answer["margin"] ** 2 - spread**2, 0.0)))
 
 
 def without_answer(margin: float, reason: str) -> dict[str, Any]:
@@ -237,7 +270,7 @@ def judge(found: Mapping[tuple[str, str], dict[str, Any]]) -> None:
         p["architectures_needed"] = _needed(p, len(answered))
         p["verdict"] = verdict(p["slope"], p["p_holm"], p["p_equivalence_holm"], ALPHA)
         if p["verdict"] == "inconclusive":
-            p["reason"] = _why_inconclusive(p, len(answered))
+            p["reason"] = _why_inconclusive(p, len(answered)) + _more_data_sets(p, len(answered))
 
 
 def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
@@ -253,3 +286,14 @@ def _why_inconclusive(p: Mapping[str, Any], tests: int) -> str:
     if not np.isfinite(p["ci95"]).all():
         return "the design does not bound the slope"
     return "the data agree with no slope and with slopes that would matter"
+
+
+def _more_data_sets(p: Mapping[str, Any], tests: int) -> str:
+    """That no number of architectures would do, where it would not."""
+    if not _spread(p) or _left_by_spread(p, tests) > 0:
+        return ""
+    count = len(p["heterogeneity"]["slopes"])
+    return (
+        f"; slopes differ so much between these {count} data sets that more data sets are needed, "
+        "however many architectures there are"
+    )

@@ -222,7 +222,7 @@ def _over_datasets(crossed: _Crossed, families: Ints, settings: Settings) -> dic
         return result
     within = mean_of(values, families, settings)
     extra = variance * float(crossed.weight @ crossed.weight)
-    whole, another = (OverDatasets(within, v, count - 1) for v in (extra, extra + tau2))
+    whole, another = (OverDatasets(within, ((v, count - 1),)) for v in (extra, extra + tau2))
     return result | {
         "benefit": whole.estimate,
         "ci95": list(whole.interval(0.95)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import StringIO
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -25,27 +27,61 @@ MOST_NAMES = 40
 """Points beyond which names would hide one another."""
 
 
-def draw_all(analysis: Analysis) -> dict[str, tuple[str, str]]:
-    """File name -> (SVG text, what is to be seen), in the order in which they are shown."""
-    found: dict[str, tuple[str, str]] = {}
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the report.
+
+    Attributes:
+        svg: the picture's text.
+        caption: what is to be seen, and of which modality.
+        modality: whose it is; None for those over all.
+    """
+
+    svg: str
+    caption: str
+    modality: str | None = None
+
+
+def draw_all(analysis: Analysis) -> dict[str, Drawing]:
+    """File name -> figure, in the order in which they are shown."""
+    found: dict[str, Drawing] = {}
+    starts = slugs(analysis.modalities)
     for name, modality in analysis.modalities.items():
-        content = analysis.content["modalities"][name]
-        for predictor, answer in content["predictors"].items():
-            text = f"{name}: AUC against {AXIS[predictor]}, one point per architecture"
-            found[f"{slug(name)}_{predictor}.svg"] = svg(scatter(modality, predictor, answer)), text
-        found[f"{slug(name)}_forest.svg"] = svg(forest(content["predictors"])), f"{name}: slopes by data set"
+        predictors = analysis.content["modalities"][name]["predictors"]
         rows = analysis.rows[analysis.rows["modality"] == name]
-        text = f"{name}: mean AUC by init and unfreeze depth"
-        found[f"{slug(name)}_settings.svg"] = svg(settings_map(rows)), text
+        drawn = {
+            predictor: (
+                scatter(modality, predictor, answer),
+                f"AUC against {AXIS[predictor]}, one point per architecture. "
+                "Line and band: the slope and what its 95 % interval allows.",
+            )
+            for predictor, answer in predictors.items()
+        }
+        drawn["forest"] = forest(predictors), "slopes by data set, 95 % intervals. Green: within the margin."
+        drawn["settings"] = settings_map(rows), "mean AUC by init and unfreeze depth."
+        for kind, (figure, text) in drawn.items():
+            found[f"{starts[name]}_{kind}.svg"] = Drawing(svg(figure), f"{name}: {text}", name)
     scope = analysis.content["ranking_agreement"]["scopes"]["all"]
     if scope.get("mean_ranks"):
-        found["ranking.svg"] = svg(critical_difference(scope)), "Mean ranks of architectures over data sets"
+        text = "Mean ranks of architectures over data sets"
+        found["ranking.svg"] = Drawing(svg(critical_difference(scope)), text)
     return found
 
 
-def slug(name: str) -> str:
-    """A name as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Name -> how the names of its files begin: no two alike, in a file system without upper case neither.
+
+    >>> slugs(["OCT/A", "OCT A", "CXR"])
+    {'OCT/A': 'OCT_A', 'OCT A': 'OCT_A-2', 'CXR': 'CXR'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+        tried = chain([plain], (f"{plain}-{number}" for number in count(2)))
+        found[name] = next(slug for slug in tried if slug.casefold() not in taken)
+        taken.add(found[name].casefold())
+    return found
 
 
 def svg(figure: Figure) -> str:

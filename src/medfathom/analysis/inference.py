@@ -1,6 +1,7 @@
 """Which method suits which design, for one slope.
 
 architectures of one family, or each its own family   exact permutation (drawn at random where there are many)
+the same, in a table with gaps                        Student t, effects weighted by their precision
 families with several members                         calibrated mixture over the family variance (slope.py)
 architectures that share no cells                     Student t on the comparable contrasts
 three data sets or more                               and the slopes' spread over data sets added to the above
@@ -8,6 +9,7 @@ three data sets or more                               and the slopes' spread ove
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -18,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from medfathom.analysis.cells import Effects, Floats, Ints
-from medfathom.analysis.permutation import permutation_slope
+from medfathom.analysis.permutation import centred, permutation_slope
 from medfathom.analysis.slope import MixtureSlope, calibrated_design, indicators, mixture_slope
 
 PERMUTATION = "permutation of the predictor among architectures"
@@ -28,6 +30,9 @@ MIXTURE = (
 STUDENT = "architecture-level regression"
 
 NOISE_TAKEN_OFF = 2.0
+
+FLAT = 1e-18
+"""Sum of squares of a predictor below which it is the same for all architectures that can be compared."""
 
 
 class SlopeInference(Protocol):
@@ -80,14 +85,12 @@ def slope_in(
 ) -> tuple[SlopeInference, str, Spread | None]:
     """The slope that a modality's verdict rests on, the method, and the spread over data sets (three "
     "or more)."""
-    within, method = slope_of(effects, predictor, families, settings)
-    if len(per_dataset) < 3:
-        return within, method, None
+    compared = effects if _alike(families) else with_cell_noise(effects, per_dataset)
+    within, method = slope_of(compared, predictor, families, settings)
     spread = spread_of_slopes(effects, per_dataset, predictor)
-    count = len(spread.slopes)
-    if count < 3:
+    if spread is None:
         return within, method, None
-    over = OverDatasets(within, spread.extra_variance, count - 1)
+    over = OverDatasets(within, (spread.added,))
     return over, f"{method}; the spread of slopes over data sets added (Hartung-Knapp)", spread
 
 
@@ -102,9 +105,8 @@ def slope_of(
         families: shape (n,), codes.
         settings: how much is simulated.
     """
-    _, sizes = np.unique(families, return_counts=True)
     connected = int(effects.component.max()) == 0
-    if connected and (sizes.max() == 1 or len(sizes) == 1):
+    if connected and effects.balanced and not _alike(families):
         blocks = np.zeros(len(predictor), dtype=np.int64)
         found = permutation_slope(
             effects.values, predictor, blocks, draws=settings.permutations, seed=settings.seed
@@ -112,6 +114,31 @@ def slope_of(
         return found, f"{'exact' if found.exact else 'Monte Carlo'} {PERMUTATION}"
     X = np.column_stack([indicators(effects.component), predictor - predictor.mean()])
     return regression(effects.values, X, families, noise_shape(effects, X), settings)
+
+
+def _alike(families: Ints) -> bool:
+    """Whether some architectures are more alike than others: several families, one of several members."""
+    _, sizes = np.unique(families, return_counts=True)
+    return bool(1 < len(sizes) < len(families))
+
+
+def with_cell_noise(effects: Effects, per_dataset: dict[str, Effects]) -> Effects:
+    """Effects over data sets, with the precision that the gaps within the data sets leave them.
+
+    Where all architectures are in all data sets, the means over data sets look evenly precise; they are not
+    if some architecture is in few cells of each. Designs with families do without: their calibration was
+    had with even precision, and holds.
+    """
+    if not effects.balanced or all(own.balanced for own in per_dataset.values()):
+        return effects
+    place = {name: i for i, name in enumerate(effects.names)}
+    covariance = np.zeros_like(effects.covariance)
+    for own in per_dataset.values():
+        index = [place[name] for name in own.names]
+        covariance[np.ix_(index, index)] += own.covariance / len(per_dataset) ** 2
+    df = sum(own.noise_df for own in per_dataset.values())
+    squares = sum((own.noise_variance or 0.0) * own.noise_df for own in per_dataset.values())
+    return replace(effects, covariance=covariance, noise_variance=squares / df if df else None, noise_df=df)
 
 
 def regression(
@@ -155,17 +182,17 @@ class OverDatasets:
     Two sources of error are crossed: architectures (shared by all data sets, hence not averaged out over
     them) and data sets. Their squared half-widths add up, each with its own quantile (Banerjee 1960: the
     coverage is then at least nominal); the second is Hartung and Knapp's, on D - 1 degrees of freedom, less
-    what noise alone explains.
+    what noise alone explains. A difference of two slopes has two such second parts, each with the quantile of
+    its own data sets: many that agree lend nothing to few that do not.
 
     Attributes:
         within: inference for these very data sets.
-        extra_variance: of the mean slope, from true differences between data sets; at least 0.
-        df: data sets less one.
+        added: for each group of data sets, the variance of its mean slope from true differences between data
+            sets (at least 0) and its degrees of freedom.
     """
 
     within: SlopeInference
-    extra_variance: float
-    df: int
+    added: tuple[tuple[float, int], ...]
 
     @cached_property
     def estimate(self) -> float:
@@ -179,8 +206,7 @@ class OverDatasets:
 
     def _side(self, level: float, width: float) -> float:
         """Half-width, from that for these very data sets."""
-        quantile = float(stdtrit(self.df, 0.5 + level / 2))
-        return float(np.sqrt(width**2 + quantile**2 * self.extra_variance))
+        return float(np.hypot(width, reach_of_spread(self.added, 0.5 + level / 2)))
 
     def interval(self, level: float) -> tuple[float, float]:
         """The slopes not rejected at 1 - level."""
@@ -191,7 +217,7 @@ class OverDatasets:
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value: the level at which the interval just touches `null`."""
         least = self.within.p_value(null)
-        if self.extra_variance <= 0 or null == self.estimate:
+        if not any(variance for variance, _ in self.added) or null == self.estimate:
             return least
         side = 0 if null < self.estimate else 1
         distance = abs(null - self.estimate)
@@ -211,6 +237,11 @@ class OverDatasets:
     def p_less(self, null: float = 0.0) -> float:
         """p-value against "the slope is at least `null`"."""
         return 1 - self.p_greater(null)
+
+
+def reach_of_spread(added: Iterable[tuple[float, int]], quantile: float) -> float:
+    """How far the spread over data sets reaches: quantiles of Student's t on each group's own freedom."""
+    return float(np.sqrt(sum(stdtrit(df, quantile) ** 2 * variance for variance, df in added)))
 
 
 @dataclass(frozen=True)
@@ -244,13 +275,18 @@ class Spread:
         return max(0.0, self.variance - NOISE_TAKEN_OFF * self.noise) / len(self.slopes)
 
     @property
+    def added(self) -> tuple[float, int]:
+        """The extra variance and its degrees of freedom."""
+        return self.extra_variance, len(self.slopes) - 1
+
+    @property
     def i2(self) -> float:
         """Share of the slopes' variance that is not noise."""
         return max(0.0, 1 - 1 / self.f) if self.f > 0 else 0.0
 
 
-def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread:
-    """Compare the data sets' slopes.
+def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread | None:
+    """Compare the data sets' slopes; None where fewer than three have one.
 
     What architectures do alike in all data sets cancels from the differences between slopes, so their
     noise is the interaction of architecture and data set, after a slope of its own for each data set.
@@ -260,17 +296,21 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
         per_dataset: in each.
         predictor: shape (n,), in the order of `effects.names`.
     """
+    if len(per_dataset) < 3 or np.isnan(predictor).any():
+        return None
     place = {name: i for i, name in enumerate(effects.names)}
     slopes, widths, explained = {}, [], 0.0
     for dataset, own in per_dataset.items():
         index = [place[name] for name in own.names]
-        x = predictor[index] - predictor[index].mean()
+        x = centred(predictor[index], own.component)
         width = float(x @ x)
-        if width <= 0:
+        if width <= FLAT:
             continue
         slopes[dataset] = float(x @ own.values / width)
         widths.append(width)
         explained += float(x @ (own.values - effects.values[index])) ** 2 / width
+    if len(slopes) < 3:
+        return None
     df = effects.noise_df - (len(slopes) - 1)
     found = np.array(list(slopes.values()))
     total = (effects.noise_variance or 0.0) * effects.noise_df

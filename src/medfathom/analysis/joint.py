@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from medfathom.analysis.association import PREDICTORS, Modality
+from medfathom.analysis.association import PREDICTORS, SAME, Modality
 from medfathom.analysis.cells import Floats
 from medfathom.analysis.inference import Settings, noise_shape, regression
+from medfathom.analysis.permutation import centred
 from medfathom.analysis.slope import indicators
 
 STRONG_CORRELATION = 0.8
@@ -23,13 +24,15 @@ def explained_together(modality: Modality, settings: Settings) -> dict[str, Any]
     """
     names = list(PREDICTORS)
     x = np.column_stack([modality.predictor(name) for name in names])
-    values, groups = modality.effects.values, indicators(modality.effects.component)
-    reason = _why_not(x, groups.shape[1])
+    values, component = modality.effects.values, modality.effects.component
+    within = np.column_stack([centred(column, component) for column in x.T])
+    groups = indicators(component)
+    reason = _why_not(within, groups.shape[1])
     if reason:
         return nothing_explained(reason)
     both = _r_squared(values, groups, x)
     alone = [_r_squared(values, groups, x[:, [i]]) for i in range(2)]
-    correlation = float(np.corrcoef(x[:, 0], x[:, 1])[0, 1])
+    correlation = float(np.corrcoef(within[:, 0], within[:, 1])[0, 1])
     unique = {f"r2_unique_{name}": both - alone[1 - i] for i, name in enumerate(names)}
     return {
         **unique,
@@ -53,13 +56,15 @@ def nothing_explained(reason: str) -> dict[str, Any]:
 
 
 def _why_not(x: Floats, groups: int) -> str:
+    """Why two predictors (n, 2), centred in each of the groups that share cells, cannot be told apart."""
     if np.isnan(x).any():
         return "a predictor is not known for every architecture"
     if len(x) < groups + 3:
         return f"{len(x)} architectures are too few for two predictors; at least {groups + 3} are needed"
-    if np.ptp(x[:, 0]) == 0 or np.ptp(x[:, 1]) == 0:
-        return "a predictor has one value only"
-    if np.linalg.matrix_rank(np.column_stack([np.ones(len(x)), x]), tol=1e-8) < 3:
+    if np.abs(x).max(0).min() <= SAME:
+        among = "" if groups == 1 else " among the architectures of each group that shares cells"
+        return f"a predictor has one value only{among}"
+    if np.linalg.matrix_rank(x, tol=1e-8) < 2:
         return "the two predictors are exact functions of each other here"
     return ""
 

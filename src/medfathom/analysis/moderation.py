@@ -15,9 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.association import PREDICTORS, Modality, modality_of
+from medfathom.analysis.association import PREDICTORS, Modality, modality_of, why_no_slope
 from medfathom.analysis.cells import Effects
-from medfathom.analysis.inference import OverDatasets, Settings, SlopeInference, slope_in, spread_of_slopes
+from medfathom.analysis.inference import (
+    OverDatasets,
+    Settings,
+    SlopeInference,
+    Spread,
+    slope_in,
+    spread_of_slopes,
+)
 from medfathom.analysis.multiplicity import holm
 
 MODERATORS = ("init", "unfreeze_depth")
@@ -79,7 +86,7 @@ def _pairs(
 def usable(modality: Modality, predictor: str) -> bool:
     """Whether a slope on the predictor can be had."""
     x = modality.predictor(predictor)
-    return len(x) >= FEWEST and not np.isnan(x).any() and float(np.ptp(x)) > 0
+    return len(x) >= FEWEST and not why_no_slope(x, modality.effects.component)
 
 
 def between_modalities(modalities: Mapping[str, Modality], settings: Settings) -> dict[str, Any]:
@@ -112,15 +119,18 @@ def _two_modalities(
     if np.isnan(x).any() or np.ptp(x) == 0 or int(effects.component.max()) > 0:
         return None
     inference: SlopeInference = slope_in(effects, {}, x, families, settings)[0]
-    variance, df = 0.0, 0
-    for modality in (first, second):
-        count = len(modality.per_dataset)
-        if count >= 3:
-            spread = spread_of_slopes(modality.effects, modality.per_dataset, modality.predictor(predictor))
-            variance, df = variance + spread.extra_variance, df + count - 1
-    if df:
-        inference = OverDatasets(inference, variance, df)
-    return _answer(inference, len(common))
+    spreads = [spread_of_slopes(m.effects, m.per_dataset, m.predictor(predictor)) for m in (first, second)]
+    inference = OverDatasets(inference, tuple(spread.added for spread in spreads if spread))
+    speaks_for = "; ".join(map(_speaks_for, (first, second), spreads))
+    return _answer(inference, len(common)) | {"speaks_for": speaks_for}
+
+
+def _speaks_for(modality: Modality, spread: Spread | None) -> str:
+    """Which data sets of a modality a difference of slopes speaks for: fewer than three for themselves."""
+    count = len(modality.per_dataset)
+    if spread is None:
+        return f"{modality.name}: only its {count} data set{'' if count == 1 else 's'}"
+    return f"{modality.name}: data sets like its {count}"
 
 
 def _contrast(first: Effects, second: Effects, common: list[str]) -> Effects:

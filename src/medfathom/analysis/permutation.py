@@ -9,10 +9,12 @@ Freedman and Lane 1983; Garthwaite 1996.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from math import factorial, prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.analysis.cells import Floats, Ints
 
@@ -20,51 +22,92 @@ EXACT_LIMIT = 50_000
 """Up to so many arrangements are all enumerated; beyond, as many are drawn at random as asked."""
 
 
+ROUNDING = 1e-12
+"""Outcomes (AUCs) that differ by less differ by what arithmetic left over: they count as equal."""
+
+
 @dataclass(frozen=True)
 class PermutationSlope:
     """A slope whose null distribution is that of its own rearrangements.
 
     Attributes:
-        estimate: slope of the values on the weights' predictor.
-        low: shape (N,), for each arrangement, the least slope b at which it is as extreme as the real
-            one (two-sided).
-        high: shape (N,), the greatest such slope.
-        one_sided: for each arrangement unlike the real one, the least b from which it is at least as high.
-        identical: arrangements that leave the predictor as it is.
+        xy: shape (N,), the products of each arrangement of the predictor with the values, the real one first.
+        xx: shape (N,), its products with the real arrangement.
         exact: all arrangements enumerated.
     """
 
-    estimate: float
-    low: Floats
-    high: Floats
-    one_sided: Floats
-    identical: int
+    xy: Floats
+    xx: Floats
     exact: bool
+
+    @property
+    def estimate(self) -> float:
+        """Slope of the values on the predictor."""
+        return float(self.xy[0] / self.xx[0])
 
     @property
     def smallest_p(self) -> float:
         """The smallest p-value these arrangements can give."""
-        return float(np.mean(np.isinf(self.low)))
+        return float(np.mean(self._always))
+
+    @property
+    def _always(self) -> NDArray[np.bool_]:
+        """Arrangements that leave the predictor as it is or mirror it: as extreme at any slope."""
+        always: NDArray[np.bool_] = np.abs(self.xx) >= self.xx[0] * (1 - 1e-12)
+        return always
+
+    def _under(self, null: float) -> tuple[Floats, float]:
+        """Each arrangement's product with `values - null * predictor`, and how far equal ones may differ."""
+        return self.xy - null * self.xx, _noise(self.xx[0]) + ROUNDING * abs(null) * self.xx[0]
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value of "the slope is `null`"."""
-        bounds = self.low <= null if null <= self.estimate else self.high >= null
-        return float(np.mean(bounds))
+        found, noise = self._under(null)
+        return float(np.mean(np.abs(found) >= abs(found[0]) - noise))
 
     def p_greater(self, null: float = 0.0) -> float:
         """p-value against "the slope is at most `null`"."""
-        return float(np.sum(self.one_sided <= null) + self.identical) / len(self.low)
+        found, noise = self._under(null)
+        return float(np.mean(found >= found[0] - noise))
 
     def p_less(self, null: float = 0.0) -> float:
         """p-value against "the slope is at least `null`"."""
-        return float(np.sum(self.one_sided >= null) + self.identical) / len(self.low)
+        found, noise = self._under(null)
+        return float(np.mean(found <= found[0] + noise))
+
+    @cached_property
+    def _not_rejected(self) -> tuple[Floats, Floats]:
+        """For each arrangement, the least and the greatest slope at which it is as extreme as the real."""
+        difference, total = self.xy[0] - self.xy, self.xy[0] + self.xy
+        for products in (difference, total):
+            products[np.abs(products) <= _noise(self.xx[0])] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one, other = difference / (self.xx[0] - self.xx), total / (self.xx[0] + self.xx)
+        low = np.where(self._always, -np.inf, np.minimum(one, other))
+        return low, np.where(self._always, np.inf, np.maximum(one, other))
 
     def interval(self, level: float) -> tuple[float, float]:
         """The slopes not rejected at 1 - level; infinite where the arrangements are too few to reject any."""
-        rank = min(int(np.floor((1.0 - level) * len(self.low) + 1e-9)), len(self.low) - 1)
-        lowest = np.partition(self.low, rank)[rank]
-        highest = -np.partition(-self.high, rank)[rank]
-        return float(lowest), float(highest)
+        low, high = self._not_rejected
+        rank = min(int(np.floor((1.0 - level) * len(low) + 1e-9)), len(low) - 1)
+        return float(np.partition(low, rank)[rank]), float(-np.partition(-high, rank)[rank])
+
+
+def _noise(xx: float) -> float:
+    """How far two products with a predictor of sum of squares `xx` may differ though they are equal."""
+    return ROUNDING * float(np.sqrt(xx))
+
+
+def levels(values: Floats) -> Ints:
+    """The places of values (n,) in their order, those that differ by rounding only sharing one.
+
+    >>> levels(np.array([0.3, 0.1 + 0.2, 0.1])).tolist()
+    [1, 1, 0]
+    """
+    order = np.argsort(values, kind="stable")
+    places = np.empty(len(values), dtype=np.int64)
+    places[order] = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) > ROUNDING)
+    return places
 
 
 def permutation_slope(
@@ -79,22 +122,11 @@ def permutation_slope(
         draws: arrangements drawn at random when there are more than `EXACT_LIMIT`.
         seed: of those draws.
     """
-    x = predictor - _block_means(predictor, blocks)
-    y = values - _block_means(values, blocks)
+    x, y = centred(predictor, blocks), centred(values, blocks)
     orders, exact = arrangements(blocks, draws, seed)
-    sxx = float(x @ x)
-    if sxx <= 0:
+    if float(x @ x) <= 0:
         raise ValueError("the predictor has one value within every block")
-    a0 = float(x @ y)
-    a, b = x[orders] @ y, x[orders] @ x
-    always = np.abs(b) >= sxx * (1 - 1e-12)
-    same = b >= sxx * (1 - 1e-12)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = (a0 - a) / (sxx - b)
-        total = (a0 + a) / (sxx + b)
-    low = np.where(always, -np.inf, np.minimum(difference, total))
-    high = np.where(always, np.inf, np.maximum(difference, total))
-    return PermutationSlope(a0 / sxx, low, high, difference[~same], int(same.sum()), exact)
+    return PermutationSlope(x[orders] @ y, x[orders] @ x, exact)
 
 
 def arrangements(blocks: Ints, draws: int, seed: int) -> tuple[Ints, bool]:
@@ -120,8 +152,9 @@ def _enumerated(members: list[Ints], n: int) -> Ints:
     return orders
 
 
-def _block_means(values: Floats, blocks: Ints) -> Floats:
+def centred(values: Floats, blocks: Ints) -> Floats:
+    """Values (n,) less the mean of their block (n,)."""
     _, index = np.unique(blocks, return_inverse=True)
     means = np.bincount(index, values) / np.bincount(index)
-    result: Floats = means[index]
+    result: Floats = values - means[index]
     return result

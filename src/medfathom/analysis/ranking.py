@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from medfathom.analysis.cells import Floats, cell_means, comparing_cells
-from medfathom.analysis.permutation import arrangements
+from medfathom.analysis.permutation import arrangements, levels
 
 FEWEST_RESAMPLES = 2_000
 EXACT_ROUNDS = 50_000
@@ -37,8 +37,8 @@ class Agreement:
 def kendalls_w(table: Floats) -> Agreement:
     """Agreement of the columns (judges) of a table (objects, judges); Kendall and Babington Smith 1939."""
     n, k = table.shape
-    ranks = np.column_stack([stats.rankdata(-table[:, j]) for j in range(k)])
-    ties = sum(float((counts**3 - counts).sum()) for counts in _tie_counts(table))
+    ranks = _ranks(table)
+    ties = sum(float((counts**3 - counts).sum()) for counts in _tie_counts(ranks))
     squares = float(((ranks.sum(1) - k * (n + 1) / 2) ** 2).sum())
     scale = k**2 * (n**3 - n) - k * ties
     w = 12 * squares / scale if scale > 0 else 0.0
@@ -46,14 +46,19 @@ def kendalls_w(table: Floats) -> Agreement:
     return Agreement(w, chi2, float(stats.chi2.sf(chi2, n - 1)), ranks.mean(1))
 
 
-def _tie_counts(table: Floats) -> list[Floats]:
-    return [np.unique(column, return_counts=True)[1].astype(float) for column in table.T]
+def _ranks(table: Floats) -> Floats:
+    """Ranks (objects, judges) by judge, the highest first; values that only rounding tells apart are tied."""
+    return np.column_stack([stats.rankdata(-levels(column)) for column in table.T])
+
+
+def _tie_counts(ranks: Floats) -> list[Floats]:
+    return [np.unique(column, return_counts=True)[1].astype(float) for column in ranks.T]
 
 
 def p_by_permutation(table: Floats, *, draws: int, seed: int) -> float:
     """p-value of Friedman's statistic when every judge's ranks are shuffled: right for few judges too."""
     n, k = table.shape
-    ranks = np.column_stack([stats.rankdata(-table[:, j]) for j in range(k)])
+    ranks = _ranks(table)
     blocks = np.repeat(np.arange(k), n)
     orders, _ = arrangements(blocks, draws, seed)
     shuffled = ranks.T.ravel()[orders].reshape(len(orders), k, n).sum(1)

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from medfathom.analysis import figures, sentences
+from medfathom.analysis import sentences
+from medfathom.analysis.figures import Drawing, draw_all
 from medfathom.analysis.pipeline import Analysis
 
 MOST_ROWS = 600
@@ -33,11 +34,11 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
     """
     out.mkdir(parents=True, exist_ok=True)
     columns = [c for c in analysis.rows.columns if not str(c).startswith("_")]
-    drawn = figures.draw_all(analysis)
+    drawn = draw_all(analysis)
     texts = {
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
         "results.csv": analysis.rows[columns].to_csv(index=False),
-        **{name: text for name, (text, _) in drawn.items()},
+        **{name: drawing.svg for name, drawing in drawn.items()},
         "report.html": page(analysis, drawn, pictures),
     }
     return [_write(out / name, text) for name, text in texts.items()]
@@ -45,7 +46,7 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
 
 def page(
     analysis: Analysis,
-    drawn: Mapping[str, tuple[str, str]],
+    drawn: Mapping[str, Drawing],
     pictures: Sequence[tuple[str, Path, str]] = (),
 ) -> str:
     """The HTML page: text, pictures and tables in one file."""
@@ -61,14 +62,15 @@ def page(
             "sentences": {
                 p: sentences.verdict(name, p, a, content) for p, a in content["predictors"].items()
             },
-            "figures": [n for n in drawn if n.startswith(f"{figures.slug(name)}_")],
+            "figures": [file for file, drawing in drawn.items() if drawing.modality == name],
         }
         for name, content in found["modalities"].items()
     }
     return template.render(
         found=found,
         modalities=modalities,
-        images={name: _image(text, alt) for name, (text, alt) in drawn.items()},
+        images={file: _image(drawing) for file, drawing in drawn.items()},
+        captions={file: drawing.caption for file, drawing in drawn.items()},
         confirmed_pictures=[(name, _png(path, text), text) for name, path, text in pictures],
         results=_summary(analysis),
         n_results=len(analysis.rows),
@@ -77,9 +79,9 @@ def page(
     )
 
 
-def _image(svg: str, alt: str) -> Markup:
-    coded = base64.b64encode(svg.encode()).decode()
-    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(coded, alt)
+def _image(drawing: Drawing) -> Markup:
+    coded = base64.b64encode(drawing.svg.encode()).decode()
+    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(coded, drawing.caption)
 
 
 def _png(path: Path, alt: str) -> Markup:
