@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import re
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -256,6 +258,50 @@ def test_checkpoints_of_training_programs_are_unwrapped(tmp_path: Path, wrapper:
     state = {f"module.{name}": tensor for name, tensor in state_of().items()}
     torch.save({"epoch": 3, wrapper: state, "args": {"lr": 0.1}}, tmp_path / "run.pth")
     assert build(f"file:{tmp_path / 'run.pth'}").match.share == 1  # type: ignore[union-attr]
+
+
+def torchvision_densenet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of the weights that torchvision publishes: `denselayer1.norm.1.weight`."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name): tensor
+        for name, tensor in state.items()
+    }
+
+
+def torchvision_vgg(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names and shapes of torchvision: a classifier of linear layers."""
+    layers = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
+    renamed = {}
+    for name, tensor in state.items():
+        layer, _, kind = name.rpartition(".")
+        linear = layer in layers and kind == "weight"
+        renamed[f"{layers.get(layer, layer)}.{kind}"] = tensor.flatten(1) if linear else tensor
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("architecture", "published", "classifier"),
+    [("densenet121", torchvision_densenet, "classifier"), ("vgg11", torchvision_vgg, "head.fc")],
+)
+def test_checkpoints_under_torchvisions_names_fit(
+    tmp_path: Path,
+    architecture: str,
+    published: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    classifier: str,
+) -> None:
+    with torch.device("meta"):  # spares drawing VGG's half a gigabyte
+        names = timm.create_model(architecture).state_dict()
+    state = published({name: torch.zeros(t.shape, dtype=t.dtype) for name, t in names.items()})
+    torch.save(state, tmp_path / "own.pth")
+    report = check_fit(architecture, 64, locate_weights(architecture, f"file:{tmp_path / 'own.pth'}"))
+    assert (report.missing, report.mismatched) == ([], [])
+    assert report.unexpected == [f"{classifier}.bias", f"{classifier}.weight"]
+
+
+def test_what_timms_renaming_cannot_help_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "other.safetensors", state_of("resnet10t"))
+    with pytest.raises(WeightsError, match="is no checkpoint of regnetx_002"):
+        build(f"file:{tmp_path / 'other.safetensors'}", "regnetx_002")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import socket
 import sys
 import warnings
@@ -40,6 +41,9 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 FILTERS = ("checkpoint_filter_fn", "_filter_torchvision_pretrained", "_filter_fn", "pretrained_filter_fn")
 """What timm's modules call the function that turns a published checkpoint into their own names."""
+
+UNREAD = "num_batches_tracked"
+"""How the names of tensors end that no network here reads."""
 
 
 @dataclass(frozen=True)
@@ -184,12 +188,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport:
-    """Compare a backbone's tensors with a checkpoint's by name and shape."""
-    counted = {n: t for n, t in own.items() if not n.endswith("num_batches_tracked")}
+    """Compare a backbone's tensors with a checkpoint's by name and shape.
+
+    Batch norm's counts of batches are left out: nothing reads them, and many checkpoints lack them.
+    """
+    counted = {n: t for n, t in own.items() if not n.endswith(UNREAD)}
     matched = [n for n, t in counted.items() if n in state and state[n].shape == t.shape]
     mismatched = [n for n, t in counted.items() if n in state and state[n].shape != t.shape]
     missing = [n for n in counted if n not in state]
-    unexpected = sorted(n for n in state if n not in own)
+    unexpected = sorted(n for n in state if n not in own and not n.endswith(UNREAD))
     values = sum(counted[n].numel() for n in matched) / sum(t.numel() for t in counted.values())
     return MatchReport(matched, missing, mismatched, unexpected, min(values, len(matched) / len(counted)))
 
@@ -217,7 +224,10 @@ def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: 
         return state
     try:
         with warnings.catch_warnings(action="ignore"):  # timm's interpolation of position tables gives some
-            converted: dict[str, Tensor] = convert(dict(state), backbone)
+            # Those of DenseNet, RegNet and VGG only rename, and so take no model.
+            takes_model = len(inspect.signature(convert).parameters) > 1
+            arguments = (dict(state), backbone) if takes_model else (dict(state),)
+            converted: dict[str, Tensor] = convert(*arguments)
     except (KeyError, RuntimeError, ValueError, AttributeError, IndexError):
         return state  # not a checkpoint that timm knows: the match then says what is missing
     return converted
