@@ -139,6 +139,35 @@ def test_a_folder_holds_weights_by_tag_or_without(tmp_path: Path, offline: Path)
     assert locate_weights("resnet18", "imagenet", tmp_path).path == tmp_path / "resnet18.safetensors"
 
 
+MIIL = "mobilenetv3_large_100.miil_in21k_ft_in1k"
+"""Weights tuned on images that were not normalised, unlike the architecture's usual ones."""
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("init", ["imagenet", "imagenet:miil_in21k_ft_in1k", "file"])
+def test_a_files_name_tells_what_its_weights_were_normalised_by(
+    tmp_path: Path, init: str, suffix: str
+) -> None:
+    path = tmp_path / f"{MIIL}{suffix}"
+    put(path, state_of("mobilenetv3_large_100"))
+    asked = f"file:{path}" if init == "file" else init
+    network = build(asked, "mobilenetv3_large_100", weights_dir=tmp_path)
+    assert network.backbone_normalization == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert network.init_source.endswith(
+        "images normalised by mean 0 0 0, std 1 1 1 (as for miil_in21k_ft_in1k)"
+    )
+
+
+@pytest.mark.parametrize("init", ["imagenet", "imagenet:mine"])
+def test_a_tag_that_timm_does_not_know_gets_the_usual_normalisation_and_says_so(
+    tmp_path: Path, init: str
+) -> None:
+    put(tmp_path / "resnet10t.mine.pth", state_of())
+    network = build(init, weights_dir=tmp_path)
+    assert network.backbone_normalization == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert network.init_source.endswith("(assumed: the usual ones of resnet10t)")
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"training\.weights_dir = '.*nowhere' is no folder"):
         locate_weights("resnet18", "imagenet", tmp_path / "nowhere")
@@ -249,7 +278,8 @@ def test_a_file_is_loaded_and_reported(tmp_path: Path, suffix: str) -> None:
     for name, tensor in network.backbone.state_dict().items():
         assert torch.equal(tensor, state[name])
     assert network.init_source == (
-        f"file own{suffix}; 70 of 70 tensors matched; 2 unexpected: fc.bias, fc.weight"
+        f"file own{suffix}; 70 of 70 tensors matched; 2 unexpected: fc.bias, fc.weight; images normalised by "
+        "mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (assumed: the usual ones of resnet10t)"
     )
 
 

@@ -17,8 +17,8 @@ from medfathom.errors import ModelError
 from medfathom.models.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
 from medfathom.models.catalog import check_architecture, find_shipped
 from medfathom.models.network import Network, NetworkFacts, Normalization, check_unfreeze_depth
-from medfathom.models.weights import hash_of, load_into, redraw
-from medfathom.models.weights_lookup import locate_weights, parse_init
+from medfathom.models.weights import MatchReport, hash_of, load_into, redraw
+from medfathom.models.weights_lookup import WeightsLocation, locate_weights, parse_init
 
 __all__ = [
     "HeadOptions",
@@ -102,14 +102,28 @@ def build_network(
         classifier,
         blueprint,
         architecture=architecture,
-        normalization=location.normalization or normalization_of(architecture, parsed.tag, backbone_channels),
+        normalization=location.normalization
+        or normalization_of(architecture, location.tag, backbone_channels),
         repeats_grey=in_channels == 1 and backbone_channels == 3,
     )
     network.weights_hash = hash_of(backbone.state_dict())
-    network.init_source = location.description if report is None else f"{location.description}; {report}"
+    network.init_source = "; ".join(_sources(network, location, report))
     network.match = report
     network.set_unfreeze_depth(unfreeze_depth)
     return network
+
+
+def _sources(network: Network, location: WeightsLocation, report: MatchReport | None) -> list[str]:
+    """What the record of a trial says of its weights; of the user's own files, what was assumed of them."""
+    said = [location.description]
+    if report is not None:
+        said.append(str(report))
+    if location.own:
+        mean, std = (" ".join(f"{v:.4g}" for v in part) for part in network.backbone_normalization)
+        usual = f"assumed: the usual ones of {network.architecture}"
+        whose = f"as for {location.tag}" if location.tag else usual
+        said.append(f"images normalised by mean {mean}, std {std} ({whose})")
+    return said
 
 
 def empty_network(
