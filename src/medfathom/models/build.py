@@ -78,7 +78,7 @@ def build_network(
 
     Raises:
         ModelError: the architecture, the size, the depth or the channels cannot be had.
-        WeightsError: the init's weights are nowhere, damaged, or another architecture's.
+        WeightsError: the init's weights are nowhere, damaged, or another architecture's, whole or in part.
     """
     check_unfreeze_depth(unfreeze_depth)
     if in_channels not in (1, 3):
@@ -102,8 +102,7 @@ def build_network(
         classifier,
         blueprint,
         architecture=architecture,
-        normalization=location.normalization
-        or normalization_of(architecture, location.tag, backbone_channels),
+        normalization=_normalization(location, architecture, backbone_channels, report),
         repeats_grey=in_channels == 1 and backbone_channels == 3,
     )
     network.weights_hash = hash_of(backbone.state_dict())
@@ -111,6 +110,19 @@ def build_network(
     network.match = report
     network.set_unfreeze_depth(unfreeze_depth)
     return network
+
+
+def _normalization(
+    location: WeightsLocation, architecture: str, channels: int, report: MatchReport | None
+) -> Normalization:
+    """Of the backbone's channels; equal ones where a layer for one channel was expanded.
+
+    Only then do the three thirds of its weights, zeros beyond the image's edge included, do what it did.
+    """
+    mean, std = location.normalization or normalization_of(architecture, location.tag)
+    if channels == 1 or (report is not None and report.expanded):
+        return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+    return mean, std
 
 
 def _sources(network: Network, location: WeightsLocation, report: MatchReport | None) -> list[str]:
@@ -179,11 +191,9 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def normalization_of(architecture: str, tag: str | None = None, channels: int = 3) -> Normalization:
+def normalization_of(architecture: str, tag: str | None = None) -> Normalization:
     """Mean and standard deviation of images in [0, 1] that a set of weights was trained with."""
     config = timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture) or PretrainedCfg()
-    if channels == 1:
-        return (sum(config.mean) / len(config.mean),), (sum(config.std) / len(config.std),)
     return tuple(config.mean), tuple(config.std)
 
 
