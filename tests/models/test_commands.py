@@ -83,7 +83,8 @@ def files(made: Path, workdir: Path) -> None:
         (
             "init",
             "file:part.pth",
-            "part.pth is no checkpoint of resnet10t: 55 of 70 tensors matched; 15 missing",
+            "part.pth is no checkpoint of resnet10t: layer4.0.conv1.weight is missing there, but has shape "
+            "(512, 256, 3, 3) in the network (55 of 70 tensors matched; 15 missing",
         ),
         ("init", "file:bomb.pth", "bomb.pth: refused, since it holds more than tensors"),
         ("init", "file:pickle.pth", "pickle.pth: refused, since it holds more than tensors"),

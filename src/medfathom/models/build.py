@@ -17,8 +17,8 @@ from medfathom.errors import ModelError
 from medfathom.models.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
 from medfathom.models.catalog import check_architecture, find_shipped
 from medfathom.models.network import Network, NetworkFacts, Normalization, check_unfreeze_depth
-from medfathom.models.weights import hash_of, load_into, redraw
-from medfathom.models.weights_lookup import locate_weights, parse_init
+from medfathom.models.weights import MatchReport, hash_of, load_into, redraw
+from medfathom.models.weights_lookup import WeightsLocation, locate_weights, parse_init
 
 __all__ = [
     "HeadOptions",
@@ -78,7 +78,7 @@ def build_network(
 
     Raises:
         ModelError: the architecture, the size, the depth or the channels cannot be had.
-        WeightsError: the init's weights are nowhere, damaged, or another architecture's.
+        WeightsError: the init's weights are nowhere, damaged, or another architecture's, whole or in part.
     """
     check_unfreeze_depth(unfreeze_depth)
     if in_channels not in (1, 3):
@@ -102,14 +102,40 @@ def build_network(
         classifier,
         blueprint,
         architecture=architecture,
-        normalization=location.normalization or normalization_of(architecture, parsed.tag, backbone_channels),
+        normalization=_normalization(location, architecture, backbone_channels, report),
         repeats_grey=in_channels == 1 and backbone_channels == 3,
     )
     network.weights_hash = hash_of(backbone.state_dict())
-    network.init_source = location.description if report is None else f"{location.description}; {report}"
+    network.init_source = "; ".join(_sources(network, location, report))
     network.match = report
     network.set_unfreeze_depth(unfreeze_depth)
     return network
+
+
+def _normalization(
+    location: WeightsLocation, architecture: str, channels: int, report: MatchReport | None
+) -> Normalization:
+    """Of the backbone's channels; equal ones where a layer for one channel was expanded.
+
+    Only then do the three thirds of its weights, zeros beyond the image's edge included, do what it did.
+    """
+    mean, std = location.normalization or normalization_of(architecture, location.tag)
+    if channels == 1 or (report is not None and report.expanded):
+        return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+    return mean, std
+
+
+def _sources(network: Network, location: WeightsLocation, report: MatchReport | None) -> list[str]:
+    """What the record of a trial says of its weights; of the user's own files, what was assumed of them."""
+    said = [location.description]
+    if report is not None:
+        said.append(str(report))
+    if location.own:
+        mean, std = (" ".join(f"{v:.4g}" for v in part) for part in network.backbone_normalization)
+        usual = f"assumed: the usual ones of {network.architecture}"
+        whose = f"as for {location.tag}" if location.tag else usual
+        said.append(f"images normalised by mean {mean}, std {std} ({whose})")
+    return said
 
 
 def empty_network(
@@ -165,11 +191,9 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def normalization_of(architecture: str, tag: str | None = None, channels: int = 3) -> Normalization:
+def normalization_of(architecture: str, tag: str | None = None) -> Normalization:
     """Mean and standard deviation of images in [0, 1] that a set of weights was trained with."""
     config = timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture) or PretrainedCfg()
-    if channels == 1:
-        return (sum(config.mean) / len(config.mean),), (sum(config.std) / len(config.std),)
     return tuple(config.mean), tuple(config.std)
 
 

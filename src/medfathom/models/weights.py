@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,6 +19,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from timm.models import model_entrypoint
 from timm.models._hub import download_cached_file
 from torch import Tensor, nn
@@ -25,9 +27,6 @@ from torch import Tensor, nn
 from medfathom.errors import WeightsError
 from medfathom.models.blueprint import BackboneSettings, create_backbone
 from medfathom.models.weights_lookup import HUB_SECONDS, WeightsLocation, hub_files
-
-REQUIRED_MATCH = 0.95
-"""The least share of the backbone's values that a checkpoint must supply."""
 
 DOWNLOAD_SECONDS = 30.0
 """How long a download may stand still before it counts as failed."""
@@ -41,6 +40,12 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 FILTERS = ("checkpoint_filter_fn", "_filter_torchvision_pretrained", "_filter_fn", "pretrained_filter_fn")
 """What timm's modules call the function that turns a published checkpoint into their own names."""
 
+UNREAD = "num_batches_tracked"
+"""How the names of tensors end that no network here reads."""
+
+STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
+"""Convolutions that bring their weights to one spread: a third of the weights does as much as all of them."""
+
 
 @dataclass(frozen=True)
 class MatchReport:
@@ -49,23 +54,33 @@ class MatchReport:
     Attributes:
         matched, missing, mismatched, unexpected: names of the backbone's tensors that the checkpoint has,
             lacks, has in another shape; and of those that only the checkpoint has (such as its classifier).
-        share: how much of the backbone is matched: of its tensors or of its values, whichever is less.
+        expanded: those of the matched that the checkpoint has for one channel, the backbone for three.
     """
 
     matched: list[str]
     missing: list[str]
     mismatched: list[str]
     unexpected: list[str]
-    share: float
+    expanded: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the checkpoint supplies the whole backbone."""
+        return not self.missing and not self.mismatched
 
     def __str__(self) -> str:
         total = len(self.matched) + len(self.missing) + len(self.mismatched)
         parts = [f"{len(self.matched)} of {total} tensors matched"]
-        for name in ("missing", "mismatched", "unexpected"):
-            keys: list[str] = getattr(self, name)
-            if keys:
-                more = ", …" if len(keys) > 3 else ""
-                parts.append(f"{len(keys)} {name}: {', '.join(keys[:3])}{more}")
+        kinds = {
+            "expanded from one channel to three": self.expanded,
+            "missing": self.missing,
+            "mismatched": self.mismatched,
+            "unexpected": self.unexpected,
+        }
+        for kind, names in kinds.items():
+            if names:
+                more = ", …" if len(names) > 3 else ""
+                parts.append(f"{len(names)} {kind}: {', '.join(names[:3])}{more}")
         return "; ".join(parts)
 
 
@@ -73,8 +88,8 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
     """Load a checkpoint into a backbone (a timm model without its classifier), in place.
 
     Raises:
-        WeightsError: the file cannot be had or read safely, or matches less than `REQUIRED_MATCH` of the
-            backbone.
+        WeightsError: the file cannot be had or read safely, or lacks a part of the backbone, which would
+            stay as it was drawn at random.
     """
     state, report = _fitted(backbone, architecture, location)
     backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
@@ -94,7 +109,7 @@ def check_fit(architecture: str, image_size: int, location: WeightsLocation) -> 
 def _fitted(
     backbone: nn.Module, architecture: str, location: WeightsLocation
 ) -> tuple[dict[str, Tensor], MatchReport]:
-    """A file's tensors under the backbone's names, and how they match."""
+    """A file's tensors under the backbone's names and in its shapes, and how they match."""
     path = location.path or fetch(location)
     state = {n.removeprefix(location.part): t for n, t in read_tensors(path).items()}
     if location.renamed:
@@ -102,14 +117,23 @@ def _fitted(
         state = rename_lite(state, [len(list(stage.children())) for stage in stages])
     else:
         state = _as_timm_names(state, backbone, architecture)
-    state = _sum_colours(state, backbone)
-    report = match(backbone.state_dict(), state)
-    if report.share < REQUIRED_MATCH:
+    state, expanded = _fit_channels(state, backbone)
+    report = replace(match(backbone.state_dict(), state), expanded=expanded)
+    if not report.complete:
+        misfit = _first_misfit(backbone, state, report)
         raise WeightsError(
-            f"{path} is no checkpoint of {architecture}: {report}; at least {REQUIRED_MATCH:.0%} of the "
-            f"backbone must match"
+            f"{path} is no checkpoint of {architecture}: {misfit} ({report}); "
+            "give a file with every tensor of its backbone, or another init"
         )
     return state, report
+
+
+def _first_misfit(backbone: nn.Module, state: Mapping[str, Tensor], report: MatchReport) -> str:
+    """The first tensor in another shape or, where there is none, the first that is missing."""
+    name = [*report.mismatched, *report.missing][0]
+    wanted = tuple(backbone.state_dict()[name].shape)
+    there = f"has shape {tuple(state[name].shape)} there" if name in state else "is missing there"
+    return f"{name} {there}, but has shape {wanted} in the network"
 
 
 def fetch(location: WeightsLocation) -> Path:
@@ -184,30 +208,48 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport:
-    """Compare a backbone's tensors with a checkpoint's by name and shape."""
-    counted = {n: t for n, t in own.items() if not n.endswith("num_batches_tracked")}
+    """Compare a backbone's tensors with a checkpoint's by name and shape.
+
+    Batch norm's counts of batches are left out: nothing reads them, and many checkpoints lack them.
+    """
+    counted = {n: t for n, t in own.items() if not n.endswith(UNREAD)}
     matched = [n for n, t in counted.items() if n in state and state[n].shape == t.shape]
     mismatched = [n for n, t in counted.items() if n in state and state[n].shape != t.shape]
     missing = [n for n in counted if n not in state]
-    unexpected = sorted(n for n in state if n not in own)
-    values = sum(counted[n].numel() for n in matched) / sum(t.numel() for t in counted.values())
-    return MatchReport(matched, missing, mismatched, unexpected, min(values, len(matched) / len(counted)))
+    unexpected = sorted(n for n in state if n not in own and not n.endswith(UNREAD))
+    return MatchReport(matched, missing, mismatched, unexpected)
 
 
-def _sum_colours(state: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """Fit weights for colour images to a backbone for grey ones: what sees three equal channels sees one."""
+def _fit_channels(state: Mapping[str, Tensor], backbone: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    """Fit first layers to the backbone's channels: what sees three equal ones sees the same in one.
+
+    Returns:
+        The tensors, those for colours summed where the backbone is for grey images; and the names of those
+        for grey images that became a third on each of the backbone's three channels.
+    """
     own = backbone.state_dict()
-    return {
-        name: tensor.sum(1, keepdim=True)
-        if name in own and tensor.dim() == 4 and tensor.shape[1] == 3 and own[name].shape[1] == 1
-        else tensor
-        for name, tensor in state.items()
-    }
+    fitted, expanded = dict(state), []
+    for name, tensor in state.items():
+        if name not in own or tensor.dim() != 4 or own[name].dim() != 4:
+            continue
+        channels = (tensor.shape[1], own[name].shape[1])
+        if channels == (3, 1):
+            fitted[name] = tensor.sum(1, keepdim=True)
+        elif channels == (1, 3) and _adds_channels(backbone, name):
+            fitted[name] = (tensor / 3).repeat(1, 3, 1, 1)
+            expanded.append(name)
+    return fitted, expanded
+
+
+def _adds_channels(backbone: nn.Module, weight: str) -> bool:
+    """Whether the layer of a weight sums what the weight makes of each channel."""
+    layer = backbone.get_submodule(weight.rpartition(".")[0])
+    return isinstance(layer, nn.Conv2d) and not isinstance(layer, STANDARDISED)
 
 
 def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: str) -> dict[str, Tensor]:
     """What timm does when it loads published weights: older names, position tables of other image sizes."""
-    if match(backbone.state_dict(), state).share == 1.0:
+    if match(backbone.state_dict(), _fit_channels(state, backbone)[0]).complete:
         return state
     module = sys.modules[model_entrypoint(architecture).__module__]
     convert: Callable[..., Any] | None = next(
@@ -217,7 +259,10 @@ def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: 
         return state
     try:
         with warnings.catch_warnings(action="ignore"):  # timm's interpolation of position tables gives some
-            converted: dict[str, Tensor] = convert(dict(state), backbone)
+            # Those of DenseNet, RegNet and VGG only rename, and so take no model.
+            takes_model = len(inspect.signature(convert).parameters) > 1
+            arguments = (dict(state), backbone) if takes_model else (dict(state),)
+            converted: dict[str, Tensor] = convert(*arguments)
     except (KeyError, RuntimeError, ValueError, AttributeError, IndexError):
         return state  # not a checkpoint that timm knows: the match then says what is missing
     return converted

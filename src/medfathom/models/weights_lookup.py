@@ -62,6 +62,8 @@ class WeightsLocation:
         renamed: the file uses the names of a weight package, not timm's.
         own: the file was given by the user, so that it may be anything.
         part: what the names of the tensors begin with that are the backbone's.
+        tag: timm's name of this set of weights; None where a file's name does not say it, or it is the usual
+            one.
         normalization: mean and standard deviation of each channel that the weights were tuned with, where
             that is not known from timm.
     """
@@ -72,6 +74,7 @@ class WeightsLocation:
     renamed: bool = False
     own: bool = False
     part: str = ""
+    tag: str | None = None
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
@@ -114,16 +117,24 @@ def locate_weights(architecture: str, init: str, weights_dir: Path | None = None
     if parsed.path is not None and parsed.kind == "export":
         return _exported(parsed.path, architecture, init)
     if parsed.path is not None:
-        return _own_file(parsed.path, init)
+        return _own_file(parsed.path, architecture, init)
     return _pretrained(architecture, parsed.tag, init, weights_dir)
 
 
-def _own_file(path: Path, init: str) -> WeightsLocation:
+def _own_file(path: Path, architecture: str, init: str) -> WeightsLocation:
     if not path.is_file():
         raise WeightsError(f"init {init!r}: no such file: {path}")
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"init {init!r}: {path.name} is none of {', '.join(SUFFIXES)}")
-    return WeightsLocation(f"file {path.name}", path=path, own=True)
+    return WeightsLocation(f"file {path.name}", path=path, own=True, tag=_tag_in(path, architecture))
+
+
+def _tag_in(path: Path, architecture: str) -> str | None:
+    """The tag in a file's name ARCHITECTURE.TAG.SUFFIX, where timm knows it."""
+    if not path.name.startswith(f"{architecture}."):
+        return None
+    tag = path.stem.removeprefix(f"{architecture}.")
+    return tag if tag in {p.tag for p in find_entry(architecture).pretrained} else None
 
 
 def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
@@ -165,7 +176,7 @@ def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path
         return found
     refusal = _refusal(weights)
     if refusal is None:
-        return WeightsLocation(f"hub: {weights.hub or weights.file}", download=weights)
+        return WeightsLocation(f"hub: {weights.hub or weights.file}", download=weights, tag=weights.tag)
     tried.append(f"{'the hub' if weights.hub else _host(weights)} ({refusal})")
     wanted = _named(architecture, weights.tag)
     raise WeightsError(
@@ -208,17 +219,18 @@ def _in_folder(folder: Path, architecture: str, tag: str | None, init: str) -> W
     """ARCHITECTURE.TAG.safetensors, or without a tag ARCHITECTURE.safetensors or the only tagged one."""
     if not folder.is_dir():
         raise WeightsError(f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder")
-    for suffix in SUFFIXES:
-        path = folder / f"{_named(architecture, tag)}{suffix}"
-        if path.is_file():
-            return WeightsLocation(f"folder: {path.name}", path=path, own=True)
-    tagged = [p for p in sorted(folder.glob(f"{architecture}.*")) if p.suffix in SUFFIXES and tag is None]
-    if len(tagged) > 1:
+    exact = [folder / f"{_named(architecture, tag)}{suffix}" for suffix in SUFFIXES]
+    found = [p for p in exact if p.is_file()][:1]
+    if not found and tag is None:
+        found = [p for p in sorted(folder.glob(f"{architecture}.*")) if p.suffix in SUFFIXES]
+    if len(found) > 1:
         raise WeightsError(
             f"init {init!r}: {folder} has several weights of {architecture} "
-            f"({', '.join(p.name for p in tagged)}); name one as imagenet:TAG"
+            f"({', '.join(p.name for p in found)}); name one as imagenet:TAG"
         )
-    return WeightsLocation(f"folder: {tagged[0].name}", path=tagged[0], own=True) if tagged else None
+    for path in found:
+        return WeightsLocation(f"folder: {path.name}", path=path, own=True, tag=_tag_in(path, architecture))
+    return None
 
 
 def _in_package(package: str) -> Path | None:
@@ -237,9 +249,10 @@ def _in_caches(weights: Pretrained) -> WeightsLocation | None:
         for name in hub_files(weights):
             files = sorted(snapshots.glob(f"*/{name}"), key=lambda p: p.stat().st_mtime)
             if files:
-                return WeightsLocation(f"hub cache: {weights.hub}", path=files[-1])
+                return WeightsLocation(f"hub cache: {weights.hub}", path=files[-1], tag=weights.tag)
     if weights.file is not None and (_torch_cache() / weights.file).is_file():
-        return WeightsLocation(f"torch cache: {weights.file}", path=_torch_cache() / weights.file)
+        path = _torch_cache() / weights.file
+        return WeightsLocation(f"torch cache: {weights.file}", path=path, tag=weights.tag)
     return None
 
 
