@@ -114,8 +114,8 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
     with FileLock(folder.parent / ".lock"):
         if (folder / FACTS_FILE).exists():
             return
-        _check_space(plan, folder.parent)
         partial = folder.with_suffix(".partial")
+        _check_space(plan, partial)
         partial.mkdir(exist_ok=True)
         try:
             _fill(plan, partial, progress)
@@ -230,12 +230,19 @@ def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int
     return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
 
-def _check_space(plan: _Plan, folder: Path) -> None:
+def _check_space(plan: _Plan, partial: Path) -> None:
+    """Room for the images, less what an earlier run has written of them."""
     size, listing = plan.config.image_size, plan.listing
-    needed = len(listing) * size * size * listing.channels * listing.dtype.itemsize
-    free = shutil.disk_usage(folder).free
+    whole = len(listing) * size * size * listing.channels * listing.dtype.itemsize
+    # In 512 bytes, as the disk has them: arrays that are not filled yet have their full size, but no blocks.
+    needed = whole - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))
+    free = shutil.disk_usage(partial.parent).free
     if needed > free:
         raise RunError(
-            f"{folder}: {needed / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free; free some, "
+            f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
             "or give another place by MEDFATHOM_STORAGE"
         )
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"
