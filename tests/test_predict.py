@@ -144,6 +144,33 @@ def test_other_sizes_are_fitted_and_said(model: Model) -> None:
     assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_12_bits_are_the_same_in_a_file_and_in_an_array(model: Model, tmp_path: Path, dtype: str) -> None:
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"dtype": dtype, "bits": 12})
+    raw = grey(1).astype(np.uint16) * np.uint16(16)
+    Image.fromarray(raw).save(tmp_path / "raw.png")
+    whole = (raw.astype(np.int64) * 65535 // 4095).astype(np.uint16)
+    as_trained = whole if dtype == "uint16" else (whole >> 8).astype(np.uint8)
+    expected = other.decide([""], other.logits(as_trained[None, :, :, None])).probabilities[0]
+    found = other.predict([tmp_path / "raw.png", raw, np.stack([raw] * 3, axis=2)])
+    assert found.probabilities == pytest.approx(np.stack([expected] * 3), abs=1e-6)
+    with pytest.raises(DataError, match=r"image 0: values from 0 to 4096, outside 0 to 4095"):
+        other.predict(np.where(raw == raw.max(), np.uint16(4096), raw))
+
+
+def test_other_depths_are_said(model: Model) -> None:
+    deep = grey(1).astype(np.uint16)
+    assert model.predict([deep, grey(2)]).remarks == [
+        "1 of 16 bits (white: 65535), made 8: the model was trained on images of 8 bits"
+    ]
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"dtype": "uint16"})
+    assert other.predict([deep, grey(2)]).remarks == [
+        "1 of 8 bits, made 16: the model was trained on images of 16 bits"
+    ]
+
+
 def test_what_is_no_image_is_an_error(model: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dtype must be uint8 or uint16"):
         model.predict(np.zeros((32, 32)))

@@ -23,6 +23,7 @@ from medfathom.data.images import (
     UnreadableImageError,
     decode,
     fit_square,
+    full_range,
     read_bytes,
     read_header,
 )
@@ -123,11 +124,12 @@ class Model:
 
         Args:
             images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
-                or uint16, or several files and arrays. Other sizes and channels are made to fit; unreadable
-                files are skipped and named in the result.
+                or uint16, or several files and arrays. Arrays are raw, as the data set's source has them: of
+                uint16, the model's `bits` reach white. Other sizes, channels and depths are made to fit, and
+                a remark says so; unreadable files are skipped and named in the result.
 
         Raises:
-            DataError: an array that is no image, or nothing to predict.
+            DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
         """
         reading = _Reading(self.config)
         logits, names = [], []
@@ -237,7 +239,7 @@ class _Reading:
         self._config = config
         self._dtype = np.dtype(config.dtype)
         self.unreadable: dict[str, str] = {}
-        self._made_grey = self._made_colour = self._resized = 0
+        self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
 
     def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
         """Name and pixels (s, s, c) of every readable image."""
@@ -272,10 +274,11 @@ class _Reading:
                 f"but got shape {array.shape}"
             )
         self._count(Header(image.shape[1], image.shape[0], image.shape[2] == 3, array.dtype == np.uint16))
+        image = self._scaled(image, position)
         if image.shape[2] > config.channels:
             # ITU-R 601 luma, as Pillow makes grey.
             grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-            image = np.rint(grey)[:, :, None].astype(array.dtype)
+            image = np.rint(grey)[:, :, None].astype(image.dtype)
         elif image.shape[2] < config.channels:
             image = np.repeat(image, config.channels, axis=2)
         if image.dtype != self._dtype:
@@ -283,21 +286,35 @@ class _Reading:
             image = image.astype(np.uint16) * np.uint16(257) if deep else (image >> 8).astype(np.uint8)
         return fit_square(image, config.image_size, config.fit)
 
+    def _scaled(self, image: NDArray[Any], position: int) -> NDArray[Any]:
+        """As files are read: the bits in use of 16 reach white."""
+        try:
+            return full_range(image, self._config.bits) if image.dtype == np.uint16 else image
+        except UnreadableImageError as error:
+            raise DataError(f"image {position}: {error}") from None
+
     def _count(self, header: Header) -> None:
         config = self._config
+        self._made_8_bits += header.deep and self._dtype == np.uint8
+        self._made_16_bits += not header.deep and self._dtype == np.uint16
         self._made_grey += header.colour and config.channels == 1
         self._made_colour += not header.colour and config.channels == 3
         self._resized += (header.width, header.height) != (config.image_size, config.image_size)
 
     def remarks(self) -> list[str]:
         """What was done, in words."""
-        size = self._config.image_size
+        size, white = self._config.image_size, 2**self._config.bits - 1
         counted = [
             (self._made_grey, "in colour, made grey: the model was trained on grey images"),
             (
                 self._made_colour,
                 "in grey, repeated in three channels: the model was trained on colour images",
             ),
+            (
+                self._made_8_bits,
+                f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
+            ),
+            (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
             (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
         ]
         return [f"{count} {text}" for count, text in counted if count]

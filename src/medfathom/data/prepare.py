@@ -40,7 +40,7 @@ from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
 from medfathom.errors import DataError, RunError
 
-VERSION = 1
+VERSION = 2
 """Raised when the same definition would give other bytes: old folders are then not found any more."""
 
 Progress = Callable[[int, int], None]
