@@ -18,9 +18,11 @@ from PIL import Image, ImageEnhance, ImageFilter
 from medfathom.data.check import CheckReport, check_data
 from medfathom.data.check_page import write_page
 from medfathom.data.heldout import open_test
-from medfathom.data.leakage import groups_across, near_copies
+from medfathom.data.leakage import near_copies
+from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.shortcuts import shortcut_auc
+from medfathom.data.two_splits import exact_copies, groups_across
 
 SIDE = 64
 N = {"train": 150, "val": 60, "test": 60}
@@ -245,9 +247,6 @@ def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path)
     path = shared / "data" / "pneumoniamnist.npz"
     content = np.load(path)
     data = prepare(config("npz", path=str(path), image_size=28), tmp_path / "cache")
-    from medfathom.data.leakage import exact_copies  # noqa: PLC0415
-    from medfathom.data.manifest import read_manifest  # noqa: PLC0415
-
     manifest = read_manifest(data.folder)
     sets = exact_copies(manifest)
     splits = [[str(manifest.split[row]) for row in members] for members in sets]

@@ -4,7 +4,7 @@
         {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
         {train,val,test}_labels.npy, _groups.npy, _names.json
         manifest.csv                 a row for each image: see `manifest`
-        prepared.json                facts, fingerprint, what was left out
+        prepared.json                facts, fingerprint, what was left out, what is in two splits
 
 KEY comes from the definition and the source's signature, so a second run finds the folder without reading a
 pixel. Work goes on in KEY.partial, which is renamed when whole; a run that was killed is taken up there.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.config import DatasetConfig
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
-from medfathom.data.manifest import write_manifest
+from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
     SPLIT_NAMES,
@@ -38,6 +38,7 @@ from medfathom.data.prepared import (
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
+from medfathom.data.two_splits import LEAKAGE, count_leaks
 from medfathom.errors import DataError, RunError
 
 VERSION = 2
@@ -179,7 +180,8 @@ def _write_tables(
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
     )
-    write_facts(data, left_out=[asdict(problem) for problem in problems])
+    leaks = {LEAKAGE: count_leaks(read_manifest(folder))}
+    write_facts(data, left_out=[asdict(problem) for problem in problems], **leaks)
 
 
 def _fingerprint(plan: _Plan, rows: Sequence[Row]) -> str:
