@@ -142,6 +142,20 @@ def test_batches_do_not_change_the_answer(model: Model) -> None:
     assert together == pytest.approx(apart, abs=1e-5)
 
 
+def test_cudnn_is_on_without_tf32(model: Model) -> None:
+    seen: list[tuple[bool, bool]] = []
+    cudnn = torch.backends.cudnn
+    hook = model.module.register_forward_hook(lambda *_: seen.append((cudnn.enabled, cudnn.allow_tf32)))
+    model.predict(grey(1))
+    hook.remove()
+    assert seen == [(True, False)]
+
+
+def test_a_name_too_long_is_an_unreadable_image(model: Model) -> None:
+    name = "a" * 300 + ".png"
+    assert model.predict([name, grey(1)]).unreadable == {name: "cannot be read (File name too long)"}
+
+
 def test_other_sizes_are_fitted_and_said(model: Model) -> None:
     found = model.predict([grey(1, 80), grey(2)])
     assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -143,7 +144,8 @@ class Model:
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (n, outputs), in float32, of images (n, s, s, c) in the model's own size and type."""
         parts = []
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        # `flags` turns cuDNN off unless told otherwise.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for start in range(0, len(images), BATCH):
                 raw = as_tensor(np.ascontiguousarray(images[start : start + BATCH])).to(self.device)
                 parts.append(self.module(pixels(raw).contiguous()).float().cpu().numpy())
@@ -218,7 +220,7 @@ def listed(images: Images) -> list[str | Path | NDArray[Any]]:
 
 
 def _files(path: Path) -> Iterable[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
         return [path]
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
