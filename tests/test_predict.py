@@ -5,6 +5,7 @@ from copy import copy
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,9 @@ from safetensors.torch import save_file
 
 import medfathom
 from medfathom import cli
+from medfathom.data.two_splits import LEAKAGE
 from medfathom.errors import DataError, ExportedModelError
+from medfathom.model_card import model_card
 from medfathom.model_folder import (
     CARD_FILE,
     CONFIG_FILE,
@@ -139,9 +142,50 @@ def test_batches_do_not_change_the_answer(model: Model) -> None:
     assert together == pytest.approx(apart, abs=1e-5)
 
 
+def test_cudnn_is_on_without_tf32(model: Model) -> None:
+    seen: list[tuple[bool, bool]] = []
+    cudnn = torch.backends.cudnn
+    hook = model.module.register_forward_hook(lambda *_: seen.append((cudnn.enabled, cudnn.allow_tf32)))
+    model.predict(grey(1))
+    hook.remove()
+    assert seen == [(True, False)]
+
+
+def test_a_name_too_long_is_an_unreadable_image(model: Model) -> None:
+    name = "a" * 300 + ".png"
+    assert model.predict([name, grey(1)]).unreadable == {name: "cannot be read (File name too long)"}
+
+
 def test_other_sizes_are_fitted_and_said(model: Model) -> None:
     found = model.predict([grey(1, 80), grey(2)])
     assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_12_bits_are_the_same_in_a_file_and_in_an_array(model: Model, tmp_path: Path, dtype: str) -> None:
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"dtype": dtype, "bits": 12})
+    raw = grey(1).astype(np.uint16) * np.uint16(16)
+    Image.fromarray(raw).save(tmp_path / "raw.png")
+    whole = (raw.astype(np.int64) * 65535 // 4095).astype(np.uint16)
+    as_trained = whole if dtype == "uint16" else (whole >> 8).astype(np.uint8)
+    expected = other.decide([""], other.logits(as_trained[None, :, :, None])).probabilities[0]
+    found = other.predict([tmp_path / "raw.png", raw, np.stack([raw] * 3, axis=2)])
+    assert found.probabilities == pytest.approx(np.stack([expected] * 3), abs=1e-6)
+    with pytest.raises(DataError, match=r"image 0: values from 0 to 4096, outside 0 to 4095"):
+        other.predict(np.where(raw == raw.max(), np.uint16(4096), raw))
+
+
+def test_other_depths_are_said(model: Model) -> None:
+    deep = grey(1).astype(np.uint16)
+    assert model.predict([deep, grey(2)]).remarks == [
+        "1 of 16 bits (white: 65535), made 8: the model was trained on images of 8 bits"
+    ]
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"dtype": "uint16"})
+    assert other.predict([deep, grey(2)]).remarks == [
+        "1 of 8 bits, made 16: the model was trained on images of 16 bits"
+    ]
 
 
 def test_what_is_no_image_is_an_error(model: Model, tmp_path: Path) -> None:
@@ -204,6 +248,27 @@ def test_a_folder_must_be_whole(folder: Path, tmp_path: Path) -> None:
     write_manifest(tmp_path)
     with pytest.raises(ExportedModelError, match="not a tf_efficientnet_lite0's"):
         medfathom.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (None, ""),
+        ("", "\n- No image has an exact copy, and no known patient or slide is, in another split.\n"),
+        ("Leakage: 8 images", "\n- Leakage: 8 images.\n"),
+    ],
+)
+def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> None:
+    study = optuna.create_study()
+    if said is not None:
+        study.set_user_attr(LEAKAGE, said)
+    sizes = {"n_params": 1, "depth": 1, "macs": 1}
+    row = {"ci": (0.7, 0.9), "models": [{}], "test_auc": 0.8, "seed_sd": None, "search_auc": 0.8} | sizes
+    row |= {"optimism": 0.0, "stratum": "all", "search_trial": 0, "params": {}}
+    card = model_card(CONFIG, study, row, {"trial": 0}, {"n_test": 100}, None)
+    limits = card[card.index("## Limits") : card.index("## Provenance")]
+    assert limits.count("\n- ") == 5 + bool(line)
+    assert line in limits
 
 
 def test_as_an_init_it_must_be_of_the_architecture(folder: Path) -> None:

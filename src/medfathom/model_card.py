@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medfathom.confirmed_view import opened
+from medfathom.data.two_splits import LEAKAGE
 from medfathom.model_folder import ModelConfig
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ another data set: `init = "export:FOLDER"`.
   number.
 - It gives each image one of the classes above, whatever it shows; it does not know what it has not seen.
 - {groups}
-- Thresholds assume the validation split's prevalence and equal costs of both errors.
+{leakage}- Thresholds assume the validation split's prevalence and equal costs of both errors.
 
 ## Provenance
 
@@ -125,6 +126,7 @@ def model_card(
         thresholds=_thresholds(config),
         dataset=config.dataset,
         groups=_groups(attributes),
+        leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, row, model, attributes),
     )
 
@@ -170,6 +172,13 @@ def _groups(attributes: dict[str, Any]) -> str:
     if "group" in attributes.get("test_auc_interval", ""):
         return "Intervals count patients (or slides), not images."
     return "The data set names no patients: if some have several test images, the intervals are too narrow."
+
+
+def _leakage(said: str | None) -> str:
+    """What `confirm` said of leakage; None: an older one, which did not look."""
+    if said is None:
+        return ""
+    return f"- {said or 'No image has an exact copy, and no known patient or slide is, in another split'}.\n"
 
 
 def _provenance(

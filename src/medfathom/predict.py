@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +24,7 @@ from medfathom.data.images import (
     UnreadableImageError,
     decode,
     fit_square,
+    full_range,
     read_bytes,
     read_header,
 )
@@ -123,11 +125,12 @@ class Model:
 
         Args:
             images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
-                or uint16, or several files and arrays. Other sizes and channels are made to fit; unreadable
-                files are skipped and named in the result.
+                or uint16, or several files and arrays. Arrays are raw, as the data set's source has them: of
+                uint16, the model's `bits` reach white. Other sizes, channels and depths are made to fit, and
+                a remark says so; unreadable files are skipped and named in the result.
 
         Raises:
-            DataError: an array that is no image, or nothing to predict.
+            DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
         """
         reading = _Reading(self.config)
         logits, names = [], []
@@ -141,7 +144,8 @@ class Model:
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (n, outputs), in float32, of images (n, s, s, c) in the model's own size and type."""
         parts = []
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        # `flags` turns cuDNN off unless told otherwise.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for start in range(0, len(images), BATCH):
                 raw = as_tensor(np.ascontiguousarray(images[start : start + BATCH])).to(self.device)
                 parts.append(self.module(pixels(raw).contiguous()).float().cpu().numpy())
@@ -216,7 +220,7 @@ def listed(images: Images) -> list[str | Path | NDArray[Any]]:
 
 
 def _files(path: Path) -> Iterable[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
         return [path]
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
@@ -237,7 +241,7 @@ class _Reading:
         self._config = config
         self._dtype = np.dtype(config.dtype)
         self.unreadable: dict[str, str] = {}
-        self._made_grey = self._made_colour = self._resized = 0
+        self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
 
     def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
         """Name and pixels (s, s, c) of every readable image."""
@@ -272,10 +276,11 @@ class _Reading:
                 f"but got shape {array.shape}"
             )
         self._count(Header(image.shape[1], image.shape[0], image.shape[2] == 3, array.dtype == np.uint16))
+        image = self._scaled(image, position)
         if image.shape[2] > config.channels:
             # ITU-R 601 luma, as Pillow makes grey.
             grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-            image = np.rint(grey)[:, :, None].astype(array.dtype)
+            image = np.rint(grey)[:, :, None].astype(image.dtype)
         elif image.shape[2] < config.channels:
             image = np.repeat(image, config.channels, axis=2)
         if image.dtype != self._dtype:
@@ -283,21 +288,35 @@ class _Reading:
             image = image.astype(np.uint16) * np.uint16(257) if deep else (image >> 8).astype(np.uint8)
         return fit_square(image, config.image_size, config.fit)
 
+    def _scaled(self, image: NDArray[Any], position: int) -> NDArray[Any]:
+        """As files are read: the bits in use of 16 reach white."""
+        try:
+            return full_range(image, self._config.bits) if image.dtype == np.uint16 else image
+        except UnreadableImageError as error:
+            raise DataError(f"image {position}: {error}") from None
+
     def _count(self, header: Header) -> None:
         config = self._config
+        self._made_8_bits += header.deep and self._dtype == np.uint8
+        self._made_16_bits += not header.deep and self._dtype == np.uint16
         self._made_grey += header.colour and config.channels == 1
         self._made_colour += not header.colour and config.channels == 3
         self._resized += (header.width, header.height) != (config.image_size, config.image_size)
 
     def remarks(self) -> list[str]:
         """What was done, in words."""
-        size = self._config.image_size
+        size, white = self._config.image_size, 2**self._config.bits - 1
         counted = [
             (self._made_grey, "in colour, made grey: the model was trained on grey images"),
             (
                 self._made_colour,
                 "in grey, repeated in three channels: the model was trained on colour images",
             ),
+            (
+                self._made_8_bits,
+                f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
+            ),
+            (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
             (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
         ]
         return [f"{count} {text}" for count, text in counted if count]

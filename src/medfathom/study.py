@@ -53,8 +53,11 @@ def run_study(
     check(config)
     check_url(url)
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
+    from medfathom.data.two_splits import leakage_note  # noqa: PLC0415
 
     data = prepare(config.dataset, root() / "cache")
+    if leaks := leakage_note(data, config.name):
+        watcher.note(leaks)
     with open_ledger(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as ledger:
         ledger.recorder = NotesAndPictures(ledger.study, watcher.note)
         halted = ""

@@ -53,6 +53,23 @@ def test_what_is_no_npz(tmp_path: Path, cache: Path, content: bytes) -> None:
     assert "is not an npz file" in refused(cache, "npz", path=str(tmp_path / "set.npz"))
 
 
+def test_paths_that_cannot_be_opened_are_named(tmp_path: Path, cache: Path) -> None:
+    path = table(tmp_path)
+    long = "a" * 300
+    path.write_text(path.read_text() + f"{long}.png,ill,train,9\nimages/0.png/x.png,ill,train,9\n")
+    said = refused(cache, "csv", path=str(path), split_column="split")
+    assert f"{long}.png (line 42): cannot be read (File name too long)" in said
+    assert "images/0.png/x.png (line 43): cannot be read (Not a directory)" in said
+
+
+def test_values_beyond_the_bits_in_use_are_named_with_their_row(tmp_path: Path, cache: Path) -> None:
+    deep = {f"{split}_images": images(n, deep=True) >> 4 for split, n in SIZES.items()}
+    deep["val_images"][3, 0, 0] = 5000
+    reason = r"val_images[3]: values from 0 to 5000, outside 0 to 4095 (dataset.bits = 12)"
+    deep["val_images"][3, 0, 1] = 0
+    assert reason in refused(cache, "npz", path=str(npz(tmp_path, **deep)), bits=12)
+
+
 def test_a_truncated_npz(tmp_path: Path, cache: Path) -> None:
     path = npz(tmp_path)
     path.write_bytes(path.read_bytes()[:2000])

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from making import class_folders, config, images, npz, save
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
+from medfathom.data import neighbours, statistics
 from medfathom.data.check import CheckReport, check_data
 from medfathom.data.check_page import write_page
 from medfathom.data.heldout import open_test
-from medfathom.data.leakage import groups_across, near_copies
+from medfathom.data.leakage import near_copies
+from medfathom.data.manifest import read_manifest
+from medfathom.data.neighbours import candidates, thumbnail
 from medfathom.data.prepare import prepare
 from medfathom.data.shortcuts import shortcut_auc
+from medfathom.data.statistics import split_statistics
+from medfathom.data.two_splits import exact_copies, groups_across
 
 SIDE = 64
 N = {"train": 150, "val": 60, "test": 60}
@@ -240,14 +246,36 @@ def test_flat_images_are_no_copies_of_one_another() -> None:
     assert near_copies(flat).pairs == []
 
 
+def test_many_images_are_compared_in_parts_and_large_ones_read_in_parts(
+    clean: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepare(config("npz", path=str(npz(tmp_path, **clean)), image_size=SIDE), tmp_path / "cache")
+    split, manifest = data.split("train"), read_manifest(data.folder)
+    thumbnails = np.stack([thumbnail(image) for image in split.images])
+    whole = candidates(thumbnails)
+    described = split_statistics("train", split, manifest, data)
+    monkeypatch.setattr(neighbours, "OTHERS", 40)
+    monkeypatch.setattr(statistics, "BLOCK_VALUES", 7 * SIDE * SIDE)
+    assert len(whole) > len(split)
+    assert candidates(thumbnails) == whole
+    sizes: list[int] = []
+    histogram = np.histogram
+
+    def measured(block: NDArray[Any], **keys: Any) -> Any:
+        sizes.append(len(block))
+        return histogram(block, **keys)
+
+    monkeypatch.setattr(np, "histogram", measured)
+    again = split_statistics("train", split, manifest, data)
+    assert sizes == [7] * 21 + [3]
+    assert asdict(again.intensities) == pytest.approx(asdict(described.intensities))
+
+
 def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path) -> None:
     """SOURCES.md: 8 validation images also in train, 18 exact repeats inside train, 3 inside test."""
     path = shared / "data" / "pneumoniamnist.npz"
     content = np.load(path)
     data = prepare(config("npz", path=str(path), image_size=28), tmp_path / "cache")
-    from medfathom.data.leakage import exact_copies  # noqa: PLC0415
-    from medfathom.data.manifest import read_manifest  # noqa: PLC0415
-
     manifest = read_manifest(data.folder)
     sets = exact_copies(manifest)
     splits = [[str(manifest.split[row]) for row in members] for members in sets]

@@ -15,6 +15,8 @@ import pytest
 from making import SIZES, class_folders, config, images, npz, save, table
 
 from medfathom.data import decoding
+from medfathom.data import prepare as preparation
+from medfathom.data.arrays import ArrayFile
 from medfathom.data.heldout import open_test
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import left_out, prepare
@@ -262,6 +264,70 @@ def test_pixels_that_a_power_cut_lost_are_decoded_again(
     journal.write_bytes(journal.read_bytes()[:-5])  # nor the last line's end
     resumed = prepare(found, tmp_path / "cache")
     assert np.array_equal(resumed.split("train").images, whole.split("train").images)
+
+
+def test_a_preparation_killed_after_bad_images_were_left_out_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = class_folders(tmp_path / "set")
+    bad = sorted((folder / "train" / "ill").iterdir())[2]
+    bad.write_bytes(bad.read_bytes()[:200])
+    found = config("folder", path=str(folder), on_bad_image="skip")
+    whole = prepare(found, tmp_path / "elsewhere")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "_write_tables", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(found, tmp_path / "cache")
+    resumed = prepare(found, tmp_path / "cache")
+    assert resumed.sizes == {"train": 7, "val": 8, "test": 8}
+    assert resumed.fingerprint == whole.fingerprint
+    for split in ("train", "val"):
+        assert np.array_equal(resumed.split(split).images, whole.split(split).images)
+
+
+def test_what_is_written_already_needs_no_space_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CHUNK_ROWS", 4)
+    found = config("folder", path=str(class_folders(tmp_path / "set")), image_size=128)
+    whole = 24 * 128 * 128
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(found, tmp_path / "cache", progress=interrupt)
+    free = 16 * 128 * 128
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free})())
+    with pytest.raises(RunError, match="are needed"):
+        prepare(found, tmp_path / "elsewhere")
+    assert sum(prepare(found, tmp_path / "cache").sizes.values()) * 128 * 128 == whole
+
+
+def test_an_array_of_another_form_is_made_anew(tmp_path: Path) -> None:
+    path, dtype = tmp_path / "rows.npy", np.dtype(np.uint16)
+    rows = np.arange(1200, dtype=np.uint16).reshape(100, 3, 4)
+    array = ArrayFile(path, rows.shape, dtype)
+    for row, values in enumerate(rows):
+        array.write(row, values)
+    array.keep(list(range(1, 10)))
+    array.write(0, rows[50])
+    array.close()
+    assert np.array_equal(np.load(path), rows[[50, *range(2, 10)]])
+    ArrayFile(path, (9, 3, 4), dtype).close()
+    assert np.load(path)[0, 0, 0] == rows[50, 0, 0]  # the same form: opened as it is
+    for shape, other in (((100, 3, 4), dtype), ((100, 4, 3), dtype), ((100, 4, 3), np.dtype(np.int16))):
+        ArrayFile(path, shape, other).close()
+        assert (np.load(path).shape, np.load(path).dtype, np.load(path).max()) == (shape, other, 0)
+        path.write_bytes(path.read_bytes().replace(b"\0", b"\1"))
+    path.write_bytes(b"")
+    ArrayFile(path, rows.shape, dtype).close()
+    assert np.load(path).shape == rows.shape
 
 
 def test_a_killed_preparation_goes_on(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from making import SIZES, arrays, class_folders, config, hdf5, images, npz, table
+from making import SIZES, arrays, class_folders, config, hdf5, images, npz, save, table
 from source_tests import Expected, SourceTests, StoredSourceTests
 
 from medfathom.data.images import fit_square
+from medfathom.data.prepare import prepare
 
 
 def as_prepared(pixels: np.ndarray, side: int = 16) -> np.ndarray:
@@ -116,3 +118,30 @@ class TestPhantomWsi(SourceTests):
     def expected(self, tmp_path: Path) -> Expected:
         found = config("phantom-wsi", n_train=12, n_val=6, n_test=6, task="multilabel")
         return Expected(found, "multilabel", ("crowded", "enlarged"), SIZES, 3, False)
+
+
+def test_12_bits_reach_white_whatever_they_are_read_from(tmp_path: Path) -> None:
+    deep = {split: images(n, deep=True, seed=seed) >> 4 for seed, (split, n) in enumerate(SIZES.items())}
+    pcam = hdf5(tmp_path / "pcam", channels=1)
+    lines = ["path,label,split"]
+    for split, content in deep.items():
+        word = "valid" if split == "val" else split
+        with h5py.File(pcam / f"camelyonpatch_level_2_split_{word}_x.h5", "w") as file:
+            file["x"] = content
+        for row, pixels in enumerate(content):
+            save(tmp_path / f"{split}{row}.png", pixels)
+            lines.append(f"{split}{row}.png,{row % 2},{split}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    path = npz(tmp_path, **{f"{split}_images": content for split, content in deep.items()})
+    files = prepare(
+        config("csv", path=str(tmp_path / "table.csv"), split_column="split", bits=12), tmp_path / "cache"
+    )
+    assert files.split("train").images.max() > 60_000
+    for source, place in (("npz", path), ("hdf5", pcam)):
+        rows = prepare(config(source, path=str(place), bits=12), tmp_path / "cache")
+        for split in ("train", "val"):
+            assert np.array_equal(rows.split(split).images, files.split(split).images)
+    medmnist = config("medmnist", name="pneumoniamnist", path=str(path), bits=12)
+    assert np.array_equal(
+        prepare(medmnist, tmp_path / "cache").split("val").images, files.split("val").images
+    )

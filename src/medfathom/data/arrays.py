@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +15,45 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-COPY_ROWS = 256
-"""Rows moved at once when an array is compacted."""
-
 
 class ArrayFile:
-    """An npy file of known shape. Rows may be written in any order, from any thread; it is opened, not made
-    anew, when it is there already.
+    """An npy file of known shape. Rows may be written in any order, from any thread. What is there already is
+    opened if it is of that very shape, type and size, and made anew if it is not.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._path, self._shape, self._dtype = path, shape, dtype
+        self._shape, self._dtype = shape, dtype
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-        if not path.exists():
+        header = _header(shape, dtype)
+        self._start = len(header)
+        n_bytes = self._start + shape[0] * self._row_bytes
+        if not _has(path, header, n_bytes):
             with path.open("wb") as file:
-                npy.write_array_header_2_0(
-                    file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                )
-                file.truncate(file.tell() + shape[0] * self._row_bytes)
-        self._start = path.stat().st_size - shape[0] * self._row_bytes
+                file.write(header)
+                file.truncate(n_bytes)
         self._descriptor = os.open(path, os.O_RDWR)
 
     def write(self, row: int, values: NDArray[Any]) -> None:
         """Write one row."""
         view = np.ascontiguousarray(values, dtype=self._dtype).data.cast("B")
-        written = 0
-        while written < len(view):
-            written += os.pwrite(
-                self._descriptor, view[written:], self._start + row * self._row_bytes + written
-            )
+        self._write(view, self._start + row * self._row_bytes)
 
     def read(self, row: int) -> bytes:
         """One row's bytes."""
         return os.pread(self._descriptor, self._row_bytes, self._start + row * self._row_bytes)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave only these rows (rising)."""
-        beside = self._path.with_suffix(".kept.npy")
-        beside.unlink(missing_ok=True)
-        compacted = ArrayFile(beside, (len(rows), *self._shape[1:]), self._dtype)
+        """Leave only these rows (rising), each moved up in place.
+
+        Killed half-way, the file is one of the old shape with some rows overwritten, or of no shape at all.
+        """
         for position, row in enumerate(rows):
-            compacted.write(position, np.frombuffer(self.read(row), self._dtype))
-        self.close()
-        beside.replace(self._path)
-        self._shape, self._start, self._descriptor = compacted._shape, compacted._start, compacted._descriptor
+            if position != row:
+                self._write(memoryview(self.read(row)), self._start + position * self._row_bytes)
+        self._shape = (len(rows), *self._shape[1:])
+        os.ftruncate(self._descriptor, self._start + len(rows) * self._row_bytes)
+        # numpy leaves room in the header for any number of rows: it is as long as before.
+        self._write(memoryview(_header(self._shape, self._dtype)), 0)
 
     def flush(self) -> None:
         """Wait until everything is on the disk."""
@@ -66,3 +62,25 @@ class ArrayFile:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._descriptor)
+
+    def _write(self, content: memoryview, at: int) -> None:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(self._descriptor, content[written:], at + written)
+
+
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What an npy file of this form begins with."""
+    content = BytesIO()
+    npy.write_array_header_2_0(
+        content, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
+    return content.getvalue()
+
+
+def _has(path: Path, header: bytes, n_bytes: int) -> bool:
+    """Whether there is a file that begins so and is so long."""
+    if not path.exists() or path.stat().st_size != n_bytes:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header)) == header

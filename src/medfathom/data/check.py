@@ -13,11 +13,12 @@ import numpy as np
 from medfathom.data import findings
 from medfathom.data.config import DatasetConfig
 from medfathom.data.findings import Finding
-from medfathom.data.leakage import NearCopies, NearCopy, exact_copies, near_copies
+from medfathom.data.leakage import NearCopies, NearCopy, near_copies
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData
 from medfathom.data.shortcuts import Shortcut, border_features, shortcut_auc
 from medfathom.data.statistics import SplitStatistics, split_statistics
+from medfathom.data.two_splits import exact_copies
 from medfathom.data.view import DataView, Images
 
 Progress = Callable[[str, int, int], None]

@@ -48,7 +48,9 @@ class _Dataset(Schema):
     on_bad_image: Literal["error", "skip"] = "error"
     """Whether one unusable image or row ends the study, or is left out and recorded."""
     bits: int = Field(default=16, ge=9, le=16)
-    """Bits in use of 16-bit images: with 12, the value 4095 is white. 8-bit images do not care."""
+    """Bits in use of 16-bit images, in files and in arrays: with 12, the value 4095 is white. 8-bit images do
+    not care.
+    """
     splits: SplitsConfig = SplitsConfig()
 
 

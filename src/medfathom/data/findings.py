@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medfathom.data.leakage import NearCopies, groups_across
+from medfathom.data.leakage import NearCopies
 from medfathom.data.prepare import left_out
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData
 from medfathom.data.shortcuts import Shortcut
 from medfathom.data.statistics import SplitStatistics, blank_images
+from medfathom.data.two_splits import groups_across
 from medfathom.data.view import DataView
 
 Severity = Literal["error", "warning", "note"]

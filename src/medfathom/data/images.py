@@ -80,6 +80,8 @@ def read_header(path: Path) -> Header:
         raise UnreadableImageError("no such file") from None
     except IsADirectoryError:
         raise UnreadableImageError("is a folder") from None
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
 
 
 @dataclass(frozen=True)
@@ -182,16 +184,24 @@ def _tiff_tag(image: Image.Image, tag: int) -> Any:
     return getattr(image, "tag_v2", {}).get(tag)
 
 
-def _deep(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
-    values = np.asarray(image).astype(np.int64)
+def full_range(values: NDArray[Any], bits: int) -> Pixels:
+    """Values of `bits` bits -> uint16 whose 65535 is white. Raises UnreadableImageError for values beyond."""
     top = 2**bits - 1
+    if top == 65535 and values.dtype == np.uint16:
+        return values
     if values.min() < 0 or values.max() > top:
         raise UnreadableImageError(
             f"values from {values.min()} to {values.max()}, outside 0 to {top} (dataset.bits = {bits})"
         )
-    # Pillow turns 8-bit images whose zero is white around, not 16-bit ones.
-    shown = top - values if white_is_zero else values
-    scaled: Pixels = (shown * 65535 // top).astype(np.uint16)
+    scaled: Pixels = (values.astype(np.int64) * 65535 // top).astype(np.uint16)
+    return scaled
+
+
+def _deep(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    values = np.asarray(image)
+    scaled = full_range(values, bits)
+    if white_is_zero:  # Pillow turns such images of 8 bits around, not of 16
+        scaled = full_range(2**bits - 1 - values.astype(np.int64), bits)
     return scaled[:, :, None]
 
 

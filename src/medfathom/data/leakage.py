@@ -1,9 +1,8 @@
-"""Copies of images and groups in two splits: what makes a validation or test AUC too good.
+"""Near copies of images: saved again, brighter, blurred, shifted, cropped, turned, mirrored.
 
-Exact copies have the same file, or the same pixels once prepared. Near copies (saved again, brighter,
-blurred, shifted, cropped, turned, mirrored) are found in two steps: candidates are each image's nearest
-neighbours by two small embeddings (`neighbours`); each candidate is registered, and its details compared
-(`registration`).
+They are found in two steps: candidates are each image's nearest neighbours by two small embeddings
+(`neighbours`); each candidate is registered, and its details compared (`registration`). `two_splits` has
+exact copies.
 
 Why not a perceptual hash: medical images of one kind look alike without being copies. Of 3,000 distinct
 images of PneumoniaMNIST, one in ten has another within 6 bits of its 64-bit hash, while turning an image by
@@ -16,18 +15,15 @@ alike images and their second most similar ones typically are says where copies 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels
-from medfathom.data.manifest import Manifest
 from medfathom.data.neighbours import Candidate, candidates, thumbnail, turned
 from medfathom.data.registration import similarity
 
@@ -60,25 +56,6 @@ class NearCopies:
     threshold: float
     typical: float
     """Similarity of the median image to its second most similar one."""
-
-
-def exact_copies(manifest: Manifest) -> list[list[int]]:
-    """Sets of two rows or more with the same file or the same prepared pixels, each rising."""
-    sets = _Sets(len(manifest))
-    for column in (manifest.sha256, manifest.pixels_sha256):
-        first: dict[str, int] = {}
-        for row, digest in enumerate(column.tolist()):
-            sets.join(first.setdefault(digest, row), row)
-    return [members for members in sets.members() if len(members) > 1]
-
-
-def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[str, int]]:
-    """Group -> split -> images, of groups that are in more than one split. Unknown groups ("") are none."""
-    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for group, split in zip(groups.tolist(), splits.tolist(), strict=True):
-        if group:
-            found[group][split] += 1
-    return {group: dict(counts) for group, counts in found.items() if len(counts) > 1}
 
 
 def near_copies(images: Sequence[Pixels], progress: Progress | None = None) -> NearCopies:
@@ -126,27 +103,3 @@ def _threshold(pairs: Sequence[NearCopy], n: int) -> tuple[float, float]:
     # From the lower half, which copies, however many, do not widen.
     low, median = np.quantile(second, [0.16, 0.5])
     return float(median), float(np.clip(median + SPREADS * (median - low), *COPY_RANGE))
-
-
-class _Sets:
-    """Disjoint sets of rows."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-
-    def join(self, first: int, second: int) -> None:
-        """Make two rows' sets one."""
-        self._parent[self._root(second)] = self._root(first)
-
-    def members(self) -> list[list[int]]:
-        """All sets, rows rising."""
-        found: dict[int, list[int]] = defaultdict(list)
-        for row in range(len(self._parent)):
-            found[self._root(row)].append(row)
-        return list(found.values())
-
-    def _root(self, row: int) -> int:
-        while self._parent[row] != row:
-            self._parent[row] = self._parent[self._parent[row]]
-            row = self._parent[row]
-        return row

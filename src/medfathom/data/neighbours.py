@@ -8,7 +8,7 @@ multiplications.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,10 @@ LEAST_LIKE = 0.3
 """Correlation of embeddings below which two images are no candidates."""
 
 BLOCK = 256
-"""Images compared with all others at once."""
+"""Images compared at once..."""
+
+OTHERS = 4096
+"""...with so many others: 32 MiB of likenesses in eight orientations, and twice that to find the best."""
 
 TURNS = 8
 """Orientations of a square: bit 0 transposes, then bit 1 flips up-down, then bit 2 left-right."""
@@ -65,12 +68,10 @@ def turned(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
 
 def candidates(thumbnails: NDArray[np.uint8]) -> list[Candidate]:
     """Each image's nearest neighbours, each pair once, in order."""
-    looks, spectra = _looks(thumbnails), _spectra(thumbnails)
-    squares = looks.reshape(-1, LOOK, LOOK)
-    turns = [
-        np.stack([turned(square, turn) for square in squares]).reshape(looks.shape) for turn in range(TURNS)
-    ]
-    found = {*_nearest(turns, looks), *_nearest([spectra], spectra)}
+    found = {
+        *_nearest(_looks(thumbnails), _orientations),
+        *_nearest(_spectra(thumbnails), lambda spectra: [spectra]),
+    }
     return sorted(found)
 
 
@@ -102,21 +103,48 @@ def _log_power(thumbnails: NDArray[np.uint8], window: Floats) -> Floats:
     return centred
 
 
-def _nearest(turns: list[Floats], embeddings: Floats) -> Iterator[Candidate]:
-    """Neighbours of each image among all others; `turns` are its embeddings in each orientation."""
+def _orientations(looks: Floats) -> list[Floats]:
+    """The looks in each orientation."""
+    squares = looks.reshape(-1, LOOK, LOOK)
+    return [np.stack([turned(s, turn) for s in squares]).reshape(looks.shape) for turn in range(TURNS)]
+
+
+def _nearest(embeddings: Floats, turns_of: Callable[[Floats], list[Floats]]) -> Iterator[Candidate]:
+    """Neighbours of each image among all others; `turns_of` gives embeddings in each orientation."""
     n = len(embeddings)
     for start in range(0, n, BLOCK):
-        block = np.arange(start, min(start + BLOCK, n))
-        likeness = np.stack([turn[block] @ embeddings.T for turn in turns], axis=1)
-        likeness[np.arange(len(block)), :, block] = -1.0
-        flat = likeness.reshape(len(block), -1)
-        k = min(NEIGHBOURS, flat.shape[1])
-        for row, best, values in zip(
-            block.tolist(), np.argpartition(flat, -k, axis=1)[:, -k:], flat, strict=True
-        ):
-            for position in best[values[best] >= LEAST_LIKE].tolist():
-                turn, other = divmod(position, n)
-                yield _ordered(row, other, turn)
+        turns = turns_of(embeddings[start : start + BLOCK])
+        parts = [_best(turns, start, embeddings, first) for first in range(0, n, OTHERS)]
+        likeness, turn, other = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+        best = _largest(likeness)
+        for row, columns in enumerate(best.tolist()):
+            for column in columns:
+                if likeness[row, column] >= LEAST_LIKE:
+                    yield _ordered(start + row, int(other[row, column]), int(turn[row, column]))
+
+
+def _best(
+    turns: list[Floats], start: int, embeddings: Floats, first: int
+) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """The likest of some others: likeness, turn and row, each (images, NEIGHBOURS).
+
+    `start` is the first image's row, `first` that of the first of the others.
+    """
+    others = embeddings[first : first + OTHERS]
+    likeness = np.stack([turn @ others.T for turn in turns], axis=1)
+    rows = np.arange(start, start + len(likeness))
+    own = np.flatnonzero((rows >= first) & (rows < first + len(others)))
+    likeness[own, :, rows[own] - first] = -1.0
+    flat = likeness.reshape(len(rows), -1)
+    best = _largest(flat)
+    turn, other = np.divmod(best, len(others))
+    return np.take_along_axis(flat, best, axis=1), turn, first + other
+
+
+def _largest(values: Floats) -> NDArray[np.intp]:
+    """Columns of the NEIGHBOURS largest values of each row."""
+    k = min(NEIGHBOURS, values.shape[1])
+    return np.argpartition(values, -k, axis=1)[:, -k:]
 
 
 def _ordered(row: int, other: int, turn: int) -> Candidate:

@@ -4,7 +4,7 @@
         {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
         {train,val,test}_labels.npy, _groups.npy, _names.json
         manifest.csv                 a row for each image: see `manifest`
-        prepared.json                facts, fingerprint, what was left out
+        prepared.json                facts, fingerprint, what was left out, what is in two splits
 
 KEY comes from the definition and the source's signature, so a second run finds the folder without reading a
 pixel. Work goes on in KEY.partial, which is renamed when whole; a run that was killed is taken up there.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.config import DatasetConfig
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
-from medfathom.data.manifest import write_manifest
+from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
     SPLIT_NAMES,
@@ -38,9 +38,10 @@ from medfathom.data.prepared import (
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
+from medfathom.data.two_splits import LEAKAGE, count_leaks
 from medfathom.errors import DataError, RunError
 
-VERSION = 1
+VERSION = 2
 """Raised when the same definition would give other bytes: old folders are then not found any more."""
 
 Progress = Callable[[int, int], None]
@@ -114,8 +115,8 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
     with FileLock(folder.parent / ".lock"):
         if (folder / FACTS_FILE).exists():
             return
-        _check_space(plan, folder.parent)
         partial = folder.with_suffix(".partial")
+        _check_space(plan, partial)
         partial.mkdir(exist_ok=True)
         try:
             _fill(plan, partial, progress)
@@ -179,7 +180,8 @@ def _write_tables(
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
     )
-    write_facts(data, left_out=[asdict(problem) for problem in problems])
+    leaks = {LEAKAGE: count_leaks(read_manifest(folder))}
+    write_facts(data, left_out=[asdict(problem) for problem in problems], **leaks)
 
 
 def _fingerprint(plan: _Plan, rows: Sequence[Row]) -> str:
@@ -230,12 +232,19 @@ def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int
     return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
 
-def _check_space(plan: _Plan, folder: Path) -> None:
+def _check_space(plan: _Plan, partial: Path) -> None:
+    """Room for the images, less what an earlier run has written of them."""
     size, listing = plan.config.image_size, plan.listing
-    needed = len(listing) * size * size * listing.channels * listing.dtype.itemsize
-    free = shutil.disk_usage(folder).free
+    whole = len(listing) * size * size * listing.channels * listing.dtype.itemsize
+    # In 512 bytes, as the disk has them: arrays that are not filled yet have their full size, but no blocks.
+    needed = whole - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))
+    free = shutil.disk_usage(partial.parent).free
     if needed > free:
         raise RunError(
-            f"{folder}: {needed / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free; free some, "
+            f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
             "or give another place by MEDFATHOM_STORAGE"
         )
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"

@@ -15,7 +15,10 @@ BLANK_SPREAD = 0.01
 """An image whose standard deviation is below this (of the full range) is nearly blank."""
 
 BLOCK = 256
-"""Images read at once."""
+"""Images read at once, at most."""
+
+BLOCK_VALUES = 2**23
+"""Pixels (times channels) read at once, where images are large: 64 MiB once they are float64."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ def _three(values: NDArray[np.int64]) -> tuple[float, float, float]:
 def _blocks(split: Split) -> Iterator[NDArray[np.float64]]:
     """Blocks of images as shares of the range, (images, pixels)."""
     top = np.iinfo(split.images.dtype).max
-    for start in range(0, len(split), BLOCK):
-        block = split.images[start : start + BLOCK]
+    rows = max(1, min(BLOCK, BLOCK_VALUES // int(np.prod(split.images.shape[1:]))))
+    for start in range(0, len(split), rows):
+        block = split.images[start : start + rows]
         yield block.reshape(len(block), -1) / top
 
 

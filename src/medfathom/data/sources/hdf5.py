@@ -78,7 +78,7 @@ class Hdf5Source(Source):
 
     def decode(self, fetched: Pixels) -> RawImage:
         """Pixels are pixels already."""
-        return as_raw(fetched, self._config.image_size, self._config.fit)
+        return as_raw(fetched, self._config.image_size, self._config.fit, self._config.bits)
 
     def close(self) -> None:
         """Close all files."""

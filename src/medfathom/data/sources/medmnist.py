@@ -33,6 +33,7 @@ class MedmnistSource(NpzSource):
                 modality=config.modality,
                 image_size=config.image_size,
                 fit=config.fit,
+                bits=config.bits,
                 path=str(path),
                 class_names=[facts["label"][str(index)] for index in range(len(facts["label"]))],
             )

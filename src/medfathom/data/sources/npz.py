@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from medfathom.data.config import NpzDataset
-from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square
+from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square, full_range
 from medfathom.data.labels import from_numbers
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
@@ -32,7 +32,7 @@ class NpzSource(Source):
     def __init__(self, config: NpzDataset) -> None:
         self.path = existing(config.path, folder=False)
         self.class_names = config.class_names
-        self._size, self._fit = config.image_size, config.fit
+        self._size, self._fit, self._bits = config.image_size, config.fit, config.bits
         self._archive = Archive(self.path)
         self._heads: dict[str, Head] = {}
         self._rows: list[tuple[str, int]] = []
@@ -77,7 +77,7 @@ class NpzSource(Source):
 
     def decode(self, fetched: Pixels) -> RawImage:
         """Pixels are pixels already."""
-        return as_raw(fetched, self._size, self._fit)
+        return as_raw(fetched, self._size, self._fit, self._bits)
 
     def close(self) -> None:
         """Close the archive."""
@@ -255,8 +255,12 @@ def common(path: Path, forms: Mapping[str, tuple[int, np.dtype[Any]]]) -> tuple[
     return next(iter(forms.values()))
 
 
-def as_raw(pixels: Pixels, size: int, fit: Fit) -> RawImage:
-    """An array's row as an image."""
+def as_raw(pixels: Pixels, size: int, fit: Fit, bits: int) -> RawImage:
+    """An array's row as an image; of uint16, `bits` bits reach white, as in files.
+
+    Raises UnreadableImageError for values beyond.
+    """
     whole = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
     digest = hashlib.sha256(whole.data).hexdigest()
-    return RawImage(fit_square(whole, size, fit), whole.shape[1], whole.shape[0], digest)
+    scaled = full_range(whole, bits) if whole.dtype == np.uint16 else whole
+    return RawImage(fit_square(scaled, size, fit), whole.shape[1], whole.shape[0], digest)
