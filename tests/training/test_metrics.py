@@ -150,6 +150,15 @@ def test_group_interval_is_bootstrapped_at_the_end_only() -> None:
     assert cheap.overall["auc"] == final.overall["auc"]
 
 
+def test_rare_labels_keep_the_interval_of_the_mean() -> None:
+    random = np.random.default_rng(5)
+    labels, groups = np.eye(60, 3, dtype=np.uint8), np.arange(60) // 3
+    result = evaluate("multilabel", labels, random.random((60, 3)), list("abc"), groups=groups)
+    assert result.overall["auc_ci_low"] < result.overall["auc"] < result.overall["auc_ci_high"]
+    assert all(values["auc_ci_low"] < values["auc_ci_high"] for values in result.per_class.values())
+    assert "Newcombe by numbers of groups" in result.auc_interval
+
+
 def test_probabilities_of_logits() -> None:
     logits = np.array([[2.0, -1.0], [-800.0, 800.0]], dtype=np.float32)
     binary = probabilities("binary", logits)
