@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Members = NDArray[np.intp]
+"""Each image's group as a number from 0 without gaps, (n,)."""
 
 Z95 = 1.959963984540054
 """The normal distribution's 0.975 quantile."""
@@ -143,7 +145,7 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     units = _units(flags, member)
     influence = _influence(flags, auc, placements, units)
     if member is not None:
-        influence = _sums_within(influence, member)
+        influence = sums_within(influence, member)
     spread = Z95 * np.sqrt(np.square(influence).sum(axis=1))
     low, high = np.clip(auc - spread, 0.0, 1.0), np.clip(auc + spread, 0.0, 1.0)
     usable = spread > 0
@@ -196,12 +198,12 @@ def _completed(known: _Known, sum_ends: tuple[float, float], grouped: bool, meth
     return AucInterval(low, high, max(float(mean_low), 0.0), min(float(mean_high), 1.0), method)
 
 
-def _units(positive: Bools, member: NDArray[np.intp] | None) -> Floats:
+def _units(positive: Bools, member: Members | None) -> Floats:
     """Images of each column's class and of the others, (2, C); groups that have such images."""
     if member is None:
         n_positive = positive.sum(axis=1, dtype=np.float64)
         return np.stack([n_positive, positive.shape[1] - n_positive])
-    found, sizes = _sums_within(positive, member), np.bincount(member)
+    found, sizes = sums_within(positive, member), np.bincount(member)
     return np.stack([(found > 0).sum(axis=1), (found < sizes).sum(axis=1)]).astype(np.float64)
 
 
@@ -218,7 +220,7 @@ def _influence(positive: Bools, auc: Floats, placements: Floats, units: Floats) 
     return np.where(scale == 0, np.nan, influence)
 
 
-def _sums_within(values: Floats | Bools, member: NDArray[np.intp]) -> Floats:
+def sums_within(values: Floats | Bools, member: Members) -> Floats:
     """(C, n) -> (C, G): each group's sum."""
     return np.stack([np.bincount(member, weights=row) for row in values])
 
