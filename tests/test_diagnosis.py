@@ -20,7 +20,7 @@ def trial(auc: float, init: str = "imagenet", depth: int = 5, **attributes: Any)
     facts = {"architecture": "resnet18", "init": init, "unfreeze_depth": depth, "auc": auc, **attributes}
     made = create_trial(
         state=state,
-        value=auc if state == TrialState.COMPLETE else None,
+        value=None if state == TrialState.FAIL else auc,  # Optuna gives stopped trials one too
         user_attrs=facts,
         intermediate_values=dict(enumerate(curve, start=1)),
     )
@@ -50,8 +50,14 @@ def test_underfitting_is_a_loss_that_stays_or_an_auc_that_still_rises() -> None:
     assert words(trial(0.8, losses={"train": [0.7, 0.5], "val": [0.7, 0.7]})) == []
     assert words(trial(0.83, curve=[0.7, 0.8, 0.83])) == ["underfitting"]
     assert words(trial(0.805, curve=[0.7, 0.8, 0.805])) == []
-    stopped = trial(0.83, curve=[0.7, 0.8, 0.83], state=TrialState.PRUNED)
-    assert words(stopped) == []
+
+
+def test_a_stopped_trial_is_not_said_to_underfit() -> None:
+    rising: dict[str, Any] = {"curve": [0.7, 0.8, 0.83]}
+    flat: dict[str, Any] = {"losses": {"train": [0.7, 0.68], "val": [0.7, 0.7]}}
+    for numbers in (rising, flat):
+        assert words(trial(0.83, **numbers)) == ["underfitting"]
+        assert words(trial(0.83, state=TrialState.PRUNED, **numbers)) == []
 
 
 def test_pretraining_without_gain_compares_the_same_network_only() -> None:
@@ -63,6 +69,24 @@ def test_pretraining_without_gain_compares_the_same_network_only() -> None:
     assert words(pretrained, trial(0.90, "random"), trial(0.95)) == []
     assert words(pretrained, trial(0.90, "random", state=TrialState.PRUNED)) == []
     assert words(trial(0.90, "random"), trial(0.90)) == []
+
+
+def test_a_stopped_trial_does_not_judge_pretraining() -> None:
+    """As Optuna has it: a stopped trial's value is its last AUC."""
+    study = optuna.create_study(direction="maximize")
+    for init, aucs, state in (
+        ("random", [0.90], TrialState.COMPLETE),
+        ("imagenet", [0.71], TrialState.PRUNED),
+    ):
+        asked = study.ask()
+        for key, value in {"architecture": "resnet18", "unfreeze_depth": 5, "init": init}.items():
+            asked.set_user_attr(key, value)
+        for epoch, auc in enumerate(aucs, start=1):
+            asked.report(auc, epoch)
+        study.tell(asked, aucs[-1] if state == TrialState.COMPLETE else None, state=state)
+    stopped = study.trials[1]
+    assert stopped.value == 0.71
+    assert words(stopped, *study.trials) == []
 
 
 def test_a_shortcut_is_what_untrained_features_or_the_border_tell() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,14 @@ class Case:
 
     Attributes:
         image: its position in the split.
-        output: the logit that speaks for what was said.
+        output: the logit that was decided by.
+        sign: 1 where it speaks for what was said; -1 where it speaks against it ("no X").
         confidence: probability of what was said.
     """
 
     image: int
     output: int
+    sign: int
     confidence: float
     right: bool
     said: str
@@ -55,7 +58,7 @@ def cases(found: Judged) -> list[Case]:
     if config.task == "multiclass":
         said = values.argmax(axis=1)
         listed = [
-            Case(i, int(k), float(values[i, k]), bool(k == labels[i]), names[k], names[labels[i]])
+            Case(i, int(k), 1, float(values[i, k]), bool(k == labels[i]), names[k], names[labels[i]])
             for i, k in enumerate(said)
         ]
     else:
@@ -66,11 +69,12 @@ def cases(found: Judged) -> list[Case]:
             true = bool(found.positive[i, k])
             confidence = float(values[i, k] if yes else 1 - values[i, k])
             if config.task == "binary":
-                said_name, true_name, output = names[int(yes)], names[int(true)], int(yes)
-            else:
+                said_name, true_name, output, sign = names[int(yes)], names[int(true)], int(yes), 1
+            else:  # one logit for each label, and none for its absence
                 said_name = names[k] if yes else f"no {names[k]}"
                 true_name, output = (names[k] if true else f"no {names[k]}"), k
-            listed.append(Case(i, output, confidence, bool(yes) == true, said_name, true_name))
+                sign = 1 if yes else -1
+            listed.append(Case(i, output, sign, confidence, bool(yes) == true, said_name, true_name))
     return sorted(listed, key=lambda case: -case.confidence)
 
 
@@ -125,15 +129,19 @@ def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Case]) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorch_grad_cam import GradCAM  # noqa: PLC0415  imports OpenCV
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
     raw = as_tensor(np.ascontiguousarray(found.test.images[[case.image for case in chosen]]))
     images = pixels(raw.to(model.device)).contiguous()
-    targets = [ClassifierOutputTarget(case.output) for case in chosen]
+    targets = [partial(_spoken_for, case) for case in chosen]
     module: Deployed = model.module
     with torch.enable_grad(), GradCAM(model=module, target_layers=[layer]) as cam:
         maps: NDArray[np.float32] = cam(input_tensor=images, targets=targets)
     module.zero_grad(set_to_none=True)
     return maps
+
+
+def _spoken_for(case: Case, logits: Tensor) -> Tensor:
+    """What speaks for a decision, of its image's logits."""
+    return case.sign * logits[case.output]
 
 
 def border_share(maps: NDArray[np.float32]) -> float:

@@ -53,7 +53,7 @@ def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]
     losses: Mapping[str, list[float]] = attributes.get("losses", {})
     return [
         *_overfitting(attributes, losses.get("train", []), losses.get("val", [])),
-        *_underfitting(losses.get("train", []), aucs, ended=trial.state != TrialState.PRUNED),
+        *_underfitting(losses.get("train", []), aucs, ended=trial.state == TrialState.COMPLETE),
         *_pretraining(trial, others),
         *_shortcut(attributes, aucs),
     ]
@@ -82,6 +82,9 @@ def _overfitting(
 
 
 def _underfitting(train: Sequence[float], aucs: Sequence[float], *, ended: bool) -> list[Finding]:
+    """Only of a trial that ran its full length: of one that was stopped it is no wonder."""
+    if not ended:
+        return []
     if len(train) >= 2 and train[-1] > (1 - UNDERFIT_FALL) * train[0]:
         return [
             Finding(
@@ -91,7 +94,7 @@ def _underfitting(train: Sequence[float], aucs: Sequence[float], *, ended: bool)
             )
         ]
     since = len(aucs) - max(1, len(aucs) // 3) - 1
-    if ended and len(aucs) >= 3 and aucs[-1] - max(aucs[: since + 1]) >= STILL_RISING:
+    if len(aucs) >= 3 and aucs[-1] - max(aucs[: since + 1]) >= STILL_RISING:
         gain = aucs[-1] - max(aucs[: since + 1])
         return [
             Finding(
@@ -104,15 +107,14 @@ def _underfitting(train: Sequence[float], aucs: Sequence[float], *, ended: bool)
 
 
 def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
-    """Compares the best of both sides, so that one unlucky trial accuses nothing."""
+    """Compares the best of both sides, so that one unlucky trial accuses nothing. Complete trials only."""
     mine = trial.user_attrs
-    if mine.get("init") in (None, *DRAWN):
+    if trial.state != TrialState.COMPLETE or mine.get("init") in (None, *DRAWN):
         return []
     same = [
         t
-        for t in [*completed(list(others)), trial]
+        for t in completed([*others, trial])
         if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth"))
-        and t.value is not None
     ]
     with_ = [t.value for t in same if t.user_attrs["init"] == mine["init"] and t.value is not None]
     without = [t.value for t in same if t.user_attrs["init"] in DRAWN and t.value is not None]

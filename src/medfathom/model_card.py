@@ -148,14 +148,20 @@ def _metrics(attributes: dict[str, Any]) -> str:
             continue
         # Before the temperature these two meant something else.
         val = None if name in ("brier_loss", "calibration_error") else attributes.get(name)
-        low, high = attributes.get(f"test_{name}_ci_low"), attributes.get(f"test_{name}_ci_high")
-        interval = f"{low:.4f} to {high:.4f}" if low is not None and high is not None else ""
+        interval = _interval(attributes, f"test_{name}")
         lines.append(f"| {title} | {'' if val is None else f'{val:.4f}'} | {test:.4f} | {interval} |")
     for name, values in (attributes.get("test_per_class") or {}).items():
         if "auc" in values:
-            interval = f"{values.get('auc_ci_low', 0):.4f} to {values.get('auc_ci_high', 1):.4f}"
-            lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {interval} |")
-    return "\n".join([*lines, "", f"AUC intervals: {attributes.get('test_auc_interval', 'DeLong')}."])
+            lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
+    how = f"AUC intervals: {attributes.get('test_auc_interval', 'DeLong')}. Others: Wilson's"
+    if _by_groups(attributes):
+        how += ", with the effective number of images of Rao and Scott (Biometrics 1992)"
+    return "\n".join([*lines, "", how + "."])
+
+
+def _interval(values: dict[str, Any], name: str) -> str:
+    low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
+    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
 
 
 def _thresholds(config: ModelConfig) -> str:
@@ -169,7 +175,7 @@ def _thresholds(config: ModelConfig) -> str:
 
 
 def _groups(attributes: dict[str, Any]) -> str:
-    if "group" in attributes.get("test_auc_interval", ""):
+    if _by_groups(attributes):
         return "Intervals count patients (or slides), not images."
     return "The data set names no patients: if some have several test images, the intervals are too narrow."
 
@@ -179,6 +185,10 @@ def _leakage(said: str | None) -> str:
     if said is None:
         return ""
     return f"- {said or 'No image has an exact copy, and no known patient or slide is, in another split'}.\n"
+
+
+def _by_groups(attributes: dict[str, Any]) -> bool:
+    return "group" in attributes.get("test_auc_interval", "")
 
 
 def _provenance(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -11,6 +13,7 @@ from score_columns import labelled_columns
 
 from medfathom.training.auc import (
     Z95,
+    AucInterval,
     delong_interval,
     group_bootstrap_interval,
     newcombe_interval,
@@ -184,3 +187,73 @@ def test_undefined_columns_have_no_interval() -> None:
         assert np.isfinite([interval.low[0], interval.mean_low, interval.mean_high]).all()
     nothing = delong_interval([0, 0], [0.1, 0.2])
     assert np.isnan([nothing.mean_low, nothing.mean_high]).all()
+
+
+def both_by_groups(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> list[AucInterval]:
+    return [
+        delong_interval(labels, scores, groups),
+        group_bootstrap_interval(labels, scores, groups, seed=0, draws=200),
+    ]
+
+
+def test_perfect_separation_of_groups_counts_groups() -> None:
+    """Every resample of separated groups is separated: its percentiles coincide."""
+    groups = np.arange(40) // 4
+    labels = groups % 2
+    for interval in both_by_groups(labels, labels + np.arange(40) / 100, groups):
+        assert (interval.low[0], interval.high[0]) == newcombe_interval(1.0, 5, 5)
+        assert (interval.mean_low, interval.mean_high) == newcombe_interval(1.0, 5, 5)
+        assert interval.low[0] < 0.8
+        assert interval.method.endswith("; Newcombe by numbers of groups where that has no width")
+    assert "by numbers of images" in delong_interval(labels, labels).method
+
+
+def test_a_class_of_one_group_is_one_unit() -> None:
+    """Thirty images of one patient say nothing about other patients."""
+    groups = np.arange(120) // 30
+    labels = groups == 0
+    scores = labels + np.random.default_rng(0).normal(size=120)
+    expected = newcombe_interval(roc_auc_score(labels, scores)[0], 1, 3)
+    for interval in both_by_groups(labels, scores, groups):
+        assert (interval.low[0], interval.high[0]) == expected
+        assert interval.high[0] - interval.low[0] > 0.5
+
+
+def test_rare_labels_have_intervals_and_so_has_their_mean() -> None:
+    """Each label is of one image: few resamples have all three."""
+    random = np.random.default_rng(0)
+    labels, scores, groups = np.eye(60, 3, dtype=int), random.random((60, 3)), np.arange(60) // 2
+    for interval in both_by_groups(labels, scores, groups):
+        assert (interval.low < interval.high).all()
+        assert interval.mean_low == pytest.approx(interval.low.mean())
+        assert interval.mean_high == pytest.approx(interval.high.mean())
+
+
+def test_a_perfect_class_adds_its_doubt_to_the_mean() -> None:
+    labels, scores, groups = grouped(0)
+    for alone, two in zip(
+        both_by_groups(labels, scores, groups),
+        both_by_groups(labels, np.stack([scores, labels + groups / 1000], axis=1), groups),
+        strict=True,
+    ):
+        low, high = newcombe_interval(1.0, 30, 30)
+        assert two.mean_low == pytest.approx((alone.low[0] + low) / 2)
+        assert two.mean_high == pytest.approx((alone.high[0] + high) / 2)
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "distance", "at_least"), [(10, 2.7, 0.85), (40, 1.5, 0.90)], ids=["near 1", "middle"]
+)
+def test_intervals_by_groups_cover_the_true_auc(n_groups: int, distance: float, at_least: float) -> None:
+    """Simulated patients. Near 1 many samples are separated; without Newcombe's the coverage is 0.54."""
+    truth = NormalDist().cdf(distance / 2**0.5)
+    groups = np.repeat(np.arange(n_groups), 4)
+    labels = groups % 2
+    random = np.random.default_rng(7)
+    covered = []
+    for repeat in range(300):
+        own, shared = random.normal(size=len(groups)), random.normal(size=n_groups)[groups]
+        scores = distance * labels + 0.8**0.5 * shared + 0.2**0.5 * own
+        interval = group_bootstrap_interval(labels, scores, groups, seed=repeat, draws=200)
+        covered.append(interval.mean_low <= truth <= interval.mean_high)
+    assert np.mean(covered) >= at_least

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from toys import ToyNetwork, toy_images
 
+from medfathom.models.build import build_network
 from medfathom.spaces import TrialParams
 from medfathom.training import fit as fit_module
 from medfathom.training.batching import epoch_batches
@@ -144,8 +145,71 @@ def test_batches_that_fit_stay_whole() -> None:
     assert fitted.portions.at_once == 16
 
 
-def test_no_memory_at_all_fails_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def parts_seen(network: ToyNetwork, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Images of every call of the network's trained part."""
+    seen: list[int] = []
+    forward_rest = network.forward_rest
+
+    def noting(features: Tensor) -> Tensor:
+        seen.append(len(features))
+        return forward_rest(features)
+
+    monkeypatch.setattr(network, "forward_rest", noting)
+    return seen
+
+
+def test_split_batches_have_no_small_part_for_batch_norm() -> None:
+    """At 32 px the last stage's map is 1 x 1: batch norm refuses one image by itself."""
+    images, labels = toy_images(33, size=32)
+    network: Any = build_network(
+        "test_resnet", init="random", num_outputs=2, unfreeze_depth=5, image_size=32, in_channels=1, seed=0
+    )
+    params = TrialParams.model_validate({"architecture": "test_resnet", "batch_size": 33})
+    inputs = ImageInputs(network, Views(lambda _: ResidentRows(images, CPU)), CPU)
+    settings = FitSettings("binary", 2, 2, seed=0, device=CPU, autocast=False)
+    fitted = Fit(network, inputs, labels, subset=np.arange(33), params=params, settings=settings)
+    fitted.resume(32)
+    assert np.isfinite(losses(fitted, 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("depth", "at_once", "parts"),
+    [(5, 14, [8, 7]), (5, 2, [3, 2, 2, 2, 2, 2, 2]), (5, 1, [3, 2, 2, 2, 2, 2, 2]), (0, 1, [1] * 15)],
+)
+def test_parts_are_equal_and_go_on_so_after_a_resume(
+    depth: int, at_once: int, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = ToyNetwork(depth)
+    seen = parts_seen(network, monkeypatch)
+    first = fit(network)
+    first.resume(at_once)
+    again = fit(network)
+    again.resume(first.portions.at_once)
+    for fitted in (first, again):
+        seen.clear()
+        fitted.train_epoch(1)
+        assert seen == parts * 4
+    assert first.portions.at_once == (max(at_once, 2) if depth else at_once)
+
+
+def test_short_memory_leaves_batch_norm_two_images(monkeypatch: pytest.MonkeyPatch) -> None:
     network = ToyNetwork(5)
+    fitted = fit(network)
+    monkeypatch.setattr(fit_module, "free_bytes", lambda _: 1)
+    fitted.train_epoch(1)
+    assert fitted.portions.at_once == 2
+
+
+def test_no_memory_for_batch_norm_fails_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ToyNetwork(1)
+    limited = out_of_memory_above(1, network, torch.OutOfMemoryError("CUDA"))
+    monkeypatch.setattr(network, "forward_rest", limited)
+    with pytest.raises(OutOfMemoryError, match="does not fit even 2 images, as batch norm needs, at a time"):
+        fit(network).train_epoch(1)
+
+
+def test_no_memory_at_all_fails_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ToyNetwork(0)
     monkeypatch.setattr(
         network, "forward_rest", out_of_memory_above(0, network, torch.OutOfMemoryError("CUDA"))
     )

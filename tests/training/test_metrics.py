@@ -12,6 +12,7 @@ from medfathom.training.metrics import (
     brier_loss,
     calibration_error,
     choose_thresholds,
+    effective_trials,
     evaluate,
     wilson_interval,
 )
@@ -54,6 +55,64 @@ def test_wilson_by_newcombe() -> None:
 
 def test_no_trial_has_no_proportion() -> None:
     assert np.isnan(wilson_interval(0, 0)).all()
+
+
+DECIDED = ("sensitivity", "specificity", "precision", "accuracy")
+
+
+def decided(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> dict[str, float]:
+    called = np.where(right, labels, 1 - labels)[:, None].astype(float)
+    thresholds = np.array([0.5])
+    return evaluate(
+        "binary", labels, called, ["no", "yes"], thresholds=thresholds, groups=groups, bootstrap=False
+    ).overall
+
+
+def test_groups_of_one_image_change_no_interval() -> None:
+    random = np.random.default_rng(6)
+    labels, right = random.integers(0, 2, 200), random.random(200) < 0.8
+    plain, grouped = decided(right, labels, None), decided(right, labels, np.arange(200))
+    for name in DECIDED:
+        for end in ("_ci_low", "_ci_high"):
+            assert grouped[name + end] == pytest.approx(plain[name + end], abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.8, 1.0])
+def test_images_that_are_decided_alike_count_once(share: float) -> None:
+    """Twenty patients of each class; ten images of a patient tell no more than one."""
+    patients = np.arange(40)
+    right = patients // 2 < 20 * share
+    once = decided(right, patients % 2, None)
+    groups = np.repeat(patients, 10)
+    tenfold = decided(right[groups], groups % 2, groups)
+    for name in DECIDED:
+        assert tenfold[name] == once[name]
+        for end in ("_ci_low", "_ci_high"):
+            assert tenfold[name + end] == pytest.approx(once[name + end], abs=0.006)
+
+
+def test_effective_trials_by_hand() -> None:
+    good, tried = np.array([[2.0, 0.0, 1.0]]), np.array([[2.0, 2.0, 2.0]])
+    # Share 1/2; groups are off by 1, -1, 0: variance 3/2 * 2 / 36 = 1/12, of independent trials 1/20.
+    assert effective_trials(good, tried) == pytest.approx([6 / ((1 / 12) / (1 / 20))])
+    assert effective_trials(tried, tried) == pytest.approx([3.0])
+    assert effective_trials(np.array([[1.0, 0, 0]]), np.array([[4.0, 0, 0]])) == pytest.approx([1.0])
+    assert effective_trials(np.zeros((1, 3)), np.zeros((1, 3))) == [0.0]
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_intervals_by_groups_cover_the_true_shares(alike: float) -> None:
+    """Forty patients of ten images, 80 % decided rightly. By images alone: 46 to 69 % where any are alike."""
+    groups = np.repeat(np.arange(40), 10)
+    labels = groups % 2
+    random = np.random.default_rng(3)
+    covered = []
+    for _ in range(300):
+        by_patient = random.random(400) < alike**0.5
+        right = np.where(by_patient, (random.random(40) < 0.8)[groups], random.random(400) < 0.8)
+        found = decided(right, labels, groups)
+        covered.append([found[f"{name}_ci_low"] <= 0.8 <= found[f"{name}_ci_high"] for name in DECIDED])
+    assert (np.mean(covered, axis=0) >= 0.92).all()
 
 
 def test_brier_loss_equals_scikit_learn() -> None:
@@ -148,6 +207,15 @@ def test_group_interval_is_bootstrapped_at_the_end_only() -> None:
     assert cheap.auc_interval == "DeLong, clustered by group"
     assert final.auc_interval == "bootstrap of 20 groups, 1000 draws"
     assert cheap.overall["auc"] == final.overall["auc"]
+
+
+def test_rare_labels_keep_the_interval_of_the_mean() -> None:
+    random = np.random.default_rng(5)
+    labels, groups = np.eye(60, 3, dtype=np.uint8), np.arange(60) // 3
+    result = evaluate("multilabel", labels, random.random((60, 3)), list("abc"), groups=groups)
+    assert result.overall["auc_ci_low"] < result.overall["auc"] < result.overall["auc_ci_high"]
+    assert all(values["auc_ci_low"] < values["auc_ci_high"] for values in result.per_class.values())
+    assert "Newcombe by numbers of groups" in result.auc_interval
 
 
 def test_probabilities_of_logits() -> None:

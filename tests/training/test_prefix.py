@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from medfathom.models.build import Network, build_network
+from medfathom.training import feeding as feeding_module
+from medfathom.training import memory
 from medfathom.training.cuts import cut_costs
 from medfathom.training.feature_cache import FeatureCache
 from medfathom.training.feeding import Feed, Feeding, feed
@@ -232,6 +234,20 @@ def test_views_take_turns_and_are_the_same_without_the_cache(tmp_path: Path) -> 
     for epoch in (1, 2):
         torch.testing.assert_close(all_logits(plain.train, epoch), seen[epoch - 1], rtol=1e-5, atol=1e-6)
     assert torch.equal(all_logits(kept.val), all_logits(feeding(tmp_path, 0).val))  # never augmented
+
+
+def test_views_do_not_depend_on_free_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that is resumed on a busier machine goes on with the images that it had."""
+    seen = []
+    for kilobytes in (2**40, 1):
+        meminfo = tmp_path / "meminfo"
+        meminfo.write_text(f"MemAvailable: {kilobytes} kB\n")
+        monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+        seen.append(feeding(tmp_path, 0, preset="oct", gigabytes=0.0).views)
+    assert seen == [2, 2]
+    monkeypatch.setattr(feeding_module, "VIEW_BYTES", TRAIN.nbytes - 1)
+    assert feeding(tmp_path, 0, preset="oct", gigabytes=0.0).views == 0
+    assert feeding(tmp_path, 0, preset="oct").views == 2
 
 
 def test_augmentation_is_drawn_anew_where_nothing_is_frozen(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Members = NDArray[np.intp]
+"""Each image's group as a number from 0 without gaps, (n,)."""
 
 Z95 = 1.959963984540054
 """The normal distribution's 0.975 quantile."""
@@ -128,60 +130,103 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
 
     The variance is that of DeLong, DeLong and Clarke-Pearson (Biometrics 1988), from the placements. The
     mean's variance sums each image's influence over the columns first, and so keeps the covariance between
-    columns that share images. Where DeLong's variance is 0 (perfect separation) or undefined (one image of a
-    class), the interval is Newcombe's.
+    columns that share images. Where DeLong's variance is 0 (perfect separation) or undefined (one image or
+    group of a class), the interval is Newcombe's; `method` then says so.
 
     Args:
         positive: as in `roc_auc_score`.
         scores: as in `roc_auc_score`.
         groups: each image's group, (n,): influences are then summed within groups before they are squared, so
-            that images of one patient do not count as independent (the idea of Obuchowski, Biometrics 1997).
+            that images of one patient do not count as independent (Obuchowski, Biometrics 1997).
     """
     flags, columns = _columns(positive, scores)
     auc, placements = _placements(flags, columns)
-    influence = _influence(flags, auc, placements)
-    if groups is not None:
-        influence = _sums_within(influence, groups)
+    member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    units = _units(flags, member)
+    influence = _influence(flags, auc, placements, units)
+    if member is not None:
+        influence = sums_within(influence, member)
     spread = Z95 * np.sqrt(np.square(influence).sum(axis=1))
     low, high = np.clip(auc - spread, 0.0, 1.0), np.clip(auc + spread, 0.0, 1.0)
-    defined = ~np.isnan(auc)
-    for column in np.flatnonzero(defined & ~(spread > 0)):
-        n_positive = int(flags[column].sum())
-        low[column], high[column] = newcombe_interval(auc[column], n_positive, flags.shape[1] - n_positive)
-    mean_low, mean_high = _mean_interval(auc[defined], influence[defined], low[defined], high[defined])
-    method = "DeLong" if groups is None else "DeLong, clustered by group"
-    return AucInterval(low, high, mean_low, mean_high, method)
+    usable = spread > 0
+    total = float(auc[usable].sum())
+    total_spread = Z95 * float(np.sqrt(np.square(influence[usable].sum(axis=0)).sum()))
+    known = _Known(auc, low, high, usable, units)
+    method = "DeLong" if member is None else "DeLong, clustered by group"
+    return _completed(known, (total - total_spread, total + total_spread), member is not None, method)
 
 
-def _mean_interval(auc: Floats, influence: Floats, low: Floats, high: Floats) -> tuple[float, float]:
-    if not len(auc):
-        return np.nan, np.nan
-    spread = Z95 * float(np.sqrt(np.square(influence.mean(axis=0)).sum()))
-    if not spread > 0:
-        return float(low.mean()), float(high.mean())
-    return max(float(auc.mean()) - spread, 0.0), min(float(auc.mean()) + spread, 1.0)
+@dataclass(frozen=True)
+class _Known:
+    """What a method found of C columns, where it could."""
+
+    auc: Floats
+    low: Floats
+    high: Floats
+    usable: Bools
+    """Columns whose interval is one: it has a width."""
+    units: Floats
+    """Images, or groups, of each column's two classes, (2, C)."""
 
 
-def _influence(positive: Bools, auc: Floats, placements: Floats) -> Floats:
-    """Each image's share of the AUC's deviation, (C, n), scaled: its squares sum to DeLong's variance."""
-    n_positive = positive.sum(axis=1, dtype=np.float64)[:, None]
-    n_negative = positive.shape[1] - n_positive
+def _completed(known: _Known, sum_ends: tuple[float, float], grouped: bool, method: str) -> AucInterval:
+    """The interval of every column with an AUC, and of their mean.
+
+    Columns that are not usable get Newcombe's interval from their numbers of images or groups. To the mean
+    they add their own ends: that holds however they and the others are correlated.
+
+    Args:
+        known: what the method found.
+        sum_ends: the ends of the interval of the usable columns' sum; NaN: it has none.
+        grouped: whether units are groups.
+        method: its name.
+    """
+    defined = ~np.isnan(known.auc)
+    rest = defined & ~known.usable
+    low, high = (np.where(known.usable, ends, np.nan) for ends in (known.low, known.high))
+    for column in np.flatnonzero(rest):
+        low[column], high[column] = newcombe_interval(known.auc[column], *known.units[:, column].tolist())
+    if not defined.any():
+        return AucInterval(low, high, np.nan, np.nan, method)
+    if np.isnan(sum_ends).any():
+        mean_low, mean_high = low[defined].mean(), high[defined].mean()
+    else:
+        mean_low = (sum_ends[0] + low[rest].sum()) / defined.sum()
+        mean_high = (sum_ends[1] + high[rest].sum()) / defined.sum()
+    if rest.any():
+        method += f"; Newcombe by numbers of {'groups' if grouped else 'images'} where that has no width"
+    return AucInterval(low, high, max(float(mean_low), 0.0), min(float(mean_high), 1.0), method)
+
+
+def _units(positive: Bools, member: Members | None) -> Floats:
+    """Images of each column's class and of the others, (2, C); groups that have such images."""
+    if member is None:
+        n_positive = positive.sum(axis=1, dtype=np.float64)
+        return np.stack([n_positive, positive.shape[1] - n_positive])
+    found, sizes = sums_within(positive, member), np.bincount(member)
+    return np.stack([(found > 0).sum(axis=1), (found < sizes).sum(axis=1)]).astype(np.float64)
+
+
+def _influence(positive: Bools, auc: Floats, placements: Floats, units: Floats) -> Floats:
+    """Each image's share of the AUC's deviation, (C, n), scaled: the squares of the units' sums add up to
+    DeLong's variance.
+    """
+    n_positive = positive.sum(axis=1, dtype=np.float64)
+    sizes = np.stack([n_positive, positive.shape[1] - n_positive])
     with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.where(
-            positive, np.sqrt(n_positive * (n_positive - 1)), np.sqrt(n_negative * (n_negative - 1))
-        )
+        scales = (sizes * np.sqrt((units - 1) / units))[:, :, None]
+        scale = np.where(positive, scales[0], scales[1])
         influence: Floats = (placements - auc[:, None]) / scale
     return np.where(scale == 0, np.nan, influence)
 
 
-def _sums_within(values: Floats, groups: ArrayLike) -> Floats:
+def sums_within(values: Floats | Bools, member: Members) -> Floats:
     """(C, n) -> (C, G): each group's sum."""
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    return np.stack([np.bincount(member, weights=row, minlength=len(names)) for row in values])
+    return np.stack([np.bincount(member, weights=row) for row in values])
 
 
-def newcombe_interval(auc: float, n_positive: int, n_negative: int) -> tuple[float, float]:
-    """The score-like interval of an AUC from the class sizes alone; of use where DeLong's variance is 0.
+def newcombe_interval(auc: float, n_positive: float, n_negative: float) -> tuple[float, float]:
+    """The score-like interval of an AUC from the class sizes alone; of use where nothing tells its variance.
 
     Newcombe, Statistics in Medicine 2006, method 5: the values that lie 1.96 of their own Hanley-McNeil
     standard errors from the AUC, both sizes there replaced by their mean less one.
@@ -211,7 +256,9 @@ def group_bootstrap_interval(
     """Percentile interval of each column's AUC and of the mean, resampling whole groups (patients, slides).
 
     A column is sorted once; a resample only changes how often each image counts. Resamples in which a column
-    has no AUC are left out of that column's percentiles (and of the mean's).
+    has no AUC are left out of that column's percentiles (and of the mean's). Where the percentiles coincide
+    (perfect separation stays so in every resample), where most resamples have no AUC, or where one group
+    alone has a class, the interval is Newcombe's from the numbers of groups; `method` then says so.
 
     Args:
         positive: as in `roc_auc_score`.
@@ -236,10 +283,10 @@ def group_bootstrap_interval(
     low, high = (np.full(len(auc), np.nan) for _ in range(2))
     for column in defined:
         low[column], high[column] = _percentiles(resampled[:, column])
-    mean_low, mean_high = (
-        _percentiles(resampled[:, defined].mean(axis=1)) if len(defined) else (np.nan, np.nan)
-    )
-    return AucInterval(low, high, mean_low, mean_high, f"bootstrap of {len(names)} groups, {draws} draws")
+    units = _units(flags, member)
+    known = _Known(auc, low, high, (high > low) & (units.min(axis=0) > 1), units)
+    sum_ends = _percentiles(resampled[:, known.usable].sum(axis=1))
+    return _completed(known, sum_ends, True, f"bootstrap of {len(names)} groups, {draws} draws")
 
 
 def _weighted_auc(positive: Bools, scores: Floats, weights: Floats) -> Floats:

@@ -24,7 +24,6 @@ from medfathom.training.cache_plan import (
 from medfathom.training.cuts import cut_costs, frozen_groups
 from medfathom.training.feature_cache import FeatureCache
 from medfathom.training.inputs import ImageInputs, Inputs, Views
-from medfathom.training.memory import free_bytes
 from medfathom.training.prefix import KeptFeatures, PrefixInputs
 from medfathom.training.rows import Rows, open_rows
 from medfathom.training.views import NO_AUGMENTATION, view_rows
@@ -32,8 +31,11 @@ from medfathom.training.views import NO_AUGMENTATION, view_rows
 if TYPE_CHECKING:
     from medfathom.models.build import Network
 
-VIEW_MEMORY_SHARE = 0.25
-"""Of the free memory that one augmented copy of the training images may take where it is held whole."""
+VIEW_BYTES = 2**30
+"""What one augmented copy of the training images may take where it is held whole.
+
+A constant: free memory changes, and a trial that is resumed must go on with the images that it had.
+"""
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,7 @@ def _workload(wanted: Feed, *, augmented: bool) -> Workload:
 
 def _views_fit(wanted: Feed, plan: CachePlan) -> bool:
     """Features of views are made chunk by chunk; without the cache each view is held whole."""
-    free = free_bytes(torch.device("cpu"))
-    return plan.stored or wanted.train_images.nbytes <= VIEW_MEMORY_SHARE * free
+    return plan.stored or wanted.train_images.nbytes <= VIEW_BYTES
 
 
 def _training_images(wanted: Feed, rows: Rows, *, views: int, augmented: bool) -> ImageInputs:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medfathom.errors import RunError
 from medfathom.spaces import TrialParams
@@ -41,6 +42,10 @@ MEMORY_SHARE = 0.5
 """Of the free memory that a step may take; other trials may be running."""
 
 
+BATCH_NORM_IMAGES = 2
+"""The fewest images that have a variance for trained batch norm."""
+
+
 class NonFiniteLossError(RunError):
     """Training diverged."""
 
@@ -58,6 +63,16 @@ class FitSettings:
     """Whether the forward pass runs in bfloat16."""
     threads: int | None = None
     """CPU threads for what follows the features; None: as many as are set."""
+
+
+def _trains_batch_norm(network: Network) -> bool:
+    """Whether statistics of the images at hand normalise anywhere; a frozen prefix uses its own."""
+    mode = network.training
+    network.train()
+    try:
+        return any(isinstance(module, _BatchNorm) and module.training for module in network.modules())
+    finally:
+        network.train(mode)
 
 
 class Fit:
@@ -93,11 +108,15 @@ class Fit:
         self._threads = settings.threads or torch.get_num_threads()
         self._sized = False
         self.optimizer = build_optimizer(network, params)
-        self.portions = Portions(params.batch_size, f"{params.architecture} on {settings.device}")
+        self.portions = Portions(
+            params.batch_size,
+            f"{params.architecture} on {settings.device}",
+            least=BATCH_NORM_IMAGES if _trains_batch_norm(network) else 1,
+        )
 
     def resume(self, at_once: int) -> None:
         """Go on with so many images at once, as decided before an interruption."""
-        self.portions.at_once = at_once
+        self.portions.limit(at_once)
         self._sized = True
 
     def _size_to_memory(self, rows: Rows) -> None:
@@ -118,7 +137,7 @@ class Fit:
             raise
         per_image = BACKWARD_FACTOR * extra / max(len(more) - len(few), 1)
         fitting = int(MEMORY_SHARE * free_bytes(self._settings.device) / max(per_image, 1.0))
-        self.portions.at_once = max(1, min(self.portions.at_once, fitting))
+        self.portions.limit(fitting)
 
     def _kept_by(self, raw: Tensor) -> int:
         return saved_bytes(lambda: self._inputs.logits(self._inputs.prepare(raw, None)))
@@ -131,7 +150,7 @@ class Fit:
 
         Raises:
             NonFiniteLossError: the loss became infinite or NaN.
-            OutOfMemoryError: one image at a time is too much.
+            OutOfMemoryError: one image at a time (two with trained batch norm) is too much.
         """
         batches = epoch_batches(
             self._settings.task,
@@ -175,9 +194,9 @@ class Fit:
             weight = self._loss.weight(targets)
             prepared = self._inputs.prepare(raw, augmenting)
             total = torch.zeros((), device=targets.device)
-            for inputs, wanted in zip(
-                torch.split(prepared, at_once), torch.split(targets, at_once), strict=True
-            ):
+            # Equal parts: a small last one would upset batch norm, as a small last batch would.
+            parts = self.portions.count(len(targets), at_once)
+            for inputs, wanted in zip(prepared.tensor_split(parts), targets.tensor_split(parts), strict=True):
                 with self._autocast():
                     logits = self._inputs.logits(inputs)
                 loss = self._loss.sum(logits, wanted) / weight

@@ -1,5 +1,7 @@
 """What a model is worth on a split: AUC and its companions, each with a 95 % interval where it has one.
 
+Intervals count patients (or slides) where they are known: images of one patient are not independent.
+
 Probabilities come as columns: one for a binary task (of the second class), one for each class otherwise. A
 multiclass task is seen one class against the rest. Overall values are means over the classes for which they
 are defined.
@@ -18,9 +20,11 @@ from medfathom.training.auc import (
     Z95,
     Bools,
     Floats,
+    Members,
     delong_interval,
     group_bootstrap_interval,
     roc_auc_score,
+    sums_within,
 )
 
 TaskKind = Literal["binary", "multiclass", "multilabel"]
@@ -63,18 +67,19 @@ def evaluate(
         class_names: K names; two for binary.
         thresholds: (C,) chosen before on validation. None: chosen here (and then sensitivity, specificity and
             precision flatter a little, as the images that chose them are those that judge).
-        groups: each image's patient or slide, (n,): the AUC's interval then counts groups, not images.
-        bootstrap: have that interval from resampled groups; else, a hundred times cheaper, from DeLong's
+        groups: each image's patient or slide, (n,): intervals then count groups, not images.
+        bootstrap: have the AUC's interval from resampled groups; else, a hundred times cheaper, from DeLong's
             influences.
         seed: of the bootstrap.
     """
     positive = positives(task, labels, probabilities.shape[1])
     names = list(class_names[1:]) if task == "binary" else list(class_names)
     auc = roc_auc_score(positive, probabilities)
+    member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     interval = (
-        delong_interval(positive, probabilities, groups)
-        if groups is None or not bootstrap
-        else group_bootstrap_interval(positive, probabilities, groups, seed=seed)
+        delong_interval(positive, probabilities, member)
+        if member is None or not bootstrap
+        else group_bootstrap_interval(positive, probabilities, member, seed=seed)
     )
     chosen = choose_thresholds(positive, probabilities) if thresholds is None else thresholds
     columns = {
@@ -83,11 +88,11 @@ def evaluate(
         "auc_ci_high": interval.high,
         "average_precision": average_precision_score(positive, probabilities),
         "threshold": chosen,
-        **_at_thresholds(positive, probabilities, chosen),
+        **_at_thresholds(positive, probabilities, chosen, member),
     }
     overall = {name: _mean_of_defined(values) for name, values in columns.items() if name != "threshold"}
     overall |= {"auc_ci_low": interval.mean_low, "auc_ci_high": interval.mean_high}
-    overall |= _accuracy(task, labels, probabilities, positive, chosen)
+    overall |= _accuracy(task, labels, probabilities, positive, chosen, member)
     overall["brier_loss"] = brier_loss(task, positive, probabilities)
     overall["calibration_error"] = calibration_error(task, positive, probabilities)
     if task == "binary":
@@ -151,20 +156,60 @@ def choose_thresholds(positive: Bools, scores: Floats) -> Floats:
     return chosen
 
 
-def _at_thresholds(positive: Bools, scores: Floats, thresholds: Floats) -> dict[str, Floats]:
-    """Sensitivity, specificity and precision of each column with Wilson's interval, {name: (C,)}."""
-    called = scores >= thresholds
-    hits = (called & positive).sum(axis=0)
+def _at_thresholds(
+    positive: Bools, scores: Floats, thresholds: Floats, member: Members | None
+) -> dict[str, Floats]:
+    """Sensitivity, specificity and precision of each column with their intervals, {name: (C,)}."""
+    called, known = scores >= thresholds, ~np.isnan(thresholds)
+    hits = called & positive
     parts = {
-        "sensitivity": (hits, positive.sum(axis=0)),
-        "specificity": ((~called & ~positive).sum(axis=0), (~positive).sum(axis=0)),
-        "precision": (hits, called.sum(axis=0)),
+        "sensitivity": (hits, positive & known),
+        "specificity": (~called & ~positive & known, ~positive & known),
+        "precision": (hits, called),
     }
     values: dict[str, Floats] = {}
     for name, (successes, trials) in parts.items():
-        known = np.where(np.isnan(thresholds), 0, trials)
-        values[name], values[f"{name}_ci_low"], values[f"{name}_ci_high"] = wilson_interval(successes, known)
+        values[name], values[f"{name}_ci_low"], values[f"{name}_ci_high"] = _share(successes, trials, member)
     return values
+
+
+def _share(successes: Bools, trials: Bools, member: Members | None) -> tuple[Floats, Floats, Floats]:
+    """Each column's share of trials (n, C) that succeed, and the ends of its 95 % interval.
+
+    Wilson's; images that share a group count as the effective number of independent ones.
+    """
+    if member is None:
+        return wilson_interval(successes.sum(axis=0), trials.sum(axis=0))
+    good, tried = sums_within(successes.T, member), sums_within(trials.T, member)
+    effective = effective_trials(good, tried)
+    with np.errstate(invalid="ignore"):
+        share = good.sum(axis=1) / tried.sum(axis=1)
+    return wilson_interval(share * effective, effective)
+
+
+def effective_trials(good: Floats, tried: Floats) -> Floats:
+    """How many independent trials tell as much of a share as those of each column, which come in groups.
+
+    Their number over the design effect: the variance of the share as a ratio of groups' sums, over that of
+    independent trials (Rao and Scott, Biometrics 1992); never more than their number. Where that variance is
+    unknown (one group; nothing, or everything, succeeded) the trials of a group count as one.
+
+    Args:
+        good: successes of each group, (C, G).
+        tried: trials of each group, (C, G).
+
+    Returns:
+        (C,); 0 where nothing was tried.
+    """
+    number, groups = tried.sum(axis=1), (tried > 0).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = good.sum(axis=1) / number
+        off = np.square(good - share[:, None] * tried).sum(axis=1)
+        variance = groups / (groups - 1) * off / number**2
+        effect = np.maximum(variance / (share * (1 - share) / (number - 1)), 1.0)
+        alike = number**2 / np.square(tried).sum(axis=1)
+    mixed = (groups > 1) & (share > 0) & (share < 1)
+    return np.where(number == 0, 0.0, np.where(mixed, number / effect, alike))
 
 
 def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -182,15 +227,20 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Fl
 
 
 def _accuracy(
-    task: TaskKind, labels: NDArray[np.integer], probabilities: Floats, positive: Bools, thresholds: Floats
+    task: TaskKind,
+    labels: NDArray[np.integer],
+    probabilities: Floats,
+    positive: Bools,
+    thresholds: Floats,
+    member: Members | None,
 ) -> dict[str, float]:
     """Share of right decisions: the likeliest class of a multiclass task, else what the thresholds say."""
     if task == "multiclass":
-        right = probabilities.argmax(axis=1) == labels
+        right: Bools = (probabilities.argmax(axis=1) == labels)[:, None]
     else:
         known = ~np.isnan(thresholds)
         right = (probabilities[:, known] >= thresholds[known]) == positive[:, known]
-    value, low, high = wilson_interval(right.sum(axis=0), len(right))
+    value, low, high = _share(right, np.ones_like(right), member)
     return {
         "accuracy": _mean_of_defined(value),
         "accuracy_ci_low": _mean_of_defined(low),
