@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from medfathom.errors import OutOfMemoryError, RunError
+from medfathom.errors import OtherDataError, OutOfMemoryError, RunError
 from medfathom.scheduling import Plan
 
 ATTRIBUTES = {f"attribute_{i}": i for i in range(30)}
@@ -32,6 +32,12 @@ def quick(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]
         auc = generator.random()
         if epoch > reported:
             yield result(plan, epoch, auc)
+
+
+def other_data(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """As on a node with another copy of the data."""
+    raise OtherDataError("the data here have changed")
+    yield {}
 
 
 def slow(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

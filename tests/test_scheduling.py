@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from fake_work import by_number, greedy, leaving_a_file, quick, stuck
+from fake_work import by_number, greedy, leaving_a_file, other_data, quick, stuck
 from medfathom.definitions import StudyConfig, load_study
+from medfathom.errors import RunError
 from medfathom.ledger import Ledger, count_states
 from medfathom.progress import Watcher
 from medfathom.scheduling import cluster, run_trials
@@ -54,6 +55,12 @@ def test_relative_paths_start_in_the_drivers_folder(workdir: Path) -> None:
     with open_ledger(config, default_url(), "data") as ledger:
         run_trials(config, ledger, Watcher(), workdir, work=leaving_a_file)
     assert sorted(p.name for p in workdir.glob("trial-*")) == ["trial-0", "trial-1"]
+
+
+def test_a_worker_with_other_data_ends_the_run_and_keeps_the_trial(ledger: Ledger, workdir: Path) -> None:
+    with pytest.raises(RunError, match="the data here have changed"):
+        run_trials(ledger.config, ledger, Watcher(), workdir, work=other_data)
+    assert {t.state for t in ledger.trials()} == {TrialState.RUNNING}
 
 
 def test_a_study_runs_to_its_budget_with_true_states(

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from medfathom.definitions import load_study
+from medfathom.errors import OtherDataError
 from medfathom.scheduling.actor import Plan
-from medfathom.worker import _checkpoint
+from medfathom.worker import _checkpoint, task_of
 
 
 @pytest.fixture
 def plan(workdir: Path) -> Plan:
-    return Plan(load_study("demo", []), workdir, 1, "cpu", workdir)
+    return Plan(load_study("demo", []), workdir, 1, "cpu", workdir, "data")
 
 
 def assignment(number: int, running: list[int] | None) -> dict[str, Any]:
@@ -57,3 +58,9 @@ def test_one_node_alone_leaves_them_to_the_driver(plan: Plan) -> None:
     folder = left(plan, 0, 1)
     _checkpoint(plan, assignment(2, None))
     assert kept(folder) == [0, 1]
+
+
+def test_a_worker_trains_on_the_studys_data_only(plan: Plan) -> None:
+    """The demo's data are drawn from a seed; the plan names others."""
+    with pytest.raises(OtherDataError, match=r"the data here have changed.*the study's is data\)"):
+        task_of(plan, assignment(0, None))

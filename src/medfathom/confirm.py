@@ -26,6 +26,7 @@ from medfathom.confirmed import (
     summarize,
     unfinished_search,
 )
+from medfathom.data.two_splits import LEAKAGE, leakage_note
 from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, InputError, StorageError
 from medfathom.leases import one_driver_at_a_time
@@ -95,6 +96,10 @@ def confirm_study(
     jobs = _jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
+    leaks = leakage_note(data, name)
+    study.set_user_attr(LEAKAGE, leaks)
+    if leaks:
+        watcher.note(leaks)
     unfinished = unfinished_search(study)
     if unfinished:
         watcher.note(unfinished)

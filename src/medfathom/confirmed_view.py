@@ -85,6 +85,13 @@ def _table(strata: list[dict[str, Any]]) -> Table:
     return table
 
 
+def over(row: dict[str, Any]) -> str:
+    """What a configuration's interval is over."""
+    if len(row["models"]) > 1:
+        return "test images and seeds both drawn anew"
+    return "other test images, for this one seed only"
+
+
 def _interval(ends: list[float]) -> str:
     return f"{ends[0]:.3f} to {ends[1]:.3f}"
 
@@ -95,7 +102,7 @@ def _sentences(strata: list[dict[str, Any]]) -> list[Text]:
     return [
         Text(
             f"Best by validation: {best['stratum']}, test AUC {best['test_auc']:.4f} "
-            f"(95 % interval {_interval(best['ci'])}, test images and seeds both drawn anew)."
+            f"(95 % interval {_interval(best['ci'])}, {over(best)})."
         ),
         Text(
             f"The search's best validation AUCs were {optimism:.4f} above the test AUCs on average: "

@@ -34,6 +34,10 @@ class OutOfMemoryError(RunError):
     """Not even one image at a time fits."""
 
 
+class OtherDataError(RunError):
+    """A worker's data are not those that the study was begun on."""
+
+
 class InputError(MedfathomError):
     """What the user gave cannot be used."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medfathom.confirmed_view import opened
+from medfathom.confirmed_view import opened, over
 from medfathom.data.two_splits import LEAKAGE
 from medfathom.model_folder import ModelConfig
 
@@ -38,8 +38,8 @@ Test split: {n_test} images that neither training nor the search ever saw. {open
 
 {metrics}
 
-- Over {n_seeds} trainings with different seeds: mean test AUC {test_auc:.4f}, 95 % interval {ci} (test images
-  and seeds both drawn anew){seed_sd}. The interval in the table is of this model alone.
+- Over {n_seeds} trainings with different seeds: mean test AUC {test_auc:.4f}, 95 % interval {ci}
+  ({over}){seed_sd}. The interval in the table is of this model alone.
 - Optimism: the search's best validation AUC was {search_auc:.4f}, which is {optimism:+.4f} against the mean
   test AUC.
 
@@ -119,6 +119,7 @@ def model_card(
         n_seeds=len(row["models"]),
         test_auc=row["test_auc"],
         ci=f"{low:.4f} to {high:.4f}",
+        over=over(row),
         seed_sd="" if row["seed_sd"] is None else f", standard deviation between seeds {row['seed_sd']:.4f}",
         search_auc=row["search_auc"],
         optimism=row["optimism"],

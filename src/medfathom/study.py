@@ -50,7 +50,7 @@ def run_study(
     """
     watcher = watcher or Watcher()
     url = storage or default_url()
-    check(config)
+    check(config, address)
     check_url(url)
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
     from medfathom.data.two_splits import leakage_note  # noqa: PLC0415

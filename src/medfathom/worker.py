@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfathom.data.prepare import prepare
-from medfathom.errors import RunError
+from medfathom.errors import OtherDataError, RunError
 from medfathom.remote_checkpoints import RemoteCheckpoints
 from medfathom.spaces import TrialParams
 from medfathom.trial import EpochRecord, TrialTask, load_history, run_trial
@@ -44,8 +44,15 @@ def params_of(assignment: Mapping[str, Any]) -> TrialParams:
 def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
     """Everything else of a trial; prepares the data on this node where that was not done."""
     storage = node_storage(plan)
+    data = prepare(plan.config.dataset, storage / "cache")
+    if data.fingerprint != plan.fingerprint:
+        raise OtherDataError(
+            f"{data.folder}: the data here have changed, or are another copy (fingerprint "
+            f"{data.fingerprint[:12]}, the study's is {plan.fingerprint[:12]}); bring the study's back, then "
+            "`medfathom run` again goes on"
+        )
     return TrialTask(
-        data=prepare(plan.config.dataset, storage / "cache"),
+        data=data,
         training=plan.config.training,
         max_epochs=plan.config.budget.epochs,
         seed=assignment["seed"],

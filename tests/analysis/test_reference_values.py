@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
-from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -16,7 +15,6 @@ from medfathom.analysis.permutation import permutation_slope
 from medfathom.analysis.predictions import bootstrap_aucs, delong
 from medfathom.analysis.ranking import critical_difference, kendalls_w, p_by_permutation
 from medfathom.analysis.slope import Design, mixture_slope
-from medfathom.analysis.synthesis import hartung_knapp
 
 
 def test_holm_equals_statsmodels() -> None:
@@ -36,21 +34,6 @@ def test_equivalence_equals_statsmodels() -> None:
     change = one - two
     error = change.std(ddof=1) / np.sqrt(12)
     assert equivalence(change.mean(), error, 11, 0.7) == pytest.approx(p, abs=1e-10)
-
-
-def test_hartung_knapp_equals_statsmodels() -> None:
-    # statsmodels.stats.meta_analysis.combine_effects, method_re="iterated" (Paule-Mandel), use_t=True (HKSJ)
-    effects = np.array([0.61, 0.21, 0.05, 0.93, -0.12, 0.44])
-    variances = np.array([0.04, 0.02, 0.06, 0.09, 0.03, 0.05])
-    ours = hartung_knapp(effects, variances)
-    theirs = combine_effects(effects, variances, method_re="iterated", use_t=True, atol=1e-14)
-    assert ours.estimate == pytest.approx(theirs.mean_effect_re, abs=1e-6)
-    assert ours.tau2 == pytest.approx(theirs.tau2, abs=1e-6)
-    assert ours.standard_error == pytest.approx(np.sqrt(theirs.scale_hksj_re) * theirs.sd_eff_w_re, abs=1e-6)
-    assert ours.q == pytest.approx(theirs.q, abs=1e-6)
-    low, high = ours.ci95
-    reach = stats.t.ppf(0.975, 5) * ours.standard_error
-    assert (low, high) == pytest.approx((ours.estimate - reach, ours.estimate + reach), abs=1e-9)
 
 
 def test_friedman_equals_scipy() -> None:
@@ -182,19 +165,6 @@ def test_delong_equals_r_proc() -> None:
     assert np.diag(found.covariance) == pytest.approx([0.00988343253968254, 0.0163330853174603], abs=1e-9)
     assert found.covariance[0, 1] == pytest.approx(0.00720734126984127, abs=1e-9)
     assert found.compare(0, 1)[3] == pytest.approx(0.22698563449207, abs=1e-9)
-
-
-def test_hartung_knapp_equals_r_metafor() -> None:
-    # rma(yi, vi, method = "PM", test = "knha"), predict()
-    effects, variances = [0.61, 0.21, 0.05, 0.93, -0.12, 0.44], [0.04, 0.02, 0.06, 0.09, 0.03, 0.05]
-    found = hartung_knapp(np.array(effects), np.array(variances))
-    assert found.estimate == pytest.approx(0.320391034823037, abs=1e-6)
-    assert found.standard_error == pytest.approx(0.150368435625036, abs=1e-6)
-    assert found.ci95 == pytest.approx((-0.066143334447729, 0.706925404093803), abs=1e-6)
-    assert found.p_value == pytest.approx(0.0863268499789277, abs=1e-6)
-    assert found.tau2 == pytest.approx(0.0907589511702196, abs=1e-6)
-    assert found.q == pytest.approx(14.3634638196916, abs=1e-6)
-    assert found.p_heterogeneity == pytest.approx(0.0134582518726447, abs=1e-6)
 
 
 def test_equivalence_equals_r() -> None:

@@ -53,7 +53,7 @@ def _entry(
     reason = "no cell has two architectures left to compare"
     if modality is not None:
         x = modality.predictor(predictor)
-        reason = why_no_slope(x)
+        reason = why_no_slope(x, modality.effects.component)
         if not reason:
             slope, _, _ = slope_in(modality.effects, modality.per_dataset, x, modality.families, settings)
             answer = {"slope": slope.estimate, "ci95": list(slope.interval(0.95)), "p_value": slope.p_value()}

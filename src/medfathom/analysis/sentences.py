@@ -34,7 +34,8 @@ METHODS = (
         "family has two "
         "members (or there is one family), the predictor is permuted among architectures, all "
         "arrangements where they "
-        "are few. The within-family test permutes among members of a family only: it assumes nothing "
+        "are few; where cells have gaps, a regression weighs each architecture by its precision instead. "
+        "The within-family test permutes among members of a family only: it assumes nothing "
         "about families, "
         "and sees only what differs inside them.")),
     ("Data sets", (
@@ -46,9 +47,11 @@ METHODS = (
         "data sets are "
         "not averaged out.")),
     ("Several tests", (
-        "p-values are adjusted by Holm's method over modalities and predictors, those for a difference "
-        "and those for "
-        "equivalence each. A verdict is reached on adjusted values; intervals are not adjusted.")),
+        "The p-values of the slopes are adjusted by Holm's method over modalities and predictors, those "
+        "for a difference and those for equivalence each; differences between levels or modalities over "
+        "their pairs; compared models within each class and study. Those within families, with the other "
+        "predictor held fixed, by data set, of pretraining and of the generalisation gap are not adjusted. "
+        "A verdict is reached on adjusted values; intervals are not adjusted.")),
     ("Verdicts", (
         "Negligible: two one-sided tests show the slope to be within the margin. Increases or "
         "decreases: the slope is "

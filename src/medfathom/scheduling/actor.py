@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 
 from medfathom.definitions import StudyConfig
-from medfathom.errors import MedfathomError, OutOfMemoryError, RunError
+from medfathom.errors import MedfathomError, OtherDataError, OutOfMemoryError, RunError
 
 Work = Callable[["Plan", Mapping[str, Any]], Iterator[dict[str, Any]]]
 
@@ -35,6 +35,8 @@ class Plan:
     device: str
     folder: Path
     """The driver's working folder: relative paths of the definition start there (Tune changes a worker's)."""
+    fingerprint: str
+    """Of the study's data: a worker trains on no other."""
     work: Work | None = None
     """What turns an assignment into results; None: train. Tests and benchmarks give their own."""
 
@@ -134,5 +136,10 @@ class TimeLimit:
 def failure_result(error: Exception) -> dict[str, Any]:
     """A trial's failure as a result: its reason in one line."""
     text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
-    memory = isinstance(error, MemoryError | OutOfMemoryError)
-    return {"failure": " ".join(text.split()), "memory": memory, "finished": False, "done": True}
+    return {
+        "failure": " ".join(text.split()),
+        "memory": isinstance(error, MemoryError | OutOfMemoryError),
+        "other_data": isinstance(error, OtherDataError),
+        "finished": False,
+        "done": True,
+    }

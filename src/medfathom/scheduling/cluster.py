@@ -100,6 +100,11 @@ def slots_for(config: StudyConfig) -> Slots:
     """What one trial takes and how many run at once on the cluster at hand."""
     resources = ray.cluster_resources()
     nodes = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+    if max(nodes) < config.resources.cpus_per_trial:
+        raise RunError(
+            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the largest node has "
+            f"{max(nodes)} CPUs; ask for fewer"
+        )
     return slots_from(config, int(resources.get("CPU", 1)), float(resources.get("GPU", 0)), nodes)
 
 

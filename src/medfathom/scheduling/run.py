@@ -56,6 +56,7 @@ def run_trials(
             slots.cpus_per_trial,
             "cuda" if slots.gpus_per_trial else "cpu",
             Path.cwd(),
+            ledger.study.user_attrs["dataset_fingerprint"],
             work,
         )
         halt = Halt(config, ledger)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from medfathom.errors import RunError
 from medfathom.ledger import Assignment, Ledger
 from medfathom.progress import Watcher
 from medfathom.scheduling.actor import HARD_LIMIT, METRIC, TIME
@@ -123,6 +124,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             self._adopted.append(assignment)
             self._watcher.note(f"trial {number}: {result['failure']}; trying once more, alone on its device")
             return
+        if result and result.get("other_data"):
+            raise RunError(f"trial {number}: {result['failure']}")  # it stays, to be gone on with
         attributes = self._latest.pop(number, {})
         self._shares.learn(assignment.params, attributes)
         if error or (result and "failure" in result):
