@@ -456,7 +456,6 @@ def test_an_interrupted_confirmation_goes_on(
     jobs = _jobs(study, 2, None, [])
     interrupted = confirm_study(config.name, seeds=2, watcher=Interrupting())
     assert interrupted.halted == "interrupted"
-    gc.collect()  # workers of the fit that ended in the midst of it
     before = fake_confirm.begun(confirmed_folder(study))
     assert 0 < sum(len(row["models"]) for row in interrupted.summary["strata"]) < len(jobs)
     done = {m["trial"] for row in interrupted.summary["strata"] for m in row["models"]}

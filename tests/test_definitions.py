@@ -140,3 +140,10 @@ def test_the_place_of_the_data_is_not_part_of_the_study(workdir: Path, minimal: 
     minimal.write_text(text)
     other = [*of_npz, "dataset.path=b.npz"]
     assert load_study(str(minimal), of_npz).definition_hash == load_study(str(minimal), other).definition_hash
+
+
+def test_where_weights_and_features_lie_does_not_make_another_study() -> None:
+    plain = load_study("demo")
+    moved = load_study("demo", ["training.weights_dir=elsewhere", "training.cache_gb=1"])
+    assert moved.identity() == plain.identity()
+    assert load_study("demo", ["training.grey=sum"]).identity() != plain.identity()

@@ -147,6 +147,7 @@ def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: st
     interrupted = run(chosen, task, epochs=2) + run(chosen, task, epochs=1) + run(chosen, task)
     assert without_varying(interrupted) == without_varying(whole)
     assert load_history(task.checkpoint) == interrupted
+    assert load_history(task.checkpoint, {"seed": "another trial's"}) == []
     assert run(chosen, task) == []
 
 

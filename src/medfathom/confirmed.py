@@ -65,7 +65,7 @@ def find_confirmation(study: Study) -> Study | None:
 
 
 def definition_of(study: Study) -> StudyConfig:
-    """The definition that a study was begun with."""
+    """The definition, as the study's latest run had it."""
     return StudyConfig.model_validate(study.user_attrs["definition"])
 
 

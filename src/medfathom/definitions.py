@@ -121,6 +121,8 @@ class StudyConfig(Schema):
             whole[piece].pop("description", None)
         for key in ("cache_gb", "weights_dir"):
             whole.get("training", {}).pop(key, None)
+        if not whole.get("training"):  # as where the table was not given at all
+            whole.pop("training", None)
         return whole
 
     @property

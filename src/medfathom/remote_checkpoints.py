@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 
 from medfathom.errors import DefinitionError
+from medfathom.storage_url import shown
 
 
 class RemoteCheckpoints:
@@ -29,7 +30,9 @@ class RemoteCheckpoints:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             reason = str(error).splitlines()[0]
-            raise DefinitionError(f"resources.checkpoint_url = {url!r}: cannot be used ({reason})") from None
+            raise DefinitionError(
+                f"resources.checkpoint_url = {shown(url)!r}: cannot be used ({reason})"
+            ) from None
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

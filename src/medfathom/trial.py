@@ -43,7 +43,7 @@ from medfathom.training.randomness import derived_seed
 from medfathom.training.rows import open_rows
 from medfathom.training.threads import worthwhile_threads
 
-__all__ = ["EpochRecord", "TrialTask", "load_history", "network_of", "run_trial"]
+__all__ = ["EpochRecord", "TrialTask", "identity_of", "load_history", "network_of", "run_trial"]
 
 CALIBRATION_IMAGES = 512
 """Training images from which a random prefix's batch-norm statistics are estimated."""
@@ -91,6 +91,16 @@ def run_trial(params: TrialParams, task: TrialTask) -> Generator[EpochRecord]:
         trial = _Trial(params, task)
         for epoch in range(trial.first_epoch, task.max_epochs + 1):
             yield trial.run_epoch(epoch)
+
+
+def identity_of(params: TrialParams, task: TrialTask) -> dict[str, Any]:
+    """What makes a checkpoint this trial's."""
+    return {
+        "parameters": params.model_dump(mode="json"),
+        "seed": task.seed,
+        "max_epochs": task.max_epochs,
+        "data": task.data.fingerprint,
+    }
 
 
 class _Trial:
@@ -176,20 +186,12 @@ class _Trial:
             "timm": timm.__version__,
         }
 
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "parameters": self._params.model_dump(mode="json"),
-            "seed": self._task.seed,
-            "max_epochs": self._task.max_epochs,
-            "data": self._task.data.fingerprint,
-        }
-
     def _restore(self) -> None:
         path = self._task.checkpoint
         checkpoint = None if path is None else load_checkpoint(path, self._device)
         if checkpoint is None:
             return
-        mine = self._identity()
+        mine = identity_of(self._params, self._task)
         differing = [name for name in mine if checkpoint.identity.get(name) != mine[name]]
         if differing:
             raise RunError(
@@ -294,7 +296,10 @@ class _Trial:
             return
         state = {"network": self._network.trained_state(), "optimizer": self._fit.optimizer.state_dict()}
         settings = {"micro_batch": self._fit.portions.at_once, "train_seconds": self._seconds}
-        save_checkpoint(self._task.checkpoint, Checkpoint(self._identity(), self._history, settings, state))
+        save_checkpoint(
+            self._task.checkpoint,
+            Checkpoint(identity_of(self._params, self._task), self._history, settings, state),
+        )
 
 
 def _check_augmentation(params: TrialParams) -> None:

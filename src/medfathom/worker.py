@@ -13,7 +13,7 @@ from medfathom.data.prepare import prepare
 from medfathom.errors import OtherDataError, RunError
 from medfathom.remote_checkpoints import RemoteCheckpoints
 from medfathom.spaces import TrialParams
-from medfathom.trial import EpochRecord, TrialTask, load_history, run_trial
+from medfathom.trial import EpochRecord, TrialTask, identity_of, load_history, run_trial
 
 if TYPE_CHECKING:
     from medfathom.scheduling.actor import Plan
@@ -71,7 +71,7 @@ def records(
 
     The last epoch comes in any case: a driver may have died between hearing of it and ending the trial.
     """
-    known = load_history(task.checkpoint) if task.checkpoint else []
+    known = load_history(task.checkpoint, identity_of(params, task)) if task.checkpoint else []
     latest = max(map(int, reported), default=0)
     losses: dict[str, list[float]] = {"train": [], "val": []}
     for record in chain(known, run_trial(params, task)):

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,12 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
     return Checkpoint(header["identity"], history, header["settings"], state)
 
 
-def load_history(path: Path) -> list[EpochRecord]:
-    """The records of the epochs that a checkpoint holds; empty where there is none to trust."""
+def load_history(path: Path, identity: Mapping[str, Any] | None = None) -> list[EpochRecord]:
+    """The records of the epochs that a checkpoint holds; empty where there is none to trust.
+
+    With `identity` another trial's checkpoint is none either.
+    """
     parts = _read(path)
-    return [] if parts is None else [EpochRecord(**record) for record in parts[0]["history"]]
+    if parts is None or (identity is not None and parts[0]["identity"] != identity):
+        return []
+    return [EpochRecord(**record) for record in parts[0]["history"]]
