@@ -21,7 +21,6 @@ from medfathom.confirm import Job, _jobs, _queue, _without_stopping, confirm_stu
 from medfathom.confirmed import (
     CONFIRMS,
     OPENINGS,
-    WITHDRAWN,
     analysis_records,
     both,
     by_configuration,
@@ -38,7 +37,7 @@ from medfathom.data.prepare import prepare
 from medfathom.data.prepared import PreparedData
 from medfathom.definitions import StudyConfig, load_study
 from medfathom.errors import DataError, InputError, StorageError
-from medfathom.ledger import Ledger
+from medfathom.ledger import WITHDRAWN, Ledger
 from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
 from medfathom.progress import Watcher
 from medfathom.storage import default_url, load_studies, open_ledger, root
@@ -460,6 +459,7 @@ def test_an_interrupted_confirmation_goes_on(
     assert 0 < sum(len(row["models"]) for row in interrupted.summary["strata"]) < len(jobs)
     done = {m["trial"] for row in interrupted.summary["strata"] for m in row["models"]}
 
+    gc.collect()  # workers of the fit that ended in the midst of it
     again = confirm_study(config.name, seeds=2)
     assert again.halted == ""
     assert in_queue(study) == {job.key: ["COMPLETE"] for job in jobs}

@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.confirmed import (
     CONFIRMS,
     OPENINGS,
-    WITHDRAWN,
     choose,
     confirmation_name,
     confirmed_folder,
@@ -30,10 +29,10 @@ from medfathom.data.two_splits import LEAKAGE, leakage_note
 from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, InputError, StorageError
 from medfathom.leases import one_driver_at_a_time
-from medfathom.ledger import trial_seed
+from medfathom.ledger import WITHDRAWN, trial_seed
 from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
-from medfathom.storage import beside, default_url, load_study, open_ledger, root
+from medfathom.storage import default_url, load_study, open_ledger, root
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -210,16 +209,12 @@ def _queue(
     Returns:
         Whether any of the jobs is still to be done.
     """
-    uid = study.user_attrs["uid"]
-    there = beside(study, config.name)
-    # A confirmation of a study that was set aside since goes the same way. One that does not say yet which
-    # study it is of has just been created by another driver for this one.
-    stale = there is not None and there.user_attrs.get(CONFIRMS, uid) != uid
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with open_ledger(config, url, data.fingerprint, fresh=stale, wait=watcher.note) as ledger:
+    # A confirmation of a study that was set aside since goes the same way.
+    marks = {CONFIRMS: study.user_attrs["uid"]}
+    with open_ledger(config, url, data.fingerprint, marks=marks, wait=watcher.note) as ledger:
         abandoned = {assignment.number for assignment in ledger.adopt()}  # takes the lock itself: not within
         with one_driver_at_a_time(engine):
-            ledger.study.set_user_attr(CONFIRMS, uid)
             _open_test_split(study, data, jobs)
             withdrawn = _withdraw(ledger, abandoned, {job.key for job in jobs})
             if withdrawn:

@@ -19,7 +19,7 @@ from scipy import stats
 
 from medfathom.definitions import StudyConfig
 from medfathom.errors import StorageError
-from medfathom.ledger import completed, count_states
+from medfathom.ledger import WITHDRAWN, completed, count_states
 from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
 from medfathom.sampling import trials_of
 from medfathom.spaces import label
@@ -32,9 +32,6 @@ OPENINGS = "test_openings"
 
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
-
-WITHDRAWN = "withdrawn"
-"""Attribute of a confirmation's trial that was queued, and that a later call did not ask for: no failure."""
 
 
 def confirmation_name(study: str) -> str:

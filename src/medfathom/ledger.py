@@ -33,6 +33,9 @@ OUTAGE_POLL_S = 1.0
 SHARED_POLL_S = 1.0
 """How often a driver with nothing to do asks what the others have done."""
 
+WITHDRAWN = "withdrawn"
+"""Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+
 T = TypeVar("T")
 
 
@@ -64,7 +67,7 @@ class Counts:
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
     """Trials by state."""
-    count = Counter(t.state for t in trials)
+    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs)
     return Counts(
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],

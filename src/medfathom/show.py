@@ -30,7 +30,7 @@ SHOWN_OF_A_TRIAL = (
     "epochs",
     "train_seconds",
 )
-SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason")
+SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason", "withdrawn")
 
 
 def summarize(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]:

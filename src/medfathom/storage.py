@@ -10,9 +10,10 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -163,6 +164,7 @@ def open_ledger(
     fingerprint: str,
     *,
     fresh: bool = False,
+    marks: Mapping[str, str] = MappingProxyType({}),
     wait: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Ledger]:
     """Create the study, or resume it, and hold it while the block runs.
@@ -172,6 +174,7 @@ def open_ledger(
         url: the storage.
         fingerprint: of the prepared data set.
         fresh: set an existing study of this name aside (it stays, renamed) and begin anew.
+        marks: attributes that the study is created with; an existing one with others is set aside.
         wait: told, in words, while the storage does not answer.
 
     Raises:
@@ -183,9 +186,9 @@ def open_ledger(
         try:
             mine = None if sqlite_file(url) else leases.Leases(storage.engine, leases.LEASE_S)
             with leases.one_driver_at_a_time(storage.engine):
-                if fresh:
+                if fresh or _marked_otherwise(storage, config.name, marks):
                     _set_aside(storage, config.name, mine)
-                study = _open_study(storage, config, fingerprint)
+                study = _open_study(storage, config, fingerprint, marks)
                 opened.enter_context(leases.at_work_on(storage.engine, study._study_id))
         except (StorageInternalError, sa.exc.OperationalError) as error:
             reason = str(error.__cause__ or error).splitlines()[0]
@@ -226,7 +229,15 @@ def _only_driver(url: str, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str) -> Study:
+def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) -> bool:
+    ids = {s.study_name: s._study_id for s in storage.get_all_studies()}
+    known = storage.get_study_user_attrs(ids[name]) if name in ids else {}
+    return "definition" in known and any(known.get(key) != value for key, value in marks.items())
+
+
+def _open_study(
+    storage: RDBStorage, config: StudyConfig, fingerprint: str, marks: Mapping[str, str]
+) -> Study:
     if config.name in {s.study_name for s in storage.get_all_studies()}:
         study = optuna.load_study(study_name=config.name, storage=storage)
         if "definition" in study.user_attrs:  # else: killed between creating it and describing it
@@ -242,6 +253,8 @@ def _open_study(storage: RDBStorage, config: StudyConfig, fingerprint: str) -> S
             study.set_metric_names(["AUC"])
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
+    for key, value in marks.items():
+        study.set_user_attr(key, value)
     study.set_user_attr("schema", SCHEMA)
     study.set_user_attr("uid", uuid.uuid4().hex[:8])
     study.set_user_attr("dataset_fingerprint", fingerprint)

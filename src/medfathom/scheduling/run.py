@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from pathlib import Path
 
@@ -81,7 +80,6 @@ def _fit_to_the_end(
         try:
             _fit(config, ledger, watcher, plan, slots, halt, folder / f"fit-{attempt}")
         except KeyboardInterrupt:
-            gc.collect()  # else its workers keep their CPUs as long as this process is connected to Ray
             return
         except Exception as error:  # noqa: BLE001  whatever Ray raises: the ledger knows where to go on
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
