@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True)  # the same examples in every run
+settings.load_profile("fixed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Workers are processes of their own: they find the tests' helper modules through the environment.

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medfathom.scheduling.gpus import MOST_PER_GPU, MeasuredShares
@@ -32,6 +32,7 @@ def test_what_was_never_measured_gets_a_whole_gpu() -> None:
     assert shares.share(params()) == 1 / 6  # 10 GiB x 1.25 + 0.75 GiB: six in 80 GiB
 
 
+@example(measured=[(2, 1.0), (3, 11.0)], batch=3)
 @given(
     measured=st.lists(st.tuples(st.integers(2, 512), st.floats(0.1, 200.0)), min_size=1, max_size=4),
     batch=st.integers(2, 512),

@@ -36,14 +36,16 @@ class MeasuredShares:
     def share(self, params: TrialParams) -> float:
         """The fraction of a GPU to ask for: 1 over the number of such trials that fit side by side.
 
-        Memory grows at most in proportion to the batch, so that a larger batch than those measured is
-        bounded by the proportion, and a smaller one by the next larger.
+        Memory grows with the batch, at most in proportion: a larger batch than those measured is bounded by
+        the proportion, a smaller one by the next larger, and none takes less than what a smaller batch took.
         """
         peaks = self._peaks.get((params.architecture, params.unfreeze_depth))
         if not peaks:
             return 1.0
-        needed = min(fraction * max(1.0, params.batch_size / batch) for batch, fraction in peaks.items())
-        return _one_of(needed)
+        size = params.batch_size
+        enough = min(fraction * max(1.0, size / batch) for batch, fraction in peaks.items())
+        least = max((fraction for batch, fraction in peaks.items() if batch <= size), default=0.0)
+        return _one_of(max(enough, least))
 
     def smallest(self) -> float:
         """No trial asks for less; 1 while nothing is measured."""
