@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import medfathom
+from made_models import CONFIG
 from medfathom import cli
 from medfathom.data.two_splits import LEAKAGE
 from medfathom.errors import DataError, ExportedModelError
@@ -21,7 +22,6 @@ from medfathom.model_folder import (
     CONFIG_FILE,
     MANIFEST_FILE,
     WEIGHTS_FILE,
-    ModelConfig,
     write_config,
     write_manifest,
 )
@@ -30,35 +30,6 @@ from medfathom.predict import Deployed, Model
 from medfathom.training.outputs import probabilities
 
 torch.set_num_threads(1)
-
-CONFIG = ModelConfig(
-    version=1,
-    medfathom="0",
-    study="made",
-    trial=0,
-    seed=0,
-    modality="CXR",
-    dataset="made",
-    dataset_fingerprint="0",
-    architecture="tf_efficientnet_lite0",
-    init="random",
-    unfreeze_depth=5,
-    head_dropout=0.0,
-    head_pooling="avg",
-    head_hidden=0,
-    grey="repeat",
-    task="binary",
-    class_names=["well", "ill"],
-    image_size=32,
-    fit="squash",
-    channels=1,
-    dtype="uint8",
-    bits=16,
-    mean=[0.5, 0.4, 0.3],
-    std=[0.5, 0.5, 0.5],
-    temperature=2.0,
-    thresholds=[0.5],
-)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfathom.errors import DefinitionError, WeightsError
-from medfathom.spaces import Value, values_of
 
 if TYPE_CHECKING:
     from medfathom.definitions import StudyConfig
@@ -32,7 +31,7 @@ def check(config: StudyConfig, address: str | None = None) -> list[str]:
     from medfathom.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
     from medfathom.sampling import make_sampler  # noqa: PLC0415
 
-    for architecture in _values(config, "architecture", ""):
+    for architecture in config.space.values("architecture"):
         check_architecture(str(architecture), config.dataset.image_size)
     notes = _check_weights(config)
     make_sampler(config.sampler, config.space, seed=0)
@@ -52,10 +51,10 @@ def _check_weights(config: StudyConfig) -> list[str]:
 
     weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
     notes = []
-    for init in map(str, _values(config, "init", "imagenet")):
+    for init in map(str, config.space.values("init")):
         parse_init(init)
         refusals: dict[str, WeightsError] = {}
-        for architecture in map(str, _values(config, "architecture", "")):
+        for architecture in map(str, config.space.values("architecture")):
             if config.space.excluded({"architecture": architecture, "init": init}):
                 continue
             try:
@@ -88,8 +87,3 @@ def check_data(config: StudyConfig) -> None:
         source.listing()
     finally:
         source.close()
-
-
-def _values(config: StudyConfig, name: str, default: Value) -> list[Value]:
-    dimension = config.space.dimensions.get(name)
-    return values_of(name, dimension) if dimension else [default]

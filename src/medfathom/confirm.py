@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,7 +27,6 @@ from medfathom.confirmed import (
 from medfathom.data.two_splits import LEAKAGE, leakage_note
 from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, InputError, StorageError
-from medfathom.leases import one_driver_at_a_time
 from medfathom.ledger import WITHDRAWN, trial_seed
 from medfathom.notes import NotesAndPictures
 from medfathom.progress import Watcher
@@ -209,12 +207,11 @@ def _queue(
     Returns:
         Whether any of the jobs is still to be done.
     """
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
     # A confirmation of a study that was set aside since goes the same way.
     marks = {CONFIRMS: study.user_attrs["uid"]}
     with open_ledger(config, url, data.fingerprint, marks=marks, wait=watcher.note) as ledger:
         abandoned = {assignment.number for assignment in ledger.adopt()}  # takes the lock itself: not within
-        with one_driver_at_a_time(engine):
+        with ledger.apart():
             _open_test_split(study, data, jobs)
             withdrawn = _withdraw(ledger, abandoned, {job.key for job in jobs})
             if withdrawn:

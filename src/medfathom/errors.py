@@ -76,6 +76,11 @@ class ResultsError(InputError):
     """A table of results cannot be analysed."""
 
 
+def cause_of(error: BaseException) -> str:
+    """The first line of what caused an error, or of the error itself: a database's own words."""
+    return str(error.__cause__ or error).splitlines()[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known names, then (where they are few) all of them, as the end of an error's line.
 

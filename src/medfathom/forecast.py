@@ -34,7 +34,7 @@ from medfathom.progress import clock
 from medfathom.sampling import trials_of
 from medfathom.scheduling.cluster import slots_from
 from medfathom.scheduling.gpus import MeasuredShares
-from medfathom.spaces import Dimension, TrialParams, Value, values_of
+from medfathom.spaces import Dimension, TrialParams, Value
 from medfathom.storage import root
 from medfathom.trial import INFERENCE_BATCH, TRAIN_AUC_IMAGES, TrialTask, draws_weights, run_trial
 
@@ -73,15 +73,23 @@ class Cost:
     peak_memory_bytes: int
     device_memory_bytes: int | None
 
+    def epoch(self, sizes: Mapping[str, int], train_fraction: float) -> float:
+        """Seconds of an epoch, its features already kept."""
+        return _used(sizes, train_fraction) * self.train + sizes["val"] * self.validate
+
     def trial(self, sizes: Mapping[str, int], train_fraction: float, epochs: int) -> float:
         """Seconds of a trial of so many epochs, its features already kept."""
-        used = math.ceil(sizes["train"] * train_fraction)
-        epoch = used * self.train + sizes["val"] * self.validate
-        return self.startup + epochs * epoch + min(used, TRAIN_AUC_IMAGES) * self.validate
+        judged = min(_used(sizes, train_fraction), TRAIN_AUC_IMAGES)
+        return self.startup + epochs * self.epoch(sizes, train_fraction) + judged * self.validate
 
     def features(self, sizes: Mapping[str, int], epochs: int) -> float:
         """Seconds to compute the features that are kept."""
         return self.feature * (min(max(self.views, 1), epochs) * sizes["train"] + sizes["val"])
+
+
+def _used(sizes: Mapping[str, int], train_fraction: float) -> int:
+    """Training images that an epoch uses."""
+    return math.ceil(sizes["train"] * train_fraction)
 
 
 def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -137,8 +145,7 @@ def kinds_of(config: StudyConfig) -> list[Kind]:
     """
     names = ("architecture", "unfreeze_depth", "init")
     space = config.space
-    axes = [values_of(name, space.dimensions.get(name) or Dimension(value=_default(name))) for name in names]
-    combinations = [dict(zip(names, values, strict=True)) for values in product(*axes)]
+    combinations = [dict(zip(names, v, strict=True)) for v in product(*map(space.values, names))]
     combinations = [c for c in combinations if not space.excluded(c)]
     trials: dict[int, float] = defaultdict(float)
     members_of = [
@@ -184,11 +191,6 @@ def _middle(name: str, dimension: Dimension) -> Value:
     low, high = dimension.low, dimension.high
     middle = math.sqrt(low * high) if dimension.log else (low + high) / 2
     return round(middle) if TrialParams.model_fields[name].annotation is int else middle
-
-
-def _default(name: str) -> Value:
-    value: Value = TrialParams.model_fields[name].default
-    return value
 
 
 def few_images(data: PreparedData, folder: Path, batch_size: int) -> PreparedData:
@@ -280,7 +282,7 @@ def _row(
     ]
     return {
         **row,
-        "seconds_per_epoch": cost.trial(sizes, fraction, 2) - cost.trial(sizes, fraction, 1),
+        "seconds_per_epoch": cost.epoch(sizes, fraction),
         "seconds_per_trial": cost.trial(sizes, fraction, epochs),
         "seconds_of_features": features[1],
         "features": "for each trial" if draws_weights(params) else "once",

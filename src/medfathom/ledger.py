@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions import StudyConfig
-from medfathom.errors import RunError
+from medfathom.errors import RunError, cause_of
 from medfathom.leases import Leases, one_driver_at_a_time
 from medfathom.remote_checkpoints import RemoteCheckpoints
 from medfathom.sampling import StratumSampler, make_sampler, trials_of
@@ -166,7 +166,7 @@ class Ledger:
 
     def adopt(self) -> list[Assignment]:
         """Trials that are RUNNING in nobody's hands, to go on with under their own numbers."""
-        with self._apart():  # else a trial could be taken between its driver's asking for it and claiming it
+        with self.apart():  # else a trial could be taken between its driver's asking for it and claiming it
             left = self.trials(TrialState.RUNNING)
             mine = [t for t in left if t.number not in self._open and self._take_over(t)]
         return [self._resumed(trial) for trial in mine]
@@ -201,7 +201,7 @@ class Ledger:
 
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""
-        with self._apart():
+        with self.apart():
             begun = self._finished + len(self._open)
             if self._leases is not None:
                 counts = self.counts()
@@ -354,7 +354,7 @@ class Ledger:
             try:
                 self._leases.release(self._open.values())
             except sa.exc.OperationalError as error:
-                reason = str(error.__cause__ or error).splitlines()[0]
+                reason = cause_of(error)
                 self._wait(f"trials in hand stay held for {self._leases.seconds:.0f} s ({reason})")
         self._open.clear()
 
@@ -382,8 +382,8 @@ class Ledger:
             self._looked = time.monotonic()
 
     @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """So that two drivers do not both take the last trial of the budget."""
+    def apart(self) -> Iterator[None]:
+        """Other drivers wait: so that two do not both take the last trial of a budget. Not to be nested."""
         if self._leases is None:
             yield
             return
@@ -403,7 +403,7 @@ class Ledger:
             try:
                 return action()
             except (StorageInternalError, sa.exc.OperationalError) as error:
-                reason = str(error.__cause__ or error).splitlines()[0]
+                reason = cause_of(error)
                 if time.monotonic() > deadline:
                     where = self._rdb.engine.url.render_as_string(hide_password=True)
                     raise RunError(

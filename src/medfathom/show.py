@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfathom.ledger import completed, count_states
+from medfathom.ledger import WITHDRAWN, completed, count_states
 from medfathom.progress import STYLE, clock
 from medfathom.spaces import TrialParams
 
@@ -30,7 +30,7 @@ SHOWN_OF_A_TRIAL = (
     "epochs",
     "train_seconds",
 )
-SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason", "withdrawn")
+SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason", WITHDRAWN)
 
 
 def summarize(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]:

@@ -159,13 +159,15 @@ class SpaceConfig(Schema):
         known = {**fixed, **params}
         return any(all(known.get(k) == v for k, v in entry.items()) for entry in self.exclude)
 
+    def values(self, name: str) -> list[Value]:
+        """All values that trials can have of a hyperparameter; its default where the space leaves it out."""
+        dimension = self.dimensions.get(name)
+        return values_of(name, dimension) if dimension else [TrialParams.model_fields[name].default]
+
     @property
     def depths(self) -> frozenset[int]:
         """The unfreeze depths that trials can have."""
-        dimension = self.dimensions.get("unfreeze_depth")
-        if dimension is None:
-            return frozenset({TrialParams.model_fields["unfreeze_depth"].default})
-        return frozenset(map(int, values_of("unfreeze_depth", dimension)))
+        return frozenset(map(int, self.values("unfreeze_depth")))
 
     def scientific(self) -> list[str]:
         """Names of the dimensions that are compared, in the space's order."""

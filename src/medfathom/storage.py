@@ -20,13 +20,13 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom import leases
 from medfathom.definitions import StudyConfig
-from medfathom.errors import RunError, StorageError, did_you_mean
+from medfathom.errors import RunError, StorageError, cause_of, did_you_mean
 from medfathom.ledger import Ledger
 from medfathom.storage_url import parsed, shown, sqlite_file
 from medfathom.trial_rows import Storage, read_trials
@@ -121,7 +121,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
                 else:
                     storage = Storage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = cause_of(error)
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
     if file is not None and create:
         _make_commits_cheap(storage.engine)
@@ -191,7 +191,7 @@ def open_ledger(
                 study = _open_study(storage, config, fingerprint, marks)
                 opened.enter_context(leases.at_work_on(storage.engine, study._study_id))
         except (StorageInternalError, sa.exc.OperationalError) as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+            reason = cause_of(error)
             raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
         ledger = Ledger(
             study,
@@ -229,16 +229,21 @@ def _only_driver(url: str, name: str) -> Iterator[None]:
         lock.release()
 
 
+def _id_of(storage: BaseStorage, name: str) -> int | None:
+    """A study's id; None where there is no study of that name."""
+    return {s.study_name: s._study_id for s in storage.get_all_studies()}.get(name)
+
+
 def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) -> bool:
-    ids = {s.study_name: s._study_id for s in storage.get_all_studies()}
-    known = storage.get_study_user_attrs(ids[name]) if name in ids else {}
+    study_id = _id_of(storage, name)
+    known = storage.get_study_user_attrs(study_id) if study_id is not None else {}
     return "definition" in known and any(known.get(key) != value for key, value in marks.items())
 
 
 def _open_study(
     storage: RDBStorage, config: StudyConfig, fingerprint: str, marks: Mapping[str, str]
 ) -> Study:
-    if config.name in {s.study_name for s in storage.get_all_studies()}:
+    if _id_of(storage, config.name) is not None:
         study = optuna.load_study(study_name=config.name, storage=storage)
         if "definition" in study.user_attrs:  # else: killed between creating it and describing it
             _check_same(study, config, fingerprint)
@@ -286,7 +291,7 @@ def _set_aside(storage: RDBStorage, name: str, mine: leases.Leases | None) -> No
 
     Raises StorageError where another run has it open, or holds one of its trials.
     """
-    study_id = {s.study_name: s._study_id for s in storage.get_all_studies()}.get(name)
+    study_id = _id_of(storage, name)
     if study_id is None:
         return
     _check_nobody_is_at_work(storage, name, study_id, mine)
@@ -359,7 +364,7 @@ def load_studies(url: str) -> list[Study]:
 def beside(study: Study, name: str) -> Study | None:
     """Another study of the same storage; None: there is none of that name."""
     storage = study._storage
-    if all(s.study_name != name for s in storage.get_all_studies()):
+    if _id_of(storage, name) is None:
         return None
     return optuna.load_study(study_name=name, storage=storage)
 

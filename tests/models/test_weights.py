@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from made_models import CONFIG
 from medfathom.errors import WeightsError
-from medfathom.model_folder import WEIGHTS_FILE, ModelConfig, write_config, write_manifest
+from medfathom.model_folder import WEIGHTS_FILE, write_config, write_manifest
 from medfathom.models import weights as weights_module
 from medfathom.models import weights_lookup
 from medfathom.models.build import Network, build_network
@@ -482,31 +483,16 @@ def put_export(folder: Path, network: Network, grey: Literal["repeat", "sum"]) -
     mean, std = network.backbone_normalization
     folder.mkdir()
     save_file(dict(network.state_dict()), folder / WEIGHTS_FILE)
-    config = ModelConfig(
-        version=1,
-        medfathom="0",
-        study="made",
-        trial=0,
-        seed=0,
-        modality="CXR",
-        dataset="made",
-        dataset_fingerprint="0",
-        architecture=network.architecture,
-        init="random",
-        unfreeze_depth=0,
-        head_dropout=0.0,
-        head_pooling="avg",
-        head_hidden=0,
-        grey=grey,
-        task="binary",
-        class_names=["well", "ill"],
-        image_size=64,
-        fit="squash",
-        channels=1,
-        dtype="uint8",
-        bits=8,
-        mean=list(mean),
-        std=list(std),
+    config = CONFIG.model_copy(
+        update={
+            "architecture": network.architecture,
+            "unfreeze_depth": 0,
+            "grey": grey,
+            "image_size": 64,
+            "bits": 8,
+            "mean": list(mean),
+            "std": list(std),
+        }
     )
     write_config(folder, config)
     write_manifest(folder)
