@@ -65,7 +65,7 @@ def rows(architectures: int, datasets: int, inits: int, depths: int, seeds: int)
 
 
 def bootstrap() -> dict[str, float]:
-    from medfathom.analysis.predictions import bootstrap_aucs
+    from medfathom.confirmation.paired import bootstrap_aucs
 
     rng = np.random.default_rng(0)
     labels = (rng.random(10_000) < 0.4).astype(np.int64)

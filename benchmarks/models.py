@@ -28,10 +28,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medfathom.models.blueprint import find_groups
+from medfathom.models.batch_norm import calibrate_batch_norm
 from medfathom.models.build import Network, build_network
-from medfathom.models.catalog import ArchitectureFacts, shipped
-from medfathom.models.freezing import calibrate_batch_norm
+from medfathom.models.facts import ArchitectureFacts, shipped
+from medfathom.models.graph.blueprint import find_groups
 
 LIMIT = 2.0  # seconds to build and freeze any network of the catalog
 LISTING_LIMIT = 0.5

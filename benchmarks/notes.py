@@ -17,26 +17,27 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
 
-    from medfathom.definitions import load_study
-    from medfathom.notes import NotesAndPictures
-    from medfathom.storage import default_url, open_ledger
+    from medfathom.dashboard.notes import NotesAndPictures
+    from medfathom.definitions.load import load_definition
+    from medfathom.study.connection import default_url
+    from medfathom.study.open import open_study
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MEDFATHOM_STORAGE"] = str(Path(folder) / "storage")
         overrides = [f"budget.trials={options.trials}", f"budget.epochs={options.epochs}", "sampler=random"]
-        with open_ledger(load_study("demo", overrides), default_url(), "data") as ledger:
-            recorder = NotesAndPictures(ledger.study, print)
+        with open_study(load_definition("demo", overrides), default_url(), "data") as driver:
+            recorder = NotesAndPictures(driver.study, print)
             seconds: dict[str, list[float]] = {"without": [], "with": []}
-            for assignment in iter(ledger.assign, None):
+            for assignment in iter(driver.assign, None):
                 number = assignment.number
                 which = "with" if number % 2 else "without"
-                ledger.recorder = recorder if number % 2 else None
+                driver.recorder = recorder if number % 2 else None
                 for epoch in range(1, options.epochs + 1):
-                    ledger.report(number, epoch, 0.5 + epoch / 100)
+                    driver.report(number, epoch, 0.5 + epoch / 100)
                 losses = [1 / epoch for epoch in range(1, options.epochs + 1)]
                 facts = {"losses": {"train": losses, "val": losses}, "auc": 0.7, "n_params": 3_400_000}
                 started = time.perf_counter()
-                ledger.complete(number, 0.7, facts)
+                driver.complete(number, 0.7, facts)
                 seconds[which].append(time.perf_counter() - started)
     for which, values in seconds.items():
         first, last = values[: len(values) // 4], values[-len(values) // 4 :]

@@ -58,19 +58,19 @@ class Clock:
 
 
 def ours(trials: int, folder: Path) -> float:
-    from medfathom.definitions import load_study
-    from medfathom.progress import Watcher
+    from medfathom.definitions.load import load_definition
     from medfathom.scheduling import run_trials
-    from medfathom.storage import open_ledger
+    from medfathom.study.open import open_study
+    from medfathom.study.watcher import Watcher
 
     class Ends(Clock, Watcher):
         def trial_ends(self, number: int, state: Any, auc: float | None, reason: str) -> None:
             self.ends.append(time.perf_counter())
 
-    config = load_study("demo", [f"budget.trials={trials}", f"budget.epochs={EPOCHS}", "scheduler=none"])
+    config = load_definition("demo", [f"budget.trials={trials}", f"budget.epochs={EPOCHS}", "scheduler=none"])
     clock = Ends()
-    with open_ledger(config, f"sqlite:///{folder / 'ours.db'}", "none") as ledger:
-        run_trials(config, ledger, clock, folder, work=nothing)
+    with open_study(config, f"sqlite:///{folder / 'ours.db'}", "none") as driver:
+        run_trials(config, driver, clock, folder, work=nothing)
     return clock.steady()
 
 

@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from medfathom.data.config import FolderDataset, NpzDataset, PhantomDataset
 from medfathom.data.heldout import open_test
 from medfathom.data.prepare import prepare
+from medfathom.definitions.dataset import FolderDataset, NpzDataset, PhantomDataset
 
 SIZE = 224
 N_SPEED = 600
@@ -222,7 +222,7 @@ def encode50(image: Image.Image) -> bytes:
 
 
 def check() -> Iterator[str]:
-    from medfathom.data.check import check_data
+    from medfathom.data.check.check import check_data
 
     yield "## `data check` at 5,000 images"
     yield ""

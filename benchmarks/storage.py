@@ -41,15 +41,16 @@ except SystemExit as ended:
 """,
     # Until the next trial could begin: the study adopted, sampler asked, early stopping taught.
     "resume": """
-from medfathom.definitions import load_study
-from medfathom.storage import default_url, open_ledger
-from medfathom.scheduling.rules import StratifiedScheduler
+from medfathom.definitions.load import load_definition
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+from medfathom.scheduling.early_stopping import StratifiedScheduler
 config = load_study("demo", ["budget.trials={trials}"])
-with open_ledger(config, default_url(), "data") as ledger:
-    past = [t for t in ledger.trials() if t.state.is_finished()]
+with open_study(config, default_url(), "data") as driver:
+    past = [t for t in driver.trials() if t.state.is_finished()]
     StratifiedScheduler(config, {{}}, past)
-    assert len(ledger.adopt()) == 1
-    assert ledger.assign() is not None
+    assert len(driver.adopt()) == 1
+    assert driver.assign() is not None
 """,
 }
 
@@ -62,12 +63,13 @@ def fill(n_trials: int) -> None:
     import optuna
     from optuna.trial import TrialState, create_trial
 
-    from medfathom.definitions import load_study
-    from medfathom.spaces import suggest
-    from medfathom.storage import default_url, open_ledger
+    from medfathom.definitions.load import load_definition
+    from medfathom.definitions.space import suggest
+    from medfathom.study.connection import default_url
+    from medfathom.study.open import open_study
 
-    config = load_study("demo", [f"budget.trials={n_trials + 2}"])
-    with open_ledger(config, default_url(), "data") as ledger:
+    config = load_definition("demo", [f"budget.trials={n_trials + 2}"])
+    with open_study(config, default_url(), "data") as driver:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         start = datetime(2026, 1, 1)
         for number in range(DISTINCT):
@@ -94,11 +96,11 @@ def fill(n_trials: int) -> None:
             )
             trial.datetime_start = start + timedelta(minutes=number)
             trial.datetime_complete = start + timedelta(minutes=number + 1)
-            ledger.study.add_trial(trial)
+            driver.study.add_trial(trial)
     multiply(Path("storage/medfathom.db"), n_trials // DISTINCT)
-    with open_ledger(config, default_url(), "data") as ledger:
-        assert ledger.counts().finished == n_trials
-        ledger.assign()  # stays RUNNING: what a killed run leaves
+    with open_study(config, default_url(), "data") as driver:
+        assert driver.counts().finished == n_trials
+        driver.assign()  # stays RUNNING: what a killed run leaves
 
 
 def multiply(database: Path, times: int) -> None:

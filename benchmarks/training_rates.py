@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score as sklearn_auc
 
-from medfathom.data.config import NpzDataset
 from medfathom.data.prepare import prepare
-from medfathom.definitions import TrainingConfig
+from medfathom.definitions.config import TrainingConfig
+from medfathom.definitions.dataset import NpzDataset
+from medfathom.definitions.space import TrialParams
+from medfathom.metrics.auc import delong_interval, group_bootstrap_interval, roc_auc_score
 from medfathom.models.build import Network, build_network
-from medfathom.spaces import TrialParams
-from medfathom.training.auc import delong_interval, group_bootstrap_interval, roc_auc_score
-from medfathom.training.fit import Fit, FitSettings
-from medfathom.training.inputs import ImageInputs, Views, from_stored, to_stored
-from medfathom.training.memory import resident_bytes
-from medfathom.training.rows import ResidentRows
-from medfathom.training.small_maps import speed_up_small_maps
-from medfathom.trial import EpochRecord, TrialTask, run_trial
+from medfathom.trial.fit import Fit, FitSettings
+from medfathom.trial.inputs import ImageInputs, Views, from_stored, to_stored
+from medfathom.trial.memory import resident_bytes
+from medfathom.trial.rows import ResidentRows
+from medfathom.trial.small_maps import speed_up_small_maps
+from medfathom.trial.trial import EpochRecord, TrialTask, run_trial
 
 SIZE, EPOCHS, BATCH, N_TRAIN, N_VAL = 64, 3, 32, 2000, 524
 DEPTHS = {"head": 0, "last": 1, "all": 5}

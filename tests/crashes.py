@@ -15,26 +15,26 @@ from itertools import count
 
 import sqlalchemy as sa
 
-from medfathom import leases
-from medfathom import ledger as ledgers
-from medfathom.definitions import load_study
-from medfathom.storage import load_study as load
-from medfathom.storage import open_ledger
+from medfathom.definitions.load import load_definition
+from medfathom.study import driver as drivers
+from medfathom.study import sharing as leases
+from medfathom.study.open import open_study
+from medfathom.study.read import read_study as load
 
 leases.LEASE_S = 0.5
-ledgers.SHARED_POLL_S = 0.05
+drivers.SHARED_POLL_S = 0.05
 TRIALS, EPOCHS, DIED = 4, 2, 99
 
 
 def work(url: str, name: str) -> None:
     """Run the study to its budget: adopted trials first, every third trial pruned after an epoch."""
-    config = load_study(
+    config = load_definition(
         "demo", [f"name={name}", f"budget.trials={TRIALS}", "budget.epochs=2", "goal=compare"]
     )
-    with open_ledger(config, url, "data") as ledger:
-        while not ledger.done():
-            adopted = ledger.adopt()
-            assignment = adopted[0] if adopted else ledger.assign()
+    with open_study(config, url, "data") as driver:
+        while not driver.done():
+            adopted = driver.adopt()
+            assignment = adopted[0] if adopted else driver.assign()
             if assignment is None:
                 time.sleep(0.1)  # until the dead child's lease has run out
                 continue
@@ -42,11 +42,11 @@ def work(url: str, name: str) -> None:
             last = 1 if number % 3 == 2 else EPOCHS
             for epoch in range(1, last + 1):
                 if epoch not in assignment.reported:
-                    ledger.report(number, epoch, auc + epoch / 1000)
+                    driver.report(number, epoch, auc + epoch / 1000)
             if last == EPOCHS:
-                ledger.complete(number, auc + EPOCHS / 1000, {"epochs": EPOCHS})
+                driver.complete(number, auc + EPOCHS / 1000, {"epochs": EPOCHS})
             else:
-                ledger.prune(number, {"epochs": 1}, "stopped by asha at epoch 1")
+                driver.prune(number, {"epochs": 1}, "stopped by asha at epoch 1")
 
 
 def killed_at(commit: int, *, before: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import fake_work
-from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from medfathom.scheduling import Plan
 
 BEGUN = "begun.txt"

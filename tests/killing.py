@@ -16,17 +16,17 @@ DRIVER = f"""
 import sys
 from pathlib import Path
 from fake_work import slow
-from medfathom import leases
-from medfathom.definitions import load_study
-from medfathom.progress import PlainLines
+from medfathom.study import sharing as leases
+from medfathom.definitions.load import load_definition
+from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
-from medfathom.storage import open_ledger
+from medfathom.study.open import open_study
 from rich.console import Console
 leases.LEASE_S = 6.0
 changes = ["name=killed", f"budget.trials={{sys.argv[2]}}", "budget.epochs={EPOCHS}", "sampler=random"]
 config = load_study("demo", changes)
-with open_ledger(config, sys.argv[1], "data") as ledger:
-    print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("."), work=slow), flush=True)
+with open_study(config, sys.argv[1], "data") as driver:
+    print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
 """
 
 

@@ -1,6 +1,6 @@
 """An exported model's configuration, for tests that write a model folder of their own."""
 
-from medfathom.model_folder import ModelConfig
+from medfathom.models.folder import ModelConfig
 
 CONFIG = ModelConfig(
     version=1,

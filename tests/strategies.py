@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from medfathom.spaces import SpaceConfig
+from medfathom.definitions.space import SpaceConfig
 
 INITS = ["imagenet", "random"]
 

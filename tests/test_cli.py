@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from medfathom import cli, study
-from medfathom.definitions import load_study
-from medfathom.ledger import Counts
-from medfathom.storage import default_url, open_ledger
-from medfathom.study import Outcome
+from medfathom import cli
+from medfathom import run as study
+from medfathom.definitions.load import load_definition
+from medfathom.run import Outcome
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+from medfathom.study.summary import Counts
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -35,21 +37,21 @@ def medfathom(workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 @pytest.fixture
 def studied(workdir: Path) -> None:
     """A study with trials in every state, three architectures complete."""
-    with open_ledger(load_study("demo", ["sampler=random"]), default_url(), "data") as ledger:
-        for assignment in iter(ledger.assign, None):
+    with open_study(load_definition("demo", ["sampler=random"]), default_url(), "data") as driver:
+        for assignment in iter(driver.assign, None):
             facts = {
                 "n_params": 4_000_000 + assignment.params.unfreeze_depth,
                 "depth": 53,
                 "family": "efficientnet",
             }
             if assignment.number == 0:
-                ledger.fail(assignment.number, "out of memory: lower batch_size", facts)
+                driver.fail(assignment.number, "out of memory: lower batch_size", facts)
             elif assignment.number % 4 == 1:
-                ledger.report(assignment.number, 1, 0.99)
-                ledger.prune(assignment.number, facts, "stopped by asha at epoch 1")
+                driver.report(assignment.number, 1, 0.99)
+                driver.prune(assignment.number, facts, "stopped by asha at epoch 1")
             else:
                 auc = 0.7 + assignment.number / 100
-                ledger.complete(
+                driver.complete(
                     assignment.number, auc, facts | {"auc_ci_low": auc - 0.1, "auc_ci_high": auc + 0.1}
                 )
 

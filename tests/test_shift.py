@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medfathom.cli import main
-from medfathom.definitions import load_study
+from medfathom.definitions.load import load_definition
 from medfathom.errors import InputError
 from medfathom.shift import measure_shift, remembered, with_shifts
 
@@ -37,7 +37,7 @@ def definition(workdir: Path) -> Path:
 
 
 def test_networks_without_weights_here_are_named_not_counted(definition: Path) -> None:
-    config = load_study(str(definition))
+    config = load_definition(str(definition))
     found, picture = measure_shift(config, n_images=16)
     assert [shift.architecture for shift in found] == ["tf_efficientnet_lite0", "vgg11"]
     assert found[0].value is not None
@@ -49,7 +49,7 @@ def test_networks_without_weights_here_are_named_not_counted(definition: Path) -
 
 
 def test_analyze_finds_what_was_measured(definition: Path) -> None:
-    config = load_study(str(definition))
+    config = load_definition(str(definition))
     found, _ = measure_shift(config, ["tf_efficientnet_lite0"], n_images=16)
     (fingerprint,) = (path.stem for path in Path("storage/cache/shift").iterdir())
     assert remembered(fingerprint) == {"tf_efficientnet_lite0": found[0].value}
@@ -60,7 +60,7 @@ def test_analyze_finds_what_was_measured(definition: Path) -> None:
 
 def test_an_architecture_of_another_study_gets_the_nearest(definition: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'vgg11'"):
-        measure_shift(load_study(str(definition)), ["vgg1"])
+        measure_shift(load_definition(str(definition)), ["vgg1"])
 
 
 def test_the_command_prints_json(

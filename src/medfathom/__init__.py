@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medfathom.analysis.pipeline import Analysis, analyze
-    from medfathom.api import run_study
     from medfathom.confirm import Confirmation, confirm_study
-    from medfathom.definitions import StudyConfig
+    from medfathom.definitions.config import StudyConfig
     from medfathom.errors import InputError, MedfathomError, RunError
     from medfathom.export import Exported, export_model
-    from medfathom.predict import Model, Predictions, load
-    from medfathom.study import Outcome
+    from medfathom.exported.model import Model, Predictions, load
+    from medfathom.run import Outcome, run_study
 
 __all__ = [
     "Analysis",
@@ -48,16 +47,16 @@ _HOME = {
     "Exported": "export",
     "InputError": "errors",
     "MedfathomError": "errors",
-    "Model": "predict",
-    "Outcome": "study",
-    "Predictions": "predict",
+    "Model": "exported.model",
+    "Outcome": "run",
+    "Predictions": "exported.model",
     "RunError": "errors",
-    "StudyConfig": "definitions",
+    "StudyConfig": "definitions.config",
     "analyze": "analysis.pipeline",
     "confirm_study": "confirm",
     "export_model": "export",
-    "load": "predict",
-    "run_study": "api",
+    "load": "exported.model",
+    "run_study": "run",
 }
 
 

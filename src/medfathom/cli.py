@@ -17,7 +17,7 @@ from medfathom.errors import InputError, MedfathomError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from medfathom.progress import Watcher
+    from medfathom.study.watcher import Watcher
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -83,7 +83,7 @@ def _console() -> Console:
 
 def _watcher() -> Watcher:
     """For people: a live table in a terminal, lines elsewhere."""
-    from medfathom.progress import LiveTable, PlainLines  # noqa: PLC0415
+    from medfathom.terminal.progress import LiveTable, PlainLines  # noqa: PLC0415
 
     console = _console()
     return LiveTable(console) if console.is_terminal else PlainLines(console)
@@ -105,16 +105,16 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a live table.")] = False,
 ) -> None:
     """Run a study, or go on with it where an earlier run stopped."""
-    from medfathom.definitions import load_study  # noqa: PLC0415
-    from medfathom.progress import JsonLines  # noqa: PLC0415
+    from medfathom.definitions.load import load_definition  # noqa: PLC0415
+    from medfathom.terminal.progress import JsonLines  # noqa: PLC0415
 
     overrides = list(set_ or [])
     overrides += [f"budget.trials={trials}"] if trials is not None else []
     overrides += [f"budget.minutes={minutes!r}"] if minutes is not None else []
-    config = load_study(study, overrides)
+    config = load_definition(study, overrides)
     watcher = JsonLines(sys.stdout) if as_json else _watcher()
-    from medfathom.storage_url import shown  # noqa: PLC0415
-    from medfathom.study import run_study  # noqa: PLC0415
+    from medfathom.run import run_study  # noqa: PLC0415
+    from medfathom.urls import shown  # noqa: PLC0415
 
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
     # Logs keep what is printed: no password of the storage, nor of a `resources.checkpoint_url`.
@@ -141,16 +141,16 @@ def validate(
     set_: SetOption = None,
 ) -> None:
     """Make every check that `run` makes before it spends anything; run nothing."""
-    from medfathom.checks import check, check_data  # noqa: PLC0415
-    from medfathom.definitions import load_study  # noqa: PLC0415
-    from medfathom.sampling import trials_of  # noqa: PLC0415
+    from medfathom.definitions.grid import trials_of  # noqa: PLC0415
+    from medfathom.definitions.load import load_definition  # noqa: PLC0415
+    from medfathom.validate import check_definition, check_source  # noqa: PLC0415
 
     failures = 0
     for name in studies:
         try:
-            config = load_study(name, set_ or [])
-            notes = check(config)
-            check_data(config)
+            config = load_definition(name, set_ or [])
+            notes = check_definition(config)
+            check_source(config)
         except InputError as error:
             failures += 1
             print(f"medfathom: {error}", file=sys.stderr)  # noqa: T201
@@ -168,14 +168,14 @@ def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = Fal
 
     A short trial of each architecture and unfreeze depth runs on a few of the images; nothing is stored.
     """
-    from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.definitions.load import load_definition  # noqa: PLC0415
 
-    config = load_study(study, set_ or [])
-    from medfathom.checks import check  # noqa: PLC0415
+    config = load_definition(study, set_ or [])
+    from medfathom.plan import plan_study  # noqa: PLC0415
+    from medfathom.terminal.forecast import forecast_text  # noqa: PLC0415
+    from medfathom.validate import check_definition  # noqa: PLC0415
 
-    check(config)
-    from medfathom.forecast import plan_study, render  # noqa: PLC0415
-
+    check_definition(config)
     console = _console()
     if as_json:
         forecast = plan_study(config)
@@ -183,7 +183,7 @@ def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = Fal
     else:
         with console.status("") as status:
             forecast = plan_study(config, status.update)
-        console.print(render(forecast))
+        console.print(forecast_text(forecast))
     if any("failure" in row for row in forecast["kinds"]):
         sys.exit(EXIT_FAILED)
 
@@ -191,24 +191,26 @@ def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = Fal
 @app.command()
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
-    from medfathom.show import SHOWN, render, summarize  # noqa: PLC0415
-    from medfathom.storage import brief_trials, default_url, load_study  # noqa: PLC0415
+    from medfathom.study.connection import default_url  # noqa: PLC0415
+    from medfathom.study.read import brief_trials, read_study  # noqa: PLC0415
+    from medfathom.study.summary import SHOWN, summarize_study  # noqa: PLC0415
+    from medfathom.terminal.show import study_text  # noqa: PLC0415
 
     url = storage or default_url()
-    found = load_study(url, _study_name(study))
-    summary = summarize(found, brief_trials(url, found, SHOWN))
+    found = read_study(url, _study_name(study))
+    summary = summarize_study(found, brief_trials(url, found, SHOWN))
     if as_json:
         _print_json(summary)
     else:
-        _console().print(render(summary))
+        _console().print(study_text(summary))
 
 
 def _study_name(study: str) -> str:
     """The study's name in the storage: what the definition says when a file is given."""
     if study.endswith(".toml"):
-        from medfathom.definitions import load_study  # noqa: PLC0415
+        from medfathom.definitions.load import load_definition  # noqa: PLC0415
 
-        return load_study(study).name
+        return load_definition(study).name
     return study
 
 
@@ -223,8 +225,8 @@ def dashboard(
     ] = False,
 ) -> None:
     """Serve optuna-dashboard on the storage, to this machine only."""
-    from medfathom.dashboard import serve  # noqa: PLC0415
-    from medfathom.storage import default_url  # noqa: PLC0415
+    from medfathom.dashboard.server import serve  # noqa: PLC0415
+    from medfathom.study.connection import default_url  # noqa: PLC0415
 
     serve(storage or default_url(), port, writable=writable, say=_console().print)
 
@@ -249,8 +251,8 @@ def confirm(
     same command again goes on where it was interrupted.
     """
     from medfathom.confirm import confirm_study  # noqa: PLC0415
-    from medfathom.confirmed_view import render  # noqa: PLC0415
-    from medfathom.progress import Watcher  # noqa: PLC0415
+    from medfathom.study.watcher import Watcher  # noqa: PLC0415
+    from medfathom.terminal.confirmation import confirmation_text  # noqa: PLC0415
 
     name = _study_name(study)
     done = confirm_study(
@@ -265,7 +267,7 @@ def confirm(
     if as_json:
         _print_json(done.summary)
     else:
-        _console().print(render(done.summary))
+        _console().print(confirmation_text(done.summary))
     if done.halted:
         print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED)
@@ -303,7 +305,8 @@ def analyze(
 
     Studies bring what `confirm` found on their test splits; several studies and tables make one report.
     """
-    from medfathom.answers import analyze_all, render  # noqa: PLC0415
+    from medfathom.answer import analyze_all  # noqa: PLC0415
+    from medfathom.terminal.analysis import analysis_text  # noqa: PLC0415
 
     analysis, folder = analyze_all(
         studies or [],
@@ -318,7 +321,7 @@ def analyze(
     if as_json:
         _print_json(analysis.to_dict())
     else:
-        _console().print(render(analysis, folder))
+        _console().print(analysis_text(analysis, folder))
 
 
 @app.command()
@@ -381,7 +384,8 @@ def predict(
 
     Exit 1 where some images could not be read: they are named, and the others predicted.
     """
-    from medfathom.predict_command import predict_files, render, write_csv  # noqa: PLC0415
+    from medfathom.exported.model import predict_files  # noqa: PLC0415
+    from medfathom.terminal.predictions import predictions_text, write_csv  # noqa: PLC0415
 
     found = predict_files(model, images, device)
     if csv is not None:
@@ -389,7 +393,7 @@ def predict(
     if as_json:
         _print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
     elif csv is None:
-        _console().print(render(found))
+        _console().print(predictions_text(found))
     for remark in found.remarks:
         print(f"medfathom: {remark}", file=sys.stderr)  # noqa: T201
     for name, reason in found.unreadable.items():
@@ -421,24 +425,24 @@ def data_check(
 
     Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
     """
-    from medfathom.data_commands import check, render  # noqa: PLC0415
-    from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.definitions.load import load_definition  # noqa: PLC0415
+    from medfathom.terminal.data import check_text, check_with_page  # noqa: PLC0415
 
-    report, page = check(load_study(study, set_ or []), out, show_progress=not as_json)
+    report, page = check_with_page(load_definition(study, set_ or []), out, show_progress=not as_json)
     if as_json:
         _print_json(report.to_dict())
     else:
-        _console().print(render(report, page))
+        _console().print(check_text(report, page))
     sys.exit(report.exit_code)
 
 
 @data_app.command("prepare")
 def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
     """Decode a study's data set once into a memory map, as `run` would."""
-    from medfathom.data_commands import prepare_now  # noqa: PLC0415
-    from medfathom.definitions import load_study  # noqa: PLC0415
+    from medfathom.definitions.load import load_definition  # noqa: PLC0415
+    from medfathom.terminal.data import prepare_now  # noqa: PLC0415
 
-    facts = prepare_now(load_study(study, set_ or []), show_progress=not as_json)
+    facts = prepare_now(load_definition(study, set_ or []), show_progress=not as_json)
     if as_json:
         _print_json(facts)
     else:
@@ -460,22 +464,23 @@ def data_shift(
     as_json: JsonOption = False,
 ) -> None:
     """Measure how far the data are from what each pretrained network's batch-norm layers remember."""
-    from medfathom.definitions import load_study  # noqa: PLC0415
-    from medfathom.shift import measure_shift, render  # noqa: PLC0415
+    from medfathom.definitions.load import load_definition  # noqa: PLC0415
+    from medfathom.shift import measure_shift  # noqa: PLC0415
+    from medfathom.terminal.shift import shift_text  # noqa: PLC0415
 
-    config = load_study(study, set_ or [])
+    config = load_definition(study, set_ or [])
     say = _console().print if not as_json else lambda _: None
     found, picture = measure_shift(config, architecture or [], n_images=images, out=out, say=say)
     if as_json:
         _print_json([shift.to_dict() for shift in found])
     else:
-        _console().print(render(found, picture))
+        _console().print(shift_text(found, picture))
 
 
 @list_app.command("studies")
 def list_studies(as_json: JsonOption = False) -> None:
     """Study definitions: in ./study_defs, and shipped."""
-    from medfathom.listing import print_definitions  # noqa: PLC0415
+    from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
 
     print_definitions("study_defs", as_json)
 
@@ -492,7 +497,7 @@ def list_architectures(
     as_json: JsonOption = False,
 ) -> None:
     """Architectures of the catalog: size, depth, cost. Any other timm model too, by its full name."""
-    from medfathom.listing import print_architectures  # noqa: PLC0415
+    from medfathom.terminal.listing import print_architectures  # noqa: PLC0415
 
     print_architectures(
         pattern, family=family, max_params=max_params, sort=sort, descending=descending, as_json=as_json
@@ -502,7 +507,7 @@ def list_architectures(
 @list_app.command("datasets")
 def list_datasets(as_json: JsonOption = False) -> None:
     """Data sets that study definitions name: source, modality, licence."""
-    from medfathom.listing import print_datasets  # noqa: PLC0415
+    from medfathom.terminal.listing import print_datasets  # noqa: PLC0415
 
     print_datasets(as_json)
 
@@ -510,7 +515,7 @@ def list_datasets(as_json: JsonOption = False) -> None:
 def _add_piece(kind: str) -> None:
     @list_app.command(kind, help=f"Pieces of search/{kind}/: in the working folder, and shipped.")
     def _list(as_json: JsonOption = False) -> None:
-        from medfathom.listing import print_definitions  # noqa: PLC0415
+        from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
 
         print_definitions(f"search/{kind}", as_json)
 

@@ -12,31 +12,37 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.confirmed import (
+from medfathom.confirmation.choice import choose, unfinished_search
+from medfathom.confirmation.find import (
     CONFIRMS,
     OPENINGS,
-    choose,
     confirmation_name,
     confirmed_folder,
     definition_of,
     find_confirmation,
     is_kept,
-    summarize,
-    unfinished_search,
 )
-from medfathom.data.two_splits import LEAKAGE, leakage_note
-from medfathom.definitions import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.confirmation.summary import summarize_confirmation
+from medfathom.dashboard.notes import NotesAndPictures
+from medfathom.data.leakage import LEAKAGE, leakage_note
+from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, InputError, StorageError
-from medfathom.ledger import WITHDRAWN, trial_seed
-from medfathom.notes import NotesAndPictures
-from medfathom.progress import Watcher
-from medfathom.storage import default_url, load_study, open_ledger, root
+from medfathom.files import home
+from medfathom.study.connection import default_url
+from medfathom.study.driver import trial_seed
+from medfathom.study.open import open_study
+from medfathom.study.read import read_study
+from medfathom.study.summary import WITHDRAWN
+from medfathom.study.watcher import Watcher
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
-    from medfathom.ledger import Ledger
+    from medfathom.study.driver import Driver
+from medfathom.confirmation.choice import complete_trial
 
 SEEDS = 3
+
+
 FIRST_SEED = 2 * 10**6
 """Confirmation's seeds are drawn from here on: no search trial has such a number, so none is used twice."""
 
@@ -89,7 +95,7 @@ def confirm_study(
     """
     watcher = watcher or Watcher()
     url = storage or default_url()
-    study = load_study(url, name)
+    study = read_study(url, name)
     jobs = _jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
@@ -102,9 +108,9 @@ def confirm_study(
         watcher.note(unfinished)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""
-    summary = summarize(study, find_confirmation(study))
+    summary = summarize_confirmation(study, find_confirmation(study))
     if summary["strata"] and not halted:
-        from medfathom import efficiency  # noqa: PLC0415  imports torch
+        from medfathom.confirmation import efficiency  # noqa: PLC0415  imports torch
 
         threads = config.resources.cpus_per_trial
         summary["efficiency"] = efficiency.keep(study, summary, confirmed_folder(study), threads)
@@ -121,24 +127,6 @@ def _jobs(study: Study, seeds: int, top: int | None, more: Sequence[int]) -> lis
     known = {t.number for t in chosen}
     chosen += [complete_trial(study, n) for n in dict.fromkeys(more) if n not in known]
     return [Job(trial, seed) for seed in range(seeds) for trial in chosen]
-
-
-def complete_trial(study: Study, number: int) -> FrozenTrial:
-    """A search trial that ran its full length.
-
-    Raises:
-        StorageError: there is no such trial, or it did not.
-    """
-    trials = study.get_trials(deepcopy=False)
-    if not 0 <= number < len(trials):
-        raise StorageError(f"study {study.study_name!r}: no trial {number}; it has 0 to {len(trials) - 1}")
-    trial = trials[number]
-    if trial.state != TrialState.COMPLETE:
-        reason = trial.user_attrs.get("stop_reason", "it has not ended")
-        raise StorageError(
-            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}): not a model"
-        )
-    return trial
 
 
 def _without_stopping(study: Study) -> StudyConfig:
@@ -160,7 +148,7 @@ def _without_stopping(study: Study) -> StudyConfig:
 def _prepared(config: StudyConfig, study: Study) -> PreparedData:
     from medfathom.data.prepare import prepare  # noqa: PLC0415  imports image readers
 
-    data = prepare(config.dataset, root() / "cache")
+    data = prepare(config.dataset, home() / "cache")
     known = study.user_attrs["dataset_fingerprint"]
     if data.fingerprint != known:
         raise StorageError(
@@ -180,7 +168,7 @@ def _open_test_split(study: Study, data: PreparedData, jobs: Sequence[Job]) -> N
     What will be judged is settled before: a second call that goes on with the same models opens nothing anew.
     """
     from medfathom.data.heldout import open_test  # noqa: PLC0415
-    from medfathom.training.metrics import positives  # noqa: PLC0415
+    from medfathom.metrics.classification import positives  # noqa: PLC0415
 
     openings = list(study.user_attrs.get(OPENINGS, []))
     before = {tuple(key) for opening in openings for key in opening["models"]}
@@ -209,21 +197,21 @@ def _queue(
     """
     # A confirmation of a study that was set aside since goes the same way.
     marks = {CONFIRMS: study.user_attrs["uid"]}
-    with open_ledger(config, url, data.fingerprint, marks=marks, wait=watcher.note) as ledger:
-        abandoned = {assignment.number for assignment in ledger.adopt()}  # takes the lock itself: not within
-        with ledger.apart():
+    with open_study(config, url, data.fingerprint, marks=marks, wait=watcher.note) as driver:
+        abandoned = {assignment.number for assignment in driver.adopt()}  # takes the lock itself: not within
+        with driver.apart():
             _open_test_split(study, data, jobs)
-            withdrawn = _withdraw(ledger, abandoned, {job.key for job in jobs})
+            withdrawn = _withdraw(driver, abandoned, {job.key for job in jobs})
             if withdrawn:
                 watcher.note(f"{withdrawn} models of an earlier call are not asked for any more: not trained")
-            return _enqueue(ledger, jobs, config.seed, confirmed_folder(study))
+            return _enqueue(driver, jobs, config.seed, confirmed_folder(study))
 
 
-def _withdraw(ledger: Ledger, abandoned: Collection[int], wanted: Collection[tuple[int, int]]) -> int:
+def _withdraw(driver: Driver, abandoned: Collection[int], wanted: Collection[tuple[int, int]]) -> int:
     """End what an earlier call left unfinished and this one does not want; it can be asked for again.
 
     Args:
-        ledger: has adopted the abandoned trials.
+        driver: has adopted the abandoned trials.
         abandoned: numbers of trials that an earlier call began. Where others run too, another driver is at
             work, and nothing is ended: it may have asked for it.
         wanted: keys of jobs.
@@ -231,15 +219,15 @@ def _withdraw(ledger: Ledger, abandoned: Collection[int], wanted: Collection[tup
     Returns:
         How many trials were ended.
     """
-    running = ledger.trials(TrialState.RUNNING)
+    running = driver.trials(TrialState.RUNNING)
     if any(t.number not in abandoned for t in running):
         return 0
     reason = "not asked for any more"
     begun = [t for t in running if _key(t) not in wanted]
     for trial in begun:
-        ledger.fail(trial.number, reason, {WITHDRAWN: True})
-    queued = [t for t in ledger.trials(TrialState.WAITING) if _key(t) not in wanted]
-    storage = ledger.study._storage  # Optuna's `tell` ends no trial that has not begun
+        driver.fail(trial.number, reason, {WITHDRAWN: True})
+    queued = [t for t in driver.trials(TrialState.WAITING) if _key(t) not in wanted]
+    storage = driver.study._storage  # Optuna's `tell` ends no trial that has not begun
     for trial in queued:
         storage.set_trial_user_attr(trial._trial_id, WITHDRAWN, True)
         storage.set_trial_user_attr(trial._trial_id, "stop_reason", reason)
@@ -247,18 +235,18 @@ def _withdraw(ledger: Ledger, abandoned: Collection[int], wanted: Collection[tup
     return len(begun) + len(queued)
 
 
-def _enqueue(ledger: Ledger, jobs: Sequence[Job], study_seed: int, folder: Path) -> bool:
+def _enqueue(driver: Driver, jobs: Sequence[Job], study_seed: int, folder: Path) -> bool:
     """Queue the jobs neither done nor under way; once more those that failed, or whose files are gone.
 
     Returns:
         Whether any of the jobs is still to be done.
     """
-    under_way = {_key(t) for t in ledger.trials(TrialState.RUNNING, TrialState.WAITING)}
-    done = {_key(t) for t in ledger.trials(TrialState.COMPLETE) if is_kept(folder / t.user_attrs["folder"])}
+    under_way = {_key(t) for t in driver.trials(TrialState.RUNNING, TrialState.WAITING)}
+    done = {_key(t) for t in driver.trials(TrialState.COMPLETE) if is_kept(folder / t.user_attrs["folder"])}
     for job in jobs:
         if job.key in under_way | done:
             continue
-        ledger.study.enqueue_trial(
+        driver.study.enqueue_trial(
             job.trial.params,
             user_attrs={
                 "search_trial": job.trial.number,
@@ -285,14 +273,14 @@ def _train(
     watcher: Watcher,
 ) -> str:
     """Train what is queued. Returns why it ended early; empty: it did not."""
-    from medfathom.confirm_worker import confirmed_results  # noqa: PLC0415  imports torch
+    from medfathom.confirmation.worker import confirmed_results  # noqa: PLC0415  imports torch
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
-    with open_ledger(config, url, data.fingerprint, wait=watcher.note) as ledger:
-        counts = ledger.counts()
-        ledger.budget = counts.finished + counts.running + len(ledger.trials(TrialState.WAITING))
-        ledger.recorder = NotesAndPictures(ledger.study, watcher.note, folder=confirmed_folder(study))
-        first_seeds = frozenset(t.number for t in ledger.trials() if t.user_attrs.get("seed_index") == 0)
+    with open_study(config, url, data.fingerprint, wait=watcher.note) as driver:
+        counts = driver.counts()
+        driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
+        driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=confirmed_folder(study))
+        first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)
         work = partial(
             confirmed_results,
             study=study.study_name,
@@ -300,8 +288,8 @@ def _train(
             pictures=first_seeds,
         )
         try:
-            halted = run_trials(config, ledger, watcher, root(), address, work)
+            halted = run_trials(config, driver, watcher, home(), address, work)
         finally:
             watcher.end()
-        ledger.close_records()
+        driver.close_records()
         return halted

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfathom.confirm import complete_trial
-from medfathom.confirmed import confirmed_folder, find_confirmation, summarize
+from medfathom.confirmation.card import model_card
+from medfathom.confirmation.choice import complete_trial
+from medfathom.confirmation.find import confirmed_folder, find_confirmation
+from medfathom.confirmation.summary import summarize_confirmation
 from medfathom.errors import InputError, StorageError
-from medfathom.model_card import model_card
-from medfathom.model_folder import (
+from medfathom.files import write_atomically
+from medfathom.models.folder import (
     CARD_FILE,
     ONNX_FILE,
     WEIGHTS_FILE,
     read_config,
-    write_atomically,
     write_config,
     write_manifest,
 )
-from medfathom.storage import default_url, load_study
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -72,7 +74,7 @@ def export_model(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there already; give a folder that is not")
-    study = load_study(storage or default_url(), name)
+    study = read_study(storage or default_url(), name)
     row = chosen_row(study, trial, within)
     confirmation = find_confirmation(study)
     model = max(row["models"], key=lambda m: (m["val_auc"], -m["seed"]))
@@ -102,7 +104,7 @@ def chosen_row(study: Study, trial: str, within: float) -> dict[str, Any]:
         complete_trial(study, number)
     elif trial not in ("best", "smallest-within"):
         raise InputError(f"--trial {trial}: expected best, smallest-within, or the number of a trial")
-    strata = summarize(study, find_confirmation(study))["strata"]
+    strata = summarize_confirmation(study, find_confirmation(study))["strata"]
     if not strata:
         raise StorageError(f"study {name!r}: no confirmed model yet; `medfathom confirm {name}` makes them")
     if number is not None:
@@ -135,7 +137,7 @@ def _fill(
     write_config(folder, config)
     difference = None
     if onnx:
-        from medfathom.onnx_export import write_onnx  # noqa: PLC0415  imports onnx and torch's exporter
+        from medfathom.exported.onnx import write_onnx  # noqa: PLC0415  imports onnx and torch's exporter
 
         difference = write_onnx(folder / ONNX_FILE, folder)
     content = {

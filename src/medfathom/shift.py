@@ -10,19 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from medfathom.data.prepare import prepare
-from medfathom.definitions import StudyConfig
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.space import values_of
 from medfathom.errors import InputError, ModelError, WeightsError, did_you_mean
-from medfathom.model_folder import write_atomically
-from medfathom.spaces import values_of
-from medfathom.storage import root
+from medfathom.files import home, write_atomically
 
 if TYPE_CHECKING:
-    from medfathom.analysis.domain_shift import DomainShift
+    from medfathom.models.domain_shift import DomainShift
+
 
 N_IMAGES = 256
 
@@ -51,11 +47,11 @@ def measure_shift(
     Raises:
         InputError: an architecture that the study does not have; data that cannot be used.
     """
-    from medfathom.analysis.domain_shift import DomainShift, picture, shift_of_dataset  # noqa: PLC0415  torch
+    from medfathom.models.domain_shift import DomainShift, picture, shift_of_dataset  # noqa: PLC0415  torch
 
     architectures = _chosen(config, chosen)
     weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
-    data = prepare(config.dataset, root() / "cache")
+    data = prepare(config.dataset, home() / "cache")
     found = []
     for name in architectures:
         say(f"{name} …")
@@ -68,7 +64,7 @@ def measure_shift(
     if all(shift.value is None for shift in found):
         raise InputError(f"{config.name}: no architecture gives a domain shift; {found[0].reason}")
     _remember(data.fingerprint, found)
-    file = out or root() / "reports" / f"{config.name}-shift.svg"
+    file = out or home() / "reports" / f"{config.name}-shift.svg"
     file.parent.mkdir(parents=True, exist_ok=True)
     picture(found).savefig(file)
     return found, file
@@ -83,7 +79,7 @@ def _chosen(config: StudyConfig, chosen: Sequence[str]) -> list[str]:
 
 
 def _file(fingerprint: str) -> Path:
-    return root() / "cache" / "shift" / f"{fingerprint}.json"
+    return home() / "cache" / "shift" / f"{fingerprint}.json"
 
 
 def remembered(fingerprint: str) -> dict[str, float]:
@@ -110,27 +106,3 @@ def with_shifts(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         shift = known[fingerprint].get(str(record.get("architecture", "")))
         completed.append(record if shift is None else {**record, "domain_shift": shift})
     return completed
-
-
-def render(found: Sequence[DomainShift], picture: Path) -> RenderableType:
-    """One line per architecture as text for a terminal."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("architecture", no_wrap=True)
-    table.add_column("domain shift", justify="right")
-    table.add_column("batch-norm layers", justify="right")
-    table.add_column("furthest layer")
-    for shift in found:
-        if shift.value is None:
-            table.add_row(shift.architecture, "", "", Text(shift.reason, style="dim"))
-            continue
-        worst = max(shift.layers, key=lambda layer: layer.divergence)
-        table.add_row(
-            shift.architecture,
-            f"{shift.value:.2f}",
-            str(len(shift.layers)),
-            f"{worst.name} ({worst.divergence:.1f})",
-        )
-    about = (
-        "Symmetric Kullback-Leibler divergence from pretraining's statistics, mean over layers; 0: the same."
-    )
-    return Group(table, Text(about, style="dim"), Text(f"Picture: {picture}"))

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medfathom.analysis.association import Modality, associate, modality_of
-from medfathom.analysis.cells import two_way
-from medfathom.analysis.generalisation import generalisation_gap
-from medfathom.analysis.inference import Settings, spread_of_slopes
-from medfathom.analysis.joint import explained_together
-from medfathom.analysis.moderation import usable, within_modality
+from medfathom.analysis.effects import two_way
+from medfathom.analysis.questions.generalisation import generalisation_gap
+from medfathom.analysis.questions.joint import explained_together
+from medfathom.analysis.questions.moderation import usable, within_modality
+from medfathom.analysis.size.association import Modality, associate, modality_of
+from medfathom.analysis.size.inference import Settings, spread_of_slopes
 
 QUICK = Settings(permutations=99, draws=200)
 DEPTH = {"vgg16": 16, "vgg16_bn": 16, "resnet50": 50, "resnet50d": 50, "resnet101": 101}

@@ -9,12 +9,12 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from medfathom.analysis.association import rank_correlations
-from medfathom.analysis.multiplicity import equivalence, holm
-from medfathom.analysis.permutation import permutation_slope
-from medfathom.analysis.predictions import bootstrap_aucs, delong
-from medfathom.analysis.ranking import critical_difference, kendalls_w, p_by_permutation
-from medfathom.analysis.slope import Design, mixture_slope
+from medfathom.analysis.questions.ranking import critical_difference, kendalls_w, p_by_permutation
+from medfathom.analysis.size.association import rank_correlations
+from medfathom.analysis.size.multiplicity import equivalence, holm
+from medfathom.analysis.size.permutation import permutation_slope
+from medfathom.analysis.size.slope import Design, mixture_slope
+from medfathom.confirmation.paired import bootstrap_aucs, delong
 
 
 def test_holm_equals_statsmodels() -> None:

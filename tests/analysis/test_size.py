@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medfathom.analysis.association import Modality
-from medfathom.analysis.cells import Effects, effects_over_datasets, two_way
-from medfathom.analysis.inference import MIXTURE, PERMUTATION, STUDENT, Settings, slope_in
-from medfathom.analysis.moderation import between_modalities
+from medfathom.analysis.effects import Effects, effects_over_datasets, two_way
+from medfathom.analysis.questions.moderation import between_modalities
+from medfathom.analysis.size.association import Modality
+from medfathom.analysis.size.inference import MIXTURE, PERMUTATION, STUDENT, Settings, slope_in
 
 QUICK = Settings(permutations=999, draws=2_000)
 NAMES = [f"net{i}" for i in range(7)]

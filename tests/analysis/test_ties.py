@@ -8,10 +8,10 @@ import pytest
 from made_studies import analyze
 from scipy import stats
 
-from medfathom.analysis.association import rank_correlations
-from medfathom.analysis.cells import effects_in_dataset, effects_over_datasets
-from medfathom.analysis.permutation import permutation_slope
-from medfathom.analysis.ranking import kendalls_w, p_by_permutation
+from medfathom.analysis.effects import effects_in_dataset, effects_over_datasets
+from medfathom.analysis.questions.ranking import kendalls_w, p_by_permutation
+from medfathom.analysis.size.association import rank_correlations
+from medfathom.analysis.size.permutation import permutation_slope
 
 MILLIONS = np.array([1.682317, 3.100431, 9.561684, 10.922729, 19.560734, 95.125075, 217.035317])
 

@@ -340,7 +340,8 @@ def test_a_killed_preparation_goes_on(tmp_path: Path) -> None:
         "modality": "OCT",
     }
     program = (
-        "import sys, json; from pathlib import Path; from medfathom.data.config import PhantomDataset\n"
+        "import sys, json; from pathlib import Path\n"
+        "from medfathom.definitions.dataset import PhantomDataset\n"
         "from medfathom.data.prepare import prepare\n"
         "prepare(PhantomDataset(**json.loads(sys.argv[1])), Path(sys.argv[2]),"
         " progress=lambda done, total: print(done, flush=True))"

@@ -8,8 +8,8 @@ from data_strategies import Labelled, labelled
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from medfathom.data.config import SplitsConfig
 from medfathom.data.splits import complete_splits, strata_of, training_subset
+from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
 
 NONE = np.array([""])

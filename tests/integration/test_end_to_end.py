@@ -14,23 +14,24 @@ from optuna.artifacts import get_all_artifact_meta
 from PIL import Image
 
 import medfathom
-from medfathom import confirmed
-from medfathom.answers import analyze_all
+from medfathom.answer import analyze_all
 from medfathom.confirm import confirm_study
-from medfathom.confirmed import OPENINGS, find_confirmation, predictions_file, read_predictions
-from medfathom.dashboard import make_dashboard
+from medfathom.confirmation import summary as confirmed
+from medfathom.confirmation.efficiency import EFFICIENCY
+from medfathom.confirmation.find import OPENINGS, find_confirmation, predictions_file
+from medfathom.confirmation.predictions import read_predictions
+from medfathom.dashboard.server import make_dashboard
 from medfathom.data.heldout import open_test
 from medfathom.data.prepare import prepare
-from medfathom.definitions import load_study as load_definition
-from medfathom.efficiency import EFFICIENCY
+from medfathom.definitions.load import load_definition
 from medfathom.errors import ExportedModelError, InputError, StorageError
 from medfathom.export import export_model
-from medfathom.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.metrics.auc import roc_auc_score
 from medfathom.models.build import build_network
-from medfathom.models.weights import hash_of
-from medfathom.storage import default_url
-from medfathom.storage import load_study as load
-from medfathom.training.auc import roc_auc_score
+from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.models.weights.read import hash_of
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study as load
 
 DEFINITION = """
 version = 1
@@ -99,7 +100,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterat
 @pytest.fixture(scope="module")
 def summary(place: Path) -> dict[str, Any]:
     study = load_study("known")
-    return confirmed.summarize(study, find_confirmation(study))
+    return confirmed.summarize_confirmation(study, find_confirmation(study))
 
 
 def test_split() -> Any:

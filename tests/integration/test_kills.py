@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import TrialState
 
 from killing import EPOCHS, run_and_kill
-from medfathom.storage import default_url, load_study
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study
 
 KILLS = int(os.environ.get("MEDFATHOM_KILLS", "5"))
 """benchmarks/kills.py asks for 20."""
@@ -23,7 +24,7 @@ def test_random_kills(workdir: Path, server: bool, request: pytest.FixtureReques
     done = run_and_kill(url, TRIALS, KILLS, seed=1)
     print(f"{done}")  # noqa: T201  for benchmarks/kills.py
     assert done.drivers + done.workers == KILLS
-    trials = load_study(url, "killed").get_trials()
+    trials = read_study(url, "killed").get_trials()
     assert [t.number for t in trials] == list(range(TRIALS))
     assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert len({tuple(t.params.items()) for t in trials}) == TRIALS

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from medfathom.storage import default_url, load_study
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study
 
 STUDY = """
 version = 1
@@ -75,7 +76,7 @@ def test_a_node_is_lost(workdir: Path, nodes: tuple[Any, dict[str, Any]], shared
         cluster.remove_node(found["two"], allow_graceful=False)
         printed.append(driver.stdout.read())
     assert "5 of 5 trials (5 complete)" in "".join(printed)
-    trials = load_study(default_url(), "spread").get_trials()
+    trials = read_study(default_url(), "spread").get_trials()
     assert [t.number for t in trials] == list(range(5))
     assert {t.state for t in trials} == {TrialState.COMPLETE}
     for trial in trials:

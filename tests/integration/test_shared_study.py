@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from medfathom.storage import load_study as load
+from medfathom.study.read import read_study as load
 
 DRIVER = """
 import sys
 from pathlib import Path
 from fake_work import slow
-from medfathom import leases
-from medfathom.definitions import load_study
-from medfathom.progress import PlainLines
+from medfathom.study import sharing as leases
+from medfathom.definitions.load import load_definition
+from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
-from medfathom.storage import open_ledger
+from medfathom.study.open import open_study
 from rich.console import Console
 leases.LEASE_S = 4.0
 config = load_study("demo", [f"name={sys.argv[2]}", "budget.trials=10", "budget.epochs=4", "sampler=random"])
-with open_ledger(config, sys.argv[1], "data") as ledger:
-    print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("cache"), work=slow), flush=True)
+with open_study(config, sys.argv[1], "data") as driver:
+    print("halted:", run_trials(config, driver, PlainLines(Console()), Path("cache"), work=slow), flush=True)
 """
 
 

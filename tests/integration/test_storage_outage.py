@@ -9,30 +9,30 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from medfathom import ledger as ledgers
-from medfathom.definitions import load_study
-from medfathom.storage import load_study as load
-from medfathom.storage import open_ledger
+from medfathom.definitions.load import load_definition
+from medfathom.study import driver as drivers
+from medfathom.study.open import open_study
+from medfathom.study.read import read_study as load
 
 
 def test_a_restart_of_the_server_is_waited_out(
     workdir: Path, postgresql: str, postgresql_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledgers, "OUTAGE_POLL_S", 0.1)
+    monkeypatch.setattr(drivers, "OUTAGE_POLL_S", 0.1)
     said = []
-    config = load_study("demo", ["name=outage", "sampler=random"])
-    with open_ledger(config, postgresql, "data", wait=said.append) as ledger:
-        first = ledger.assign()
+    config = load_definition("demo", ["name=outage", "sampler=random"])
+    with open_study(config, postgresql, "data", wait=said.append) as driver:
+        first = driver.assign()
         assert first
         postgresql_server.stop()
         back = threading.Timer(1.0, postgresql_server.start)
         back.start()
-        ledger.report(first.number, 1, 0.7)
-        ledger.complete(first.number, 0.7, {"epochs": 1})
+        driver.report(first.number, 1, 0.7)
+        driver.complete(first.number, 0.7, {"epochs": 1})
         back.join()
-        second = ledger.assign()
+        second = driver.assign()
         assert second
-        assert [t.state for t in ledger.trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
+        assert [t.state for t in driver.trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
     assert any("waiting for the storage" in line for line in said)
 
 
@@ -40,14 +40,14 @@ RUN = """
 import sys
 from pathlib import Path
 from fake_work import slow
-from medfathom.definitions import load_study
-from medfathom.progress import PlainLines
+from medfathom.definitions.load import load_definition
+from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
-from medfathom.storage import open_ledger
+from medfathom.study.open import open_study
 from rich.console import Console
 config = load_study("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
-with open_ledger(config, sys.argv[1], "data", wait=lambda line: print(line, flush=True)) as ledger:
-    print("halted:", run_trials(config, ledger, PlainLines(Console()), Path("."), work=slow), flush=True)
+with open_study(config, sys.argv[1], "data", wait=lambda line: print(line, flush=True)) as driver:
+    print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
 """
 
 

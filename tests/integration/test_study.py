@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.storage import default_url, load_study
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study
 
 SMALL = """
 version = 1
@@ -90,7 +91,7 @@ def definition(workdir: Path) -> Path:
 
 
 def trials_of(study: str) -> list[FrozenTrial]:
-    return load_study(default_url(), study).get_trials()
+    return read_study(default_url(), study).get_trials()
 
 
 def test_a_study_from_end_to_end(workdir: Path, definition: Path) -> None:

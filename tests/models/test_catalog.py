@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medfathom.errors import ModelError
-from medfathom.models.catalog import ArchitectureFacts, check_architecture, find_shipped, lookup, shipped
+from medfathom.models.catalog import check_architecture, lookup
 from medfathom.models.catalog_build import NAMES, SMALLEST_IMAGE, measure_architecture, takes
+from medfathom.models.facts import ArchitectureFacts, find_shipped, shipped
 
 NAMED_DEPTHS = {
     **{f"vgg{depth}": depth for depth in (11, 13, 16, 19)},
@@ -123,8 +124,6 @@ def test_the_nearest_sizes_can_be_taken_and_none_is_nearer(smallest: int, step: 
 
 
 def test_the_table_is_read_without_torch() -> None:
-    code = (
-        "import sys; from medfathom.models import catalog; catalog.shipped(); print('torch' in sys.modules)"
-    )
+    code = "import sys; from medfathom.models import facts; facts.shipped(); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

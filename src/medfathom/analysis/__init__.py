@@ -1,7 +1,7 @@
 """Results -> verdicts: does depth or parameter count predict AUC?
 
-Reading order: results, rows (what is analysed) -> cells (architecture effects) -> inference, permutation,
-slope (one slope) -> association (the verdict) -> pipeline (the whole) -> report.
+Reading order: results, rows (what is analysed) -> effects (of architectures) -> size (one slope and its
+verdict) -> questions (all others) -> pipeline (the whole) -> report.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medfathom.analysis.pipeline import Analysis, analyze
-    from medfathom.analysis.report import write_report
+    from medfathom.analysis.report.report import write_report
     from medfathom.analysis.results import Exclusion, from_trials, read_tables
 
 __all__ = ["Analysis", "Exclusion", "analyze", "from_trials", "read_tables", "write_report"]
@@ -17,7 +17,7 @@ __all__ = ["Analysis", "Exclusion", "analyze", "from_trials", "read_tables", "wr
 _HOME = {
     "Analysis": "pipeline",
     "analyze": "pipeline",
-    "write_report": "report",
+    "write_report": "report.report",
     "Exclusion": "results",
     "from_trials": "results",
     "read_tables": "results",

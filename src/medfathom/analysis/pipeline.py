@@ -10,21 +10,28 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from medfathom.analysis.association import PREDICTORS, Modality, associate, judge, modality_of, without_answer
-from medfathom.analysis.comparison import (
+from medfathom.analysis.questions.comparison import (
     Covariate,
     benefit_over_datasets,
     pretraining_benefit,
     unfreeze_depths,
 )
-from medfathom.analysis.generalisation import generalisation_gap
-from medfathom.analysis.inference import Settings
-from medfathom.analysis.joint import explained_together, nothing_explained
-from medfathom.analysis.moderation import between_modalities, within_modality
-from medfathom.analysis.ranking import agreement
+from medfathom.analysis.questions.generalisation import generalisation_gap
+from medfathom.analysis.questions.joint import explained_together, nothing_explained
+from medfathom.analysis.questions.moderation import between_modalities, within_modality
+from medfathom.analysis.questions.ranking import agreement
+from medfathom.analysis.questions.sensitivity import sensitivity
 from medfathom.analysis.results import Exclusion
 from medfathom.analysis.rows import Lookup, prepare
-from medfathom.analysis.sensitivity import sensitivity
+from medfathom.analysis.size.association import (
+    PREDICTORS,
+    Modality,
+    associate,
+    judge,
+    modality_of,
+    without_answer,
+)
+from medfathom.analysis.size.inference import Settings
 
 MARGIN = 0.01
 """AUC per tenfold of parameters or doubling of depth, below which a slope does not matter."""

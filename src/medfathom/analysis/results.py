@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.cells import Floats
+from medfathom.analysis.effects import Floats
 from medfathom.errors import ResultsError, did_you_mean
 
 REQUIRED = ("architecture", "dataset", "modality", "auc")

@@ -11,6 +11,8 @@ import pandas as pd
 
 from medfathom.analysis.results import AUCS, NUMBERS, REQUIRED, TEXTS, TRIALS, Exclusion, numbers, place
 from medfathom.errors import InputError, ModelError, ResultsError
+from medfathom.models import catalog
+from medfathom.models.facts import find_shipped
 
 NOT_GIVEN = "not given"
 
@@ -204,7 +206,7 @@ def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
         index = rows.index[rows["_spelled"] == name]
         unknown = index[lacking[index]]
         try:
-            facts = _facts(str(name), lookup or (_catalog() if len(unknown) else _shipped))
+            facts = _facts(str(name), lookup or (catalog.lookup if len(unknown) else _shipped))
         except InputError as error:
             if unknown.empty:
                 continue
@@ -250,15 +252,7 @@ def _facts(name: str, lookup: Lookup) -> Facts:
 
 def _shipped(name: str) -> Facts:
     """What the catalog's own table knows: other networks would have to be built to be looked up."""
-    from medfathom.models import catalog  # noqa: PLC0415
-
-    entry = catalog.find_shipped(name)
+    entry = find_shipped(name)
     if entry is None:
         raise ModelError(f"{name!r} is not in the catalog's table")
     return entry.facts
-
-
-def _catalog() -> Lookup:
-    from medfathom.models import catalog  # noqa: PLC0415
-
-    return catalog.lookup

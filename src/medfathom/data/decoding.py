@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import ArrayFile
-from medfathom.data.config import DatasetConfig
 from medfathom.data.images import UnreadableImageError
 from medfathom.data.prepared import SPLIT_NAMES, array_file
 from medfathom.data.sources.base import Listing, Problem, Source
+from medfathom.definitions.dataset import DatasetConfig
 
 JOURNAL_FILE = "journal.jsonl"
 """Beside the arrays while they are being filled."""

@@ -1,105 +1,105 @@
-"""Near copies of images: saved again, brighter, blurred, shifted, cropped, turned, mirrored.
+"""What is in two splits though it belongs in one, and makes a validation or test AUC too good.
 
-They are found in two steps: candidates are each image's nearest neighbours by two small embeddings
-(`neighbours`); each candidate is registered, and its details compared (`registration`). `two_splits` has
-exact copies.
-
-Why not a perceptual hash: medical images of one kind look alike without being copies. Of 3,000 distinct
-images of PneumoniaMNIST, one in ten has another within 6 bits of its 64-bit hash, while turning an image by
-2 degrees moves its own by 6 bits, cropping 2 % by 12. A network's embedding has the same trouble: it is
-made to call them alike. Shared detail, once one lies on the other, is what tells a copy from a similar
-patient. How much is too much is measured on the data set itself: an image has one copy, or few, so how
-alike images and their second most similar ones typically are says where copies begin.
+Exact copies of images (the same file, or the same pixels once prepared), patients and slides; `leakage` has
+near copies. Preparation counts them, from the manifest alone; `run`, `confirm` and the model card say it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.images import Pixels
-from medfathom.data.neighbours import Candidate, candidates, thumbnail, turned
-from medfathom.data.registration import similarity
+from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
 
-COPY_RANGE = (0.6, 0.92)
-"""Details of copies agree at least to the first; what agrees to the second is a copy in any data set."""
+if TYPE_CHECKING:
+    from medfathom.data.manifest import Manifest
 
-SPREADS = 2.5
-"""How many spreads (of the lower half) above the typical second neighbour a copy begins."""
-
-BATCH = 32
-"""Pairs registered at once."""
-
-Progress = Callable[[int, int], None]
+LEAKAGE = "leakage"
+"""What `leakage_note` said, in a prepared data set's facts (as counts) and in a study's attributes."""
 
 
-@dataclass(frozen=True)
-class NearCopy:
-    """Two images whose details agree: rows of the manifest, first < second; similarity in [0, 1]."""
-
-    first: int
-    second: int
-    similarity: float
-
-
-@dataclass(frozen=True)
-class NearCopies:
-    """What the search found, and where it drew the line."""
-
-    pairs: list[NearCopy]
-    threshold: float
-    typical: float
-    """Similarity of the median image to its second most similar one."""
+def exact_copies(manifest: Manifest) -> list[list[int]]:
+    """Sets of two rows or more with the same file or the same prepared pixels, each rising."""
+    sets = _Sets(len(manifest))
+    for column in (manifest.sha256, manifest.pixels_sha256):
+        first: dict[str, int] = {}
+        for row, digest in enumerate(column.tolist()):
+            sets.join(first.setdefault(digest, row), row)
+    return [members for members in sets.members() if len(members) > 1]
 
 
-def near_copies(images: Sequence[Pixels], progress: Progress | None = None) -> NearCopies:
-    """Pairs of images that are copies of one another, though not to the bit.
+def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[str, int]]:
+    """Group -> split -> images, of groups that are in more than one split. Unknown groups ("") are none."""
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for group, split in zip(groups.tolist(), splits.tolist(), strict=True):
+        if group:
+            found[group][split] += 1
+    return {group: dict(counts) for group, counts in found.items() if len(counts) > 1}
+
+
+def count_leaks(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Between which splits ("train and test") there are how many images with exact copies, and groups."""
+    copies = ({str(manifest.split[row]) for row in rows} for rows in exact_copies(manifest))
+    return {
+        "images": _by_splits(copies),
+        "groups": _by_splits(groups_across(manifest.group, manifest.split).values()),
+    }
+
+
+def _by_splits(found: Iterable[Iterable[str]]) -> dict[str, int]:
+    words = (" and ".join(name for name in SPLIT_NAMES if name in splits) for splits in map(set, found))
+    return dict(Counter(word for word in words if " and " in word).most_common())
+
+
+def leakage_note(data: PreparedData, study: str) -> str:
+    """One line for whoever reads this data set's AUCs; empty where nothing is in two splits.
 
     Args:
-        images: prepared images, without exact copies of one another (they would hide others).
-        progress: called with the pairs compared and their number.
+        data: as `prepare` gave it.
+        study: its definition, for the command that lists everything.
     """
-    thumbnails = np.stack([thumbnail(image) for image in images])
-    pairs = candidates(thumbnails)
-    chunks = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
-    found: list[NearCopy] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for compared in pool.map(partial(_compared, thumbnails), chunks):
-            found += compared
-            if progress is not None:
-                progress(len(found), len(pairs))
-    typical, threshold = _threshold(found, len(images))
-    best: dict[tuple[int, int], float] = {}
-    for pair in found:
-        if pair.similarity >= threshold:
-            key = (min(pair.first, pair.second), max(pair.first, pair.second))
-            best[key] = max(best.get(key, 0.0), pair.similarity)
-    copies = [NearCopy(a, b, min(score, 1.0)) for (a, b), score in sorted(best.items())]
-    return NearCopies(copies, threshold, typical)
+    leaks = read_facts(data.folder)[1][LEAKAGE]
+    said = [
+        f"{sum(places.values())} {what} in several splits ({_places(places)})"
+        for what, places in (
+            ("images have exact copies", leaks["images"]),
+            ("patients or slides are", leaks["groups"]),
+        )
+        if places
+    ]
+    if not said:
+        return ""
+    found = ", and ".join(said)
+    what_to_do = f"`medfathom data check {study}` lists them"
+    return f"Leakage: {found}: AUCs look better than they are; {what_to_do}"
 
 
-def _compared(thumbnails: NDArray[np.uint8], pairs: Sequence[Candidate]) -> list[NearCopy]:
-    first = np.stack([turned(thumbnails[row], turn) for row, _, turn in pairs]).astype(np.float32)
-    second = thumbnails[[other for _, other, _ in pairs]].astype(np.float32)
-    scores = similarity(first, second).tolist()
-    return [NearCopy(row, other, score) for (row, other, _), score in zip(pairs, scores, strict=True)]
+def _places(places: dict[str, int]) -> str:
+    return ", ".join(f"{count} in {splits}" for splits, count in places.items())
 
 
-def _threshold(pairs: Sequence[NearCopy], n: int) -> tuple[float, float]:
-    """How alike the typical image and its second most similar one are, and where copies begin."""
-    scores: list[dict[int, float]] = [{} for _ in range(n)]
-    for pair in pairs:
-        for row, other in ((pair.first, pair.second), (pair.second, pair.first)):
-            scores[row][other] = max(scores[row].get(other, -1.0), pair.similarity)
-    second = [sorted(found.values())[-2] for found in scores if len(found) > 1]
-    if not second:
-        return 0.0, COPY_RANGE[1]
-    # From the lower half, which copies, however many, do not widen.
-    low, median = np.quantile(second, [0.16, 0.5])
-    return float(median), float(np.clip(median + SPREADS * (median - low), *COPY_RANGE))
+class _Sets:
+    """Disjoint sets of rows."""
+
+    def __init__(self, n: int) -> None:
+        self._parent = list(range(n))
+
+    def join(self, first: int, second: int) -> None:
+        """Make two rows' sets one."""
+        self._parent[self._root(second)] = self._root(first)
+
+    def members(self) -> list[list[int]]:
+        """All sets, rows rising."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for row in range(len(self._parent)):
+            found[self._root(row)].append(row)
+        return list(found.values())
+
+    def _root(self, row: int) -> int:
+        while self._parent[row] != row:
+            self._parent[row] = self._parent[self._parent[row]]
+            row = self._parent[row]
+        return row

@@ -23,8 +23,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from medfathom.data.config import DatasetConfig
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
+from medfathom.data.leakage import LEAKAGE, count_leaks
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
@@ -38,7 +38,7 @@ from medfathom.data.prepared import (
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
-from medfathom.data.two_splits import LEAKAGE, count_leaks
+from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 
 VERSION = 2

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.config import SplitsConfig
+from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
 
 # scikit-learn is imported where it draws: training reads this module too, and a worker need not pay for it.

@@ -14,11 +14,12 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from medfathom.errors import ModelError
-from medfathom.models.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
-from medfathom.models.catalog import check_architecture, find_shipped
+from medfathom.models.catalog import check_architecture
+from medfathom.models.facts import find_shipped
+from medfathom.models.graph.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
 from medfathom.models.network import Network, NetworkFacts, Normalization, check_unfreeze_depth
-from medfathom.models.weights import MatchReport, hash_of, load_into, redraw
-from medfathom.models.weights_lookup import WeightsLocation, locate_weights, parse_init
+from medfathom.models.weights.lookup import WeightsLocation, locate_weights, parse_init
+from medfathom.models.weights.read import MatchReport, hash_of, load_into, redraw
 
 __all__ = [
     "HeadOptions",

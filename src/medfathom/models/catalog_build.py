@@ -19,7 +19,8 @@ from timm.models import _registry as registry
 from torch import nn
 
 from medfathom.errors import ModelError
-from medfathom.models.blueprint import (
+from medfathom.models.facts import TABLE, ArchitectureFacts, Entry, Pretrained, find_shipped
+from medfathom.models.graph.blueprint import (
     BackboneSettings,
     check_name,
     create_backbone,
@@ -28,10 +29,9 @@ from medfathom.models.blueprint import (
     has_fixed_size,
     native_size,
 )
-from medfathom.models.catalog import TABLE, ArchitectureFacts, Entry, Pretrained, find_shipped
-from medfathom.models.layer_groups import in_few_words
-from medfathom.models.measure import ShapesOnly, measure
-from medfathom.models.tracing import trace
+from medfathom.models.graph.layer_groups import in_few_words
+from medfathom.models.graph.measure import ShapesOnly, measure
+from medfathom.models.graph.tracing import trace
 
 _PAPER = """
 vgg16 vgg19 resnet50 resnet101 resnet152 inception_v3 legacy_xception densenet121 densenet169 densenet201

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from medfathom.errors import ModelError
-from medfathom.models.blueprint import Blueprint, Cut, family_of
-from medfathom.models.freezing import freeze, hold_in_inference_mode
-from medfathom.models.layer_groups import GROUPS
-from medfathom.models.weights import MatchReport
+from medfathom.models.graph.blueprint import Blueprint, Cut, family_of
+from medfathom.models.graph.layer_groups import GROUPS
+from medfathom.models.weights.read import MatchReport
+
+
+def freeze(backbone: nn.Module, trained: frozenset[str]) -> None:
+    """Let exactly these parameters of a backbone be trained; the others drop the gradient they hold."""
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name in trained)
+        if name not in trained:
+            parameter.grad = None
+
+
+def hold_in_inference_mode(backbone: nn.Module, modules: Iterable[str]) -> None:
+    """Put these modules, and all inside them, in inference mode: no dropout, no statistics updated."""
+    for path in modules:
+        backbone.get_submodule(path).eval()
+
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from medfathom.definitions import StudyConfig
+from medfathom.definitions.config import StudyConfig
 from medfathom.errors import RunError
 
 OBJECT_STORE_BYTES = 128 * 1024**2

@@ -1,6 +1,7 @@
 """What Ray reads from the environment when it is imported. Imported before Ray, by every module here."""
 
 import os
+from typing import Any
 
 # No usage statistics, no packing of the working folder under `uv run`, no
 # log walls, no memory monitor (its OutOfMemoryError ends a whole fit), no result files, failures without a
@@ -20,3 +21,10 @@ for _name, _value in {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
 }.items():
     os.environ.setdefault(_name, _value)
+
+
+class Unsaved:
+    """Base of what Tune is given. Tune pickles it to restore runs; here the storage is the truth."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from medfathom.definitions import StudyConfig
-from medfathom.ledger import Ledger, completed
-from medfathom.scheduling.unsaved import Unsaved
+from medfathom.definitions.config import StudyConfig
+from medfathom.scheduling.environment import Unsaved
+from medfathom.study.driver import Driver
+from medfathom.study.summary import completed
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
     """Why the run ends before its budget of trials: an interrupt, time, no improvement, an error."""
 
-    def __init__(self, config: StudyConfig, ledger: Ledger) -> None:
+    def __init__(self, config: StudyConfig, driver: Driver) -> None:
         self.reason = ""
         self.error: Exception | None = None
-        self._ledger = ledger
+        self._driver = driver
         self._budget = config.budget
         self._deadline = time.monotonic() + (config.budget.minutes or float("inf")) * 60
         self._seen = -1
@@ -53,7 +54,7 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether the run ends now. Tune asks after every event."""
-        self.guard(self._ledger.renew, otherwise=None)
+        self.guard(self._driver.renew, otherwise=None)
         if not self.reason and time.monotonic() > self._deadline:
             self.reason = f"{self._budget.minutes:g} minutes are over"
         if not self.reason:
@@ -63,7 +64,7 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
     def _check_trials(self) -> None:
         if self._budget.patience is None and self._budget.device_hours is None:
             return
-        ended = [t for t in self._ledger.trials() if t.state.is_finished()]
+        ended = [t for t in self._driver.trials() if t.state.is_finished()]
         if len(ended) == self._seen:
             return
         self._seen = len(ended)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from ray import tune
 
-from medfathom.definitions import StudyConfig
+from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, RunError
-from medfathom.ledger import Ledger
-from medfathom.progress import Watcher
-from medfathom.scheduling.actor import Plan, TrialActor, Work
 from medfathom.scheduling.cluster import Slots, cluster, slots_for
+from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
-from medfathom.scheduling.rules import StratifiedScheduler
+from medfathom.scheduling.messages import Plan, Work
 from medfathom.scheduling.searcher import AskTell
+from medfathom.scheduling.trainable import TrialActor
+from medfathom.study.driver import Driver
+from medfathom.study.watcher import Watcher
 
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
@@ -25,7 +26,7 @@ FIT_RESTARTS = 5
 
 def run_trials(
     config: StudyConfig,
-    ledger: Ledger,
+    driver: Driver,
     watcher: Watcher,
     storage: Path,
     address: str | None = None,
@@ -35,7 +36,7 @@ def run_trials(
 
     Args:
         config: the definition.
-        ledger: the study's trials.
+        driver: the study's trials.
         watcher: is told what happens.
         storage: the folder of prepared data, features and checkpoints, on every node.
         address: of a Ray cluster; one of our own when none is given.
@@ -49,19 +50,19 @@ def run_trials(
     """
     with cluster(address) as folder:
         slots = slots_for(config)
-        watcher.begin(config, ledger, slots.concurrent)
+        watcher.begin(config, driver, slots.concurrent)
         plan = Plan(
             config,
             storage.absolute(),
             slots.cpus_per_trial,
             "cuda" if slots.gpus_per_trial else "cpu",
             Path.cwd(),
-            ledger.study.user_attrs["dataset_fingerprint"],
+            driver.study.user_attrs["dataset_fingerprint"],
             work,
         )
-        halt = Halt(config, ledger)
+        halt = Halt(config, driver)
         with signals(halt):
-            _fit_to_the_end(config, ledger, watcher, plan, slots, halt, folder)
+            _fit_to_the_end(config, driver, watcher, plan, slots, halt, folder)
     if isinstance(halt.error, MedfathomError):
         raise halt.error
     if halt.error is not None:
@@ -70,7 +71,7 @@ def run_trials(
 
 
 def _fit_to_the_end(
-    config: StudyConfig, ledger: Ledger, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
+    config: StudyConfig, driver: Driver, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
 ) -> None:
     """Fit until the budget is spent; where Ray ends a fit early, take up its trials in another one."""
     failure = ""
@@ -78,22 +79,22 @@ def _fit_to_the_end(
         if attempt:
             watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
         try:
-            _fit(config, ledger, watcher, plan, slots, halt, folder / f"fit-{attempt}")
+            _fit(config, driver, watcher, plan, slots, halt, folder / f"fit-{attempt}")
         except KeyboardInterrupt:
             return
-        except Exception as error:  # noqa: BLE001  whatever Ray raises: the ledger knows where to go on
+        except Exception as error:  # noqa: BLE001  whatever Ray raises: the driver knows where to go on
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        if halt.reason or ledger.done():
+        if halt.reason or driver.done():
             return
-        ledger.release()
+        driver.release()
     raise RunError(f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `medfathom run` again goes on")
 
 
 def _fit(
-    config: StudyConfig, ledger: Ledger, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
+    config: StudyConfig, driver: Driver, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
 ) -> None:
-    past = [t for t in ledger.trials() if t.state.is_finished()]
-    searcher = AskTell(ledger, watcher, halt, slots)
+    past = [t for t in driver.trials() if t.state.is_finished()]
+    searcher = AskTell(driver, watcher, halt, slots)
     trainable = tune.with_resources(
         tune.with_parameters(TrialActor, plan=plan),
         slots.request,

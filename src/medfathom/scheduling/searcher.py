@@ -1,4 +1,4 @@
-"""Optuna's ask and tell, through the ledger, as a Tune searcher.
+"""Optuna's ask and tell, through the driver, as a Tune searcher.
 
 It must never raise (that would end the whole fit): what goes wrong in it halts the run and is raised after.
 """
@@ -12,25 +12,26 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from medfathom.errors import RunError
-from medfathom.ledger import Assignment, Ledger
-from medfathom.progress import Watcher
-from medfathom.scheduling.actor import HARD_LIMIT, METRIC, TIME
 from medfathom.scheduling.cluster import Slots
-from medfathom.scheduling.gpus import MeasuredShares
+from medfathom.scheduling.environment import Unsaved
+from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.unsaved import Unsaved
+from medfathom.scheduling.messages import METRIC, TIME
+from medfathom.scheduling.trainable import HARD_LIMIT
+from medfathom.study.driver import Assignment, Driver
+from medfathom.study.watcher import Watcher
 
 
 class AskTell(Unsaved, Searcher):  # type: ignore[misc]
-    """Hands Tune the ledger's trials and writes down what comes of them."""
+    """Hands Tune the driver's trials and writes down what comes of them."""
 
-    def __init__(self, ledger: Ledger, watcher: Watcher, halt: Halt, slots: Slots) -> None:
+    def __init__(self, driver: Driver, watcher: Watcher, halt: Halt, slots: Slots) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._ledger = ledger
+        self._driver = driver
         self._watcher = watcher
         self._halt = halt
         self._slots = slots
-        self._adopted = ledger.adopt()
+        self._adopted = driver.adopt()
         self._numbers: dict[str, int] = {}
         self._latest: dict[int, dict[str, Any]] = {}
         self._begun: dict[str, tuple[Assignment, float]] = {}
@@ -38,7 +39,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
         if slots.measured_gpus:
-            for params, attributes in ledger.ended_on_gpus():
+            for params, attributes in driver.ended_on_gpus():
                 self._shares.learn(params, attributes)
         self.lost: dict[str, str] = {}
 
@@ -54,7 +55,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if not self._room():
             return None
-        assignment = self._adopted.pop(0) if self._adopted else self._ledger.assign()
+        assignment = self._adopted.pop(0) if self._adopted else self._driver.assign()
         if assignment is None:
             return self._none_left()
         self._numbers[trial_id] = assignment.number
@@ -66,8 +67,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             "seed": assignment.seed,
             "stratum": assignment.stratum,
             "params": assignment.params.model_dump_json(),
-            "checkpoint": self._ledger.checkpoint_name(assignment.number),
-            "running": self._ledger.running() if self._slots.nodes > 1 else None,
+            "checkpoint": self._driver.checkpoint_name(assignment.number),
+            "running": self._driver.running() if self._slots.nodes > 1 else None,
             "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
         }
 
@@ -87,10 +88,10 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def _none_left(self) -> str | None:
         """Nothing new to begin: finished, or waiting for trials in hand (another driver's too) to end."""
-        if self._ledger.done():
+        if self._driver.done():
             return str(Searcher.FINISHED)
         if not self._numbers:
-            self._adopted = self._ledger.adopt()
+            self._adopted = self._driver.adopt()
         return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -102,7 +103,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if METRIC in result:
             self._latest[number] = json.loads(result["attributes"])
             epoch, auc = int(result[TIME]), float(result[METRIC])
-            self._ledger.report(number, epoch, auc)
+            self._driver.report(number, epoch, auc)
             self._watcher.epoch(number, epoch, auc)
 
     def on_trial_complete(
@@ -130,25 +131,25 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._shares.learn(assignment.params, attributes)
         if error or (result and "failure" in result):
             reason = (result or {}).get("failure") or self._reason_lost(trial_id, begun)
-            if self._ledger.fail(number, reason, attributes):
+            if self._driver.fail(number, reason, attributes):
                 self._watcher.trial_ends(number, "FAIL", None, reason)
         elif result and result["finished"]:
             auc = float(result[METRIC])
-            if self._ledger.complete(number, auc, attributes):
+            if self._driver.complete(number, auc, attributes):
                 self._watcher.trial_ends(number, "COMPLETE", auc, "")
         elif result and not self._halt.reason:
-            reason = f"stopped by {self._ledger.config.scheduler.name} at epoch {result[TIME]}"
-            if self._ledger.prune(number, attributes, reason):
+            reason = f"stopped by {self._driver.config.scheduler.name} at epoch {result[TIME]}"
+            if self._driver.prune(number, attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", float(result[METRIC]), reason)
 
     def _reason_lost(self, trial_id: str, begun: float) -> str:
-        minutes = self._ledger.config.budget.trial_minutes
+        minutes = self._driver.config.budget.trial_minutes
         if minutes is not None and time.monotonic() - begun > minutes * 60 * HARD_LIMIT:
             return f"out of time: an epoch hung beyond budget.trial_minutes = {minutes:g}"
         return self.lost.get(trial_id, "the worker was lost")
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger is the truth."""
+        """Nothing to save: the driver is the truth."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""

@@ -14,10 +14,10 @@ from threading import Condition
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.config import CsvDataset, FolderDataset
 from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 
 HEADERS_AT_ONCE = 64

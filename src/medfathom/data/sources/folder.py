@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfathom.data.config import FolderDataset
 from medfathom.data.images import SUFFIXES
 from medfathom.data.labels import from_words, sorted_names
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.files import FileSource, existing, file_signature
+from medfathom.definitions.dataset import FolderDataset
 from medfathom.errors import DataError
 
 SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {

@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.config import Hdf5Dataset
 from medfathom.data.images import Pixels
 from medfathom.data.labels import from_numbers
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
@@ -19,6 +18,7 @@ from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.npz import array_form, as_raw, common
+from medfathom.definitions.dataset import Hdf5Dataset
 from medfathom.errors import DataError, did_you_mean
 
 BLOCK = 256

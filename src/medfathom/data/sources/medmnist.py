@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from medfathom.data.config import MedmnistDataset, NpzDataset
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.npz import NpzSource
+from medfathom.definitions.dataset import MedmnistDataset, NpzDataset
 from medfathom.errors import DataError, did_you_mean
 
 SIZES = (28, 64, 128, 224)

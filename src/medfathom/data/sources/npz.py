@@ -14,12 +14,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from medfathom.data.config import NpzDataset
 from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square, full_range
 from medfathom.data.labels import from_numbers
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
+from medfathom.definitions.dataset import NpzDataset
 from medfathom.errors import DataError
 
 _DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)

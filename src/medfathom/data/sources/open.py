@@ -3,7 +3,8 @@
 # Each import inside, so that a study pays for its own source only.
 # ruff: noqa: PLC0415
 
-from medfathom.data.config import (
+from medfathom.data.sources.base import Source
+from medfathom.definitions.dataset import (
     CsvDataset,
     DatasetConfig,
     FolderDataset,
@@ -12,7 +13,6 @@ from medfathom.data.config import (
     NpzDataset,
     PhantomDataset,
 )
-from medfathom.data.sources.base import Source
 
 
 def open_source(config: DatasetConfig) -> Source:
@@ -39,6 +39,6 @@ def open_source(config: DatasetConfig) -> Source:
 
             return Hdf5Source(config)
         case PhantomDataset():
-            from medfathom.data.sources.phantom import PhantomSource
+            from medfathom.data.phantoms.phantom import PhantomSource
 
             return PhantomSource(config)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medfathom.data.config import CsvDataset
 from medfathom.data.labels import Labels, from_word_lists, from_words
 from medfathom.data.sources.base import Listing, Problem
 from medfathom.data.sources.files import FileSource, existing, file_signature
 from medfathom.data.sources.folder import SPLIT_FOLDERS
+from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError, did_you_mean
 
 DELIMITERS = ",;\t"

@@ -1,0 +1,1 @@
+"""Questions beside size, one a file."""

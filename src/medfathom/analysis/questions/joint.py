@@ -1,0 +1,89 @@
+"""Parameters and depth together: what each explains alone, what they explain in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medfathom.analysis.effects import Floats
+from medfathom.analysis.size.association import PREDICTORS, SAME, Modality
+from medfathom.analysis.size.inference import Settings, noise_shape, regression
+from medfathom.analysis.size.permutation import centred
+from medfathom.analysis.size.slope import indicators
+
+STRONG_CORRELATION = 0.8
+"""From here on two predictors can hardly be told apart (variance inflation 2.8)."""
+
+
+def explained_together(modality: Modality, settings: Settings) -> dict[str, Any]:
+    """Commonality analysis at architecture level, and each predictor's slope with the other held fixed.
+
+    `r2_unique_*` is what R^2 loses without the predictor, `r2_shared` what either could explain
+    (negative where one hides the other). Mood 1971.
+    """
+    names = list(PREDICTORS)
+    x = np.column_stack([modality.predictor(name) for name in names])
+    values, component = modality.effects.values, modality.effects.component
+    within = np.column_stack([centred(column, component) for column in x.T])
+    groups = indicators(component)
+    reason = _why_not(within, groups.shape[1])
+    if reason:
+        return nothing_explained(reason)
+    both = _r_squared(values, groups, x)
+    alone = [_r_squared(values, groups, x[:, [i]]) for i in range(2)]
+    correlation = float(np.corrcoef(within[:, 0], within[:, 1])[0, 1])
+    unique = {f"r2_unique_{name}": both - alone[1 - i] for i, name in enumerate(names)}
+    return {
+        **unique,
+        "r2_shared": alone[0] + alone[1] - both,
+        "r2_total": both,
+        "predictor_correlation": correlation,
+        "variance_inflation": 1 / (1 - correlation**2),
+        "partial": {name: _partial(modality, x, i, settings) for i, name in enumerate(names)},
+        "reason": (
+            "the two predictors are so strongly correlated here that their slopes can hardly be told apart"
+            if abs(correlation) >= STRONG_CORRELATION
+            else ""
+        ),
+    }
+
+
+def nothing_explained(reason: str) -> dict[str, Any]:
+    """The same keys without answers, and why."""
+    keys = [*(f"r2_unique_{name}" for name in PREDICTORS), "r2_shared", "r2_total", "predictor_correlation"]
+    return {**dict.fromkeys(keys), "variance_inflation": None, "partial": {}, "reason": reason}
+
+
+def _why_not(x: Floats, groups: int) -> str:
+    """Why two predictors (n, 2), centred in each of the groups that share cells, cannot be told apart."""
+    if np.isnan(x).any():
+        return "a predictor is not known for every architecture"
+    if len(x) < groups + 3:
+        return f"{len(x)} architectures are too few for two predictors; at least {groups + 3} are needed"
+    if np.abs(x).max(0).min() <= SAME:
+        among = "" if groups == 1 else " among the architectures of each group that shares cells"
+        return f"a predictor has one value only{among}"
+    if np.linalg.matrix_rank(x, tol=1e-8) < 2:
+        return "the two predictors are exact functions of each other here"
+    return ""
+
+
+def _r_squared(values: Floats, groups: Floats, x: Floats) -> float:
+    centred = values - groups @ np.linalg.lstsq(groups, values, rcond=None)[0]
+    total = float(centred @ centred)
+    if total <= 0:
+        return 0.0
+    X = np.column_stack([groups, x])
+    residual = values - X @ np.linalg.lstsq(X, values, rcond=None)[0]
+    return 1 - float(residual @ residual) / total
+
+
+def _partial(modality: Modality, x: Floats, which: int, settings: Settings) -> dict[str, Any]:
+    centred = x - x.mean(0)
+    X = np.column_stack(
+        [indicators(modality.effects.component), centred[:, [1 - which]], centred[:, [which]]]
+    )
+    noise = noise_shape(modality.effects, X)
+    found, _ = regression(modality.effects.values, X, modality.families, noise, settings)
+    return {"slope": found.estimate, "ci95": list(found.interval(0.95)), "p_value": found.p_value()}

@@ -1,0 +1,1 @@
+"""The report of an analysis: its sentences, figures and page."""

@@ -1,0 +1,128 @@
+"""Write what an analysis found: analysis.json, results.csv, figures, and one HTML page that opens offline."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from medfathom.analysis.pipeline import Analysis
+from medfathom.analysis.report import sentences
+from medfathom.analysis.report.figures import Drawing, draw_all
+
+MOST_ROWS = 600
+"""Rows of results shown in the page; results.csv has all."""
+
+
+def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Path, str]] = ()) -> list[Path]:
+    """Write all files into a folder (made if absent), each beside its name first and then renamed.
+
+    Args:
+        analysis: what was found.
+        out: the folder.
+        pictures: more to show, of confirmed models: (data set, PNG file, what is to be seen).
+
+    Returns:
+        The files written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    columns = [c for c in analysis.rows.columns if not str(c).startswith("_")]
+    drawn = draw_all(analysis)
+    texts = {
+        "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
+        "results.csv": analysis.rows[columns].to_csv(index=False),
+        **{name: drawing.svg for name, drawing in drawn.items()},
+        "report.html": page(analysis, drawn, pictures),
+    }
+    return [_write(out / name, text) for name, text in texts.items()]
+
+
+def page(
+    analysis: Analysis,
+    drawn: Mapping[str, Drawing],
+    pictures: Sequence[tuple[str, Path, str]] = (),
+) -> str:
+    """The HTML page: text, pictures and tables in one file."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": number, "interval": interval, "p": p_value}
+    template = environment.from_string(
+        files("medfathom.analysis.report").joinpath("report.html.j2").read_text("utf-8")
+    )
+    found = analysis.to_dict()
+    modalities = {
+        name: {
+            **content,
+            "sentences": {
+                p: sentences.verdict(name, p, a, content) for p, a in content["predictors"].items()
+            },
+            "figures": [file for file, drawing in drawn.items() if drawing.modality == name],
+        }
+        for name, content in found["modalities"].items()
+    }
+    return template.render(
+        found=found,
+        modalities=modalities,
+        images={file: _image(drawing) for file, drawing in drawn.items()},
+        captions={file: drawing.caption for file, drawing in drawn.items()},
+        confirmed_pictures=[(name, _png(path, text), text) for name, path, text in pictures],
+        results=_summary(analysis),
+        n_results=len(analysis.rows),
+        most_rows=MOST_ROWS,
+        words=sentences,
+    )
+
+
+def _image(drawing: Drawing) -> Markup:
+    coded = base64.b64encode(drawing.svg.encode()).decode()
+    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(coded, drawing.caption)
+
+
+def _png(path: Path, alt: str) -> Markup:
+    coded = base64.b64encode(path.read_bytes()).decode()
+    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(coded, alt)
+
+
+def _summary(analysis: Analysis) -> list[dict[str, Any]]:
+    """One row per architecture and cell: mean AUC and how many runs."""
+    keys = ["modality", "dataset", "architecture", "family", "init", "unfreeze_depth"]
+    grouped = analysis.rows.groupby(keys, observed=True, sort=True)
+    table = grouped.agg(
+        auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median")
+    )
+    return [dict(row) for _, row in table.reset_index().head(MOST_ROWS).iterrows()]
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for reading; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(ends: list[float | None], digits: int = 4) -> str:
+    """An interval for reading; unbounded ends are said to be so."""
+    if ends[0] is None and ends[1] is None:
+        return "–"
+    low, high = ("unbounded" if end is None else number(end, digits) for end in ends)
+    return f"{low} to {high}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value for reading."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _write(path: Path, text: str) -> Path:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+    return path

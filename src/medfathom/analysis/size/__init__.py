@@ -1,0 +1,1 @@
+"""Does size predict AUC? Slopes over architectures, their tests, and the verdict."""

@@ -1,0 +1,323 @@
+"""Which method suits which design, for one slope.
+
+architectures of one family, or each its own family   exact permutation (drawn at random where there are many)
+the same, in a table with gaps                        Student t, effects weighted by their precision
+families with several members                         calibrated mixture over the family variance (slope.py)
+architectures that share no cells                     Student t on the comparable contrasts
+three data sets or more                               and the slopes' spread over data sets added to the above
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import stdtrit
+
+from medfathom.analysis.effects import Effects, Floats, Ints
+from medfathom.analysis.size.permutation import centred, permutation_slope
+from medfathom.analysis.size.slope import MixtureSlope, calibrated_design, indicators, mixture_slope
+
+PERMUTATION = "permutation of the predictor among architectures"
+MIXTURE = (
+    "architecture-level regression with random families, averaged over the family variance and calibrated"
+)
+STUDENT = "architecture-level regression"
+
+NOISE_TAKEN_OFF = 2.0
+
+FLAT = 1e-18
+"""Sum of squares of a predictor below which it is the same for all architectures that can be compared."""
+
+
+class SlopeInference(Protocol):
+    """What a method says about a slope."""
+
+    @property
+    def estimate(self) -> float:
+        """The slope."""
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p-value this design can give."""
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Two-sided p-value of "the slope is `null`"."""
+
+    def p_greater(self, null: float = 0.0) -> float:
+        """p-value against "the slope is at most `null`"."""
+
+    def p_less(self, null: float = 0.0) -> float:
+        """p-value against "the slope is at least `null`"."""
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The slopes not rejected at 1 - level."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is simulated.
+
+    Attributes:
+        permutations: arrangements drawn where they are too many to enumerate.
+        draws: simulated data sets at each family variance that the calibration looks at.
+        seed: of everything random.
+    """
+
+    permutations: int = 9_999
+    draws: int = 12_000
+
+    @property
+    def coarse(self) -> Settings:
+        """For what stands beside the main line: a quarter of the draws."""
+        return replace(self, draws=self.draws // 4)
+
+    seed: int = 0
+
+
+def slope_in(
+    effects: Effects, per_dataset: dict[str, Effects], predictor: Floats, families: Ints, settings: Settings
+) -> tuple[SlopeInference, str, Spread | None]:
+    """The slope that a modality's verdict rests on, the method, and the spread over data sets (three "
+    "or more)."""
+    compared = effects if _alike(families) else with_cell_noise(effects, per_dataset)
+    within, method = slope_of(compared, predictor, families, settings)
+    spread = spread_of_slopes(effects, per_dataset, predictor)
+    if spread is None:
+        return within, method, None
+    over = OverDatasets(within, (spread.added,))
+    return over, f"{method}; the spread of slopes over data sets added (Hartung-Knapp)", spread
+
+
+def slope_of(
+    effects: Effects, predictor: Floats, families: Ints, settings: Settings
+) -> tuple[SlopeInference, str]:
+    """Inference about the slope of architecture effects on a predictor, and the name of the method.
+
+    Args:
+        effects: of n architectures.
+        predictor: shape (n,), at least two values.
+        families: shape (n,), codes.
+        settings: how much is simulated.
+    """
+    connected = int(effects.component.max()) == 0
+    if connected and effects.balanced and not _alike(families):
+        blocks = np.zeros(len(predictor), dtype=np.int64)
+        found = permutation_slope(
+            effects.values, predictor, blocks, draws=settings.permutations, seed=settings.seed
+        )
+        return found, f"{'exact' if found.exact else 'Monte Carlo'} {PERMUTATION}"
+    X = np.column_stack([indicators(effects.component), predictor - predictor.mean()])
+    return regression(effects.values, X, families, noise_shape(effects, X), settings)
+
+
+def _alike(families: Ints) -> bool:
+    """Whether some architectures are more alike than others: several families, one of several members."""
+    _, sizes = np.unique(families, return_counts=True)
+    return bool(1 < len(sizes) < len(families))
+
+
+def with_cell_noise(effects: Effects, per_dataset: dict[str, Effects]) -> Effects:
+    """Effects over data sets, with the precision that the gaps within the data sets leave them.
+
+    Where all architectures are in all data sets, the means over data sets look evenly precise; they are not
+    if some architecture is in few cells of each. Designs with families do without: their calibration was
+    had with even precision, and holds.
+    """
+    if not effects.balanced or all(own.balanced for own in per_dataset.values()):
+        return effects
+    place = {name: i for i, name in enumerate(effects.names)}
+    covariance = np.zeros_like(effects.covariance)
+    for own in per_dataset.values():
+        index = [place[name] for name in own.names]
+        covariance[np.ix_(index, index)] += own.covariance / len(per_dataset) ** 2
+    df = sum(own.noise_df for own in per_dataset.values())
+    squares = sum((own.noise_variance or 0.0) * own.noise_df for own in per_dataset.values())
+    return replace(effects, covariance=covariance, noise_variance=squares / df if df else None, noise_df=df)
+
+
+def regression(
+    values: Floats, X: Floats, families: Ints, noise: Floats, settings: Settings
+) -> tuple[MixtureSlope, str]:
+    """The last coefficient of a regression of values (n,) on X (n, p), families being random."""
+    design, stretch = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
+    return mixture_slope(values, design, stretch), STUDENT if stretch is None else MIXTURE
+
+
+def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
+    """The mean over architectures, families being random; needs at least two values."""
+    return regression(values, np.ones((len(values), 1)), families, np.eye(len(values)), settings)[0]
+
+
+def noise_shape(effects: Effects, X: Floats) -> Floats:
+    """Covariance shape (n, n) of the effects but for families: architectures' own spread plus cell noise.
+
+    Where cells have gaps, effects differ in precision; the share of the noise in the residual variance
+    is estimated by moments and rounded to quarters (its influence is small, and few shapes can be
+    calibrated once for all).
+    """
+    n = len(X)
+    if effects.balanced or effects.noise_variance is None:
+        return np.eye(n)
+    shape = effects.covariance * (n - 1) / np.trace(effects.covariance)
+    residual = effects.values - X @ np.linalg.lstsq(X, effects.values, rcond=None)[0]
+    df = n - X.shape[1]
+    spread = float(residual @ residual) / df if df > 0 else 0.0
+    noise = effects.noise_variance * np.trace(effects.covariance) / (n - 1)
+    share = np.clip(np.round(4 * noise / spread) / 4, 0.0, 0.75) if spread > 0 else 0.0
+    ones = np.full((n, n), 1.0 / n)
+    result: Floats = (1 - share) * np.eye(n) + share * (shape + ones)
+    return result
+
+
+@dataclass(frozen=True)
+class OverDatasets:
+    """A slope that speaks for data sets like these: the spread of slopes over data sets is added.
+
+    Two sources of error are crossed: architectures (shared by all data sets, hence not averaged out over
+    them) and data sets. Their squared half-widths add up, each with its own quantile (Banerjee 1960: the
+    coverage is then at least nominal); the second is Hartung and Knapp's, on D - 1 degrees of freedom, less
+    what noise alone explains. A difference of two slopes has two such second parts, each with the quantile of
+    its own data sets: many that agree lend nothing to few that do not.
+
+    Attributes:
+        within: inference for these very data sets.
+        added: for each group of data sets, the variance of its mean slope from true differences between data
+            sets (at least 0) and its degrees of freedom.
+    """
+
+    within: SlopeInference
+    added: tuple[tuple[float, int], ...]
+
+    @cached_property
+    def estimate(self) -> float:
+        """The slope."""
+        return self.within.estimate
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p-value this design can give."""
+        return self.within.smallest_p
+
+    def _side(self, level: float, width: float) -> float:
+        """Half-width, from that for these very data sets."""
+        return float(np.hypot(width, reach_of_spread(self.added, 0.5 + level / 2)))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The slopes not rejected at 1 - level."""
+        low, high = self.within.interval(level)
+        middle = self.estimate
+        return middle - self._side(level, middle - low), middle + self._side(level, high - middle)
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Two-sided p-value: the level at which the interval just touches `null`."""
+        least = self.within.p_value(null)
+        if not any(variance for variance, _ in self.added) or null == self.estimate:
+            return least
+        side = 0 if null < self.estimate else 1
+        distance = abs(null - self.estimate)
+
+        def beyond(p: float) -> float:
+            return abs(self.interval(1 - p)[side] - self.estimate) - distance
+
+        if beyond(least) <= 0 or beyond(1.0) >= 0:
+            return least
+        return float(brentq(beyond, least, 1.0, xtol=1e-7))
+
+    def p_greater(self, null: float = 0.0) -> float:
+        """p-value against "the slope is at most `null`"."""
+        half = self.p_value(null) / 2
+        return half if null <= self.estimate else 1 - half
+
+    def p_less(self, null: float = 0.0) -> float:
+        """p-value against "the slope is at least `null`"."""
+        return 1 - self.p_greater(null)
+
+
+def reach_of_spread(added: Iterable[tuple[float, int]], quantile: float) -> float:
+    """How far the spread over data sets reaches: quantiles of Student's t on each group's own freedom."""
+    return float(np.sqrt(sum(stdtrit(df, quantile) ** 2 * variance for variance, df in added)))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How slopes differ between data sets, beyond what architectures do by themselves in each.
+
+    Attributes:
+        slopes: data set -> slope.
+        tau: standard deviation of the true slopes (moment estimate, at least 0).
+        f: variance of the slopes over what noise alone would give.
+        p_value: of "all data sets have one slope"; None without degrees of freedom.
+        variance: of the slopes as they were found.
+        noise: what that variance would be if the true slopes were one.
+    """
+
+    slopes: dict[str, float]
+    tau: float
+    f: float
+    p_value: float | None
+    variance: float
+    noise: float
+
+    @property
+    def extra_variance(self) -> float:
+        """What true differences between data sets add to the variance of the mean slope.
+
+        Noise is taken off twice: with few data sets the spread of slopes exceeds it by
+        chance so often that intervals would otherwise cover too much where all data sets have one slope
+        (chosen by simulation).
+        """
+        return max(0.0, self.variance - NOISE_TAKEN_OFF * self.noise) / len(self.slopes)
+
+    @property
+    def added(self) -> tuple[float, int]:
+        """The extra variance and its degrees of freedom."""
+        return self.extra_variance, len(self.slopes) - 1
+
+    @property
+    def i2(self) -> float:
+        """Share of the slopes' variance that is not noise."""
+        return max(0.0, 1 - 1 / self.f) if self.f > 0 else 0.0
+
+
+def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread | None:
+    """Compare the data sets' slopes; None where fewer than three have one.
+
+    What architectures do alike in all data sets cancels from the differences between slopes, so their
+    noise is the interaction of architecture and data set, after a slope of its own for each data set.
+
+    Args:
+        effects: over all data sets.
+        per_dataset: in each.
+        predictor: shape (n,), in the order of `effects.names`.
+    """
+    if len(per_dataset) < 3 or np.isnan(predictor).any():
+        return None
+    place = {name: i for i, name in enumerate(effects.names)}
+    slopes, widths, explained = {}, [], 0.0
+    for dataset, own in per_dataset.items():
+        index = [place[name] for name in own.names]
+        x = centred(predictor[index], own.component)
+        width = float(x @ x)
+        if width <= FLAT:
+            continue
+        slopes[dataset] = float(x @ own.values / width)
+        widths.append(width)
+        explained += float(x @ (own.values - effects.values[index])) ** 2 / width
+    if len(slopes) < 3:
+        return None
+    df = effects.noise_df - (len(slopes) - 1)
+    found = np.array(list(slopes.values()))
+    total = (effects.noise_variance or 0.0) * effects.noise_df
+    noise = max(total - explained, 0.0) / df if df > 0 else 0.0
+    sampling = noise * float(np.mean(1 / np.array(widths)))
+    variance = float(np.var(found, ddof=1))
+    f = variance / sampling if sampling > 0 else np.inf
+    p_value = float(stats.f.sf(f, len(found) - 1, df)) if df > 0 and sampling > 0 else None
+    tau = float(np.sqrt(max(0.0, variance - sampling)))
+    return Spread(slopes, tau, float(f), p_value, variance, sampling)

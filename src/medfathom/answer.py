@@ -1,0 +1,134 @@
+"""`medfathom analyze`: studies and published tables in, verdicts and a report folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.study import Study
+
+from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
+from medfathom.analysis.report import sentences
+from medfathom.confirmation.comparison import compare_confirmed
+from medfathom.confirmation.find import by_configuration, find_confirmation, pictures_of_best
+from medfathom.confirmation.summary import analysis_records, summarize_confirmation
+from medfathom.dashboard.notes import VERDICTS, save_note, study_note
+from medfathom.errors import ResultsError
+from medfathom.files import home
+from medfathom.shift import with_shifts
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study, records
+
+
+def analyze_all(
+    studies: Sequence[str],
+    tables: Sequence[Path],
+    *,
+    storage: str | None = None,
+    maps: Mapping[str, str] | None = None,
+    wheres: Mapping[str, str] | None = None,
+    percent: bool = False,
+    exploratory: bool = False,
+    out: Path | None = None,
+) -> tuple[Analysis, Path]:
+    """Analyse studies and tables together and write the report.
+
+    Args:
+        studies: names in the storage.
+        tables: CSV files of published results.
+        storage: an Optuna storage URL.
+        maps: column of the contract -> the tables' own name.
+        wheres: column -> value that a table's rows must have.
+        percent: the tables' AUCs are in per cent.
+        exploratory: the studies' search trials are meant, not their confirmed results.
+        out: the report's folder.
+
+    Returns:
+        The analysis, and the folder.
+
+    Raises:
+        InputError: no such study, table or column; a study is not confirmed; values that cannot be used.
+    """
+    if not studies and not tables:
+        raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
+    frames, exclusions = [], []
+    url = storage or default_url()
+    found = _studies(url, studies, confirmed=not exploratory)
+    if found:
+        frame, left_out = from_trials([r for s in found for r in s.records], exploratory=exploratory)
+        frames.append(frame)
+        exclusions += left_out
+    if tables:
+        frame, left_out = read_tables(tables, maps, wheres, percent=percent)
+        frames.append(frame)
+        exclusions += left_out
+    name = "-".join([*studies, *(t.stem for t in tables)])
+    folder = out or home() / "reports" / name
+    analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
+    analysis.content["confirmed"] = [s.summary for s in found if s.summary]
+    analysis.content["model_comparison"] = [c for s in found for c in s.comparisons]
+    for each in found:
+        if each.study is not None:
+            _tell(each.study, analysis)
+    write_report(analysis, folder, [picture for s in found for picture in s.pictures])
+    return analysis, folder
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one study brings into an analysis; of a search only its records."""
+
+    records: list[dict[str, Any]]
+    study: Study | None = None
+    summary: dict[str, Any] | None = None
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[tuple[str, Path, str]] = field(default_factory=list)
+
+
+def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]:
+    """Raises ResultsError where confirmed results are wanted of a study that has none."""
+    found, without = [], []
+    for name in names:
+        study = read_study(url, name)
+        if not confirmed:
+            found.append(_Found(with_shifts(_flat(record) for record in records(study))))
+            continue
+        confirmation = find_confirmation(study)
+        if confirmation is None or not by_configuration(confirmation):
+            without.append(name)
+            continue
+        found.append(_confirmed(study, confirmation))
+    if without:
+        raise ResultsError(
+            f"no confirmed results of {', '.join(without)}: `medfathom confirm {without[0]}` makes them; "
+            "--exploratory takes the search trials, which suggest but confirm nothing"
+        )
+    return found
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A row of results: curves, versions and the like have no place in a table."""
+    return {key: value for key, value in record.items() if not isinstance(value, list | dict)}
+
+
+def _confirmed(study: Study, confirmation: Study) -> _Found:
+    summary = summarize_confirmation(study, confirmation)
+    return _Found(
+        with_shifts(_flat(record) for record in analysis_records(study, confirmation)),
+        study,
+        summary,
+        compare_confirmed(study, confirmation),
+        pictures_of_best(study, confirmation, summary),
+    )
+
+
+def _tell(study: Study, analysis: Analysis) -> None:
+    """Put the verdicts of the study's modality into its note."""
+    modality = study.user_attrs["modality"]
+    content = analysis.content["modalities"][modality]
+    words = [sentences.verdict(modality, p, a, content) for p, a in content["predictors"].items()]
+    study.set_user_attr(VERDICTS, words)
+    save_note(study, study_note(study, study.get_trials(deepcopy=False)))

@@ -1,0 +1,1 @@
+"""A confirmation: its choice, its workers, what they leave, and what that is worth on the test split."""

@@ -1,0 +1,95 @@
+"""Which configurations of a search are confirmed, and which strata have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from medfathom.confirmation.find import (
+    definition_of,
+)
+from medfathom.definitions.grid import trials_of
+from medfathom.definitions.space import label
+from medfathom.errors import StorageError
+from medfathom.study.summary import completed, count_states
+
+if TYPE_CHECKING:
+    pass
+
+
+def unfinished_search(study: Study) -> str | None:
+    """That a search is not at its end, in words; None: all trials that its definition allows have ended."""
+    ended = count_states(study.get_trials(deepcopy=False)).finished
+    budget = trials_of(definition_of(study))
+    if ended >= budget:
+        return None
+    return (
+        f"the search has ended {ended} of {budget} trials; "
+        "going on with it may choose other models, and to confirm those opens the test split again"
+    )
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is to be confirmed.
+
+    Attributes:
+        trials: the best complete trial of every stratum, best first.
+        missing: strata that have none, with the reason.
+    """
+
+    trials: list[FrozenTrial]
+    missing: list[dict[str, str]]
+
+
+def choose(study: Study) -> Choices:
+    """The best complete trial of each stratum by validation AUC.
+
+    Raises:
+        StorageError: no trial is complete.
+    """
+    trials = study.get_trials(deepcopy=False)
+    done = completed(trials)
+    name = study.study_name
+    if not done:
+        raise StorageError(
+            f"study {name!r}: no trial is complete yet; `medfathom run {name}` goes on with it"
+        )
+    best: dict[str, FrozenTrial] = {}
+    for trial in done:
+        best.setdefault(str(trial.user_attrs.get("stratum", "")), trial)
+    names = [label(s) for s in definition_of(study).space.strata()]
+    missing = [{"stratum": n, "reason": _why_missing(n, trials)} for n in names if n not in best]
+    return Choices(list(best.values()), missing)
+
+
+def _why_missing(stratum: str, trials: list[FrozenTrial]) -> str:
+    mine = [t for t in trials if t.user_attrs.get("stratum") == stratum]
+    if not mine:
+        return "no trial was drawn"
+    count = {
+        s: sum(t.state == s for t in mine) for s in (TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+    }
+    words = {TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
+    return "no complete trial (" + ", ".join(f"{n} {words[s]}" for s, n in count.items() if n) + ")"
+
+
+def complete_trial(study: Study, number: int) -> FrozenTrial:
+    """A search trial that ran its full length.
+
+    Raises:
+        StorageError: there is no such trial, or it did not.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
+        raise StorageError(f"study {study.study_name!r}: no trial {number}; it has 0 to {len(trials) - 1}")
+    trial = trials[number]
+    if trial.state != TrialState.COMPLETE:
+        reason = trial.user_attrs.get("stop_reason", "it has not ended")
+        raise StorageError(
+            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}): not a model"
+        )
+    return trial

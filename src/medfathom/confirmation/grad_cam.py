@@ -1,0 +1,174 @@
+"""Where a network looks: Grad-CAM of confident right and wrong cases, and the most confident mistakes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medfathom.confirmation.pictures import Judged
+from medfathom.exported.model import Deployed, Model
+from medfathom.metrics.calibration import as_array
+from medfathom.trial.inputs import pixels
+from medfathom.trial.rows import as_tensor
+
+SHOWN = 4
+"""Cases of each kind."""
+
+MISTAKES = 12
+SMALLEST_MAP = 4
+"""Side of the map below which a picture of it says nothing about places."""
+
+EARLY = 0.05
+"""Of all layers: a convolution no later than that only cuts patches (transformers)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One decision on one image.
+
+    Attributes:
+        image: its position in the split.
+        output: the logit that was decided by.
+        sign: 1 where it speaks for what was said; -1 where it speaks against it ("no X").
+        confidence: probability of what was said.
+    """
+
+    image: int
+    output: int
+    sign: int
+    confidence: float
+    right: bool
+    said: str
+    true: str
+
+
+def cases(found: Judged) -> list[Case]:
+    """Every decision, the most confident first."""
+    config, labels, values = found.config, found.test.labels, found.probabilities
+    names = config.class_names
+    if config.task == "multiclass":
+        said = values.argmax(axis=1)
+        listed = [
+            Case(i, int(k), 1, float(values[i, k]), bool(k == labels[i]), names[k], names[labels[i]])
+            for i, k in enumerate(said)
+        ]
+    else:
+        thresholds = as_array(config.thresholds)
+        above = values >= np.where(np.isnan(thresholds), 0.5, thresholds)
+        listed = []
+        for (i, k), yes in np.ndenumerate(above):
+            true = bool(found.positive[i, k])
+            confidence = float(values[i, k] if yes else 1 - values[i, k])
+            if config.task == "binary":
+                said_name, true_name, output, sign = names[int(yes)], names[int(true)], int(yes), 1
+            else:  # one logit for each label, and none for its absence
+                said_name = names[k] if yes else f"no {names[k]}"
+                true_name, output = (names[k] if true else f"no {names[k]}"), k
+                sign = 1 if yes else -1
+            listed.append(Case(i, output, sign, confidence, bool(yes) == true, said_name, true_name))
+    return sorted(listed, key=lambda case: -case.confidence)
+
+
+def draw_cases(folder: Path, model: Model, found: Judged) -> tuple[list[str], float | None]:
+    """`gradcam.png` where the network has a map to show, `mistakes.png` where it made any.
+
+    Returns:
+        Their names, and the maps' `border_share`.
+    """
+    listed, share = cases(found), None
+    drawn: list[str] = []
+    wrong = [case for case in listed if not case.right]
+    chosen = [case for case in listed if case.right][:SHOWN] + wrong[:SHOWN]
+    layer = target_layer(model)
+    if layer is not None and chosen:
+        maps = grad_cam(model, layer, found, chosen)
+        _panel(found, chosen, maps).savefig(folder / "gradcam.png", dpi=110)
+        share = border_share(maps)
+        drawn.append("gradcam.png")
+    if wrong:
+        _panel(found, wrong[:MISTAKES], None).savefig(folder / "mistakes.png", dpi=110)
+        drawn.append("mistakes.png")
+    return drawn, share
+
+
+def target_layer(model: Model) -> nn.Module | None:
+    """The deepest convolution whose map still has places; None for networks without one."""
+    order: list[tuple[nn.Module, bool]] = []
+
+    def seen(module: nn.Module, _: object, output: object) -> None:
+        usable = isinstance(module, nn.Conv2d) and isinstance(output, Tensor) and output.ndim == 4
+        shape = output.shape[2:] if usable and isinstance(output, Tensor) else (0, 0)
+        order.append((module, min(shape) >= SMALLEST_MAP))
+
+    leaves = [m for m in model.module.network.backbone.modules() if not list(m.children())]
+    hooks = [leaf.register_forward_hook(seen) for leaf in leaves]
+    try:
+        with torch.inference_mode():
+            config = model.config
+            model.module(
+                torch.zeros(1, config.channels, config.image_size, config.image_size, device=model.device)
+            )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    usable = [i for i, (_, fits) in enumerate(order) if fits and i > EARLY * len(order)]
+    return order[usable[-1]][0] if usable else None
+
+
+def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Case]) -> NDArray[np.float32]:
+    """Maps in [0, 1], (n, s, s), of what speaks for each decision (Selvaraju et al., ICCV 2017)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pytorch_grad_cam import GradCAM  # noqa: PLC0415  imports OpenCV
+    raw = as_tensor(np.ascontiguousarray(found.test.images[[case.image for case in chosen]]))
+    images = pixels(raw.to(model.device)).contiguous()
+    targets = [partial(_spoken_for, case) for case in chosen]
+    module: Deployed = model.module
+    with torch.enable_grad(), GradCAM(model=module, target_layers=[layer]) as cam:
+        maps: NDArray[np.float32] = cam(input_tensor=images, targets=targets)
+    module.zero_grad(set_to_none=True)
+    return maps
+
+
+def _spoken_for(case: Case, logits: Tensor) -> Tensor:
+    """What speaks for a decision, of its image's logits."""
+    return case.sign * logits[case.output]
+
+
+def border_share(maps: NDArray[np.float32]) -> float:
+    """Of what the maps show, the share in the outermost tenth on each side (36 % of the area)."""
+    side = maps.shape[1]
+    edge = max(1, side // 10)
+    inside = maps[:, edge : side - edge, edge : side - edge].sum()
+    total = float(maps.sum())
+    return 1.0 - float(inside) / total if total > 0 else 0.0
+
+
+def _panel(found: Judged, chosen: list[Case], maps: NDArray[np.float32] | None) -> Figure:
+    columns = SHOWN
+    rows = math.ceil(len(chosen) / columns)
+    figure = Figure(figsize=(2.2 * columns, 2.6 * rows), layout="constrained")
+    for axes, case in zip(
+        figure.subplots(rows, columns, squeeze=False).flat, [*chosen, *[None] * columns], strict=False
+    ):
+        axes.set_axis_off()
+        if case is None:
+            continue
+        image = np.asarray(found.test.images[case.image])
+        shown = image[:, :, 0] if image.shape[2] == 1 else image
+        axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
+        if maps is not None:
+            axes.imshow(maps[chosen.index(case)], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
+        verdict = f"said {case.said} ({case.confidence:.2f})" + ("" if case.right else f", is {case.true}")
+        name = str(found.test.names[case.image])
+        axes.set_title(f"{name[-34:]}\n{verdict}", fontsize=6.5, color="black" if case.right else "#b00020")
+    return figure

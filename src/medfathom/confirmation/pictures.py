@@ -1,0 +1,234 @@
+"""Pictures of a confirmed model on the test split, drawn where it was trained; they become artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from medfathom.data.prepared import Split
+from medfathom.metrics.auc import roc_auc_score
+from medfathom.metrics.calibration import as_array
+from medfathom.metrics.classification import average_precision_score, positives
+from medfathom.models.folder import ModelConfig
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+"""Okabe and Ito's, which colour-blind readers tell apart, and one more."""
+
+MOST_CURVES = 8
+DRAWS = 300
+"""Resamples of a band."""
+
+GRID = np.linspace(0.0, 1.0, 101)
+BINS = 10
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Curve = Callable[[Floats, Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's probabilities on the test split.
+
+    Attributes:
+        positive: (n, C).
+        probabilities: (n, C), calibrated; binary: one column, of the second class.
+        names: of the C columns.
+    """
+
+    config: ModelConfig
+    test: Split
+    positive: Bools
+    probabilities: Floats
+    names: list[str]
+
+
+def judged(config: ModelConfig, test: Split, probabilities: Floats) -> Judged:
+    """Put together what pictures are drawn from."""
+    names = config.class_names[1:] if config.task == "binary" else config.class_names
+    positive = positives(config.task, test.labels, probabilities.shape[1])
+    return Judged(config, test, positive, probabilities, list(names))
+
+
+def draw_metrics(folder: Path, found: Judged) -> list[str]:
+    """ROC, precision and recall, confusion, reliability; the names of the files."""
+    figures = {
+        "roc.png": roc(found),
+        "precision_recall.png": precision_recall(found),
+        "calibration.png": reliability(found),
+    }
+    if found.config.task != "multilabel":
+        figures["confusion.png"] = confusion(found)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=110)
+    return list(figures)
+
+
+def _axes(width: float = 4.6, height: float = 4.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _weights(found: Judged) -> Floats:
+    """How often each image counts in each resample of the groups, (DRAWS, n)."""
+    n = len(found.positive)
+    groups = np.arange(n) if found.test.groups is None else found.test.groups
+    names, member = np.unique(groups, return_inverse=True)
+    random = np.random.default_rng(0)
+    times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    weights: Floats = times[:, member].astype(np.float64)
+    return weights
+
+
+def _curves(found: Judged, curve: Curve) -> list[tuple[int, Floats, Floats]]:
+    """For each class that can be judged: the curve on `GRID`, and the ends of its band (2, grid)."""
+    weights, drawn = _weights(found), []
+    once = np.ones((1, len(found.positive)))
+    for k in range(min(found.positive.shape[1], MOST_CURVES)):
+        positive = found.positive[:, k]
+        if not 0 < positive.sum() < len(positive):
+            continue
+        order = np.argsort(-found.probabilities[:, k], kind="stable")
+        hits, rest = positive[order].astype(np.float64), (~positive[order]).astype(np.float64)
+        last = np.append(np.diff(found.probabilities[order, k]) != 0, True)
+
+        def on_grid(
+            w: Floats, order: Any = order, hits: Floats = hits, rest: Floats = rest, last: Any = last
+        ) -> Floats:
+            true, false = np.cumsum(w[:, order] * hits, axis=1), np.cumsum(w[:, order] * rest, axis=1)
+            usable = (true[:, -1] > 0) & (false[:, -1] > 0)
+            rows = zip(true[usable][:, last], false[usable][:, last], strict=True)
+            return np.array([curve(t, f) for t, f in rows])
+
+        drawn.append((k, on_grid(once)[0], np.percentile(on_grid(weights), [2.5, 97.5], axis=0)))
+    return drawn
+
+
+def _sensitivity(true: Floats, false: Floats) -> Floats:
+    values: Floats = np.interp(GRID, np.append(0, false / false[-1]), np.append(0, true / true[-1]))
+    return values
+
+
+def _precision(true: Floats, false: Floats) -> Floats:
+    """Precision at each recall: the best at that recall or a higher one."""
+    recall, precision = true / true[-1], true / np.maximum(true + false, 1e-12)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.minimum(np.searchsorted(recall, GRID - 1e-12), len(recall) - 1)
+    values: Floats = envelope[at]
+    return values
+
+
+def roc(found: Judged) -> Figure:
+    """Sensitivity against 1 - specificity."""
+    figure, axes = _axes()
+    axes.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
+    for k, line, (low, high) in _curves(found, _sensitivity):
+        auc = roc_auc_score(found.positive[:, k], found.probabilities[:, k])[0]
+        _draw(axes, k, line, low, high, f"{found.names[k]}: AUC {auc:.3f}")
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+    axes.set_title(_title(found, "ROC"), fontsize=9)
+    axes.legend(fontsize=8, loc="lower right", frameon=False)
+    return figure
+
+
+def precision_recall(found: Judged) -> Figure:
+    """Precision against recall."""
+    figure, axes = _axes()
+    for k, line, (low, high) in _curves(found, _precision):
+        value = average_precision_score(found.positive[:, [k]], found.probabilities[:, [k]])[0]
+        _draw(axes, k, line, low, high, f"{found.names[k]}: average precision {value:.3f}")
+        axes.axhline(
+            found.positive[:, k].mean(), color=COLOURS[k % len(COLOURS)], linewidth=0.6, linestyle=":"
+        )
+    axes.set(xlabel="recall (sensitivity)", ylabel="precision", ylim=(0, 1.02))
+    axes.set_title(_title(found, "Precision and recall"), fontsize=9)
+    axes.legend(fontsize=8, loc="lower left", frameon=False)
+    return figure
+
+
+def _draw(axes: Axes, k: int, line: Floats, low: Floats, high: Floats, label: str) -> None:
+    colour = COLOURS[k % len(COLOURS)]
+    axes.plot(GRID, line, color=colour, linewidth=1.5, label=label)
+    axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _title(found: Judged, what: str) -> str:
+    return f"{what}, {len(found.test)} test images\n{found.config.architecture}, init {found.config.init}"
+
+
+def confusion(found: Judged) -> Figure:
+    """Counts of true against predicted classes."""
+    config, names = found.config, found.config.class_names
+    if config.task == "binary":
+        threshold = as_array(config.thresholds)[0]
+        said = (found.probabilities[:, 0] >= (0.5 if np.isnan(threshold) else threshold)).astype(np.int64)
+    else:
+        said = found.probabilities.argmax(axis=1)
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (found.test.labels, said), 1)
+    side = max(3.6, 0.45 * len(names) + 2.4)
+    figure, axes = _axes(side + 0.4, side)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(
+            column,
+            row,
+            f"{count}\n{shares[row, column]:.0%}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=colour,
+        )
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(_title(found, "Confusion"), fontsize=9)
+    return figure
+
+
+def reliability(found: Judged) -> Figure:
+    """How often what was given a probability came true."""
+    figure, axes = _axes()
+    axes.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
+    for k in range(min(found.positive.shape[1], MOST_CURVES)):
+        values, came_true = found.probabilities[:, k], found.positive[:, k]
+        bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
+        count = np.bincount(bins, minlength=BINS)
+        there = count > 0
+        mean = np.bincount(bins, weights=values, minlength=BINS)[there] / count[there]
+        share = np.bincount(bins, weights=came_true, minlength=BINS)[there] / count[there]
+        colour = COLOURS[k % len(COLOURS)]
+        axes.plot(mean, share, color=colour, linewidth=1, label=found.names[k])
+        axes.scatter(mean, share, s=8 + 120 * count[there] / len(values), color=colour, alpha=0.6)
+    axes.set(xlabel="probability given", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title(_title(found, f"Reliability (temperature {found.config.temperature:.2f})"), fontsize=9)
+    axes.legend(fontsize=8, loc="upper left", frameon=False)
+    return figure
+
+
+def learning_curves(losses: Mapping[str, Sequence[float]], aucs: Sequence[float]) -> Figure:
+    """Losses of both splits, and validation AUC, over epochs."""
+    figure = Figure(figsize=(6.6, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for (name, values), colour in zip(losses.items(), COLOURS, strict=False):
+        left.plot(range(1, len(values) + 1), values, color=colour, marker=".", label=name)
+    left.set_ylabel("loss")
+    left.legend(fontsize=8, frameon=False)
+    right.plot(range(1, len(aucs) + 1), aucs, color=COLOURS[2], marker=".")
+    right.set_ylabel("validation AUC")
+    return figure

@@ -1,0 +1,88 @@
+"""Predictions of one confirmed model, a row for each image, as parquet."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medfathom.data.prepared import PreparedData, Split
+from medfathom.errors import StorageError
+from medfathom.metrics.classification import positives
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Per-image predictions of one model on one split.
+
+    Attributes:
+        positive: (n, C), which images are of each column's class.
+        probabilities: (n, C), calibrated.
+        groups: (n,) or None.
+        names: (n,).
+    """
+
+    class_names: list[str]
+    positive: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
+    groups: NDArray[Any] | None
+    names: list[str]
+
+
+def read_predictions(path: Path) -> Predicted:
+    """What `confirm` wrote. Raises StorageError where the file is gone."""
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path}: predictions are gone; confirm the study again (with --trial, if it is not the best of "
+            "its stratum any more)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{path}: predictions cannot be read ({error}); delete it, then confirm the study again"
+        ) from None
+    prefix = "probability:"
+    columns = [c for c in table.columns if c.startswith(prefix)]
+    values = table[columns].to_numpy(np.float64)
+    if "label" in table:
+        task = "binary" if len(columns) == 1 else "multiclass"
+        positive = positives(task, table["label"].to_numpy(), len(columns))  # type: ignore[arg-type]
+    else:
+        positive = table[[c for c in table.columns if c.startswith("label:")]].to_numpy().astype(bool)
+    groups = None if table["group"].isna().all() else table["group"].to_numpy()
+    names = [str(name) for name in table["name"]]
+    return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
+
+
+def write_predictions(
+    path: Path, data: PreparedData, split: Split, values: NDArray[np.float64], logits: NDArray[np.float32]
+) -> None:
+    """One row per image as parquet.
+
+    Columns: `name group label` (multilabel: `label:CLASS` for each), `probability:CLASS` (binary: of the
+    second class), `logit:CLASS`.
+    """
+    names = data.class_names
+    table = pd.DataFrame({"name": list(split.names)})
+    table["group"] = None if split.groups is None else [str(group) for group in split.groups]
+    if data.task == "multilabel":
+        for k, name in enumerate(names):
+            table[f"label:{name}"] = split.labels[:, k]
+    else:
+        table["label"] = split.labels
+    for k, name in enumerate(names[1:] if data.task == "binary" else names):
+        table[f"probability:{name}"] = values[:, k]
+    for k, name in enumerate(names):
+        table[f"logit:{name}"] = logits[:, k]
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    table.to_parquet(beside, index=False)
+    beside.replace(path)

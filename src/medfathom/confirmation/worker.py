@@ -1,0 +1,189 @@
+"""What a worker does to confirm: train to full length, keep the network, predict validation and test."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medfathom.confirmation.find import predictions_file
+from medfathom.data.heldout import open_test
+from medfathom.data.prepared import Split
+from medfathom.definitions.space import TrialParams
+from medfathom.errors import RunError
+from medfathom.exported.model import Model
+from medfathom.metrics.calibration import as_array, calibrated, fit_temperature, thresholds_of
+from medfathom.metrics.classification import Evaluation, evaluate
+from medfathom.models.build import Network
+from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
+from medfathom.scheduling.worker import as_result, params_of, records, task_of
+from medfathom.trial.checkpoint import load_checkpoint, load_history
+from medfathom.trial.randomness import derived_seed
+from medfathom.trial.trial import TrialTask, network_of
+
+if TYPE_CHECKING:
+    from medfathom.scheduling.messages import Plan
+from medfathom.confirmation.predictions import write_predictions
+
+
+def confirmed_results(
+    plan: Plan, assignment: Mapping[str, Any], *, study: str, folder: Path, pictures: frozenset[int]
+) -> Iterator[dict[str, Any]]:
+    """A confirmation's results, epoch by epoch; with the last one everything is on disk.
+
+    Args:
+        plan: of the confirmation.
+        assignment: one configuration and seed.
+        study: name of the study that is confirmed.
+        folder: where every confirmed model has its own folder.
+        pictures: numbers of the trials whose pictures are drawn.
+    """
+    params, task = params_of(assignment), task_of(plan, assignment)
+    number = int(assignment["number"])
+    for record, losses in records(params, task, assignment["reported"]):
+        more: dict[str, Any] = {"losses": losses}
+        if record.finished:
+            own = folder / f"trial-{number:05d}"
+            model, probabilities, values = _keep(plan, params, task, own, (study, number))
+            more |= values
+            if number in pictures:
+                aucs = [r.metrics["auc"] for r in load_history(task.checkpoint)] if task.checkpoint else []
+                more |= _draw(own, model, open_test(task.data), probabilities, losses, aucs)
+        yield as_result(record, more)
+
+
+def _draw(
+    folder: Path,
+    model: Model,
+    test: Split,
+    probabilities: NDArray[np.float64],
+    losses: dict[str, list[float]],
+    aucs: list[float],
+) -> dict[str, Any]:
+    """Draw every picture of a confirmed model; what came of it, as attributes."""
+    from medfathom.confirmation.grad_cam import draw_cases  # noqa: PLC0415  matplotlib, only where it is drawn
+    from medfathom.confirmation.pictures import draw_metrics, judged, learning_curves  # noqa: PLC0415
+
+    started = time.perf_counter()
+    found = judged(model.config, test, probabilities)
+    learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
+    shown, border = draw_cases(folder, model, found)
+    names = ["curves.png", *draw_metrics(folder, found), *shown]
+    seconds = time.perf_counter() - started
+    return {"pictures": names, "picture_seconds": round(seconds, 2)} | (
+        {} if border is None else {"cam_border_share": border}
+    )
+
+
+def _keep(
+    plan: Plan, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
+) -> tuple[Model, NDArray[np.float64], dict[str, Any]]:
+    """Write the model folder and the predictions.
+
+    Returns:
+        The model, its probabilities on the test split, and the metrics there as attributes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data, val, test = task.data, task.data.split("val"), open_test(task.data)
+    network = _trained(params, task)
+    config = _config(plan, params, task, network, source)
+    state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
+    model = Model(config, state, task.device)
+    val_logits, test_logits = model.logits(val.images), model.logits(test.images)
+    temperature = fit_temperature(data.task, val.labels, val_logits)
+    val_values = calibrated(data.task, val_logits, temperature)
+    test_values = calibrated(data.task, test_logits, temperature)
+    thresholds = thresholds_of(data.task, val.labels, val_values)
+    model.config = config.model_copy(update={"temperature": temperature, "thresholds": thresholds})
+    _save_weights(state, folder / WEIGHTS_FILE)
+    write_config(folder, model.config)
+    for name, split, values, logits in (
+        ("val", val, val_values, val_logits),
+        ("test", test, test_values, test_logits),
+    ):
+        write_predictions(predictions_file(folder, name), data, split, values, logits)
+    found = evaluate(
+        data.task,
+        test.labels,
+        test_values,
+        data.class_names,
+        thresholds=as_array(thresholds),
+        groups=test.groups,
+        seed=derived_seed(task.seed, "bootstrap"),
+    )
+    return (
+        model,
+        test_values,
+        {"temperature": temperature, "folder": folder.name, **_attributes(found, len(test))},
+    )
+
+
+def _trained(params: TrialParams, task: TrialTask) -> Network:
+    checkpoint = (
+        None if task.checkpoint is None else load_checkpoint(task.checkpoint, torch.device(task.device))
+    )
+    if checkpoint is None:
+        raise RunError(f"{task.checkpoint}: the checkpoint of the last epoch is gone; confirm again")
+    network = network_of(params, task, task.data.split("train"))
+    network.load_trained_state(checkpoint.state["network"])
+    return network
+
+
+def _config(
+    plan: Plan, params: TrialParams, task: TrialTask, network: Network, source: tuple[str, int]
+) -> ModelConfig:
+    data, dataset = task.data, plan.config.dataset
+    mean, std = network.backbone_normalization
+    return ModelConfig(
+        version=1,
+        medfathom=version("medfathom"),
+        study=source[0],
+        trial=source[1],
+        seed=task.seed,
+        modality=data.modality,
+        dataset=getattr(dataset, "name", None) or source[0],
+        dataset_fingerprint=data.fingerprint,
+        architecture=params.architecture,
+        init=params.init,
+        unfreeze_depth=params.unfreeze_depth,
+        head_dropout=params.head_dropout,
+        head_pooling=params.head_pooling,
+        head_hidden=params.head_hidden,
+        grey=task.training.grey,
+        task=data.task,
+        class_names=list(data.class_names),
+        image_size=data.image_size,
+        fit=dataset.fit,
+        channels=3 if data.channels == 3 else 1,
+        dtype="uint16" if data.split("val").images.dtype == np.uint16 else "uint8",
+        bits=dataset.bits,
+        mean=list(mean),
+        std=list(std),
+    )
+
+
+def _save_weights(state: dict[str, Tensor], path: Path) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(state, beside)
+    beside.replace(path)
+
+
+def _attributes(found: Evaluation, n_test: int) -> dict[str, Any]:
+    """The test split's metrics under names of their own: `auc` without a prefix is always validation's."""
+    more = {
+        "test_auc_interval": found.auc_interval,
+        "test_per_class": found.per_class or None,
+        "test_undefined": found.undefined or None,
+        "n_test": n_test,
+    }
+    metrics: dict[str, Any] = {f"test_{name}": value for name, value in found.overall.items()}
+    return metrics | {name: value for name, value in more.items() if value is not None}

@@ -1,0 +1,1 @@
+"""What optuna-dashboard shows of a study: the server, notes, diagnoses, pictures."""

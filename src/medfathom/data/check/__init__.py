@@ -1,0 +1,1 @@
+"""`medfathom data check`: what would invalidate a study."""

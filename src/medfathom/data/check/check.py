@@ -1,0 +1,140 @@
+"""`data check`: what would invalidate a study on this data set, before a single trial is paid for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfathom.data.check import findings
+from medfathom.data.check.all_splits import DataView, Images
+from medfathom.data.check.findings import Finding
+from medfathom.data.check.near_copies import NearCopies, NearCopy, near_copies
+from medfathom.data.check.shortcuts import Shortcut, border_features, shortcut_auc
+from medfathom.data.check.statistics import SplitStatistics, split_statistics
+from medfathom.data.leakage import exact_copies
+from medfathom.data.prepare import prepare
+from medfathom.data.prepared import SPLIT_NAMES, PreparedData
+from medfathom.definitions.dataset import DatasetConfig
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+SEVERITIES = ("error", "warning", "note")
+"""The worst first."""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Everything that `data check` found."""
+
+    data: PreparedData
+    findings: list[Finding]
+    splits: list[SplitStatistics]
+    shortcuts: list[Shortcut]
+    near: NearCopies
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """1 where there is an error among the findings, else 0."""
+        return int(any(finding.severity == "error" for finding in self.findings))
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(severity, check, message) of each finding, the worst first: a table for the terminal."""
+        return [(finding.severity, finding.check, finding.message) for finding in self.findings]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "fingerprint": self.data.fingerprint,
+            "modality": self.data.modality,
+            "task": self.data.task,
+            "class_names": list(self.data.class_names),
+            "image_size": self.data.image_size,
+            "channels": self.data.channels,
+            "ok": self.exit_code == 0,
+            "findings": [asdict(finding) for finding in self.findings],
+            "splits": [asdict(split) for split in self.splits],
+            "shortcuts": [asdict(shortcut) for shortcut in self.shortcuts],
+            "near_copies": {
+                "method": "nearest neighbours of thumbnails, registered, details compared",
+                "threshold": round(self.near.threshold, 3),
+                "typical": round(self.near.typical, 3),
+            },
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def check_data(
+    config: DatasetConfig, cache_dir: Path, *, seed: int = 0, progress: Progress | None = None
+) -> CheckReport:
+    """Prepare a data set and look for everything that would invalidate a study on it.
+
+    Bad images do not end the check: they are among its findings.
+
+    Args:
+        config: the `[dataset]` table.
+        cache_dir: as for `prepare`.
+        seed: of the shortcut tests.
+        progress: see `Progress`.
+
+    Raises:
+        DataError: the data set cannot be used at all.
+    """
+    started = time.perf_counter()
+    tell = progress or (lambda step, done, total: None)
+    lenient = config.model_copy(update={"on_bad_image": "skip"})
+    data = prepare(lenient, cache_dir, progress=lambda done, total: tell("prepare", done, total))
+    view = DataView(data)
+    copies = exact_copies(view.manifest)
+    near = _near_copies(view, copies, tell)
+    statistics = []
+    for step, name in enumerate(SPLIT_NAMES):
+        tell("statistics", step, len(SPLIT_NAMES))
+        statistics.append(split_statistics(name, view.splits[name], view.manifest_of(name), data))
+    tell("shortcuts", 0, 1)
+    shortcuts = _shortcuts(view, seed)
+    found = [
+        *findings.unusable(data),
+        *findings.exact(view, copies),
+        *findings.near(view, near),
+        *findings.groups(view),
+        *findings.conflicts(view, copies),
+        *findings.blank(view),
+        *findings.balance(statistics),
+        *findings.intensities(statistics, deep=view.splits["train"].images.dtype == np.uint16),
+        *findings.sizes(statistics, data.image_size),
+        *findings.shortcuts(shortcuts),
+    ]
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return CheckReport(data, found, statistics, shortcuts, near, time.perf_counter() - started)
+
+
+def _near_copies(view: DataView, copies: Sequence[Sequence[int]], tell: Progress) -> NearCopies:
+    """Near copies among images of which exact ones are taken once."""
+    again = {row for members in copies for row in members[1:]}
+    rows = [row for row in range(len(view.manifest)) if row not in again]
+    found = near_copies(Images(view, rows), lambda done, total: tell("near copies", done, total))
+    pairs = [NearCopy(rows[pair.first], rows[pair.second], pair.similarity) for pair in found.pairs]
+    return NearCopies(pairs, found.threshold, found.typical)
+
+
+def _shortcuts(view: DataView, seed: int) -> list[Shortcut]:
+    """Border pixels, and the file's size with the image's; on training and validation images."""
+    learned = [view.splits[name] for name in ("train", "val")]
+    labels = np.concatenate([split.labels for split in learned])
+    manifests = [view.manifest_of(name) for name in ("train", "val")]
+    groups = None
+    if learned[0].groups is not None:
+        groups = np.concatenate([m.group for m in manifests])
+    borders = np.concatenate([border_features(split.images) for split in learned])
+    columns = ("n_bytes", "width", "height")
+    files = np.stack([np.concatenate([getattr(m, c) for m in manifests]) for c in columns], axis=1)
+    tests = (("border pixels", borders), ("file and image size", files))
+    tried = [shortcut_auc(name, features, labels, groups, seed) for name, features in tests]
+    return [shortcut for shortcut in tried if shortcut is not None]

@@ -1,0 +1,1 @@
+"""Data sets made on the spot, the same bytes on any machine."""

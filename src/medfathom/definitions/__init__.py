@@ -1,0 +1,1 @@
+"""TOML -> `StudyConfig`. Imports pydantic and no more."""

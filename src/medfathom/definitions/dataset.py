@@ -1,0 +1,205 @@
+"""The `[dataset]` table of a study definition: one schema for each source."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from medfathom.definitions.schema import Schema
+
+Channels = Literal[1, 3, "auto"]
+
+
+class SplitsConfig(Schema):
+    """`[dataset.splits]`: what is drawn where the source does not give all of training, validation, test.
+
+    A missing part is taken from the training images (all images, where the source gives no split at all),
+    whole groups at a time and stratified by label. Fractions are of the images that are divided.
+    """
+
+    given: Literal["keep", "redraw-val", "ignore"] = "keep"
+    """The source's own splits. `redraw-val`: its validation images go to training, and others are drawn.
+    `ignore`: everything is pooled and drawn anew."""
+    val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    grouped: bool = True
+    """Keep each group (patient, slide) in one split. Off only where groups mean something else."""
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> SplitsConfig:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "`val_fraction + test_fraction < 1` must hold, "
+                f"but got ({self.val_fraction} + {self.test_fraction})"
+            )
+        return self
+
+
+class _Dataset(Schema):
+    """What every source has. `image_size` is the side in pixels of the square image the network sees."""
+
+    modality: str = Field(min_length=1)
+    image_size: int = Field(ge=8, le=1024)
+    fit: Literal["squash", "pad", "crop"] = "squash"
+    """Images that are not square: change their aspect, fill them up with black, or cut out the centre."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """Whether one unusable image or row ends the study, or is left out and recorded."""
+    bits: int = Field(default=16, ge=9, le=16)
+    """Bits in use of 16-bit images, in files and in arrays: with 12, the value 4095 is white. 8-bit images do
+    not care.
+    """
+    splits: SplitsConfig = SplitsConfig()
+
+
+class _OnDisk(_Dataset):
+    path: str = Field(min_length=1)
+    class_names: list[str] | None = Field(default=None, min_length=2)
+    """The classes in the order of their indices (of two, the second is the positive one). None given: what
+    the source names, else those found, sorted.
+    """
+
+    @field_validator("class_names")
+    @classmethod
+    def _distinct(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("class_names repeat themselves")
+        return names
+
+
+class _Files(_OnDisk):
+    """Sources of image files."""
+
+    channels: Channels = "auto"
+    """`auto`: colour where any file has it."""
+    group_pattern: str | None = None
+    """Regular expression whose first group in a file's path is its patient or slide: `person(\\d+)_`."""
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _one_group(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return pattern
+        try:
+            n_groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        if n_groups != 1:
+            raise ValueError(f"needs exactly one group in parentheses, but has {n_groups}")
+        return pattern
+
+
+class MedmnistDataset(_Dataset):
+    """A MedMNIST set: `path` is its npz file; without it the medmnist package finds or downloads it."""
+
+    source: Literal["medmnist"]
+    name: str
+    path: str | None = None
+    size: Literal[28, 64, 128, 224] | None = None
+    """Which of MedMNIST's sizes to read; none given: the smallest that is not below `image_size`."""
+
+
+class NpzDataset(_OnDisk):
+    """An npz file in MedMNIST's layout: `{train,val,test}_{images,labels}`, optionally `_groups`."""
+
+    source: Literal["npz"]
+
+
+class SplitFolders(Schema):
+    """Names of the folders that hold each split."""
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+
+
+class FolderDataset(_Files):
+    """Image files in `train|val|test/CLASS/*`, or unsplit in `CLASS/*`."""
+
+    source: Literal["folder"]
+    folders: SplitFolders | None = None
+    """Where they are called otherwise than train, val (valid, validation) and test."""
+
+
+class CsvDataset(_Files):
+    """A table with a row for each image file. Paths in it start at `root`: the table's folder by default."""
+
+    source: Literal["csv"]
+    root: str | None = None
+    path_column: str = "path"
+    label_column: str | None = None
+    label_columns: list[str] | None = Field(default=None, min_length=2)
+    """Columns of zeros and ones, one for each label: a multilabel task."""
+    label_separator: str | None = Field(default=None, min_length=1)
+    """Splits `label_column` into several labels ("a|b"): a multilabel task."""
+    no_label: str | None = None
+    """With `label_separator`: the word for none of the labels, such as "No Finding"."""
+    split_column: str | None = None
+    group_column: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> CsvDataset:
+        if self.label_columns is not None and self.label_column is not None:
+            raise ValueError("give label_column or label_columns, not both")
+        if self.label_columns is not None and self.class_names is not None:
+            raise ValueError("label_columns name the classes already; leave class_names out")
+        if self.label_separator is not None and self.label_columns is not None:
+            raise ValueError("label_separator splits label_column; it does not go with label_columns")
+        if self.no_label is not None and self.label_separator is None:
+            raise ValueError("no_label goes with label_separator")
+        if self.group_column is not None and self.group_pattern is not None:
+            raise ValueError("give group_column or group_pattern, not both")
+        return self
+
+
+class Hdf5Dataset(_OnDisk):
+    """A folder of HDF5 files in PatchCamelyon's layout; `{split}` stands for train, valid (val) and test."""
+
+    source: Literal["hdf5"]
+    images: str = "camelyonpatch_level_2_split_{split}_x.h5"
+    labels: str = "camelyonpatch_level_2_split_{split}_y.h5"
+    image_key: str = "x"
+    label_key: str = "y"
+    groups: str | None = None
+    """A CSV file beside each of them, one row for each image in order: `..._split_{split}_meta.csv`."""
+    group_column: str = "wsi"
+
+
+class PhantomDataset(_Dataset):
+    """Images made on the spot; the same bytes for the same seed on any machine."""
+
+    source: Literal["phantom-cxr", "phantom-oct", "phantom-wsi"]
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    """`multilabel`: each lesion is there or not, independently."""
+    classes: list[str] | None = Field(default=None, min_length=2)
+    """Some of the phantom's classes, in this order; none given: all of them."""
+    n_train: int = Field(default=480, ge=3)
+    n_val: int = Field(default=240, ge=3)
+    n_test: int = Field(default=240, ge=3)
+    patients_train: int | None = Field(default=None, ge=2)
+    patients_val: int | None = Field(default=None, ge=2)
+    patients_test: int | None = Field(default=None, ge=2)
+    """Patients whose anatomy the images of a split share; none given: as many as images, and no groups."""
+    difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
+    """0 plain, 1 hard; a perfect AUC is not to be had at either."""
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _patients(self) -> PhantomDataset:
+        counts = [self.patients_train, self.patients_val, self.patients_test]
+        if len({count is None for count in counts}) > 1:
+            raise ValueError("give all of patients_train, patients_val and patients_test, or none")
+        for split, patients, images in zip(
+            ("train", "val", "test"), counts, (self.n_train, self.n_val, self.n_test), strict=True
+        ):
+            if patients is not None and patients > images:
+                raise ValueError(f"`patients_{split} <= n_{split}` must hold, but got ({patients}, {images})")
+        return self
+
+
+DatasetConfig = Annotated[
+    MedmnistDataset | NpzDataset | FolderDataset | CsvDataset | Hdf5Dataset | PhantomDataset,
+    Field(discriminator="source"),
+]

@@ -1,0 +1,159 @@
+"""TOML -> `StudyConfig`: lookup, overrides, checks. Nothing here imports more than pydantic.
+
+A study definition names pieces of search/ (`sampler = "tpe"`), takes one as its base and changes it
+(`[sampler]` with `base = "tpe"`), or spells it out. The same rule serves space, sampler, scheduler, budget.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from medfathom.definitions.config import StudyConfig
+from medfathom.errors import DefinitionError, did_you_mean
+
+PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "budget": "budgets"}
+"""Key of a study definition -> folder of search/ where its named pieces lie."""
+
+
+def folders(kind: str) -> list[Path]:
+    """Where definitions of a kind (`study_defs`, `search/spaces`, …) lie, first match wins.
+
+    The working folder, then what travels with the program: in the wheel, or beside src/ in a checkout.
+    """
+    package = Path(__file__).resolve().parents[1]
+    return [Path(kind), package / "_shipped" / kind, package.parents[1] / kind]
+
+
+def names(kind: str) -> dict[str, Path]:
+    """Name -> file of every definition of a kind."""
+    found: dict[str, Path] = {}
+    for folder in folders(kind):
+        for file in sorted(folder.glob("*.toml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def find(kind: str, name: str, asked_by: str) -> Path:
+    """The file of a named definition. Raises DefinitionError with the nearest names."""
+    known = names(kind)
+    if name not in known:
+        raise DefinitionError(f"{asked_by}: no {kind}/{name}.toml; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's content. Raises DefinitionError for a file that is absent, unreadable, or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DefinitionError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError(f"{path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DefinitionError(f"{path}: not valid TOML: {error}") from None
+
+
+def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Parse and check a study definition.
+
+    Args:
+        reference: a TOML file, or the name of one in `study_defs/` (the working folder's, or shipped).
+        overrides: `key=value` pairs as `--set` gives them, dotted keys, TOML values (bare words are strings).
+
+    Raises:
+        DefinitionError: in one line, for anything that is not right.
+    """
+    path = Path(reference)
+    if path.suffix != ".toml" and not path.is_file():
+        path = find("study_defs", reference, "medfathom")
+    data = read_toml(path)
+    for override in overrides:
+        _override(data, override)
+    for key, kind in PIECES.items():
+        if key in data:
+            data[key] = _resolve(data[key], kind, f"{path}: {key}")
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        raise DefinitionError(f"{path}: {explain(error, data)}") from None
+
+
+def _resolve(piece: Any, kind: str, where: str) -> Any:
+    """A piece of search/: by name, by name with changes, or spelled out."""
+    if isinstance(piece, str):
+        return read_toml(find(f"search/{kind}", piece, where))
+    if isinstance(piece, Mapping) and "base" in piece:
+        changes = {k: v for k, v in piece.items() if k != "base"}
+        return _merged(_resolve(str(piece["base"]), kind, where), changes)
+    return piece
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`; a dimension (a table inside the piece) is replaced whole."""
+    return {**base, **changes}
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise DefinitionError(f"--set {override}: expected key=value, such as budget.trials=8")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = data
+    for depth, part in enumerate(parts[:-1]):
+        inner = table.setdefault(part, {})
+        if depth == 0 and part in PIECES and isinstance(inner, str):
+            inner = table[part] = {"base": inner}
+        if not isinstance(inner, dict):
+            raise DefinitionError(
+                f"--set {override}: {'.'.join(parts[: depth + 1])} is {inner!r}, not a table"
+            )
+        table = inner
+    table[parts[-1]] = value
+
+
+def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
+    """The first of pydantic's complaints as one line: key, value, what would do; then how many more."""
+    details = error.errors()
+    first = details[0]
+    path = [str(part) for part in first["loc"]]
+    if path[:1] == ["dataset"] and len(path) > 1 and path[1] == _source(data):
+        del path[1]
+    if path[:2] == ["space", "dimensions"]:
+        del path[1]
+    key = ".".join(path) or "definition"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown key; {did_you_mean(path[-1], _known_keys(path[:-1], data))}"
+    elif first["type"] == "missing":
+        message = "missing; give it a value"
+    elif not isinstance(first["input"], Mapping):
+        message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return f"{key}: {message}{more}"
+
+
+def _source(data: Mapping[str, Any]) -> Any:
+    dataset = data.get("dataset")
+    return dataset.get("source") if isinstance(dataset, Mapping) else None
+
+
+def _known_keys(path: list[str], data: Mapping[str, Any]) -> list[str]:
+    """The keys that the table at `path` could have."""
+    schema = StudyConfig.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in path:
+        node = node.get("properties", {}).get(part, node.get("additionalProperties", {}))
+        if "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"].get(_source(data), "")}
+        if "$ref" in node:
+            node = schema["$defs"].get(node["$ref"].rpartition("/")[2], {})
+    return list(node.get("properties", {}))

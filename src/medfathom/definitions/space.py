@@ -1,0 +1,255 @@
+"""What is searched: dimensions, the conditions between them, strata, and one trial's parameters.
+
+A space is a table of dimensions, each named after a field of `TrialParams`. What a space leaves out keeps
+the default it has there. Dimensions that an `[[exclude]]` entry names are sampled together, as one choice
+among the allowed combinations: so that no trial is spent on an excluded one, and no range ever changes
+(multivariate TPE drops parameters whose range does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from medfathom.definitions.schema import Schema
+from medfathom.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+Value = bool | int | float | str
+Role = Literal["scientific", "nuisance", "fixed"]
+Params = Mapping[str, Value]
+
+
+class TrialParams(Schema):
+    """One trial's hyperparameters. Rates are per step, fractions lie in [0, 1]."""
+
+    architecture: str
+    init: str = "imagenet"
+    unfreeze_depth: int = Field(default=5, ge=0, le=5)
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    head_lr_factor: float = Field(default=1.0, gt=0, le=1000)
+    """The head's learning rate over the backbone's."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each layer group's learning rate over the next one's, towards the stem."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    batch_size: int = Field(default=32, ge=2, le=4096)
+    warmup_fraction: float = Field(default=0.1, ge=0, le=1)
+    decay: Literal["cosine", "exponential", "none"] = "cosine"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: bool = False
+    balanced_sampling: bool = False
+    augmentation: str = "none"
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    head_dropout: float = Field(default=0.0, ge=0, lt=1)
+    head_pooling: Literal["avg", "max", "avgmax"] = "avg"
+    head_hidden: int = Field(default=0, ge=0, le=8192)
+    """Width of a hidden layer in the head; 0: none."""
+
+
+class Dimension(Schema):
+    """One hyperparameter: a `value`, `choices`, or a range from `low` to `high`."""
+
+    role: Role = "nuisance"
+    value: Value | None = None
+    choices: list[Value] | None = Field(default=None, min_length=1)
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_value_is_fixed(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "value" in data and "role" not in data:
+            return {**data, "role": "fixed"}
+        return data
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Dimension:
+        forms = [
+            self.value is not None,
+            self.choices is not None,
+            self.low is not None or self.high is not None,
+        ]
+        if sum(forms) != 1:
+            raise ValueError("give exactly one of value, choices, or low and high")
+        if (self.role == "fixed") != (self.value is not None):
+            raise ValueError(f"role 'fixed' goes with a value, and only it does; got role={self.role!r}")
+        if self.choices is not None and len(set(map(repr, self.choices))) < len(self.choices):
+            raise ValueError(f"choices repeat themselves: {self.choices}")
+        if forms[2]:
+            if self.low is None or self.high is None or not self.low < self.high:
+                raise ValueError(f"`low < high` must hold, but got (low={self.low}, high={self.high})")
+            if self.log and self.low <= 0:
+                raise ValueError(f"a log range needs low > 0, but got low={self.low}")
+        return self
+
+    @property
+    def ends(self) -> list[Value]:
+        """The values to check against the parameter's own range: all of them, or the range's two ends."""
+        if self.choices is not None:
+            return self.choices
+        return [v for v in (self.value, self.low, self.high) if v is not None]
+
+
+class SpaceConfig(Schema):
+    """The `[space]` table: dimensions by name, and combinations left out."""
+
+    dimensions: dict[str, Dimension]
+    exclude: list[dict[str, Value]] = Field(default_factory=list)
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dimensions_stand_at_top_level(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "dimensions" in data:
+            return data
+        own = {k: v for k, v in data.items() if k in ("exclude", "description")}
+        for name in data:
+            if name not in own and name not in TrialParams.model_fields:
+                known = did_you_mean(name, TrialParams.model_fields)
+                raise ValueError(f"unknown hyperparameter {name!r}; {known}")
+        return {**own, "dimensions": {k: v for k, v in data.items() if k not in own}}
+
+    @model_validator(mode="after")
+    def _names_and_values(self) -> SpaceConfig:
+        if "architecture" not in self.dimensions:
+            raise ValueError("the space names no architecture: give [space.architecture]")
+        for name, dimension in self.dimensions.items():
+            for value in dimension.ends:
+                _check_value(name, value)
+            if dimension.role == "scientific" and not _enumerable(name, dimension):
+                raise ValueError(f"{name}: a scientific dimension needs choices or an integer range")
+        self._check_exclusions()
+        return self
+
+    def _check_exclusions(self) -> None:
+        for entry in self.exclude:
+            for name, value in entry.items():
+                dimension = self.dimensions.get(name)
+                if dimension is None or not _enumerable(name, dimension):
+                    raise ValueError(
+                        f"exclude names {name!r}, which is no dimension with choices of this space"
+                    )
+                if value not in values_of(name, dimension):
+                    raise ValueError(f"exclude: {name} = {value!r} is not among {values_of(name, dimension)}")
+        if self.exclude and not self.allowed_combinations():
+            raise ValueError("exclude leaves no combination")
+
+    @property
+    def joint(self) -> list[str]:
+        """The dimensions sampled together, in the space's order, because an exclusion names them."""
+        named = {name for entry in self.exclude for name in entry}
+        return [name for name in self.dimensions if name in named and self.dimensions[name].value is None]
+
+    def allowed_combinations(self) -> list[dict[str, Value]]:
+        """Every allowed combination of the joint dimensions, in order."""
+        grid = product(*(values_of(name, self.dimensions[name]) for name in self.joint))
+        combinations = [dict(zip(self.joint, values, strict=True)) for values in grid]
+        return [c for c in combinations if not self.excluded(c)]
+
+    def excluded(self, params: Params) -> bool:
+        """Whether an exclusion matches these parameters."""
+        fixed = {n: d.value for n, d in self.dimensions.items() if d.value is not None}
+        known = {**fixed, **params}
+        return any(all(known.get(k) == v for k, v in entry.items()) for entry in self.exclude)
+
+    def values(self, name: str) -> list[Value]:
+        """All values that trials can have of a hyperparameter; its default where the space leaves it out."""
+        dimension = self.dimensions.get(name)
+        return values_of(name, dimension) if dimension else [TrialParams.model_fields[name].default]
+
+    @property
+    def depths(self) -> frozenset[int]:
+        """The unfreeze depths that trials can have."""
+        return frozenset(map(int, self.values("unfreeze_depth")))
+
+    def scientific(self) -> list[str]:
+        """Names of the dimensions that are compared, in the space's order."""
+        return [name for name, d in self.dimensions.items() if d.role == "scientific"]
+
+    def strata(self) -> list[dict[str, Value]]:
+        """Every allowed combination of the scientific dimensions."""
+        names = self.scientific()
+        grid = product(*(values_of(name, self.dimensions[name]) for name in names))
+        combinations = [dict(zip(names, values, strict=True)) for values in grid]
+        return [c for c in combinations if not self.excluded(c)]
+
+
+def _field_type(name: str) -> Any:
+    return TrialParams.model_fields[name].annotation
+
+
+def _enumerable(name: str, dimension: Dimension) -> bool:
+    return dimension.low is None or _field_type(name) is int
+
+
+def _check_value(name: str, value: Value) -> None:
+    """Raise ValueError where `TrialParams` would refuse the value."""
+    field = TrialParams.model_fields[name]
+    kind: Any = field.annotation
+    try:
+        TypeAdapter(kind, config=None).validate_python(value, strict=kind is not float)
+        TrialParams.model_validate({"architecture": "any", name: value})
+    except ValidationError as error:
+        raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg'].lower()}") from None
+
+
+def values_of(name: str, dimension: Dimension) -> list[Value]:
+    """All values of a dimension that can be enumerated."""
+    if dimension.value is not None:
+        return [dimension.value]
+    if dimension.choices is not None:
+        return dimension.choices
+    if not _enumerable(name, dimension) or dimension.low is None or dimension.high is None:
+        raise ValueError(f"{name} has a continuous range: it cannot be enumerated")
+    return list(range(int(dimension.low), int(dimension.high) + 1))
+
+
+def label(combination: Params) -> str:
+    """A combination as text: `init=imagenet unfreeze_depth=1`; with it strata and joint choices are named."""
+    return " ".join(f"{name}={value}" for name, value in combination.items())
+
+
+def suggest(trial: BaseTrial, space: SpaceConfig) -> TrialParams:
+    """Ask the trial's sampler for every dimension of the space.
+
+    Args:
+        trial: an Optuna trial (or a `FixedTrial`).
+        space: what is searched.
+
+    Returns:
+        The trial's parameters; what the space leaves out has its default.
+    """
+    joint = space.joint
+    params: dict[str, Value] = {}
+    if joint:
+        combinations = {label(c): c for c in space.allowed_combinations()}
+        params.update(combinations[trial.suggest_categorical("+".join(joint), list(combinations))])
+    for name, dimension in space.dimensions.items():
+        if name not in joint:
+            params[name] = _suggest_one(trial, name, dimension)
+    return TrialParams.model_validate(params)
+
+
+def _suggest_one(trial: BaseTrial, name: str, dimension: Dimension) -> Value:
+    if dimension.value is not None:
+        return dimension.value
+    if dimension.choices is not None:
+        chosen: Value = trial.suggest_categorical(name, dimension.choices)  # type: ignore[assignment]
+        return chosen
+    if dimension.low is None or dimension.high is None:
+        raise ValueError(f"{name} has neither choices nor a range")
+    if _field_type(name) is int:
+        return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def stratum_of(params: TrialParams, space: SpaceConfig) -> str:
+    """The trial's combination of scientific hyperparameters, as text."""
+    return label({name: getattr(params, name) for name in space.scientific()})

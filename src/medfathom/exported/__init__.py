@@ -1,0 +1,1 @@
+"""A model folder at work, without a study."""

@@ -1,0 +1,330 @@
+"""A model folder at work: images in, class probabilities out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from medfathom.data.images import (
+    MIN_SIDE,
+    SUFFIXES,
+    Header,
+    UnreadableImageError,
+    decode,
+    fit_square,
+    full_range,
+    read_bytes,
+    read_header,
+)
+from medfathom.errors import DataError, ExportedModelError, InputError
+from medfathom.metrics.calibration import as_array, calibrated
+from medfathom.metrics.probabilities import num_outputs
+from medfathom.models.build import HeadOptions, empty_network
+from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
+from medfathom.trial.inputs import pixels
+from medfathom.trial.rows import as_tensor
+
+BATCH = 64
+"""Images at once. A constant: products differ in the last bits with the size of a batch."""
+
+
+Images = str | Path | NDArray[Any] | Sequence[str | Path | NDArray[Any]]
+
+
+class Deployed(nn.Module):
+    """The network behind its own normalisation: images in [0, 1], (n, c, s, s) -> logits."""
+
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = empty_network(
+            config.architecture,
+            num_outputs=num_outputs(config.task, len(config.class_names)),
+            image_size=config.image_size,
+            in_channels=config.channels,
+            head=HeadOptions(config.head_dropout, config.head_pooling, config.head_hidden),
+            grey=config.grey,
+            normalization=config.normalization,
+        )
+        mean, std = self.network.normalization
+        self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, outputs)."""
+        logits: Tensor = self.network((images - self._mean) / self._std)
+        return logits
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of images.
+
+    Attributes:
+        names: file or position of each image.
+        class_names: of the columns of `probabilities`.
+        probabilities: (n, K), calibrated on validation; multilabel: each label by itself.
+        predicted: (n,) the class by the thresholds (binary) or the likeliest one; multilabel: those above
+            their thresholds, joined by "|".
+        unreadable: name -> why it was skipped.
+        remarks: what was done to images to fit the model, in words.
+    """
+
+    names: list[str]
+    class_names: list[str]
+    probabilities: NDArray[np.float64]
+    predicted: list[str]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One mapping for each image: name, predicted, and a probability for each class."""
+        return [
+            {
+                "image": name,
+                "predicted": predicted,
+                **dict(zip(self.class_names, map(float, values), strict=True)),
+            }
+            for name, predicted, values in zip(self.names, self.predicted, self.probabilities, strict=True)
+        ]
+
+
+class Model:
+    """A trained network with what belongs to it. Made by `load`."""
+
+    def __init__(self, config: ModelConfig, state: dict[str, Tensor], device: str = "cpu") -> None:
+        """Raises ExportedModelError where the tensors are not the network's."""
+        self.config = config
+        self.device = torch.device(device)
+        self.module = Deployed(config)
+        try:
+            self.module.network.load_state_dict(state)
+        except RuntimeError as error:
+            raise ExportedModelError(
+                f"the weights are not a {config.architecture}'s ({_short(error)})"
+            ) from None
+        self.module.to(self.device).eval()
+
+    def predict(self, images: Images) -> Predictions:
+        """Class probabilities of images.
+
+        Args:
+            images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
+                or uint16, or several files and arrays. Arrays are raw, as the data set's source has them: of
+                uint16, the model's `bits` reach white. Other sizes, channels and depths are made to fit, and
+                a remark says so; unreadable files are skipped and named in the result.
+
+        Raises:
+            DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
+        """
+        reading = _Reading(self.config)
+        logits, names = [], []
+        for batch in _batched(reading.images(listed(images)), BATCH):
+            names += [name for name, _ in batch]
+            logits.append(self.logits(np.stack([image for _, image in batch])))
+        outputs = num_outputs(self.config.task, len(self.config.class_names))
+        whole = np.concatenate(logits) if logits else np.empty((0, outputs), dtype=np.float32)
+        return self.decide(names, whole, reading)
+
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits (n, outputs), in float32, of images (n, s, s, c) in the model's own size and type."""
+        parts = []
+        # `flags` turns cuDNN off unless told otherwise.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            for start in range(0, len(images), BATCH):
+                raw = as_tensor(np.ascontiguousarray(images[start : start + BATCH])).to(self.device)
+                parts.append(self.module(pixels(raw).contiguous()).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def decide(
+        self, names: list[str], logits: NDArray[np.float32], reading: _Reading | None = None
+    ) -> Predictions:
+        """From logits to probabilities and classes."""
+        config = self.config
+        values = calibrated(config.task, logits, config.temperature)
+        predicted = _predicted(config, values)
+        if config.task == "binary":
+            values = np.concatenate([1 - values, values], axis=1)
+        unreadable = reading.unreadable if reading else {}
+        remarks = reading.remarks() if reading else []
+        return Predictions(names, list(config.class_names), values, predicted, unreadable, remarks)
+
+
+def load(folder: str | Path, device: str = "cpu") -> Model:
+    """Load an exported model.
+
+    Args:
+        folder: what `medfathom export` wrote.
+        device: "cpu", "cuda:0", …
+
+    Raises:
+        ExportedModelError: no model folder, or one that was changed since the export.
+    """
+    path = Path(folder)
+    return _loaded(path, read_model_folder(path), device)
+
+
+def load_unsealed(folder: Path, device: str = "cpu") -> Model:
+    """Load what `confirm` keeps, which has no manifest yet."""
+    return _loaded(folder, read_config(folder), device)
+
+
+def _loaded(folder: Path, config: ModelConfig, device: str) -> Model:
+    try:
+        state = load_file(folder / WEIGHTS_FILE)
+    except (SafetensorError, OSError) as error:
+        raise ExportedModelError(f"{folder / WEIGHTS_FILE}: cannot be read ({_short(error)})") from None
+    return Model(config, state, device)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
+    names = config.class_names
+    if config.task == "multiclass":
+        return [names[k] for k in values.argmax(axis=1)]
+    thresholds = as_array(config.thresholds)
+    above = values >= np.where(np.isnan(thresholds), 0.5, thresholds)
+    if config.task == "binary":
+        return [names[int(flag)] for flag in above[:, 0]]
+    return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
+
+
+def listed(images: Images) -> list[str | Path | NDArray[Any]]:
+    """One by one: folders become their files, a stack of images its images."""
+    if isinstance(images, str | Path):
+        return list(_files(Path(images)))
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    found: list[str | Path | NDArray[Any]] = []
+    for item in images:
+        found += listed(item)
+    return found
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
+        return [path]
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
+    return files
+
+
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class _Reading:
+    """Reads images into the model's form and keeps account of what was not."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._dtype = np.dtype(config.dtype)
+        self.unreadable: dict[str, str] = {}
+        self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
+
+    def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Name and pixels (s, s, c) of every readable image."""
+        for position, item in enumerate(items):
+            if isinstance(item, np.ndarray):
+                yield str(position), self._from_array(item, position)
+                continue
+            try:
+                yield str(item), self._from_file(Path(item))
+            except UnreadableImageError as error:
+                self.unreadable[str(item)] = str(error)
+
+    def _from_file(self, path: Path) -> NDArray[Any]:
+        config, header = self._config, read_header(path)
+        # A model of 8 bits reads deep files too: their upper 8 bits are what it was trained on elsewhere.
+        deep = header.deep and self._dtype == np.uint8
+        dtype = np.dtype(np.uint16) if deep else self._dtype
+        image = decode(
+            read_bytes(path), config.channels, dtype, bits=config.bits, size=config.image_size, fit=config.fit
+        )
+        self._count(header)
+        return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
+
+    def _from_array(self, array: NDArray[Any], position: int) -> NDArray[Any]:
+        config = self._config
+        image = array[:, :, None] if array.ndim == 2 else array
+        if array.dtype not in (np.uint8, np.uint16):
+            raise DataError(f"image {position}: dtype must be uint8 or uint16, but got {array.dtype}")
+        if image.ndim != 3 or image.shape[2] not in (1, 3) or min(image.shape[:2]) < MIN_SIDE:
+            raise DataError(
+                f"image {position}: expected (h, w), (h, w, 1) or (h, w, 3) with sides from {MIN_SIDE} on, "
+                f"but got shape {array.shape}"
+            )
+        self._count(Header(image.shape[1], image.shape[0], image.shape[2] == 3, array.dtype == np.uint16))
+        image = self._scaled(image, position)
+        if image.shape[2] > config.channels:
+            # ITU-R 601 luma, as Pillow makes grey.
+            grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+            image = np.rint(grey)[:, :, None].astype(image.dtype)
+        elif image.shape[2] < config.channels:
+            image = np.repeat(image, config.channels, axis=2)
+        if image.dtype != self._dtype:
+            deep = self._dtype == np.uint16
+            image = image.astype(np.uint16) * np.uint16(257) if deep else (image >> 8).astype(np.uint8)
+        return fit_square(image, config.image_size, config.fit)
+
+    def _scaled(self, image: NDArray[Any], position: int) -> NDArray[Any]:
+        """As files are read: the bits in use of 16 reach white."""
+        try:
+            return full_range(image, self._config.bits) if image.dtype == np.uint16 else image
+        except UnreadableImageError as error:
+            raise DataError(f"image {position}: {error}") from None
+
+    def _count(self, header: Header) -> None:
+        config = self._config
+        self._made_8_bits += header.deep and self._dtype == np.uint8
+        self._made_16_bits += not header.deep and self._dtype == np.uint16
+        self._made_grey += header.colour and config.channels == 1
+        self._made_colour += not header.colour and config.channels == 3
+        self._resized += (header.width, header.height) != (config.image_size, config.image_size)
+
+    def remarks(self) -> list[str]:
+        """What was done, in words."""
+        size, white = self._config.image_size, 2**self._config.bits - 1
+        counted = [
+            (self._made_grey, "in colour, made grey: the model was trained on grey images"),
+            (
+                self._made_colour,
+                "in grey, repeated in three channels: the model was trained on colour images",
+            ),
+            (
+                self._made_8_bits,
+                f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
+            ),
+            (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
+            (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
+        ]
+        return [f"{count} {text}" for count, text in counted if count]
+
+
+def predict_files(folder: Path, images: Sequence[Path], device: str) -> Predictions:
+    """Predict files and folders of files. Raises InputError for a device that is not there."""
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise InputError(f"--device {device}: no such device here; cpu always works")
+    return load(folder, device).predict(list(images))

@@ -1,0 +1,101 @@
+"""A model folder's network as ONNX, checked against torch before it is kept."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medfathom.errors import RunError
+from medfathom.exported.model import Deployed, Model, load_unsealed
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability, and of a logit in units of the largest logit."""
+
+CHECKED = 16
+"""Random images it is checked on, in two batches of different size."""
+
+
+class _WithProbabilities(nn.Module):
+    """Images in [0, 1], (n, c, s, s) -> logits and calibrated probabilities, (n, K) each (binary: two)."""
+
+    def __init__(self, deployed: Deployed, task: str, temperature: float) -> None:
+        super().__init__()
+        self.deployed, self.task, self.temperature = deployed, task, temperature
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Both at once."""
+        logits = self.deployed(images)
+        scaled = logits / self.temperature
+        values = torch.sigmoid(scaled) if self.task == "multilabel" else torch.softmax(scaled, dim=1)
+        return logits, values
+
+
+def write_onnx(path: Path, folder: Path) -> float:
+    """Export the network in a model folder.
+
+    Args:
+        path: of the file to write; one file, weights inside.
+        folder: configuration and weights.
+
+    Returns:
+        The largest difference of a probability between ONNX Runtime and torch, on random images.
+
+    Raises:
+        RunError: the architecture cannot be exported, or computes something else.
+    """
+    model = load_unsealed(folder)
+    config = model.config
+    module = _WithProbabilities(model.module, config.task, config.temperature).eval()
+    example = torch.rand(2, config.channels, config.image_size, config.image_size)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            torch.onnx.export(
+                module,
+                (example,),
+                path,
+                input_names=["images"],
+                output_names=["logits", "probabilities"],
+                dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=2**16)}},
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # noqa: BLE001  the exporter raises many kinds, all meaning the same here
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{config.architecture} cannot be written as ONNX ({reason}); --no-onnx leaves it out"
+        ) from None
+    return _difference(path, model, module)
+
+
+def _difference(path: Path, model: Model, module: nn.Module) -> float:
+    import onnxruntime  # noqa: PLC0415
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    config, worst = model.config, 0.0
+    random = torch.Generator().manual_seed(0)
+    for count in (1, CHECKED - 1):
+        images = torch.rand(count, config.channels, config.image_size, config.image_size, generator=random)
+        with torch.inference_mode():
+            logits, values = (part.numpy() for part in module(images))
+        theirs = session.run(["logits", "probabilities"], {"images": images.numpy()})
+        scale = max(1.0, float(np.abs(logits).max()))
+        found = float(np.abs(theirs[1] - values).max())
+        if max(found, float(np.abs(theirs[0] - logits).max()) / scale) > TOLERANCE:
+            raise RunError(
+                f"{config.architecture}: ONNX Runtime differs from torch by {found:.2g} in a probability, "
+                f"more than {TOLERANCE:g}; --no-onnx leaves it out"
+            )
+        worst = max(worst, found)
+    return worst

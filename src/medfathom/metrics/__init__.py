@@ -1,0 +1,1 @@
+"""What predictions are worth, from arrays alone: AUC, its companions, probabilities, calibration."""

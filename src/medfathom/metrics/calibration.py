@@ -1,0 +1,61 @@
+"""Temperature scaling: one number, from validation, that makes confidences mean what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from medfathom.metrics.classification import TaskKind, choose_thresholds, positives
+from medfathom.metrics.probabilities import probabilities
+
+LOWEST, HIGHEST = 0.05, 20.0
+"""Temperatures looked at. A perfectly separated validation split would ask for 0."""
+
+TINY = 1e-12
+
+
+def calibrated(task: TaskKind, logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    """Probabilities (n, 1) for binary, else (n, K), of logits divided by the temperature."""
+    return probabilities(task, logits.astype(np.float64) / temperature)
+
+
+def log_loss(task: TaskKind, labels: NDArray[np.integer], values: NDArray[np.float64]) -> float:
+    """Mean negative log-likelihood of the labels; multilabel: the mean over labels."""
+    if task == "multiclass":
+        chosen = values[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(chosen, TINY)).mean())
+    positive = positives(task, labels, values.shape[1])
+    return float(-np.log(np.maximum(np.where(positive, values, 1 - values), TINY)).mean())
+
+
+def fit_temperature(task: TaskKind, labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:
+    """The temperature with the least log loss (Guo et al., ICML 2017, section 4.2).
+
+    Args:
+        task: what labels mean.
+        labels: of the validation split.
+        logits: (n, outputs), of the same images.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return log_loss(task, labels, calibrated(task, logits, float(np.exp(log_temperature))))
+
+    found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+    # Never worse than doing nothing.
+    return float(np.exp(found.x)) if found.fun <= loss(0.0) else 1.0
+
+
+def thresholds_of(
+    task: TaskKind, labels: NDArray[np.integer], values: NDArray[np.float64]
+) -> list[float | None]:
+    """Youden's thresholds of each probability column; None where a class is missing."""
+    chosen = choose_thresholds(positives(task, labels, values.shape[1]), values)
+    return [float(value) if np.isfinite(value) else None for value in chosen]
+
+
+def as_array(thresholds: Sequence[float | None]) -> NDArray[np.float64]:
+    """As `evaluate` takes them: NaN where there is none."""
+    return np.array([np.nan if t is None else t for t in thresholds], dtype=np.float64)

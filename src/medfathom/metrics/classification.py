@@ -1,0 +1,305 @@
+"""What a model is worth on a split: AUC and its companions, each with a 95 % interval where it has one.
+
+Intervals count patients (or slides) where they are known: images of one patient are not independent.
+
+Probabilities come as columns: one for a binary task (of the second class), one for each class otherwise. A
+multiclass task is seen one class against the rest. Overall values are means over the classes for which they
+are defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medfathom.metrics.auc import (
+    Z95,
+    Bools,
+    Floats,
+    Members,
+    delong_interval,
+    group_bootstrap_interval,
+    roc_auc_score,
+    sums_within,
+)
+
+TaskKind = Literal["binary", "multiclass", "multilabel"]
+
+CALIBRATION_BINS = 15
+"""Equal-width bins of the calibration error (Guo et al., ICML 2017)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one split. Only finite values are in it; what is undefined is named, with why."""
+
+    overall: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+    """Class name -> its metrics; empty for a binary task."""
+    undefined: list[str]
+    thresholds: Floats
+    """(C,), NaN where none could be chosen."""
+    auc_interval: str
+    """How the AUC's interval was had."""
+
+
+def evaluate(
+    task: TaskKind,
+    labels: NDArray[np.integer],
+    probabilities: Floats,
+    class_names: Sequence[str],
+    *,
+    thresholds: Floats | None = None,
+    groups: ArrayLike | None = None,
+    bootstrap: bool = True,
+    seed: int = 0,
+) -> Evaluation:
+    """Every metric of a split.
+
+    Args:
+        task: what the labels mean.
+        labels: class index (n,), or 0/1 (n, K) for multilabel.
+        probabilities: (n, 1) for binary, else (n, K); see `medfathom.metrics.probabilities`.
+        class_names: K names; two for binary.
+        thresholds: (C,) chosen before on validation. None: chosen here (and then sensitivity, specificity and
+            precision flatter a little, as the images that chose them are those that judge).
+        groups: each image's patient or slide, (n,): intervals then count groups, not images.
+        bootstrap: have the AUC's interval from resampled groups; else, a hundred times cheaper, from DeLong's
+            influences.
+        seed: of the bootstrap.
+    """
+    positive = positives(task, labels, probabilities.shape[1])
+    names = list(class_names[1:]) if task == "binary" else list(class_names)
+    auc = roc_auc_score(positive, probabilities)
+    member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    interval = (
+        delong_interval(positive, probabilities, member)
+        if member is None or not bootstrap
+        else group_bootstrap_interval(positive, probabilities, member, seed=seed)
+    )
+    chosen = choose_thresholds(positive, probabilities) if thresholds is None else thresholds
+    columns = {
+        "auc": auc,
+        "auc_ci_low": interval.low,
+        "auc_ci_high": interval.high,
+        "average_precision": average_precision_score(positive, probabilities),
+        "threshold": chosen,
+        **_at_thresholds(positive, probabilities, chosen, member),
+    }
+    overall = {name: _mean_of_defined(values) for name, values in columns.items() if name != "threshold"}
+    overall |= {"auc_ci_low": interval.mean_low, "auc_ci_high": interval.mean_high}
+    overall |= _accuracy(task, labels, probabilities, positive, chosen, member)
+    overall["brier_loss"] = brier_loss(task, positive, probabilities)
+    overall["calibration_error"] = calibration_error(task, positive, probabilities)
+    if task == "binary":
+        overall["threshold"] = float(chosen[0])
+    per_class = {name: _finite({k: float(v[c]) for k, v in columns.items()}) for c, name in enumerate(names)}
+    return Evaluation(
+        overall=_finite(overall),
+        per_class={} if task == "binary" else per_class,
+        undefined=_undefined(positive, names),
+        thresholds=chosen,
+        auc_interval=interval.method,
+    )
+
+
+def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Bools:
+    """Which images are of each column's class, (n, C)."""
+    if task == "multilabel":
+        return labels.astype(bool)
+    if task == "binary":
+        flags: Bools = (labels == 1)[:, None]
+        return flags
+    one_hot: Bools = labels[:, None] == np.arange(n_columns)
+    return one_hot
+
+
+def average_precision_score(positive: Bools, scores: Floats) -> Floats:
+    """Average precision of each column (C,): precision at each threshold, weighted by the recall it adds.
+
+    Not interpolated, equal to scikit-learn's. NaN for a column without a positive image.
+    """
+    values = np.full(scores.shape[1], np.nan)
+    for column in range(scores.shape[1]):
+        true, false = _counts_by_threshold(positive[:, column], scores[:, column])[1:]
+        if true[-1] > 0:
+            values[column] = np.sum(np.diff(true, prepend=0) / true[-1] * true / (true + false))
+    return values
+
+
+def _counts_by_threshold(positive: Bools, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, falling; how many positive, and how many negative, images score as high or higher."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last = np.flatnonzero(np.concatenate([ranked[1:] != ranked[:-1], [True]]))
+    true = np.cumsum(positive[order], dtype=np.float64)[last]
+    return ranked[last], true, last + 1.0 - true
+
+
+def choose_thresholds(positive: Bools, scores: Floats) -> Floats:
+    """The threshold of each column (C,) with the greatest Youden's J = sensitivity + specificity - 1.
+
+    It lies halfway to the next lower score, so that a new image near the border is not decided by rounding.
+    Among equals the highest is taken. NaN where a class is missing.
+    """
+    chosen = np.full(scores.shape[1], np.nan)
+    for column in range(scores.shape[1]):
+        ranked, true, false = _counts_by_threshold(positive[:, column], scores[:, column])
+        if true[-1] > 0 and false[-1] > 0:
+            best = int(np.argmax(true / true[-1] - false / false[-1]))
+            below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best]
+            chosen[column] = (ranked[best] + below) / 2
+    return chosen
+
+
+def _at_thresholds(
+    positive: Bools, scores: Floats, thresholds: Floats, member: Members | None
+) -> dict[str, Floats]:
+    """Sensitivity, specificity and precision of each column with their intervals, {name: (C,)}."""
+    called, known = scores >= thresholds, ~np.isnan(thresholds)
+    hits = called & positive
+    parts = {
+        "sensitivity": (hits, positive & known),
+        "specificity": (~called & ~positive & known, ~positive & known),
+        "precision": (hits, called),
+    }
+    values: dict[str, Floats] = {}
+    for name, (successes, trials) in parts.items():
+        values[name], values[f"{name}_ci_low"], values[f"{name}_ci_high"] = _share(successes, trials, member)
+    return values
+
+
+def _share(successes: Bools, trials: Bools, member: Members | None) -> tuple[Floats, Floats, Floats]:
+    """Each column's share of trials (n, C) that succeed, and the ends of its 95 % interval.
+
+    Wilson's; images that share a group count as the effective number of independent ones.
+    """
+    if member is None:
+        return wilson_interval(successes.sum(axis=0), trials.sum(axis=0))
+    good, tried = sums_within(successes.T, member), sums_within(trials.T, member)
+    effective = effective_trials(good, tried)
+    with np.errstate(invalid="ignore"):
+        share = good.sum(axis=1) / tried.sum(axis=1)
+    return wilson_interval(share * effective, effective)
+
+
+def effective_trials(good: Floats, tried: Floats) -> Floats:
+    """How many independent trials tell as much of a share as those of each column, which come in groups.
+
+    Their number over the design effect: the variance of the share as a ratio of groups' sums, over that of
+    independent trials (Rao and Scott, Biometrics 1992); never more than their number. Where that variance is
+    unknown (one group; nothing, or everything, succeeded) the trials of a group count as one.
+
+    Args:
+        good: successes of each group, (C, G).
+        tried: trials of each group, (C, G).
+
+    Returns:
+        (C,); 0 where nothing was tried.
+    """
+    number, groups = tried.sum(axis=1), (tried > 0).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = good.sum(axis=1) / number
+        off = np.square(good - share[:, None] * tried).sum(axis=1)
+        variance = groups / (groups - 1) * off / number**2
+        effect = np.maximum(variance / (share * (1 - share) / (number - 1)), 1.0)
+        alike = number**2 / np.square(tried).sum(axis=1)
+    mixed = (groups > 1) & (share > 0) & (share < 1)
+    return np.where(number == 0, 0.0, np.where(mixed, number / effect, alike))
+
+
+def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Proportion and the ends of its 95 % interval (Wilson, JASA 1927). NaN where there was no trial."""
+    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = k / n
+        centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+        spread = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+        # At 0 and at n the ends are exactly 0 and 1; rounding would leave 1e-17.
+        low = np.where(k == 0, 0.0, centre - spread)
+        high = np.where(k == n, 1.0, centre + spread)
+    empty = n == 0
+    return np.where(empty, np.nan, share), np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+
+
+def _accuracy(
+    task: TaskKind,
+    labels: NDArray[np.integer],
+    probabilities: Floats,
+    positive: Bools,
+    thresholds: Floats,
+    member: Members | None,
+) -> dict[str, float]:
+    """Share of right decisions: the likeliest class of a multiclass task, else what the thresholds say."""
+    if task == "multiclass":
+        right: Bools = (probabilities.argmax(axis=1) == labels)[:, None]
+    else:
+        known = ~np.isnan(thresholds)
+        right = (probabilities[:, known] >= thresholds[known]) == positive[:, known]
+    value, low, high = _share(right, np.ones_like(right), member)
+    return {
+        "accuracy": _mean_of_defined(value),
+        "accuracy_ci_low": _mean_of_defined(low),
+        "accuracy_ci_high": _mean_of_defined(high),
+    }
+
+
+def brier_loss(task: TaskKind, positive: Bools, probabilities: Floats) -> float:
+    """Mean squared error of the probabilities (Brier 1950).
+
+    Binary and multilabel: (p - y)^2, in [0, 1], the mean over labels. Multiclass: summed over classes, in [0,
+    2].
+    """
+    squares = np.square(probabilities - positive)
+    return float(squares.sum(axis=1).mean() if task == "multiclass" else squares.mean())
+
+
+def calibration_error(task: TaskKind, positive: Bools, probabilities: Floats) -> float:
+    """Expected calibration error: |mean probability - share that came true| over 15 bins, weighted by their
+    size.
+
+    Multiclass: of the likeliest class's probability (Guo et al. 2017). Binary: of the positive class's.
+        Multilabel:
+    the mean over labels.
+    """
+    if task == "multiclass":
+        top = probabilities.argmax(axis=1)[:, None]
+        probabilities = np.take_along_axis(probabilities, top, axis=1)
+        positive = np.take_along_axis(positive, top, axis=1)
+    errors = []
+    for column in range(probabilities.shape[1]):
+        values, came_true = probabilities[:, column], positive[:, column]
+        bins = np.minimum((values * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+        gap = np.bincount(bins, weights=values - came_true, minlength=CALIBRATION_BINS)
+        errors.append(np.abs(gap).sum() / len(values))
+    return float(np.mean(errors))
+
+
+def _undefined(positive: Bools, names: Sequence[str]) -> list[str]:
+    """One line for each class whose AUC does not exist in this split."""
+    lines = []
+    for column, name in enumerate(names):
+        count = int(positive[:, column].sum())
+        if count in (0, len(positive)):
+            which = "no image of the split is" if count == 0 else f"all {count} images of the split are"
+            lines.append(f"auc of class {name!r} is undefined: {which} of it")
+    return lines
+
+
+def _mean_of_defined(values: ArrayLike) -> float:
+    """The mean of the finite values; NaN where there is none.
+
+    Of interval ends too: the mean of K intervals' ends holds the mean's own interval however the K are
+    correlated.
+    """
+    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    finite = array[np.isfinite(array)]
+    return float(finite.mean()) if len(finite) else np.nan
+
+
+def _finite(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if np.isfinite(value)}

@@ -1,0 +1,161 @@
+"""A model as a folder: what `confirm` keeps, `export` writes, `predict` and `init = "export:…"` read.
+
+    model.safetensors   every tensor of the network, under `backbone.` and `head.`
+    config.json         `ModelConfig`: how to build it, make images ready, and read its outputs
+    manifest.sha256     hashes of all files (exported folders), as `sha256sum -c` takes them
+    README.md           the model card; model.onnx the same network for other runtimes
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from medfathom.definitions.schema import Schema
+from medfathom.errors import ExportedModelError
+from medfathom.files import sha256_of, write_atomically
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+CONFIG_FILE = "config.json"
+
+
+MANIFEST_FILE = "manifest.sha256"
+
+
+CARD_FILE = "README.md"
+
+
+ONNX_FILE = "model.onnx"
+
+
+BACKBONE, HEAD = "backbone.", "head."
+"""What the names of tensors begin with."""
+
+
+class ModelConfig(Schema):
+    """What is needed to build the network again and to use it.
+
+    Attributes:
+        version: of this file's form.
+        medfathom: the version that wrote it.
+        modality, dataset, dataset_fingerprint: what it was trained on.
+        image_size: side in pixels of the images the network takes; `fit` is how others are made square.
+        channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
+        mean, std: of the backbone's own input channels, for values in [0, 1].
+        temperature: logits are divided by it before they become probabilities; from validation.
+        thresholds: of each probability (binary: of the second class), from validation by Youden's J.
+    """
+
+    version: Literal[1]
+    medfathom: str
+    study: str
+    trial: int
+    seed: int
+    modality: str
+    dataset: str
+    dataset_fingerprint: str
+    architecture: str
+    init: str
+    unfreeze_depth: int
+    head_dropout: float
+    head_pooling: Literal["avg", "max", "avgmax"]
+    head_hidden: int
+    grey: Literal["repeat", "sum"]
+    task: Literal["binary", "multiclass", "multilabel"]
+    class_names: list[str]
+    image_size: int
+    fit: Literal["squash", "pad", "crop"]
+    channels: Literal[1, 3]
+    dtype: Literal["uint8", "uint16"]
+    bits: int
+    mean: list[float]
+    std: list[float]
+    temperature: float = 1.0
+    thresholds: list[float | None] = Field(default_factory=list)
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the backbone's channels."""
+        return tuple(self.mean), tuple(self.std)
+
+
+def write_config(folder: Path, config: ModelConfig) -> None:
+    """Write beside, then rename."""
+    write_atomically(folder / CONFIG_FILE, config.model_dump_json(indent=1) + "\n")
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration in a model folder.
+
+    Raises:
+        ExportedModelError: there is none, or it is damaged.
+    """
+    if not folder.is_dir():
+        raise ExportedModelError(f"{folder}: no such model folder; `medfathom export STUDY --out {folder}`")
+    path = folder / CONFIG_FILE
+    try:
+        return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ExportedModelError(f"{folder}: no model folder (it has no {CONFIG_FILE})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportedModelError(f"{path}: cannot be read ({error})") from None
+    except ValidationError as error:
+        raise ExportedModelError(f"{path}: {first_complaint(error)}") from None
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first of pydantic's complaints in one line."""
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "not a configuration"
+    return f"{where}: {str(first['msg']).lower()}"
+
+
+def read_model_folder(folder: Path) -> ModelConfig:
+    """The configuration of an exported model, after every file was found to be as it was written.
+
+    Raises:
+        ExportedModelError: no model folder, a file is missing, or was changed since the export.
+    """
+    config = read_config(folder)
+    for name, expected in _read_manifest(folder).items():
+        path = folder / name
+        if not path.is_file():
+            raise ExportedModelError(
+                f"{path}: missing, though {MANIFEST_FILE} names it; export the model again"
+            )
+        found = sha256_of(path)
+        if found != expected:
+            raise ExportedModelError(
+                f"{path}: changed since the export (sha256 {found[:12]}, not {expected[:12]} as "
+                f"{MANIFEST_FILE} says); export the model again"
+            )
+    return config
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+    path = folder / MANIFEST_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        manifest = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except FileNotFoundError:
+        raise ExportedModelError(f"{folder}: no model folder (it has no {MANIFEST_FILE})") from None
+    except (OSError, ValueError):
+        raise ExportedModelError(f"{path}: damaged; export the model again") from None
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        if name not in manifest:
+            raise ExportedModelError(f"{path}: does not name {name}; export the model again")
+    if any(Path(name).name != name for name in manifest):
+        raise ExportedModelError(f"{path}: names a file outside the folder; export the model again")
+    return manifest
+
+
+def write_manifest(folder: Path) -> None:
+    """Hash every file of the folder."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST_FILE)
+    write_atomically(folder / MANIFEST_FILE, "".join(f"{sha256_of(p)}  {p.name}\n" for p in files))

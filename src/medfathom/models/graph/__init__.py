@@ -1,0 +1,1 @@
+"""Networks as graphs: traced, measured, cut into five layer groups."""

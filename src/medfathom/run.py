@@ -1,0 +1,93 @@
+"""The story of a study: prepare -> ask -> schedule -> tell -> resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfathom.dashboard.notes import NotesAndPictures
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
+from medfathom.files import home
+from medfathom.study.connection import check_url, default_url
+from medfathom.study.open import open_study
+from medfathom.study.summary import Counts, completed
+from medfathom.study.watcher import Watcher
+from medfathom.validate import check_definition
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind. `halted` says why it ended before its budget; empty: it did not."""
+
+    study: str
+    counts: Counts
+    budget: int
+    best_number: int | None
+    best_auc: float | None
+    halted: str
+
+
+def run_study(
+    definition: str | Path | StudyConfig,
+    overrides: Sequence[str] = (),
+    *,
+    storage: str | None = None,
+    address: str | None = None,
+    fresh: bool = False,
+    watcher: Watcher | None = None,
+) -> Outcome:
+    """Run a study to its budget, or go on with it where an earlier run stopped.
+
+    Args:
+        definition: a TOML file, the name of one in study_defs/, or one that is parsed already.
+        overrides: `key=value` pairs, as `--set` takes them; for a file or a name.
+        storage: an Optuna storage URL; SQLite under storage/ when none is given.
+        address: of a Ray cluster; this machine alone when none is given.
+        fresh: set an existing study of this name aside and begin anew.
+        watcher: is told what happens; nobody is when none is given.
+
+    Raises:
+        InputError: something given cannot be used; nothing was created.
+        RunError: the storage or the cluster failed.
+    """
+    config = _parsed(definition, overrides)
+    watcher = watcher or Watcher()
+    url = storage or default_url()
+    check_definition(config, address)
+    check_url(url)
+    from medfathom.data.leakage import leakage_note  # noqa: PLC0415
+    from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
+
+    data = prepare(config.dataset, home() / "cache")
+    if leaks := leakage_note(data, config.name):
+        watcher.note(leaks)
+    with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
+        driver.recorder = NotesAndPictures(driver.study, watcher.note)
+        halted = ""
+        if driver.counts().finished < driver.budget:
+            from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
+
+            try:
+                halted = run_trials(config, driver, watcher, home(), address)
+            finally:
+                watcher.end()
+        driver.close_records()
+        best = next(iter(completed(driver.trials())), None)
+        return Outcome(
+            config.name,
+            driver.counts(),
+            driver.budget,
+            best.number if best else None,
+            best.value if best else None,
+            halted,
+        )
+
+
+def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:
+    if not isinstance(definition, StudyConfig):
+        return load_definition(str(definition), overrides)
+    if overrides:
+        raise TypeError("overrides go with a file or a name; change a StudyConfig before it is parsed")
+    return definition

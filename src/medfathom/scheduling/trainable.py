@@ -1,0 +1,111 @@
+"""What runs in a worker: one trial after another, a step an epoch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from ray import tune
+
+from medfathom.errors import RunError
+from medfathom.scheduling.messages import Plan, failure_result
+
+HARD_LIMIT = 1.5
+"""An epoch is waited for until so many times a trial's time limit; then its worker is killed."""
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """Runs one trial after another in a worker: a step is an epoch.
+
+    A failure inside a trial is a result like any other, so that its reason reaches the driver.
+    """
+
+    def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
+        """Keep what the first step needs; nothing may fail here, Ray would not retry it."""
+        self._plan = plan
+        self._results: Iterator[dict[str, Any]] | None = None
+        self._limit: TimeLimit | None = None
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial; the work happens in `step`."""
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._let_go()
+        self._assignment = config
+
+    def step(self) -> dict[str, Any]:
+        """One epoch's result, or the reason why there is none."""
+        try:
+            if self._results is None:
+                self._results = self._begin()
+            result = next(self._results)
+            if self._limit is not None and not result["done"]:
+                self._limit.check()
+            return result
+        except Exception as error:  # noqa: BLE001  whatever a trial raises is its own failure, with its reason
+            return failure_result(error)
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        if self._plan is None:
+            raise RunError("the worker was given no plan")
+        if self._plan.folder.is_dir():
+            os.chdir(self._plan.folder)
+        minutes = self._plan.config.budget.trial_minutes
+        self._limit = TimeLimit(minutes) if minutes is not None else None
+        if self._plan.work is not None:
+            return self._plan.work(self._plan, self._assignment)
+        from medfathom.scheduling.worker import results  # noqa: PLC0415  imports torch, in the worker only
+
+        return results(self._plan, self._assignment)
+
+    def cleanup(self) -> None:
+        """Let go of the network and its memory."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._results = None
+        if self._limit is not None:
+            self._limit.lift()
+            self._limit = None
+
+
+class TimeLimit:
+    """A trial's time limit. A worker that hangs, or is stopped, is killed by a process of its own.
+
+    That process ends with its worker, however the worker ends: it reads from a pipe whose other end only the
+    worker holds. Later, the worker's process id may be another's.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes = minutes
+        self._deadline = time.monotonic() + minutes * 60
+        wait = f"sleep {minutes * 60 * HARD_LIMIT:.3f}; kill -9 {os.getpid()}"
+        self._killer = subprocess.Popen(  # noqa: S603  a number and our own process id
+            # At the end of the pipe `kill -9 0` ends the whole session: this shell, and the one that waits.
+            ["/bin/sh", "-c", f"({wait}) & read -r nothing; kill -9 0"],
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def check(self) -> None:
+        """Raise RunError when the time is over."""
+        if time.monotonic() > self._deadline:
+            raise RunError(f"out of time: ran longer than budget.trial_minutes = {self._minutes:g}")
+
+    def lift(self) -> None:
+        """The trial ended. Lifting the limit again does nothing: the killer's id may be another's by then."""
+        if self._killer.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._killer.pid, signal.SIGKILL)
+        self._killer.communicate()  # closes the pipe, and waits

@@ -1,0 +1,219 @@
+"""Create a study, resume it, refuse it, or set it aside."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from medfathom.definitions.config import StudyConfig
+from medfathom.errors import StorageError, cause_of
+from medfathom.files import home
+from medfathom.study import sharing
+from medfathom.study.connection import close, connect
+from medfathom.study.driver import Driver
+from medfathom.study.read import find_study_id
+from medfathom.urls import shown, sqlite_file
+
+SCHEMA = 1
+"""Version of what medfathom writes into a study; a study of a newer one is refused."""
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def open_study(
+    config: StudyConfig,
+    url: str,
+    fingerprint: str,
+    *,
+    fresh: bool = False,
+    marks: Mapping[str, str] = MappingProxyType({}),
+    wait: Callable[[str], None] = lambda _: None,
+) -> Iterator[Driver]:
+    """Create the study, or resume it, and hold it while the block runs.
+
+    Args:
+        config: the definition.
+        url: the storage.
+        fingerprint: of the prepared data set.
+        fresh: set an existing study of this name aside (it stays, renamed) and begin anew.
+        marks: attributes that the study is created with; an existing one with others is set aside.
+        wait: told, in words, while the storage does not answer.
+
+    Raises:
+        StorageError: the definition or the data changed, another run holds the study, no storage.
+    """
+    with _only_driver(url, config.name), ExitStack() as opened:
+        storage = connect(url, create=True)
+        opened.callback(close, storage)
+        try:
+            mine = None if sqlite_file(url) else sharing.Leases(storage.engine, sharing.LEASE_S)
+            with sharing.one_driver_at_a_time(storage.engine):
+                if fresh or _marked_otherwise(storage, config.name, marks):
+                    _set_aside(storage, config.name, mine)
+                study = _create_or_resume(storage, config, fingerprint, marks)
+                opened.enter_context(sharing.at_work_on(storage.engine, study._study_id))
+        except (StorageInternalError, sa.exc.OperationalError) as error:
+            reason = cause_of(error)
+            raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
+        driver = Driver(
+            study,
+            storage,
+            config,
+            checkpoints=home() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
+            wait=wait,
+            leases=mine,
+            file=sqlite_file(url),
+        )
+        try:
+            yield driver
+        finally:
+            driver.release()
+
+
+@contextmanager
+def _only_driver(url: str, name: str) -> Iterator[None]:
+    """On SQLite one run at a time; the lock dies with its process."""
+    file = sqlite_file(url)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.with_name(f"{file.name}.{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StorageError(
+            f"{file}: another run of {name!r} holds it; wait for it, or share the work through PostgreSQL"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) -> bool:
+    study_id = find_study_id(storage, name)
+    known = storage.get_study_user_attrs(study_id) if study_id is not None else {}
+    return "definition" in known and any(known.get(key) != value for key, value in marks.items())
+
+
+def _create_or_resume(
+    storage: RDBStorage, config: StudyConfig, fingerprint: str, marks: Mapping[str, str]
+) -> Study:
+    if find_study_id(storage, config.name) is not None:
+        study = optuna.load_study(study_name=config.name, storage=storage)
+        if "definition" in study.user_attrs:  # else: killed between creating it and describing it
+            _check_same(study, config, fingerprint)
+            _describe(study, config)
+            return study
+    try:
+        study = optuna.create_study(
+            storage=storage, study_name=config.name, direction="maximize", load_if_exists=True
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["AUC"])
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=config.name, storage=storage)
+    for key, value in marks.items():
+        study.set_user_attr(key, value)
+    study.set_user_attr("schema", SCHEMA)
+    study.set_user_attr("uid", uuid.uuid4().hex[:8])
+    study.set_user_attr("dataset_fingerprint", fingerprint)
+    _describe(study, config)
+    return study
+
+
+def _describe(study: Study, config: StudyConfig) -> None:
+    """Write down the definition, and what others read of it, as the latest run has it.
+
+    What is not part of a study's identity may change: texts, the budget's totals, places, resources.
+    """
+    known = study.user_attrs
+    attributes = {
+        "question": config.question,
+        "goal": config.goal,
+        "modality": config.dataset.modality,
+        "definition_hash": config.definition_hash,
+        "identity": config.identity(),
+        "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
+    }
+    for key, value in attributes.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
+
+
+def _set_aside(storage: RDBStorage, name: str, mine: sharing.Leases | None) -> None:
+    """Give a study another name, where there is one: what was paid for stays.
+
+    Raises StorageError where another run has it open, or holds one of its trials.
+    """
+    study_id = find_study_id(storage, name)
+    if study_id is None:
+        return
+    _check_nobody_is_at_work(storage, name, study_id, mine)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    optuna.copy_study(
+        from_study_name=name,
+        from_storage=storage,
+        to_storage=storage,
+        to_study_name=f"{name} (until {stamp})",
+    )
+    optuna.delete_study(study_name=name, storage=storage)
+
+
+def _check_nobody_is_at_work(
+    storage: RDBStorage, name: str, study_id: int, mine: sharing.Leases | None
+) -> None:
+    why = "another run is at work on it" if sharing.anyone_at_work_on(storage.engine, study_id) else ""
+    running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+    held = mine.held_by_others(t._trial_id for t in running) if mine is not None else set()
+    numbers = [t.number for t in running if t._trial_id in held]
+    if numbers and not why:  # its connections broke, or it died a moment ago
+        why = f"trial {numbers[0]} is another run's, or was until less than {sharing.LEASE_S:.0f} s ago"
+    if why:
+        raise StorageError(
+            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
+        )
+
+
+def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:
+    attributes = study.user_attrs
+    anew = "`--fresh` begins anew and keeps the old one under another name"
+    if attributes["schema"] > SCHEMA:
+        raise StorageError(
+            f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
+        )
+    if attributes["definition_hash"] != config.definition_hash:
+        changes = "; ".join(difference(attributes["identity"], config.identity()))
+        raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
+    if attributes["dataset_fingerprint"] != fingerprint:
+        raise StorageError(
+            f"study {config.name!r} was begun on other data (fingerprint "
+            f"{attributes['dataset_fingerprint'][:12]}, now {fingerprint[:12]}); {anew}"
+        )
+
+
+def difference(before: Any, after: Any, key: str = "") -> list[str]:
+    """What changed between two nested tables, as `key: old -> new`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [*before, *(k for k in after if k not in before)]
+        inner = (difference(before.get(k), after.get(k), f"{key}.{k}" if key else k) for k in names)
+        return [line for lines in inner for line in lines]
+    return [] if before == after else [f"{key}: {json.dumps(before)} -> {json.dumps(after)}"]

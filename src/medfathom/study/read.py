@@ -1,0 +1,66 @@
+"""Studies of a storage, read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from medfathom.errors import StorageError, did_you_mean
+from medfathom.study.connection import connect
+from medfathom.study.trial_rows import read_trials
+from medfathom.urls import shown
+
+
+def find_study_id(storage: BaseStorage, name: str) -> int | None:
+    """A study's id; None where there is no study of that name."""
+    return {s.study_name: s._study_id for s in storage.get_all_studies()}.get(name)
+
+
+def read_study(url: str, name: str) -> Study:
+    """A study to read. Raises StorageError with the nearest names."""
+    storage = connect(url, create=False)
+    known = [s.study_name for s in storage.get_all_studies()]
+    if name not in known:
+        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def read_studies(url: str) -> list[Study]:
+    """All studies of a storage, to read."""
+    storage = connect(url, create=False)
+    return [optuna.load_study(study_name=s.study_name, storage=storage) for s in storage.get_all_studies()]
+
+
+def sibling_study(study: Study, name: str) -> Study | None:
+    """Another study of the same storage; None: there is none of that name."""
+    storage = study._storage
+    if find_study_id(storage, name) is None:
+        return None
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def brief_trials(url: str, study: Study, attributes: Collection[str]) -> list[FrozenTrial]:
+    """A study's trials with only some of their user attributes: for a look at a large study."""
+    return read_trials(connect(url, create=False).engine, study._study_id, attributes)
+
+
+def records(study: Study) -> list[dict[str, Any]]:
+    """A study's trials as plain mappings: their user attributes (`auc` among them), `state`, data set."""
+    definition = study.user_attrs["definition"]
+    dataset = definition["dataset"].get("name") or study.study_name
+    common = {"dataset": dataset, "modality": study.user_attrs["modality"], "study": study.study_name}
+    return [
+        {
+            **common,
+            **t.user_attrs,
+            "number": t.number,
+            "state": t.state.name,
+            "auc": t.value if t.state == TrialState.COMPLETE else None,
+        }
+        for t in study.get_trials(deepcopy=False)
+    ]

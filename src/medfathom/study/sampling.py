@@ -1,0 +1,154 @@
+"""Which parameters the next trial gets: Optuna's samplers, and equal budgets for strata.
+
+Under `goal = "compare"` every trial is assigned to a stratum, and the sampler tunes the nuisance
+hyperparameters from that stratum's own trials: what is good for one architecture tells nothing of another.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+from typing_extensions import override
+
+from medfathom.definitions.config import SamplerConfig
+from medfathom.definitions.space import SpaceConfig, Value, label
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+from medfathom.definitions.grid import grid
+
+
+class Grid(optuna.samplers.GridSampler):
+    """Every combination once, the strata in turns: a budget that ends early leaves them equal shares.
+
+    Optuna's, less its attempt to end an `optimize` loop that is not there. A trial's place in the grid is its
+    number, so that the order must be the same at each start and in each driver: it follows from `seed`.
+    """
+
+    def __init__(self, space: SpaceConfig, seed: int) -> None:
+        super().__init__(grid(space), seed=seed)
+        combinations = {label(c): c for c in space.allowed_combinations()}
+        turns: Counter[tuple[Any, ...]] = Counter()
+        turn_of = []
+        for point in self._all_grids:
+            values: dict[str, Any] = dict(zip(self._param_names, point, strict=True))
+            values |= combinations.get(values.get("+".join(space.joint), ""), {})
+            stratum = tuple(values[name] for name in space.scientific())
+            turn_of.append(turns[stratum])
+            turns[stratum] += 1
+        order = sorted(range(len(turn_of)), key=turn_of.__getitem__)
+        self._all_grids = [self._all_grids[i] for i in order]
+
+    @override
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        pass
+
+
+def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSampler:
+    """The Optuna sampler of a definition.
+
+    Args:
+        config: its name and settings.
+        space: what is searched; `grid` enumerates it.
+        seed: a new one for each start of a study: the same seed would propose the first trials again. For
+            `grid` the study's own, at each start.
+
+    Raises:
+        DefinitionError: `grid` over a continuous range.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if config.name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if config.name == "grid":
+            return Grid(space, seed)
+        if config.name == "gp":
+            return optuna.samplers.GPSampler(n_startup_trials=config.n_startup_trials, seed=seed)
+        if config.name == "qmc":
+            return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(n_startup_trials=config.n_startup_trials, seed=seed)
+
+
+class StratumSampler(BaseSampler):
+    """Gives the scientific hyperparameters of the stratum it was told, and tunes the rest within it.
+
+    Owner: the driver, which sets `stratum` before each `study.ask()`, in one thread.
+    """
+
+    def __init__(self, base: BaseSampler, space: SpaceConfig) -> None:
+        self.base = base
+        self.stratum: dict[str, Value] = {}
+        joint = space.joint
+        self._assigned = [name for name in space.scientific() if name not in joint]
+        if set(joint) & set(space.scientific()):
+            self._assigned.append("+".join(joint))
+        self._joint = joint
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The base sampler's space, less what the stratum gives."""
+        whole = self.base.infer_relative_search_space(self._view(study), trial)
+        return {name: d for name, d in whole.items() if name not in self._assigned}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The base sampler's proposal from this stratum's trials."""
+        return self.base.sample_relative(self._view(study), trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The stratum's value of a scientific hyperparameter; else the base sampler's."""
+        if param_name in self.stratum or param_name in self._assigned:
+            return self._given(self.stratum, param_name)
+        return self.base.sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def fits(self, stratum: Mapping[str, Value], params: Mapping[str, Any]) -> bool:
+        """Whether a trial with these parameters (some may be missing yet) can be of the stratum."""
+        return all(self._given(stratum, n) == params[n] for n in self._assigned if n in params)
+
+    def _given(self, stratum: Mapping[str, Value], param_name: str) -> Value:
+        if param_name in stratum:
+            return stratum[param_name]
+        return label({name: stratum[name] for name in self._joint})
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Let the base sampler prepare."""
+        self.base.before_trial(self._view(study), trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Let the base sampler note the end of a trial."""
+        self.base.after_trial(self._view(study), trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """Reseed the base sampler."""
+        self.base.reseed_rng()
+
+    def _view(self, study: Study) -> Study:
+        """The study as if it held this stratum's trials alone."""
+        view = copy.copy(study)
+        wanted = label(self.stratum)
+
+        def stratum_trials(
+            deepcopy: bool = True,
+            states: Container[TrialState] | None = None,
+            use_cache: bool = False,
+        ) -> list[FrozenTrial]:
+            trials = study._get_trials(deepcopy, states, use_cache)
+            return [t for t in trials if t.user_attrs.get("stratum") == wanted]
+
+        view._get_trials = stratum_trials  # type: ignore[method-assign]
+        return view

@@ -1,0 +1,35 @@
+"""Who is told what happens in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from medfathom.definitions.config import StudyConfig
+
+if TYPE_CHECKING:
+    from medfathom.study.driver import Assignment, Driver
+
+
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+
+class Watcher:
+    """Is told what happens in a run; this one tells nobody. Called from the driver's main thread."""
+
+    def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
+        """The run starts; `driver` knows what earlier runs did."""
+
+    def trial_begins(self, assignment: Assignment) -> None:
+        """A trial was handed to a worker."""
+
+    def epoch(self, number: int, epoch: int, auc: float) -> None:
+        """An epoch ended, with its validation AUC."""
+
+    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
+        """A trial ended; `auc` is its last one."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, in words."""
+
+    def end(self) -> None:
+        """The run is over."""

@@ -1,0 +1,1 @@
+"""All text for terminals: what the commands print. Nothing below imports it."""

@@ -1,0 +1,74 @@
+"""An analysis as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.analysis import Analysis
+
+VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
+
+
+PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
+
+
+def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
+    """The architectures and the verdicts as text for a terminal."""
+    content = analysis.to_dict()
+    parts: list[RenderableType] = []
+    if content["exploratory"]:
+        parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
+    for modality, found in content["modalities"].items():
+        counted = ", ".join(
+            f"{found[key]} {key.removeprefix('n_').replace('_', ' ')}"
+            for key in ("n_architectures", "n_families", "n_datasets", "n_cells")
+        )
+        parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
+        parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
+        parts += [_verdicts(found["predictors"]), Text()]
+    parts += [Text(f"left out: {e['reason']} ({e['rows']})", "dim") for e in content["exclusions"]]
+    parts.append(Text(f"Report: {folder}"))
+    return Group(*parts)
+
+
+def _architectures(rows: pd.DataFrame) -> Table:
+    """One line per architecture, largest first. Means over different settings are shown, never compared."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("architecture", "family", "parameters", "depth", "results", "mean AUC", "best AUC"):
+        left = title in ("architecture", "family")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    grouped = rows.groupby(["architecture", "family", "n_params", "depth"])["auc"]
+    summary = grouped.agg(["size", "mean", "max"]).reset_index().sort_values("n_params", ascending=False)
+    for row in summary.to_dict("records"):
+        numbers = f"{row['n_params'] / 1e6:.1f} M", f"{row['depth']:.0f}", str(row["size"])
+        aucs = f"{row['mean']:.4f}", f"{row['max']:.4f}"
+        table.add_row(str(row["architecture"]), str(row["family"]), *numbers, *aucs)
+    return table
+
+
+def _verdicts(predictors: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("AUC against", "verdict", "slope", "95 % interval", "p (Holm)", "why"):
+        table.add_column(title, justify="left" if title in ("AUC against", "verdict", "why") else "right")
+    for name, found in predictors.items():
+        low, high = found["ci95"] or (None, None)
+        table.add_row(
+            PREDICTOR_TITLES.get(name, name),
+            Text(found["verdict"], style=VERDICT_STYLE[found["verdict"]]),
+            _signed(found["slope"]),
+            f"{_signed(low)} to {_signed(high)}" if low is not None else "",
+            f"{found['p_holm']:.3f}" if found["p_holm"] is not None else "",
+            str(found.get("reason") or ""),
+        )
+    return table
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"

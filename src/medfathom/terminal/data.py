@@ -1,0 +1,85 @@
+"""`medfathom data`: what the commands do, with a progress bar, and how it reads in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.data.check.check import CheckReport, check_data
+from medfathom.data.check.page import write_page
+from medfathom.data.prepare import prepare
+from medfathom.definitions.config import StudyConfig
+from medfathom.files import home
+
+STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
+
+
+def check_with_page(
+    config: StudyConfig, out: Path | None, *, show_progress: bool
+) -> tuple[CheckReport, Path]:
+    """Check a study's data set and write the page.
+
+    Returns:
+        What was found, and the page's file.
+
+    Raises:
+        DataError: the data set cannot be used at all.
+    """
+    page = out or home() / "reports" / f"{config.name}-data.html"
+    with _bar(show_progress) as tell:
+        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_page(report, page, title=config.name, seed=config.seed)
+    return report, page
+
+
+def prepare_now(config: StudyConfig, *, show_progress: bool) -> dict[str, Any]:
+    """Prepare a study's data set; what it is, in plain values."""
+    with _bar(show_progress) as tell:
+        data = prepare(
+            config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
+        )
+    return {
+        "folder": str(data.folder),
+        "fingerprint": data.fingerprint,
+        "modality": data.modality,
+        "task": data.task,
+        "class_names": list(data.class_names),
+        "image_size": data.image_size,
+        "channels": data.channels,
+        "sizes": dict(data.sizes),
+    }
+
+
+@contextmanager
+def _bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error, one line per step."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total)
+            progress.update(tasks[step], completed=done, total=total)
+
+        yield tell
+
+
+def check_text(report: CheckReport, page: Path) -> RenderableType:
+    """The findings, worst first, as text for a terminal."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("", "check", "finding"):
+        table.add_column(title, no_wrap=title != "finding")
+    for severity, name, message in report.rows():
+        table.add_row(Text(severity, style=STYLE[severity]), name, message)
+    for s in report.shortcuts:
+        interval = f"AUC {s.auc:.3f} [{s.ci_low:.3f}, {s.ci_high:.3f}] (0.5 is chance)"
+        table.add_row(Text("tested", style="dim"), "shortcut", f"{s.predictor}: {interval}")
+    return Group(table, Text(f"Page: {page}"))

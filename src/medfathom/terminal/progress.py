@@ -1,0 +1,227 @@
+"""What a user sees while a study runs: a live table, plain lines, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import override
+
+from medfathom.definitions.config import StudyConfig
+from medfathom.study.summary import completed
+
+if TYPE_CHECKING:
+    from medfathom.definitions.space import TrialParams
+    from medfathom.study.driver import Assignment, Driver
+from medfathom.study.watcher import State, Watcher
+from medfathom.text import clock, spark
+
+STYLE = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
+
+
+SHOWN_ENDED = 12
+"""Ended trials that the live table keeps in view."""
+
+
+@dataclass
+class _Row:
+    number: int
+    params: TrialParams
+    begun: float
+    curve: list[float] = field(default_factory=list)
+    state: str = "RUNNING"
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class _Record(Watcher):
+    """Keeps count: what the two displays for people have in common."""
+
+    def __init__(self) -> None:
+        self.running: dict[int, _Row] = {}
+        self.ended: deque[_Row] = deque(maxlen=SHOWN_ENDED)
+        self.count = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
+        self.best: float | None = None
+        self.best_number: int | None = None
+        self.max_epochs = self.budget = 0
+        self.started = time.monotonic()
+        self._ended_here = 0
+
+    @override
+    def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
+        counts = driver.counts()
+        self.count = {"COMPLETE": counts.complete, "PRUNED": counts.pruned, "FAIL": counts.failed}
+        self.max_epochs, self.budget = config.budget.epochs, driver.budget
+        self.started = time.monotonic()
+        for trial in completed(driver.trials())[:1]:
+            self.best, self.best_number = trial.value, trial.number
+
+    def _consider(self, number: int, auc: float) -> None:
+        if self.best is None or auc > self.best:
+            self.best, self.best_number = auc, number
+
+    @override
+    def trial_begins(self, assignment: Assignment) -> None:
+        curve = [auc for _, auc in sorted(assignment.reported.items())]
+        self.running[assignment.number] = _Row(assignment.number, assignment.params, time.monotonic(), curve)
+
+    @override
+    def epoch(self, number: int, epoch: int, auc: float) -> None:
+        row = self.running[number]
+        if epoch > len(row.curve):
+            row.curve.append(auc)
+
+    @override
+    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
+        row = self.running.pop(number)
+        row.state, row.reason, row.seconds = state, reason, time.monotonic() - row.begun
+        self.ended.append(row)
+        self.count[state] += 1
+        self._ended_here += 1
+        if state == "COMPLETE" and auc is not None:
+            self._consider(number, auc)
+
+    def seconds_left(self) -> float | None:
+        """From this run's own pace; None before a trial has ended."""
+        if not self._ended_here:
+            return None
+        pace = (time.monotonic() - self.started) / self._ended_here
+        return max(0.0, pace * (self.budget - sum(self.count.values())))
+
+    def summary(self) -> str:
+        """One line: how far, how good, how long."""
+        done = sum(self.count.values())
+        states = ", ".join(f"{n} {state.lower()}" for state, n in self.count.items() if n)
+        best = (
+            f"best AUC {self.best:.4f} (trial {self.best_number})" if self.best is not None else "no AUC yet"
+        )
+        left = self.seconds_left()
+        ahead = f"about {clock(left)} left" if left else ""
+        parts = [f"{done} of {self.budget} trials" + (f" ({states})" if states else ""), best, ahead]
+        return " · ".join(part for part in parts if part)
+
+
+class LiveTable(_Record):
+    """For a terminal: running trials and the latest ended ones, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=False)
+
+    @override
+    def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
+        super().begin(config, driver, concurrent)
+        self._live.start()
+
+    @override
+    def note(self, text: str) -> None:
+        self._console.print(Text(text, style="dim"))
+
+    @override
+    def end(self) -> None:
+        self._live.stop()
+
+    def render(self) -> RenderableType:
+        """The table as it stands."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("trial", "state", "architecture", "init", "unfreeze"):
+            table.add_column(name, justify="right" if name in ("trial", "unfreeze") else "left")
+        table.add_column("rate", justify="right")
+        table.add_column("epoch", justify="right")
+        table.add_column("AUC", justify="right")
+        table.add_column("curve", min_width=max(5, min(self.max_epochs, 20)))
+        table.add_column("time", justify="right")
+        for row in [*self.ended, *self.running.values()]:
+            table.add_row(*self._cells(row))
+        return Group(table, Text(), Text(self.summary(), style="bold"))
+
+    def _cells(self, row: _Row) -> list[RenderableType]:
+        seconds = row.seconds or time.monotonic() - row.begun
+        best = row.number == self.best_number
+        auc = f"{row.curve[-1]:.4f}" if row.curve else ""
+        shown = Text(spark(row.curve[-20:])) if row.state != "FAIL" else Text(row.reason, style="red")
+        return [
+            str(row.number),
+            Text(row.state, style=STYLE[row.state]),
+            row.params.architecture,
+            row.params.init,
+            str(row.params.unfreeze_depth),
+            f"{row.params.learning_rate:.1e}",
+            f"{len(row.curve)}/{self.max_epochs}",
+            Text(auc, style="bold green" if best else ""),
+            shown,
+            clock(seconds),
+        ]
+
+
+class PlainLines(_Record):
+    """Where no terminal is: a line for each trial that ends."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    @override
+    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
+        row = self.running[number]
+        super().trial_ends(number, state, auc, reason)
+        p = row.params
+        what = f"{p.architecture} init={p.init} unfreeze_depth={p.unfreeze_depth} rate={p.learning_rate:.1e}"
+        result = reason if state == "FAIL" else f"AUC {auc:.4f} at epoch {len(row.curve)}/{self.max_epochs}"
+        self._print(f"trial {number:3d}  {state:8}  {what}  {result}  {clock(row.seconds)}")
+
+    @override
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    @override
+    def end(self) -> None:
+        self._print(self.summary())
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+class JsonLines(Watcher):
+    """For machines: one JSON object a line."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def _write(self, event: str, fields: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+        self._stream.flush()
+
+    @override
+    def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
+        self._write("begin", {"study": config.name, "trials": driver.budget, "concurrent": concurrent})
+
+    @override
+    def trial_begins(self, assignment: Assignment) -> None:
+        fields = {"number": assignment.number, "params": assignment.params.model_dump(mode="json")}
+        self._write("trial_begins", fields)
+
+    @override
+    def epoch(self, number: int, epoch: int, auc: float) -> None:
+        self._write("epoch", {"number": number, "epoch": epoch, "auc": auc})
+
+    @override
+    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
+        self._write("trial_ends", {"number": number, "state": state, "auc": auc, "reason": reason})
+
+    @override
+    def note(self, text: str) -> None:
+        self._write("note", {"text": text})
+
+    @override
+    def end(self) -> None:
+        self._write("end", {})

@@ -1,0 +1,38 @@
+"""Domain shift as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from medfathom.models.domain_shift import DomainShift
+
+
+def shift_text(found: Sequence[DomainShift], picture: Path) -> RenderableType:
+    """One line per architecture as text for a terminal."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("architecture", no_wrap=True)
+    table.add_column("domain shift", justify="right")
+    table.add_column("batch-norm layers", justify="right")
+    table.add_column("furthest layer")
+    for shift in found:
+        if shift.value is None:
+            table.add_row(shift.architecture, "", "", Text(shift.reason, style="dim"))
+            continue
+        worst = max(shift.layers, key=lambda layer: layer.divergence)
+        table.add_row(
+            shift.architecture,
+            f"{shift.value:.2f}",
+            str(len(shift.layers)),
+            f"{worst.name} ({worst.divergence:.1f})",
+        )
+    about = (
+        "Symmetric Kullback-Leibler divergence from pretraining's statistics, mean over layers; 0: the same."
+    )
+    return Group(table, Text(about, style="dim"), Text(f"Picture: {picture}"))

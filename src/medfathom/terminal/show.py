@@ -1,0 +1,73 @@
+"""A study's summary as text for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.definitions.space import TrialParams
+from medfathom.terminal.progress import STYLE
+from medfathom.text import clock
+
+DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
+
+
+def study_text(summary: dict[str, Any]) -> RenderableType:
+    """The summary as text for a terminal."""
+    states = Text("  ").join(
+        Text(f"{n} {state}", style=STYLE[state]) for state, n in summary["states"].items() if n
+    )
+    head = Text(f"{summary['study']}", style="bold")
+    head.append(
+        f"  {summary['modality']}, goal {summary['goal']}, budget {summary['budget']} trials", "not bold"
+    )
+    parts: list[RenderableType] = [head, Text(summary["question"], style="italic"), states]
+    if summary["best"]:
+        parts += [Text(), Text("Best trials (validation AUC)", style="bold"), _best_table(summary["best"])]
+    if len(summary["strata"]) > 1:
+        parts += [Text(), Text("Strata", style="bold"), _strata_table(summary["strata"])]
+    if summary["failures"]:
+        parts += [Text(), Text("Failures", style="bold red")]
+        parts += [Text(f"{f['trials']} × {f['reason']}") for f in summary["failures"]]
+    return Group(*parts)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for column in columns:
+        left = column in ("architecture", "init", "stratum")
+        # In a narrow window names are folded; a number cut short would be another number.
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    return table
+
+
+def _best_table(best: list[dict[str, Any]]) -> Table:
+    table = _table(
+        "trial", "AUC", "95 % interval", "architecture", "init", "unfreeze", "rate", "params", "time"
+    )
+    for row in best:
+        low, high = row["auc_ci_low"], row["auc_ci_high"]
+        rate = row["params"].get("learning_rate", DEFAULT_RATE)
+        table.add_row(
+            str(row["number"]),
+            f"{row['auc']:.4f}",
+            f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
+            str(row["architecture"]),
+            str(row["init"]),
+            str(row["unfreeze_depth"]),
+            f"{rate:.1e}",
+            f"{row['n_params'] / 1e6:.1f} M" if row["n_params"] else "",
+            clock(row["train_seconds"]) if row["train_seconds"] is not None else "",
+        )
+    return table
+
+
+def _strata_table(strata: list[dict[str, Any]]) -> Table:
+    table = _table("stratum", "best AUC", "complete", "pruned", "failed")
+    for row in strata:
+        best = f"{row['best_auc']:.4f}" if row["best_auc"] is not None else "none complete"
+        table.add_row(row["stratum"], best, str(row["complete"]), str(row["pruned"]), str(row["failed"]))
+    return table

@@ -1,1 +1,0 @@
-"""One trial's training: features, batches, the fit loop, metrics."""

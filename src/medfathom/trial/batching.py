@@ -1,0 +1,60 @@
+"""Which training images a trial uses, and in which batches an epoch takes them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.metrics.classification import TaskKind
+from medfathom.trial.randomness import derived_seed
+
+Indices = NDArray[np.int64]
+
+
+def training_subset(task: TaskKind, labels: NDArray[np.integer], fraction: float, seed: int) -> Indices:
+    """The images (rising indices) that a trial with this `train_fraction` trains on.
+
+    Stratified: of every class the same share, at least one image. Multilabel: of all images.
+    """
+    if fraction >= 1.0:
+        return np.arange(len(labels))
+    random = np.random.default_rng(derived_seed(seed, "train_fraction"))
+    strata = [np.arange(len(labels))]
+    if task != "multilabel":
+        strata = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    kept = [random.permutation(rows)[: max(1, round(fraction * len(rows)))] for rows in strata]
+    return np.sort(np.concatenate(kept))
+
+
+def epoch_batches(
+    task: TaskKind, labels: NDArray[np.integer], batch_size: int, *, balanced: bool, seed: int, epoch: int
+) -> list[Indices]:
+    """One epoch's batches of positions in `labels`.
+
+    The epoch is cut into equal parts of at most `batch_size`, so that no last batch of one or two images
+    upsets batch norm. `balanced`: images are drawn with replacement, every class as often (multilabel: by an
+    image's rarest label).
+    """
+    random = np.random.default_rng(derived_seed(seed, "order", epoch))
+    if balanced:
+        weights = _balancing_weights(task, labels)
+        order = random.choice(len(labels), size=len(labels), p=weights / weights.sum())
+    else:
+        order = random.permutation(len(labels))
+    return list(np.array_split(order, steps_per_epoch(len(labels), batch_size)))
+
+
+def steps_per_epoch(n_images: int, batch_size: int) -> int:
+    """The number of batches in an epoch."""
+    return -(-n_images // batch_size)
+
+
+def _balancing_weights(task: TaskKind, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    if task == "multilabel":
+        rarity = 1.0 / np.maximum(labels.sum(axis=0), 1)
+        weights: NDArray[np.float64] = (labels * rarity).max(axis=1)
+        without = labels.sum(axis=1) == 0
+        weights[without] = 1.0 / max(int(without.sum()), 1)
+        return weights
+    inverse: NDArray[np.float64] = 1.0 / np.bincount(labels)[labels]
+    return inverse

@@ -1,0 +1,1 @@
+"""Features of a frozen prefix: whether they are kept, where, and how they are computed."""

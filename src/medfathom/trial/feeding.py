@@ -1,0 +1,182 @@
+"""What a trial's fit loop is fed: images, or features of its frozen prefix where it pays to keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medfathom.models.graph.layer_groups import GROUPS
+from medfathom.trial.augmentation import augment
+from medfathom.trial.features.cache import FeatureCache
+from medfathom.trial.features.decision import (
+    CPU_MACS_PER_SECOND,
+    CUDA_MACS_PER_SECOND,
+    CachePlan,
+    Cut,
+    Workload,
+    cut_costs,
+    frozen_groups,
+    plan_cache,
+)
+from medfathom.trial.features.kept import KeptFeatures, PrefixInputs
+from medfathom.trial.features.views import NO_AUGMENTATION, view_rows
+from medfathom.trial.inputs import ImageInputs, Inputs, Views
+from medfathom.trial.rows import Rows, open_rows
+
+if TYPE_CHECKING:
+    from medfathom.models.build import Network
+
+VIEW_BYTES = 2**30
+"""What one augmented copy of the training images may take where it is held whole.
+
+A constant: free memory changes, and a trial that is resumed must go on with the images that it had.
+"""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What inputs are made for."""
+
+    network: Network
+    device: torch.device
+    autocast: bool
+    train_images: NDArray[np.generic]
+    val_images: NDArray[np.generic]
+    n_used: int
+    """Training images that an epoch uses."""
+    epochs: int
+    preset: str
+    """Augmentation."""
+    views: int
+    """Augmented copies that a frozen prefix chooses from."""
+    shared: bool
+    """Whether other trials have the same prefix weights."""
+    depths: Set[int]
+    """Unfreeze depths of the study's trials."""
+    cache: FeatureCache
+    key: Callable[[int], Mapping[str, Any]]
+    """What features at a cut follow from, but for the cut, the split and the view."""
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """Inputs of both splits."""
+
+    train: Inputs
+    val: Inputs
+    plan: CachePlan | None
+    """None: nothing is frozen."""
+    kept: KeptFeatures | None
+    views: int
+    """Augmented copies in use; 0: augmentation is drawn anew for every batch."""
+    macs_from_features: int
+    """Multiply-accumulates that what is kept leaves of an image's forward pass."""
+
+    def record(self) -> dict[str, Any] | None:
+        """For the trial's attributes: the decision, its arithmetic, and what came of it."""
+        if self.plan is None:
+            return None
+        kept = self.kept is not None and self.kept.failure is None
+        record = {"kept": kept, **self.plan.record(), "views": self.views}
+        if self.kept is not None:
+            record["by_way_of"] = sorted(self.kept.by_way_of)
+            record["built_seconds"] = round(self.kept.built_seconds, 3)
+            if self.kept.failure is not None:
+                record["why"] = f"not kept: the cache failed ({self.kept.failure})"
+        return record
+
+
+def feed(wanted: Feed) -> Feeding:
+    """Decide, and open what was decided on. Features are computed when an epoch first asks for them."""
+    train_rows = open_rows(wanted.train_images, wanted.device)
+    val_rows = open_rows(wanted.val_images, wanted.device)
+    val = ImageInputs(wanted.network, Views(lambda _: val_rows), wanted.device)
+    augmented = wanted.preset != NO_AUGMENTATION
+    plan = _plan(wanted, augmented=augmented) if frozen_groups(wanted.network) else None
+    views = wanted.views if augmented and plan is not None and plan.pays and _views_fit(wanted, plan) else 0
+    images = _training_images(wanted, train_rows, views=views, augmented=augmented)
+    macs = wanted.network.facts.macs
+    if plan is None or not plan.stored:
+        return Feeding(images, val, plan, None, views, macs)
+    kept = KeptFeatures(
+        wanted.network,
+        plan.cut,
+        device=wanted.device,
+        autocast=wanted.autocast,
+        cache=wanted.cache,
+        key=wanted.key,
+        also=_cuts_of_others(wanted, plan),
+    )
+    train = PrefixInputs(kept, "train", images, train_rows, preset=wanted.preset, views=max(views, 1))
+    no_views = PrefixInputs(kept, "val", val, val_rows, preset=NO_AUGMENTATION, views=1)
+    return Feeding(train, no_views, plan, kept, views, macs - plan.macs)
+
+
+def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:
+    return plan_cache(_costs(wanted), _workload(wanted, augmented=augmented), wanted.cache.limit_bytes)
+
+
+def _cuts_of_others(wanted: Feed, plan: CachePlan) -> frozenset[int]:
+    """Earlier cuts at which other trials of the study will keep features of the same prefix.
+
+    Computing features at the last cut passes all earlier ones: what is kept there on the way spares the other
+    trials their own pass. As many as fit into the cache together, the deepest first.
+    """
+    if not wanted.shared:
+        return frozenset()
+    costs, limit = _costs(wanted), wanted.cache.limit_bytes
+    work = _workload(wanted, augmented=wanted.preset != NO_AUGMENTATION)
+    others = [plan_cache(costs[: GROUPS - d], work, limit) for d in wanted.depths if d < GROUPS]
+    earlier = {other.cut: other.n_bytes for other in others if other.stored and other.cut < plan.cut}
+    chosen, room = set[int](), limit - plan.n_bytes
+    for cut in sorted(earlier, reverse=True):
+        if earlier[cut] <= room:
+            chosen.add(cut)
+            room -= earlier[cut]
+    return frozenset(chosen)
+
+
+def _costs(wanted: Feed) -> list[Cut]:
+    return cut_costs(wanted.network, bytes_per_value=2 if wanted.autocast else 4)
+
+
+def _workload(wanted: Feed, *, augmented: bool) -> Workload:
+    cuda = wanted.device.type == "cuda"
+    return Workload(
+        n_train=len(wanted.train_images),
+        n_used=wanted.n_used,
+        n_val=len(wanted.val_images),
+        epochs=wanted.epochs,
+        views=wanted.views if augmented else 1,
+        shared=wanted.shared,
+        macs_per_second=CUDA_MACS_PER_SECOND if cuda else CPU_MACS_PER_SECOND,
+    )
+
+
+def _views_fit(wanted: Feed, plan: CachePlan) -> bool:
+    """Features of views are made chunk by chunk; without the cache each view is held whole."""
+    return plan.stored or wanted.train_images.nbytes <= VIEW_BYTES
+
+
+def _training_images(wanted: Feed, rows: Rows, *, views: int, augmented: bool) -> ImageInputs:
+    if not augmented:
+        return ImageInputs(wanted.network, Views(lambda _: rows), wanted.device)
+    if views == 0:
+        anew = partial(_augment, wanted.preset)
+        return ImageInputs(wanted.network, Views(lambda _: rows), wanted.device, anew)
+
+    def open_view(view: int) -> Rows:
+        whole = view_rows(rows, wanted.preset, view, 0, len(rows))
+        return open_rows(whole.cpu().numpy(), wanted.device)
+
+    return ImageInputs(wanted.network, Views(open_view, views), wanted.device)
+
+
+def _augment(preset: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return augment(images, preset, generator)

@@ -1,0 +1,233 @@
+"""The fit loop: one epoch of training, and the logits of a split."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from medfathom.definitions.space import TrialParams
+from medfathom.errors import RunError
+from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
+from medfathom.trial.inputs import Inputs
+from medfathom.trial.losses import Loss
+from medfathom.trial.memory import free_bytes, is_out_of_memory, saved_bytes
+from medfathom.trial.optimization import build_optimizer, rate_factor, set_rates
+from medfathom.trial.portions import Portions
+from medfathom.trial.randomness import derived_seed, generator
+from medfathom.trial.rows import Rows
+from medfathom.trial.threads import cpu_threads
+
+if TYPE_CHECKING:
+    from medfathom.metrics.classification import TaskKind
+    from medfathom.models.build import Network
+
+STEPS_BETWEEN_CHECKS = 20
+"""Steps after which the loss is looked at; looking makes a CUDA device wait."""
+
+
+SIZING_IMAGES = (2, 4)
+"""Images in the two forward passes whose difference tells what one image keeps."""
+
+BACKWARD_FACTOR = 2.0
+"""Peak memory of a step over what its forward pass keeps: gradients, and work space of the convolutions."""
+
+MEMORY_SHARE = 0.5
+"""Of the free memory that a step may take; other trials may be running."""
+
+
+BATCH_NORM_IMAGES = 2
+"""The fewest images that have a variance for trained batch norm."""
+
+
+class NonFiniteLossError(RunError):
+    """Training diverged."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What a fit needs to know besides its parameters."""
+
+    task: TaskKind
+    n_outputs: int
+    max_epochs: int
+    seed: int
+    device: torch.device
+    autocast: bool
+    """Whether the forward pass runs in bfloat16."""
+    threads: int | None = None
+    """CPU threads for what follows the features; None: as many as are set."""
+
+
+def _trains_batch_norm(network: Network) -> bool:
+    """Whether statistics of the images at hand normalise anywhere; a frozen prefix uses its own."""
+    mode = network.training
+    network.train()
+    try:
+        return any(isinstance(module, _BatchNorm) and module.training for module in network.modules())
+    finally:
+        network.train(mode)
+
+
+class Fit:
+    """A network being trained. `portions` says how many images of a batch go through the network at once."""
+
+    def __init__(
+        self,
+        network: Network,
+        inputs: Inputs,
+        labels: NDArray[np.integer],
+        *,
+        subset: Indices,
+        params: TrialParams,
+        settings: FitSettings,
+    ) -> None:
+        """Labels are those of the whole training split; `subset` says which of its images are used."""
+        self._network = network
+        self._inputs = inputs
+        self._subset = subset
+        self._used_labels = labels[subset]
+        self._params = params
+        self._settings = settings
+        self._labels = torch.from_numpy(self._used_labels.astype(np.int64)).to(settings.device)
+        self._loss = Loss(
+            settings.task,
+            self._labels,
+            settings.n_outputs,
+            smoothing=params.label_smoothing,
+            weighted=params.class_weights,
+        )
+        self._steps = steps_per_epoch(len(subset), params.batch_size)
+        self._total_steps = settings.max_epochs * self._steps
+        self._threads = settings.threads or torch.get_num_threads()
+        self._sized = False
+        self.optimizer = build_optimizer(network, params)
+        self.portions = Portions(
+            params.batch_size,
+            f"{params.architecture} on {settings.device}",
+            least=BATCH_NORM_IMAGES if _trains_batch_norm(network) else 1,
+        )
+
+    def resume(self, at_once: int) -> None:
+        """Go on with so many images at once, as decided before an interruption."""
+        self.portions.limit(at_once)
+        self._sized = True
+
+    def _size_to_memory(self, rows: Rows) -> None:
+        """Split batches beforehand whose activations would not fit.
+
+        A CPU does not say that its memory is full: the system kills the process. So it is measured on a few
+        images what an image keeps for the backward pass.
+        """
+        self._sized = True
+        few, more = (next(rows.batches([self._subset[:count]])) for count in SIZING_IMAGES)
+        self._network.eval()  # no statistics are updated by this
+        try:
+            with self._autocast():
+                extra = self._kept_by(more) - self._kept_by(few)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return  # the first step halves its batch as long as it must
+            raise
+        per_image = BACKWARD_FACTOR * extra / max(len(more) - len(few), 1)
+        fitting = int(MEMORY_SHARE * free_bytes(self._settings.device) / max(per_image, 1.0))
+        self.portions.limit(fitting)
+
+    def _kept_by(self, raw: Tensor) -> int:
+        return saved_bytes(lambda: self._inputs.logits(self._inputs.prepare(raw, None)))
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train for one epoch (from 1).
+
+        Returns:
+            The mean of the batches' losses.
+
+        Raises:
+            NonFiniteLossError: the loss became infinite or NaN.
+            OutOfMemoryError: one image at a time (two with trained batch norm) is too much.
+        """
+        batches = epoch_batches(
+            self._settings.task,
+            self._used_labels,
+            self._params.batch_size,
+            balanced=self._params.balanced_sampling,
+            seed=self._settings.seed,
+            epoch=epoch,
+        )
+        torch.manual_seed(derived_seed(self._settings.seed, "dropout", epoch))
+        augmenting = generator(self._settings.seed, "augmentation", epoch, device=self._settings.device)
+        rows = self._inputs.rows(epoch)  # may compute them first, with all threads
+        if not self._sized:
+            self._size_to_memory(rows)
+        self._network.train()
+        total = torch.zeros((), device=self._settings.device)
+        with cpu_threads(self._threads):
+            raws = rows.batches([self._subset[batch] for batch in batches])
+            for position, (batch, raw) in enumerate(zip(batches, raws, strict=True)):
+                step = (epoch - 1) * self._steps + position
+                set_rates(self.optimizer, rate_factor(step, self._total_steps, self._params))
+                targets = self._labels[torch.from_numpy(batch).to(self._settings.device)]
+                total += self._step(raw, targets, augmenting)
+                if position % STEPS_BETWEEN_CHECKS == 0 or position == len(batches) - 1:
+                    self._check(total, epoch, position)
+        return float(total) / len(batches)
+
+    def _check(self, total: Tensor, epoch: int, position: int) -> None:
+        if not bool(torch.isfinite(total)):
+            raise NonFiniteLossError(
+                f"non-finite loss: training diverged by step {position + 1} of epoch {epoch} with "
+                f"learning_rate = {self._params.learning_rate:g} and {self._params.optimizer}; lower "
+                "learning_rate or raise warmup_fraction"
+            )
+
+    def _step(self, raw: Tensor, targets: Tensor, augmenting: torch.Generator) -> Tensor:
+        """One update, in as many parts as memory asks for; the batch's mean loss."""
+
+        def accumulate(at_once: int) -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            weight = self._loss.weight(targets)
+            prepared = self._inputs.prepare(raw, augmenting)
+            total = torch.zeros((), device=targets.device)
+            # Equal parts: a small last one would upset batch norm, as a small last batch would.
+            parts = self.portions.count(len(targets), at_once)
+            for inputs, wanted in zip(prepared.tensor_split(parts), targets.tensor_split(parts), strict=True):
+                with self._autocast():
+                    logits = self._inputs.logits(inputs)
+                loss = self._loss.sum(logits, wanted) / weight
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+            return total
+
+        loss = self.portions.run(accumulate, "training")
+        self.optimizer.step()
+        return loss
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self._settings.device.type, torch.bfloat16, enabled=self._settings.autocast)
+
+    def predict(self, inputs: Inputs, batch_size: int, chosen: Indices | None = None) -> NDArray[np.float32]:
+        """Logits (n, outputs) of every row, or of the chosen ones, in order, in inference mode.
+
+        Raises:
+            OutOfMemoryError: one image at a time is too much.
+        """
+        rows = inputs.rows(1)
+        self._network.eval()
+        wanted = np.arange(len(rows)) if chosen is None else chosen
+        batches = list(np.array_split(wanted, max(1, -(-len(wanted) // batch_size))))
+        portions = Portions(batch_size, self.portions.what)
+
+        def forward(raw: Tensor, at_once: int) -> Tensor:
+            parts = (inputs.prepare(part, None) for part in torch.split(raw, at_once))
+            return torch.cat([inputs.logits(part).float() for part in parts])
+
+        with torch.inference_mode(), self._autocast(), cpu_threads(self._threads):
+            logits = [portions.run(partial(forward, raw), "validating") for raw in rows.batches(batches)]
+            return torch.cat(logits).cpu().numpy()

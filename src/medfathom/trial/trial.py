@@ -1,0 +1,357 @@
+"""One trial as a plain function: parameters in, one record for each epoch out. No Ray, no Optuna."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+
+from medfathom.data.prepared import PreparedData, Split
+from medfathom.definitions.config import TrainingConfig
+from medfathom.definitions.space import TrialParams
+from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
+from medfathom.metrics.classification import Evaluation, evaluate, positives
+from medfathom.metrics.probabilities import num_outputs, probabilities
+from medfathom.models.batch_norm import calibrate_batch_norm
+from medfathom.models.build import HeadOptions, Network, build_network
+from medfathom.models.graph.layer_groups import GROUPS
+from medfathom.trial.augmentation import PRESETS
+from medfathom.trial.batching import training_subset
+from medfathom.trial.checkpoint import Checkpoint, EpochRecord, load_checkpoint, load_history, save_checkpoint
+from medfathom.trial.features.cache import FeatureCache
+from medfathom.trial.feeding import Feed, Feeding, feed
+from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
+from medfathom.trial.inputs import ImageInputs, Views
+from medfathom.trial.layout import lay_out
+from medfathom.trial.losses import Loss
+from medfathom.trial.memory import PeakMemory, as_run_error, device_bytes
+from medfathom.trial.precision import runs_in_bfloat16
+from medfathom.trial.provenance import device_name, versions
+from medfathom.trial.randomness import derived_seed
+from medfathom.trial.rows import open_rows
+from medfathom.trial.threads import worthwhile_threads
+
+__all__ = ["EpochRecord", "TrialTask", "identity_of", "load_history", "network_of", "run_trial"]
+
+CALIBRATION_IMAGES = 512
+"""Training images from which a random prefix's batch-norm statistics are estimated."""
+
+TRAIN_AUC_IMAGES = 500
+"""Training images on which the AUC is taken at the end, to be held against the validation AUC."""
+
+INFERENCE_BATCH = 64
+"""Images at once where no gradient is needed: more gains little."""
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """Everything of a trial but its parameters."""
+
+    data: PreparedData
+    training: TrainingConfig
+    max_epochs: int
+    seed: int
+    cache_dir: Path
+    checkpoint: Path | None
+    device: str
+    """`cpu`, `cuda:0`, …"""
+    threads: int
+    """CPU threads that the trial may use."""
+    depths: frozenset[int] = frozenset()
+    """Unfreeze depths of the study's trials: features are kept with an eye to them."""
+
+
+def run_trial(params: TrialParams, task: TrialTask) -> Generator[EpochRecord]:
+    """Train one network, epoch by epoch.
+
+    The caller stops a trial early by asking no further (`close()`). With a checkpoint there, training goes on
+    after its last epoch, as if never interrupted; the earlier records are had through `load_history`.
+
+    Yields:
+        One record for each epoch, after its checkpoint is on disk.
+
+    Raises:
+        RunError: training diverged, memory ran out, or the checkpoint is another trial's.
+        InputError: the architecture, its weights, the augmentation or the data cannot be used.
+    """
+    torch.set_num_threads(task.threads)
+    with as_run_error(f"{params.architecture} on {task.device}"):
+        trial = _Trial(params, task)
+        for epoch in range(trial.first_epoch, task.max_epochs + 1):
+            yield trial.run_epoch(epoch)
+
+
+def identity_of(params: TrialParams, task: TrialTask) -> dict[str, Any]:
+    """What makes a checkpoint this trial's."""
+    return {
+        "parameters": params.model_dump(mode="json"),
+        "seed": task.seed,
+        "max_epochs": task.max_epochs,
+        "data": task.data.fingerprint,
+    }
+
+
+class _Trial:
+    """The parts of a running trial."""
+
+    def __init__(self, params: TrialParams, task: TrialTask) -> None:
+        self._params, self._task = params, task
+        self._clock = time.perf_counter()
+        self._device = torch.device(task.device)
+        self._peak = PeakMemory(self._device)
+        self._peak.start()
+        _check_augmentation(params)
+        self._train, self._val = task.data.split("train"), task.data.split("val")
+        _check_validation(task.data, self._val)
+        self._network = network_of(params, task, self._train)
+        self._subset = training_subset(task.data.task, self._train.labels, params.train_fraction, task.seed)
+        self._autocast = runs_in_bfloat16(task.training.precision, self._device)
+        self._feeding = self._feed()
+        settings = FitSettings(
+            task=task.data.task,
+            n_outputs=num_outputs(task.data.task, len(task.data.class_names)),
+            max_epochs=task.max_epochs,
+            seed=task.seed,
+            device=self._device,
+            autocast=self._autocast,
+            threads=worthwhile_threads(self._feeding.macs_from_features * params.batch_size, task.threads),
+        )
+        self._fit = Fit(
+            self._network,
+            self._feeding.train,
+            self._train.labels,
+            subset=self._subset,
+            params=params,
+            settings=settings,
+        )
+        self._val_labels = torch.from_numpy(self._val.labels.astype(np.int64))
+        self._val_loss = Loss(task.data.task, self._val_labels, settings.n_outputs)
+        self._history: list[EpochRecord] = []
+        self._seconds = 0.0
+        self._restore()
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch that comes next."""
+        return len(self._history) + 1
+
+    def _feed(self) -> Feeding:
+        params, task = self._params, self._task
+        return feed(
+            Feed(
+                network=self._network,
+                device=self._device,
+                autocast=self._autocast,
+                train_images=self._train.images,
+                val_images=self._val.images,
+                n_used=len(self._subset),
+                epochs=task.max_epochs,
+                preset=params.augmentation,
+                views=task.training.cached_views,
+                shared=not draws_weights(params),
+                depths=task.depths,
+                cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
+                key=self._features_key,
+            )
+        )
+
+    def _features_key(self, cut: int) -> dict[str, Any]:
+        params, task, data = self._params, self._task, self._task.data
+        return {
+            "format": 3,
+            "data": data.fingerprint,
+            "architecture": params.architecture,
+            "weights": self._network.weights_hash,
+            "calibrated": _calibrates(params, task),
+            # Only the last group pools.
+            "pooling": params.head_pooling if cut == GROUPS else None,
+            "normalization": self._network.backbone_normalization,
+            "image_size": data.image_size,
+            "channels": [data.channels, task.training.grey],
+            "precision": "bfloat16" if self._autocast else "float32",
+            "device": self._device.type,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        }
+
+    def _restore(self) -> None:
+        path = self._task.checkpoint
+        checkpoint = None if path is None else load_checkpoint(path, self._device)
+        if checkpoint is None:
+            return
+        mine = identity_of(self._params, self._task)
+        differing = [name for name in mine if checkpoint.identity.get(name) != mine[name]]
+        if differing:
+            raise RunError(
+                f"{path}: this checkpoint is another trial's (it differs in {', '.join(differing)}); "
+                "move it away, or give the trial its own file"
+            )
+        self._network.load_trained_state(checkpoint.state["network"])
+        self._fit.optimizer.load_state_dict(checkpoint.state["optimizer"])
+        self._fit.resume(checkpoint.settings["micro_batch"])
+        self._history = checkpoint.history
+        self._seconds = checkpoint.settings["train_seconds"]
+
+    def run_epoch(self, epoch: int) -> EpochRecord:
+        """Train, validate, write the checkpoint."""
+        before = time.perf_counter()
+        train_loss = self._fit.train_epoch(epoch)
+        fit_seconds = time.perf_counter() - before
+        last = epoch == self._task.max_epochs
+        val_loss, evaluation = self._validate(last=last)
+        now = time.perf_counter()
+        self._seconds, self._clock = self._seconds + now - self._clock, now
+        record = EpochRecord(
+            epoch=epoch,
+            metrics={"train_loss": train_loss, "val_loss": val_loss, **evaluation.overall},
+            finished=last,
+            attributes=self._attributes(epoch, evaluation, len(self._subset) / fit_seconds)
+            | (self._on_training_images() if last else {}),
+        )
+        self._history.append(record)
+        self._save()
+        return record
+
+    def _validate(self, *, last: bool) -> tuple[float, Evaluation]:
+        logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLossError(
+                "non-finite outputs on the validation split: training diverged with learning_rate = "
+                f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
+            )
+        data = self._task.data
+        evaluation = evaluate(
+            data.task,
+            self._val.labels,
+            probabilities(data.task, logits),
+            data.class_names,
+            groups=self._val.groups,
+            bootstrap=last,
+            seed=derived_seed(self._task.seed, "bootstrap"),
+        )
+        loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
+        return float(loss) / len(self._val), evaluation
+
+    def _on_training_images(self) -> dict[str, float]:
+        """AUC on the images trained on (a fixed choice of at most `TRAIN_AUC_IMAGES`), as `train_auc`."""
+        chosen = np.sort(np.random.default_rng(0).permutation(self._subset)[:TRAIN_AUC_IMAGES])
+        logits = self._fit.predict(self._feeding.train, INFERENCE_BATCH, chosen)
+        data = self._task.data
+        scores = probabilities(data.task, logits)
+        found = evaluate(data.task, self._train.labels[chosen], scores, data.class_names).overall
+        return {"train_auc": found["auc"]} if np.isfinite(found.get("auc", np.nan)) else {}
+
+    def _attributes(self, epoch: int, evaluation: Evaluation, images_per_second: float) -> dict[str, Any]:
+        facts = self._network.facts
+        batch = self._params.batch_size
+        at_once = self._fit.portions.at_once
+        attributes = {
+            "architecture": self._params.architecture,
+            "family": facts.family,
+            "init": self._params.init,
+            "init_source": self._network.init_source,
+            "calibrated": _calibrates(self._params, self._task),
+            "unfreeze_depth": self._params.unfreeze_depth,
+            "n_params": facts.n_params,
+            "n_trainable_params": facts.n_trainable_params,
+            "trainable_fraction": facts.trainable_fraction,
+            "trainable_layer_fraction": facts.trainable_layer_fraction,
+            "depth": facts.depth,
+            "macs": facts.macs,
+            "seed": self._task.seed,
+            "n_train": len(self._subset),
+            "epochs": epoch,
+            "max_epochs": self._task.max_epochs,
+            "train_seconds": self._seconds,
+            "images_per_second": images_per_second,
+            "peak_memory_bytes": self._peak.bytes(),
+            "device_memory_bytes": device_bytes(self._device),
+            "device": device_name(self._device),
+            "compute_type": "bfloat16" if self._autocast else "float32",
+            "dataset_fingerprint": self._task.data.fingerprint,
+            "versions": versions(),
+            "feature_cache": self._feeding.record(),
+            "accumulation": f"{at_once} of {batch} images at once" if at_once < batch else None,
+            **evaluation.overall,
+            "auc_interval": evaluation.auc_interval,
+            "per_class": evaluation.per_class or None,
+            "undefined": evaluation.undefined or None,
+        }
+        return {name: value for name, value in attributes.items() if value is not None}
+
+    def _save(self) -> None:
+        if self._task.checkpoint is None:
+            return
+        state = {"network": self._network.trained_state(), "optimizer": self._fit.optimizer.state_dict()}
+        settings = {"micro_batch": self._fit.portions.at_once, "train_seconds": self._seconds}
+        save_checkpoint(
+            self._task.checkpoint,
+            Checkpoint(identity_of(self._params, self._task), self._history, settings, state),
+        )
+
+
+def _check_augmentation(params: TrialParams) -> None:
+    if params.augmentation not in PRESETS:
+        raise DefinitionError(
+            f"augmentation = {params.augmentation!r}: no such preset; "
+            f"{did_you_mean(params.augmentation, PRESETS)}"
+        )
+
+
+def _check_validation(data: PreparedData, val: Split) -> None:
+    """A split in which no class has both members and others cannot rank models."""
+    n_columns = 1 if data.task == "binary" else len(data.class_names)
+    counts = positives(data.task, val.labels, n_columns).sum(axis=0)
+    if not ((counts > 0) & (counts < len(val))).any():
+        raise DataError(
+            f"{data.folder}: the validation split's {len(val)} images are all of one class: "
+            "its AUC is undefined; give a validation split that has both"
+        )
+
+
+def draws_weights(params: TrialParams) -> bool:
+    """Whether the backbone's weights come from the trial's seed."""
+    return params.init in ("random", "imagenet-stats")
+
+
+def _calibrates(params: TrialParams, task: TrialTask) -> bool:
+    """Whether a frozen prefix's batch-norm statistics mean nothing yet, and are to be estimated first."""
+    return draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
+
+
+def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
+    """A trial's network before its first epoch, on its device."""
+    data, training = task.data, task.training
+    network = build_network(
+        params.architecture,
+        init=params.init,
+        num_outputs=num_outputs(data.task, len(data.class_names)),
+        unfreeze_depth=params.unfreeze_depth,
+        image_size=data.image_size,
+        in_channels=data.channels,
+        seed=derived_seed(task.seed, "weights"),
+        head=HeadOptions(dropout=params.head_dropout, pooling=params.head_pooling, hidden=params.head_hidden),
+        grey=training.grey,
+        weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
+    )
+    device = torch.device(task.device)
+    lay_out(network, device)
+    if _calibrates(params, task):
+        _calibrate(network, train, device)
+    return network
+
+
+def _calibrate(network: Network, train: Split, device: torch.device) -> None:
+    rows = open_rows(train.images, device)
+    images = ImageInputs(network, Views(lambda _: rows), device)
+    count = min(CALIBRATION_IMAGES, len(rows))
+    # A fixed choice of images: the statistics, and so the cached features, follow from weights and data.
+    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
+    batches = rows.batches(np.array_split(chosen, -(-count // INFERENCE_BATCH)))
+    calibrate_batch_norm(network, (images.prepare(raw, None) for raw in batches))

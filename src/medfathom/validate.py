@@ -1,0 +1,89 @@
+"""Every check that can be made before anything is spent: names, weights, data, devices."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medfathom.errors import DefinitionError, WeightsError
+
+if TYPE_CHECKING:
+    from medfathom.definitions.config import StudyConfig
+    from medfathom.models.weights.lookup import WeightsLocation
+
+
+def check_definition(config: StudyConfig, address: str | None = None) -> list[str]:
+    """Raise an InputError, in one line, for the first thing that would fail later.
+
+    Nothing is created, and torch is imported only for architectures outside the shipped catalog and for
+    weights from the user's own files.
+
+    Args:
+        config: the definition.
+        address: of the Ray cluster that will run the trials, and that checks its own CPUs; this machine when
+            none is given.
+
+    Returns:
+        A line for each of these files: what it fits, and how well.
+    """
+    from medfathom.models.catalog import check_architecture  # noqa: PLC0415
+    from medfathom.study.sampling import make_sampler  # noqa: PLC0415
+    from medfathom.trial.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
+
+    for architecture in config.space.values("architecture"):
+        check_architecture(str(architecture), config.dataset.image_size)
+    notes = _check_weights(config)
+    make_sampler(config.sampler, config.space, seed=0)
+    if config.resources.checkpoint_url is not None:
+        RemoteCheckpoints(config.resources.checkpoint_url)
+    if address is None and config.resources.cpus_per_trial > (os.cpu_count() or 1):
+        raise DefinitionError(
+            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "
+            f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
+        )
+    return notes
+
+
+def _check_weights(config: StudyConfig) -> list[str]:
+    """Every init with every architecture that it may meet; all that lack its weights are named at once."""
+    from medfathom.models.weights.lookup import locate_weights, parse_init  # noqa: PLC0415
+
+    weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
+    notes = []
+    for init in map(str, config.space.values("init")):
+        parse_init(init)
+        refusals: dict[str, WeightsError] = {}
+        for architecture in map(str, config.space.values("architecture")):
+            if config.space.excluded({"architecture": architecture, "init": init}):
+                continue
+            try:
+                location = locate_weights(architecture, init, weights_dir)
+                if location.own:
+                    notes.append(_check_file(config, architecture, location))
+            except WeightsError as error:
+                refusals[architecture] = error
+        if refusals:
+            first, *others = refusals
+            more = f"; this init fails likewise for {', '.join(others)}" if others else ""
+            raise WeightsError(f"{refusals[first]}{more}")
+    return notes
+
+
+def _check_file(config: StudyConfig, architecture: str, location: WeightsLocation) -> str:
+    from medfathom.models.weights.read import check_fit  # noqa: PLC0415 - imports torch
+
+    return (
+        f"{location.path} for {architecture}: {check_fit(architecture, config.dataset.image_size, location)}"
+    )
+
+
+def check_source(config: StudyConfig) -> None:
+    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing."""
+    from medfathom.data.sources.open import open_source  # noqa: PLC0415
+
+    source = open_source(config.dataset)
+    try:
+        source.listing()
+    finally:
+        source.close()

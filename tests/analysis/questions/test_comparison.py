@@ -1,0 +1,311 @@
+"""Pretraining, unfreeze depth, rankings, regret, gap, predictions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from made_studies import analyze, study
+from medfathom.analysis.questions.comparison import (
+    Covariate,
+    benefit_over_datasets,
+    pretraining_benefit,
+    unfreeze_depths,
+)
+from medfathom.analysis.questions.ranking import kendalls_w
+from medfathom.analysis.size.inference import Settings
+from medfathom.confirmation.paired import bootstrap_aucs, bootstrap_p, compare_models, delong
+from medfathom.errors import ResultsError
+
+SETTINGS = Settings(permutations=499, draws=2_000)
+
+
+def test_pretraining_benefit_is_paired() -> None:
+    """The harder setting lowers both sides alike: the benefit of 0.02 stays what it is."""
+    frame = study(inits=("imagenet", "random"), noise=0.001)
+    found = pretraining_benefit(frame, SETTINGS)
+    whole = [b for b in found if b["level"] == "dataset"]
+    assert len(whole) == 2
+    assert len(found) == 2 + 20
+    for benefit in whole:
+        assert benefit["benefit"] == pytest.approx(0.02, abs=0.001)
+        assert benefit["ci95"][0] < benefit["benefit"] < benefit["ci95"][1] < benefit["ci95"][0] + 0.003
+        assert benefit["n"] == 10
+
+
+def two_seeds(with_: tuple[float, float], without: tuple[float, float]) -> pd.DataFrame:
+    frame = study(inits=("imagenet", "random"), settings=1)
+    aucs = {("imagenet", 0): with_[0], ("imagenet", 1): with_[1]}
+    aucs |= {("random", 0): without[0], ("random", 1): without[1]}
+    return frame.assign(auc=[aucs[key] for key in zip(frame["init"], frame["seed"], strict=True)])
+
+
+@pytest.mark.parametrize(("with_", "without"), [((0.95, 0.93), (0.90, 0.88)), ((0.75, 0.75), (0.5, 0.5))])
+def test_equal_differences_give_no_p_whatever_their_rounding(
+    with_: tuple[float, float], without: tuple[float, float]
+) -> None:
+    """0.95 - 0.90 and 0.93 - 0.88 differ in the 16th digit; an interval of that width says nothing."""
+    found = pretraining_benefit(two_seeds(with_, without), SETTINGS)
+    assert {b["level"] for b in found} == {"architecture", "dataset"}
+    assert all(b["p_value"] is None and b["ci95"] == [None, None] for b in found)
+    assert all(b["benefit"] == pytest.approx(with_[0] - without[0]) for b in found)
+
+
+def test_equal_differences_between_depths_tell_none_apart() -> None:
+    aucs = {"vgg16": (0.90, 0.95), "vgg19": (0.88, 0.93), "resnet50": (0.70, 0.75)}
+    frame = study(settings=2, seeds=1)
+    few = frame[frame["architecture"].isin(list(aucs))]
+    few = few.assign(
+        auc=[aucs[a][d] for a, d in zip(few["architecture"], few["unfreeze_depth"], strict=True)]
+    )
+    assert unfreeze_depths(few.astype({"unfreeze_depth": str}), SETTINGS)[0]["not_worse"] == ["0", "1"]
+
+
+def test_no_pair_no_benefit() -> None:
+    assert pretraining_benefit(study(), SETTINGS) == []
+
+
+def test_benefit_against_data_set_size() -> None:
+    names = dict.fromkeys("abcde", "CXR")
+    frame = study(inits=("imagenet", "random"), datasets=names, settings=1, noise=0.001)
+    size = dict(zip("abcde", (100, 300, 1_000, 3_000, 10_000), strict=True))
+    pretrained = frame["init"] == "imagenet"
+    frame["auc"] -= pretrained * 0.005 * np.log10(frame["dataset"].map(size))
+    sizes = pd.Series(size, dtype=float)
+    covariates = {
+        "log10_n_train": Covariate(np.log10(sizes)),
+        "domain_shift": Covariate(pd.Series(dtype=float)),
+    }
+    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), frame, covariates, SETTINGS)[0]
+    assert whole["n_datasets"] == 5
+    assert whole["against"]["log10_n_train"]["slope"] == pytest.approx(-0.005, abs=0.001)
+    assert "known for 0" in whole["against"]["domain_shift"]["reason"]
+
+
+def by_domain_shift(measured: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The benefit falls by 0.01 a unit of shift; ResNets find every data set twice as far as the others.
+
+    `measured` says which architectures' shifts are known, by data set.
+    """
+    frame = study(inits=("imagenet", "random"), datasets=dict.fromkeys("abcde", "CXR"), noise=1e-4)
+    far = frame["dataset"].map(dict(zip("abcde", range(1, 6), strict=True)))
+    frame["auc"] -= 0.01 * far * (frame["init"] == "imagenet")
+    frame["domain_shift"] = far * np.where(frame["family"] == "resnet", 2.0, 1.0)
+    known = [a in measured[d] for a, d in zip(frame["architecture"], frame["dataset"], strict=True)]
+    found = analyze(frame.assign(domain_shift=frame["domain_shift"].where(known))).to_dict()
+    against: dict[str, Any] = found["pretraining_over_datasets"][0]["against"]["domain_shift"]
+    return against
+
+
+def test_domain_shift_compares_data_sets_by_the_same_architectures() -> None:
+    """In a and b the ResNets were measured, which see twice the shift, in the others they were not."""
+    own = {"a": ("resnet50", "vgg16"), "b": ("resnet50", "resnet101", "vgg16")} | dict.fromkeys(
+        "cd", ("vgg16",)
+    )
+    found = by_domain_shift(own | {"e": ("vgg16", "vgg19")})
+    assert found["measured_by"] == ["vgg16"]
+    assert found["slope"] == pytest.approx(-0.01, abs=1e-4)
+
+
+def test_domain_shifts_of_different_architectures_are_not_compared() -> None:
+    found = by_domain_shift(dict.fromkeys("abc", ("resnet50",)) | dict.fromkeys("de", ("vgg16",)))
+    assert (found["slope"], found["n_datasets"]) == (None, 0)
+    assert "no architecture's domain shift is known for all of the 5 data sets" in found["reason"]
+
+
+def benefits(table: np.ndarray, families: list[int]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """As `pretraining_benefit` gives them, of a table (architectures, data sets; NaN: not run), and rows."""
+    shared = {"level": "architecture", "init": "imagenet", "baseline": "random", "unfreeze_depth": "5"}
+    listed = [
+        shared | {"architecture": f"net{a}", "dataset": f"set{d}", "benefit": float(table[a, d])}
+        for a, d in np.argwhere(np.isfinite(table))
+    ]
+    names = [f"net{a}" for a in range(len(table))]
+    return listed, pd.DataFrame({"architecture": names, "family": list(map(str, families))})
+
+
+def over(table: np.ndarray, families: list[int]) -> dict[str, Any]:
+    listed, rows = benefits(table, families)
+    return benefit_over_datasets(listed, rows, {}, SETTINGS)[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "between", "interaction", "families", "gaps"),
+    [
+        (0.02, 0.0, 0.002, [0, 1, 2, 3, 4], False),
+        (0.002, 0.02, 0.002, [0, 1, 2, 3, 4], False),
+        (0.0, 0.0, 0.02, [0, 1, 2, 3, 4], False),
+        (0.02, 0.0, 0.002, [0, 0, 1, 1, 2, 3], False),
+        (0.02, 0.01, 0.01, [0, 1, 2, 3, 4, 5, 6], True),
+    ],
+)
+def test_the_same_architectures_in_every_data_set_are_no_more_evidence(
+    own: float, between: float, interaction: float, families: list[int], gaps: bool
+) -> None:
+    """No benefit on average: at 5 % at most 5 % of studies of six data sets may find one."""
+    rng = np.random.default_rng(3)
+    n, studies = len(families), 200
+    missing = rng.random((n, 6)) < 0.3 * gaps
+    missing[0], missing[:, 0] = False, False
+    found = 0
+    for _ in range(studies):
+        table = own * rng.normal(size=(n, 1)) + between * rng.normal(size=(1, 6))
+        table = np.where(missing, np.nan, table + interaction * rng.normal(size=(n, 6)))
+        found += over(table, families)["p_value"] <= 0.05
+    assert found / studies <= 0.08  # two Monte Carlo errors above 5 %
+
+
+def test_a_benefit_over_data_sets_is_found_and_gaps_do_not_bias_it() -> None:
+    """Two architectures that gain little are missing where all gain much."""
+    rng = np.random.default_rng(0)
+    gain, place = np.array([0.03, 0.03, 0.03, 0.01, 0.01]), np.array([0.0, 0.0, 0.0, 0.02])
+    table = gain[:, None] + place + 1e-4 * rng.normal(size=(5, 4))
+    whole = over(table, [0, 1, 2, 3, 4])
+    table[3:, 3] = np.nan
+    gaps = over(table, [0, 1, 2, 3, 4])
+    assert (whole["n_datasets"], whole["n_architectures"]) == (4, 5)
+    assert whole["benefit"] == pytest.approx(0.027, abs=3e-4)
+    assert gaps["benefit"] == pytest.approx(0.027, abs=3e-4)
+    assert whole["p_value"] < 0.05
+    assert whole["ci95"][0] < 0.027 < whole["ci95"][1]
+    assert whole["prediction95"][0] < whole["ci95"][0]
+    assert whole["tau"] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_data_sets_that_share_no_architecture_are_averaged_too() -> None:
+    table = np.full((4, 3), np.nan)
+    table[0, 0], table[1, 1], table[2, 2], table[3, 2] = 0.01, 0.02, 0.02, 0.04
+    assert over(table, [0, 1, 2, 3])["benefit"] == pytest.approx(0.0225)
+
+
+def test_the_best_unfreeze_depth_and_those_like_it() -> None:
+    frame = study(settings=4, noise=0.001)
+    same = frame["unfreeze_depth"] == 2
+    frame.loc[same, "auc"] += 0.01  # as good as depth 3
+    found = unfreeze_depths(frame.astype({"unfreeze_depth": str}), SETTINGS)[0]
+    assert found["best"] in {"2", "3"}
+    assert {"2", "3"} <= set(found["not_worse"])
+    assert not {"0", "1"} & set(found["not_worse"])
+
+
+def test_two_architectures_do_not_tell_depths_apart() -> None:
+    frame = study(settings=3)
+    few = frame[frame["architecture"].isin(["vgg16", "vgg19"])]
+    found = unfreeze_depths(few, SETTINGS)[0]
+    assert found["reason"]
+    assert len(found["not_worse"]) == 3
+
+
+def test_data_sets_that_agree_and_the_price_of_one_network() -> None:
+    found = analyze(study(datasets={"a": "CXR", "b": "OCT", "c": "WSI"}, noise=0.02)).to_dict()[
+        "ranking_agreement"
+    ]
+    scope = found["scopes"]["all"]
+    assert scope["kendalls_w"] > 0.5
+    assert scope["p_value"] < 0.05
+    assert list(scope["mean_ranks"].values()) == sorted(scope["mean_ranks"].values())
+    assert all(len(group) >= 2 for group in scope["groups_not_told_apart"])
+    regret = found["regret"]
+    assert set(regret["modalities"]) == {"CXR", "OCT", "WSI"}
+    assert regret["all"]["mean"] >= 0
+    assert regret["all"]["ci95"][0] <= regret["all"]["mean"] <= regret["all"]["ci95"][1]
+    assert "at least 3" in regret["modalities"]["CXR"]["reason"]
+
+
+def test_one_data_set_cannot_agree() -> None:
+    found = analyze(study()).to_dict()["ranking_agreement"]
+    assert found["scopes"]["all"]["reason"]
+    assert found["regret"]["universal"] is None
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1_000), st.integers(3, 7), st.integers(2, 5))
+def test_w_lies_between_0_and_1_and_knows_only_ranks(seed: int, n: int, k: int) -> None:
+    table = np.random.default_rng(seed).normal(size=(n, k))
+    w = kendalls_w(table).w
+    assert -1e-12 <= w <= 1 + 1e-12
+    assert kendalls_w(np.exp(3 * table)).w == pytest.approx(w)
+    assert kendalls_w(table[::-1]).w == pytest.approx(w)
+
+
+def test_larger_networks_that_overfit_more() -> None:
+    frame = study(noise=0.001)
+    gap = 0.05 + 0.03 * (np.log10(frame["n_params"]) - 7.5)
+    found = analyze(frame.assign(train_auc=frame["auc"] + gap)).to_dict()["generalisation_gap"]
+    assert found["modalities"]["CXR"]["predictors"]["log10_params"]["slope"] == pytest.approx(0.03, abs=1e-6)
+    assert "at least 4" in found["training_set_size"]["reason"]
+
+
+def test_no_training_auc() -> None:
+    assert "no row has a train_auc" in analyze(study()).to_dict()["generalisation_gap"]["reason"]
+
+
+def images(seed: int = 0, n: int = 200) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    signal = labels + rng.normal(size=n)
+    scores = {"good": signal, "same": signal + 1e-3 * rng.normal(size=n), "chance": rng.normal(size=n)}
+    return labels, scores, np.arange(n) // 2
+
+
+def test_models_on_the_same_images() -> None:
+    labels, scores, _ = images()
+    found = compare_models(labels, scores, resamples=500)
+    pairs = {tuple(p["models"]): p for p in found["pairs"]}
+    assert pairs["chance", "good"]["delong_p_holm"] < 0.001
+    assert pairs["chance", "good"]["bootstrap_p"] < 0.01
+    assert pairs["good", "same"]["delong_p"] > 0.01
+    assert (
+        found["models"]["good"]["ci95"][0]
+        < found["models"]["good"]["auc"]
+        < found["models"]["good"]["ci95"][1]
+    )
+    json.dumps(found, allow_nan=False)
+
+
+def test_patients_with_several_images_leave_delong_out() -> None:
+    labels, scores, patients = images()
+    found = compare_models(labels, scores, patients.tolist(), resamples=200)
+    assert all(p["delong_p"] is None for p in found["pairs"])
+    assert all(p["bootstrap_p"] is not None for p in found["pairs"])
+
+
+def test_copies_of_patients_do_not_narrow_the_bootstrap() -> None:
+    labels, scores, _ = images(n=80)
+    table = np.array([scores["good"]])
+    alone = bootstrap_aucs(labels, table, resamples=2_000, seed=1).std()
+    groups = np.tile(np.arange(80), 5).tolist()
+    five = bootstrap_aucs(np.tile(labels, 5), np.tile(table, 5), groups, resamples=2_000, seed=1).std()
+    assert five == pytest.approx(alone, rel=0.1)
+
+
+def test_delong_error_agrees_with_the_bootstrap() -> None:
+    labels, scores, _ = images(n=400)
+    table = np.array([scores["good"], scores["chance"]])
+    found, samples = delong(labels, table), bootstrap_aucs(labels, table, resamples=3_000)
+    assert np.sqrt(np.diag(found.covariance)) == pytest.approx(samples.std(1), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "says"),
+    [
+        ([0, 0, 0, 1], [[0, 1, 2, 3]], "two images of each class"),
+        ([0, 0, 1, 2], [[0, 1, 2, 3]], "labels must be 0 or 1"),
+        ([0, 0, 1, 1], [[0, 1, 2]], "do not fit"),
+        ([0, 0, 1, 1], [[0, 1, 2, float("nan")]], "not finite"),
+    ],
+)
+def test_predictions_that_cannot_be_compared(labels: list[int], scores: list[list[float]], says: str) -> None:
+    with pytest.raises(ResultsError, match=says):
+        delong(np.array(labels), np.array(scores, dtype=float))
+
+
+def test_a_bootstrap_p_is_never_zero() -> None:
+    assert bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
+    assert bootstrap_p(np.zeros(10)) == 1

@@ -1,0 +1,67 @@
+"""Grad-CAM shows what speaks for a decision, whichever way it went."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medfathom.confirmation.grad_cam import Case, cases, grad_cam
+from medfathom.confirmation.pictures import Judged
+from medfathom.data.prepared import Split
+
+BRIGHT = np.zeros((8, 8), dtype=bool)
+BRIGHT[:, :4] = True
+
+
+class LightAndDark(nn.Module):
+    """Each logit is how much is bright less how much is dark, by a map of either."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(1, 2, 1)
+        self.outputs = outputs
+        self.maps.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+        self.maps.bias.data = torch.tensor([0.0, 1.0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        light, dark = self.maps(images).mean(dim=(2, 3)).unbind(dim=1)
+        return (light - dark)[:, None].repeat(1, self.outputs)
+
+
+def found(task: str, names: list[str], labels: np.ndarray, probabilities: np.ndarray) -> Judged:
+    """Images that are bright on the left and dark on the right."""
+    images = np.repeat((BRIGHT * np.uint8(255))[None, :, :, None], len(labels), axis=0)
+    config: Any = SimpleNamespace(task=task, class_names=names, thresholds=[0.5] * probabilities.shape[1])
+    positive = labels.astype(bool) if labels.ndim == 2 else (labels == 1)[:, None]
+    test = Split(images, labels, None, [str(i) for i in range(len(labels))])
+    return Judged(config, test, positive, probabilities, names)
+
+
+def maps(judged: Judged, chosen: list[Case], outputs: int) -> np.ndarray:
+    module = LightAndDark(outputs)
+    model: Any = SimpleNamespace(module=module, device="cpu")
+    return grad_cam(model, module.maps, judged, chosen)
+
+
+def test_a_label_that_is_denied_is_explained_by_what_speaks_against_it() -> None:
+    judged = found("multilabel", ["fluid", "drusen"], np.array([[1, 0]]), np.array([[0.9, 0.2]]))
+    yes, no = cases(judged)
+    assert (yes.said, yes.sign, yes.output) == ("fluid", 1, 0)
+    assert (no.said, no.sign, no.output) == ("no drusen", -1, 1)
+    for_it, against_it = maps(judged, [yes, no], 2)
+    assert for_it[BRIGHT].min() > 0.9
+    assert for_it[~BRIGHT].max() < 0.1
+    assert against_it[~BRIGHT].min() > 0.9
+    assert against_it[BRIGHT].max() < 0.1
+
+
+def test_classes_have_logits_of_their_own() -> None:
+    binary = found("binary", ["healthy", "ill"], np.array([0, 1]), np.array([[0.1], [0.7]]))
+    assert [(case.said, case.output, case.sign) for case in cases(binary)] == [
+        ("healthy", 0, 1),
+        ("ill", 1, 1),
+    ]
+    three = found("multiclass", ["a", "b", "c"], np.array([2]), np.array([[0.1, 0.3, 0.6]]))
+    assert [(case.said, case.output, case.sign) for case in cases(three)] == [("c", 2, 1)]

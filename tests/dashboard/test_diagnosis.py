@@ -1,0 +1,144 @@
+"""The rules of a trial's diagnosis, each at its border; notes and curves as text."""
+
+from typing import Any
+from xml.etree import ElementTree
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from medfathom.dashboard.curves import learning_curves
+from medfathom.dashboard.diagnosis import diagnose
+from medfathom.dashboard.notes import save_note, study_note, trial_note
+
+NUMBERS = iter(range(10**6))
+
+
+def trial(auc: float, init: str = "imagenet", depth: int = 5, **attributes: Any) -> FrozenTrial:
+    curve = attributes.pop("curve", [auc])
+    state = attributes.pop("state", TrialState.COMPLETE)
+    facts = {"architecture": "resnet18", "init": init, "unfreeze_depth": depth, "auc": auc, **attributes}
+    made = create_trial(
+        state=state,
+        value=None if state == TrialState.FAIL else auc,  # Optuna gives stopped trials one too
+        user_attrs=facts,
+        intermediate_values=dict(enumerate(curve, start=1)),
+    )
+    made.number = next(NUMBERS)
+    return made
+
+
+def words(made: FrozenTrial, *others: FrozenTrial) -> list[str]:
+    return [finding.word for finding in diagnose(made, others)]
+
+
+def test_overfitting_needs_both_losses_to_part() -> None:
+    falling = [0.6, 0.4, 0.2]
+    assert words(trial(0.8, losses={"train": falling, "val": [0.6, 0.5, 0.56]})) == ["overfitting"]
+    assert words(trial(0.8, losses={"train": falling, "val": [0.6, 0.5, 0.54]})) == []
+    assert words(trial(0.8, losses={"train": falling, "val": [0.6, 0.5, 0.4]})) == []
+    assert words(trial(0.8, losses={"train": [0.6, 0.4, 0.39], "val": [0.6, 0.5, 0.56]})) == []
+
+
+def test_overfitting_is_also_a_gap_between_the_aucs() -> None:
+    assert words(trial(0.80, train_auc=0.91)) == ["overfitting"]
+    assert words(trial(0.80, train_auc=0.89)) == []
+
+
+def test_underfitting_is_a_loss_that_stays_or_an_auc_that_still_rises() -> None:
+    assert words(trial(0.8, losses={"train": [0.7, 0.68], "val": [0.7, 0.7]})) == ["underfitting"]
+    assert words(trial(0.8, losses={"train": [0.7, 0.5], "val": [0.7, 0.7]})) == []
+    assert words(trial(0.83, curve=[0.7, 0.8, 0.83])) == ["underfitting"]
+    assert words(trial(0.805, curve=[0.7, 0.8, 0.805])) == []
+
+
+def test_a_stopped_trial_is_not_said_to_underfit() -> None:
+    rising: dict[str, Any] = {"curve": [0.7, 0.8, 0.83]}
+    flat: dict[str, Any] = {"losses": {"train": [0.7, 0.68], "val": [0.7, 0.7]}}
+    for numbers in (rising, flat):
+        assert words(trial(0.83, **numbers)) == ["underfitting"]
+        assert words(trial(0.83, state=TrialState.PRUNED, **numbers)) == []
+
+
+def test_pretraining_without_gain_compares_the_same_network_only() -> None:
+    pretrained = trial(0.90)
+    assert words(pretrained) == []
+    assert words(pretrained, trial(0.90, "random")) == ["pretraining without gain"]
+    assert words(pretrained, trial(0.89, "random")) == []
+    assert words(pretrained, trial(0.90, "random", depth=3)) == []
+    assert words(pretrained, trial(0.90, "random"), trial(0.95)) == []
+    assert words(pretrained, trial(0.90, "random", state=TrialState.PRUNED)) == []
+    assert words(trial(0.90, "random"), trial(0.90)) == []
+
+
+def test_a_stopped_trial_does_not_judge_pretraining() -> None:
+    """As Optuna has it: a stopped trial's value is its last AUC."""
+    study = optuna.create_study(direction="maximize")
+    for init, aucs, state in (
+        ("random", [0.90], TrialState.COMPLETE),
+        ("imagenet", [0.71], TrialState.PRUNED),
+    ):
+        asked = study.ask()
+        for key, value in {"architecture": "resnet18", "unfreeze_depth": 5, "init": init}.items():
+            asked.set_user_attr(key, value)
+        for epoch, auc in enumerate(aucs, start=1):
+            asked.report(auc, epoch)
+        study.tell(asked, aucs[-1] if state == TrialState.COMPLETE else None, state=state)
+    stopped = study.trials[1]
+    assert stopped.value == 0.71
+    assert words(stopped, *study.trials) == []
+
+
+def test_a_shortcut_is_what_untrained_features_or_the_border_tell() -> None:
+    assert words(trial(0.95, "random", depth=0)) == ["shortcut suspected"]
+    assert words(trial(0.89, "random", depth=0)) == []
+    assert words(trial(0.95, "random", depth=1)) == []
+    assert words(trial(0.8, cam_border_share=0.7)) == ["shortcut suspected"]
+    assert words(trial(0.8, cam_border_share=0.4)) == []
+
+
+def test_a_note_says_what_was_run_what_came_of_it_and_why() -> None:
+    made = trial(
+        0.83, curve=[0.7, 0.8, 0.83], n_params=3_400_000, train_seconds=61.0, auc_ci_low=0.8, auc_ci_high=0.86
+    )
+    text = trial_note(made, [made, trial(0.9)])
+    for part in (
+        "resnet18",
+        "3.4 M parameters",
+        "1m01s",
+        "0.8300",
+        "0.800 to 0.860",
+        "Rank 2 of 2",
+        "underfitting",
+    ):
+        assert part in text
+    failed = trial(0.5, state=TrialState.FAIL, stop_reason="out of memory")
+    assert "It failed: out of memory." in trial_note(failed, [failed])
+    assert "Diagnosis" not in trial_note(failed, [failed])
+
+
+@pytest.mark.parametrize("length", [10, 2045, 5000])
+def test_notes_are_what_the_dashboard_reads(length: int) -> None:
+    from optuna_dashboard import get_note  # noqa: PLC0415
+
+    study = optuna.create_study()
+    save_note(study, "x" * 6000)
+    save_note(study, "é" * length)
+    assert get_note(study) == "é" * length
+    before = study._storage.get_study_system_attrs(study._study_id)["dashboard:note_ver"]
+    save_note(study, "é" * length)
+    assert study._storage.get_study_system_attrs(study._study_id)["dashboard:note_ver"] == before
+    assert "No trial is complete" in study_note(study, [])
+
+
+def test_curves_are_svg_whatever_the_numbers() -> None:
+    for aucs, losses in (
+        ([0.5], {}),
+        ([0.5, 0.5], {"train": [1.0, 1.0], "val": [1.0, 1.0]}),
+        ([0.4, 0.9, 0.95], {"train": [3.0, 2.0, 0.1], "val": [2.0, 1.0, 5.0]}),
+    ):
+        root = ElementTree.fromstring(learning_curves("trial <1> & more", aucs, losses))  # noqa: S314  our own text
+        dots = root.findall(".//{http://www.w3.org/2000/svg}circle")
+        assert len(dots) == len(aucs) + sum(map(len, losses.values()))
+        for dot in dots:
+            assert 0 <= float(dot.get("cy", "-1")) <= 222

@@ -1,0 +1,79 @@
+"""Notes and pictures of trials in every state; a disk that takes no pictures costs no trial."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+
+from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store
+from medfathom.definitions.load import load_definition
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+
+
+def ended(said: list[str]) -> Any:
+    """Three trials: complete with losses, stopped, failed before its first epoch."""
+    with open_study(
+        load_definition("demo", ["budget.trials=3", "sampler=random"]), default_url(), "data"
+    ) as driver:
+        driver.recorder = NotesAndPictures(driver.study, said.append)
+        for assignment in iter(driver.assign, None):
+            number = assignment.number
+            for epoch in (1, 2) if number < 2 else ():
+                driver.report(number, epoch, 0.6 + epoch / 10)
+            facts = {"auc": 0.8, "epochs": 2, "losses": {"train": [0.7, 0.3], "val": [0.7, 0.5]}}
+            if number == 0:
+                driver.complete(number, 0.8, facts)
+            elif number == 1:
+                driver.prune(number, facts, "stopped by asha at epoch 2")
+            else:
+                driver.fail(number, "out of memory", {})
+        driver.close_records()
+        study = driver.study
+        trials = study.get_trials()
+        names = [[m.filename for m in get_all_artifact_meta(t, storage=study._storage)] for t in trials]
+        return study.get_trials(), names, study._storage.get_study_system_attrs(study._study_id)
+
+
+def note(attributes: dict[str, Any], trial: optuna.trial.FrozenTrial | None = None) -> str:
+    place = "dashboard:" if trial is None else f"dashboard:{trial._trial_id}:"
+    return str(attributes[f"{place}note_str:0"])
+
+
+def test_every_end_is_noted_and_drawn(workdir: Path) -> None:
+    said: list[str] = []
+    trials, names, attributes = ended(said)
+    assert names == [["learning-curves.svg"], ["learning-curves.svg"], []]
+    assert "Rank 1 of 1" in note(attributes, trials[0])
+    assert "stopped by asha at epoch 2" in note(attributes, trials[1])
+    assert "It failed: out of memory" in note(attributes, trials[2])
+    assert "1 complete, 1 stopped early, 1 failed, 0 running." in note(attributes)
+    assert said == []
+    assert len(list((workdir / "storage" / "artifacts").iterdir())) == 2
+
+
+def test_a_disk_without_room_for_pictures_costs_no_trial(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("optuna.artifacts.FileSystemArtifactStore.write", full)
+    said: list[str] = []
+    trials, _, attributes = ended(said)
+    assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert said == ["pictures cannot be kept (No space left on device)"]
+    assert "Rank 1 of 1" in note(attributes, trials[0])
+
+
+def test_a_studys_picture_is_replaced_in_place(workdir: Path) -> None:
+    study = optuna.create_study()
+    file = workdir / "front.png"
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        add_picture(study, file)
+    (meta,) = get_all_artifact_meta(study)
+    with artifact_store().open_reader(meta.artifact_id) as reader:
+        assert reader.read() == b"two"

@@ -1,0 +1,107 @@
+"""The dashboard: served to this machine only, read-only unless asked; a real browser shows a study."""
+
+import http.client
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfathom.dashboard.server import make_dashboard
+from medfathom.definitions.load import load_definition
+from medfathom.errors import StorageError
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+
+
+@pytest.fixture
+def study(workdir: Path) -> str:
+    """Three trials, one in each state, the complete one with a learning curve."""
+    with open_study(load_definition("demo", ["sampler=random"]), default_url(), "data") as driver:
+        numbers = [assignment.number for assignment in iter(driver.assign, None)][:3]
+        for epoch, auc in enumerate((0.61, 0.72, 0.83), start=1):
+            driver.report(numbers[0], epoch, auc)
+        driver.complete(numbers[0], 0.83, {"depth": 53, "n_params": 3_374_219})
+        driver.report(numbers[1], 1, 0.55)
+        driver.prune(numbers[1], {"depth": 53}, "stopped by asha at epoch 1")
+        driver.fail(numbers[2], "non-finite loss", {})
+    return "demo"
+
+
+@contextmanager
+def served(*, writable: bool = False) -> Iterator[int]:
+    with make_dashboard(default_url(), 0, writable=writable) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def request(port: int, method: str, path: str, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def test_only_local_reading_requests_pass(study: str) -> None:
+    with served() as port:
+        own = f"127.0.0.1:{port}"
+        assert request(port, "GET", "/api/studies", Host=own)[0] == 200
+        assert request(port, "GET", "/api/studies", Host=f"localhost:{port}")[0] == 200
+        assert request(port, "GET", "/api/studies", Host=own, Origin=f"http://{own}")[0] == 200
+        for headers, words in (
+            ({"Host": "evil.example"}, b"is not this machine"),
+            ({"Host": f"evil.example:{port}"}, b"is not this machine"),
+            ({"Host": f"127.0.0.1.evil.example:{port}"}, b"is not this machine"),
+            ({"Host": own, "Origin": "http://evil.example"}, b"another site"),
+            ({"Host": own, "Origin": "null"}, b"another site"),
+        ):
+            status, body = request(port, "GET", "/api/studies", **headers)
+            assert status == 403
+            assert words in body
+        status, body = request(port, "DELETE", "/api/studies/1", Host=own)
+        assert status == 403
+        assert b"read-only" in body
+        assert b"demo" in request(port, "GET", "/api/studies", Host=own)[1]
+
+
+def test_writable_lets_the_page_delete_but_not_another_site(study: str) -> None:
+    with served(writable=True) as port:
+        own = f"127.0.0.1:{port}"
+        assert request(port, "DELETE", "/api/studies/1", Host=own, Origin="http://evil.example")[0] == 403
+        assert request(port, "DELETE", "/api/studies/1", Host=own, Origin=f"http://{own}")[0] == 204
+
+
+def test_a_taken_port_is_one_line(study: str) -> None:
+    with served() as port, pytest.raises(StorageError, match=f"--port {port}: cannot be bound"):
+        make_dashboard(default_url(), port, writable=False)
+
+
+def test_no_storage_no_dashboard(workdir: Path) -> None:
+    with pytest.raises(StorageError, match="no such storage"):
+        make_dashboard(default_url(), 0, writable=False)
+
+
+def test_the_page_shows_states_curve_and_attributes(study: str, browser_page: Any) -> None:
+    with served() as port:
+        errors: list[str] = []
+        browser_page.on("pageerror", lambda error: errors.append(str(error)))
+        browser_page.goto(f"http://127.0.0.1:{port}/dashboard/studies/1/trials")
+        for text in ("Complete", "Pruned", "Fail"):
+            browser_page.get_by_text(text).first.wait_for(timeout=90_000)
+        browser_page.get_by_text("Trial 0").first.click()
+        browser_page.get_by_text("definition_hash").first.wait_for(timeout=90_000)
+        shown = browser_page.content()
+        assert "n_params" in shown
+        assert "3374219" in shown
+        assert browser_page.get_by_text("Intermediate").count() >= 1
+        assert errors == []

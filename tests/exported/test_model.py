@@ -1,0 +1,266 @@
+"""A model folder at work: files of every kind, arrays, what cannot be read, folders that were changed."""
+
+import json
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import medfathom
+from made_models import CONFIG
+from medfathom import cli
+from medfathom.confirmation.card import model_card
+from medfathom.data.leakage import LEAKAGE
+from medfathom.errors import DataError, ExportedModelError
+from medfathom.exported.model import Deployed, Model
+from medfathom.metrics.probabilities import probabilities
+from medfathom.models.folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    write_config,
+    write_manifest,
+)
+from medfathom.models.weights.lookup import locate_weights
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with random weights."""
+    place = tmp_path_factory.mktemp("made") / "model"
+    place.mkdir()
+    torch.manual_seed(0)
+    network = Deployed(CONFIG).network
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, place / WEIGHTS_FILE)
+    write_config(place, CONFIG)
+    write_manifest(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return medfathom.load(folder)
+
+
+def grey(seed: int, side: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
+
+
+def test_every_form_of_the_same_image_gives_the_same(model: Model, tmp_path: Path) -> None:
+    image = grey(1)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(image).save(tmp_path / "b.tiff")
+    Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "c.png")
+    Image.fromarray(np.repeat(image[:, :, None], 3, axis=2)).save(tmp_path / "d.bmp")
+    arrays = [
+        image,
+        image[:, :, None],
+        image.astype(np.uint16) * np.uint16(257),
+        np.stack([image] * 3, axis=2),
+    ]
+    found = model.predict([tmp_path, *arrays])
+    assert len(found) == 8
+    assert np.ptp(found.probabilities, axis=0).max() < 1e-6
+    assert found.probabilities.sum(axis=1) == pytest.approx(1)
+    assert any("made grey" in remark for remark in found.remarks)
+
+
+def test_logits_become_calibrated_probabilities_and_a_class(model: Model) -> None:
+    images = np.stack([grey(k) for k in range(5)])[..., None]
+    found = model.predict(images)
+    expected = probabilities("binary", model.logits(images) / 2.0)
+    assert found.probabilities[:, 1] == pytest.approx(expected[:, 0], abs=1e-7)
+    assert found.predicted == ["ill" if p >= 0.5 else "well" for p in expected[:, 0]]
+
+
+@pytest.mark.parametrize(
+    ("task", "logits", "said"),
+    [
+        ("multiclass", [[3.0, 1.0, 2.0], [0.0, 0.1, 9.0]], ["a", "c"]),
+        ("multilabel", [[3.0, -1.0, 2.0], [-5.0, -0.1, -9.0]], ["a|c", ""]),
+    ],
+)
+def test_tasks_decide_in_their_own_way(
+    model: Model, task: str, logits: list[list[float]], said: list[str]
+) -> None:
+    other = copy(model)
+    changes = {
+        "task": task,
+        "class_names": ["a", "b", "c"],
+        "thresholds": [0.6, None, 0.5],
+        "temperature": 1.0,
+    }
+    other.config = CONFIG.model_copy(update=changes)
+    found = other.decide(["x", "y"], np.array(logits, dtype=np.float32))
+    assert found.predicted == said
+    assert found.probabilities.shape == (2, 3)
+    if task == "multiclass":
+        assert found.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_batches_do_not_change_the_answer(model: Model) -> None:
+    images = np.stack([grey(k) for k in range(70)])[..., None]
+    together = model.predict(images).probabilities
+    apart = np.concatenate([model.predict(image).probabilities for image in images])
+    assert together == pytest.approx(apart, abs=1e-5)
+
+
+def test_cudnn_is_on_without_tf32(model: Model) -> None:
+    seen: list[tuple[bool, bool]] = []
+    cudnn = torch.backends.cudnn
+    hook = model.module.register_forward_hook(lambda *_: seen.append((cudnn.enabled, cudnn.allow_tf32)))
+    model.predict(grey(1))
+    hook.remove()
+    assert seen == [(True, False)]
+
+
+def test_a_name_too_long_is_an_unreadable_image(model: Model) -> None:
+    name = "a" * 300 + ".png"
+    assert model.predict([name, grey(1)]).unreadable == {name: "cannot be read (File name too long)"}
+
+
+def test_other_sizes_are_fitted_and_said(model: Model) -> None:
+    found = model.predict([grey(1, 80), grey(2)])
+    assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_12_bits_are_the_same_in_a_file_and_in_an_array(model: Model, tmp_path: Path, dtype: str) -> None:
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"dtype": dtype, "bits": 12})
+    raw = grey(1).astype(np.uint16) * np.uint16(16)
+    Image.fromarray(raw).save(tmp_path / "raw.png")
+    whole = (raw.astype(np.int64) * 65535 // 4095).astype(np.uint16)
+    as_trained = whole if dtype == "uint16" else (whole >> 8).astype(np.uint8)
+    expected = other.decide([""], other.logits(as_trained[None, :, :, None])).probabilities[0]
+    found = other.predict([tmp_path / "raw.png", raw, np.stack([raw] * 3, axis=2)])
+    assert found.probabilities == pytest.approx(np.stack([expected] * 3), abs=1e-6)
+    with pytest.raises(DataError, match=r"image 0: values from 0 to 4096, outside 0 to 4095"):
+        other.predict(np.where(raw == raw.max(), np.uint16(4096), raw))
+
+
+def test_other_depths_are_said(model: Model) -> None:
+    deep = grey(1).astype(np.uint16)
+    assert model.predict([deep, grey(2)]).remarks == [
+        "1 of 16 bits (white: 65535), made 8: the model was trained on images of 8 bits"
+    ]
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"dtype": "uint16"})
+    assert other.predict([deep, grey(2)]).remarks == [
+        "1 of 8 bits, made 16: the model was trained on images of 16 bits"
+    ]
+
+
+def test_what_is_no_image_is_an_error(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dtype must be uint8 or uint16"):
+        model.predict(np.zeros((32, 32)))
+    with pytest.raises(DataError, match="but got shape"):
+        model.predict(np.zeros((32, 32, 2), dtype=np.uint8))
+    with pytest.raises(DataError, match="no image in this folder"):
+        model.predict(tmp_path)
+
+
+def test_the_command_skips_names_and_exits_1(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad, absent = tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "absent.png"
+    Image.fromarray(grey(1)).save(good)
+    bad.write_bytes(b"no image")
+    table = tmp_path / "out.csv"
+
+    def typed(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["medfathom", "predict", str(folder), *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    code, out, err = typed(good, bad, absent, "--json", "--csv", table)
+    assert code == 1
+    content = json.loads(out)
+    assert [row["image"] for row in content["images"]] == [str(good)]
+    assert set(content["unreadable"]) == {str(bad), str(absent)}
+    assert "no such file" in err
+    assert "not a PNG" in err
+    header, row = table.read_text().splitlines()
+    assert header == "image,predicted,well,ill"
+    assert row.startswith(f"{good},")
+    code, out, err = typed(good)
+    assert (code, err) == (0, "")
+    assert "ill" in out
+    code, _, err = typed(good, "--device", "tpu")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_folder_must_be_whole(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportedModelError, match="no such model folder"):
+        medfathom.load(tmp_path / "none")
+    with pytest.raises(ExportedModelError, match=f"has no {CONFIG_FILE}"):
+        medfathom.load(tmp_path)
+    (tmp_path / CONFIG_FILE).write_text("{}")
+    with pytest.raises(ExportedModelError, match="version: field required"):
+        medfathom.load(tmp_path)
+    write_config(tmp_path, CONFIG)
+    with pytest.raises(ExportedModelError, match=f"has no {MANIFEST_FILE}"):
+        medfathom.load(tmp_path)
+    (tmp_path / MANIFEST_FILE).write_text(f"{'0' * 64}  ../elsewhere\n")
+    with pytest.raises(ExportedModelError, match=f"does not name {WEIGHTS_FILE}"):
+        medfathom.load(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / WEIGHTS_FILE)
+    (tmp_path / CARD_FILE).write_text("card")
+    write_manifest(tmp_path)
+    with pytest.raises(ExportedModelError, match="not a tf_efficientnet_lite0's"):
+        medfathom.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (None, ""),
+        ("", "\n- No image has an exact copy, and no known patient or slide is, in another split.\n"),
+        ("Leakage: 8 images", "\n- Leakage: 8 images.\n"),
+    ],
+)
+def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> None:
+    study = optuna.create_study()
+    if said is not None:
+        study.set_user_attr(LEAKAGE, said)
+    sizes = {"n_params": 1, "depth": 1, "macs": 1}
+    row = {"ci": (0.7, 0.9), "models": [{}], "test_auc": 0.8, "seed_sd": None, "search_auc": 0.8} | sizes
+    row |= {"optimism": 0.0, "stratum": "all", "search_trial": 0, "params": {}}
+    card = model_card(CONFIG, study, row, {"trial": 0}, {"n_test": 100}, None)
+    limits = card[card.index("## Limits") : card.index("## Provenance")]
+    assert limits.count("\n- ") == 5 + bool(line)
+    assert line in limits
+
+
+def test_as_an_init_it_must_be_of_the_architecture(folder: Path) -> None:
+    found = locate_weights("tf_efficientnet_lite0", f"export:{folder}")
+    assert found.normalization == ((0.5, 0.4, 0.3), (0.5, 0.5, 0.5))
+    with pytest.raises(medfathom.InputError, match="is a tf_efficientnet_lite0, not a resnet18"):
+        locate_weights("resnet18", f"export:{folder}")
+    with pytest.raises(medfathom.InputError, match="no such model folder"):
+        locate_weights("resnet18", "export:nowhere")
+
+
+def test_public_names_are_there_and_light() -> None:
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    code = (
+        "import sys, medfathom\n"
+        "assert not {'torch', 'pandas', 'optuna', 'ray'} & set(sys.modules)\n"
+        "assert set(medfathom.__all__) <= set(dir(medfathom))\n"
+        "for name in medfathom.__all__: assert getattr(medfathom, name).__doc__, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        medfathom.nothing  # noqa: B018

@@ -1,0 +1,209 @@
+"""What the early-stopping rules know after failures, lost workers and restarts; no Ray cluster is needed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfathom.definitions.load import load_definition
+from medfathom.scheduling.early_stopping import StratifiedScheduler, make_rule
+from medfathom.study.connection import default_url
+from medfathom.study.driver import Driver
+from medfathom.study.open import open_study
+
+EPOCHS = 9
+RULES = ("asha", "hyperband", "median")
+FAILURE = {"failure": "ValueError: no", "memory": False, "finished": False, "done": True}
+
+
+@dataclass(frozen=True)
+class TuneTrial:
+    """What the scheduler looks at of a trial of Tune's."""
+
+    trial_id: str
+    config: Mapping[str, Any]
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+    def get_pickled_error(self) -> None:
+        """Ray gives no reason."""
+
+
+@pytest.fixture(params=RULES)
+def driver(request: pytest.FixtureRequest, workdir: Path) -> Iterator[Driver]:
+    changes = ["budget.trials=40", f"budget.epochs={EPOCHS}", "sampler=random", f"scheduler={request.param}"]
+    with open_study(load_definition("demo", changes), default_url(), "data") as opened:
+        yield opened
+
+
+def scheduler_of(driver: Driver) -> StratifiedScheduler:
+    """As a run begins it."""
+    return StratifiedScheduler(driver.config, {}, [t for t in driver.trials() if t.state.is_finished()])
+
+
+def added(scheduler: StratifiedScheduler, number: int, reported: Mapping[int, float] | None = None) -> Any:
+    """A trial that Tune adds."""
+    told = {str(epoch): auc for epoch, auc in (reported or {}).items()}
+    trial = TuneTrial(f"tune-{number}", {"number": number, "stratum": "", "reported": told})
+    scheduler.on_trial_add(None, trial)
+    return trial
+
+
+def tell(scheduler: StratifiedScheduler, trial: Any, curve: Mapping[int, float]) -> list[str]:
+    """Decisions on an AUC per epoch, up to the first stop."""
+    decisions: list[str] = []
+    for epoch, auc in curve.items():
+        if "STOP" not in decisions:
+            decisions.append(scheduler.on_trial_result(None, trial, {"epoch": epoch, "auc": auc}))
+    return decisions
+
+
+def known(scheduler: StratifiedScheduler) -> Any:
+    """All that the rules would judge by."""
+    return {key: _known(rule) for key, rule in scheduler._rules.items() if _known(rule)}
+
+
+def _known(rule: Any) -> Any:
+    if hasattr(rule, "_brackets"):
+        rungs = [(milestone, recorded) for milestone, recorded in rule._brackets[0]._rungs if recorded]
+        return sorted(rungs, key=lambda rung: rung[0])
+    return {t.trial_id: [(r["epoch"], r["auc"]) for r in results] for t, results in rule._results.items()}
+
+
+def curve(*aucs: float) -> dict[int, float]:
+    """Epochs from 1 on."""
+    return dict(enumerate(aucs, start=1))
+
+
+def test_a_failure_is_nothing_to_judge_by(driver: Driver) -> None:
+    scheduler = scheduler_of(driver)
+    trials = [added(scheduler, number) for number in range(0, 15, 3)]
+    tell(scheduler, trials[0], {1: 0.8})
+    before = known(scheduler)
+    for failed in trials[:2]:
+        scheduler.on_trial_complete(None, failed, FAILURE)
+    assert known(scheduler) == before
+    for trial in trials[2:]:
+        assert tell(scheduler, trial, {1: 0.9}) == ["CONTINUE"]
+
+
+def test_a_trial_that_failed_before_its_first_epoch_is_replayed(driver: Driver) -> None:
+    first = driver.assign()
+    assert first
+    driver.fail(first.number, "the worker was lost", {})
+    scheduler = scheduler_of(driver)
+    assert known(scheduler) == {}
+    assert tell(scheduler, added(scheduler, 1), curve(0.6, 0.7)) == ["CONTINUE", "CONTINUE"]
+
+
+def test_what_became_of_past_trials_is_not_decided_again(driver: Driver) -> None:
+    """A slow starter ran its full length before its stratum's others were known."""
+    slow = [0.6, 0.65, 0.7, 0.75, 0.9, 0.9, 0.9, 0.9, 0.9]
+    for aucs in ([0.8] * EPOCHS, [0.8] * EPOCHS, [0.8] * EPOCHS, slow):
+        assignment = driver.assign()
+        assert assignment
+        for epoch, auc in curve(*aucs).items():
+            driver.report(assignment.number, epoch, auc)
+        driver.complete(assignment.number, aucs[-1], {})
+    scheduler = scheduler_of(driver)
+    if driver.config.scheduler.name == "median":
+        assert known(scheduler)["", 0][3] == list(curve(*slow).items())
+    assert "STOP" in tell(scheduler, added(scheduler, 6), curve(*[0.5] * EPOCHS))
+
+
+def test_an_adopted_trial_below_the_others_is_judged_at_its_next_epoch(driver: Driver) -> None:
+    for _ in range(12):
+        assignment = driver.assign()
+        assert assignment
+        for epoch in range(1, EPOCHS + 1):
+            driver.report(assignment.number, epoch, 0.8)
+        driver.complete(assignment.number, 0.8, {})
+    for number, auc, decision in ((12, 0.6, "STOP"), (15, 0.9, "CONTINUE")):
+        scheduler = scheduler_of(driver)
+        adopted = added(scheduler, number, curve(0.6, 0.6))
+        assert tell(scheduler, adopted, {3: auc}) == [decision]
+
+
+def test_epochs_told_again_after_a_lost_worker_count_once(driver: Driver) -> None:
+    scheduler = scheduler_of(driver)
+    for number in range(0, 9, 3):
+        tell(scheduler, added(scheduler, number), curve(*[0.8] * EPOCHS))
+    trial = added(scheduler, 9, curve(0.9))
+    tell(scheduler, trial, {2: 0.9, 3: 0.9})
+    before = known(scheduler)
+    scheduler.on_trial_error(None, trial)
+    scheduler.on_trial_add(None, trial)
+    assert set(tell(scheduler, trial, curve(0.9, 0.1, 0.1))) == {"CONTINUE"}
+    assert known(scheduler) == before
+    assert "STOP" in tell(scheduler, added(scheduler, 12), curve(*[0.5] * EPOCHS))
+
+
+def test_a_trial_begun_again_is_no_second_trial(driver: Driver) -> None:
+    """Out of memory beside others: Tune gives it another id, and Optuna the same number."""
+    scheduler = scheduler_of(driver)
+    first = added(scheduler, 0)
+    tell(scheduler, first, curve(0.8, 0.8, 0.8))
+    before = known(scheduler)
+    scheduler.on_trial_complete(None, first, FAILURE | {"memory": True})
+    again = TuneTrial("tune-again", first.config)
+    scheduler.on_trial_add(None, again)
+    tell(scheduler, again, curve(0.8, 0.8, 0.8))
+    assert known(scheduler) == before
+
+
+def test_a_replay_knows_what_the_run_knew(driver: Driver) -> None:
+    lived = scheduler_of(driver)
+    for number in range(30):
+        assignment = driver.assign()
+        assert assignment
+        trial = added(lived, number)
+        for epoch in range(1, EPOCHS + 1):
+            result = {"epoch": epoch, "auc": (assignment.seed * epoch % 997) / 997}
+            driver.report(number, epoch, result["auc"])
+            if epoch < EPOCHS and lived.on_trial_result(None, trial, result) == "STOP":
+                driver.prune(number, {}, "stopped")
+                break
+        else:
+            driver.complete(number, result["auc"], {})
+        lived.on_trial_complete(None, trial, result)
+    taught = scheduler_of(driver)
+    assert known(taught) == known(lived)
+    for scheduler in (lived, taught):
+        assert "STOP" in tell(scheduler, added(scheduler, 30), curve(*[-1.0] * EPOCHS))
+
+
+def test_strata_are_judged_apart(workdir: Path) -> None:
+    """Under `compare` a stratum whose AUCs are all low keeps its best; under `best` it is stopped."""
+    decisions = {}
+    for goal in ("compare", "best"):
+        scheduler = StratifiedScheduler(load_definition("demo", [f"goal={goal}", "budget.epochs=9"]), {}, [])
+        for number, stratum in enumerate("aaaabbbb"):
+            trial = TuneTrial(f"tune-{number}", {"number": number, "stratum": stratum, "reported": {}})
+            scheduler.on_trial_add(None, trial)
+            auc = (0.9 if stratum == "a" else 0.6) + 0.01 * (number % 4)
+            (decisions[goal, number],) = tell(scheduler, trial, {1: auc})
+    assert decisions["compare", 7] == "CONTINUE"
+    assert {decisions["best", number] for number in range(4, 8)} == {"STOP"}
+
+
+def test_early_stopping_remembers_what_it_saw(workdir: Path) -> None:
+    config = load_definition("demo", ["budget.epochs=4", "sampler=random"])
+    with open_study(config, default_url(), "data") as driver:
+        for auc in (0.8, 0.9):
+            assignment = driver.assign()
+            assert assignment
+            driver.report(assignment.number, 1, auc)
+            driver.complete(assignment.number, auc, {})
+        scheduler = scheduler_of(driver)
+    assert tell(scheduler, added(scheduler, 2), {1: 0.7}) == ["STOP"]
+    fresh = StratifiedScheduler(config, {}, [])
+    assert tell(fresh, added(fresh, 2), {1: 0.7}) == ["CONTINUE"]
+
+
+def test_hyperband_brackets_begin_ever_later() -> None:
+    config = load_definition("demo", ["scheduler=hyperband"]).scheduler
+    rules = [make_rule(config, 27, bracket) for bracket in range(3)]
+    assert [min(milestone for milestone, _ in r._brackets[0]._rungs) for r in rules] == [1, 3, 9]

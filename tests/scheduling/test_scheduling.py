@@ -1,0 +1,222 @@
+"""Real Ray, real SQLite, trials that train nothing: states, early stopping, resume, interrupts."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from fake_work import by_number, greedy, leaving_a_file, other_data, quick, stuck
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
+from medfathom.errors import RunError
+from medfathom.scheduling import cluster, run_trials
+from medfathom.scheduling.halt import Halt, since_best
+from medfathom.study.connection import default_url
+from medfathom.study.driver import Driver
+from medfathom.study.open import open_study
+from medfathom.study.read import read_study as load
+from medfathom.study.summary import count_states
+from medfathom.study.watcher import Watcher
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def config(workdir: Path) -> StudyConfig:
+    return load_definition("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+
+
+@pytest.fixture
+def driver(config: StudyConfig) -> Iterator[Driver]:
+    with open_study(config, default_url(), "data") as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, workdir: Path) -> str:
+    """Both kinds of storage."""
+    return default_url() if request.param == "sqlite" else str(request.getfixturevalue("postgresql"))
+
+
+class Recorder(Watcher):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int, str, str]] = []
+
+    def trial_ends(self, number: int, state: str, auc: float | None, reason: str) -> None:
+        self.ends.append((number, state, reason))
+
+
+def test_relative_paths_start_in_the_drivers_folder(workdir: Path) -> None:
+    config = load_definition("demo", ["budget.trials=2", "budget.epochs=1", "sampler=random"])
+    with open_study(config, default_url(), "data") as driver:
+        run_trials(config, driver, Watcher(), workdir, work=leaving_a_file)
+    assert sorted(p.name for p in workdir.glob("trial-*")) == ["trial-0", "trial-1"]
+
+
+def test_a_worker_with_other_data_ends_the_run_and_keeps_the_trial(driver: Driver, workdir: Path) -> None:
+    with pytest.raises(RunError, match="the data here have changed"):
+        run_trials(driver.config, driver, Watcher(), workdir, work=other_data)
+    assert {t.state for t in driver.trials()} == {TrialState.RUNNING}
+
+
+def test_a_study_runs_to_its_budget_with_true_states(
+    config: StudyConfig, driver: Driver, workdir: Path
+) -> None:
+    assert run_trials(config, driver, Watcher(), workdir, work=quick) == ""
+    trials = driver.trials()
+    assert [t.number for t in trials] == list(range(12))
+    counts = count_states(trials)
+    assert counts.running == counts.failed == 0
+    assert counts.complete
+    assert counts.pruned
+    for trial in trials:
+        steps = list(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1))
+        assert trial.user_attrs["epochs"] == len(steps)
+        if trial.state == TrialState.COMPLETE:
+            assert len(steps) == 4
+            assert trial.value == trial.intermediate_values[4]
+        else:
+            assert trial.state == TrialState.PRUNED
+            assert len(steps) < 4
+            assert trial.user_attrs["stop_reason"] == f"stopped by asha at epoch {len(steps)}"
+
+
+def test_failures_are_told_with_their_reasons(workdir: Path, url: str) -> None:
+    recorder = Recorder()
+    overrides = ["name=failing", "budget.trials=8", "budget.epochs=4", "sampler=random", "scheduler=none"]
+    config = load_definition("demo", overrides)
+    with open_study(config, url, "data") as driver:
+        run_trials(config, driver, recorder, workdir, work=by_number)
+        trials = driver.trials()
+    reasons = {number: reason for number, state, reason in recorder.ends if state == "FAIL"}
+    assert reasons[0] == "ValueError: a message of two lines"
+    assert reasons[1] == "non-finite loss at epoch 2"
+    assert "worker was lost" in reasons[2]
+    assert sorted(reasons) == [0, 1, 2]
+    assert [t.number for t in trials] == list(range(8))
+    assert [t.state for t in trials[:3]] == [TrialState.FAIL] * 3
+    assert all(t.state == TrialState.COMPLETE for t in trials[3:])
+    assert trials[1].user_attrs["epochs"] == 1
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from fake_work import slow
+from medfathom.definitions.load import load_definition
+from medfathom.terminal.progress import PlainLines
+from medfathom.scheduling import run_trials
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+from rich.console import Console
+config = load_study("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+with open_study(config, default_url(), "data") as driver:
+    print("halted:", run_trials(config, driver, PlainLines(Console()), Path("cache"), work=slow), flush=True)
+"""
+
+
+def _driver() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(DRIVER)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: signal.Signals) -> None:
+    with _driver() as driver:
+        assert driver.stdout
+        for line in driver.stdout:
+            if line.startswith("trial"):
+                break
+        driver.send_signal(how)
+        rest = driver.stdout.read()
+        driver.wait(timeout=15)
+    if how != signal.SIGKILL:
+        assert "halted: interrupted" in rest
+    before = load(default_url(), "demo").get_trials()
+    ended = {t.number: t for t in before if t.state.is_finished()}
+    assert len(ended) < 12
+    with open_study(config, default_url(), "data") as driver:
+        assert run_trials(config, driver, Watcher(), workdir, work=quick) == ""
+        after = driver.trials()
+    assert [t.number for t in after] == list(range(12))
+    assert all(t.state.is_finished() for t in after)
+    assert count_states(after).failed == 0
+    assert len({tuple(t.params.items()) for t in after}) == 12
+    for number, trial in ended.items():
+        assert after[number].intermediate_values == trial.intermediate_values
+        assert after[number].state == trial.state
+
+
+def test_minutes_end_a_run_and_leave_the_rest_to_the_next(config: StudyConfig, workdir: Path) -> None:
+    short = config.model_copy(update={"budget": config.budget.model_copy(update={"minutes": 1e-9})})
+    with open_study(short, default_url(), "data") as driver:
+        assert "minutes are over" in run_trials(short, driver, Watcher(), workdir, work=quick)
+        assert driver.counts().finished < 12
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median", "none"])
+def test_every_scheduler_runs(workdir: Path, name: str) -> None:
+    config = load_definition("demo", ["budget.trials=9", f"scheduler={name}", "sampler=random"])
+    with open_study(config, default_url(), "data") as driver:
+        assert run_trials(config, driver, Watcher(), workdir, work=quick) == ""
+        assert driver.counts().finished == 9
+        if name == "none":
+            assert driver.counts().complete == 9
+
+
+def test_no_improvement_ends_a_run(config: StudyConfig, driver: Driver) -> None:
+    for auc in (0.9, 0.8, 0.7):
+        assignment = driver.assign()
+        assert assignment
+        driver.complete(assignment.number, auc, {"train_seconds": 1800.0})
+    assert since_best(driver.trials()) == 2
+    for change, words in (
+        ({"patience": 2}, "no better AUC in 2"),
+        ({"device_hours": 1.5}, "device-hours are spent"),
+    ):
+        halt = Halt(config.model_copy(update={"budget": config.budget.model_copy(update=change)}), driver)
+        assert halt.stop_all()
+        assert words in halt.reason
+    assert not Halt(config, driver).stop_all()
+
+
+def test_a_hung_trial_ends_by_its_time_limit(workdir: Path, url: str) -> None:
+    overrides = ["budget.trials=3", "budget.epochs=4", "budget.trial_minutes=0.05", "sampler=random"]
+    config = load_definition("demo", [*overrides, "scheduler=none", "name=hung"])
+    with open_study(config, url, "data") as driver:
+        run_trials(config, driver, Watcher(), workdir, work=stuck)
+        trials = driver.trials()
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert trials[0].user_attrs["stop_reason"] == "out of time: ran longer than budget.trial_minutes = 0.05"
+    assert trials[1].user_attrs["stop_reason"].startswith("out of time: an epoch hung beyond")
+
+
+def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None:
+    overrides = ["name=greedy", "budget.trials=6", "budget.epochs=4", "sampler=random"]
+    config = load_definition("demo", overrides)
+    with open_study(config, url, "data") as driver:
+        run_trials(config, driver, Watcher(), workdir, work=greedy)
+        trials = driver.trials()
+    assert trials[0].state == TrialState.FAIL
+    assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
+    assert trials[1].state != TrialState.FAIL
+    assert count_states(trials).failed == 1
+
+
+def test_the_temporary_folder_is_short_and_removed() -> None:
+    with cluster(None) as folder:
+        assert folder.is_dir()
+        assert len(str(folder)) < 40
+    assert not folder.exists()

@@ -1,0 +1,123 @@
+"""Storage that is locked, full, read-only or gone while a study uses it; a clock that jumps."""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
+from medfathom.errors import RunError, StorageError
+from medfathom.study import driver as drivers
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+from medfathom.study.sharing import Leases
+
+DATABASE = Path("storage/medfathom.db")
+
+
+@pytest.fixture
+def config(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
+    monkeypatch.setattr(drivers, "OUTAGE_POLL_S", 0.05)
+    return load_definition("demo", ["budget.trials=5", "sampler=random"])
+
+
+def test_a_locked_database_is_waited_for(config: StudyConfig) -> None:
+    with open_study(config, default_url(), "data") as driver:
+        other = sqlite3.connect(DATABASE, isolation_level=None, check_same_thread=False)
+        other.execute("begin exclusive")
+        unlock = threading.Timer(1.0, lambda: other.execute("rollback"))
+        unlock.start()
+        began = time.monotonic()
+        assignment = driver.assign()
+        assert time.monotonic() - began > 0.5
+        unlock.join()
+        other.close()
+        assert assignment
+        driver.complete(assignment.number, 0.9, {})
+        assert driver.counts().complete == 1
+
+
+def test_a_full_disk_is_waited_out(config: StudyConfig) -> None:
+    """SQLite's own limit on pages gives the error that a full disk gives."""
+    said: list[str] = []
+    with open_study(config, default_url(), "data", wait=said.append) as driver:
+        engine = driver._rdb.engine
+        pages = sqlite3.connect(DATABASE).execute("pragma page_count").fetchone()[0]
+
+        @sa.event.listens_for(engine, "checkout")
+        def _limit(connection: sqlite3.Connection, *_: object) -> None:
+            connection.execute(f"pragma max_page_count={2**30 if said else pages}")
+
+        numbers = []
+        for _ in range(5):
+            assignment = driver.assign()
+            assert assignment
+            driver.complete(assignment.number, 0.9, {f"attribute_{i}": "x" * 400 for i in range(40)})
+            numbers.append(assignment.number)
+        assert [t.number for t in driver.trials(TrialState.COMPLETE)] == numbers == [0, 1, 2, 3, 4]
+    assert any("full" in line for line in said)
+
+
+def test_a_storage_that_is_gone_ends_the_run(config: StudyConfig) -> None:
+    with open_study(config, default_url(), "data") as driver:
+        assignment = driver.assign()
+        assert assignment
+        DATABASE.rename("elsewhere.db")
+        with pytest.raises(RunError, match=r"medfathom\.db: the storage is gone"):
+            driver.complete(assignment.number, 0.9, {})
+        Path("elsewhere.db").rename(DATABASE)
+    with open_study(config, default_url(), "data") as driver:
+        (left,) = driver.adopt()
+        assert left.number == assignment.number
+
+
+def test_a_read_only_storage_is_said_in_one_line(config: StudyConfig) -> None:
+    with open_study(config, default_url(), "data"):
+        pass
+    url = f"sqlite:///file:{DATABASE.absolute()}?mode=ro&uri=true"
+    changed = load_definition("demo", ["budget.trials=5", "sampler=random", "name=another"])
+    with (
+        pytest.raises(StorageError, match=r"cannot be written \(.*readonly"),
+        open_study(changed, url, "data"),
+    ):
+        pass
+
+
+def test_a_server_that_stays_away_ends_the_run(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch, postgresql: str, postgresql_server: object
+) -> None:
+    monkeypatch.setattr(drivers, "OUTAGE_S", 0.5)
+    gone = load_definition("demo", ["name=gone", "sampler=random"])
+    said: list[str] = []
+    with open_study(gone, postgresql, "data", wait=said.append) as driver:
+        assignment = driver.assign()
+        assert assignment
+        postgresql_server.stop()  # type: ignore[attr-defined]
+        try:
+            with pytest.raises(RunError, match="has not answered for"):
+                driver.report(assignment.number, 1, 0.7)
+        finally:
+            postgresql_server.start()  # type: ignore[attr-defined]
+        driver.report(assignment.number, 1, 0.7)
+    with open_study(gone, postgresql, "data") as driver:
+        (left,) = driver.adopt()
+        assert left.reported == {1: 0.7}
+    assert said
+
+
+def test_a_clock_that_jumps_loses_no_lease(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases count by the database's clock: a driver whose own jumps neither loses trials nor takes them."""
+    engine = sa.create_engine(f"sqlite:///{workdir / 'x.db'}")
+    one, two = Leases(engine, 60.0), Leases(engine, 60.0)
+    assert one.claim(1)
+    real = time.time
+    for jump in (86_400.0, -86_400.0):
+        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+        assert not two.claim(1)
+        assert one.renew([1]) == {1}
+    engine.dispose()

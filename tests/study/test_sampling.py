@@ -1,0 +1,78 @@
+"""Samplers: equal budgets for strata, tuning within them, grids."""
+
+from collections import Counter
+
+import optuna
+import pytest
+
+from medfathom.definitions.config import SamplerConfig
+from medfathom.definitions.grid import grid_size
+from medfathom.definitions.space import SpaceConfig, label, stratum_of, suggest
+from medfathom.errors import DefinitionError
+from medfathom.study.sampling import StratumSampler, make_sampler
+
+DIMENSIONS = {
+    "architecture": {"role": "scientific", "choices": ["vgg16", "resnet18"]},
+    "init": {"role": "scientific", "choices": ["imagenet", "random"]},
+    "unfreeze_depth": {"role": "scientific", "choices": [0, 5]},
+    "exclude": [{"init": "random", "unfreeze_depth": 0}],
+}
+SPACE = SpaceConfig.model_validate({**DIMENSIONS, "learning_rate": {"low": 1e-5, "high": 1.0, "log": True}})
+GRID = SpaceConfig.model_validate({**DIMENSIONS, "learning_rate": {"choices": [0.1, 0.01]}})
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "gp", "qmc"])
+def test_a_stratum_is_given_and_the_rest_is_sampled(name: str) -> None:
+    base = make_sampler(SamplerConfig(name=name, n_startup_trials=2), SPACE, seed=0)  # type: ignore[arg-type]
+    sampler = StratumSampler(base, SPACE)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    rates = set()
+    for stratum in SPACE.strata() * 4:
+        sampler.stratum = stratum
+        trial = study.ask()
+        params = suggest(trial, SPACE)
+        assert stratum_of(params, SPACE) == label(stratum)
+        trial.set_user_attr("stratum", label(stratum))
+        study.tell(trial, 0.5)
+        rates.add(params.learning_rate)
+    assert len(rates) > len(SPACE.strata())
+
+
+def test_a_stratum_learns_from_its_own_trials_only() -> None:
+    """Two strata with opposite optima: each is drawn to its own."""
+    base = make_sampler(SamplerConfig(name="tpe", n_startup_trials=5), SPACE, seed=1)
+    sampler = StratumSampler(base, SPACE)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    first, second = SPACE.strata()[0], SPACE.strata()[1]
+    rates: dict[str, list[float]] = {label(first): [], label(second): []}
+    for stratum in [first, second] * 30:
+        sampler.stratum = stratum
+        trial = study.ask()
+        rate = suggest(trial, SPACE).learning_rate
+        trial.set_user_attr("stratum", label(stratum))
+        study.tell(trial, rate if stratum == first else 1 - rate)
+        rates[label(stratum)].append(rate)
+    late = {name: sorted(values[15:])[7] for name, values in rates.items()}
+    assert late[label(first)] > 10 * late[label(second)]
+
+
+def test_a_grid_is_every_combination_once() -> None:
+    study = optuna.create_study(sampler=make_sampler(SamplerConfig(name="grid"), GRID, seed=0))
+    seen = Counter()
+    for _ in range(grid_size(GRID)):
+        trial = study.ask()
+        seen[suggest(trial, GRID).model_dump_json()] += 1
+        study.tell(trial, 0.5)
+    assert len(seen) == 2 * 3 * 2
+    assert set(seen.values()) == {1}
+
+
+def test_a_grid_takes_its_strata_in_turns() -> None:
+    study = optuna.create_study(sampler=make_sampler(SamplerConfig(name="grid"), GRID, seed=3))
+    seen = Counter(stratum_of(suggest(study.ask(), GRID), GRID) for _ in GRID.strata())
+    assert seen == dict.fromkeys(map(label, GRID.strata()), 1)
+
+
+def test_a_grid_needs_choices() -> None:
+    with pytest.raises(DefinitionError, match=r"space.learning_rate: sampler 'grid' needs choices"):
+        make_sampler(SamplerConfig(name="grid"), SPACE, seed=0)

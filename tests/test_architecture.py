@@ -1,0 +1,94 @@
+"""The floor plan holds: packages import downwards only, nothing imports in a circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import medfathom
+
+SOURCE = Path(medfathom.__file__).parent
+
+FLOORS = (
+    {"cli", "__init__"},
+    {"terminal"},
+    {"run", "validate", "plan", "confirm", "answer", "export", "shift"},
+    {"confirmation"},
+    {"dashboard"},
+    {"scheduling"},
+    {"study"},
+    {"exported"},
+    {"analysis"},
+    {"trial"},
+    {"models"},
+    {"data"},
+    {"definitions"},
+    {"metrics"},
+    {"errors", "files", "text", "urls"},
+)
+"""From the top down; see docs/architecture.md."""
+
+
+def _modules() -> dict[str, Path]:
+    """Dotted name below `medfathom` -> file; a package under its own name."""
+    found = {}
+    for file in sorted(SOURCE.rglob("*.py")):
+        parts = file.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        found[name] = file
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(name: str) -> Iterator[str]:
+    """Modules of ours that a module imports, within functions too; not those for types alone."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medfathom":
+            base = (node.module or "").removeprefix("medfathom").lstrip(".")
+            for alias in node.names:
+                inner_name = f"{base}.{alias.name}".lstrip(".")
+                yield inner_name if inner_name in MODULES else base or "__init__"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("medfathom."):
+                    yield alias.name.removeprefix("medfathom.")
+
+
+IMPORTS = {name: sorted(set(_imports(name)) - {name}) for name in MODULES}
+
+
+def _floor(name: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if name.split(".", maxsplit=1)[0] in rooms)
+
+
+def test_every_module_has_a_floor() -> None:
+    on_a_floor = set().union(*FLOORS)
+    assert {name.split(".")[0] for name in MODULES} == on_a_floor
+
+
+def test_packages_import_downwards_only() -> None:
+    upwards = [
+        f"{name} imports {other}"
+        for name, others in IMPORTS.items()
+        for other in others
+        if _floor(other) < _floor(name)
+    ]
+    assert not upwards
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None

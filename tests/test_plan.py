@@ -1,0 +1,157 @@
+"""`medfathom plan`: which kinds of trials there are, what was measured of them, what is forecast."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medfathom.cli import main
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.grid import trials_of
+from medfathom.definitions.load import load_definition
+from medfathom.plan import Cost, classes_in_turn, kinds_of, plan_study, sample_images
+from strategies import spaces
+
+STUDY = """
+version = 1
+name = "planned"
+question = "How long will it take?"
+goal = "compare"
+sampler = "random"
+scheduler = { name = "asha", grace_epochs = 2 }
+budget = { trials = 12, epochs = 10 }
+[dataset]
+source = "phantom-oct"
+modality = "OCT"
+image_size = 32
+n_train = 400
+n_val = 80
+n_test = 12
+[space]
+architecture = { choices = ["resnet10t"], role = "scientific" }
+init = { choices = ["random", "file:weights.safetensors"], role = "scientific" }
+unfreeze_depth = { choices = [0, 5], role = "scientific" }
+learning_rate = { low = 1e-4, high = 1e-2, log = true }
+batch_size = { value = 16 }
+[[space.exclude]]
+init = "random"
+unfreeze_depth = 0
+"""
+
+
+@pytest.fixture
+def definition(workdir: Path) -> Path:
+    import timm  # noqa: PLC0415
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    save_file(timm.create_model("resnet10t").state_dict(), workdir / "weights.safetensors")
+    path = workdir / "planned.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_kinds_follow_the_allowed_combinations(definition: Path) -> None:
+    kinds = kinds_of(load_definition(str(definition)))
+    assert [(k.params.unfreeze_depth, k.inits, k.trials) for k in kinds] == [
+        (0, ("file:weights.safetensors",), 4.0),
+        (5, ("random",), 4.0),
+        (5, ("file:weights.safetensors",), 4.0),
+    ]
+    assert {k.params.batch_size for k in kinds} == {16}
+    assert kinds[0].params.learning_rate == pytest.approx(1e-3)  # the middle of a logarithmic range
+
+
+@given(space=spaces(), goal=st.sampled_from(["best", "compare"]))
+@settings(max_examples=50, deadline=None)
+def test_every_trial_is_of_one_kind(space: object, goal: str) -> None:
+    base = load_definition("demo")
+    config = base.model_copy(update={"space": space, "goal": goal})
+    assert sum(kind.trials for kind in kinds_of(config)) == pytest.approx(trials_of(config))
+
+
+@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=60))
+def test_classes_come_in_turns(labels: list[int]) -> None:
+    array = np.array(labels)
+    order = classes_in_turn(array)
+    assert sorted(order) == list(range(len(labels)))
+    first = array[order[: len(set(labels))]]
+    assert sorted(first) == sorted(set(labels))
+
+
+def test_combinations_of_labels_come_in_turns() -> None:
+    labels = np.array([[0, 0], [0, 0], [1, 0], [0, 0], [1, 1]], dtype=np.uint8)
+    assert list(classes_in_turn(labels)) == [0, 2, 4, 1, 3]
+
+
+def test_costs_are_scaled_up() -> None:
+    cost = Cost(
+        startup=2.0,
+        train=0.01,
+        validate=0.002,
+        feature=0.005,
+        views=4,
+        peak_memory_bytes=10**9,
+        device_memory_bytes=None,
+    )
+    sizes = {"train": 1000, "val": 200, "test": 5000}
+    # start, then epochs of 1,000 trained and 200 validated, at last the AUC of 500 training images
+    assert cost.trial(sizes, 1.0, 10) == pytest.approx(2 + 10 * (10 + 0.4) + 1)
+    assert cost.trial(sizes, 0.1, 10) == pytest.approx(2 + 10 * (1 + 0.4) + 0.2)
+    assert cost.features(sizes, 10) == pytest.approx(0.005 * (4 * 1000 + 200))
+    assert cost.features(sizes, 3) == pytest.approx(0.005 * (3 * 1000 + 200))
+
+
+def test_a_plan_is_measured_and_leaves_nothing(definition: Path) -> None:
+    config = load_definition(str(definition), ["resources.concurrent=1"])
+    told: list[str] = []
+    forecast = plan_study(config, told.append)
+    assert told[-1] == "measuring resnet10t, unfreeze_depth 5 (3 of 3)"
+    head, drawn, whole = forecast["kinds"]
+    assert head["features"] == "once"
+    assert head["seconds_of_features"] > 0
+    assert drawn["seconds_of_features"] == whole["seconds_of_features"] == 0
+    for row in (drawn, head, whole):
+        assert row["side_by_side"] == 1
+        assert row["seconds_per_trial"] > 10 * row["seconds_per_epoch"] > 0
+        assert row["peak_memory_bytes"] > 50e6
+    assert head["seconds_per_epoch"] < whole["seconds_per_epoch"]
+    least, most = forecast["hours"]
+    assert 0 < least < most == pytest.approx(forecast["device_hours"][1])
+    in_all = sum(row["trials"] * row["seconds_per_trial"] for row in forecast["kinds"])
+    assert most == pytest.approx((in_all + head["seconds_of_features"]) / 3600)
+    assert {path.name for path in Path("storage").iterdir()} == {
+        "cache"
+    }  # the prepared data, as `run` leaves it
+
+
+def test_a_kind_that_fails_is_named(
+    definition: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", str(definition), "--json", "--set", "space.init.choices=['random']"]
+    arguments += ["--set", "space.unfreeze_depth.choices=[5]", "--set", "space.exclude=[]"]
+    arguments += ["--set", "space.augmentation={'value'='octt'}"]
+    monkeypatch.setattr(sys, "argv", ["medfathom", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 1
+    (row,) = json.loads(capsys.readouterr().out)["kinds"]
+    assert "did you mean 'oct'?" in row["failure"]
+
+
+def test_few_images_have_every_class(definition: Path, tmp_path: Path) -> None:
+    from medfathom.data.prepare import prepare  # noqa: PLC0415
+
+    config: StudyConfig = load_definition(str(definition))
+    data = prepare(config.dataset, tmp_path / "cache")
+    (tmp_path / "few").mkdir()
+    few = sample_images(data, tmp_path / "few", batch_size=16)
+    assert few.sizes == {"train": 96, "val": 64}
+    for name in ("train", "val"):
+        split = few.split(name)  # type: ignore[arg-type]
+        assert len(split.images) == len(split.labels) == few.sizes[name]
+        assert set(split.labels) == {0, 1, 2}
+    assert few.fingerprint != data.fingerprint

@@ -1,0 +1,27 @@
+"""Checks before anything is spent that go by this machine, or not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
+from medfathom.errors import DefinitionError
+from medfathom.validate import check_definition
+
+
+@pytest.fixture
+def greedy(workdir: Path) -> StudyConfig:
+    """A study that takes more CPUs for a trial than this machine has."""
+    return load_definition("demo", [f"resources.cpus_per_trial={(os.cpu_count() or 1) + 1}"])
+
+
+def test_a_trial_fits_this_machine(greedy: StudyConfig) -> None:
+    with pytest.raises(DefinitionError, match=r"resources\.cpus_per_trial = \d+, but this machine has \d+"):
+        check_definition(greedy)
+
+
+def test_a_clusters_nodes_may_be_larger(greedy: StudyConfig) -> None:
+    """The driver of a large cluster may be a small login node."""
+    assert check_definition(greedy, "10.0.0.7:6379") == check_definition(load_definition("demo", []))
