@@ -1,4 +1,4 @@
-"""What notes and learning curves cost a trial: the recorder's time for each of many trials of one study.
+"""What notes cost a trial: the recorder's time for each of many trials of one study.
 
 python benchmarks/notes.py [--trials 200] [--epochs 20]
 """
@@ -42,7 +42,7 @@ def main() -> None:
     for which, values in seconds.items():
         first, last = values[: len(values) // 4], values[-len(values) // 4 :]
         print(
-            f"{which:8} notes and pictures: median {1000 * statistics.median(values):.1f} ms a trial "
+            f"{which:8} notes: median {1000 * statistics.median(values):.1f} ms a trial "
             f"(first quarter {1000 * statistics.median(first):.1f}, last quarter "
             f"{1000 * statistics.median(last):.1f}, worst {1000 * max(values):.0f})"
         )

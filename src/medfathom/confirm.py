@@ -30,6 +30,7 @@ from medfathom.errors import DataError, InputError, StorageError
 from medfathom.files import home
 from medfathom.study.connection import default_url
 from medfathom.study.driver import trial_seed
+from medfathom.study.ids import storage_of, trial_id_of
 from medfathom.study.open import open_study
 from medfathom.study.read import read_study
 from medfathom.study.summary import WITHDRAWN
@@ -227,11 +228,11 @@ def _withdraw(driver: Driver, abandoned: Collection[int], wanted: Collection[tup
     for trial in begun:
         driver.fail(trial.number, reason, {WITHDRAWN: True})
     queued = [t for t in driver.trials(TrialState.WAITING) if _key(t) not in wanted]
-    storage = driver.study._storage  # Optuna's `tell` ends no trial that has not begun
+    storage = storage_of(driver.study)  # Optuna's `tell` ends no trial that has not begun
     for trial in queued:
-        storage.set_trial_user_attr(trial._trial_id, WITHDRAWN, True)
-        storage.set_trial_user_attr(trial._trial_id, "stop_reason", reason)
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        storage.set_trial_user_attr(trial_id_of(trial), WITHDRAWN, True)
+        storage.set_trial_user_attr(trial_id_of(trial), "stop_reason", reason)
+        storage.set_trial_state_values(trial_id_of(trial), TrialState.FAIL)
     return len(begun) + len(queued)
 
 

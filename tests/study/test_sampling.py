@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from medfathom.definitions.config import SamplerConfig
-from medfathom.definitions.grid import grid_size
+from medfathom.definitions.grid import grid, grid_size
 from medfathom.definitions.space import SpaceConfig, label, stratum_of, suggest
 from medfathom.errors import DefinitionError
 from medfathom.study.sampling import StratumSampler, make_sampler
@@ -71,6 +71,21 @@ def test_a_grid_takes_its_strata_in_turns() -> None:
     study = optuna.create_study(sampler=make_sampler(SamplerConfig(name="grid"), GRID, seed=3))
     seen = Counter(stratum_of(suggest(study.ask(), GRID), GRID) for _ in GRID.strata())
     assert seen == dict.fromkeys(map(label, GRID.strata()), 1)
+
+
+def test_a_grid_begun_by_an_earlier_version_goes_on() -> None:
+    """Its order was that of Optuna's GridSampler, the strata then taken in turns."""
+    before = optuna.create_study(sampler=optuna.samplers.GridSampler(grid(GRID), seed=3))
+    drawn = [suggest(before.ask(), GRID) for _ in range(grid_size(GRID))]
+    turns: Counter[str] = Counter()
+    turn_of = []
+    for params in drawn:
+        stratum = stratum_of(params, GRID)
+        turn_of.append(turns[stratum])
+        turns[stratum] += 1
+    expected = [drawn[i] for i in sorted(range(len(drawn)), key=turn_of.__getitem__)]
+    now = optuna.create_study(sampler=make_sampler(SamplerConfig(name="grid"), GRID, seed=3))
+    assert [suggest(now.ask(), GRID) for _ in drawn] == expected
 
 
 def test_a_grid_needs_choices() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.dashboard.curves import learning_curves
 from medfathom.dashboard.diagnosis import Finding, diagnose
 from medfathom.files import home
+from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.summary import completed, count_states
 from medfathom.text import clock
 
@@ -35,28 +34,29 @@ def artifact_store() -> FileSystemArtifactStore:
     return FileSystemArtifactStore(folder)
 
 
-def save_note(study: Study, body: str, trial_id: int | None = None) -> None:
+def save_note(study: Study, body: str, trial: FrozenTrial | None = None) -> None:
     """Write a trial's note, or the study's, which stays as it is where it says so already."""
     # optuna_dashboard.save_note's own form; importing that package takes seconds (its server, plots and all).
-    storage, study_id = study._storage, study._study_id
-    place = "dashboard:" if trial_id is None else f"dashboard:{trial_id}:"
+    storage, known_as = storage_of(study), study_id_of(study)
+    place = "dashboard:" if trial is None else f"dashboard:{trial_id_of(trial)}:"
     # A trial's note is written once, when it ends; to read all notes for it would cost more with each trial.
-    attributes = storage.get_study_system_attrs(study_id) if trial_id is None else {}
+    attributes = storage.get_study_system_attrs(known_as) if trial is None else {}
     chunks = [body[i : i + NOTE_CHUNK] for i in range(0, len(body), NOTE_CHUNK)]
     wanted = {key: "" for key in attributes if key.startswith(f"{place}note_str:")}
     wanted |= {f"{place}note_str:{i}": chunk for i, chunk in enumerate(chunks)}
     if all(attributes.get(key) == text for key, text in wanted.items()):
         return
     version = int(attributes.get(f"{place}note_ver", 0)) + 1
-    storage.set_study_system_attr(study_id, f"{place}note_ver", version)
+    storage.set_study_system_attr(known_as, f"{place}note_ver", version)
     for key, text in wanted.items():
-        storage.set_study_system_attr(study_id, key, text)
+        storage.set_study_system_attr(known_as, key, text)
 
 
 class NotesAndPictures:
     """Records every trial of a study as it ends; `driver.Recorder`. Cheap: text, and pictures that are there.
 
-    Pictures are added before a trial ends (Optuna adds none to a finished one), notes after.
+    Pictures are added before a trial ends (Optuna adds none to a finished one), notes after. Learning curves
+    are not among them: the dashboard draws intermediate values itself.
     """
 
     def __init__(self, study: Study, say: Callable[[str], None], *, folder: Path | None = None) -> None:
@@ -67,41 +67,26 @@ class NotesAndPictures:
         self._failed = False
         self._noted = float("-inf")
 
-    def before_end(self, trial_id: int, state: TrialState, value: float | None) -> None:
-        """Add the learning curves, and what the worker drew."""
-        trial = self._study._storage.get_trial(trial_id)
+    def before_end(self, number: int) -> None:
+        """Add the pictures that the trial's worker drew."""
+        trial = self._study.get_trials(deepcopy=False)[number]
         try:
-            self._upload(trial, value)
+            for name in trial.user_attrs.get("pictures", []):
+                upload_artifact(
+                    artifact_store=artifact_store(),
+                    file_path=str((self._folder or Path()) / trial.user_attrs["folder"] / name),
+                    study_or_trial=trial,
+                    storage=storage_of(self._study),
+                )
         except OSError as error:  # a full disk must not cost the trial
             if not self._failed:
                 self._say(f"pictures cannot be kept ({error.strerror or error})")
             self._failed = True
 
-    def _upload(self, trial: FrozenTrial, value: float | None) -> None:
-        aucs = [auc for _, auc in sorted(trial.intermediate_values.items())]
-        if value is not None and len(aucs) < trial.user_attrs.get("epochs", 0):
-            aucs.append(value)
-        store = artifact_store()
-        for name in trial.user_attrs.get("pictures", []):
-            file = (self._folder or Path()) / trial.user_attrs["folder"] / name
-            upload_artifact(
-                artifact_store=store, file_path=str(file), study_or_trial=trial, storage=self._study._storage
-            )
-        if not aucs:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "learning-curves.svg"
-            svg = learning_curves(f"trial {trial.number}", aucs, trial.user_attrs.get("losses", {}))
-            file.write_text(svg, encoding="utf-8")
-            upload_artifact(
-                artifact_store=store, file_path=str(file), study_or_trial=trial, storage=self._study._storage
-            )
-
-    def after_end(self, trial_id: int) -> None:
+    def after_end(self, number: int) -> None:
         """Write the trial's note, and now and then the study's anew."""
         trials = self._study.get_trials(deepcopy=False)
-        trial = next(t for t in trials if t._trial_id == trial_id)
-        save_note(self._study, trial_note(trial, trials), trial_id)
+        save_note(self._study, trial_note(trials[number], trials), trials[number])
         if time.monotonic() - self._noted > BETWEEN_STUDY_NOTES_S:
             self.close()
 

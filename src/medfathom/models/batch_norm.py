@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
 from medfathom.errors import ModelError
 
 if TYPE_CHECKING:
     from medfathom.models.network import Network
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Layers that normalise by the images at hand in training, and by what they remember afterwards."""
 
 
 @torch.no_grad()
@@ -31,7 +33,7 @@ def calibrate_batch_norm(network: Network, batches: Iterable[Tensor]) -> None:
     Raises:
         ModelError: there is no batch, or one has fewer than two images.
     """
-    layers = [m for m in network.prefix_modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    layers = [m for m in network.prefix_modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats]
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]

@@ -8,7 +8,7 @@ layer, and their mean over layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from medfathom.models.batch_norm import BATCH_NORMS
 from medfathom.models.build import build_network
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def domain_shift(network: Network, batches: Iterable[Tensor]) -> DomainShift:
     layers = {
         n: m
         for n, m in network.backbone.named_modules()
-        if isinstance(m, _BatchNorm) and m.running_mean is not None
+        if isinstance(m, BATCH_NORMS) and m.running_mean is not None
     }
     if not layers:
         return DomainShift(
@@ -144,7 +144,7 @@ def domain_shift(network: Network, batches: Iterable[Tensor]) -> DomainShift:
 
 
 @contextmanager
-def _listening(layers: dict[str, _BatchNorm], moments: dict[str, _Moments]) -> Iterator[None]:
+def _listening(layers: Mapping[str, nn.Module], moments: dict[str, _Moments]) -> Iterator[None]:
     def hook(name: str) -> Any:
         return lambda _module, inputs: moments.setdefault(name, _Moments()).add(inputs[0])
 

@@ -22,6 +22,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
@@ -48,10 +49,10 @@ def trial_seed(study_seed: int, number: int) -> int:
 class Recorder(Protocol):
     """Keeps pictures and notes of trials. Called twice where the storage did not answer."""
 
-    def before_end(self, trial_id: int, state: TrialState, value: float | None) -> None:
-        """A trial is about to end in this state, all its attributes written."""
+    def before_end(self, number: int) -> None:
+        """A trial is about to end, all its attributes written."""
 
-    def after_end(self, trial_id: int) -> None:
+    def after_end(self, number: int) -> None:
         """It has ended."""
 
     def close(self) -> None:
@@ -120,18 +121,17 @@ class Driver:
 
     def _take_over(self, left: FrozenTrial) -> bool:
         """Claim a trial; not one that its driver ended since it was listed."""
-        trial_id = left._trial_id
-        if not self._claim(trial_id):
+        if not self._claim(left):
             return False
-        if self._patiently(lambda: self._rdb.get_trial(trial_id)).state == TrialState.RUNNING:
+        if self._patiently(lambda: self._rdb.get_trial(trial_id_of(left))).state == TrialState.RUNNING:
             return True
-        self._patiently(lambda: self._ownership.release([trial_id]))
+        self._patiently(lambda: self._ownership.release([trial_id_of(left)]))
         return False
 
     def _resumed(self, left: FrozenTrial) -> Assignment:
         """A trial to go on with. Its run may have died before all of its parameters were written."""
         self._choose_stratum(left.params)
-        trial = self._patiently(lambda: optuna.trial.Trial(self.study, left._trial_id))
+        trial = self._patiently(lambda: optuna.trial.Trial(self.study, trial_id_of(left)))
         return self._assignment(trial, left.intermediate_values)
 
     def assign(self) -> Assignment | None:
@@ -142,7 +142,7 @@ class Driver:
                 return None
             self._choose_stratum({})
             trial = self._patiently(self.study.ask)
-            if not self._claim(trial._trial_id):
+            if not self._claim(trial):
                 raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
         return self._assignment(trial, {})
 
@@ -151,7 +151,7 @@ class Driver:
         stratum = stratum_of(params, self.config.space)
         # `confirm` gives its trials their seeds; a resumed trial has its own already.
         seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
-        self._open[trial.number] = trial._trial_id
+        self._open[trial.number] = trial_id_of(trial)
         self._known[trial.number] = set(reported)
         self.annotate(
             trial.number,
@@ -237,13 +237,13 @@ class Driver:
         self.annotate(number, attributes)
         recorder, trial_id = self.recorder, self._open[number]
         if recorder is not None:  # artifacts cannot be added to a finished trial
-            self._patiently(lambda: recorder.before_end(trial_id, state, value))
+            self._patiently(lambda: recorder.before_end(number))
         self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
         self._open.pop(number)
         self._patiently(lambda: self._ownership.release([trial_id]))
         self._remove_checkpoint(number)
         if recorder is not None:
-            self._patiently(lambda: recorder.after_end(trial_id))
+            self._patiently(lambda: recorder.after_end(number))
         return True
 
     def close_records(self) -> None:
@@ -306,5 +306,5 @@ class Driver:
             self._patiently(lambda: stack.enter_context(self._ownership.exclusively()))
             yield
 
-    def _claim(self, trial_id: int) -> bool:
-        return self._patiently(lambda: self._ownership.claim(trial_id))
+    def _claim(self, trial: FrozenTrial | optuna.trial.Trial) -> bool:
+        return self._patiently(lambda: self._ownership.claim(trial_id_of(trial)))

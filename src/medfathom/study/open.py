@@ -23,6 +23,7 @@ from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
 from medfathom.study.connection import close, connect
 from medfathom.study.driver import Driver
+from medfathom.study.ids import study_id_of, trial_id_of
 from medfathom.study.read import find_study_id
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
 from medfathom.urls import shown, sqlite_file
@@ -63,7 +64,7 @@ def open_study(
                 if fresh or _marked_otherwise(storage, config.name, marks):
                     _set_aside(storage, config.name, ownership)
                 study = _create_or_resume(storage, config, fingerprint, marks)
-                opened.enter_context(ownership.at_work_on(study._study_id))
+                opened.enter_context(ownership.at_work_on(study_id_of(study)))
         except (StorageInternalError, sa.exc.OperationalError) as error:
             raise _not_writable(url, error) from None
         driver = Driver(
@@ -101,8 +102,8 @@ def _not_writable(url: str, error: Exception) -> StorageError:
 
 
 def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) -> bool:
-    study_id = find_study_id(storage, name)
-    known = storage.get_study_user_attrs(study_id) if study_id is not None else {}
+    found = find_study_id(storage, name)
+    known = storage.get_study_user_attrs(found) if found is not None else {}
     return "definition" in known and any(known.get(key) != value for key, value in marks.items())
 
 
@@ -158,10 +159,10 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
     Raises:
         StorageError: another run has it open, or holds one of its trials.
     """
-    study_id = find_study_id(storage, name)
-    if study_id is None:
+    found = find_study_id(storage, name)
+    if found is None:
         return
-    _check_nobody_is_at_work(storage, name, study_id, ownership)
+    _check_nobody_is_at_work(storage, name, found, ownership)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
         from_study_name=name,
@@ -172,11 +173,11 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def _check_nobody_is_at_work(storage: RDBStorage, name: str, study_id: int, ownership: Ownership) -> None:
-    why = "another run is at work on it" if ownership.anyone_at_work_on(study_id) else ""
-    running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-    held = ownership.held_by_others(t._trial_id for t in running)
-    numbers = [t.number for t in running if t._trial_id in held]
+def _check_nobody_is_at_work(storage: RDBStorage, name: str, found: int, ownership: Ownership) -> None:
+    why = "another run is at work on it" if ownership.anyone_at_work_on(found) else ""
+    running = storage.get_all_trials(found, deepcopy=False, states=(TrialState.RUNNING,))
+    held = ownership.held_by_others(map(trial_id_of, running))
+    numbers = [t.number for t in running if trial_id_of(t) in held]
     if numbers and not why:  # its connections broke, or it died a moment ago
         why = f"trial {numbers[0]} is another run's, or was until less than {LEASE_S:.0f} s ago"
     if why:

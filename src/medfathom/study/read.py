@@ -12,13 +12,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.errors import StorageError, did_you_mean
 from medfathom.study.connection import connect
+from medfathom.study.ids import storage_of, study_id_of
 from medfathom.study.trial_rows import read_trials
 from medfathom.urls import shown
 
 
 def find_study_id(storage: BaseStorage, name: str) -> int | None:
     """A study's id; None where there is no study of that name."""
-    return {s.study_name: s._study_id for s in storage.get_all_studies()}.get(name)
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        return None
 
 
 def read_study(url: str, name: str) -> Study:
@@ -38,7 +42,7 @@ def read_studies(url: str) -> list[Study]:
 
 def sibling_study(study: Study, name: str) -> Study | None:
     """Another study of the same storage; None: there is none of that name."""
-    storage = study._storage
+    storage = storage_of(study)
     if find_study_id(storage, name) is None:
         return None
     return optuna.load_study(study_name=name, storage=storage)
@@ -46,7 +50,7 @@ def sibling_study(study: Study, name: str) -> Study | None:
 
 def brief_trials(url: str, study: Study, attributes: Collection[str]) -> list[FrozenTrial]:
     """A study's trials with only some of their user attributes: for a look at a large study."""
-    return read_trials(connect(url, create=False).engine, study._study_id, attributes)
+    return read_trials(connect(url, create=False).engine, study_id_of(study), attributes)
 
 
 def records(study: Study) -> list[dict[str, Any]]:

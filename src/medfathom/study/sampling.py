@@ -10,49 +10,62 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
-from typing_extensions import override
 
 from medfathom.definitions.config import SamplerConfig
+from medfathom.definitions.grid import grid
 from medfathom.definitions.space import SpaceConfig, Value, label
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-from medfathom.definitions.grid import grid
 
-
-class Grid(optuna.samplers.GridSampler):
+class Grid(BaseSampler):
     """Every combination once, the strata in turns: a budget that ends early leaves them equal shares.
 
-    Optuna's, less its attempt to end an `optimize` loop that is not there. A trial's place in the grid is its
-    number, so that the order must be the same at each start and in each driver: it follows from `seed`.
+    A trial's place in the grid is its number, so that the order must be the same at each start and in each
+    driver: it follows from `seed`.
     """
 
     def __init__(self, space: SpaceConfig, seed: int) -> None:
-        super().__init__(grid(space), seed=seed)
+        axes = sorted(grid(space).items())
+        points = [dict(zip(dict(axes), values, strict=True)) for values in product(*dict(axes).values())]
+        # The order of Optuna's GridSampler, which drew the grids of earlier versions.
+        order = list(range(len(points)))
+        np.random.RandomState(seed).shuffle(order)
         combinations = {label(c): c for c in space.allowed_combinations()}
+        joint = "+".join(space.joint)
         turns: Counter[tuple[Any, ...]] = Counter()
-        turn_of = []
-        for point in self._all_grids:
-            values: dict[str, Any] = dict(zip(self._param_names, point, strict=True))
-            values |= combinations.get(values.get("+".join(space.joint), ""), {})
+        turn_of: dict[int, int] = {}
+        for place in order:
+            values = points[place] | combinations.get(points[place].get(joint, ""), {})
             stratum = tuple(values[name] for name in space.scientific())
-            turn_of.append(turns[stratum])
+            turn_of[place] = turns[stratum]
             turns[stratum] += 1
-        order = sorted(range(len(turn_of)), key=turn_of.__getitem__)
-        self._all_grids = [self._all_grids[i] for i in order]
+        self._points = [points[place] for place in sorted(order, key=turn_of.__getitem__)]
 
-    @override
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        pass
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: each value is asked for by itself."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The value at the trial's place; more trials than the grid has places begin it anew."""
+        return self._points[trial.number % len(self._points)][param_name]
 
 
 def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSampler:

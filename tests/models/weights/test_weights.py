@@ -1,5 +1,6 @@
 """Where weights come from, in which order, and what is made of them."""
 
+import hashlib
 import os
 import pickle
 import re
@@ -257,6 +258,25 @@ def test_a_download_that_fails_is_one_line(offline: Path, monkeypatch: pytest.Mo
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 10
     assert socket.getdefaulttimeout() is None
+
+
+def test_a_download_is_kept_where_torch_keeps_its_own(offline: Path, tmp_path: Path) -> None:
+    """A name that ends in the beginning of a SHA-256 is checked against what came."""
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    for name in (f"good-{digest}.pth", "bad-00000000.pth", "plain.pth"):
+        (tmp_path / name).write_bytes(content)
+
+    def fetched(name: str) -> Path:
+        url = f"file://{tmp_path}/{name}"
+        return fetch(WeightsLocation(f"hub: {name}", download=Pretrained("x", file=name, url=url)))
+
+    assert fetched(f"good-{digest}.pth") == Path(torch.hub.get_dir()) / "checkpoints" / f"good-{digest}.pth"
+    assert fetched("plain.pth").read_bytes() == content
+    (tmp_path / "plain.pth").unlink()
+    assert fetched("plain.pth").read_bytes() == content
+    with pytest.raises(WeightsError, match="the download failed"):
+        fetched("bad-00000000.pth")
 
 
 def test_a_tag_that_does_not_exist_gets_the_nearest(offline: Path) -> None:

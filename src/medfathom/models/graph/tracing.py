@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from timm.layers._fx import get_notrace_functions, get_notrace_modules
+from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import Tensor, fx, nn
 
 from medfathom.errors import ModelError
@@ -101,7 +101,7 @@ def trace(network: nn.Module) -> Trace:
     """
     was_training = network.training
     network.eval()
-    before = set(network.__dict__) | set(network._buffers)
+    before = set(_own_values(network))
     whole: set[str] = set()
     reason = ""
     try:
@@ -171,12 +171,17 @@ def has_effect(node: fx.Node) -> bool:
 def _constants(network: nn.Module, before: set[str]) -> dict[str, Tensor]:
     """Take off the network what tracing has put on it."""
     found: dict[str, Tensor] = {}
-    for holder in (network.__dict__, network._buffers):
-        for name in [n for n in holder if n not in before and n.startswith("_tensor_constant")]:
-            value = holder.pop(name)
+    for name, value in _own_values(network).items():
+        if name not in before and name.startswith("_tensor_constant"):
+            delattr(network, name)
             if isinstance(value, Tensor):
                 found[name] = value
     return found
+
+
+def _own_values(network: nn.Module) -> dict[str, object]:
+    """The network's own attributes and buffers."""
+    return vars(network) | dict(network.named_buffers(recurse=False, remove_duplicate=False))
 
 
 def compile_part(graph: fx.Graph) -> Callable[[nn.Module, Tensor], Any]:

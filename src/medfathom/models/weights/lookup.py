@@ -171,7 +171,7 @@ def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path
         if path:
             return WeightsLocation(f"package {package.replace('_', '-')}", path=path, renamed=True)
     weights = _choose(architecture, tag, init)
-    tried.append(f"the caches {_hub_cache()} and {_torch_cache()}")
+    tried.append(f"the caches {_hub_cache()} and {torch_cache()}")
     found = _in_caches(weights)
     if found:
         return found
@@ -251,8 +251,8 @@ def _in_caches(weights: Pretrained) -> WeightsLocation | None:
             files = sorted(snapshots.glob(f"*/{name}"), key=lambda p: p.stat().st_mtime)
             if files:
                 return WeightsLocation(f"hub cache: {weights.hub}", path=files[-1], tag=weights.tag)
-    if weights.file is not None and (_torch_cache() / weights.file).is_file():
-        path = _torch_cache() / weights.file
+    if weights.file is not None and (torch_cache() / weights.file).is_file():
+        path = torch_cache() / weights.file
         return WeightsLocation(f"torch cache: {weights.file}", path=path, tag=weights.tag)
     return None
 
@@ -268,7 +268,7 @@ def _hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
-def _torch_cache() -> Path:
+def torch_cache() -> Path:
     """Where torch.hub keeps checkpoints (by the same environment variables)."""
     home = os.environ.get("TORCH_HOME") or f"{_cache_home()}/torch"
     return Path(f"{home}/hub/checkpoints").expanduser()
