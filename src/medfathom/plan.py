@@ -235,24 +235,25 @@ def measure(params: TrialParams, task: TrialTask) -> Cost:
         RunError: it failed.
     """
     running = run_trial(params, task)
-    first, second = (next(running).attributes for _ in range(MEASURED_EPOCHS))
+    first, second = (next(running) for _ in range(MEASURED_EPOCHS))
     running.close()
-    built = [(a.get("feature_cache") or {}).get("built_seconds", 0.0) for a in (first, second)]
-    views = (second.get("feature_cache") or {}).get("views", 0)
+    built = [r.feature_cache.built_seconds if r.feature_cache else 0.0 for r in (first, second)]
+    seconds = [r.train_seconds or 0.0 for r in (first, second)]
+    views = second.feature_cache.views if second.feature_cache else 0
     n_train, n_val = task.data.sizes["train"], task.data.sizes["val"]
-    used = second["n_train"]
+    used = second.n_train or n_train
     # Features of a second view are computed within the second epoch's training.
-    train = used / second["images_per_second"] - (built[1] - built[0])
-    epoch = second["train_seconds"] - first["train_seconds"] - (built[1] - built[0])
+    train = used / (second.images_per_second or math.inf) - (built[1] - built[0])
+    epoch = seconds[1] - seconds[0] - (built[1] - built[0])
     passed = min(max(views, 1), MEASURED_EPOCHS) * n_train + n_val
     return Cost(
-        startup=max(first["train_seconds"] - built[0] - epoch, 0.0),
+        startup=max(seconds[0] - built[0] - epoch, 0.0),
         train=max(train, 0.0) / used,
         validate=max(epoch - train, 0.0) / n_val,
         feature=built[1] / passed,
         views=views,
-        peak_memory_bytes=second["peak_memory_bytes"],
-        device_memory_bytes=second.get("device_memory_bytes"),
+        peak_memory_bytes=second.peak_memory_bytes or 0,
+        device_memory_bytes=second.device_memory_bytes,
     )
 
 

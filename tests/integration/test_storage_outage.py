@@ -45,7 +45,7 @@ from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
 from medfathom.study.open import open_study
 from rich.console import Console
-config = load_study("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
+config = load_definition("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
 with open_study(config, sys.argv[1], "data", wait=lambda line: print(line, flush=True)) as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
 """

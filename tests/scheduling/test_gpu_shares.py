@@ -62,7 +62,7 @@ from medfathom.study.watcher import Watcher
 from medfathom.scheduling import run_trials
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
-config = load_study(
+config = load_definition(
     "demo",
     ["budget.trials=8", "budget.epochs=2", "sampler=random", "scheduler=none", "space.unfreeze_depth.value=5",
      "space.architecture.choices=['resnet18']"],
