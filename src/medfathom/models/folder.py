@@ -86,7 +86,7 @@ class ModelConfig(Schema):
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:
-    """Write beside, then rename."""
+    """Write the configuration of a model folder."""
     write_atomically(folder / CONFIG_FILE, config.model_dump_json(indent=1) + "\n")
 
 
