@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from medfathom.errors import DataError, HeldOutError
 from medfathom.files import write_atomically
+from medfathom.metrics.classification import TaskKind
 
 SplitName = Literal["train", "val", "test"]
-TaskKind = Literal["binary", "multiclass", "multilabel"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 FACTS_FILE = "prepared.json"
