@@ -333,6 +333,27 @@ def test_colour_and_a_part_of_the_images(make_data: Callable[..., PreparedData],
     assert records[-1].finished
 
 
+def test_a_part_of_the_images_is_whole_patients(
+    make_data: Callable[..., PreparedData], task: TrialTask
+) -> None:
+    groups = {f"{s}_groups": np.arange(n) // 5 for s, n in COUNTS.items()}
+    labels = {f"{s}_labels": (np.arange(n) // 5 % 2)[:, None] for s, n in COUNTS.items()}
+    data = make_data(**groups, **labels)
+    chosen = params(unfreeze_depth=5, train_fraction=0.5)
+    task = replace(task, data=data, max_epochs=1, checkpoint=None)
+    images = np.load(data.folder / "train_images.npy")
+    record = run(chosen, task)[0]
+    touched = set()
+    for image in range(len(images)):
+        changed = images.copy()
+        changed[image] = 255 - changed[image]
+        np.save(data.folder / "train_images.npy", changed)
+        if run(chosen, task)[0].metrics["train_loss"] != record.metrics["train_loss"]:
+            touched.add(image)
+    assert record.attributes["n_train"] == len(touched) == 20
+    assert touched == {image for image in range(len(images)) if image // 5 in {i // 5 for i in touched}}
+
+
 def test_another_trials_checkpoint_is_refused(task: TrialTask) -> None:
     run(params(), task, epochs=1)
     with pytest.raises(

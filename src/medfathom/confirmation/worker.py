@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 
 from medfathom.confirmation.find import predictions_file
 from medfathom.confirmation.predictions import write_predictions
@@ -22,6 +20,7 @@ from medfathom.data.prepared import Split
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
 from medfathom.exported.model import Model
+from medfathom.files import write_atomically
 from medfathom.metrics.calibration import as_array, calibrated, fit_temperature, thresholds_of
 from medfathom.metrics.classification import Evaluation, evaluate
 from medfathom.models.build import Network
@@ -102,7 +101,7 @@ def _keep(
     test_values = calibrated(data.task, test_logits, temperature)
     thresholds = thresholds_of(data.task, val.labels, val_values)
     model.config = config.model_copy(update={"temperature": temperature, "thresholds": thresholds})
-    _save_weights(state, folder / WEIGHTS_FILE)
+    write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
     write_config(folder, model.config)
     for name, split, values, logits in (
         ("val", val, val_values, val_logits),
@@ -167,12 +166,6 @@ def _config(
         mean=list(mean),
         std=list(std),
     )
-
-
-def _save_weights(state: dict[str, Tensor], path: Path) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(state, beside)
-    beside.replace(path)
 
 
 def _attributes(found: Evaluation, n_test: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
+from medfathom.metrics.classification import TaskKind
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -67,7 +68,7 @@ class ModelConfig(Schema):
     head_pooling: Literal["avg", "max", "avgmax"]
     head_hidden: int
     grey: Literal["repeat", "sum"]
-    task: Literal["binary", "multiclass", "multilabel"]
+    task: TaskKind
     class_names: list[str]
     image_size: int
     fit: Literal["squash", "pad", "crop"]
@@ -86,7 +87,7 @@ class ModelConfig(Schema):
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:
-    """Write beside, then rename."""
+    """Write the configuration of a model folder."""
     write_atomically(folder / CONFIG_FILE, config.model_dump_json(indent=1) + "\n")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from medfathom.files import write_atomically
 from medfathom.trial.record import TrialRecord
 
 _MAGIC = b"medfathom-checkpoint-2\n"
@@ -38,7 +38,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside, wait until it is on the disk, then rename: a power cut leaves the old one or the new."""
+    """Replace a trial's checkpoint: a kill or a power cut leaves the old one or the new."""
     header = {
         "identity": checkpoint.identity,
         "history": [record.attributes() for record in checkpoint.history],
@@ -51,15 +51,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     checksum = zlib.crc32(tensors, zlib.crc32(text))
     sizes = f"{len(text)} {len(tensors)} {checksum}\n".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
             file.writelines((_MAGIC, sizes, text, tensors))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+
+    write_atomically(path, write)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes] | None:

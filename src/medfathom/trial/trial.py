@@ -13,6 +13,7 @@ import timm
 import torch
 
 from medfathom.data.prepared import PreparedData, Split
+from medfathom.data.splits import training_subset
 from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
@@ -22,7 +23,6 @@ from medfathom.models.batch_norm import calibrate_batch_norm
 from medfathom.models.build import HeadOptions, Network, build_network, empty_network
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
-from medfathom.trial.batching import training_subset
 from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
@@ -109,7 +109,12 @@ class _Trial:
         self._train, self._val = task.data.split("train"), task.data.split("val")
         _check_validation(task.data, self._val)
         self._network = network_of(params, task, self._train)
-        self._subset = training_subset(task.data.task, self._train.labels, params.train_fraction, task.seed)
+        self._subset = training_subset(
+            self._train.labels,
+            self._train.groups,
+            params.train_fraction,
+            derived_seed(task.seed, "train_fraction"),
+        )
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
         self._feeding = self._feed()
         settings = FitSettings(

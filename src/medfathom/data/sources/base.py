@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels
-from medfathom.data.prepared import TaskKind
 from medfathom.errors import DataError
+from medfathom.metrics.classification import TaskKind
 
 SHOWN_PROBLEMS = 20
 """An error's line names this many; `data check` and the error's `problems` have all."""
