@@ -348,9 +348,9 @@ def test_a_part_of_the_images_is_whole_patients(
         changed = images.copy()
         changed[image] = 255 - changed[image]
         np.save(data.folder / "train_images.npy", changed)
-        if run(chosen, task)[0].metrics["train_loss"] != record.metrics["train_loss"]:
+        if run(chosen, task)[0].train_loss != record.train_loss:
             touched.add(image)
-    assert record.attributes["n_train"] == len(touched) == 20
+    assert record.n_train == len(touched) == 20
     assert touched == {image for image in range(len(images)) if image // 5 in {i // 5 for i in touched}}
 
 
