@@ -45,7 +45,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Order] | str | None:
         """The next trial: one left by an earlier run first."""
-        config: dict[str, Order] | str | None = self._halt.guard(
+        config: dict[str, Order] | str | None = self._halt.or_halt(
             lambda: self._suggest(trial_id), otherwise=Searcher.FINISHED
         )
         return config
@@ -73,7 +73,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         )
 
     def _room(self) -> bool:
-        """Whether one more trial would find a place: else it would be asked for long before it runs."""
+        """Whether another trial can start now: one that was asked for earlier would only wait."""
         gpus = self._slots.measured_gpus
         free = not gpus or sum(self._held.values()) + self._shares.smallest() <= gpus + 1e-9
         return free and len(self._numbers) < self._slots.concurrent
@@ -94,7 +94,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Write down an epoch (the last one comes with `on_trial_complete`)."""
-        self._halt.guard(lambda: self._note(trial_id, result), otherwise=None)
+        self._halt.or_halt(lambda: self._note(trial_id, result), otherwise=None)
 
     def _note(self, trial_id: str, result: dict[str, Any]) -> None:
         number = self._numbers[trial_id]
@@ -108,7 +108,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """End the trial in its true state; one that a halt interrupted stays RUNNING, to be gone on with."""
-        self._halt.guard(lambda: self._complete(trial_id, result, error), otherwise=None)
+        self._halt.or_halt(lambda: self._complete(trial_id, result, error), otherwise=None)
 
     def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         if trial_id not in self._numbers:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from medfathom.errors import RunError, StorageError, cause_of
 from medfathom.files import home
-from medfathom.study import sharing
+from medfathom.study.sharing import one_driver_at_a_time
 from medfathom.study.trial_rows import Storage
 from medfathom.urls import parsed, shown, sqlite_file
 
@@ -95,7 +95,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
-            with sharing.one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
+            with one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
                 if file is not None and create:
                     storage: RDBStorage = _SyncedStorage(url, engine_kwargs, file)
                 else:
