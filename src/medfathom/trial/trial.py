@@ -168,7 +168,7 @@ class _Trial:
     def _features_key(self, cut: int) -> dict[str, Any]:
         params, task, data = self._params, self._task, self._task.data
         return {
-            "format": 3,
+            "format": 4,
             "data": data.fingerprint,
             "architecture": params.architecture,
             "weights": self._network.weights_hash,

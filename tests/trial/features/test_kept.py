@@ -272,8 +272,8 @@ def test_a_full_disk_leaves_the_images(tmp_path: Path, monkeypatch: pytest.Monke
         torch.testing.assert_close(all_logits(full_disk.train, epoch), expected[epoch - 1])
     record = full_disk.record()
     assert record is not None
-    assert record["kept"] is False
-    assert record["why"] == "not kept: the cache failed (No space left on device)"
+    assert record.kept is False
+    assert record.why == "not kept: the cache failed (No space left on device)"
     assert list(tmp_path.glob("*.bin")) == []
 
 
