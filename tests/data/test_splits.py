@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from data_strategies import Labelled, labelled
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from data_strategies import Labelled, labelled
 from medfathom.data.splits import complete_splits, strata_of, training_subset
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
