@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medfathom.errors import InputError, MedfathomError
+from medfathom.text import STORAGE_GIVEN, command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,9 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Which pretrained network should I train on my medical images, how much of it should I unfreeze, "
-        "and does a bigger one even help?\n\n"
-        "Begin with `medfathom run demo`, look with `medfathom dashboard`; then `medfathom confirm demo`, "
-        "`medfathom analyze demo`, `medfathom export demo --out model`, `medfathom predict model IMAGES`."
+        "and does a bigger one even help?\n\nBegin with:\n\n"
+        + "".join(
+            f"- `{command(*words.split())}`\n"
+            for words in ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model")
+        )
     ),
 )
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
@@ -39,8 +41,21 @@ data_app = typer.Typer(help="Prepare a study's data set, and check it for what w
 app.add_typer(data_app, name="data")
 
 StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
+
+
+def _storage_given(url: str | None) -> str | None:
+    """What the program tells the user to run next names the same storage."""
+    STORAGE_GIVEN.set(url)
+    return url
+
+
 StorageOption = Annotated[
-    str | None, typer.Option(help="Optuna storage URL; default: SQLite, storage/medfathom.db.", metavar="URL")
+    str | None,
+    typer.Option(
+        help="Optuna storage URL; default: SQLite, storage/medfathom.db.",
+        metavar="URL",
+        callback=_storage_given,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -53,6 +68,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def main() -> None:
     """Entry point: exit 0 done, 1 failed while running, 2 bad input; errors are one line without --debug."""
+    STORAGE_GIVEN.set(None)
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"] or ["--help"]
     try:
@@ -60,7 +76,7 @@ def main() -> None:
     except MedfathomError as error:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
-        _fail(f"{error.format_message()} See `medfathom --help`.", EXIT_BAD_INPUT, debug)
+        _fail(f"{error.format_message()} See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
@@ -117,20 +133,21 @@ def run(
     from medfathom.urls import shown  # noqa: PLC0415
 
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
-    # Logs keep what is printed: no password of the storage, nor of a `resources.checkpoint_url`.
-    told = [shown(o) if "://" in o else o for o in overrides]
-    again = ["medfathom", "run", study, *(word for o in told for word in ("--set", o))]
-    again += ["--storage", shown(storage)] if storage else []
     if outcome.halted:
-        watcher.note(f"Ended early: {outcome.halted}. To go on: {shlex.join(again)}")
+        # Logs keep what is printed: no password of a `resources.checkpoint_url`.
+        told = [shown(o) if "://" in o else o for o in overrides]
+        again = ["run", study, *(word for o in told for word in ("--set", o))]
+        again += ["--address", address] if address else []
+        watcher.note(f"Ended early: {outcome.halted}. To go on: {command(*again)}")
         if outcome.halted == "interrupted":
             sys.exit(EXIT_INTERRUPTED)
     else:
-        watcher.note(
-            f"Next: medfathom show {config.name} · medfathom dashboard · medfathom confirm {config.name}"
-        )
+        then = (("show", config.name), ("dashboard",), ("confirm", config.name))
+        watcher.note("\n  ".join(["Next:", *(command(*words) for words in then)]))
     if outcome.counts.complete == 0 and not outcome.halted:
-        raise MedfathomError(f"study {config.name!r}: no trial completed; see `medfathom show {config.name}`")
+        raise MedfathomError(
+            f"study {config.name!r}: no trial completed; see `{command('show', config.name)}`"
+        )
 
 
 @app.command()
@@ -366,7 +383,7 @@ def export(
         f"{done.folder}: {row['architecture']}, {row['stratum']} "
         f"(search trial {row['search_trial']}, seed {model['seed']}), "
         f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
-        f"Next: medfathom predict {done.folder} IMAGES…",
+        f"Next: {command('predict', done.folder, 'IMAGES')}",
         highlight=False,
         soft_wrap=True,
     )
@@ -437,12 +454,20 @@ def data_check(
 
 
 @data_app.command("prepare")
-def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def data_prepare(
+    study: StudyArgument,
+    set_: SetOption = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Also write 12 validation images there as PNG, to look at.", metavar="DIR"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Decode a study's data set once into a memory map, as `run` would."""
     from medfathom.definitions.load import load_definition  # noqa: PLC0415
     from medfathom.terminal.data import prepare_now  # noqa: PLC0415
 
-    facts = prepare_now(load_definition(study, set_ or []), show_progress=not as_json)
+    facts = prepare_now(load_definition(study, set_ or []), samples=samples, show_progress=not as_json)
     if as_json:
         _print_json(facts)
     else:

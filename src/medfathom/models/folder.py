@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
+from medfathom.text import command
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -97,7 +98,9 @@ def read_config(folder: Path) -> ModelConfig:
         ExportedModelError: there is none, or it is damaged.
     """
     if not folder.is_dir():
-        raise ExportedModelError(f"{folder}: no such model folder; `medfathom export STUDY --out {folder}`")
+        raise ExportedModelError(
+            f"{folder}: no such model folder; `{command('export', 'STUDY', '--out', folder)}` makes one"
+        )
     path = folder / CONFIG_FILE
     try:
         return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
+from medfathom.text import command
 
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
@@ -87,7 +88,9 @@ def _fit_to_the_end(
         if halt.reason or driver.done():
             return
         driver.release()
-    raise RunError(f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `medfathom run` again goes on")
+    raise RunError(
+        f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` again goes on"
+    )
 
 
 def _fit(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import OtherDataError, RunError
+from medfathom.text import command
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 from medfathom.trial.trial import EpochRecord, TrialTask, identity_of, load_history, run_trial
 
@@ -49,7 +50,7 @@ def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
             f"{data.fingerprint[:12]}, the study's is {plan.fingerprint[:12]}); bring the study's back, then "
-            "`medfathom run` again goes on"
+            f"`{command('run')}` again goes on"
         )
     return TrialTask(
         data=data,

@@ -27,6 +27,7 @@ from medfathom.errors import RunError, cause_of
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import Leases, one_driver_at_a_time
 from medfathom.study.summary import Counts, count_states
+from medfathom.text import command
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 OUTAGE_S = 600.0
@@ -367,7 +368,7 @@ class Driver:
             if _file_id(self._file) != self._file_id:  # SQLite would go on writing into a file without a name
                 raise RunError(
                     f"{self._file}: the storage is gone (moved, deleted or replaced); put it back, then "
-                    "`medfathom run` again goes on"
+                    f"`{command('run')}` again goes on"
                 )
             try:
                 return action()
@@ -376,8 +377,8 @@ class Driver:
                 if time.monotonic() > deadline:
                     where = self._rdb.engine.url.render_as_string(hide_password=True)
                     raise RunError(
-                        f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); `medfathom "
-                        "run` again goes on once it does"
+                        f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); "
+                        f"`{command('run')}` again goes on once it does"
                     ) from None
                 self._wait(f"waiting for the storage ({reason})")
                 time.sleep(OUTAGE_POLL_S)

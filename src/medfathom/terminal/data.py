@@ -15,6 +15,7 @@ from rich.text import Text
 from medfathom.data.check.check import CheckReport, check_data
 from medfathom.data.check.page import write_page
 from medfathom.data.prepare import prepare
+from medfathom.data.samples import write_samples
 from medfathom.definitions.config import StudyConfig
 from medfathom.files import home
 
@@ -40,12 +41,17 @@ def check_with_page(
     return report, page
 
 
-def prepare_now(config: StudyConfig, *, show_progress: bool) -> dict[str, Any]:
-    """Prepare a study's data set; what it is, in plain values."""
+def prepare_now(config: StudyConfig, *, samples: Path | None = None, show_progress: bool) -> dict[str, Any]:
+    """Prepare a study's data set, and write samples into a folder where one is given.
+
+    Returns:
+        What the data set is, in plain values.
+    """
     with _bar(show_progress) as tell:
         data = prepare(
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
+    written = [] if samples is None else write_samples(data, samples)
     return {
         "folder": str(data.folder),
         "fingerprint": data.fingerprint,
@@ -55,6 +61,7 @@ def prepare_now(config: StudyConfig, *, show_progress: bool) -> dict[str, Any]:
         "image_size": data.image_size,
         "channels": data.channels,
         "sizes": dict(data.sizes),
+        **({"samples": [str(file) for file in written]} if written else {}),
     }
 
 

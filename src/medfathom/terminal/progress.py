@@ -124,7 +124,7 @@ class LiveTable(_Record):
 
     @override
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(text, style="dim"), soft_wrap=True)  # a command is copied whole
 
     @override
     def end(self) -> None:
