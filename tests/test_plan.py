@@ -105,6 +105,7 @@ def test_costs_are_scaled_up() -> None:
     assert cost.features(sizes, 3) == pytest.approx(0.005 * (3 * 1000 + 200))
 
 
+@pytest.mark.slow
 def test_a_plan_is_measured_and_leaves_nothing(definition: Path) -> None:
     config = load_definition(str(definition), ["resources.concurrent=1"])
     told: list[str] = []
