@@ -109,6 +109,12 @@ class _Record(Watcher):
         return " · ".join(part for part in parts if part)
 
 
+def watcher_for_people() -> Watcher:
+    """A live table in a terminal, lines elsewhere."""
+    console = Console()
+    return LiveTable(console) if console.is_terminal else PlainLines(console)
+
+
 class LiveTable(_Record):
     """For a terminal: running trials and the latest ended ones, redrawn in place."""
 
