@@ -178,8 +178,8 @@ def confirm(
 ) -> int:
     """Retrain the best of every stratum with several seeds, and judge it on the test split.
 
-    Trains at full length, without early stopping. Only this command opens the test split, and the study records
-    it. If it was interrupted, the same command goes on.
+    Trains at full length, without early stopping. Only this command opens the test split, and the study
+    records it. If it was interrupted, the same command goes on.
     """
     from medfathom.terminal.confirmation import confirm_and_tell  # noqa: PLC0415
 
@@ -249,8 +249,8 @@ def export(
 ) -> None:
     """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
 
-    `--trial best` has the best validation AUC; `--trial smallest-within 0.005` has the fewest parameters of all
-    models within 0.005 AUC of the best; `--trial 7` is search trial 7, if it was confirmed.
+    `--trial best` has the best validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
+    all models within 0.005 AUC of the best; `--trial 7` is search trial 7, if it was confirmed.
     """
     from medfathom.terminal.export import print_export  # noqa: PLC0415
 

@@ -17,12 +17,12 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.study.summary import completed
+from medfathom.study.watcher import State, Watcher
+from medfathom.text import clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.space import TrialParams
     from medfathom.study.driver import Assignment, Driver
-from medfathom.study.watcher import State, Watcher
-from medfathom.text import clock, spark
 
 STYLE = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 
