@@ -19,6 +19,7 @@ from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
 from medfathom.metrics.classification import TaskKind
+from medfathom.text import command
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -98,7 +99,9 @@ def read_config(folder: Path) -> ModelConfig:
         ExportedModelError: there is none, or it is damaged.
     """
     if not folder.is_dir():
-        raise ExportedModelError(f"{folder}: no such model folder; `medfathom export STUDY --out {folder}`")
+        raise ExportedModelError(
+            f"{folder}: no such model folder; `{command('export', 'STUDY', '--out', folder)}` makes one"
+        )
     path = folder / CONFIG_FILE
     try:
         return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))

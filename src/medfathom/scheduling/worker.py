@@ -11,6 +11,7 @@ from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, RunError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
+from medfathom.text import command
 from medfathom.trial.checkpoint import load_history
 from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
@@ -55,7 +56,7 @@ def task_of(plan: Plan, order: Order) -> TrialTask:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
             f"{data.fingerprint[:12]}, the study's is {plan.fingerprint[:12]}); bring the study's back, then "
-            "`medfathom run` again goes on"
+            f"`{command('run')}` again goes on"
         )
     return TrialTask(
         data=data,
