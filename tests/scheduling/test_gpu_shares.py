@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -72,6 +73,8 @@ with open_study(config, default_url(), "data") as driver:
 """
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_first_trial_measures_and_others_share(workdir: Path) -> None:
     run = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, text=True, check=False)
     assert "halted: \n" in run.stdout, run.stderr

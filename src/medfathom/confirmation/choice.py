@@ -15,6 +15,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import label
 from medfathom.errors import StorageError
 from medfathom.study.summary import completed, count_states
+from medfathom.text import command
 
 if TYPE_CHECKING:
     pass
@@ -56,7 +57,7 @@ def choose(study: Study) -> Choices:
     name = study.study_name
     if not done:
         raise StorageError(
-            f"study {name!r}: no trial is complete yet; `medfathom run {name}` goes on with it"
+            f"study {name!r}: no trial is complete yet; `{command('run', name)}` goes on with it"
         )
     best: dict[str, FrozenTrial] = {}
     for trial in done:

@@ -18,6 +18,7 @@ from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
+from medfathom.text import command
 
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
@@ -103,7 +104,7 @@ class Run:
                 return
             self.driver.release()
         raise RunError(
-            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `medfathom run` again goes on"
+            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` again goes on"
         )
 
     def _fit(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
 from medfathom.errors import RunError, cause_of
+from medfathom.text import command
 
 OUTAGE_S = 600.0
 """How long a run waits for a storage that does not answer before it gives up."""
@@ -49,8 +50,8 @@ class Patience:
             if time.monotonic() > deadline:
                 where = self._storage.engine.url.render_as_string(hide_password=True)
                 raise RunError(
-                    f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); `medfathom run` "
-                    "again goes on once it does"
+                    f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); "
+                    f"`{command('run')}` again goes on once it does"
                 )
             self._tell(f"waiting for the storage ({reason})")
             time.sleep(OUTAGE_POLL_S)
@@ -60,7 +61,7 @@ class Patience:
         if _file_id(self._file) != self._file_id:
             raise RunError(
                 f"{self._file}: the storage is gone (moved, deleted or replaced); put it back, then "
-                "`medfathom run` again goes on"
+                f"`{command('run')}` again goes on"
             )
 
 

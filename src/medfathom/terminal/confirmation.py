@@ -1,7 +1,9 @@
-"""A confirmation as text for a terminal."""
+"""`medfathom confirm` in a terminal: what is told while it runs, and what it found."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,9 +11,49 @@ from rich.table import Table
 from rich.text import Text
 
 from medfathom.confirmation.words import front_words, opened, over, sentence
+from medfathom.definitions.load import study_name
+from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from medfathom.terminal.output import print_json, print_text
 
 MISSING_SHOWN = 3
 """More strata than this with the same reason are counted."""
+
+
+def confirm_and_tell(
+    study: str,
+    *,
+    seeds: int,
+    top: int | None,
+    trials: Sequence[int],
+    storage: str | None,
+    address: str | None,
+    as_json: bool,
+) -> int:
+    """Confirm a study as `confirm_study` does; tell what happens, and print what was found.
+
+    Returns:
+        The exit code.
+    """
+    from medfathom.confirm import confirm_study  # noqa: PLC0415
+    from medfathom.terminal.progress import watcher_for_people  # noqa: PLC0415
+
+    done = confirm_study(
+        study_name(study),
+        seeds=seeds,
+        top=top,
+        trials=trials,
+        storage=storage,
+        address=address,
+        watcher=None if as_json else watcher_for_people(),
+    )
+    if as_json:
+        print_json(done.summary)
+    else:
+        print_text(confirmation_text(done.summary))
+    if done.halted:
+        print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED
+    return EXIT_FAILED if done.summary["failures"] else 0
 
 
 def confirmation_text(summary: dict[str, Any]) -> RenderableType:
