@@ -32,6 +32,7 @@ from medfathom.study.connection import default_url
 from medfathom.study.driver import trial_seed
 from medfathom.study.ids import storage_of, trial_id_of
 from medfathom.study.open import open_study
+from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
 from medfathom.study.summary import WITHDRAWN
 from medfathom.study.watcher import Watcher
@@ -278,6 +279,8 @@ def _train(
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
     with open_study(config, url, data.fingerprint, wait=watcher.note) as driver:
+        if precision := settled_precision(study):
+            driver.settle_precision(precision)
         counts = driver.counts()
         driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
         driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=confirmed_folder(study))

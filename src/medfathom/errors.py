@@ -3,7 +3,9 @@
     MedfathomError            exit 1: failed while running
     ├── RunError              the study, a trial or a service failed
     │   ├── OutOfMemoryError  not even one image at a time fits
-    │   └── OtherDataError    a worker's data are not those that the study was begun on
+    │   └── NodeError         a node cannot take part in the study
+    │       ├── OtherDataError       its data are not those that the study was begun on
+    │       └── OtherPrecisionError  it cannot train in the study's precision
     └── InputError            exit 2: what the user gave cannot be used; nothing was created
         ├── DefinitionError   a study definition or a piece of search/
         ├── DataError         a data set: files, labels, splits
@@ -37,8 +39,16 @@ class OutOfMemoryError(RunError):
     """Not even one image at a time fits."""
 
 
-class OtherDataError(RunError):
+class NodeError(RunError):
+    """A node cannot take part in the study. That ends the run; the node's trial stays to be gone on with."""
+
+
+class OtherDataError(NodeError):
     """A worker's data are not those that the study was begun on."""
+
+
+class OtherPrecisionError(NodeError):
+    """A worker cannot train in the precision that the study is trained in."""
 
 
 class InputError(MedfathomError):

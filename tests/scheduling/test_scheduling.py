@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from fake_work import by_number, greedy, leaving_a_file, other_data, quick, stuck
+from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError
+from medfathom.files import home
 from medfathom.scheduling import cluster, run_trials
 from medfathom.scheduling.halt import Halt, since_best
 from medfathom.study.connection import default_url
@@ -22,6 +25,7 @@ from medfathom.study.open import open_study
 from medfathom.study.read import read_study as load
 from medfathom.study.summary import count_states
 from medfathom.study.watcher import Watcher
+from medfathom.trial.precision import runs_in_bfloat16
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -159,6 +163,24 @@ def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: s
     for number, trial in ended.items():
         assert after[number].intermediate_values == trial.intermediate_values
         assert after[number].state == trial.state
+
+
+def test_a_study_trains_in_one_precision(workdir: Path) -> None:
+    """What the first worker can do is written down; what is written down is kept to."""
+    space = "space={architecture={value='resnet10t'},init={value='random'},unfreeze_depth={value=0}}"
+    changes = [space, "budget.trials=1", "budget.epochs=1", "sampler=random", "dataset.image_size=32"]
+    seen = {}
+    for name in ("free", "settled"):
+        config = load_definition("demo", [f"name={name}", *changes])
+        fingerprint = prepare(config.dataset, home() / "cache").fingerprint
+        with open_study(config, default_url(), fingerprint) as driver:
+            if name == "settled":
+                driver.settle_precision("float32")
+            assert run_trials(config, driver, Watcher(), home()) == ""
+            (trial,) = driver.trials()
+            seen[name] = (trial.user_attrs.get("compute_type"), driver.study.user_attrs["precision"])
+    own_choice = "bfloat16" if runs_in_bfloat16("auto", torch.device("cpu")) else "float32"
+    assert seen == {"free": (own_choice, own_choice), "settled": ("float32", "float32")}
 
 
 def test_minutes_end_a_run_and_leave_the_rest_to_the_next(config: StudyConfig, workdir: Path) -> None:

@@ -1,15 +1,18 @@
 """What a worker does with an assignment before it trains."""
 
+import platform
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import OtherDataError
+from medfathom.errors import OtherDataError, OtherPrecisionError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
 from medfathom.scheduling.worker import _checkpoint, results, task_of
 from medfathom.study.driver import Assignment
@@ -104,3 +107,42 @@ def test_an_unknown_architecture_fails_without_a_description(plan: Plan) -> None
     assert isinstance(failed, Failure)
     assert "no_such_network" in failed.reason
     assert failed.identity is None
+
+
+@pytest.fixture
+def known_data(plan: Plan) -> Plan:
+    """The plan of a study on the demo's own data."""
+    return replace(plan, fingerprint=prepare(plan.config.dataset, plan.storage / "cache").fingerprint)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_worker_trains_in_the_studys_precision(
+    known_data: Plan, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the node's own choice would be another."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    plan = replace(known_data, precision=precision)
+    assert task_of(plan, order(0, None)).training.precision == precision
+
+
+def test_a_node_that_emulates_the_studys_precision_ends_the_run(
+    known_data: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    plan = replace(known_data, precision="bfloat16")
+    words = (
+        rf"node {re.escape(platform.node())}: .*take the node out.* training.precision = \"float32\".*--fresh"
+    )
+    with pytest.raises(OtherPrecisionError, match=words) as caught:
+        task_of(plan, order(0, None))
+    assert Failure.of(caught.value).ends_run
+    assert task_of(replace(plan, precision="float32"), order(0, None)).training.precision == "float32"
+
+
+def test_bfloat16_that_the_definition_asks_for_may_be_emulated(
+    known_data: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    config = load_definition("demo", ["training.precision=bfloat16"])
+    plan = replace(known_data, config=config, precision="bfloat16")
+    assert task_of(plan, order(0, None)).training.precision == "bfloat16"

@@ -37,6 +37,11 @@ class Slots:
     measured_gpus: float = 0.0
     """GPUs to be shared out by measured memory; 0: every trial takes the same."""
 
+    @property
+    def device(self) -> str:
+        """What trials run on: `cuda` or `cpu`."""
+        return "cuda" if self.gpus_per_trial else "cpu"
+
     def request(self, config: Mapping[str, Order]) -> dict[str, float]:
         """Ray's resources for a trial."""
         order = config["order"]

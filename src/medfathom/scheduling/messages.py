@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from medfathom.definitions.config import StudyConfig
-from medfathom.errors import MedfathomError, OtherDataError, OutOfMemoryError
+from medfathom.errors import MedfathomError, NodeError, OutOfMemoryError
 from medfathom.study.driver import Assignment
+from medfathom.study.precision import Precision
 from medfathom.trial.record import TrialRecord
 
 METRIC, TIME = "auc", "epoch"
@@ -30,6 +31,8 @@ class Plan:
     """The driver's working folder: relative paths of the definition start there (Tune changes a worker's)."""
     fingerprint: str
     """Of the study's data: a worker trains on no other."""
+    precision: Precision | None = None
+    """What the study trains in; None: nothing is trained, or each node goes by `training.precision`."""
     work: Work | None = None
     """What turns an order into results; None: train. Tests and benchmarks give their own."""
 
@@ -76,8 +79,8 @@ class Failure:
     """In one line."""
     memory: bool = False
     """Whether memory ran out: the trial is tried once more, alone on its device."""
-    other_data: bool = False
-    """Whether the node has other data than the study: that ends the run, not the trial."""
+    ends_run: bool = False
+    """Whether the node cannot take part in the study: that ends the run, not the trial."""
     identity: TrialRecord | None = None
     """What the trial is, where it failed before its first epoch and could be described."""
 
@@ -88,7 +91,7 @@ class Failure:
         return cls(
             " ".join(text.split()),
             isinstance(error, MemoryError | OutOfMemoryError),
-            isinstance(error, OtherDataError),
+            isinstance(error, NodeError),
             identity,
         )
 

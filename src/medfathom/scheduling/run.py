@@ -14,6 +14,7 @@ from medfathom.scheduling.cluster import Slots, cluster, slots_for
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import Plan, Work
+from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
@@ -57,9 +58,10 @@ def run_trials(
             config,
             storage.absolute(),
             slots.cpus_per_trial,
-            "cuda" if slots.gpus_per_trial else "cpu",
+            slots.device,
             Path.cwd(),
             driver.study.user_attrs["dataset_fingerprint"],
+            precision_of_run(driver, slots) if work is None else driver.settled_precision(),
             work,
         )
         halt = Halt(config, driver)

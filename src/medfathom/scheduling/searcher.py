@@ -124,7 +124,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if failure is not None and failure.memory and number not in self._alone:
             self._try_alone(assignment, failure)
             return
-        if failure is not None and failure.other_data:
+        if failure is not None and failure.ends_run:
             raise RunError(f"trial {number}: {failure.reason}")  # it stays, to be gone on with
         attributes = self._latest.pop(number, {})
         self._shares.learn(assignment.params, attributes)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import MedfathomError, OtherDataError, RunError
+from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
 from medfathom.text import command
 from medfathom.trial.checkpoint import load_history
+from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 from medfathom.trial.trial import TrialTask, identity_of, identity_record, run_trial, undrawn_network
@@ -58,17 +62,32 @@ def task_of(plan: Plan, order: Order) -> TrialTask:
             f"{data.fingerprint[:12]}, the study's is {plan.fingerprint[:12]}); bring the study's back, then "
             f"`{command('run')}` again goes on"
         )
+    device = "cuda:0" if plan.device == "cuda" else "cpu"
     return TrialTask(
         data=data,
-        training=plan.config.training,
+        training=plan.config.training.model_copy(update={"precision": _precision(plan, device)}),
         max_epochs=plan.config.budget.epochs,
         seed=order.assignment.seed,
         cache_dir=storage / "cache",
         checkpoint=_checkpoint(plan, order),
-        device="cuda:0" if plan.device == "cuda" else "cpu",
+        device=device,
         threads=plan.threads,
         depths=plan.config.space.depths,
     )
+
+
+def _precision(plan: Plan, device: str) -> str:
+    """What to train in: what the study is trained in."""
+    wanted = plan.config.training.precision
+    if plan.precision is None:
+        return wanted
+    emulates = wanted == "auto" and not runs_in_bfloat16("auto", torch.device(device))
+    if plan.precision == "bfloat16" and emulates:
+        raise OtherPrecisionError(
+            f"node {platform.node()}: it has no instructions for bfloat16, in which this study's trials are "
+            'trained; take the node out, or set training.precision = "float32" and run with --fresh'
+        )
+    return plan.precision
 
 
 def records(params: TrialParams, task: TrialTask, reported: Mapping[int, float]) -> Iterator[TrialRecord]:

@@ -24,6 +24,7 @@ from medfathom.definitions.space import TrialParams, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
+from medfathom.study.precision import Precision, settle_precision, settled_precision
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
 from medfathom.study.summary import Counts, count_states
@@ -290,6 +291,15 @@ class Driver:
         """Parameters and records of ended trials whose device's memory is known."""
         ended = [t for t in self.trials() if t.state.is_finished() and "device_memory_bytes" in t.user_attrs]
         return [(suggest(t, self.config.space), t.user_attrs) for t in ended]
+
+    def settled_precision(self) -> Precision | None:
+        """What the study trains in; None: nothing is decided."""
+        return self._patiently(lambda: settled_precision(self.study))
+
+    def settle_precision(self, wanted: Precision) -> Precision:
+        """Write down what the study trains in, unless that is settled; returns what is."""
+        with self.exclusively():
+            return self._patiently(lambda: settle_precision(self.study, wanted))
 
     def counts(self) -> Counts:
         """Trials by state."""
