@@ -1,15 +1,23 @@
 """What the early-stopping rules know after failures, lost workers and restarts; no Ray cluster is needed."""
 
+import copy
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
 
+from medfathom.definitions.config import SchedulerConfig
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.scheduling.early_stopping import StratifiedScheduler, make_rule
+from medfathom.errors import DefinitionError
+from medfathom.scheduling.early_stopping import HYPERBAND_BRACKETS, StratifiedScheduler, make_rule
 from medfathom.scheduling.messages import Failure, Order
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Assignment, Driver
@@ -18,6 +26,7 @@ from medfathom.study.open import open_study
 EPOCHS = 9
 RULES = ("asha", "hyperband", "median")
 FAILURE = Failure("ValueError: no").to_tune()
+STUDY = load_definition("demo", [])
 
 
 @dataclass(frozen=True)
@@ -68,15 +77,8 @@ def tell(scheduler: StratifiedScheduler, trial: Any, curve: Mapping[int, float])
 
 
 def known(scheduler: StratifiedScheduler) -> Any:
-    """All that the rules would judge by."""
-    return {key: _known(rule) for key, rule in scheduler._rules.items() if _known(rule)}
-
-
-def _known(rule: Any) -> Any:
-    if hasattr(rule, "_brackets"):
-        rungs = [(milestone, recorded) for milestone, recorded in rule._brackets[0]._rungs if recorded]
-        return sorted(rungs, key=lambda rung: rung[0])
-    return {t.trial_id: [(r["epoch"], r["auc"]) for r in results] for t, results in rule._results.items()}
+    """All that the rule would judge by, as it is now."""
+    return copy.deepcopy({stratum: curves for stratum, curves in scheduler.curves.items() if curves})
 
 
 def curve(*aucs: float) -> dict[int, float]:
@@ -115,8 +117,7 @@ def test_what_became_of_past_trials_is_not_decided_again(driver: Driver) -> None
             driver.report(assignment.number, epoch, auc)
         driver.complete(assignment.number, aucs[-1], {})
     scheduler = scheduler_of(driver)
-    if driver.config.scheduler.name == "median":
-        assert known(scheduler)["", 0][3] == list(curve(*slow).items())
+    assert scheduler.curves[""][3] == curve(*slow)
     assert "STOP" in tell(scheduler, added(scheduler, 6), curve(*[0.5] * EPOCHS))
 
 
@@ -210,6 +211,109 @@ def test_early_stopping_remembers_what_it_saw(workdir: Path) -> None:
 
 
 def test_hyperband_brackets_begin_ever_later() -> None:
-    config = load_definition("demo", ["scheduler=hyperband"]).scheduler
-    rules = [make_rule(config, 27, bracket) for bracket in range(3)]
-    assert [min(milestone for milestone, _ in r._brackets[0]._rungs) for r in rules] == [1, 3, 9]
+    rule = make_rule(load_definition("demo", ["scheduler=hyperband"]).scheduler)
+    for bracket, first in enumerate((1, 3, 9)):
+        better = {bracket + HYPERBAND_BRACKETS: dict.fromkeys(range(1, 28), 0.9)}
+        curves = [{bracket: dict.fromkeys(range(1, epoch + 1), 0.6)} for epoch in range(1, 28)]
+        stops = [epoch for epoch, mine in enumerate(curves, start=1) if rule(better | mine, bracket, epoch)]
+        assert stops == [epoch for epoch in (1, 3, 9, 27) if epoch >= first]
+
+
+def test_an_unknown_scheduler_is_an_error(workdir: Path) -> None:
+    config = load_definition("demo", [])
+    wrong = config.model_copy(update={"scheduler": SchedulerConfig.model_construct(name="ahsa")})
+    with pytest.raises(
+        DefinitionError, match=r"scheduler.name = 'ahsa': no such scheduler; did you mean 'asha'"
+    ):
+        StratifiedScheduler(wrong, {}, [])
+
+
+class TuneRule:
+    """Tune's own rule of a name; trials of Hyperband are dealt to one for each bracket."""
+
+    def __init__(self, config: SchedulerConfig, epochs: int) -> None:
+        common = {"time_attr": "epoch", "metric": "auc", "mode": "max"}
+        grace, factor = config.grace_epochs, config.reduction_factor
+        self._brackets: list[Any] = [
+            MedianStoppingRule(**common, grace_period=grace, hard_stop=True)
+            if config.name == "median"
+            else AsyncHyperBandScheduler(
+                **common,
+                max_t=epochs,
+                grace_period=min(grace * factor**bracket, epochs),
+                reduction_factor=factor,
+                brackets=1,
+                stop_last_trials=False,
+            )
+            for bracket in range(HYPERBAND_BRACKETS if config.name == "hyperband" else 1)
+        ]
+
+    def of(self, trial: TuneTrial) -> Any:
+        return self._brackets[trial.config["order"].assignment.number % len(self._brackets)]
+
+
+class NoOtherTrials:
+    """Tune's controller: no trial waits for another's place."""
+
+    def get_live_trials(self) -> list[Any]:
+        return []
+
+
+AUCS = st.sampled_from([0.5, 0.7, 0.8, 0.8, 0.9, 1.0]) | st.floats(0, 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(RULES),
+    grace=st.integers(1, 4),
+    factor=st.integers(2, 4),
+    epochs=st.integers(1, 30),
+    steps=st.lists(st.tuples(st.integers(0, 9), AUCS), max_size=150),
+)
+def test_decisions_are_tunes_own(
+    name: Any, grace: int, factor: int, epochs: int, steps: list[tuple[int, float]]
+) -> None:
+    """Ten trials report epoch after epoch, in any order, until they are stopped or run their full length."""
+    scheduler_config = SchedulerConfig(name=name, grace_epochs=grace, reduction_factor=factor)
+    whole = STUDY.model_copy(update={"scheduler": scheduler_config, "goal": "best"})
+    ours, theirs = StratifiedScheduler(whole, {}, []), TuneRule(scheduler_config, epochs)
+    trials = [TuneTrial(f"tune-{number}", config(number, "", {})) for number in range(10)]
+    for trial in trials:
+        ours.on_trial_add(None, trial)
+        theirs.of(trial).on_trial_add(None, trial)
+    come_to = [0] * 10
+    for number, auc in steps:
+        if come_to[number] == epochs:
+            continue
+        come_to[number] += 1
+        trial, result = trials[number], {"epoch": come_to[number], "auc": auc}
+        if come_to[number] == epochs:
+            ours.on_trial_complete(None, trial, result)
+            theirs.of(trial).on_trial_complete(None, trial, result)
+            continue
+        decision = ours.on_trial_result(None, trial, result)
+        assert decision == theirs.of(trial).on_trial_result(NoOtherTrials(), trial, result)
+        if decision == "STOP":
+            come_to[number] = epochs
+
+
+def test_ten_thousand_past_trials_cost_little() -> None:
+    """0.2 s for a decision by a rule that looks at all of them, 2 s to begin; measured: 0.02 s and 0.1 s."""
+    steps = dict.fromkeys(range(1, 21), 0.8)
+    past = [
+        create_trial(
+            state=TrialState.PRUNED, value=0.8, intermediate_values=steps, user_attrs={"stratum": ""}
+        )
+        for _ in range(10_000)
+    ]
+    for number, trial in enumerate(past):
+        trial.number = number
+    for name in RULES:
+        whole = STUDY.model_copy(update={"scheduler": SchedulerConfig(name=name)})
+        began = time.process_time()
+        scheduler = StratifiedScheduler(whole, {}, past)
+        assert time.process_time() - began < 2
+        trial = added(scheduler, 10_000, dict.fromkeys(range(1, 9), 0.9))
+        began = time.process_time()
+        assert scheduler.on_trial_result(None, trial, {"epoch": 9, "auc": 0.9}) == "CONTINUE"
+        assert time.process_time() - began < 0.2

@@ -1,45 +1,123 @@
-"""Early stopping: one of Tune's rules per stratum, taught what earlier runs saw."""
+"""Early stopping: which trials go no further, judged by the epochs of the others.
+
+A rule is a plain function of what is known of the trials. It decides as Ray Tune's own scheduler of that name
+does, and needs nothing but the epochs: so a study that is taken up again goes on as if never interrupted.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    TrialScheduler,
-)
+import numpy as np
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import SchedulerConfig, StudyConfig
+from medfathom.errors import DefinitionError, did_you_mean
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.messages import METRIC, TIME
+from medfathom.study.driver import Assignment
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+Curves = Mapping[int, Mapping[int, float]]
+"""Trial number -> epoch -> validation AUC. Epochs count from 1, in order, without gaps."""
+
+Rule = Callable[[Curves, int, int], bool]
+"""Whether a trial (its number) is stopped after an epoch. The curves hold that epoch already."""
+
 HYPERBAND_BRACKETS = 3
+
+MEDIAN_NEEDS = 3
+"""So many others must have reached the epoch before the median rule stops a trial; as in Tune."""
+
+
+def make_rule(config: SchedulerConfig) -> Rule:
+    """The rule of a definition.
+
+    Raises:
+        DefinitionError: there is no scheduler of that name.
+    """
+    grace, factor = config.grace_epochs, config.reduction_factor
+    rules: dict[str, Rule] = {
+        "none": _never,
+        "asha": partial(halving_stops, grace=grace, factor=factor),
+        "hyperband": partial(hyperband_stops, grace=grace, factor=factor),
+        "median": partial(median_stops, grace=grace),
+    }
+    if config.name not in rules:
+        raise DefinitionError(
+            f"scheduler.name = {config.name!r}: no such scheduler; {did_you_mean(config.name, rules)}"
+        )
+    return rules[config.name]
+
+
+def _never(curves: Curves, number: int, epoch: int) -> bool:
+    return False
+
+
+def halving_stops(curves: Curves, number: int, epoch: int, *, grace: int, factor: int) -> bool:
+    """Asynchronous successive halving (https://arxiv.org/abs/1810.05934).
+
+    At epochs `grace`, `grace * factor`, `grace * factor**2`, … a trial must be among the best 1/`factor` of
+    those that came to the same epoch before it.
+    """
+    rung = grace
+    while rung < epoch:
+        rung *= factor
+    if rung > epoch:
+        return False
+    others = [curve[epoch] for other, curve in curves.items() if other != number and epoch in curve]
+    return bool(others) and bool(curves[number][epoch] < np.percentile(others, (1 - 1 / factor) * 100))
+
+
+def hyperband_stops(curves: Curves, number: int, epoch: int, *, grace: int, factor: int) -> bool:
+    """Hyperband in its asynchronous form: brackets of successive halving that begin to stop ever later.
+
+    Trials are dealt to the brackets in turn, and are compared within theirs. (Tune's synchronous Hyperband
+    needs trials paused, and kept by Tune.)
+    """
+    bracket = number % HYPERBAND_BRACKETS
+    peers = {other: curve for other, curve in curves.items() if other % HYPERBAND_BRACKETS == bracket}
+    return halving_stops(peers, number, epoch, grace=grace * factor**bracket, factor=factor)
+
+
+def median_stops(curves: Curves, number: int, epoch: int, *, grace: int) -> bool:
+    """The median rule of Google Vizier: the trial's best AUC is below the median of the others' means so far.
+
+    Means are over the epochs from `grace` to this one, of those that reached it.
+    """
+    if epoch < grace:
+        return False
+    span = range(grace, epoch + 1)
+    others = [[c[e] for e in span] for other, c in curves.items() if other != number and epoch in c]
+    if len(others) < MEDIAN_NEEDS:
+        return False
+    return bool(np.median(np.mean(others, axis=1)) > max(curves[number].values()))
 
 
 class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
-    """One early-stopping rule per stratum under `goal = "compare"`, one for all under `"best"`.
+    """Stops trials early: compared within their stratum under `goal = "compare"`, with all under `"best"`.
 
-    It begins by remembering what earlier runs saw; an adopted trial brings its own past along. As in the
-    driver, an epoch counts once, however often it is told. `lost` takes the reasons of worker failures, by
-    Tune's trial id.
+    An epoch counts once, however often it is told: after a stop, and after a worker's death without a
+    checkpoint, Tune tells epochs again. What became of past trials is known and not decided again.
+
+    Attributes:
+        curves: what is known of each stratum's trials.
     """
 
-    def __init__(self, config: StudyConfig, lost: dict[str, str], past: list[FrozenTrial]) -> None:
+    def __init__(self, config: StudyConfig, lost: dict[str, str], past: Iterable[FrozenTrial]) -> None:
+        """`lost` takes the reasons of worker failures, by Tune's trial id; `past` are trials that ended."""
         super().__init__()
-        self._config = config
+        self._rule = make_rule(config.scheduler)
+        self._apart = config.goal == "compare"
         self._lost = lost
-        self._rules: dict[tuple[str, int], TrialScheduler] = {}
-        self._seen: dict[int, set[int]] = defaultdict(set)
+        self.curves: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)
         for trial in past:
-            self._remember(trial.number, trial.user_attrs.get("stratum", ""), trial.intermediate_values)
+            self._learn(trial.user_attrs.get("stratum", ""), trial.number, trial.intermediate_values)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """The metric is fixed."""
@@ -50,62 +128,21 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         """What trials are judged by."""
         return METRIC
 
-    def _rule(self, number: int, stratum: str) -> Any:
-        stratum = stratum if self._config.goal == "compare" else ""
-        hyperband = self._config.scheduler.name == "hyperband"
-        bracket = number % HYPERBAND_BRACKETS if hyperband else 0
-        key = (stratum, bracket)
-        if key not in self._rules:
-            self._rules[key] = make_rule(self._config.scheduler, self._config.budget.epochs, bracket)
-        return self._rules[key]
-
-    def _rule_of(self, trial: Any) -> tuple[Any, RuleTrial]:
-        number = trial.config["order"].assignment.number
-        return self._rule(number, trial.config["order"].assignment.stratum), RuleTrial(number)
-
-    def _remember(self, number: int, stratum: str, reported: Mapping[int, float]) -> None:
-        rule = self._rule(number, stratum)
-        for epoch in sorted(set(reported) - self._seen[number]):
-            remember(rule, RuleTrial(number), {TIME: epoch, METRIC: reported[epoch]})
-        self._seen[number].update(reported)
-
-    def _news(self, trial: Any, result: Mapping[str, Any]) -> dict[str, Any] | None:
-        """An epoch that was not seen yet; None for a failure, and for what is told again.
-
-        After a stop, and after a worker's death without a checkpoint, Tune tells epochs again.
-        """
-        seen = self._seen[trial.config["order"].assignment.number]
-        if METRIC not in result or int(result[TIME]) in seen:
-            return None
-        seen.add(int(result[TIME]))
-        return {TIME: int(result[TIME]), METRIC: float(result[METRIC])}
-
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Add it to its stratum's rule, with what is known of it already (Tune adds a lost one again)."""
-        rule, known_as = self._rule_of(trial)
-        rule.on_trial_add(tune_controller, known_as)
-        reported = trial.config["order"].assignment.reported
-        self._remember(known_as.trial_id, trial.config["order"].assignment.stratum, reported)
+        """Learn what is known already of a trial that goes on (Tune also adds a lost one again)."""
+        assignment = _assignment(trial)
+        self._learn(assignment.stratum, assignment.number, assignment.reported)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """The rule's decision; what is told again was decided on when it came first."""
-        news = self._news(trial, result)
-        if news is None:
-            return str(TrialScheduler.CONTINUE)
-        rule, known_as = self._rule_of(trial)
-        return str(rule.on_trial_result(NoOtherTrials(), known_as, news))
+        """The rule's decision on an epoch; what is told again was decided on when it came first."""
+        number, peers = _assignment(trial).number, self._peers(_assignment(trial).stratum)
+        news = self._learn_result(trial, result)
+        stops = news and self._rule(peers, number, int(result[TIME]))
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Let the rule remember the last result."""
-        news = self._news(trial, result)
-        if news is not None:
-            rule, known_as = self._rule_of(trial)
-            rule.on_trial_complete(tune_controller, known_as, news)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Let the rule forget a trial that never ran."""
-        rule, known_as = self._rule_of(trial)
-        rule.on_trial_remove(tune_controller, known_as)
+        """Learn the last epoch."""
+        self._learn_result(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep the reason for the driver: the searcher is only told that there was an error."""
@@ -115,59 +152,31 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
 
     def debug_string(self) -> str:
         """What Tune may print."""
-        return f"{len(self._rules)} rules"
+        return f"{sum(map(len, self.curves.values()))} trials known"
+
+    def _learn_result(self, trial: Any, result: Mapping[str, Any]) -> bool:
+        """Whether the result tells an epoch that was not known; a failure tells none."""
+        if METRIC not in result:
+            return False
+        assignment = _assignment(trial)
+        told = {int(result[TIME]): float(result[METRIC])}
+        return self._learn(assignment.stratum, assignment.number, told)
+
+    def _learn(self, stratum: str, number: int, told: Mapping[int, float]) -> bool:
+        """Whether any of the epochs is new."""
+        if not told:
+            return False
+        curve = self._peers(stratum).setdefault(number, {})
+        known = len(curve)
+        for epoch in sorted(told):
+            curve.setdefault(epoch, told[epoch])
+        return len(curve) > known
+
+    def _peers(self, stratum: str) -> dict[int, dict[int, float]]:
+        return self.curves[stratum if self._apart else ""]
 
 
-@dataclass(frozen=True)
-class RuleTrial:
-    """A trial as the rules know it, by its number: one that is begun again has another id in Tune."""
-
-    trial_id: int
-
-
-class NoOtherTrials:
-    """Stands for Tune's controller: no trial waits for another's slot, so no rule makes one pause."""
-
-    def get_live_trials(self) -> list[Any]:
-        """None."""
-        return []
-
-
-def remember(rule: TrialScheduler, trial: RuleTrial, result: dict[str, Any]) -> None:
-    """Write into a rule what it would keep of a result, without a decision.
-
-    What became of the trial is known; and each decision looks at all trials: 15 s for 10,000.
-    """
-    if isinstance(rule, MedianStoppingRule):
-        rule._results[trial].append(result)
-    if isinstance(rule, AsyncHyperBandScheduler):
-        (bracket,) = rule._brackets
-        for milestone, recorded in bracket._rungs:  # the highest comes first
-            if result[TIME] >= milestone:
-                recorded.setdefault(trial.trial_id, result[METRIC])
-                break
-
-
-def make_rule(config: SchedulerConfig, max_epochs: int, bracket: int) -> TrialScheduler:
-    """A fresh early-stopping rule.
-
-    Hyperband here is its asynchronous form: brackets of successive halving that begin to stop trials ever
-    later, trials dealt to them in turn (Tune's synchronous one needs trials paused and checkpointed by Tune).
-    """
-    if config.name == "none":
-        return FIFOScheduler()
-    if config.name == "median":
-        return MedianStoppingRule(
-            time_attr=TIME, metric=METRIC, mode="max", grace_period=config.grace_epochs, hard_stop=True
-        )
-    grace = min(config.grace_epochs * config.reduction_factor**bracket, max_epochs)
-    return AsyncHyperBandScheduler(
-        time_attr=TIME,
-        metric=METRIC,
-        mode="max",
-        max_t=max_epochs,
-        grace_period=grace,
-        reduction_factor=config.reduction_factor,
-        brackets=1,
-        stop_last_trials=False,
-    )
+def _assignment(trial: Any) -> Assignment:
+    """The trial as the driver knows it, by its number: one that is begun again has another id in Tune."""
+    assignment: Assignment = trial.config["order"].assignment
+    return assignment

@@ -100,6 +100,8 @@ class Run:
                 self._fit(self.folder / f"fit-{attempt}")
             except KeyboardInterrupt:
                 return
+            except MedfathomError:
+                raise
             except Exception as error:  # noqa: BLE001  whatever Ray raises: the driver knows where to go on
                 failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             if self.halt.reason or self.driver.done():
