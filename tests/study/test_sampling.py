@@ -1,9 +1,12 @@
 """Samplers: equal budgets for strata, tuning within them, grids."""
 
 from collections import Counter
+from typing import Any
 
 import optuna
 import pytest
+from optuna.study import Study
+from optuna.trial import Trial
 
 from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.grid import grid, grid_size
@@ -54,6 +57,55 @@ def test_a_stratum_learns_from_its_own_trials_only() -> None:
         rates[label(stratum)].append(rate)
     late = {name: sorted(values[15:])[7] for name, values in rates.items()}
     assert late[label(first)] > 10 * late[label(second)]
+
+
+WIDE = SpaceConfig.model_validate(
+    {
+        **DIMENSIONS,
+        "learning_rate": {"low": 1e-5, "high": 1.0, "log": True},
+        "weight_decay": {"low": 1e-6, "high": 1e-1, "log": True},
+    }
+)
+TPE = SamplerConfig(name="tpe", n_startup_trials=4)
+
+
+def begun(study: Study, sampler: StratumSampler, stratum: dict[str, Any]) -> Trial:
+    """A trial of a stratum, left running."""
+    sampler.stratum = stratum
+    trial = study.ask()
+    suggest(trial, WIDE)
+    trial.set_user_attr("stratum", label(stratum))
+    return trial
+
+
+def test_tpe_proposes_the_nuisance_hyperparameters_of_a_stratum_together() -> None:
+    sampler = StratumSampler(make_sampler(TPE, WIDE, seed=0), WIDE)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    for stratum in WIDE.strata() * 5:
+        study.tell(begun(study, sampler, stratum), 0.5)
+    together = sampler.infer_relative_search_space(study, study.trials[-1])
+    assert sorted(together) == ["learning_rate", "weight_decay"]
+
+
+def test_tpe_does_not_propose_again_what_is_under_way() -> None:
+    """A running trial of the same stratum changes the next proposal; one of another does not."""
+    proposals = []
+    for beside in (None, 1, 0):
+        sampler = StratumSampler(make_sampler(TPE, WIDE, seed=0), WIDE)
+        study = optuna.create_study(sampler=sampler, direction="maximize")
+        for i, stratum in enumerate(WIDE.strata()[:2] * 8):
+            study.tell(begun(study, sampler, stratum), 0.5 + i / 100)
+        if beside is not None:
+            begun(study, sampler, WIDE.strata()[beside])
+        sampler.base = make_sampler(TPE, WIDE, seed=1)
+        proposals.append(begun(study, sampler, WIDE.strata()[0]).params["learning_rate"])
+    alone, beside_another, beside_the_same = proposals
+    assert alone == beside_another != beside_the_same
+
+
+def test_an_unknown_sampler_is_an_error() -> None:
+    with pytest.raises(DefinitionError, match=r"sampler.name = 'pte': no such sampler"):
+        make_sampler(SamplerConfig.model_construct(name="pte", n_startup_trials=1), SPACE, seed=0)
 
 
 def test_a_grid_is_every_combination_once() -> None:

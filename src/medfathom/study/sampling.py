@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.grid import grid
 from medfathom.definitions.space import SpaceConfig, Value, label
+from medfathom.errors import DefinitionError
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -78,8 +79,9 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
             `grid` the study's own, at each start.
 
     Raises:
-        DefinitionError: `grid` over a continuous range.
+        DefinitionError: `grid` over a continuous range, or there is no sampler of that name.
     """
+    startup = config.n_startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if config.name == "random":
@@ -87,10 +89,15 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
         if config.name == "grid":
             return Grid(space, seed)
         if config.name == "gp":
-            return optuna.samplers.GPSampler(n_startup_trials=config.n_startup_trials, seed=seed)
+            return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed)
         if config.name == "qmc":
             return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
-        return optuna.samplers.TPESampler(n_startup_trials=config.n_startup_trials, seed=seed)
+        if config.name == "tpe":
+            # Hyperparameters are proposed together, and not again while a trial with them is under way.
+            return optuna.samplers.TPESampler(
+                n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed
+            )
+    raise DefinitionError(f"sampler.name = {config.name!r}: no such sampler")
 
 
 class StratumSampler(BaseSampler):
