@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 
-from medfathom.errors import RunError, StorageError, cause_of
+from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
 from medfathom.study.sharing import one_driver_at_a_time
 from medfathom.study.trial_rows import Storage
@@ -27,46 +23,6 @@ SQLITE_TIMEOUT_S = 60.0
 def default_url() -> str:
     """SQLite under `home`."""
     return f"sqlite:///{home() / 'medfathom.db'}"
-
-
-class _SyncedStorage(Storage):
-    """On SQLite: what belongs to a checkpoint is on the disk as long as the checkpoint may be there.
-
-    After a power cut a trial whose end was lost would begin anew, its checkpoint gone; and the number of one
-    whose beginning was lost would be given to another, which would take its checkpoint. So the log is synced
-    at a trial's first report, and at its end: two waits for the disk, not one for each of its thirty commits.
-    """
-
-    def __init__(self, url: str, engine_kwargs: dict[str, Any], file: Path) -> None:
-        super().__init__(url, engine_kwargs=engine_kwargs)
-        self._log = Path(f"{file.resolve()}-wal")
-        self._reported: set[int] = set()
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        if trial_id not in self._reported:
-            self._sync()
-            self._reported.add(trial_id)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        changed = super().set_trial_state_values(trial_id, state, values)
-        if state.is_finished():
-            self._sync()
-        return changed
-
-    def _sync(self) -> None:
-        try:
-            descriptor = os.open(self._log, os.O_RDONLY)
-        except FileNotFoundError:  # a file system that allows no such log: then SQLite syncs every commit
-            return
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            raise RunError(f"{self._log}: cannot be synced ({error.strerror}); is its disk well?") from None
-        finally:
-            os.close(descriptor)
 
 
 def connect(url: str, *, create: bool) -> RDBStorage:
@@ -97,15 +53,12 @@ def connect(url: str, *, create: bool) -> RDBStorage:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
             with one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
-                if file is not None and create:
-                    storage: RDBStorage = _SyncedStorage(url, engine_kwargs, file)
-                else:
-                    storage = Storage(url, engine_kwargs=engine_kwargs)
+                storage = Storage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = cause_of(error)
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
     if file is not None and create:
-        _make_commits_cheap(storage.engine)
+        _log_ahead(storage.engine)
     return storage
 
 
@@ -126,14 +79,18 @@ def check_url(url: str) -> None:
         close(connect(url, create=True))
 
 
-def _make_commits_cheap(engine: sa.Engine) -> None:
-    """Write-ahead log, synced before it is moved into the file, and by `_SyncedStorage`: readers never block
-    the run, a crash of the machine at worst loses the last commits and never the file."""
+def _log_ahead(engine: sa.Engine) -> None:
+    """Write-ahead log, on the disk at the end of every commit.
+
+    Readers never block the run. After a power cut nothing that was committed is lost: a trial whose end was
+    lost would begin anew, its checkpoint gone; the number of one whose beginning was lost would be given to
+    another, which would take its checkpoint.
+    """
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA synchronous=FULL")
 
     engine.dispose()
 
