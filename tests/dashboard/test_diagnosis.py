@@ -50,6 +50,19 @@ def test_underfitting_is_a_loss_that_stays_or_an_auc_that_still_rises() -> None:
     assert words(trial(0.805, curve=[0.7, 0.8, 0.805])) == []
 
 
+def test_a_training_loss_that_rises_is_divergence() -> None:
+    """Also of a stopped trial; it is never told to learn faster."""
+    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+        losses = {"train": [124.0, 900.0, 6720.0], "val": [130.0, 800.0, 7000.0]}
+        made = trial(0.5, losses=losses, state=state)
+        (finding,) = diagnose(made, [])
+        assert finding.word == "diverged"
+        assert "rose from 124 to 6720" in finding.why
+        assert "lower learning rate or more warm-up" in finding.why
+    assert words(trial(0.8, losses={"train": [0.5, 0.56], "val": [0.5, 0.5]})) == ["diverged"]
+    assert words(trial(0.8, losses={"train": [0.5, 0.54], "val": [0.5, 0.5]})) == ["underfitting"]
+
+
 def test_a_stopped_trial_is_not_said_to_underfit() -> None:
     rising: dict[str, Any] = {"curve": [0.7, 0.8, 0.83]}
     flat: dict[str, Any] = {"losses": {"train": [0.7, 0.68], "val": [0.7, 0.7]}}
@@ -121,6 +134,18 @@ def test_a_note_that_says_so_already_stays() -> None:
     for body, version in (("x" * 6000, 1), (text, 2), (text, 2)):
         save_note(study, body)
         assert storage_of(study).get_study_system_attrs(study_id_of(study))["dashboard:note_ver"] == version
+
+
+def test_a_trial_without_problems_says_what_was_checked() -> None:
+    made = trial(0.8, curve=[0.8, 0.8, 0.8])
+    assert "No problems found (checked for overfitting," in trial_note(made, [made])
+
+
+def test_a_studys_note_calls_its_best_validation_score_optimistic() -> None:
+    made = trial(0.8)
+    assert "is optimistic. Run `medfathom confirm` for its test AUC." in study_note(
+        optuna.create_study(), [made]
+    )
 
 
 def test_a_study_without_a_complete_trial_has_a_note() -> None:

@@ -151,7 +151,10 @@ def test_fresh_does_not_take_a_study_with_a_trial_in_other_hands(workdir: Path, 
         trial_id = first._open[number]
     gone = Shared(sa.create_engine(postgresql, poolclass=sa.NullPool), 60.0)
     assert gone.claim(trial_id)  # a run whose connections broke
-    with pytest.raises(StorageError, match=rf"trial {number} is"), _open(postgresql, "cut", fresh=True):
+    with (
+        pytest.raises(StorageError, match=rf"trial {number} belongs to another run"),
+        _open(postgresql, "cut", fresh=True),
+    ):
         pass
     gone.release([trial_id])
     with _open(postgresql, "cut", fresh=True) as anew:

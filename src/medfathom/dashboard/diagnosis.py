@@ -1,35 +1,39 @@
-"""What a trial's numbers suggest, by rules that are stated with every finding."""
+"""What a trial's numbers suggest. Each finding states its rule."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.study.record import record_of
 from medfathom.study.summary import completed
+from medfathom.trial.record import Losses, TrialRecord
 
 OVERFIT_RISE = 0.10
-"""Validation loss above its minimum, while training loss still falls as much."""
+"""Rise of the validation loss above its minimum, while the training loss falls by as much."""
 
 OVERFIT_GAP = 0.10
 """AUC on training images above the validation AUC."""
 
+DIVERGED_RISE = 0.10
+"""Rise of the training loss from the first epoch to the last."""
+
 UNDERFIT_FALL = 0.10
-"""Training loss that fell less than this hardly learned."""
+"""A trial whose training loss fell by less than this hardly learned."""
 
 STILL_RISING = 0.01
 """AUC gained in the last third of the epochs."""
 
 NO_GAIN = 0.005
-"""AUC that pretraining must bring beyond weights drawn at random."""
+"""AUC that pretrained weights must bring beyond random ones."""
 
 TOO_EASY = 0.90
-"""AUC of features drawn at random, nothing of them trained."""
+"""AUC of an untrained network's features."""
 
 BORDER = 0.60
-"""Of Grad-CAM, in the outermost tenth on each side, which is 36 % of the area."""
+"""Share of Grad-CAM in the outermost tenth on each side, which is 36 % of the area."""
 
 DRAWN = ("random", "imagenet-stats")
 """Inits without pretrained features."""
@@ -47,25 +51,24 @@ class Finding:
 
 
 def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
-    """Findings about one trial, beside all trials of its study; empty where no rule applies."""
+    """Findings about one trial, compared with all trials of its study; empty where there is no problem."""
     aucs = [auc for _, auc in sorted(trial.intermediate_values.items())]
-    attributes = trial.user_attrs
-    losses: Mapping[str, list[float]] = attributes.get("losses", {})
+    record = record_of(trial)
+    losses = record.losses or Losses(train=[], val=[])
     return [
-        *_overfitting(attributes, losses.get("train", []), losses.get("val", [])),
-        *_underfitting(losses.get("train", []), aucs, ended=trial.state == TrialState.COMPLETE),
+        *_overfitting(record, losses),
+        *(_divergence(losses.train) or _underfitting(trial, losses.train, aucs)),
         *_pretraining(trial, others),
-        *_shortcut(attributes, aucs),
+        *_shortcut(trial, aucs),
     ]
 
 
-def _overfitting(
-    attributes: Mapping[str, Any], train: Sequence[float], val: Sequence[float]
-) -> list[Finding]:
-    ours, theirs = attributes.get("train_auc"), attributes.get("auc")
+def _overfitting(record: TrialRecord, losses: Losses) -> list[Finding]:
+    ours, theirs = record.train_auc, record.auc
     if ours is not None and theirs is not None and ours - theirs >= OVERFIT_GAP:
         why = f"AUC {ours:.3f} on training images, {theirs:.3f} on validation (rule: {OVERFIT_GAP} apart)"
         return [Finding("overfitting", why)]
+    train, val = losses.train, losses.val
     if len(val) < 3 or len(train) != len(val):
         return []
     best = min(range(len(val)), key=lambda i: val[i])
@@ -81,16 +84,29 @@ def _overfitting(
     ]
 
 
-def _underfitting(train: Sequence[float], aucs: Sequence[float], *, ended: bool) -> list[Finding]:
-    """Only of a trial that ran its full length: of one that was stopped it is no wonder."""
-    if not ended:
+def _divergence(train: Sequence[float]) -> list[Finding]:
+    if len(train) < 2 or train[-1] < (1 + DIVERGED_RISE) * train[0]:
+        return []
+    return [
+        Finding(
+            "diverged",
+            f"training loss rose from {train[0]:.4g} to {train[-1]:.4g} (rule: a rise of "
+            f"{DIVERGED_RISE:.0%} or more). Try a lower learning rate or more warm-up.",
+        )
+    ]
+
+
+def _underfitting(trial: FrozenTrial, train: Sequence[float], aucs: Sequence[float]) -> list[Finding]:
+    """Only of a trial that ran its full length: one that was stopped early had no time to learn."""
+    if trial.state != TrialState.COMPLETE:
         return []
     if len(train) >= 2 and train[-1] > (1 - UNDERFIT_FALL) * train[0]:
         return [
             Finding(
                 "underfitting",
                 f"training loss went from {train[0]:.3f} to {train[-1]:.3f} (rule: it should fall by "
-                f"{UNDERFIT_FALL:.0%} or more); a higher learning rate, more epochs or more unfrozen layers",
+                f"{UNDERFIT_FALL:.0%} or more). Try a higher learning rate, more epochs or a larger "
+                "unfreeze_depth.",
             )
         ]
     since = len(aucs) - max(1, len(aucs) // 3) - 1
@@ -99,15 +115,15 @@ def _underfitting(train: Sequence[float], aucs: Sequence[float], *, ended: bool)
         return [
             Finding(
                 "underfitting",
-                f"AUC still rose by {gain:.3f} in the last third of the epochs (rule: {STILL_RISING} or "
-                "more); more epochs",
+                f"validation AUC still rose by {gain:.3f} in the last third of the epochs (rule: "
+                f"{STILL_RISING} or more). Try more epochs.",
             )
         ]
     return []
 
 
 def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
-    """Compares the best of both sides, so that one unlucky trial accuses nothing. Complete trials only."""
+    """Compares the best complete trials of both sides, so that one unlucky trial decides nothing."""
     mine = trial.user_attrs
     if trial.state != TrialState.COMPLETE or mine.get("init") in (None, *DRAWN):
         return []
@@ -123,26 +139,24 @@ def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Find
     return [
         Finding(
             "pretraining without gain",
-            f"with {mine['architecture']} at unfreeze_depth {mine['unfreeze_depth']} the best AUC is "
-            f"{max(with_):.4f} from {mine['init']} and {max(without):.4f} from weights drawn at random "
-            f"(rule: less than {NO_GAIN} more)",
+            f"with {mine['architecture']} at unfreeze_depth {mine['unfreeze_depth']} the best validation AUC "
+            f"is {max(with_):.4f} from {mine['init']} and {max(without):.4f} from random weights (rule: a "
+            f"gain of less than {NO_GAIN})",
         )
     ]
 
 
-def _shortcut(attributes: Mapping[str, Any], aucs: Sequence[float]) -> list[Finding]:
+def _shortcut(trial: FrozenTrial, aucs: Sequence[float]) -> list[Finding]:
+    attributes = trial.user_attrs
     found = []
     untrained = attributes.get("init") in DRAWN and attributes.get("unfreeze_depth") == 0
     if untrained and aucs and aucs[-1] >= TOO_EASY:
-        found.append(
-            f"features drawn at random, none of them trained, reach AUC {aucs[-1]:.3f} (rule: {TOO_EASY} or "
-            "more)"
-        )
+        found.append(f"features of an untrained network reach AUC {aucs[-1]:.3f} (rule: {TOO_EASY} or more)")
     border = attributes.get("cam_border_share")
     if border is not None and border >= BORDER:
         found.append(
             f"{border:.0%} of Grad-CAM lies in the outermost tenth of the image, which is 36 % of its area "
             f"(rule: {BORDER:.0%} or more)"
         )
-    advice = "; the label may be readable beside the point: `medfathom data check` looks for that"
+    advice = ". The label may show in something other than the disease; `medfathom data check` tests that."
     return [Finding("shortcut suspected", why + advice) for why in found]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.study import Study
@@ -14,8 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.dashboard.diagnosis import Finding, diagnose
 from medfathom.files import home
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
+from medfathom.study.record import record_of
 from medfathom.study.summary import completed, count_states
 from medfathom.text import clock
+from medfathom.trial.record import TrialRecord
 
 NOTE_CHUNK = 2045
 """Characters in one attribute of a note, as optuna-dashboard has it."""
@@ -108,67 +109,67 @@ def add_picture(study: Study, file: Path) -> None:
 
 def trial_note(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
     """What was run, the result in words, a diagnosis; Markdown."""
-    parts = [f"### {_headline(trial)}", _what(trial), _result(trial, trials)]
+    record = record_of(trial)
+    parts = [f"### Trial {trial.number}: {_network(record)}", _what(trial, record)]
+    parts.append(_result(trial, record, trials))
     if trial.state != TrialState.FAIL:
         parts.append(_diagnosis(diagnose(trial, trials)))
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
-def _headline(trial: FrozenTrial) -> str:
-    attributes = trial.user_attrs
-    what = f"{attributes.get('architecture', '?')}, init {attributes.get('init', '?')}"
-    return f"Trial {trial.number}: {what}, unfreeze_depth {attributes.get('unfreeze_depth', '?')}"
-
-
-def _what(trial: FrozenTrial) -> str:
-    attributes = trial.user_attrs
-    known = ("architecture", "init", "unfreeze_depth")
-    rest = ", ".join(
-        f"{k} {_value(v)}" for k, v in trial.params.items() if not set(k.split("+")) & set(known)
+def _network(record: TrialRecord) -> str:
+    architecture, init, depth = (
+        "?" if value is None else value for value in (record.architecture, record.init, record.unfreeze_depth)
     )
-    size = ""
-    if "n_params" in attributes:
-        trained = attributes.get("trainable_fraction", 1.0)
-        size = f"; {attributes['n_params'] / 1e6:.1f} M parameters, {trained:.0%} of them trained"
-    seconds = f", {clock(attributes['train_seconds'])}" if "train_seconds" in attributes else ""
-    where = f" on {attributes['device']}" if "device" in attributes else ""
-    epochs = f"{attributes.get('epochs', 0)} of {attributes.get('max_epochs', '?')} epochs"
-    return (
-        f"**Run.** {rest or 'defaults'}{size}. {epochs}{seconds}{where}; seed {attributes.get('seed', '?')}."
-    )
+    return f"{architecture}, init {init}, unfreeze_depth {depth}"
 
 
-def _value(value: Any) -> str:
+def _what(trial: FrozenTrial, record: TrialRecord) -> str:
+    in_the_headline = {"architecture", "init", "unfreeze_depth"}
+    params = {k: v for k, v in trial.params.items() if not set(k.split("+")) & in_the_headline}
+    text = ", ".join(f"{name} {_value(value)}" for name, value in params.items()) or "defaults"
+    if record.n_params is not None:
+        text += f"; {record.n_params / 1e6:.1f} M parameters"
+    if record.trainable_fraction is not None:
+        text += f", {record.trainable_fraction:.0%} of them trained"
+    text += f". {record.epochs or 0} of {record.max_epochs or '?'} epochs"
+    if record.train_seconds is not None:
+        text += f", {clock(record.train_seconds)}"
+    if record.device is not None:
+        text += f" on {record.device}"
+    return f"**Run.** {text}; seed {'?' if record.seed is None else record.seed}."
+
+
+def _value(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def _result(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
-    attributes = trial.user_attrs
-    reason = attributes.get("stop_reason", "")
+def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTrial]) -> str:
+    reason = record.stop_reason or ""
     if trial.state == TrialState.FAIL:
         return f"**Result.** It failed: {reason}."
-    auc = attributes.get("auc")
-    if auc is None:
+    if record.auc is None:
         return f"**Result.** No AUC; {reason}."
-    low, high = attributes.get("auc_ci_low"), attributes.get("auc_ci_high")
+    low, high = record.auc_ci_low, record.auc_ci_high
     interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
-    text = f"**Result.** Validation AUC {auc:.4f}{interval}; {reason}."
-    for name in ("sensitivity", "specificity"):
-        if name in attributes:
-            text += f" {name.capitalize()} {attributes[name]:.3f}."
+    text = f"**Result.** Validation AUC {record.auc:.4f}{interval}; {reason}."
+    for name, value in (("Sensitivity", record.sensitivity), ("Specificity", record.specificity)):
+        if value is not None:
+            text += f" {name} {value:.3f}."
     if trial.state == TrialState.COMPLETE:
         done = completed(list(trials))
         rank = 1 + sum((t.value or 0.0) > (trial.value or 0.0) for t in done)
         text += f" Rank {rank} of {len(done)} complete trials."
-    if "test_auc" in attributes:
-        text += f" **Test AUC {attributes['test_auc']:.4f}** on {attributes['n_test']} images."
+    if "test_auc" in trial.user_attrs:  # of a confirmation
+        text += f" **Test AUC {trial.user_attrs['test_auc']:.4f}** on {trial.user_attrs['n_test']} images."
     return text
 
 
 def _diagnosis(found: Sequence[Finding]) -> str:
     if not found:
         return (
-            "**Diagnosis.** No rule applies (overfitting, underfitting, pretraining without gain, shortcut)."
+            "**Diagnosis.** No problems found (checked for overfitting, divergence, underfitting, "
+            "pretraining without gain, shortcuts)."
         )
     return "**Diagnosis.**\n" + "\n".join(f"- {finding}" for finding in found)
 
@@ -200,12 +201,8 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial]) -> str:
     if not done:
         return "No trial is complete."
     best = done[0]
-    text = (
-        f"Best validation AUC {best.value:.4f}: trial {best.number}, {best.user_attrs.get('architecture')}, "
-        f"init {best.user_attrs.get('init')}, unfreeze_depth {best.user_attrs.get('unfreeze_depth')}."
-    )
+    text = f"Best validation AUC {best.value:.4f}: trial {best.number}, {_network(record_of(best))}."
     if verdicts:
         return text + "".join(f"\n- {sentence}" for sentence in verdicts)
-    return (
-        text + " The best of a search flatters: `medfathom confirm` tells what it is worth on the test split."
-    )
+    advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."
+    return f"{text} {advice}"

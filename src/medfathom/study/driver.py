@@ -276,7 +276,7 @@ class Driver:
             self._ownership.release(self._open.values())
         except sa.exc.OperationalError as error:
             reason = cause_of(error)
-            self._tell(f"trials in hand stay held for {LEASE_S:.0f} s ({reason})")
+            self._tell(f"other runs can go on with this run's trials only in {LEASE_S:.0f} s ({reason})")
         self._open.clear()
 
     def done(self) -> bool:

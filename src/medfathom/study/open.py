@@ -179,7 +179,7 @@ def _check_nobody_is_at_work(storage: RDBStorage, name: str, found: int, ownersh
     held = ownership.held_by_others(map(trial_id_of, running))
     numbers = [t.number for t in running if trial_id_of(t) in held]
     if numbers and not why:  # its connections broke, or it died a moment ago
-        why = f"trial {numbers[0]} is another run's, or was until less than {LEASE_S:.0f} s ago"
+        why = f"trial {numbers[0]} belongs to another run, or did less than {LEASE_S:.0f} s ago"
     if why:
         raise StorageError(
             f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
