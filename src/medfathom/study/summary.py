@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+
+from medfathom.definitions.space import Value
+from medfathom.study.record import record_of
 
 WITHDRAWN = "withdrawn"
 """Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
@@ -27,6 +30,15 @@ class Counts:
     def finished(self) -> int:
         """Trials that ended, however."""
         return self.complete + self.pruned + self.failed
+
+    def by_state(self) -> dict[str, int]:
+        """Optuna's name of a state -> trials in it."""
+        return {
+            "COMPLETE": self.complete,
+            "PRUNED": self.pruned,
+            "FAIL": self.failed,
+            "RUNNING": self.running,
+        }
 
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
@@ -67,72 +79,119 @@ SHOWN_OF_A_TRIAL = (
 
 
 SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason", WITHDRAWN)
+"""User attributes that a summary is made of."""
 
 
-def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """A study in JSON-able values.
+@dataclass(frozen=True)
+class TrialSummary:
+    """One of the best trials. None: it was not written down.
+
+    Attributes:
+        auc: of the validation split, with its 95 % interval.
+        depth: weighted layers on the longest path.
+        params: hyperparameters by name, with what the study holds fixed.
+    """
+
+    number: int
+    auc: float | None
+    architecture: str | None
+    init: str | None
+    unfreeze_depth: int | None
+    auc_ci_low: float | None
+    auc_ci_high: float | None
+    n_params: int | None
+    n_trainable_params: int | None
+    depth: int | None
+    epochs: int | None
+    train_seconds: float | None
+    params: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class StratumSummary:
+    """A stratum's trials by state, and its best complete validation AUC."""
+
+    stratum: str
+    complete: int
+    pruned: int
+    failed: int
+    best_auc: float | None
+
+
+@dataclass(frozen=True)
+class FailureSummary:
+    """How many trials failed for a reason."""
+
+    reason: str
+    trials: int
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What `medfathom show` shows.
+
+    Attributes:
+        budget: trials that the study may have; None: unknown.
+        best: the best complete trials, at most `BEST_SHOWN`.
+        strata: best first; those without a complete trial last.
+        failures: the most frequent reason first.
+    """
+
+    study: str
+    question: str
+    goal: str
+    modality: str
+    budget: int | None
+    states: Counts
+    best: Sequence[TrialSummary]
+    strata: Sequence[StratumSummary]
+    failures: Sequence[FailureSummary]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self) | {"states": self.states.by_state()}
+
+
+def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary:
+    """Summarize a study.
 
     Args:
         study: to summarize.
         trials: its trials, with the user attributes `SHOWN` at least.
-
-    Returns:
-        Keys `study question goal modality states best strata failures`. AUC is the validation split's;
-        `params` of a trial has what the study holds fixed too.
     """
     trials = list(trials)
     attributes = study.user_attrs
-    counts = count_states(trials)
-    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
     definition = attributes.get("definition", {})
-    return {
-        "study": study.study_name,
-        "question": attributes.get("question", ""),
-        "goal": attributes.get("goal", ""),
-        "modality": attributes.get("modality", ""),
-        "budget": definition.get("budget", {}).get("trials"),
-        "states": {
-            "COMPLETE": counts.complete,
-            "PRUNED": counts.pruned,
-            "FAIL": counts.failed,
-            "RUNNING": counts.running,
-        },
-        "best": [_trial(t, _fixed(definition)) for t in completed(trials)[:BEST_SHOWN]],
-        "strata": _strata(trials),
-        "failures": [{"reason": reason, "trials": n} for reason, n in failures.most_common()],
-    }
-
-
-def _fixed(definition: dict[str, Any]) -> dict[str, Any]:
-    """Hyperparameters that are the same in all trials."""
     dimensions = definition.get("space", {}).get("dimensions", {})
-    return {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
+    fixed = {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
+    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
+    return StudySummary(
+        study=study.study_name,
+        question=attributes.get("question", ""),
+        goal=attributes.get("goal", ""),
+        modality=attributes.get("modality", ""),
+        budget=definition.get("budget", {}).get("trials"),
+        states=count_states(trials),
+        best=[_trial(t, fixed) for t in completed(trials)[:BEST_SHOWN]],
+        strata=_strata(trials),
+        failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
+    )
 
 
-def _trial(trial: FrozenTrial, fixed: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "auc": trial.value,
-        **{key: trial.user_attrs.get(key) for key in SHOWN_OF_A_TRIAL},
-        "params": {**fixed, **trial.params},
-    }
+def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
+    record = record_of(trial)
+    shown = {name: getattr(record, name) for name in SHOWN_OF_A_TRIAL}
+    return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
 
 
-def _strata(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
-    """Per stratum: trials by state, and the best complete AUC; best first, those without one last."""
-    names = sorted({t.user_attrs["stratum"] for t in trials if "stratum" in t.user_attrs})
-    rows = []
-    for name in names:
-        mine = [t for t in trials if t.user_attrs.get("stratum") == name]
+def _strata(trials: list[FrozenTrial]) -> list[StratumSummary]:
+    trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
+    for trial in trials:
+        if "stratum" in trial.user_attrs:
+            trials_of[trial.user_attrs["stratum"]].append(trial)
+    found = []
+    for name, mine in trials_of.items():
         counts = count_states(mine)
-        best = next(iter(completed(mine)), None)
-        rows.append(
-            {
-                "stratum": name,
-                "complete": counts.complete,
-                "pruned": counts.pruned,
-                "failed": counts.failed,
-                "best_auc": best.value if best else None,
-            }
-        )
-    return sorted(rows, key=lambda r: (-(r["best_auc"] or 0.0), r["stratum"]))
+        best = next((t.value for t in completed(mine)), None)
+        found.append(StratumSummary(name, counts.complete, counts.pruned, counts.failed, best))
+    return sorted(found, key=lambda s: (-(s.best_auc or 0.0), s.stratum))

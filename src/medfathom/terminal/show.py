@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,7 +12,7 @@ from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
 from medfathom.study.connection import default_url
 from medfathom.study.read import brief_trials, read_study
-from medfathom.study.summary import SHOWN, summarize_study
+from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
 from medfathom.text import clock
@@ -26,28 +26,26 @@ def print_study(study: str, storage: str | None, *, as_json: bool) -> None:
     found = read_study(url, study_name(study))
     summary = summarize_study(found, brief_trials(url, found, SHOWN))
     if as_json:
-        print_json(summary)
+        print_json(summary.to_dict())
     else:
         print_text(study_text(summary))
 
 
-def study_text(summary: dict[str, Any]) -> RenderableType:
+def study_text(summary: StudySummary) -> RenderableType:
     """The summary as text for a terminal."""
     states = Text("  ").join(
-        Text(f"{n} {state}", style=STYLE[state]) for state, n in summary["states"].items() if n
+        Text(f"{n} {state}", style=STYLE[state]) for state, n in summary.states.by_state().items() if n
     )
-    head = Text(f"{summary['study']}", style="bold")
-    head.append(
-        f"  {summary['modality']}, goal {summary['goal']}, budget {summary['budget']} trials", "not bold"
-    )
-    parts: list[RenderableType] = [head, Text(summary["question"], style="italic"), states]
-    if summary["best"]:
-        parts += [Text(), Text("Best trials (validation AUC)", style="bold"), _best_table(summary["best"])]
-    if len(summary["strata"]) > 1:
-        parts += [Text(), Text("Strata", style="bold"), _strata_table(summary["strata"])]
-    if summary["failures"]:
+    head = Text(summary.study, style="bold")
+    head.append(f"  {summary.modality}, goal {summary.goal}, budget {summary.budget} trials", "not bold")
+    parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
+    if summary.best:
+        parts += [Text(), Text("Best trials (validation AUC)", style="bold"), _best_table(summary.best)]
+    if len(summary.strata) > 1:
+        parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
+    if summary.failures:
         parts += [Text(), Text("Failures", style="bold red")]
-        parts += [Text(f"{f['trials']} × {f['reason']}") for f in summary["failures"]]
+        parts += [Text(f"{f.trials} × {f.reason}") for f in summary.failures]
     return Group(*parts)
 
 
@@ -60,30 +58,30 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _best_table(best: list[dict[str, Any]]) -> Table:
+def _best_table(best: Sequence[TrialSummary]) -> Table:
     table = _table(
         "trial", "AUC", "95 % interval", "architecture", "init", "unfreeze", "rate", "params", "time"
     )
     for row in best:
-        low, high = row["auc_ci_low"], row["auc_ci_high"]
-        rate = row["params"].get("learning_rate", DEFAULT_RATE)
+        low, high = row.auc_ci_low, row.auc_ci_high
+        rate = row.params.get("learning_rate", DEFAULT_RATE)
         table.add_row(
-            str(row["number"]),
-            f"{row['auc']:.4f}",
+            str(row.number),
+            f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
-            str(row["architecture"]),
-            str(row["init"]),
-            str(row["unfreeze_depth"]),
+            str(row.architecture),
+            str(row.init),
+            str(row.unfreeze_depth),
             f"{rate:.1e}",
-            f"{row['n_params'] / 1e6:.1f} M" if row["n_params"] else "",
-            clock(row["train_seconds"]) if row["train_seconds"] is not None else "",
+            f"{row.n_params / 1e6:.1f} M" if row.n_params else "",
+            clock(row.train_seconds) if row.train_seconds is not None else "",
         )
     return table
 
 
-def _strata_table(strata: list[dict[str, Any]]) -> Table:
+def _strata_table(strata: Sequence[StratumSummary]) -> Table:
     table = _table("stratum", "best AUC", "complete", "pruned", "failed")
     for row in strata:
-        best = f"{row['best_auc']:.4f}" if row["best_auc"] is not None else "none complete"
-        table.add_row(row["stratum"], best, str(row["complete"]), str(row["pruned"]), str(row["failed"]))
+        best = f"{row.best_auc:.4f}" if row.best_auc is not None else "none complete"
+        table.add_row(row.stratum, best, str(row.complete), str(row.pruned), str(row.failed))
     return table
