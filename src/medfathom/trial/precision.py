@@ -1,8 +1,8 @@
 """Whether the forward pass runs in bfloat16: where the hardware multiplies it, unless told otherwise.
 
 A CPU without bfloat16 instructions emulates them, many times slower than float32
-(benchmarks/results/training.md). The answer depends on the hardware, not on a clock, so that all trials of a
-study run in the same precision.
+(benchmarks/results/training.md). `auto` is decided once for a study, on the kind of machine that trains its
+first trials (study/precision.py), so that all of its trials run in the same precision.
 """
 
 from __future__ import annotations
