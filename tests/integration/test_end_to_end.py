@@ -31,6 +31,7 @@ from medfathom.models.build import build_network
 from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from medfathom.models.weights.read import hash_of
 from medfathom.study.connection import default_url
+from medfathom.study.ids import study_id_of
 from medfathom.study.read import read_study as load
 
 DEFINITION = """
@@ -302,14 +303,24 @@ def served() -> Iterator[int]:
             thread.join()
 
 
-def test_the_dashboard_shows_note_and_picture(place: Path, browser_page: Any) -> None:
+def test_the_dashboard_shows_note_curve_and_picture(
+    summary: dict[str, Any], place: Path, browser_page: Any
+) -> None:
+    study = load_study("known")
+    confirmation = find_confirmation(study)
+    assert confirmation is not None
     with served() as port:
         errors: list[str] = []
         browser_page.on("pageerror", lambda error: errors.append(str(error)))
-        browser_page.goto(f"http://127.0.0.1:{port}/dashboard/studies/1/trials")
-        browser_page.get_by_text("Trial 0").first.click()
-        browser_page.get_by_text("Diagnosis.").first.wait_for(timeout=90_000)
-        picture = browser_page.locator("img[src*='/artifacts/']").first
-        picture.wait_for(timeout=30_000)
+
+        def open_first_trial(of: Any) -> None:
+            browser_page.goto(f"http://127.0.0.1:{port}/dashboard/studies/{study_id_of(of)}/trials")
+            browser_page.get_by_text("Trial 0").first.click()
+            browser_page.get_by_text("Diagnosis.").first.wait_for(timeout=90_000)
+
+        open_first_trial(study)
+        browser_page.get_by_text("Intermediate").first.wait_for(timeout=30_000)
+        open_first_trial(confirmation)
+        browser_page.locator("img[src*='/artifacts/']").first.wait_for(timeout=30_000)
         browser_page.wait_for_function("() => [...document.images].some(i => i.naturalWidth > 400)")
         assert errors == []
