@@ -36,3 +36,22 @@ def test_every_command_exists(document: Path) -> None:
         assert name in COMMANDS | set(GROUPS) or name.startswith("--")
         if name in GROUPS and second:
             assert second in {command.name for command in GROUPS[name].registered_commands}
+
+
+def test_the_tree_in_the_architecture_names_every_file() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = text.partition("src/medfathom/\n")[2].partition("```")[0]
+    folders: list[str] = []
+    named = set()
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        for word in line.split():
+            if word.endswith("/") and word == line.split()[0]:
+                folders[depth - 1 :] = [word]
+            elif word.endswith(".py"):
+                named.add("".join([*folders[: depth - 1], word]))
+            else:
+                break
+    source = REPOSITORY / "src" / "medfathom"
+    files = {str(f.relative_to(source)) for f in source.rglob("*.py")}
+    assert {f for f in files if not f.endswith("/__init__.py")} == named

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from medfathom.errors import InputError, did_you_mean
 from medfathom.models.catalog import lookup
 from medfathom.models.facts import ArchitectureFacts, shipped
+from medfathom.terminal.output import print_json, print_text
 
 
 def print_definitions(kind: str, as_json: bool) -> None:
@@ -89,7 +88,7 @@ def print_architectures(
         raise InputError(f"no architecture of the catalog passes all of {given}: leave one out")
     found.sort(key=lambda a: (getattr(a, sort), a.n_params), reverse=descending)
     if as_json:
-        print(json.dumps([asdict(a) for a in found], indent=2))  # noqa: T201
+        print_json([asdict(a) for a in found])
         return
     _print([_in_words(a) for a in found], False, {key: _TITLES.get(key, key) for key in _in_words(found[0])})
 
@@ -109,9 +108,9 @@ def _in_words(facts: ArchitectureFacts) -> dict[str, str]:
     }
 
 
-def _print(rows: list[dict[str, Any]], as_json: bool, titles: dict[str, str]) -> None:
+def _print(rows: Sequence[Mapping[str, str]], as_json: bool, titles: Mapping[str, str]) -> None:
     if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201
+        print_json(rows)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for key, title in titles.items():
@@ -125,4 +124,4 @@ def _print(rows: list[dict[str, Any]], as_json: bool, titles: dict[str, str]) ->
         )
     for row in rows:
         table.add_row(*(row[key] for key in titles))
-    Console().print(table)
+    print_text(table)
