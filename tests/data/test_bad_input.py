@@ -263,7 +263,7 @@ def test_a_table_with_3_bad_rows_among_10_000(tmp_path: Path, cache: Path) -> No
     assert said == {
         "nowhere.png (line 18)": "no such file",
         "3.png (line 4001)": "no label ('')",
-        "3.png (line 10000)": "has 3 cells, the header 2",
+        "3.png (line 10000)": "has 3 cells, but the header has 2",
     }
 
 
@@ -299,7 +299,7 @@ def test_what_is_no_table(tmp_path: Path, cache: Path) -> None:
         (b"path,label\n", "has no rows"),
         (b"\xff\xfe\x00", "is not a CSV table in UTF-8"),
         (b'path,label\n"a.png,0\n', "not CSV"),
-        (b"path,path\na,b\n", "two columns of one name"),
+        (b"path,path\na,b\n", "two columns of the same name"),
     ):
         path.write_bytes(content)
         assert said in refused(cache, "csv", path=str(path))
@@ -393,7 +393,7 @@ def test_hdf5_groups_come_from_a_table_beside(tmp_path: Path, cache: Path) -> No
     [
         ("folder", {"path": "x", "group_pattern": "("}, "not a regular expression"),
         ("folder", {"path": "x", "group_pattern": "person"}, "exactly one group in parentheses, but has 0"),
-        ("npz", {"path": "x", "class_names": ["a", "a"]}, "repeat themselves"),
+        ("npz", {"path": "x", "class_names": ["a", "a"]}, "a class is named twice"),
         (
             "npz",
             {"path": "x", "splits": {"val_fraction": 0.6, "test_fraction": 0.4}},

@@ -1,4 +1,4 @@
-"""One decode of a data set into memory-mapped arrays at the study's size.
+"""Decode a data set once, into memory-mapped arrays at the study's image size.
 
     storage/cache/datasets/KEY/
         {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
@@ -7,7 +7,8 @@
         prepared.json                facts, fingerprint, what was left out, what is in two splits
 
 KEY comes from the definition and the source's signature, so a second run finds the folder without reading a
-pixel. Work goes on in KEY.partial, which is renamed when whole; a run that was killed is taken up there.
+pixel. Preparation fills KEY.partial and renames it when it is complete; a later run continues one that was
+killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
-from medfathom.data.leakage import LEAKAGE, count_leaks
+from medfathom.data.leakage import count_leaks
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
     SPLIT_NAMES,
+    Facts,
     PreparedData,
     array_file,
     names_file,
@@ -44,21 +46,22 @@ from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 
 VERSION = 2
-"""Raised when the same definition would give other bytes: old folders are then not found any more."""
+"""Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
+"""Called with the number of images done and of all."""
 
 
 def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None = None) -> PreparedData:
-    """Decode a data set once; a second call with the same content returns at once.
+    """Decode a data set; a second call with the same content returns at once.
 
-    With bad images and `on_bad_image = "error"` everything else is prepared all the same, and kept, before
-    all of them are reported at once: a later "skip" goes on from there.
+    Bad images do not stop the preparation: the good ones are prepared and kept. With `on_bad_image = "error"`
+    one error then reports all bad ones, and a later call with "skip" returns at once.
 
     Args:
         config: the `[dataset]` table.
         cache_dir: where prepared data sets lie; several processes may share it.
-        progress: called with the number of images done and of all.
+        progress: see `Progress`.
 
     Raises:
         DataError: the source is absent, damaged, or cannot be used as the definition says.
@@ -72,16 +75,11 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
             _build(_plan(source, config), folder, progress or (lambda done, total: None))
     finally:
         source.close()
-    data, facts = read_facts(folder)
-    problems = [Problem(**problem) for problem in facts["left_out"]]
-    if problems and config.on_bad_image == "error":
-        raise UnusableRowsError(problems, sum(data.sizes.values()) + len(problems))
-    return data
-
-
-def left_out(data: PreparedData) -> list[Problem]:
-    """The files or rows that `on_bad_image = "skip"` left out, each with the reason."""
-    return [Problem(**problem) for problem in read_facts(data.folder)[1]["left_out"]]
+    facts = read_facts(folder)
+    if facts.left_out and config.on_bad_image == "error":
+        n_rows = sum(facts.data.sizes.values()) + len(facts.left_out)
+        raise UnusableRowsError(facts.left_out, n_rows)
+    return facts.data
 
 
 def _key(config: DatasetConfig, signature: str) -> str:
@@ -112,7 +110,7 @@ def _plan(source: Source, config: DatasetConfig) -> _Plan:
 
 
 def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
-    """Prepare in a folder beside, then rename. One process at a time: the others wait, and find it done."""
+    """Prepare in KEY.partial, then rename. One process at a time: the others wait, and find it done."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / ".lock"):
         if (folder / FACTS_FILE).exists():
@@ -182,8 +180,7 @@ def _write_tables(
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
     )
-    leaks = {LEAKAGE: count_leaks(read_manifest(folder))}
-    write_facts(data, left_out=[asdict(problem) for problem in problems], **leaks)
+    write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
 
 
 def _fingerprint(plan: _Plan, rows: Sequence[Row]) -> str:
@@ -222,7 +219,8 @@ def _check_coverage(
     if listing.task == "multilabel" and (counts == len(labels)).any():
         always = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
         raise DataError(
-            f"every {split} image has label {', '.join(map(repr, always))}: nothing to tell apart"
+            f"every {split} image has label {', '.join(map(repr, always))}: "
+            "no network can learn it; remove it from the labels"
         )
 
 
@@ -238,13 +236,13 @@ def _check_space(plan: _Plan, partial: Path) -> None:
     """Room for the images, less what an earlier run has written of them."""
     size, listing = plan.config.image_size, plan.listing
     whole = len(listing) * size * size * listing.channels * listing.dtype.itemsize
-    # In 512 bytes, as the disk has them: arrays that are not filled yet have their full size, but no blocks.
+    # Blocks of 512 bytes on the disk: arrays that are not filled yet have their full size, but no blocks.
     needed = whole - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))
     free = shutil.disk_usage(partial.parent).free
     if needed > free:
         raise RunError(
             f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
-            "or give another place by MEDFATHOM_STORAGE"
+            "or set MEDFATHOM_STORAGE to another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""`medfathom data`: what the commands do, with a progress bar, and how it reads in a terminal."""
+"""`medfathom data check` and `data prepare` in a terminal: a progress bar, then the findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
@@ -41,28 +41,19 @@ def check_with_page(
 
 
 def prepare_now(config: StudyConfig, *, show_progress: bool) -> dict[str, Any]:
-    """Prepare a study's data set; what it is, in plain values."""
+    """Prepare a study's data set; its facts in plain values."""
     with _bar(show_progress) as tell:
         data = prepare(
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
-    return {
-        "folder": str(data.folder),
-        "fingerprint": data.fingerprint,
-        "modality": data.modality,
-        "task": data.task,
-        "class_names": list(data.class_names),
-        "image_size": data.image_size,
-        "channels": data.channels,
-        "sizes": dict(data.sizes),
-    }
+    return data.to_dict()
 
 
 @contextmanager
 def _bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error, one line per step."""
     with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def tell(step: str, done: int, total: int) -> None:
             if step not in tasks:

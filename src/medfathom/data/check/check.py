@@ -1,4 +1,4 @@
-"""`data check`: what would invalidate a study on this data set, before a single trial is paid for."""
+"""`data check`: find what would invalidate a study on a data set, before any trial runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medfathom.data.prepared import SPLIT_NAMES, PreparedData
 from medfathom.definitions.dataset import DatasetConfig
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
+"""Called with the step, how much of it is done, and of how much."""
 
 SEVERITIES = ("error", "warning", "note")
 """The worst first."""
@@ -75,12 +75,12 @@ def check_data(
 ) -> CheckReport:
     """Prepare a data set and look for everything that would invalidate a study on it.
 
-    Bad images do not end the check: they are among its findings.
+    Bad images are among the findings; they do not stop the check.
 
     Args:
         config: the `[dataset]` table.
         cache_dir: as for `prepare`.
-        seed: of the shortcut tests.
+        seed: of the folds and forests of the shortcut tests.
         progress: see `Progress`.
 
     Raises:
@@ -116,7 +116,7 @@ def check_data(
 
 
 def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progress) -> NearCopies:
-    """Near copies among images of which exact ones are taken once."""
+    """Near copies; of exact copies only the first is compared."""
     again = {row for members in copies for row in members[1:]}
     rows = [row for row in range(len(splits.manifest)) if row not in again]
     found = near_copies(Images(splits, rows), lambda done, total: tell("near copies", done, total))
@@ -125,7 +125,7 @@ def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progr
 
 
 def _shortcuts(splits: AllSplits, seed: int) -> list[Shortcut]:
-    """Border pixels, and the file's size with the image's; on training and validation images."""
+    """Test border pixels, and file and image sizes, on training and validation images."""
     learned = [splits[name] for name in ("train", "val")]
     labels = np.concatenate([split.labels for split in learned])
     manifests = [splits.manifest_of(name) for name in ("train", "val")]

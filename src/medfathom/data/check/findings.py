@@ -14,8 +14,7 @@ from medfathom.data.check.near_copies import NearCopies
 from medfathom.data.check.shortcuts import Shortcut
 from medfathom.data.check.statistics import SplitStatistics, blank_images
 from medfathom.data.leakage import groups_across
-from medfathom.data.prepare import left_out
-from medfathom.data.prepared import SPLIT_NAMES, PreparedData
+from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
 from medfathom.data.sources.base import Problem
 
 Severity = Literal["error", "warning", "note"]
@@ -97,7 +96,7 @@ def _plain(item: Item) -> dict[str, Any]:
 
 def unusable(data: PreparedData) -> list[Finding]:
     """Files and rows that were left out."""
-    problems = left_out(data)
+    problems = read_facts(data.folder).left_out
     if not problems:
         return []
     message = f"{len(problems)} images or rows cannot be used: {_some(problems)}"
