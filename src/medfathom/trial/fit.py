@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
+from medfathom.models.batch_norm import BatchNorm
 from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.trial.inputs import Inputs
 from medfathom.trial.losses import Loss
@@ -71,7 +71,7 @@ def _trains_batch_norm(network: Network) -> bool:
     mode = network.training
     network.train()
     try:
-        return any(isinstance(module, _BatchNorm) and module.training for module in network.modules())
+        return any(isinstance(module, BatchNorm) and module.training for module in network.modules())
     finally:
         network.train(mode)
 
