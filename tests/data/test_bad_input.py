@@ -142,6 +142,19 @@ def test_labels_out_of_range_are_named_by_row(tmp_path: Path, cache: Path) -> No
         assert "val_images[4]: label 2 must be a whole number from 0 to 1" in said
 
 
+def test_images_without_a_group_are_named_and_not_one_patient(tmp_path: Path, cache: Path) -> None:
+    groups = {f"{s}_groups": np.array([f"{s} {row}" for row in range(n)]) for s, n in SIZES.items()}
+    groups["train_groups"][[2, 4]] = "", " "
+    groups["val_groups"][3] = "nan"
+    path = str(npz(tmp_path, **groups))
+    said = refused(cache, "npz", path=path)
+    assert "3 of 24" in said
+    for name in ("train_images[2]", "train_images[4]", "val_images[3]"):
+        assert f"{name}: no group" in said
+    data = prepare(config("npz", path=path, on_bad_image="skip"), cache)
+    assert data.sizes == {"train": 10, "val": 5, "test": 6}
+
+
 def test_a_class_in_test_only(tmp_path: Path, cache: Path) -> None:
     labels = arrays()["test_labels"]
     labels[0] = 2

@@ -72,7 +72,7 @@ class Decoder:
             self._arrays[str(split)] = ArrayFile(
                 array_file(folder, split, "images"), (len(rows), *shape), listing.dtype
             )
-        self._journal = Journal(folder / JOURNAL_FILE, _plan(listing, splits))
+        self._journal = Journal(folder / JOURNAL_FILE, _identity(listing, splits))
 
     def run(self, progress: Callable[[int, int], None]) -> list[Outcome]:
         """Decode what is not decoded yet.
@@ -162,21 +162,21 @@ class Decoder:
 
 
 class Journal:
-    """A line for each chunk that is done; the first line identifies the plan."""
+    """A line for each chunk that is done; the first line is the identity of all chunks."""
 
-    def __init__(self, path: Path, plan: str) -> None:
+    def __init__(self, path: Path, identity: str) -> None:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         # A line without its end was being written when the run was killed.
         whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
         self.earlier: list[tuple[int, Outcome]] = []
-        if whole[:1] == [plan]:
+        if whole[:1] == [identity]:
             self.earlier = [
                 (row, _read(fields))
                 for rows, chunk in whole[1:]
                 for row, fields in zip(rows, chunk, strict=True)
             ]
         self._file = path.open("w", encoding="utf-8")
-        self._write(plan)
+        self._write(identity)
         if self.earlier:
             self.add([row for row, _ in self.earlier], [outcome for _, outcome in self.earlier])
 
@@ -201,7 +201,7 @@ def _read(fields: Sequence[Any]) -> Outcome:
     return Problem(*fields) if len(fields) == 2 else Row(*fields)
 
 
-def _plan(listing: Listing, splits: NDArray[np.str_]) -> str:
-    """Identifies the images, their order and their splits: a journal of another plan is not used."""
+def _identity(listing: Listing, splits: NDArray[np.str_]) -> str:
+    """A hash of the images, their order and their splits: a journal with another one is not used."""
     content = json.dumps([list(listing.names), splits.tolist()])
     return hashlib.sha256(content.encode()).hexdigest()

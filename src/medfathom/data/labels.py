@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,21 @@ def from_numbers(columns: NDArray[Any], names: Sequence[str], class_names: Seque
         for row in np.flatnonzero(~good).tolist()
     ]
     return Labels(whole.astype(np.uint8), "multilabel", found, good, problems)
+
+
+def need_groups(labels: Labels, groups: NDArray[np.str_] | None, names: Sequence[str]) -> Labels:
+    """The labels without rows whose group is missing: those would all count as one patient.
+
+    Args:
+        labels: of all rows.
+        groups: patient or slide of each row as text, or None: the source has no groups.
+        names: how to name each row in a problem.
+    """
+    if groups is None:
+        return labels
+    missing = np.isin(np.char.strip(groups), ("", "nan"))
+    problems = [Problem(names[row], "no group") for row in np.flatnonzero(missing & labels.good).tolist()]
+    return replace(labels, good=labels.good & ~missing, problems=[*labels.problems, *problems])
 
 
 def _whole_numbers(columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

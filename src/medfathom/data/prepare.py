@@ -45,7 +45,7 @@ from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 
-VERSION = 2
+VERSION = 3
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -72,7 +72,7 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
     try:
         folder = cache_dir.absolute() / "datasets" / _key(config, source.signature())
         if not (folder / FACTS_FILE).exists():
-            _build(_plan(source, config), folder, progress or (lambda done, total: None))
+            _build(_job(source, config), folder, progress or (lambda done, total: None))
     finally:
         source.close()
     facts = read_facts(folder)
@@ -90,7 +90,7 @@ def _key(config: DatasetConfig, signature: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Job:
     """What will be prepared."""
 
     source: Source
@@ -99,27 +99,27 @@ class _Plan:
     splits: NDArray[np.str_]
 
 
-def _plan(source: Source, config: DatasetConfig) -> _Plan:
+def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
     listing = source.listing()
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
     _check_classes(listing, splits)
-    return _Plan(source, config, listing, splits)
+    return _Job(source, config, listing, splits)
 
 
-def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
+def _build(job: _Job, folder: Path, progress: Progress) -> None:
     """Prepare in KEY.partial, then rename. One process at a time: the others wait, and find it done."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / ".lock"):
         if (folder / FACTS_FILE).exists():
             return
         partial = folder.with_suffix(".partial")
-        _check_space(plan, partial)
+        _check_space(job, partial)
         partial.mkdir(exist_ok=True)
         try:
-            _fill(plan, partial, progress)
+            _fill(job, partial, progress)
         except DataError:
             shutil.rmtree(partial)
             raise
@@ -127,13 +127,13 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
         partial.rename(folder)
 
 
-def _fill(plan: _Plan, folder: Path, progress: Progress) -> None:
-    decoder = Decoder(plan.source, plan.listing, plan.splits, plan.config, folder)
+def _fill(job: _Job, folder: Path, progress: Progress) -> None:
+    decoder = Decoder(job.source, job.listing, job.splits, job.config, folder)
     try:
         outcomes = decoder.run(progress)
-        problems = [*plan.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
+        problems = [*job.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
         good = np.array([isinstance(outcome, Row) for outcome in outcomes])
-        kept = _kept(plan, good)
+        kept = _kept(job, good)
         _check_classes(kept.listing, kept.splits, problems)
         if not good.all():
             decoder.keep(good)
@@ -143,9 +143,9 @@ def _fill(plan: _Plan, folder: Path, progress: Progress) -> None:
     _write_tables(kept, outcomes, problems, folder)
 
 
-def _kept(plan: _Plan, good: NDArray[np.bool_]) -> _Plan:
-    """The plan without the images that could not be decoded."""
-    listing = plan.listing
+def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
+    """The job without the images that could not be decoded."""
+    listing = job.listing
     left = replace(
         listing,
         names=[name for name, there in zip(listing.names, good, strict=True) if there],
@@ -153,14 +153,12 @@ def _kept(plan: _Plan, good: NDArray[np.bool_]) -> _Plan:
         splits=listing.splits[good],
         groups=None if listing.groups is None else listing.groups[good],
     )
-    return replace(plan, listing=left, splits=plan.splits[good])
+    return replace(job, listing=left, splits=job.splits[good])
 
 
-def _write_tables(
-    plan: _Plan, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path
-) -> None:
+def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path) -> None:
     """Everything but the images."""
-    listing, splits, config = plan.listing, plan.splits, plan.config
+    listing, splits, config = job.listing, job.splits, job.config
     rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
@@ -172,7 +170,7 @@ def _write_tables(
     write_manifest(folder, listing, splits, rows)
     data = PreparedData(
         folder=folder,
-        fingerprint=_fingerprint(plan, rows),
+        fingerprint=_fingerprint(job, rows),
         modality=config.modality,
         task=listing.task,
         class_names=listing.class_names,
@@ -183,14 +181,14 @@ def _write_tables(
     write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
 
 
-def _fingerprint(plan: _Plan, rows: Sequence[Row]) -> str:
+def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
     """SHA-256 over images (through their own hashes), labels, groups and splits, in order."""
-    listing, size = plan.listing, plan.config.image_size
+    listing, size = job.listing, job.config.image_size
     form = [size, listing.channels, listing.dtype.name, listing.task, listing.class_names]
     digest = hashlib.sha256(json.dumps(form).encode())
     for index, row in enumerate(rows):
         group = None if listing.groups is None else str(listing.groups[index])
-        facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(plan.splits[index])]
+        facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(job.splits[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
 
@@ -232,9 +230,9 @@ def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int
     return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
 
-def _check_space(plan: _Plan, partial: Path) -> None:
+def _check_space(job: _Job, partial: Path) -> None:
     """Room for the images, less what an earlier run has written of them."""
-    size, listing = plan.config.image_size, plan.listing
+    size, listing = job.config.image_size, job.listing
     whole = len(listing) * size * size * listing.channels * listing.dtype.itemsize
     # Blocks of 512 bytes on the disk: arrays that are not filled yet have their full size, but no blocks.
     needed = whole - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))

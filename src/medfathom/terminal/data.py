@@ -69,8 +69,9 @@ def check_text(report: CheckReport, page: Path) -> RenderableType:
     for title in ("", "check", "finding"):
         table.add_column(title, no_wrap=title != "finding")
     for severity, name, message in report.rows():
-        table.add_row(Text(severity, style=STYLE[severity]), name, message)
+        # As Text: rich would take a [name] in brackets for a style.
+        table.add_row(Text(severity, style=STYLE[severity]), name, Text(message))
     for s in report.shortcuts:
         interval = f"AUC {s.auc:.3f} [{s.ci_low:.3f}, {s.ci_high:.3f}] (0.5 is chance)"
-        table.add_row(Text("tested", style="dim"), "shortcut", f"{s.predictor}: {interval}")
+        table.add_row(Text("tested", style="dim"), "shortcut", Text(f"{s.predictor}: {interval}"))
     return Group(table, Text(f"Page: {page}"))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels
-from medfathom.data.labels import from_numbers
+from medfathom.data.labels import from_numbers, need_groups
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
@@ -57,6 +57,7 @@ class Hdf5Source(Source):
         values = np.concatenate([self._labels(split, shape[0]) for split, shape in shapes.items()])
         labels = from_numbers(values, names, self._config.class_names)
         groups = self._groups({split: shape[0] for split, shape in shapes.items()})
+        labels = need_groups(labels, groups, names)
         kept = np.flatnonzero(labels.good).tolist()
         self._rows = [rows[i] for i in kept]
         self.row_bytes = int(np.prod(shapes["train"][1:])) * dtype.itemsize

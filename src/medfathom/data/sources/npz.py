@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square, full_range
-from medfathom.data.labels import from_numbers
+from medfathom.data.labels import from_numbers, need_groups
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
@@ -56,6 +56,7 @@ class NpzSource(Source):
         names = [f"{split}_images[{row}]" for split, row in rows]
         labels = from_numbers(self._labels(), names, self.class_names)
         groups = self._groups()
+        labels = need_groups(labels, groups, names)
         kept = np.flatnonzero(labels.good).tolist()
         self._rows = [rows[i] for i in kept]
         self.row_bytes = max(head.row_bytes for head in self._heads.values())

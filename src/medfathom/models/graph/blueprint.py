@@ -42,14 +42,7 @@ PartFunction = Callable[[nn.Module, Tensor], Any]
 
 @dataclass(frozen=True)
 class BackboneSettings:
-    """What a blueprint depends on.
-
-    Attributes:
-        architecture: a timm name.
-        image_size: side in pixels; None: the architecture's native size.
-        in_channels: 1 or 3.
-        pooling: "avg", "max" or "avgmax".
-    """
+    """What a blueprint depends on. `image_size`: side in pixels; None is the architecture's native size."""
 
     architecture: str
     image_size: int | None = None
