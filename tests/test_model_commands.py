@@ -84,11 +84,11 @@ def files(made: Path, workdir: Path) -> None:
         (
             "init",
             "file:part.pth",
-            "part.pth is no checkpoint of resnet10t: layer4.0.conv1.weight is missing there, but has shape "
-            "(512, 256, 3, 3) in the network (55 of 70 tensors matched; 15 missing",
+            "part.pth is no checkpoint of resnet10t: layer4.0.conv1.weight is missing in the file, but has "
+            "shape (512, 256, 3, 3) in the network (55 of 70 tensors matched; 15 missing",
         ),
-        ("init", "file:bomb.pth", "bomb.pth: refused, since it holds more than tensors"),
-        ("init", "file:pickle.pth", "pickle.pth: refused, since it holds more than tensors"),
+        ("init", "file:bomb.pth", "bomb.pth: refused, because it holds more than tensors"),
+        ("init", "file:pickle.pth", "pickle.pth: refused, because it holds more than tensors"),
         ("init", "file:text.pth", "text.pth: cannot be read as weights"),
         ("head_pooling", "mean", "head_pooling = 'mean': input should be 'avg', 'max' or 'avgmax'"),
         ("head_dropout", 1.0, "head_dropout = 1.0: input should be less than 1"),

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from medfathom.data.prepare import prepare
-from medfathom.data.prepared import PreparedData, array_file, names_file, write_facts
+from medfathom.data.prepared import Facts, PreparedData, array_file, names_file, write_facts
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import Dimension, SpaceConfig, TrialParams, Value
@@ -298,7 +298,7 @@ def sample_images(data: PreparedData, folder: Path, batch_size: int) -> Prepared
         names_file(folder, name).write_text("[]", encoding="utf-8")
         sizes[name] = len(chosen)
     few = replace(data, folder=folder, fingerprint=f"few of {data.fingerprint}", sizes=sizes)
-    write_facts(few)
+    write_facts(Facts(few))
     return few
 
 

@@ -142,6 +142,19 @@ def test_labels_out_of_range_are_named_by_row(tmp_path: Path, cache: Path) -> No
         assert "val_images[4]: label 2 must be a whole number from 0 to 1" in said
 
 
+def test_images_without_a_group_are_named_and_not_one_patient(tmp_path: Path, cache: Path) -> None:
+    groups = {f"{s}_groups": np.array([f"{s} {row}" for row in range(n)]) for s, n in SIZES.items()}
+    groups["train_groups"][[2, 4]] = "", " "
+    groups["val_groups"][3] = "nan"
+    path = str(npz(tmp_path, **groups))
+    said = refused(cache, "npz", path=path)
+    assert "3 of 24" in said
+    for name in ("train_images[2]", "train_images[4]", "val_images[3]"):
+        assert f"{name}: no group" in said
+    data = prepare(config("npz", path=path, on_bad_image="skip"), cache)
+    assert data.sizes == {"train": 10, "val": 5, "test": 6}
+
+
 def test_a_class_in_test_only(tmp_path: Path, cache: Path) -> None:
     labels = arrays()["test_labels"]
     labels[0] = 2
@@ -263,7 +276,7 @@ def test_a_table_with_3_bad_rows_among_10_000(tmp_path: Path, cache: Path) -> No
     assert said == {
         "nowhere.png (line 18)": "no such file",
         "3.png (line 4001)": "no label ('')",
-        "3.png (line 10000)": "has 3 cells, the header 2",
+        "3.png (line 10000)": "has 3 cells, but the header has 2",
     }
 
 
@@ -299,7 +312,7 @@ def test_what_is_no_table(tmp_path: Path, cache: Path) -> None:
         (b"path,label\n", "has no rows"),
         (b"\xff\xfe\x00", "is not a CSV table in UTF-8"),
         (b'path,label\n"a.png,0\n', "not CSV"),
-        (b"path,path\na,b\n", "two columns of one name"),
+        (b"path,path\na,b\n", "two columns of the same name"),
     ):
         path.write_bytes(content)
         assert said in refused(cache, "csv", path=str(path))
@@ -393,7 +406,7 @@ def test_hdf5_groups_come_from_a_table_beside(tmp_path: Path, cache: Path) -> No
     [
         ("folder", {"path": "x", "group_pattern": "("}, "not a regular expression"),
         ("folder", {"path": "x", "group_pattern": "person"}, "exactly one group in parentheses, but has 0"),
-        ("npz", {"path": "x", "class_names": ["a", "a"]}, "repeat themselves"),
+        ("npz", {"path": "x", "class_names": ["a", "a"]}, "a class is named twice"),
         (
             "npz",
             {"path": "x", "splits": {"val_fraction": 0.6, "test_fraction": 0.4}},

@@ -19,8 +19,8 @@ from medfathom.data import prepare as preparation
 from medfathom.data.arrays import ArrayFile
 from medfathom.data.heldout import open_test
 from medfathom.data.manifest import read_manifest
-from medfathom.data.prepare import left_out, prepare
-from medfathom.data.prepared import SPLIT_NAMES
+from medfathom.data.prepare import prepare
+from medfathom.data.prepared import SPLIT_NAMES, read_facts
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.data.sources.files import FileSource, MemoryGate
 from medfathom.errors import DataError, RunError
@@ -149,7 +149,7 @@ def test_skip_goes_on_and_records_what_was_left_out(tmp_path: Path) -> None:
     )
     data = prepare(found, tmp_path / "cache")
     assert sum(data.sizes.values()) == 35
-    assert {problem.name for problem in left_out(data)} == REASONS.keys()
+    assert {problem.name for problem in read_facts(data.folder).left_out} == REASONS.keys()
     split = data.split("train")
     assert len(split.images) == len(split.labels) == len(split.names) == data.sizes["train"]
     row = list(split.names).index("images/16.png (line 18)")

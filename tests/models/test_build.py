@@ -186,7 +186,7 @@ def test_features_after_fewer_groups_lead_to_the_same_logits() -> None:
     for groups in range(5):
         features = network.features_after(groups, images())
         assert torch.equal(network.logits_from(groups, features), network(images()))
-    with pytest.raises(ModelError, match="groups must be 0 to 4, those that are frozen, but got 5"):
+    with pytest.raises(ModelError, match=r"groups must be 0 to 4 \(the frozen ones\), but got 5"):
         network.features_after(5, images())
 
 

@@ -64,7 +64,9 @@ def test_the_papers_ten_and_sixty_more_with_sizes_varying_within_families() -> N
         assert len(sizes[family]) >= 3
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "legacy_xception", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3_small_050", "legacy_xception", "vit_tiny_patch16_224", "pvt_v2_b0"]
+)
 def test_shipped_entries_are_what_is_measured_now(name: str) -> None:
     assert measure_architecture(name) == find_shipped(name)
 
@@ -82,7 +84,7 @@ def test_an_unknown_architecture_gets_the_nearest_names() -> None:
 
 
 def test_a_tag_in_the_name_is_explained() -> None:
-    with pytest.raises(ModelError, match="architecture resnet50, imagenet:a1_in1k"):
+    with pytest.raises(ModelError, match="architecture resnet50, init imagenet:a1_in1k"):
         lookup("resnet50.a1_in1k")
 
 

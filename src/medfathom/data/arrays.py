@@ -1,6 +1,6 @@
 """npy files that are filled row by row, from many threads, without a memory map.
 
-Written pages of a memory map count as the process's memory until they are flushed; plain writes do not.
+Pages written through a memory map count as the process's memory until they are flushed; plain writes do not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from medfathom.files import write_atomically
 
 
 class ArrayFile:
-    """An npy file of known shape. Rows may be written in any order, from any thread. What is there already is
-    opened if it is of that very shape, type and size, and made anew if it is not.
+    """An npy file of known shape. Rows may be written in any order, from any thread.
+
+    A file that is there already is kept if it has the same shape, type and size, else replaced.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -37,17 +38,17 @@ class ArrayFile:
 
     def write(self, row: int, values: NDArray[Any]) -> None:
         """Write one row."""
-        view = np.ascontiguousarray(values, dtype=self._dtype).data.cast("B")
-        self._write(view, self._start + row * self._row_bytes)
+        content = np.ascontiguousarray(values, dtype=self._dtype).data.cast("B")
+        self._write(content, self._start + row * self._row_bytes)
 
     def read(self, row: int) -> bytes:
         """One row's bytes."""
         return os.pread(self._descriptor, self._row_bytes, self._start + row * self._row_bytes)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave only these rows (rising), each moved up in place.
+        """Keep only these rows (sorted), each moved up in place.
 
-        Killed half-way, the file is one of the old shape with some rows overwritten, or of no shape at all.
+        When it is killed half-way, the file has the old shape with some rows overwritten, or no valid shape.
         """
         for position, row in enumerate(rows):
             if position != row:
@@ -62,7 +63,7 @@ class ArrayFile:
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def _write(self, content: memoryview, at: int) -> None:
@@ -79,7 +80,7 @@ def save_array(path: Path, values: NDArray[Any]) -> None:
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """What an npy file of this form begins with."""
+    """The header of an npy file of this shape and type."""
     content = BytesIO()
     npy.write_array_header_2_0(
         content, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -88,7 +89,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def _has(path: Path, header: bytes, n_bytes: int) -> bool:
-    """Whether there is a file that begins so and is so long."""
+    """Whether there is a file with this header and size."""
     if not path.exists() or path.stat().st_size != n_bytes:
         return False
     with path.open("rb") as file:

@@ -1,8 +1,7 @@
-"""Decode all images of a source in parallel, straight to their place in the arrays; a killed run is taken up.
+"""Decode all images of a source in parallel, straight to their place in the arrays; continue a killed run.
 
-Threads, not processes: Pillow, zlib and hashlib let go of the interpreter while they work. The journal has
-a line for each finished chunk; on resuming, every image in it is checked against its hash before it is
-believed.
+Threads, not processes: Pillow, zlib and hashlib release the interpreter lock while they work. The journal has
+a line for each finished chunk; a run that continues compares every image in it with its hash.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from medfathom.data.sources.base import Listing, Problem, Source
 from medfathom.definitions.dataset import DatasetConfig
 
 JOURNAL_FILE = "journal.jsonl"
-"""Beside the arrays while they are being filled."""
+"""In the folder of the arrays while they are being filled."""
 
 CHUNK_ROWS = 256
 """Images in a line of the journal, at most."""
 
 PART_ROWS = 8
-"""Images a thread decodes before it reports: its turn costs as much as a small image."""
+"""Images that a thread decodes in one task: handing over a task costs as much as a small image."""
 
 CHUNK_BYTES = 2**25
-"""Undecoded images held in memory for one chunk, at most; two chunks are under way at once."""
+"""Undecoded images held in memory for one chunk, at most; two chunks are being decoded at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Row:
     pixels_sha256: str
 
     def fields(self) -> tuple[str, int, int, int, str]:
-        """In order. `dataclasses.astuple` copies each, which costs as much as a small image's hash."""
+        """All fields, in order. `dataclasses.astuple` would copy each: as slow as hashing a small image."""
         return self.sha256, self.n_bytes, self.width, self.height, self.pixels_sha256
 
 
@@ -73,7 +72,7 @@ class Decoder:
             self._arrays[str(split)] = ArrayFile(
                 array_file(folder, split, "images"), (len(rows), *shape), listing.dtype
             )
-        self._journal = Journal(folder / JOURNAL_FILE, _plan(listing, splits))
+        self._journal = Journal(folder / JOURNAL_FILE, _identity(listing, splits))
 
     def run(self, progress: Callable[[int, int], None]) -> list[Outcome]:
         """Decode what is not decoded yet.
@@ -109,7 +108,7 @@ class Decoder:
             array.flush()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         self._journal.close()
         for array in self._arrays.values():
             array.close()
@@ -124,7 +123,7 @@ class Decoder:
     def _submitted(
         self, pool: ThreadPoolExecutor, chunks: Sequence[range]
     ) -> Iterator[tuple[range, list[Future[list[Outcome]]]]]:
-        """Each chunk once the next is under way, so that no thread waits for the slowest of a chunk."""
+        """Each chunk once the next is being decoded, so that no thread waits for the slowest of a chunk."""
         waiting: tuple[range, list[Future[list[Outcome]]]] | None = None
         for chunk in chunks:
             fetched = self._source.fetch(chunk)
@@ -153,9 +152,7 @@ class Decoder:
         return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest)
 
     def _still_there(self) -> Iterator[tuple[int, Outcome]]:
-        """What an earlier run did, as far as its pixels are on the disk: after a power cut they may not
-        be.
-        """
+        """What an earlier run decoded, if its pixels are on the disk: after a power cut they may not be."""
         for row, outcome in self._journal.earlier:
             if isinstance(outcome, Row):
                 stored = self._arrays[self._splits[row]].read(int(self._position[row]))
@@ -165,21 +162,21 @@ class Decoder:
 
 
 class Journal:
-    """A line for each chunk that is done; the first says of which plan."""
+    """A line for each chunk that is done; the first line is the identity of all chunks."""
 
-    def __init__(self, path: Path, plan: str) -> None:
+    def __init__(self, path: Path, identity: str) -> None:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         # A line without its end was being written when the run was killed.
         whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
         self.earlier: list[tuple[int, Outcome]] = []
-        if whole[:1] == [plan]:
+        if whole[:1] == [identity]:
             self.earlier = [
                 (row, _read(fields))
                 for rows, chunk in whole[1:]
                 for row, fields in zip(rows, chunk, strict=True)
             ]
         self._file = path.open("w", encoding="utf-8")
-        self._write(plan)
+        self._write(identity)
         if self.earlier:
             self.add([row for row, _ in self.earlier], [outcome for _, outcome in self.earlier])
 
@@ -188,7 +185,7 @@ class Journal:
         self._write([list(rows), [_fields(outcome) for outcome in outcomes]])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, content: object) -> None:
@@ -204,7 +201,7 @@ def _read(fields: Sequence[Any]) -> Outcome:
     return Problem(*fields) if len(fields) == 2 else Row(*fields)
 
 
-def _plan(listing: Listing, splits: NDArray[np.str_]) -> str:
-    """What the rows of a journal are rows of."""
+def _identity(listing: Listing, splits: NDArray[np.str_]) -> str:
+    """A hash of the images, their order and their splits: a journal with another one is not used."""
     content = json.dumps([list(listing.names), splits.tolist()])
     return hashlib.sha256(content.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """The only way to the test split.
 
-`confirm` alone calls `open_test`, and storage remembers each opening. `data check` compares the test images
-with the others before a study (that is how leaks are found); it trains nothing on them.
+Only `confirm` calls `open_test`, and the storage remembers each opening. `data check` compares the test
+images with the others to find leaks; it trains nothing on them.
 """
 
 from medfathom.data.prepared import PreparedData, Split, load_split

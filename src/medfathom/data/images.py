@@ -1,4 +1,4 @@
-"""Image files and pixels: read right whatever they hold, then made square at the size the network sees."""
+"""Image files: decoded correctly whatever they hold, then made square at the network's image size."""
 
 from __future__ import annotations
 
@@ -27,30 +27,28 @@ MAX_FILE_BYTES = 2**29
 """No image within the limit above needs a larger file."""
 
 MIN_SIDE = 8
-"""Below this there is nothing to see: a placeholder or a damaged file."""
+"""Pixels. A smaller image is a placeholder or a damaged file."""
 
 _ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
 """EXIF and TIFF tags."""
 
-# Pillow warns between its limit and twice that, and raises above: one rule, ours, for both.
+# Pillow warns between its limit and twice that, and raises above: here both raise.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class UnreadableImageError(Exception):
-    """One image cannot be used; its message is the reason. Preparation catches it and names all of them."""
+    """One image cannot be used; the message is the reason. Preparation collects and reports all of them."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says before its pixels are read. Sizes as the file stores them, before
-    orientation.
-    """
+    """What an image file says before its pixels are read: sizes in pixels, before EXIF orientation."""
 
     width: int
     height: int
     colour: bool
     deep: bool
-    """More than 8 bits per channel, grey."""
+    """Grey with more than 8 bits."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -86,7 +84,7 @@ def read_header(path: Path) -> Header:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels, and the size that the file stores."""
+    """Pixels, and the image's size in the file, pixels."""
 
     pixels: Pixels
     width: int
@@ -113,8 +111,8 @@ def decode(
         channels: 1 or 3, of the result.
         dtype: uint8 or uint16, of the result; 8-bit images are scaled up to uint16, never 16-bit ones down.
         bits: bits in use of 16-bit images.
-        size: side of the square result; None: as large as the image is. A JPEG much larger than that is
-            decoded at 1/2, 1/4 or 1/8.
+        size: side of the square result, pixels; None: keep the image's size. A JPEG more than twice as large
+            is decoded at 1/2, 1/4 or 1/8 first.
         fit: how it is made square.
 
     Raises:
@@ -185,7 +183,11 @@ def _tiff_tag(image: Image.Image, tag: int) -> Any:
 
 
 def full_range(values: NDArray[Any], bits: int) -> Pixels:
-    """Values of `bits` bits -> uint16 whose 65535 is white. Raises UnreadableImageError for values beyond."""
+    """Scale values of `bits` bits to uint16, 65535 being white.
+
+    Raises:
+        UnreadableImageError: a value has more bits.
+    """
     top = 2**bits - 1
     if top == 65535 and values.dtype == np.uint16:
         return values
@@ -200,7 +202,7 @@ def full_range(values: NDArray[Any], bits: int) -> Pixels:
 def _deep(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
     values = np.asarray(image)
     scaled = full_range(values, bits)
-    if white_is_zero:  # Pillow turns such images of 8 bits around, not of 16
+    if white_is_zero:  # Pillow inverts such images of 8 bits, but not those of 16
         scaled = full_range(2**bits - 1 - values.astype(np.int64), bits)
     return scaled[:, :, None]
 
@@ -230,7 +232,7 @@ def _as_type(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
     if dtype == np.uint16:
         widened: Pixels = pixels.astype(np.uint16) * np.uint16(257)
         return widened
-    raise UnreadableImageError("16 bits among images of 8")
+    raise UnreadableImageError("has 16 bits, but the other images have 8")
 
 
 def _first_line(error: BaseException) -> str:
@@ -243,7 +245,7 @@ def fit_square(pixels: Pixels, size: int, fit: Fit) -> Pixels:
     Args:
         pixels: an image of any size.
         size: side of the result, pixels.
-        fit: `squash` changes the aspect, `pad` fills up with black, `crop` cuts to the centre.
+        fit: `squash` changes the aspect ratio, `pad` adds black borders, `crop` keeps the centre.
     """
     if pixels.shape[:2] == (size, size):
         return pixels

@@ -1,9 +1,9 @@
-"""From the labels a source has to class indices, every unusable one named."""
+"""Turn a source's labels into class indices, and name every label that cannot be used."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from medfathom.errors import DataError
 from medfathom.metrics.classification import TaskKind
 
 MISSING = ("", "nan", "na", "n/a", "null")
-"""What tables write for no value, in lower case. A class of such a name must be among `class_names`."""
+"""How tables write a missing value, in lower case. A class with such a name must be among `class_names`."""
 
 SHOWN_CLASSES = 12
-"""A problem's line names this many classes."""
+"""Classes that a problem's line names, at most."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Labels:
     """Labels of all n rows of a source.
 
     Attributes:
-        values: int64 (n,) class indices or uint8 (n, K); those of bad rows mean nothing.
-        good: bool (n,).
+        values: int64 (n,) class indices, or uint8 (n, K); meaningless where `good` is False.
+        good: bool (n,), rows whose label can be used.
         problems: one for each row that is not good.
     """
 
@@ -42,18 +42,21 @@ def from_numbers(columns: NDArray[Any], names: Sequence[str], class_names: Seque
 
     Args:
         columns: (n, 1) class numbers, or (n, K) zeros and ones, of any numeric type.
-        names: what to call each row in a problem.
+        names: how to name each row in a problem.
         class_names: known classes, in order; without them the numbers found name the classes.
 
     Raises:
-        DataError: K columns and another number of class names.
+        DataError: the number of columns is not the number of class names.
     """
     whole, good = _whole_numbers(columns)
     if columns.shape[1] == 1:
         return _single(columns[:, 0], whole[:, 0], good, names, class_names)
     found = tuple(class_names or map(str, range(columns.shape[1])))
     if len(found) != columns.shape[1]:
-        raise DataError(f"labels have {columns.shape[1]} columns, but there are {len(found)} class names")
+        raise DataError(
+            f"dataset.class_names: labels have {columns.shape[1]} columns, "
+            f"but there are {len(found)} class names"
+        )
     good &= ((whole == 0) | (whole == 1)).all(axis=1)
     problems = [
         Problem(names[row], f"labels {columns[row].tolist()}: each must be 0 or 1")
@@ -62,9 +65,24 @@ def from_numbers(columns: NDArray[Any], names: Sequence[str], class_names: Seque
     return Labels(whole.astype(np.uint8), "multilabel", found, good, problems)
 
 
+def need_groups(labels: Labels, groups: NDArray[np.str_] | None, names: Sequence[str]) -> Labels:
+    """The labels without rows whose group is missing: those would all count as one patient.
+
+    Args:
+        labels: of all rows.
+        groups: patient or slide of each row as text, or None: the source has no groups.
+        names: how to name each row in a problem.
+    """
+    if groups is None:
+        return labels
+    missing = np.isin(np.char.strip(groups), ("", "nan"))
+    problems = [Problem(names[row], "no group") for row in np.flatnonzero(missing & labels.good).tolist()]
+    return replace(labels, good=labels.good & ~missing, problems=[*labels.problems, *problems])
+
+
 def _whole_numbers(columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The values as int64, and the rows where all of them are whole numbers."""
-    # Far outside any class number, and int64 holds it.
+    # Larger than any class number, and int64 holds it.
     within = (columns > -(2**31)) & (columns < 2**31)
     whole = np.where(within, columns, 0).astype(np.int64)
     return whole, (within & (whole == columns)).all(axis=1)
@@ -135,14 +153,14 @@ def from_word_lists(
 
 
 def sorted_names(found: set[str]) -> tuple[str, ...]:
-    """In the order of their numbers where all are whole numbers, otherwise of the alphabet."""
+    """Sorted: by number where all are whole numbers, else alphabetically."""
     if all(name.isdecimal() for name in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
 
 
 def _cleaned(word: str | None, known: Sequence[str]) -> str:
-    """The class name; "" where there is none."""
+    """The class name; "" where it is missing."""
     word = (word or "").strip()
     return "" if word.lower() in MISSING and word not in known else word
 

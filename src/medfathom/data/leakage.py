@@ -1,7 +1,8 @@
-"""What is in two splits though it belongs in one, and makes a validation or test AUC too good.
+"""Leakage: images or patients that are in two splits, which makes a validation or test AUC too good.
 
-Exact copies of images (the same file, or the same pixels once prepared), patients and slides; `leakage` has
-near copies. Preparation counts them, from the manifest alone; `run`, `confirm` and the model card say it.
+Here are exact copies of images (the same file, or the same pixels once prepared), patients and slides;
+`check.near_copies` finds images that are nearly the same. Preparation counts leaks from the manifest alone;
+`run`, `confirm` and the model card tell them.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
+from medfathom.data.prepared import SPLIT_NAMES, Leaks, PreparedData, read_facts
 from medfathom.text import command
 
 if TYPE_CHECKING:
     from medfathom.data.manifest import Manifest
 
 LEAKAGE = "leakage"
-"""What `leakage_note` said, in a prepared data set's facts (as counts) and in a study's attributes."""
+"""The study attribute that keeps what `leakage_note` said."""
 
 
 def exact_copies(manifest: Manifest) -> list[list[int]]:
-    """Sets of two rows or more with the same file or the same prepared pixels, each rising."""
+    """Sets of two or more rows with the same file or the same prepared pixels; rows are sorted."""
     sets = _Sets(len(manifest))
     for column in (manifest.sha256, manifest.pixels_sha256):
         first: dict[str, int] = {}
@@ -33,7 +34,7 @@ def exact_copies(manifest: Manifest) -> list[list[int]]:
 
 
 def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[str, int]]:
-    """Group -> split -> images, of groups that are in more than one split. Unknown groups ("") are none."""
+    """Group -> split -> number of images, of groups in more than one split; "" (unknown) is left out."""
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for group, split in zip(groups.tolist(), splits.tolist(), strict=True):
         if group:
@@ -41,13 +42,13 @@ def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[
     return {group: dict(counts) for group, counts in found.items() if len(counts) > 1}
 
 
-def count_leaks(manifest: Manifest) -> dict[str, dict[str, int]]:
-    """Between which splits ("train and test") there are how many images with exact copies, and groups."""
+def count_leaks(manifest: Manifest) -> Leaks:
+    """How many sets of exact copies, and how many groups, are in several splits."""
     copies = ({str(manifest.split[row]) for row in rows} for rows in exact_copies(manifest))
-    return {
-        "images": _by_splits(copies),
-        "groups": _by_splits(groups_across(manifest.group, manifest.split).values()),
-    }
+    return Leaks(
+        images=_by_splits(copies),
+        groups=_by_splits(groups_across(manifest.group, manifest.split).values()),
+    )
 
 
 def _by_splits(found: Iterable[Iterable[str]]) -> dict[str, int]:
@@ -56,18 +57,18 @@ def _by_splits(found: Iterable[Iterable[str]]) -> dict[str, int]:
 
 
 def leakage_note(data: PreparedData, study: str) -> str:
-    """One line for whoever reads this data set's AUCs; empty where nothing is in two splits.
+    """A warning, in one line, for readers of this data set's AUCs; empty where nothing is in two splits.
 
     Args:
         data: as `prepare` gave it.
-        study: its definition, for the command that lists everything.
+        study: name of its definition, for the command that lists everything.
     """
-    leaks = read_facts(data.folder)[1][LEAKAGE]
+    leaks = read_facts(data.folder).leaks
     said = [
         f"{sum(places.values())} {what} in several splits ({_places(places)})"
         for what, places in (
-            ("images have exact copies", leaks["images"]),
-            ("patients or slides are", leaks["groups"]),
+            ("images have exact copies", leaks.images),
+            ("patients or slides are", leaks.groups),
         )
         if places
     ]
@@ -93,7 +94,7 @@ class _Sets:
         self._parent[self._root(second)] = self._root(first)
 
     def members(self) -> list[list[int]]:
-        """All sets, rows rising."""
+        """All sets, each with its rows sorted."""
         found: dict[int, list[int]] = defaultdict(list)
         for row in range(len(self._parent)):
             found[self._root(row)].append(row)

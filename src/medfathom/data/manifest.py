@@ -1,6 +1,4 @@
-"""The manifest of a prepared data set: a row for each image, in the order of the arrays, split after
-split.
-"""
+"""The manifest of a prepared data set: a row for each image, split by split, in the order of the arrays."""
 
 from __future__ import annotations
 
@@ -66,7 +64,7 @@ def _write_table(path: Path, listing: Listing, splits: NDArray[np.str_], rows: S
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read it back. Texts stay texts: a patient 007 is no 7."""
+    """Read it back. Text stays text: patient 007 is not patient 7."""
     with (folder / FILE).open(newline="", encoding="utf-8") as file:
         table = csv.reader(file)
         next(table)

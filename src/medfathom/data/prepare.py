@@ -1,4 +1,4 @@
-"""One decode of a data set into memory-mapped arrays at the study's size.
+"""Decode a data set once, into memory-mapped arrays at the study's image size.
 
     storage/cache/datasets/KEY/
         {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
@@ -7,7 +7,8 @@
         prepared.json                facts, fingerprint, what was left out, what is in two splits
 
 KEY comes from the definition and the source's signature, so a second run finds the folder without reading a
-pixel. Work goes on in KEY.partial, which is renamed when whole; a run that was killed is taken up there.
+pixel. Preparation fills KEY.partial and renames it when it is complete; a later run continues one that was
+killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
-from medfathom.data.leakage import LEAKAGE, count_leaks
+from medfathom.data.leakage import count_leaks
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
     SPLIT_NAMES,
+    Facts,
     PreparedData,
     array_file,
     names_file,
@@ -43,22 +45,23 @@ from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 
-VERSION = 2
-"""Raised when the same definition would give other bytes: old folders are then not found any more."""
+VERSION = 3
+"""Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
+"""Called with the number of images done and of all."""
 
 
 def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None = None) -> PreparedData:
-    """Decode a data set once; a second call with the same content returns at once.
+    """Decode a data set; a second call with the same content returns at once.
 
-    With bad images and `on_bad_image = "error"` everything else is prepared all the same, and kept, before
-    all of them are reported at once: a later "skip" goes on from there.
+    Bad images do not stop the preparation: the good ones are prepared and kept. With `on_bad_image = "error"`
+    one error then reports all bad ones, and a later call with "skip" returns at once.
 
     Args:
         config: the `[dataset]` table.
         cache_dir: where prepared data sets lie; several processes may share it.
-        progress: called with the number of images done and of all.
+        progress: see `Progress`.
 
     Raises:
         DataError: the source is absent, damaged, or cannot be used as the definition says.
@@ -69,19 +72,14 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
     try:
         folder = cache_dir.absolute() / "datasets" / _key(config, source.signature())
         if not (folder / FACTS_FILE).exists():
-            _build(_plan(source, config), folder, progress or (lambda done, total: None))
+            _build(_job(source, config), folder, progress or (lambda done, total: None))
     finally:
         source.close()
-    data, facts = read_facts(folder)
-    problems = [Problem(**problem) for problem in facts["left_out"]]
-    if problems and config.on_bad_image == "error":
-        raise UnusableRowsError(problems, sum(data.sizes.values()) + len(problems))
-    return data
-
-
-def left_out(data: PreparedData) -> list[Problem]:
-    """The files or rows that `on_bad_image = "skip"` left out, each with the reason."""
-    return [Problem(**problem) for problem in read_facts(data.folder)[1]["left_out"]]
+    facts = read_facts(folder)
+    if facts.left_out and config.on_bad_image == "error":
+        n_rows = sum(facts.data.sizes.values()) + len(facts.left_out)
+        raise UnusableRowsError(facts.left_out, n_rows)
+    return facts.data
 
 
 def _key(config: DatasetConfig, signature: str) -> str:
@@ -92,7 +90,7 @@ def _key(config: DatasetConfig, signature: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Job:
     """What will be prepared."""
 
     source: Source
@@ -101,27 +99,27 @@ class _Plan:
     splits: NDArray[np.str_]
 
 
-def _plan(source: Source, config: DatasetConfig) -> _Plan:
+def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
     listing = source.listing()
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
     _check_classes(listing, splits)
-    return _Plan(source, config, listing, splits)
+    return _Job(source, config, listing, splits)
 
 
-def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
-    """Prepare in a folder beside, then rename. One process at a time: the others wait, and find it done."""
+def _build(job: _Job, folder: Path, progress: Progress) -> None:
+    """Prepare in KEY.partial, then rename. One process at a time: the others wait, and find it done."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / ".lock"):
         if (folder / FACTS_FILE).exists():
             return
         partial = folder.with_suffix(".partial")
-        _check_space(plan, partial)
+        _check_space(job, partial)
         partial.mkdir(exist_ok=True)
         try:
-            _fill(plan, partial, progress)
+            _fill(job, partial, progress)
         except DataError:
             shutil.rmtree(partial)
             raise
@@ -129,13 +127,13 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
         partial.rename(folder)
 
 
-def _fill(plan: _Plan, folder: Path, progress: Progress) -> None:
-    decoder = Decoder(plan.source, plan.listing, plan.splits, plan.config, folder)
+def _fill(job: _Job, folder: Path, progress: Progress) -> None:
+    decoder = Decoder(job.source, job.listing, job.splits, job.config, folder)
     try:
         outcomes = decoder.run(progress)
-        problems = [*plan.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
+        problems = [*job.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
         good = np.array([isinstance(outcome, Row) for outcome in outcomes])
-        kept = _kept(plan, good)
+        kept = _kept(job, good)
         _check_classes(kept.listing, kept.splits, problems)
         if not good.all():
             decoder.keep(good)
@@ -145,9 +143,9 @@ def _fill(plan: _Plan, folder: Path, progress: Progress) -> None:
     _write_tables(kept, outcomes, problems, folder)
 
 
-def _kept(plan: _Plan, good: NDArray[np.bool_]) -> _Plan:
-    """The plan without the images that could not be decoded."""
-    listing = plan.listing
+def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
+    """The job without the images that could not be decoded."""
+    listing = job.listing
     left = replace(
         listing,
         names=[name for name, there in zip(listing.names, good, strict=True) if there],
@@ -155,14 +153,12 @@ def _kept(plan: _Plan, good: NDArray[np.bool_]) -> _Plan:
         splits=listing.splits[good],
         groups=None if listing.groups is None else listing.groups[good],
     )
-    return replace(plan, listing=left, splits=plan.splits[good])
+    return replace(job, listing=left, splits=job.splits[good])
 
 
-def _write_tables(
-    plan: _Plan, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path
-) -> None:
+def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path) -> None:
     """Everything but the images."""
-    listing, splits, config = plan.listing, plan.splits, plan.config
+    listing, splits, config = job.listing, job.splits, job.config
     rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
@@ -174,7 +170,7 @@ def _write_tables(
     write_manifest(folder, listing, splits, rows)
     data = PreparedData(
         folder=folder,
-        fingerprint=_fingerprint(plan, rows),
+        fingerprint=_fingerprint(job, rows),
         modality=config.modality,
         task=listing.task,
         class_names=listing.class_names,
@@ -182,18 +178,17 @@ def _write_tables(
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
     )
-    leaks = {LEAKAGE: count_leaks(read_manifest(folder))}
-    write_facts(data, left_out=[asdict(problem) for problem in problems], **leaks)
+    write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
 
 
-def _fingerprint(plan: _Plan, rows: Sequence[Row]) -> str:
+def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
     """SHA-256 over images (through their own hashes), labels, groups and splits, in order."""
-    listing, size = plan.listing, plan.config.image_size
+    listing, size = job.listing, job.config.image_size
     form = [size, listing.channels, listing.dtype.name, listing.task, listing.class_names]
     digest = hashlib.sha256(json.dumps(form).encode())
     for index, row in enumerate(rows):
         group = None if listing.groups is None else str(listing.groups[index])
-        facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(plan.splits[index])]
+        facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(job.splits[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
 
@@ -222,7 +217,8 @@ def _check_coverage(
     if listing.task == "multilabel" and (counts == len(labels)).any():
         always = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
         raise DataError(
-            f"every {split} image has label {', '.join(map(repr, always))}: nothing to tell apart"
+            f"every {split} image has label {', '.join(map(repr, always))}: "
+            "no network can learn it; remove it from the labels"
         )
 
 
@@ -234,17 +230,17 @@ def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int
     return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
 
-def _check_space(plan: _Plan, partial: Path) -> None:
+def _check_space(job: _Job, partial: Path) -> None:
     """Room for the images, less what an earlier run has written of them."""
-    size, listing = plan.config.image_size, plan.listing
+    size, listing = job.config.image_size, job.listing
     whole = len(listing) * size * size * listing.channels * listing.dtype.itemsize
-    # In 512 bytes, as the disk has them: arrays that are not filled yet have their full size, but no blocks.
+    # Blocks of 512 bytes on the disk: arrays that are not filled yet have their full size, but no blocks.
     needed = whole - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))
     free = shutil.disk_usage(partial.parent).free
     if needed > free:
         raise RunError(
             f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
-            "or give another place by MEDFATHOM_STORAGE"
+            "or set MEDFATHOM_STORAGE to another folder"
         )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfathom.data.sources.base import Problem
 from medfathom.errors import DataError, HeldOutError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import TaskKind
@@ -19,7 +20,7 @@ SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 FACTS_FILE = "prepared.json"
-"""Written last: a folder that has it is whole."""
+"""Written last: a folder that has it is complete."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class PreparedData:
         fingerprint: SHA-256 over images, labels, groups and splits, hexadecimal.
         image_size: side of the square images, pixels.
         channels: 1 or 3.
-        sizes: images per split, `test` too (a count is no peek).
+        sizes: images per split, with `test` (its number of images gives nothing away).
     """
 
     folder: Path
@@ -74,6 +75,38 @@ class PreparedData:
                 f"split {name!r}: only train and val can be read; `confirm` opens the test split"
             )
         return load_split(self.folder, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "folder": str(self.folder), "class_names": list(self.class_names)}
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What is in several splits, counted by splits ("train and test").
+
+    Attributes:
+        images: sets of exact copies.
+        groups: patients or slides.
+    """
+
+    images: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What preparation found out.
+
+    Attributes:
+        data: what was prepared.
+        left_out: files or rows that cannot be used.
+        leaks: what is in several splits.
+    """
+
+    data: PreparedData
+    left_out: Sequence[Problem] = ()
+    leaks: Leaks = Leaks()
 
 
 def array_file(folder: Path, split: str, what: str) -> Path:
@@ -100,18 +133,24 @@ def load_split(folder: Path, name: SplitName) -> Split:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None
 
 
-def write_facts(data: PreparedData, **more: Any) -> None:
-    """Write what makes a folder a prepared data set."""
-    facts = {key: value for key, value in asdict(data).items() if key != "folder"}
-    write_atomically(data.folder / FACTS_FILE, json.dumps({**facts, **more}, indent=1))
+def write_facts(facts: Facts) -> None:
+    """Write the file that makes a folder a prepared data set."""
+    content = {key: value for key, value in facts.data.to_dict().items() if key != "folder"}
+    content |= {"left_out": [asdict(p) for p in facts.left_out], "leakage": asdict(facts.leaks)}
+    write_atomically(facts.data.folder / FACTS_FILE, json.dumps(content, indent=1))
 
 
-def read_facts(folder: Path) -> tuple[PreparedData, dict[str, Any]]:
-    """The prepared data set in a folder, and everything its facts file says."""
+def read_facts(folder: Path) -> Facts:
+    """Read what `write_facts` wrote.
+
+    Raises:
+        DataError: the file is absent or damaged.
+    """
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-        own = {key: facts[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
-    except (OSError, ValueError, KeyError) as error:
+        content = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        own = {key: content[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
+        own["class_names"] = tuple(own["class_names"])
+        left_out = [Problem(**problem) for problem in content["left_out"]]
+        return Facts(PreparedData(folder=folder, **own), left_out, Leaks(**content["leakage"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None
-    own["class_names"] = tuple(own["class_names"])
-    return PreparedData(folder=folder, **own), facts

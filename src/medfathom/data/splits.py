@@ -1,7 +1,7 @@
-"""Who is in training, validation and test; and nested parts of the training split.
+"""Draw training, validation and test splits, and nested parts of the training split.
 
-Whole groups (patients, slides) are dealt, never images of one group to two splits. Strata are the classes;
-for multilabel tasks an image's stratum is its rarest label.
+All images of a group (patient, slide) go to the same split. Strata are the classes; for multilabel tasks an
+image's stratum is its rarest label.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Labels = NDArray[Any]
 Groups = NDArray[Any] | None
 
 MAX_FOLDS = 20
-"""Fractions of grouped splits are approximated in folds of at least 1/20."""
+"""Grouped splits are drawn as folds: a fraction is approximated by k of at most 20 equal parts."""
 
 
 def complete_splits(
     given: NDArray[np.str_], labels: Labels, groups: Groups, config: SplitsConfig
 ) -> NDArray[np.str_]:
-    """Fill in what the source's own splits leave open.
+    """Draw the splits that the source does not give.
 
     Args:
         given: `train`, `val`, `test`, or "" where the source does not say, (n,).
@@ -75,7 +75,7 @@ def _draw(
     if groups is not None and config.grouped:
         return _draw_groups(strata, groups, fraction, split, config.seed)
     if labels.ndim == 2:
-        # A label that only one image has cannot be in two splits: that image goes with the common ones.
+        # A stratum of one image cannot be divided: that image joins the largest stratum.
         counts = np.bincount(strata)
         strata = np.where(counts[strata] < 2, counts.argmax(), strata)
     from sklearn.model_selection import train_test_split
@@ -112,7 +112,7 @@ def _draw_groups(
 
 
 def strata_of(labels: Labels) -> NDArray[np.int64]:
-    """What to stratify by: the class; for several labels the rarest positive one (K: none is positive)."""
+    """The stratum of each image: its class; for several labels its rarest one, or K where it has none."""
     if labels.ndim == 1:
         return labels.astype(np.int64)
     counts = labels.sum(axis=0)
@@ -154,7 +154,7 @@ def training_subset(labels: Labels, groups: Groups, fraction: float, seed: int) 
     kept = np.zeros(len(sizes), dtype=bool)
     for value in np.unique(stratum):
         of_stratum = order[stratum[order] == value]
-        # A group is in when its middle image is within the fraction: nearest to it, and nested.
+        # A group is kept when its middle image lies within the fraction: that is closest to it, and nested.
         middle = np.cumsum(sizes[of_stratum]) - sizes[of_stratum] / 2
         kept[of_stratum[middle <= fraction * sizes[of_stratum].sum()]] = True
     kept[_covering(labels, member, order)] = True

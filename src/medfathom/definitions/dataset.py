@@ -13,20 +13,20 @@ Channels = Literal[1, 3, "auto"]
 
 
 class SplitsConfig(Schema):
-    """`[dataset.splits]`: what is drawn where the source does not give all of training, validation, test.
+    """`[dataset.splits]`: how splits are drawn that the source does not give.
 
-    A missing part is taken from the training images (all images, where the source gives no split at all),
-    whole groups at a time and stratified by label. Fractions are of the images that are divided.
+    A missing split is drawn from the training images (from all images where the source gives no split), in
+    whole groups and stratified by label. Fractions are of the images that are divided.
     """
 
     given: Literal["keep", "redraw-val", "ignore"] = "keep"
-    """The source's own splits. `redraw-val`: its validation images go to training, and others are drawn.
-    `ignore`: everything is pooled and drawn anew."""
+    """The source's own splits. `redraw-val`: its validation images join training, and validation is drawn
+    again. `ignore`: all images are pooled, and all splits are drawn."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
     grouped: bool = True
-    """Keep each group (patient, slide) in one split. Off only where groups mean something else."""
+    """Keep each group (patient, slide) in one split. false only where groups mean something else."""
 
     @model_validator(mode="after")
     def _something_is_left(self) -> SplitsConfig:
@@ -39,17 +39,17 @@ class SplitsConfig(Schema):
 
 
 class _Dataset(Schema):
-    """What every source has. `image_size` is the side in pixels of the square image the network sees."""
+    """Keys of every source. `image_size` is the side in pixels of the square image that the network sees."""
 
     modality: str = Field(min_length=1)
     image_size: int = Field(ge=8, le=1024)
     fit: Literal["squash", "pad", "crop"] = "squash"
-    """Images that are not square: change their aspect, fill them up with black, or cut out the centre."""
+    """Images that are not square: change their aspect ratio, add black borders, or keep the centre."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """Whether one unusable image or row ends the study, or is left out and recorded."""
+    """What an unusable image or row does: stop the study, or be left out and recorded."""
     bits: int = Field(default=16, ge=9, le=16)
-    """Bits in use of 16-bit images, in files and in arrays: with 12, the value 4095 is white. 8-bit images do
-    not care.
+    """Bits in use of 16-bit images, in files and in arrays: with 12, the value 4095 is white. It does not
+    matter for 8-bit images.
     """
     splits: SplitsConfig = SplitsConfig()
 
@@ -57,15 +57,15 @@ class _Dataset(Schema):
 class _OnDisk(_Dataset):
     path: str = Field(min_length=1)
     class_names: list[str] | None = Field(default=None, min_length=2)
-    """The classes in the order of their indices (of two, the second is the positive one). None given: what
-    the source names, else those found, sorted.
+    """The classes in the order of their indices; of two, the second is the positive one. Default: the classes
+    that the source names, else those found, sorted.
     """
 
     @field_validator("class_names")
     @classmethod
     def _distinct(cls, names: list[str] | None) -> list[str] | None:
         if names is not None and len(set(names)) < len(names):
-            raise ValueError("class_names repeat themselves")
+            raise ValueError("a class is named twice")
         return names
 
 
@@ -73,9 +73,10 @@ class _Files(_OnDisk):
     """Sources of image files."""
 
     channels: Channels = "auto"
-    """`auto`: colour where any file has it."""
+    """`auto`: 3 where any file has colour, else 1."""
     group_pattern: str | None = None
-    """Regular expression whose first group in a file's path is its patient or slide: `person(\\d+)_`."""
+    """Regular expression whose group in parentheses finds the patient or slide in a file's path:
+    `person(\\d+)_`."""
 
     @field_validator("group_pattern")
     @classmethod
@@ -98,7 +99,7 @@ class MedmnistDataset(_Dataset):
     name: str
     path: str | None = None
     size: Literal[28, 64, 128, 224] | None = None
-    """Which of MedMNIST's sizes to read; none given: the smallest that is not below `image_size`."""
+    """Which of MedMNIST's sizes to read. Default: the smallest that is not below `image_size`."""
 
 
 class NpzDataset(_OnDisk):
@@ -120,7 +121,7 @@ class FolderDataset(_Files):
 
     source: Literal["folder"]
     folders: SplitFolders | None = None
-    """Where they are called otherwise than train, val (valid, validation) and test."""
+    """Needed where the folders are not called train, val (valid, validation) and test."""
 
 
 class CsvDataset(_Files):
@@ -163,27 +164,27 @@ class Hdf5Dataset(_OnDisk):
     image_key: str = "x"
     label_key: str = "y"
     groups: str | None = None
-    """A CSV file beside each of them, one row for each image in order: `..._split_{split}_meta.csv`."""
+    """A CSV file for each split, one row for each image in order: `..._split_{split}_meta.csv`."""
     group_column: str = "wsi"
 
 
 class PhantomDataset(_Dataset):
-    """Images made on the spot; the same bytes for the same seed on any machine."""
+    """Drawn images; the same bytes for the same seed on any machine."""
 
     source: Literal["phantom-cxr", "phantom-oct", "phantom-wsi"]
     task: Literal["multiclass", "multilabel"] = "multiclass"
-    """`multilabel`: each lesion is there or not, independently."""
+    """`multilabel`: each lesion is present or not, independently of the others."""
     classes: list[str] | None = Field(default=None, min_length=2)
-    """Some of the phantom's classes, in this order; none given: all of them."""
+    """Some of the phantom's classes, in this order. Default: all."""
     n_train: int = Field(default=480, ge=3)
     n_val: int = Field(default=240, ge=3)
     n_test: int = Field(default=240, ge=3)
     patients_train: int | None = Field(default=None, ge=2)
     patients_val: int | None = Field(default=None, ge=2)
     patients_test: int | None = Field(default=None, ge=2)
-    """Patients whose anatomy the images of a split share; none given: as many as images, and no groups."""
+    """Patients whose anatomy the images of a split share. Default: as many as images, and no groups."""
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
-    """0 plain, 1 hard; a perfect AUC is not to be had at either."""
+    """From 0 (easy) to 1 (hard); a perfect AUC is impossible at either."""
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

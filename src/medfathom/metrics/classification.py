@@ -264,8 +264,7 @@ def calibration_error(task: TaskKind, positive: Bools, probabilities: Floats) ->
     size.
 
     Multiclass: of the likeliest class's probability (Guo et al. 2017). Binary: of the positive class's.
-        Multilabel:
-    the mean over labels.
+    Multilabel: the mean over labels.
     """
     if task == "multiclass":
         top = probabilities.argmax(axis=1)[:, None]

@@ -1,9 +1,9 @@
-"""The frozen prefix: what does not move, and batch-norm statistics for weights that come without."""
+"""Batch norm: which layers it is, and statistics for a frozen prefix whose weights have none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,27 +13,27 @@ from medfathom.errors import ModelError
 if TYPE_CHECKING:
     from medfathom.models.network import Network
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""Layers that normalise by the images at hand in training, and by what they remember afterwards."""
+BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+"""Every batch-norm layer; timm's layers of batch norm with activation are among them."""
 
 
 @torch.no_grad()
 def calibrate_batch_norm(network: Network, batches: Iterable[Tensor]) -> None:
     """Estimate the batch-norm statistics of a frozen prefix on training images.
 
-    For weights that have no statistics of their own (init `random`, `imagenet-stats`): with means of 0 and
-    variances of 1 the activations of a deep network blow up or die. Each layer gets the average over all
-    batches of its mean and variance, seen with every layer before it normalised by the batch's own.
-    What is trained is left alone. A prefix without batch norm is left as it is.
+    This is for weights without statistics (init `random`, `imagenet-stats`): with means of 0 and variances of
+    1 the activations of a deep network explode or vanish. Each layer gets its mean and variance averaged over
+    all batches, while every layer before it normalises by the batch's own. Trained layers do not change; nor
+    does a prefix without batch norm.
 
     Args:
-        network: the network, anywhere.
+        network: the network, on any device.
         batches: images as the network takes them, at least two in each batch.
 
     Raises:
-        ModelError: there is no batch, or one has fewer than two images.
+        ModelError: there is no batch, or a batch has fewer than two images.
     """
-    layers = [m for m in network.prefix_modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats]
+    layers = [m for m in network.prefix_modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]

@@ -1,4 +1,4 @@
-"""Building a network: backbone, weights, head."""
+"""Build a network: backbone, weights, head."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class HeadOptions:
     """The new classifier.
 
     Attributes:
-        dropout: before each of its linear layers.
-        pooling: "avg" is the architecture's own: an average over positions, or the class token where the
-            network was trained with one. "max" and "avgmax" (the mean of both) are over positions.
+        dropout: rate before each of its linear layers, in [0, 1).
+        pooling: "avg" is the architecture's own: the average over positions, or the class token where the
+            network has one. "max" and "avgmax" (the mean of both) are over positions.
         hidden: width of a hidden layer; 0 for none.
     """
 
@@ -65,21 +65,21 @@ def build_network(
 
     Args:
         architecture: a timm name.
-        init: where the backbone's weights start; the head's are always drawn anew.
+        init: where the backbone's weights start; the head's are always random.
         num_outputs: logits: classes, labels, or 1.
         unfreeze_depth: how many of the last layer groups are trained besides the head, 0 to 5.
         image_size: side in pixels.
         in_channels: 1 or 3.
-        seed: of everything drawn.
+        seed: of all random weights.
         head: options of the new classifier.
-        grey: what a one-channel image meets: "repeat", the same three channels as a grey image saved in
-            colour; "sum", a first layer whose weights are summed over the colours (a third of the work there,
-            but each colour's own normalisation is lost, so the pretrained function is only nearly kept).
-        weights_dir: a folder of checkpoints, looked in first.
+        grey: how a one-channel image enters the network. "repeat": as three equal channels. "sum": into a
+            first layer whose weights are summed over the colours. That layer then costs a third, but each
+            colour's own normalisation is lost, so the pretrained function is only approximately kept.
+        weights_dir: a folder of checkpoints, searched first.
 
     Raises:
-        ModelError: the architecture, the size, the depth or the channels cannot be had.
-        WeightsError: the init's weights are nowhere, damaged, or another architecture's, whole or in part.
+        ModelError: the architecture, the size, the depth or the channels are not possible.
+        WeightsError: the init's weights are nowhere, damaged, or do not fit the architecture.
     """
     check_unfreeze_depth(unfreeze_depth)
     if in_channels not in (1, 3):
@@ -116,9 +116,9 @@ def build_network(
 def _normalization(
     location: WeightsLocation, architecture: str, channels: int, report: MatchReport | None
 ) -> Normalization:
-    """Of the backbone's channels; equal ones where a layer for one channel was expanded.
+    """Mean and standard deviation of the backbone's channels; equal where a one-channel layer was expanded.
 
-    Only then do the three thirds of its weights, zeros beyond the image's edge included, do what it did.
+    Only then do the three thirds of its weights give the layer's result, also at the padded border.
     """
     mean, std = location.normalization or normalization_of(architecture, location.tag)
     if channels == 1 or (report is not None and report.expanded):
@@ -127,7 +127,7 @@ def _normalization(
 
 
 def _sources(network: Network, location: WeightsLocation, report: MatchReport | None) -> list[str]:
-    """What the record of a trial says of its weights; of the user's own files, what was assumed of them."""
+    """What a trial's record says about its weights; for the user's own files, also what was assumed."""
     said = [location.description]
     if report is not None:
         said.append(str(report))
@@ -150,7 +150,7 @@ def empty_network(
     normalization: Normalization,
     device: str = "cpu",
 ) -> Network:
-    """A network to be filled with a `state_dict`: nothing in it means anything yet.
+    """A network that waits for a `state_dict`: its weights mean nothing yet.
 
     Args:
         architecture: a timm name.
@@ -190,7 +190,7 @@ def _backbone(settings: BackboneSettings, seed: int, device: str = "cpu") -> tup
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from a generator of its own on the CPU; the caller's goes on as if nothing had been drawn."""
+    """Draw from a separate generator on the CPU; the caller's generator is not touched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -203,7 +203,7 @@ def normalization_of(architecture: str, tag: str | None = None) -> Normalization
 
 
 def make_head(features: int, num_outputs: int, options: HeadOptions) -> nn.Sequential:
-    """Dropout, a hidden layer where asked, the classifier."""
+    """The head: dropout, a hidden layer if asked for, the classifier."""
     layers: list[nn.Module] = []
     width = features
     if options.hidden:

@@ -1,6 +1,6 @@
-"""What is known of architectures without building them: a table that travels with the program.
+"""Look up architectures without building them.
 
-Nothing here imports torch or timm, unless an architecture is asked for that the table does not have.
+torch and timm are imported only for an architecture that is not in the shipped catalog.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from medfathom.models.facts import ArchitectureFacts, Entry, find_shipped
 
 
 def lookup(name: str) -> ArchitectureFacts:
-    """Facts of any timm architecture: from the table, else measured without downloading anything.
+    """Facts of any timm architecture: from the catalog, else measured without a download.
 
     Raises:
-        ModelError: timm has no such architecture (with the nearest names), or it cannot be traced or cut.
+        ModelError: timm has no such architecture (the error gives the nearest names), or it cannot be traced
+            or cut.
     """
     return find_entry(name).facts
 
 
 def find_entry(name: str) -> Entry:
-    """All that is known of any timm architecture; raises as `lookup` does."""
+    """The catalog entry of any timm architecture; raises as `lookup` does."""
     return find_shipped(name) or _measured(name)
 
 

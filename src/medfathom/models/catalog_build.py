@@ -1,8 +1,8 @@
-"""Measuring architectures, and writing the table of those that travel with the program.
+"""Measure architectures, and write the catalog that ships with medfathom.
 
     python -m medfathom.models.catalog_build [NAME ...]
 
-writes `catalog.json`: a few minutes for all, no downloads. Run it when timm changes or the list below does.
+writes `catalog.json`: a few minutes for all, no downloads. Run it when timm or the list below changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import timm
 import torch
-from timm.models import _registry as registry
+from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
 from medfathom.errors import ModelError
@@ -58,17 +58,17 @@ mobilevit_xxs mobilevit_xs mobilevit_s pvt_v2_b0 pvt_v2_b1 pvt_v2_b2
 """From half a million parameters to 138 million, three sizes or more in most families."""
 
 NAMES = [*_PAPER.split(), *_OTHERS.split()]
-"""What travels with the program."""
+"""The architectures of the catalog."""
 
 STEPS = (1, 2, 4, 7, 8, 14, 16, 32, 64, 128)
-"""What image sizes may have to be multiples of."""
+"""Steps of image sizes that are tried, pixels."""
 
 SMALLEST_IMAGE = 8
 """Side in pixels of the smallest image that a study can have."""
 
 
 def measure_architecture(name: str) -> Entry:
-    """Everything the catalog knows of an architecture, without its weights.
+    """Measure what the catalog says of an architecture; no weights are needed.
 
     Raises:
         ModelError: timm has no such architecture, or it cannot be traced or cut into layer groups.
@@ -96,8 +96,7 @@ def measure_architecture(name: str) -> Entry:
 
 def _pretrained(name: str) -> tuple[Pretrained, ...]:
     found = []
-    for full_name in registry._model_with_tags[name]:
-        config = registry._model_pretrained_cfgs[full_name]
+    for full_name, config in get_arch_pretrained_cfgs(name).items():
         if config.has_weights:
             url = config.url[1] if isinstance(config.url, tuple) else config.url
             if not url or config.custom_load:
@@ -116,9 +115,10 @@ def _pretrained(name: str) -> tuple[Pretrained, ...]:
 
 
 def _sizes(name: str, native: int) -> tuple[int, int]:
-    """The smallest image side an architecture takes, and what sides must be multiples of.
+    """The smallest image side that an architecture takes, and the step between sides.
 
-    A network that cuts images into patches takes multiples of the patch's side: it would drop the border.
+    The step of a network that cuts images into patches is a multiple of the patch's side: on other sizes it
+    would drop the border.
     """
     patch = _patch_side(name)
     steps = [s for s in STEPS if s % patch == 0]
@@ -130,12 +130,17 @@ def _sizes(name: str, native: int) -> tuple[int, int]:
 
 
 def _patch_side(name: str) -> int:
-    patch = getattr(getattr(_for_size(name, None), "patch_embed", None), "patch_size", 1)
+    """Side of the patches that an image is cut into; 1 where patches overlap, and where there are none."""
+    embedding = getattr(_for_size(name, None), "patch_embed", None)
+    projection = getattr(embedding, "proj", None)
+    if isinstance(projection, nn.Conv2d) and projection.kernel_size != projection.stride:
+        return 1
+    patch = getattr(embedding, "patch_size", 1)
     return int(patch[0]) if isinstance(patch, tuple) else int(patch)
 
 
 def takes(name: str, size: int) -> bool:
-    """Whether an architecture can be built for, and run on, images of this side."""
+    """Whether an architecture can be built for images of this side, and run on them."""
     try:
         network = _for_size(name, size if has_fixed_size(name) else None)
         with torch.no_grad(), torch.device("meta"), ShapesOnly():
@@ -151,7 +156,7 @@ def _for_size(name: str, size: int | None) -> nn.Module:
 
 
 def main(names: list[str]) -> None:
-    """Measure these architectures anew, or all, and write the table."""
+    """Measure these architectures again, or all, and write the catalog."""
     entries = {name: entry for name in NAMES if (entry := find_shipped(name)) is not None}
     for name in names or NAMES:
         entries[name] = measure_architecture(name)

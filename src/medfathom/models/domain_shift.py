@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from medfathom.models.batch_norm import BATCH_NORMS
+from medfathom.models.batch_norm import BatchNorm
 from medfathom.models.build import build_network
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def domain_shift(network: Network, batches: Iterable[Tensor]) -> DomainShift:
     layers = {
         n: m
         for n, m in network.backbone.named_modules()
-        if isinstance(m, BATCH_NORMS) and m.running_mean is not None
+        if isinstance(m, BatchNorm) and m.running_mean is not None
     }
     if not layers:
         return DomainShift(

@@ -1,4 +1,4 @@
-"""What is known of an architecture, and the table of it that travels with the program. Imports no torch."""
+"""Facts of an architecture, and the catalog of them that ships with medfathom. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 TABLE = Path(__file__).with_name("catalog.json")
-"""Written by `python -m medfathom.models.catalog_build`."""
+"""The catalog, written by `python -m medfathom.models.catalog_build`."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,14 @@ class ArchitectureFacts:
     """An architecture as timm ships it, with its own classifier, at its native size.
 
     Attributes:
+        name: its timm name.
         family: timm's module.
+        n_params: number of parameters.
         depth: weighted layers (conv, linear) on the longest path from input to logits.
         macs: multiply-accumulates for one image.
         native_size: side in pixels of the images that its usual weights were trained on.
-        smallest_size, size_step: it takes images whose side is a multiple of the step, from the smallest on.
+        smallest_size: side in pixels of the smallest image that it takes.
+        size_step: pixels; it takes images whose side is a multiple of this step.
         pretrained_tags: timm's names of its sets of pretrained weights, the usual one first.
     """
 
@@ -40,7 +43,7 @@ class ArchitectureFacts:
         return size >= self.smallest_size and size % self.size_step == 0
 
     def nearest_sizes(self, size: int) -> list[int]:
-        """The nearest sides that it takes: below, if there is one, and above."""
+        """The nearest sides that it takes: the next smaller one, if there is one, and the next larger one."""
         below = size // self.size_step * self.size_step
         around = [s for s in (below, below + self.size_step) if s >= self.smallest_size]
         return around or [self.smallest_size]
@@ -51,11 +54,11 @@ class Pretrained:
     """One set of pretrained weights.
 
     Attributes:
-        tag: timm's name of it.
-        hub: repository on the Hugging Face hub.
-        hub_file: the file there; None for timm's usual name.
-        file: what timm's own download is called in torch's cache.
-        url: where to download them from; None where the hub has them.
+        tag: timm's name of the set.
+        hub: repository on the Hugging Face hub, if it is there.
+        hub_file: the file in the repository; None for timm's usual name.
+        file: the file's name in torch's cache.
+        url: where to download it; None where the hub has it.
     """
 
     tag: str
@@ -67,9 +70,10 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Entry:
-    """All that is known of an architecture.
+    """The catalog's entry of an architecture.
 
     Attributes:
+        facts: sizes and names.
         pretrained: its sets of weights, the usual one first.
         groups: modules and tensors of each of the five layer groups.
     """
@@ -80,12 +84,12 @@ class Entry:
 
 
 def shipped() -> list[ArchitectureFacts]:
-    """Every architecture of the table: by family, then by number of parameters."""
+    """The architectures of the catalog, sorted by family, then by number of parameters."""
     return [entry.facts for entry in _table().values()]
 
 
 def find_shipped(name: str) -> Entry | None:
-    """The table's entry, if it has one."""
+    """The catalog's entry of an architecture; None where it has none."""
     return _table().get(name)
 
 

@@ -1,7 +1,7 @@
-"""A model as a folder: what `confirm` keeps, `export` writes, `predict` and `init = "export:…"` read.
+"""A model as a folder: `confirm` keeps it, `export` writes it, `predict` and `init = "export:…"` read it.
 
     model.safetensors   every tensor of the network, under `backbone.` and `head.`
-    config.json         `ModelConfig`: how to build it, make images ready, and read its outputs
+    config.json         `ModelConfig`: how to build it, prepare images, and read its outputs
     manifest.sha256     hashes of all files (exported folders), as `sha256sum -c` takes them
     README.md           the model card; model.onnx the same network for other runtimes
 
@@ -22,26 +22,17 @@ from medfathom.metrics.classification import TaskKind
 from medfathom.text import command
 
 WEIGHTS_FILE = "model.safetensors"
-
-
 CONFIG_FILE = "config.json"
-
-
 MANIFEST_FILE = "manifest.sha256"
-
-
 CARD_FILE = "README.md"
-
-
 ONNX_FILE = "model.onnx"
 
-
 BACKBONE, HEAD = "backbone.", "head."
-"""What the names of tensors begin with."""
+"""Prefixes of the names of tensors."""
 
 
 class ModelConfig(Schema):
-    """What is needed to build the network again and to use it.
+    """All that is needed to build the network again and to use it.
 
     Attributes:
         version: of this file's form.
@@ -121,10 +112,10 @@ def first_complaint(error: ValidationError) -> str:
 
 
 def read_model_folder(folder: Path) -> ModelConfig:
-    """The configuration of an exported model, after every file was found to be as it was written.
+    """The configuration of an exported model, after a check that no file has changed.
 
     Raises:
-        ExportedModelError: no model folder, a file is missing, or was changed since the export.
+        ExportedModelError: it is no model folder, or a file is missing or was changed since the export.
     """
     config = read_config(folder)
     for name, expected in _read_manifest(folder).items():
@@ -160,6 +151,6 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 
 def write_manifest(folder: Path) -> None:
-    """Hash every file of the folder."""
+    """Write the hashes of all files of the folder."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST_FILE)
     write_atomically(folder / MANIFEST_FILE, "".join(f"{sha256_of(p)}  {p.name}\n" for p in files))

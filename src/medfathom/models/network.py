@@ -1,4 +1,4 @@
-"""A network: a backbone cut in two, what is frozen and what is trained, and a head."""
+"""A network: a backbone cut into a frozen and a trained part, and a head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medfathom.models.weights.read import MatchReport
 
 
 def freeze(backbone: nn.Module, trained: frozenset[str]) -> None:
-    """Let exactly these parameters of a backbone be trained; the others drop the gradient they hold."""
+    """Make exactly these parameters of a backbone trainable; the others lose their gradient."""
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in trained)
         if name not in trained:
@@ -24,7 +24,7 @@ def freeze(backbone: nn.Module, trained: frozenset[str]) -> None:
 
 
 def hold_in_inference_mode(backbone: nn.Module, modules: Iterable[str]) -> None:
-    """Put these modules, and all inside them, in inference mode: no dropout, no statistics updated."""
+    """Put these modules, and all inside them, in inference mode: no dropout, no update of statistics."""
     for path in modules:
         backbone.get_submodule(path).eval()
 
@@ -35,11 +35,15 @@ Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """Sizes of the whole network, head included, at its image size.
+    """Sizes of the whole network with its head, at its image size.
 
     Attributes:
-        trainable_fraction: of the parameters.
-        trainable_layer_fraction: of the weighted layers (conv, linear).
+        architecture: timm name.
+        family: timm's module.
+        n_params: number of parameters.
+        n_trainable_params: number of trained parameters.
+        trainable_fraction: share of the parameters that is trained, in [0, 1].
+        trainable_layer_fraction: share of the weighted layers (conv, linear) that is trained, in [0, 1].
         depth: weighted layers on the longest path from input to logits.
         macs: multiply-accumulates for one image.
     """
@@ -57,15 +61,15 @@ class NetworkFacts:
 class Network(nn.Module):
     """A timm backbone, cut into five layer groups, and a head.
 
-    The backbone keeps timm's own modules and names; the two parts run them by the backbone's graph. Modules
-    of the frozen prefix stay in inference mode whatever `train` is told.
+    The backbone keeps timm's modules and names; the two parts run them by the backbone's graph. Modules of
+    the frozen prefix always stay in inference mode, also after `train(True)`.
 
     Attributes:
         unfreeze_depth: how many of the last layer groups are trained besides the head.
         facts: sizes.
         init_source: where the weights came from, one line.
-        weights_hash: SHA-256 over the backbone's tensors as loaded.
-        match: how the checkpoint fitted, where there was one.
+        weights_hash: SHA-256 over the backbone's tensors as loaded, hexadecimal.
+        match: how the checkpoint fitted; None without a checkpoint.
         normalization: mean and standard deviation of each input channel, for images in [0, 1].
         backbone_normalization: the same of the backbone's own channels (three where grey is repeated).
     """
@@ -88,10 +92,10 @@ class Network(nn.Module):
         Args:
             backbone: a timm model without its classifier.
             head: features -> logits.
-            blueprint: the backbone's.
-            architecture: its name.
-            normalization: what each channel of the backbone's input was normalised by in pretraining.
-            repeats_grey: images have one channel, the backbone takes three.
+            blueprint: of the backbone.
+            architecture: its timm name.
+            normalization: mean and standard deviation of each channel of the backbone's input in pretraining.
+            repeats_grey: whether images have one channel and the backbone takes three.
         """
         super().__init__()
         self.backbone = backbone
@@ -105,8 +109,8 @@ class Network(nn.Module):
         self._repeats_grey = repeats_grey
         mean, std = normalization
         grey_mean, grey_std = sum(mean) / len(mean), sum(std) / len(std)
-        # A grey image comes normalised by the averages over the channels; this gives each repeated channel
-        # the mean and spread that pretraining gave it.
+        # A grey image is normalised by the averages over the channels; this gives each repeated channel the
+        # mean and standard deviation of pretraining.
         scale = _over_channels([grey_std / s for s in std])
         shift = _over_channels([(grey_mean - m) / s for m, s in zip(mean, std, strict=True)])
         self.register_buffer("_channel_scale", scale, persistent=False)
@@ -146,23 +150,23 @@ class Network(nn.Module):
     def forward_prefix(self, images: Tensor) -> Tensor:
         """The frozen groups, without gradients: (n, in_channels, s, s) -> the features at the cut.
 
-        With nothing frozen these are the images; a grey image becomes three channels here if the backbone
-        wants them.
+        With nothing frozen the features are the images. A grey image becomes three channels here if the
+        backbone takes three.
         """
         return self._before(self._cut, images)
 
     def forward_rest(self, features: Tensor) -> Tensor:
         """The trained groups and the head: features at the cut -> logits (n, num_outputs).
 
-        The features are not changed.
+        The given tensor is not changed.
         """
         return self._after(self._cut, features)
 
     @torch.no_grad()
     def features_after(self, groups: int, inputs: Tensor, start: int = 0) -> Tensor:
-        """What the first layer groups, no more than are frozen, make of images; without gradients.
+        """Features of images after the first layer groups, without gradients; these groups must be frozen.
 
-        With `start`, 1 or more but fewer than `groups`, the inputs are features after so many groups instead.
+        With `start` (1 to `groups` - 1) the inputs are features after the first `start` groups, not images.
         """
         cut = self._frozen_cut(groups)
         if start == 0:
@@ -172,24 +176,24 @@ class Network(nn.Module):
         return features
 
     def logits_from(self, groups: int, features: Tensor) -> Tensor:
-        """Logits from features after the first layer groups, no more than are frozen."""
+        """Logits from features after the first layer groups, which must be frozen."""
         return self._after(self._frozen_cut(groups), features)
 
     def cut(self, groups: int) -> Cut:
-        """The cut after the first layer groups: the shape of the features there, what they cost."""
+        """The cut after the first layer groups, with the shape of the features there and their cost."""
         return self._blueprint.cuts[groups]
 
     def _frozen_cut(self, groups: int) -> Cut:
         if not 0 <= groups <= GROUPS - self.unfreeze_depth:
             raise ModelError(
-                f"groups must be 0 to {GROUPS - self.unfreeze_depth}, those that are frozen, but got {groups}"
+                f"groups must be 0 to {GROUPS - self.unfreeze_depth} (the frozen ones), but got {groups}"
             )
         return self.cut(groups)
 
     def _before(self, cut: Cut, images: Tensor) -> Tensor:
         if self._repeats_grey:
-            # Channels last, which an image of one channel cannot say: else the network would run in the order
-            # that is slower, and in another one than from features that were kept.
+            # Channels last: an image of one channel has no such order. Without it the network would run in
+            # the slower order, and in another order than from cached features.
             images = (images * self._channel_scale + self._channel_shift).contiguous(
                 memory_format=torch.channels_last
             )
@@ -209,7 +213,7 @@ class Network(nn.Module):
         return self.forward_rest(self.forward_prefix(images))
 
     def trainable_parameters_by_group(self) -> list[tuple[int | Literal["head"], list[nn.Parameter]]]:
-        """Trained parameters, stem side first: (1 to 5, parameters) and at last ("head", parameters)."""
+        """Trained parameters, from the stem on: (group 1 to 5, parameters), then ("head", parameters)."""
         parts: dict[int, list[nn.Parameter]] = {}
         for name, parameter in self.backbone.named_parameters():
             if parameter.requires_grad:
@@ -220,14 +224,14 @@ class Network(nn.Module):
         return [*groups, ("head", list(self.head.parameters()))]
 
     def trained_state(self) -> dict[str, Tensor]:
-        """The tensors that training can move, by name: small when most is frozen."""
+        """The tensors that training changes, by name: few when most of the network is frozen."""
         return {name: tensor for name, tensor in self.state_dict().items() if self._moves(name)}
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `trained_state` gave.
+        """Restore what `trained_state` returned.
 
         Raises:
-            ModelError: it is of another network, or of another unfreeze depth.
+            ModelError: the state is of another network, or of another unfreeze depth.
         """
         expected = self.trained_state()
         wrong = sorted(set(expected) ^ set(state)) or [
@@ -246,7 +250,7 @@ class Network(nn.Module):
 
     @property
     def facts(self) -> NetworkFacts:
-        """Sizes of this network with its present unfreeze depth."""
+        """Sizes of this network at its current unfreeze depth."""
         n_params = sum(p.numel() for p in self.parameters())
         n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]

@@ -1,4 +1,4 @@
-"""`medfathom data`: what the commands do, with a progress bar, and how it reads in a terminal."""
+"""`medfathom data check` and `data prepare` in a terminal: a progress bar, then the findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
@@ -73,24 +73,14 @@ def prepare_now(config: StudyConfig, *, samples: Path | None = None, show_progre
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
     written = [] if samples is None else write_samples(data, samples)
-    return {
-        "folder": str(data.folder),
-        "fingerprint": data.fingerprint,
-        "modality": data.modality,
-        "task": data.task,
-        "class_names": list(data.class_names),
-        "image_size": data.image_size,
-        "channels": data.channels,
-        "sizes": dict(data.sizes),
-        **({"samples": [str(file) for file in written]} if written else {}),
-    }
+    return {**data.to_dict(), **({"samples": [str(file) for file in written]} if written else {})}
 
 
 @contextmanager
 def _bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error, one line per step."""
     with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def tell(step: str, done: int, total: int) -> None:
             if step not in tasks:
@@ -106,8 +96,9 @@ def check_text(report: CheckReport, page: Path) -> RenderableType:
     for title in ("", "check", "finding"):
         table.add_column(title, no_wrap=title != "finding")
     for severity, name, message in report.rows():
-        table.add_row(Text(severity, style=STYLE[severity]), name, message)
+        # As Text: rich would take a [name] in brackets for a style.
+        table.add_row(Text(severity, style=STYLE[severity]), name, Text(message))
     for s in report.shortcuts:
         interval = f"AUC {s.auc:.3f} [{s.ci_low:.3f}, {s.ci_high:.3f}] (0.5 is chance)"
-        table.add_row(Text("tested", style="dim"), "shortcut", f"{s.predictor}: {interval}")
+        table.add_row(Text("tested", style="dim"), "shortcut", Text(f"{s.predictor}: {interval}"))
     return Group(table, Text(f"Page: {page}"))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
-from medfathom.models.batch_norm import BATCH_NORMS
+from medfathom.models.batch_norm import BatchNorm
 from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.trial.inputs import Inputs
 from medfathom.trial.losses import Loss
@@ -71,7 +71,7 @@ def _trains_batch_norm(network: Network) -> bool:
     mode = network.training
     network.train()
     try:
-        return any(isinstance(module, BATCH_NORMS) and module.training for module in network.modules())
+        return any(isinstance(module, BatchNorm) and module.training for module in network.modules())
     finally:
         network.train(mode)
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,9 @@ def check(folder: Path, content: dict[str, Any], **keys: Any) -> CheckReport:
 
 
 def found(report: CheckReport, name: str) -> list[dict[str, Any]]:
-    """Items of the findings of a check."""
-    return [item for finding in report.findings if finding.check == name for item in finding.items]
+    """Items of the findings of a check, as in the JSON."""
+    findings = json.loads(json.dumps(report.to_dict()))["findings"]
+    return [item for finding in findings if finding["check"] == name for item in finding["items"]]
 
 
 def test_nothing_is_found_where_nothing_is(clean: dict[str, Any], tmp_path: Path) -> None:
@@ -152,11 +154,13 @@ def test_conflicts_blanks_and_rare_classes_are_warnings(clean: dict[str, Any], t
     report = check(tmp_path, content)
     messages = [message for severity, _, message in report.rows() if severity == "warning"]
     assert any(
-        m.startswith("1 images have two labels: train_images[0] is 0 / train_images[1] is 1")
+        m.startswith(
+            "the same image with different labels in 1 set: train_images[0] is 0 / train_images[1] is 1"
+        )
         for m in messages
     )
-    assert "1 images are constant: train_images[5]" in messages
-    assert "1 images are nearly blank: train_images[6]" in messages
+    assert "1 image is constant: train_images[5]" in messages
+    assert "1 image is nearly blank: train_images[6]" in messages
     assert any("class '2' is rare: 2 training images" in message for message in messages)
     assert any("fewer than 20 train images of a class: 2 2" in message for message in messages)
     assert report.exit_code == 0
@@ -231,6 +235,46 @@ def test_the_page_shows_everything_and_asks_for_nothing(clean: dict[str, Any], t
     assert page.count("data:image/jpeg;base64,") == 2 + 3
     assert not re.search(r"(src|href)='?\"?https?:", page)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["page.html"]
+
+
+class Reader(HTMLParser):
+    """The tags of a page, its texts, and every attribute's value."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(" ".join(data.split()))
+
+
+def test_names_in_the_page_are_text_and_never_markup(tmp_path: Path) -> None:
+    classes = ("<script>alert(1)", 'ill & "well"\'')
+    file = "<img src=x onerror=alert(2)>&amp; {{ title }}.png"
+    for split, seed in (("train", 0), ("val", 1), ("test", 2)):
+        for label, name in enumerate(classes):
+            for row, pixels in enumerate(images(8, side=16, seed=2 * seed + label)):
+                save(tmp_path / "set" / split / name / f"{row}.png", pixels)
+    copied = images(1, side=16, seed=9)[0]
+    for split in ("train", "val"):
+        save(tmp_path / "set" / split / classes[1] / file, copied)
+    report = check_data(config("folder", path=str(tmp_path / "set")), tmp_path / "cache")
+    write_page(report, tmp_path / "page.html", title="<title> & study")
+    page = Reader((tmp_path / "page.html").read_text())
+    assert "script" not in page.tags
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.tags.count("img") == 2 + 2  # one set of two copies, two classes
+    assert all((value or "").startswith("data:image/") for name, value in page.attributes if name == "src")
+    assert "<title> & study: data check" in page.texts
+    assert f"of class {classes[0]}" in page.texts
+    assert f"train/{classes[1]}/{file}: train, {classes[1]}" in page.texts
 
 
 def test_multilabel_sets_are_checked_too(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_classes_take_turns_and_may_be_chosen(source: str, tmp_path: Path) -> No
     chosen = list(data.class_names[2:0:-1])
     two = made(source, tmp_path, classes=chosen)
     assert (two.task, list(two.class_names)) == ("binary", chosen)
-    with pytest.raises(DataError, match=rf"dataset.classes: 'nothing' is no class; .*{chosen[0]}"):
+    said = rf"dataset.classes: 'nothing' is no class of {source}; .*{chosen[0]}"
+    with pytest.raises(DataError, match=said):
         made(source, tmp_path, classes=["nothing", chosen[0]])
 
 

@@ -260,23 +260,22 @@ def test_a_download_that_fails_is_one_line(offline: Path, monkeypatch: pytest.Mo
     assert socket.getdefaulttimeout() is None
 
 
-def test_a_download_is_kept_where_torch_keeps_its_own(offline: Path, tmp_path: Path) -> None:
-    """A name that ends in the beginning of a SHA-256 is checked against what came."""
+def test_a_file_outside_the_hub_is_downloaded_once_and_its_hash_checked(
+    offline: Path, tmp_path: Path
+) -> None:
     content = b"weights"
-    digest = hashlib.sha256(content).hexdigest()[:8]
-    for name in (f"good-{digest}.pth", "bad-00000000.pth", "plain.pth"):
-        (tmp_path / name).write_bytes(content)
-
-    def fetched(name: str) -> Path:
-        url = f"file://{tmp_path}/{name}"
-        return fetch(WeightsLocation(f"hub: {name}", download=Pretrained("x", file=name, url=url)))
-
-    assert fetched(f"good-{digest}.pth") == Path(torch.hub.get_dir()) / "checkpoints" / f"good-{digest}.pth"
-    assert fetched("plain.pth").read_bytes() == content
-    (tmp_path / "plain.pth").unlink()
-    assert fetched("plain.pth").read_bytes() == content
+    published = tmp_path / f"x-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    published.write_bytes(content)
+    location = WeightsLocation("hub: x", download=Pretrained("tf_in1k", url=published.as_uri()))
+    assert fetch(location) == offline / "torch/hub/checkpoints" / published.name
+    assert fetch(location).read_bytes() == content
+    published.unlink()
+    assert fetch(location).read_bytes() == content  # from the cache
+    other = tmp_path / "y-00000000.pth"
+    other.write_bytes(content)
     with pytest.raises(WeightsError, match="the download failed"):
-        fetched("bad-00000000.pth")
+        fetch(WeightsLocation("hub: y", download=Pretrained("tf_in1k", url=other.as_uri())))
+    assert [file.name for file in (offline / "torch/hub/checkpoints").iterdir()] == [published.name]
 
 
 def test_a_tag_that_does_not_exist_gets_the_nearest(offline: Path) -> None:
@@ -396,8 +395,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     put(tmp_path / "other.safetensors", state_of("resnet18"))
     with pytest.raises(
         WeightsError,
-        match=r"other\.safetensors is no checkpoint of resnet34: layer1\.2\.conv1\.weight is missing there, "
-        r"but has shape \(64, 64, 3, 3\) in the network .*; give a file with every tensor of its backbone",
+        match=r"other\.safetensors is no checkpoint of resnet34: layer1\.2\.conv1\.weight is missing in the "
+        r"file, but has shape \(64, 64, 3, 3\) in the network .*; give a file with all tensors of its "
+        r"backbone",
     ) as caught:
         build(f"file:{tmp_path / 'other.safetensors'}", "resnet34")
     assert "\n" not in str(caught.value)
@@ -425,7 +425,9 @@ def test_a_file_that_lacks_a_single_tensor_is_refused(tmp_path: Path, dropped: s
     put(tmp_path / "own.pth", state)
     with pytest.raises(WeightsError) as caught:
         build(f"file:{tmp_path / 'own.pth'}", unfreeze_depth=depth)
-    assert f"{dropped} is missing there, but has shape {shape} in the network (69 of 70" in str(caught.value)
+    assert f"{dropped} is missing in the file, but has shape {shape} in the network (69 of 70" in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -450,8 +452,9 @@ def test_a_first_layer_for_other_channels_is_refused(
     wanted = (state[stem].shape[0], 3, *state[stem].shape[2:])
     with pytest.raises(WeightsError) as caught:
         build(f"file:{tmp_path / 'own.pth'}", architecture)
-    assert f"{stem} has shape {tuple(state[stem].shape)} there, but has shape {wanted} in the network" in str(
-        caught.value
+    assert (
+        f"{stem} has shape {tuple(state[stem].shape)} in the file, but has shape {wanted} in the network"
+        in str(caught.value)
     )
 
 
@@ -548,7 +551,7 @@ class Bomb:
 
 @pytest.mark.parametrize(
     ("protocol", "message"),
-    [(None, "refused, since it holds more"), (2, "refused"), (4, "no checkpoint of torch")],
+    [(None, "refused, because it holds more"), (2, "refused"), (4, "no torch checkpoint")],
 )
 def test_a_pickle_bomb_is_refused_and_does_not_go_off(
     tmp_path: Path, protocol: int | None, message: str

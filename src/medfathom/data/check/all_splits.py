@@ -1,9 +1,13 @@
-"""A prepared data set as the checks see it: all splits, one row after the other, in the manifest's order."""
+"""All splits of a prepared data set in one order: the manifest's rows, with their images.
+
+The checks read the test images too: leaks are found by comparing the splits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,44 +17,62 @@ from medfathom.data.manifest import Manifest, read_manifest
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData, Split, load_split
 
 
-class DataView:
-    """Rows of the manifest with their images. It reads the test images too: leaks are found by comparing."""
+@dataclass(frozen=True)
+class DescribedImage:
+    """An image as a finding names it.
+
+    Attributes:
+        row: its row in the manifest, from 0.
+        name: its file or row in the source.
+        split: train, val or test.
+        label: its class; of several labels those that are there, joined by "+", or "none".
+        group: its patient or slide; "" where not known.
+    """
+
+    row: int
+    name: str
+    split: str
+    label: str
+    group: str
+
+
+class AllSplits:
+    """Training, validation and test images, in the order of the manifest's rows."""
 
     def __init__(self, data: PreparedData) -> None:
         self.data = data
         self.manifest = read_manifest(data.folder)
-        self.splits: dict[str, Split] = {name: load_split(data.folder, name) for name in SPLIT_NAMES}
+        self._splits: dict[str, Split] = {name: load_split(data.folder, name) for name in SPLIT_NAMES}
         self._starts: dict[str, int] = {}
         start = 0
         for name in SPLIT_NAMES:
             self._starts[name] = start
             start += data.sizes[name]
 
+    def __getitem__(self, name: str) -> Split:
+        return self._splits[name]
+
     def image(self, row: int) -> Pixels:
         """The prepared image of a row."""
-        split = str(self.manifest.split[row])
-        pixels: Pixels = self.splits[split].images[row - self._starts[split]]
+        name = str(self.manifest.split[row])
+        pixels: Pixels = self[name].images[row - self._starts[name]]
         return pixels
 
-    def rows_of(self, split: str) -> NDArray[np.int64]:
+    def rows_of(self, name: str) -> NDArray[np.int64]:
         """The rows of a split."""
-        return self._starts[split] + np.arange(self.data.sizes[split])
+        return self._starts[name] + np.arange(self.data.sizes[name])
 
-    def manifest_of(self, split: str) -> Manifest:
+    def manifest_of(self, name: str) -> Manifest:
         """The manifest of one split."""
-        rows = self.rows_of(split)
+        rows = self.rows_of(name)
         return Manifest(**{column: values[rows] for column, values in vars(self.manifest).items()})
 
-    def describe(self, row: int) -> dict[str, Any]:
-        """A row as plain values."""
+    def describe(self, row: int) -> DescribedImage:
+        """What a finding says of a row."""
         m = self.manifest
-        return {
-            "row": int(row),
-            "name": str(m.name[row]),
-            "split": str(m.split[row]),
-            "label": self.class_of(row),
-            "group": str(m.group[row]),
-        }
+        return DescribedImage(
+            int(row), str(m.name[row]), str(m.split[row]), self.class_of(row), str(m.group[row])
+        )
 
     def class_of(self, row: int) -> str:
         """The class name of a row; of several labels, those that are there."""
@@ -62,10 +84,10 @@ class DataView:
 
 
 class Images(Sequence[Pixels]):
-    """Some of the images, read when asked for."""
+    """Some of the images, each read when asked for."""
 
-    def __init__(self, view: DataView, rows: Sequence[int]) -> None:
-        self._view, self._rows = view, rows
+    def __init__(self, splits: AllSplits, rows: Sequence[int]) -> None:
+        self._splits, self._rows = splits, rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,5 +98,5 @@ class Images(Sequence[Pixels]):
     def __getitem__(self, index: slice) -> Sequence[Pixels]: ...
     def __getitem__(self, index: int | slice) -> Pixels | Sequence[Pixels]:
         if isinstance(index, slice):
-            return Images(self._view, self._rows[index])
-        return self._view.image(self._rows[index])
+            return Images(self._splits, self._rows[index])
+        return self._splits.image(self._rows[index])

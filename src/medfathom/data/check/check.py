@@ -1,4 +1,4 @@
-"""`data check`: what would invalidate a study on this data set, before a single trial is paid for."""
+"""`data check`: find what would invalidate a study on a data set, before any trial runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medfathom.data.check import findings
-from medfathom.data.check.all_splits import DataView, Images
+from medfathom.data.check.all_splits import AllSplits, Images
 from medfathom.data.check.findings import Finding
 from medfathom.data.check.near_copies import NearCopies, NearCopy, near_copies
 from medfathom.data.check.shortcuts import Shortcut, border_features, shortcut_auc
@@ -22,7 +22,7 @@ from medfathom.data.prepared import SPLIT_NAMES, PreparedData
 from medfathom.definitions.dataset import DatasetConfig
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
+"""Called with the step, how much of it is done, and of how much."""
 
 SEVERITIES = ("error", "warning", "note")
 """The worst first."""
@@ -58,7 +58,7 @@ class CheckReport:
             "image_size": self.data.image_size,
             "channels": self.data.channels,
             "ok": self.exit_code == 0,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [finding.to_dict() for finding in self.findings],
             "splits": [asdict(split) for split in self.splits],
             "shortcuts": [asdict(shortcut) for shortcut in self.shortcuts],
             "near_copies": {
@@ -75,12 +75,12 @@ def check_data(
 ) -> CheckReport:
     """Prepare a data set and look for everything that would invalidate a study on it.
 
-    Bad images do not end the check: they are among its findings.
+    Bad images are among the findings; they do not stop the check.
 
     Args:
         config: the `[dataset]` table.
         cache_dir: as for `prepare`.
-        seed: of the shortcut tests.
+        seed: of the folds and forests of the shortcut tests.
         progress: see `Progress`.
 
     Raises:
@@ -90,24 +90,24 @@ def check_data(
     tell = progress or (lambda step, done, total: None)
     lenient = config.model_copy(update={"on_bad_image": "skip"})
     data = prepare(lenient, cache_dir, progress=lambda done, total: tell("prepare", done, total))
-    view = DataView(data)
-    copies = exact_copies(view.manifest)
-    near = _near_copies(view, copies, tell)
+    splits = AllSplits(data)
+    copies = exact_copies(splits.manifest)
+    near = _near_copies(splits, copies, tell)
     statistics = []
     for step, name in enumerate(SPLIT_NAMES):
         tell("statistics", step, len(SPLIT_NAMES))
-        statistics.append(split_statistics(name, view.splits[name], view.manifest_of(name), data))
+        statistics.append(split_statistics(name, splits[name], splits.manifest_of(name), data))
     tell("shortcuts", 0, 1)
-    shortcuts = _shortcuts(view, seed)
+    shortcuts = _shortcuts(splits, seed)
     found = [
         *findings.unusable(data),
-        *findings.exact(view, copies),
-        *findings.near(view, near),
-        *findings.groups(view),
-        *findings.conflicts(view, copies),
-        *findings.blank(view),
+        *findings.exact(splits, copies),
+        *findings.near(splits, near),
+        *findings.groups(splits),
+        *findings.conflicts(splits, copies),
+        *findings.blank(splits),
         *findings.balance(statistics),
-        *findings.intensities(statistics, deep=view.splits["train"].images.dtype == np.uint16),
+        *findings.intensities(statistics, deep=splits["train"].images.dtype == np.uint16),
         *findings.sizes(statistics, data.image_size),
         *findings.shortcuts(shortcuts),
     ]
@@ -115,20 +115,20 @@ def check_data(
     return CheckReport(data, found, statistics, shortcuts, near, time.perf_counter() - started)
 
 
-def _near_copies(view: DataView, copies: Sequence[Sequence[int]], tell: Progress) -> NearCopies:
-    """Near copies among images of which exact ones are taken once."""
+def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progress) -> NearCopies:
+    """Near copies; of exact copies only the first is compared."""
     again = {row for members in copies for row in members[1:]}
-    rows = [row for row in range(len(view.manifest)) if row not in again]
-    found = near_copies(Images(view, rows), lambda done, total: tell("near copies", done, total))
+    rows = [row for row in range(len(splits.manifest)) if row not in again]
+    found = near_copies(Images(splits, rows), lambda done, total: tell("near copies", done, total))
     pairs = [NearCopy(rows[pair.first], rows[pair.second], pair.similarity) for pair in found.pairs]
     return NearCopies(pairs, found.threshold, found.typical)
 
 
-def _shortcuts(view: DataView, seed: int) -> list[Shortcut]:
-    """Border pixels, and the file's size with the image's; on training and validation images."""
-    learned = [view.splits[name] for name in ("train", "val")]
+def _shortcuts(splits: AllSplits, seed: int) -> list[Shortcut]:
+    """Test border pixels, and file and image sizes, on training and validation images."""
+    learned = [splits[name] for name in ("train", "val")]
     labels = np.concatenate([split.labels for split in learned])
-    manifests = [view.manifest_of(name) for name in ("train", "val")]
+    manifests = [splits.manifest_of(name) for name in ("train", "val")]
     groups = None
     if learned[0].groups is not None:
         groups = np.concatenate([m.group for m in manifests])

@@ -1,21 +1,21 @@
-"""What each check says: from numbers to one line with its severity. `check` calls them all."""
+"""The findings: each check turns numbers into one line with a severity. `check` calls them all."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from medfathom.data.check.all_splits import DataView
+from medfathom.data.check.all_splits import AllSplits, DescribedImage
 from medfathom.data.check.near_copies import NearCopies
 from medfathom.data.check.shortcuts import Shortcut
 from medfathom.data.check.statistics import SplitStatistics, blank_images
 from medfathom.data.leakage import groups_across
-from medfathom.data.prepare import left_out
-from medfathom.data.prepared import SPLIT_NAMES, PreparedData
+from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
+from medfathom.data.sources.base import Problem
 
 Severity = Literal["error", "warning", "note"]
 """error: invalidates results, or cannot be used. warning: look at it. note: good to know."""
@@ -30,9 +30,8 @@ SHORTCUT_AUC = 0.6
 """A shortcut is a warning where its whole interval lies above this."""
 
 SHIFT = 0.5
-"""Splits differ where their mean intensities do by more than this many standard deviations of images'
-means.
-"""
+"""Splits differ where their mean intensities differ by more than this many standard deviations
+(of the means of single images)."""
 
 SHARE_RATIO = 2.0
 """Splits differ where a class's share does by this factor, and by more than three standard errors."""
@@ -45,71 +44,107 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
+class ImageSet:
+    """Images that belong together: copies of one another.
+
+    Attributes:
+        images: two or more.
+        similarity: of near copies, in [0, 1]; None for exact ones.
+    """
+
+    images: Sequence[DescribedImage]
+    similarity: float | None = None
+
+
+Numbers = Mapping[str, str | float]
+"""Numbers by name, with the class, group or split that they are about."""
+
+Item = DescribedImage | ImageSet | Problem | Numbers
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One thing found. `items` has everything that the message sums up, as plain values."""
+    """One thing found.
+
+    Attributes:
+        severity: see `Severity`.
+        check: which check found it.
+        message: one line, with the first few examples.
+        items: everything that the message sums up.
+    """
 
     severity: Severity
     check: str
     message: str
-    items: list[dict[str, Any]] = field(default_factory=list)
+    items: Sequence[Item] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "severity": self.severity,
+            "check": self.check,
+            "message": self.message,
+            "items": [_plain(item) for item in self.items],
+        }
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    if isinstance(item, Mapping):
+        return dict(item)
+    return {name: value for name, value in asdict(item).items() if value is not None}
 
 
 def unusable(data: PreparedData) -> list[Finding]:
     """Files and rows that were left out."""
-    problems = left_out(data)
+    problems = read_facts(data.folder).left_out
     if not problems:
         return []
-    items = [{"name": problem.name, "reason": problem.reason} for problem in problems]
-    return [
-        Finding(
-            "error", "unusable", f"{len(problems)} images or rows cannot be used: {_some(problems)}", items
-        )
-    ]
+    message = f"{len(problems)} images or rows cannot be used: {_some(problems)}"
+    return [Finding("error", "unusable", message, problems)]
 
 
-def exact(view: DataView, copies: Sequence[Sequence[int]]) -> list[Finding]:
+def exact(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """The same image several times."""
-    return _by_place(view, copies, "exact copies", "the same image", [{}] * len(copies))
+    sets = [ImageSet([splits.describe(row) for row in rows]) for rows in copies]
+    return _by_place(sets, "exact copies", "the same image")
 
 
-def near(view: DataView, found: NearCopies) -> list[Finding]:
+def near(splits: AllSplits, found: NearCopies) -> list[Finding]:
     """Almost the same image twice."""
-    pairs = [(pair.first, pair.second) for pair in found.pairs]
-    extra = [{"similarity": round(pair.similarity, 3)} for pair in found.pairs]
-    return _by_place(view, pairs, "near copies", "almost the same image", extra)
+    sets = [
+        ImageSet([splits.describe(pair.first), splits.describe(pair.second)], round(pair.similarity, 3))
+        for pair in found.pairs
+    ]
+    return _by_place(sets, "near copies", "almost the same image")
 
 
-def _by_place(
-    view: DataView, sets: Sequence[Sequence[int]], check: str, what: str, extra: Sequence[dict[str, Any]]
-) -> list[Finding]:
+def _by_place(sets: Sequence[ImageSet], check: str, what: str) -> list[Finding]:
     """Sets of copies: those that cross splits are errors, the others warnings."""
+    across = [found for found in sets if len(_splits_of(found)) > 1]
+    within = [found for found in sets if len(_splits_of(found)) == 1]
     findings = []
-    for crossing, severity in ((True, "error"), (False, "warning")):
-        chosen = [
-            (members, more)
-            for members, more in zip(sets, extra, strict=True)
-            if (len({str(view.manifest.split[row]) for row in members}) > 1) == crossing
-        ]
-        if not chosen:
-            continue
-        where = Counter(" and ".join(_splits_of(view, members)) for members, _ in chosen)
-        places = ", ".join(f"{count} in {place}" for place, count in where.most_common())
-        examples = _some([" = ".join(str(view.manifest.name[row]) for row in rows) for rows, _ in chosen])
-        scope = f"{check} across splits" if crossing else f"{check} within a split"
-        message = f"{what} in {len(chosen)} sets ({places}): {examples}"
-        items = [{"images": [view.describe(row) for row in members], **more} for members, more in chosen]
-        findings.append(Finding("error" if severity == "error" else "warning", scope, message, items))
+    if across:
+        findings.append(Finding("error", f"{check} across splits", _sets_message(across, what), across))
+    if within:
+        findings.append(Finding("warning", f"{check} within a split", _sets_message(within, what), within))
     return findings
 
 
-def _splits_of(view: DataView, rows: Sequence[int]) -> list[str]:
-    there = {str(view.manifest.split[row]) for row in rows}
+def _sets_message(sets: Sequence[ImageSet], what: str) -> str:
+    where = Counter(" and ".join(_splits_of(found)) for found in sets)
+    places = ", ".join(f"{count} in {place}" for place, count in where.most_common())
+    examples = _some([" = ".join(image.name for image in found.images) for found in sets])
+    return f"{what} in {_counted(len(sets), 'set')} ({places}): {examples}"
+
+
+def _splits_of(found: ImageSet) -> list[str]:
+    there = {image.split for image in found.images}
     return [name for name in SPLIT_NAMES if name in there]
 
 
-def groups(view: DataView) -> list[Finding]:
+def groups(splits: AllSplits) -> list[Finding]:
     """Patients or slides in two splits."""
-    manifest = view.manifest
+    manifest = splits.manifest
     if not (manifest.group != "").any():
         message = "the source names no patients or slides: whether one is in two splits cannot be seen"
         return [Finding("note", "groups", message)]
@@ -117,44 +152,42 @@ def groups(view: DataView) -> list[Finding]:
     if not across:
         return []
     n_images = sum(sum(counts.values()) for counts in across.values())
-    total = len(np.unique(manifest.group))
+    total = len(np.unique(manifest.group[manifest.group != ""]))
     examples = _some(list(across))
     message = f"{len(across)} of {total} groups are in several splits, with {n_images} images: {examples}"
-    items = [{"group": group, **counts} for group, counts in across.items()]
+    items: list[Numbers] = [{"group": group, **counts} for group, counts in across.items()]
     return [Finding("error", "groups across splits", message, items)]
 
 
-def conflicts(view: DataView, copies: Sequence[Sequence[int]]) -> list[Finding]:
+def conflicts(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """Identical images with different labels."""
-    labels = view.manifest.label
-    chosen = [members for members in copies if len({str(labels[row]) for row in members}) > 1]
-    if not chosen:
+    labels = splits.manifest.label
+    differing = [rows for rows in copies if len({str(labels[row]) for row in rows}) > 1]
+    if not differing:
         return []
-    examples = _some(
-        [" / ".join(f"{view.manifest.name[r]} is {view.class_of(r)}" for r in m) for m in chosen]
-    )
-    message = f"{len(chosen)} images have two labels: {examples}"
-    items = [{"images": [view.describe(row) for row in members]} for members in chosen]
-    return [Finding("warning", "label conflicts", message, items)]
+    chosen = [ImageSet([splits.describe(row) for row in rows]) for rows in differing]
+    examples = _some([" / ".join(f"{i.name} is {i.label}" for i in found.images) for found in chosen])
+    message = f"the same image with different labels in {_counted(len(chosen), 'set')}: {examples}"
+    return [Finding("warning", "label conflicts", message, chosen)]
 
 
-def blank(view: DataView) -> list[Finding]:
+def blank(splits: AllSplits) -> list[Finding]:
     """Constant and nearly blank images."""
     rows: dict[str, list[int]] = {"constant": [], "nearly blank": []}
-    for name, split in view.splits.items():
-        offsets = view.rows_of(name)
-        for kind, found in zip(rows, blank_images(split), strict=True):
-            rows[kind] += offsets[found].tolist()
-    return [
-        Finding(
-            "warning",
-            "blank images",
-            f"{len(found)} images are {kind}: {_some([str(view.manifest.name[row]) for row in found])}",
-            [view.describe(row) for row in found],
-        )
-        for kind, found in rows.items()
-        if found
-    ]
+    for name in SPLIT_NAMES:
+        offsets = splits.rows_of(name)
+        for kind, places in zip(rows, blank_images(splits[name]), strict=True):
+            rows[kind] += offsets[places].tolist()
+    findings = []
+    for kind, found in rows.items():
+        if found:
+            images = [splits.describe(row) for row in found]
+            are = "is" if len(found) == 1 else "are"
+            message = (
+                f"{_counted(len(found), 'image')} {are} {kind}: {_some([image.name for image in images])}"
+            )
+            findings.append(Finding("warning", "blank images", message, images))
+    return findings
 
 
 def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
@@ -192,7 +225,7 @@ def _different_shares(train: SplitStatistics, other: SplitStatistics) -> list[Fi
             message = (
                 f"class {name!r} is {share:.0%} of the training images, {elsewhere:.0%} of the {other.split}"
             )
-            items = [{"class": name, "train": share, other.split: elsewhere}]
+            items: list[Numbers] = [{"class": name, "train": share, other.split: elsewhere}]
             findings.append(Finding("note", "class balance", message, items))
     return findings
 
@@ -214,7 +247,7 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
                 f"{split.split} images are {direction} than training images: mean "
                 f"{split.intensities.mean:.3f} against {train.mean:.3f}, {abs(shift):.1f} standard deviations"
             )
-            items = [{"split": split.split, "shift": shift}]
+            items: list[Numbers] = [{"split": split.split, "shift": shift}]
             findings.append(Finding("note", "intensities", message, items))
     return findings
 
@@ -232,18 +265,21 @@ def sizes(statistics: Sequence[SplitStatistics], image_size: int) -> list[Findin
 
 
 def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:
-    """What beside the point predicts the label."""
+    """Features that should not predict the label, but do."""
     return [
         Finding(
             "warning",
             "shortcut",
             f"{s.predictor} alone predict the label: AUC {s.auc:.2f} [{s.ci_low:.2f}, {s.ci_high:.2f}]; "
-            "a network can learn that instead of the disease (where tissue fills the image, its border may "
-            "rightly say something)",
+            "a network can learn that instead of the disease (a border that shows tissue may do so rightly)",
         )
         for s in found
         if s.ci_low > SHORTCUT_AUC
     ]
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _some(things: Sequence[object]) -> str:

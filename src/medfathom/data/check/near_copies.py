@@ -1,15 +1,15 @@
-"""Near copies of images: saved again, brighter, blurred, shifted, cropped, turned, mirrored.
+"""Near copies: images that were saved again, made brighter, blurred, shifted, cropped, turned or mirrored.
 
-They are found in two steps: candidates are each image's nearest neighbours by two small embeddings
-(`neighbours`); each candidate is registered, and its details compared (`registration`).
-`medfathom.data.leakage` has exact copies.
+They are found in two steps. Candidates are each image's nearest neighbours by two small embeddings
+(`neighbours`). Each candidate is registered, and its details are compared (`registration`).
+`medfathom.data.leakage` finds exact copies.
 
 Why not a perceptual hash: medical images of one kind look alike without being copies. Of 3,000 distinct
-images of PneumoniaMNIST, one in ten has another within 6 bits of its 64-bit hash, while turning an image by
-2 degrees moves its own by 6 bits, cropping 2 % by 12. A network's embedding has the same trouble: it is
-made to call them alike. Shared detail, once one lies on the other, is what tells a copy from a similar
-patient. How much is too much is measured on the data set itself: an image has one copy, or few, so how
-alike images and their second most similar ones typically are says where copies begin.
+images of PneumoniaMNIST, one in ten has another within 6 bits of its 64-bit hash; but turning an image by
+2 degrees changes 6 bits of its hash, and cropping 2 % changes 12. A network's embedding has the same problem:
+it is trained to make such images alike. A copy differs from a similar patient in shared detail, once one
+image lies on the other. The threshold is measured on the data set itself: an image has at most a few copies,
+so the typical similarity to the second most similar image shows how alike images are that are no copies.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from medfathom.data.check.registration import similarity
 from medfathom.data.images import Pixels
 
 COPY_RANGE = (0.6, 0.92)
-"""Details of copies agree at least to the first; what agrees to the second is a copy in any data set."""
+"""The threshold lies in this range: below it no pair is a copy, above it every pair is, in any data set."""
 
 SPREADS = 2.5
-"""How many spreads (of the lower half) above the typical second neighbour a copy begins."""
+"""The threshold lies this many spreads (of the lower half) above the typical similarity."""
 
 BATCH = 32
 """Pairs registered at once."""
@@ -41,7 +41,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class NearCopy:
-    """Two images whose details agree: rows of the manifest, first < second; similarity in [0, 1]."""
+    """Two images whose details agree.
+
+    Attributes:
+        first, second: their rows in the manifest, first < second.
+        similarity: correlation of their details, in [0, 1].
+    """
 
     first: int
     second: int
@@ -50,20 +55,25 @@ class NearCopy:
 
 @dataclass(frozen=True)
 class NearCopies:
-    """What the search found, and where it drew the line."""
+    """What the search found.
+
+    Attributes:
+        pairs: the near copies.
+        threshold: least similarity of a near copy.
+        typical: similarity of the median image to its second most similar one.
+    """
 
     pairs: list[NearCopy]
     threshold: float
     typical: float
-    """Similarity of the median image to its second most similar one."""
 
 
 def near_copies(images: Sequence[Pixels], progress: Progress | None = None) -> NearCopies:
-    """Pairs of images that are copies of one another, though not to the bit.
+    """Pairs of images that are nearly, but not exactly, the same.
 
     Args:
         images: prepared images, without exact copies of one another (they would hide others).
-        progress: called with the pairs compared and their number.
+        progress: called with the number of pairs compared and of all.
     """
     thumbnails = np.stack([thumbnail(image) for image in images])
     pairs = candidates(thumbnails)
@@ -92,7 +102,7 @@ def _compared(thumbnails: NDArray[np.uint8], pairs: Sequence[Candidate]) -> list
 
 
 def _threshold(pairs: Sequence[NearCopy], n: int) -> tuple[float, float]:
-    """How alike the typical image and its second most similar one are, and where copies begin."""
+    """The typical similarity to the second most similar image, and the least similarity of a near copy."""
     scores: list[dict[int, float]] = [{} for _ in range(n)]
     for pair in pairs:
         for row, other in ((pair.first, pair.second), (pair.second, pair.first)):
@@ -100,6 +110,6 @@ def _threshold(pairs: Sequence[NearCopy], n: int) -> tuple[float, float]:
     second = [sorted(found.values())[-2] for found in scores if len(found) > 1]
     if not second:
         return 0.0, COPY_RANGE[1]
-    # From the lower half, which copies, however many, do not widen.
+    # The spread of the lower half: copies, however many, are in the upper half.
     low, median = np.quantile(second, [0.16, 0.5])
     return float(median), float(np.clip(median + SPREADS * (median - low), *COPY_RANGE))

@@ -1,8 +1,8 @@
-"""Which images might be copies of which: nearest neighbours by two small embeddings of thumbnails.
+"""Candidates for near copies: nearest neighbours by two small embeddings of thumbnails.
 
 The *look*: the 16 x 16 thumbnail between two scales, in all eight orientations of the square. The
-*spectrum*: how strong each frequency is, which a shift does not change, and a small turn or crop hardly.
-Every image is compared with every other, so that nothing is missed by an index: n^2 * 2,400
+*spectrum*: the strength of each frequency, which a shift does not change, and a small turn or crop hardly
+changes. Every image is compared with every other, since an index could miss some: n^2 * 2,400
 multiplications.
 """
 
@@ -34,7 +34,7 @@ NEIGHBOURS = 2
 """Nearest neighbours of each image by each embedding."""
 
 LEAST_LIKE = 0.3
-"""Correlation of embeddings below which two images are no candidates."""
+"""Least correlation of the embeddings of a candidate."""
 
 BLOCK = 256
 """Images compared at once..."""

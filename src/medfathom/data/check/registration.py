@@ -1,8 +1,8 @@
-"""Bring one image onto another, then compare their details.
+"""Register one image to another, then compare their details.
 
-Two radiographs of different people look alike at a coarse scale; what only a copy shares is the detail:
-noise, speckle, texture. Details correlate only where they lie on one another, so a shifted, turned or
-cropped copy is registered first, by the inverse compositional Lucas-Kanade algorithm (Baker and Matthews,
+Radiographs of different people look alike at a coarse scale; only a copy shares the details: noise, speckle,
+texture. Details correlate only when they lie on one another, so a shifted, turned or cropped copy is
+registered first, by the inverse compositional Lucas-Kanade algorithm (Baker and Matthews,
 IJCV 2004) over similarity transforms. Everything works on batches: images are float32, (n, k, k), k even.
 """
 
@@ -20,19 +20,17 @@ LEAST_OVERLAP = 0.7
 """Share of the first image that must lie within the second."""
 
 LONGEST_STEP = 0.06
-"""Of one iteration: shift, turn or growth, in half sides; keeps a bad start from running away."""
+"""The largest shift, turn or growth in one iteration, in half sides: a bad start cannot run away."""
 
 DETAILS = (0.7, 2.5)
-"""The band compared, pixels. Finer, and blurred copies are lost; rougher, and anatomy is compared."""
+"""The band of details, pixels. A finer one misses blurred copies; a coarser one compares anatomy."""
 
 _DAMPING = 1e-4
 """Keeps the normal equations of featureless images solvable."""
 
 
 def similarity(first: Floats, second: Floats) -> Floats:
-    """Correlation of the details of each pair once registered, (n,) in [-1, 1]; -1 where they hardly
-    overlap.
-    """
+    """Correlation of the details of each registered pair, (n,) in [-1, 1]; -1 where they hardly overlap."""
     maps = np.tile(np.array([[[1, 0, 0], [0, 1, 0]]], dtype=np.float32), (len(first), 1, 1))
     coarse = halved(first), halved(second)
     steps = (((1.0, 4.0), coarse, 10), ((0.5, 3.0), coarse, 4), ((0.5, 3.0), (first, second), 5))
@@ -42,8 +40,9 @@ def similarity(first: Floats, second: Floats) -> Floats:
 
 
 def band(images: Floats, fine: float, rough: float) -> Floats:
-    """What lies between two scales: blurred by `fine`, less blurred by `rough` (standard deviations,
-    pixels).
+    """Details between two scales: the image blurred by `fine` less that blurred by `rough`.
+
+    Both are standard deviations in pixels.
     """
     smooth = gaussian_filter(images, (0, fine, fine), output=np.float32) if fine else images
     difference: Floats = smooth - gaussian_filter(images, (0, rough, rough), output=np.float32)

@@ -1,7 +1,7 @@
-"""Shortcut tests: can something beside the point predict the label?
+"""Shortcut tests: can something irrelevant to the disease predict the label?
 
 A random forest sees only the outermost pixels, or only the file's size and the image's shape, and is scored
-on images of other folds (and other patients). Only training and validation images take part.
+on images of other folds (and other patients). Only training and validation images are used.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from medfathom.data.splits import Groups, Labels, strata_of
 from medfathom.metrics.auc import delong_interval, roc_auc_score
 
 MOST_IMAGES = 4000
-"""Drawn at random where there are more: the interval is narrow enough."""
+"""If there are more images, so many are drawn at random: the interval is narrow enough."""
 
 FEWEST_PER_CLASS = 5
-"""Images of a class below which nothing can be learned about it."""
+"""With fewer images of a class the test says nothing."""
 
 FOLDS = 5
 TREES = 100
@@ -32,7 +32,14 @@ SEGMENTS = 8
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well something beside the point predicts the label; mean over classes, in [0, 1], 0.5 is chance."""
+    """How well something irrelevant predicts the label.
+
+    Attributes:
+        predictor: what the forest sees.
+        auc: cross-validated, mean over classes, in [0, 1]; 0.5 is chance.
+        ci_low, ci_high: 95 % interval of the AUC.
+        n_images: images used.
+    """
 
     predictor: str
     auc: float
@@ -42,9 +49,7 @@ class Shortcut:
 
 
 def border_features(images: Iterable[Pixels]) -> NDArray[np.float64]:
-    """Means of segments of the outermost pixels (1/16 of the side) of each image, (n, 4 * SEGMENTS *
-    channels).
-    """
+    """Means of segments of each image's outermost pixels (1/16 of the side), (n, 4 * SEGMENTS * channels)."""
     return np.stack([_border(image) for image in images])
 
 
@@ -68,8 +73,8 @@ def shortcut_auc(
         seed: of the draw, the folds and the forest.
 
     Returns:
-        None where it says nothing: the features are constant, or there are too few images of a class, or
-        too few groups.
+        None where the test says nothing: the features are constant, or a class has too few images, or there
+        are too few groups.
     """
     from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
@@ -88,7 +93,7 @@ def shortcut_auc(
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for train, held in folds.split(features, strata, members):
         forest = RandomForestClassifier(TREES, min_samples_leaf=5, random_state=seed)
-        # One column as a vector: scikit-learn takes it for one answer, several for as many.
+        # scikit-learn expects one column as a vector.
         forest.fit(features[train], positive[train, 0] if positive.shape[1] == 1 else positive[train])
         scores[held] = _probabilities(forest.predict_proba(features[held]), len(held))
     auc = roc_auc_score(positive, scores)
@@ -106,8 +111,6 @@ def _columns(labels: Labels) -> NDArray[np.int64]:
 
 
 def _probabilities(found: Any, n: int) -> NDArray[np.float64]:
-    """The forest's probability of each column's 1, (n, columns). A fold may have seen only one of its
-    values.
-    """
+    """The forest's probability of each column's 1, (n, columns); 0 where a fold was trained without any 1."""
     parts = found if isinstance(found, list) else [found]
     return np.stack([part[:, 1] if part.shape[1] == 2 else np.zeros(n) for part in parts], axis=1)

@@ -23,7 +23,7 @@ BLOCK_VALUES = 2**23
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sides and file sizes of the originals: smallest, median, largest. Bytes are 0 where no file is."""
+    """Smallest, median and largest side (pixels) and file size (bytes, 0 where there are no files)."""
 
     width: tuple[float, float, float]
     height: tuple[float, float, float]
@@ -32,7 +32,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Intensities:
-    """Of all pixels, as shares of the full range (0 black, 1 white)."""
+    """Intensities of all pixels, as shares of the full range (0 black, 1 white)."""
 
     mean: float
     std: float
@@ -74,7 +74,7 @@ def split_statistics(name: str, split: Split, manifest: Manifest, data: Prepared
 
 
 def blank_images(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of constant images, and of nearly blank ones that are not constant."""
+    """Rows of constant images, and rows of other images that are nearly blank."""
     spread = np.concatenate([block.std(axis=1) for block in _blocks(split)])
     constant = spread == 0
     return np.flatnonzero(constant), np.flatnonzero((spread < BLANK_SPREAD) & ~constant)
@@ -85,7 +85,7 @@ def _three(values: NDArray[np.int64]) -> tuple[float, float, float]:
 
 
 def _blocks(split: Split) -> Iterator[NDArray[np.float64]]:
-    """Blocks of images as shares of the range, (images, pixels)."""
+    """Blocks of images as shares of the full range, (images, pixels)."""
     top = np.iinfo(split.images.dtype).max
     rows = max(1, min(BLOCK, BLOCK_VALUES // int(np.prod(split.images.shape[1:]))))
     for start in range(0, len(split), rows):

@@ -1,1 +1,1 @@
-"""Data sets made on the spot, the same bytes on any machine."""
+"""Phantom data sets: images drawn from a seed, the same bytes on any machine."""

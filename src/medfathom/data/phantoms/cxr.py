@@ -71,7 +71,7 @@ def _ribs(x: Ints, y: Ints, side: int, middle: int, anatomy: Dice) -> Ints:
 
 
 def _lesions(picture: Ints, lungs: Lungs, lesions: frozenset[str], difficulty: int, image: Dice) -> Ints:
-    """Each lesion somewhere in a lung; everyone has a trace of both."""
+    """Each lesion somewhere in a lung; every image has a trace of both."""
     severity = image.between(0, 1000)
     strength = (250 + severity * 750 // 1000) * (2600 - difficulty) // 2600
     weak = strength // 12

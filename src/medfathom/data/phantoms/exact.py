@@ -2,7 +2,7 @@
 
 Only the raw words of PCG64 (whose stream numpy guarantees) and integer arithmetic: no libm, no BLAS, no
 floating-point sum whose order depends on the processor. Intensities are in 1/16 grey level, positions in 1/64
-pixel, shares (masks, contrasts) in 1/1024, where a name does not say otherwise.
+pixel, shares (masks, contrasts) in 1/1024, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PIXEL = 64
 """Position steps in one pixel."""
 
 WHOLE = 1024
-"""Steps in one: a mask's full cover."""
+"""Steps in a share of 1: a mask's full cover."""
 
 BELL_SPREAD = 148
 """Standard deviation of `Dice.bell`: sqrt(4 (256^2 - 1) / 12), rounded."""

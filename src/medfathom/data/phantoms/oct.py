@@ -54,7 +54,7 @@ def render(
     inner = outer - side * anatomy.between(340, 440) // 1000
     inner = inner + pit * (side * anatomy.between(60, 130) // 1000) // WHOLE
     strength = _strength(image, difficulty)
-    # Everyone has small irregularities of both kinds.
+    # Every image has small irregularities of both kinds.
     lift = _drusen(x, side, strength if "drusen" in lesions else strength // 12, image)
     depth = (y - inner) * WHOLE // (outer - lift - inner)
     picture = _PROFILE[np.clip(depth, _FIRST, _LAST) - _FIRST]
@@ -65,7 +65,7 @@ def render(
 
 
 def _strength(image: Dice, difficulty: int) -> int:
-    """How plain this image's lesions are, 0 to 1000."""
+    """How clearly this image shows its lesions, 0 to 1000."""
     severity = image.between(0, 1000)
     return (300 + severity * 700 // 1000) * (2400 - difficulty) // 2400
 
@@ -96,7 +96,7 @@ def _fluid(picture: Ints, inner: Ints, outer: Ints, strength: int, image: Dice) 
 
 
 def _shadows(picture: Ints, x: Ints, side: int, image: Dice) -> Ints:
-    """Vessels above throw shadows in every image, so that a dark spot alone says little."""
+    """Shadows of vessels, in every image: a dark spot alone is no lesion."""
     light = np.full_like(x, WHOLE)
     for _ in range(image.between(1, 3)):
         centre, radius = side * image.between(0, 1000) // 1000, side * image.between(15, 35) // 1000

@@ -1,7 +1,7 @@
-"""Data sets made on the spot. The same bytes for the same seed on any machine: see `exact`.
+"""Phantom data sets: images drawn from a seed, the same bytes on any machine (see `exact`).
 
-Lesions range from hardly there to plain, so that even a perfect reader misses some; `difficulty` makes them
-weaker and the noise stronger.
+Lesions range from almost invisible to obvious, so that even a perfect reader misses some; `difficulty` makes
+them weaker and the noise stronger.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Render(Protocol):
 
         Args:
             size: side, pixels.
-            lesions: what is there, of the phantom's lesions.
+            lesions: those of the phantom's lesions that the image shows.
             difficulty: 0 to 1000.
             anatomy: randomness that all images of one patient share.
             image: randomness of this image's own.
@@ -63,7 +63,7 @@ _LABELS, _ANATOMY, _IMAGE = 0, 1, 2
 
 
 class PhantomSource(Source):
-    """Splits of the sizes asked for. Classes take turns, so that they are balanced."""
+    """Splits of the sizes in the definition. Classes alternate, so that they are balanced."""
 
     def __init__(self, config: PhantomDataset) -> None:
         self._config = config
@@ -73,7 +73,7 @@ class PhantomSource(Source):
         self._labels: NDArray[Any] = np.zeros(0, dtype=np.int64)
 
     def signature(self) -> str:
-        """The definition says it all."""
+        """The definition: nothing else decides the content."""
         return json.dumps(self._config.model_dump(mode="json"), sort_keys=True)
 
     def listing(self) -> Listing:
@@ -101,27 +101,28 @@ class PhantomSource(Source):
         )
 
     def fetch(self, rows: Sequence[int]) -> list[int]:
-        """A row is all that is needed."""
+        """The rows themselves: `decode` needs nothing else."""
         return list(rows)
 
     def decode(self, fetched: int) -> RawImage:
         """Draw one image."""
         split, index, patient = self._rows[fetched]
         seed, size = self._config.seed, self._config.image_size
-        label = np.atleast_1d(self._labels[fetched])
-        names = self._class_names
-        present = names[int(label[0])] if len(label) == 1 else ""
-        lesions = (
-            {present} if len(label) == 1 else {n for n, there in zip(names, label, strict=True) if there}
-        )
         pixels = self._phantom.render(
             size,
-            frozenset(lesions - {self._phantom.healthy}),
+            self._lesions(fetched),
             round(self._config.difficulty * 1000),
             Dice(seed, split, patient, _ANATOMY),
             Dice(seed, split, index, _IMAGE),
         )
         return RawImage(pixels, size, size, hashlib.sha256(pixels.data).hexdigest())
+
+    def _lesions(self, row: int) -> frozenset[str]:
+        """The lesions that a row's label names."""
+        label, names = self._labels[row], self._class_names
+        flags = label if self._config.task == "multilabel" else np.arange(len(names)) == label
+        there = (name for name, flag in zip(names, flags, strict=True) if flag)
+        return frozenset(there) - {self._phantom.healthy}
 
     def _classes(self) -> tuple[str, ...]:
         multilabel = self._config.task == "multilabel"
@@ -129,9 +130,10 @@ class PhantomSource(Source):
         asked = self._config.classes or known
         for name in asked:
             if name not in known:
-                raise DataError(f"dataset.classes: {name!r} is no class; {did_you_mean(name, known)}")
+                hint = did_you_mean(name, known)
+                raise DataError(f"dataset.classes: {name!r} is no class of {self._config.source}; {hint}")
         if len(set(asked)) < len(asked):
-            raise DataError(f"dataset.classes repeat themselves: {', '.join(asked)}")
+            raise DataError(f"dataset.classes: a class is named twice: {', '.join(asked)}")
         return tuple(asked)
 
     def _label(self, split: int, patient: int) -> list[int] | int:

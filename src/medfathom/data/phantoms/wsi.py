@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.phantoms.exact import WHOLE, Dice, Ints, blur, ellipse, soft
+from medfathom.data.phantoms.exact import PIXEL, WHOLE, Dice, Ints, blur, ellipse, soft
 
 HEALTHY = "normal"
 LESIONS = ("crowded", "enlarged")
@@ -13,7 +13,8 @@ LESIONS = ("crowded", "enlarged")
 # Ruifrok & Johnston (2001), optical density in red, green, blue, thousandths.
 _HAEMATOXYLIN, _EOSIN = (650, 704, 286), (72, 990, 105)
 
-# Directions of equal length 65 (65 = 5 x 13, by Pythagorean triples): nuclei lie every way, in whole numbers.
+_LENGTH = 65
+# Directions of this length in whole numbers, by Pythagorean triples (65 = 5 x 13).
 _DIRECTIONS = (
     (65, 0),
     (63, 16),
@@ -29,9 +30,7 @@ _DIRECTIONS = (
 
 
 def _transmission(n: int) -> NDArray[np.uint8]:
-    """Light let through, 0 to 255, at optical densities of 0 to n - 1 steps; one step is a factor of
-    255/256.
-    """
+    """Transmitted light, 0 to 255, at optical densities of 0 to n - 1 steps of a factor of 255/256 each."""
     light, levels = 255 << 16, []
     for _ in range(n):
         levels.append((light + (1 << 15)) >> 16)
@@ -53,7 +52,7 @@ def render(
     spread = 75 + difficulty * 30 // 1000
     n_nuclei = 26 * (1000 + crowding * 9 // 10) // 1000
     n_nuclei = n_nuclei * (1000 + image.between(-spread * 3, spread * 3)) // 1000
-    radius = size * 64 * 55 // 1000 * (1000 + growth * 45 // 100) // 1000
+    radius = size * PIXEL * 55 // 1000 * (1000 + growth * 45 // 100) // 1000
     radius = radius * (1000 + image.between(-spread, spread)) // 1000
     haematoxylin = _nuclei(size, n_nuclei, radius, image)
     haematoxylin = haematoxylin * anatomy.between(230, 330) // WHOLE
@@ -71,7 +70,7 @@ def render(
 def _nuclei(size: int, n_nuclei: int, radius: int, image: Dice) -> Ints:
     """Cover by nuclei, 0 to 1024: ellipses of any direction, with a rim and chromatin inside."""
     cover = np.zeros((size, size), dtype=np.int64)
-    side = size * 64
+    side = size * PIXEL
     for _ in range(n_nuclei):
         x, y = image.between(0, side - 1), image.between(0, side - 1)
         length = radius * image.between(850, 1250) // 1000
@@ -85,13 +84,13 @@ def _draw_nucleus(
     cover: Ints, centre: tuple[int, int], radii: tuple[int, int], direction: tuple[int, int]
 ) -> None:
     """Draw into the window around one nucleus only."""
-    size, reach = len(cover), max(radii) // 64 + 2
-    left, top = max(centre[0] // 64 - reach, 0), max(centre[1] // 64 - reach, 0)
-    right, bottom = min(centre[0] // 64 + reach, size), min(centre[1] // 64 + reach, size)
-    dx = (np.arange(left, right, dtype=np.int64) * 64 + 32 - centre[0])[None, :]
-    dy = (np.arange(top, bottom, dtype=np.int64) * 64 + 32 - centre[1])[:, None]
-    along = (dx * direction[0] + dy * direction[1]) // 65
-    across = (dy * direction[0] - dx * direction[1]) // 65
+    size, reach = len(cover), max(radii) // PIXEL + 2
+    left, top = (max(c // PIXEL - reach, 0) for c in centre)
+    right, bottom = (min(c // PIXEL + reach, size) for c in centre)
+    dx = (np.arange(left, right, dtype=np.int64) * PIXEL + PIXEL // 2 - centre[0])[None, :]
+    dy = (np.arange(top, bottom, dtype=np.int64) * PIXEL + PIXEL // 2 - centre[1])[:, None]
+    along = (dx * direction[0] + dy * direction[1]) // _LENGTH
+    across = (dy * direction[0] - dx * direction[1]) // _LENGTH
     nucleus = soft(ellipse(along, across, (0, 0), radii), 3)
     window = cover[top:bottom, left:right]
     np.maximum(window, nucleus, out=window)

@@ -1,4 +1,4 @@
-"""What every source of images provides."""
+"""The interface of a source of images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from medfathom.metrics.classification import TaskKind
 from medfathom.text import command
 
 SHOWN_PROBLEMS = 20
-"""An error's line names this many; `data check` and the error's `problems` have all."""
+"""An error names this many problems; `data check` and the error's `problems` have all."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that cannot be used: which file or row, and why."""
+    """A file or row that cannot be used, and the reason."""
 
     name: str
     reason: str
@@ -31,7 +31,7 @@ class Problem:
 
 
 class UnusableRowsError(DataError):
-    """Files or rows of a data set cannot be used: all of them, in one report."""
+    """Files or rows of a data set cannot be used; `problems` are all of them."""
 
     def __init__(self, problems: Sequence[Problem], n_rows: int) -> None:
         self.problems = list(problems)
@@ -40,7 +40,7 @@ class UnusableRowsError(DataError):
         more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
         super().__init__(
             f"{len(self.problems)} of {n_rows} images or rows cannot be used "
-            f'(on_bad_image = "skip" would leave them out): {shown}{more}'
+            f'(dataset.on_bad_image = "skip" leaves them out): {shown}{more}'
         )
 
 
@@ -55,7 +55,7 @@ class Listing:
         groups: patient or slide of each image, text; None where not known.
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
-        problems: rows that were found unusable and are not among the n.
+        problems: rows that cannot be used; they are not among the n.
     """
 
     names: Sequence[str]
@@ -92,22 +92,22 @@ class RawImage:
 
 
 class Source(ABC):
-    """A data set somewhere.
+    """A data set where the user keeps it.
 
-    `listing` is called once, then `fetch` with ascending rows, always from one thread; `decode` turns what
-    `fetch` gave into pixels, in many threads at once.
+    `listing` is called once, then `fetch` with ascending rows, always from one thread. `decode` turns what
+    `fetch` returned into pixels, in many threads at once.
     """
 
     row_bytes: int = 0
-    """About what one fetched row takes in memory; known after `listing`."""
+    """Approximate memory of one fetched row, bytes; known after `listing`."""
 
     @abstractmethod
     def signature(self) -> str:
-        """Cheap text that changes when the content may have: sizes and times of files, no pixels."""
+        """A text that changes when the content may have changed: sizes and times of files, no pixels."""
 
     @abstractmethod
     def listing(self) -> Listing:
-        """List all images. Raises DataError for what makes the whole source unusable."""
+        """List all images. Raises DataError where the whole source cannot be used."""
 
     @abstractmethod
     def fetch(self, rows: Sequence[int]) -> list[Any]:
@@ -118,9 +118,9 @@ class Source(ABC):
         """One image, at the study's size. Raises UnreadableImageError with the reason."""
 
     def close(self) -> None:  # noqa: B027  most sources have nothing to close
-        """Let go of open files."""
+        """Close open files."""
 
 
 def task_of(n_classes: int) -> TaskKind:
-    """Of a data set with one class for each image."""
+    """The task of a data set with one class for each image."""
     return "binary" if n_classes == 2 else "multiclass"

@@ -21,11 +21,11 @@ from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 
 HEADERS_AT_ONCE = 64
-"""Files that a thread looks at before it reports: a thread's turn costs more than a look."""
+"""Files that a thread looks at in one task: handing over a task costs more than reading a header."""
 
 
 class FileSource(Source):
-    """Image files: their headers are read for the listing, their pixels one at a time."""
+    """Image files: all headers are read for the listing, then the pixels file by file."""
 
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
@@ -64,7 +64,7 @@ class FileSource(Source):
         groups: Sequence[str | None] | None,
         problems: Sequence[Problem],
     ) -> Listing:
-        """Look at every file's header; what cannot be used becomes a problem."""
+        """Read every file's header; a file that cannot be used becomes a problem."""
         slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             headers = [header for part in pool.map(_headers, slices) for header in part]
@@ -96,7 +96,7 @@ class FileSource(Source):
         )
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
-        """Channels and type that hold every file."""
+        """The channels and the type that can hold every file."""
         wanted = self._config.channels
         channels = (3 if any(h.colour for h in headers) else 1) if wanted == "auto" else wanted
         return channels, np.dtype(np.uint16 if any(h.deep for h in headers) else np.uint8)
@@ -110,7 +110,7 @@ class FileSource(Source):
 
 
 def _headers(paths: Sequence[Path]) -> list[Header | str]:
-    """Each file's header, or why it has none."""
+    """Each file's header, or the reason why it cannot be read."""
     found: list[Header | str] = []
     for path in paths:
         try:
@@ -121,7 +121,7 @@ def _headers(paths: Sequence[Path]) -> list[Header | str]:
 
 
 class MemoryGate:
-    """Lets threads decode at once only what fits together, so that memory does not grow with their number."""
+    """Limits what threads decode at once, so that memory does not grow with the number of threads."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -130,7 +130,7 @@ class MemoryGate:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
-        """Wait until there is room; what is larger than the gate goes alone."""
+        """Wait until there is room; an amount larger than the capacity waits until it is alone."""
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + amount <= self._capacity)
             self._held += amount
@@ -143,7 +143,7 @@ class MemoryGate:
 
 
 def file_signature(path: Path) -> str:
-    """Place, size and time of a file. Raises DataError where there is none."""
+    """Path, size and time of a file, or that it is absent."""
     try:
         facts = path.stat()
     except OSError:
@@ -152,7 +152,7 @@ def file_signature(path: Path) -> str:
 
 
 def existing(path: str, *, folder: bool) -> Path:
-    """`dataset.path` as a Path. Raises DataError where it is not there or of the other kind."""
+    """`dataset.path` as a Path. Raises DataError where it is not there, or no folder (or no file)."""
     found = Path(path).expanduser().absolute()
     if not found.exists():
         raise DataError(f"dataset.path: {found} is not there")

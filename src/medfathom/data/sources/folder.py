@@ -20,13 +20,11 @@ SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""What the folder of each split may be called, in lower case."""
+"""Names that the folder of each split may have, in lower case."""
 
 
 class FolderSource(FileSource):
-    """Class folders. Files in folders below a class folder belong to the class; hidden ones are passed
-    over.
-    """
+    """Class folders. Files in subfolders belong to the class too; hidden files are ignored."""
 
     def __init__(self, config: FolderDataset) -> None:
         super().__init__(config)
@@ -45,7 +43,7 @@ class FolderSource(FileSource):
             )
 
     def signature(self) -> str:
-        """Place, size and time of every file."""
+        """Path, size and time of every file."""
         digest = hashlib.sha256()
         for _, _, file in self._images:
             digest.update(file_signature(file).encode())
@@ -58,7 +56,7 @@ class FolderSource(FileSource):
         folders = {c.name for _, folder in self._splits for c in _visible_folders(folder)}
         if known is not None and (strange := sorted(folders - set(known))):
             raise DataError(f"{self.path}: folder {strange[0]!r} is none of dataset.class_names = {known}")
-        # Of all class folders, so that one without images is named rather than forgotten.
+        # From all class folders, so that a class without images is reported, not forgotten.
         classes = known or sorted_names(folders)
         if len(classes) < 2:
             raise DataError(
@@ -75,7 +73,7 @@ class FolderSource(FileSource):
         )
 
     def _split_folders(self) -> list[tuple[str, Path]]:
-        """(split, folder) of each split there is; ("", path) where there is none."""
+        """(split, folder) of each split folder there is; ("", path) where there is none."""
         asked = self._folder_config.folders
         if asked is not None:
             named = [(split, getattr(asked, split)) for split in SPLIT_NAMES if getattr(asked, split)]
@@ -114,6 +112,6 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Files at any depth, but hidden ones (macOS leaves `._name.png` beside each image)."""
+    """Files at any depth, except hidden ones (macOS leaves a `._name.png` with each image)."""
     for place, _, names in os.walk(folder):
         yield from (Path(place, name) for name in names if not name.startswith("."))

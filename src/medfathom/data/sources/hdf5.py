@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels
-from medfathom.data.labels import from_numbers
+from medfathom.data.labels import from_numbers, need_groups
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
@@ -26,7 +26,7 @@ BLOCK = 256
 
 
 class Hdf5Source(Source):
-    """Rows of each split's `x`, in order. A row is called by file and number: `..._train_x.h5[17]`."""
+    """Rows of each split's images, in order. A row's name is its file and number: `..._train_x.h5[17]`."""
 
     def __init__(self, config: Hdf5Dataset) -> None:
         self._config = config
@@ -43,13 +43,13 @@ class Hdf5Source(Source):
         self._block: tuple[str, int, NDArray[Any]] | None = None
 
     def signature(self) -> str:
-        """Place, size and time of every file."""
+        """Path, size and time of every file."""
         patterns = [p for p in (self._config.images, self._config.labels, self._config.groups) if p]
         paths = [self._file(pattern, split) for split in self._there() for pattern in patterns]
         return "\n".join(map(file_signature, paths))
 
     def listing(self) -> Listing:
-        """Check the arrays against one another and read the labels. No pixel is read."""
+        """Check that the arrays fit together and read the labels. No pixel is read."""
         shapes = {split: self._images(split).shape for split in self._there()}
         channels, dtype = self._common_form()
         rows = [(split, row) for split, shape in shapes.items() for row in range(shape[0])]
@@ -57,6 +57,7 @@ class Hdf5Source(Source):
         values = np.concatenate([self._labels(split, shape[0]) for split, shape in shapes.items()])
         labels = from_numbers(values, names, self._config.class_names)
         groups = self._groups({split: shape[0] for split, shape in shapes.items()})
+        labels = need_groups(labels, groups, names)
         kept = np.flatnonzero(labels.good).tolist()
         self._rows = [rows[i] for i in kept]
         self.row_bytes = int(np.prod(shapes["train"][1:])) * dtype.itemsize
@@ -77,7 +78,7 @@ class Hdf5Source(Source):
         return [self._pixels(*self._rows[row]) for row in rows]
 
     def decode(self, fetched: Pixels) -> RawImage:
-        """Pixels are pixels already."""
+        """The rows are pixels already: only make them square."""
         return as_raw(fetched, self._config.image_size, self._config.fit, self._config.bits)
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class Hdf5Source(Source):
             file.close()
 
     def _word(self, split: SplitName) -> str | None:
-        """What the files call a split; None where there is no such file."""
+        """The files' word for a split; None where there is no such file."""
         words = SPLIT_FOLDERS[split]
         return next((w for w in words if (self.path / self._config.images.format(split=w)).is_file()), None)
 
@@ -114,7 +115,7 @@ class Hdf5Source(Source):
         return self._dataset(self._config.images, split, self._config.image_key)
 
     def _common_form(self) -> tuple[int, np.dtype[Any]]:
-        """Channels and type, the same in all splits."""
+        """Channels and type, which must be the same in all splits."""
         forms = {}
         for split in self._there():
             images = self._images(split)

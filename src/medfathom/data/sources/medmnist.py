@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.npz import NpzSource
@@ -13,6 +13,15 @@ from medfathom.errors import DataError, did_you_mean
 
 SIZES = (28, 64, 128, 224)
 """Sides of MedMNIST+'s versions, pixels."""
+
+
+@dataclass(frozen=True)
+class MedmnistSet:
+    """What the medmnist package knows of a set."""
+
+    class_names: tuple[str, ...]
+    multilabel: bool
+    python_class: str
 
 
 class MedmnistSource(NpzSource):
@@ -24,9 +33,8 @@ class MedmnistSource(NpzSource):
             raise DataError(
                 f"dataset.name = {config.name!r}: no 2-D MedMNIST set; {did_you_mean(config.name, known)}"
             )
-        facts = known[config.name]
-        self._multilabel = "multi-label" in facts["task"]
-        path = Path(config.path) if config.path is not None else _find_or_download(config)
+        self._set = known[config.name]
+        path = Path(config.path) if config.path is not None else _find_or_download(config, self._set)
         super().__init__(
             NpzDataset(
                 source="npz",
@@ -35,15 +43,15 @@ class MedmnistSource(NpzSource):
                 fit=config.fit,
                 bits=config.bits,
                 path=str(path),
-                class_names=[facts["label"][str(index)] for index in range(len(facts["label"]))],
+                class_names=list(self._set.class_names),
             )
         )
 
     def listing(self) -> Listing:
-        """The file's, once its labels are those of this set."""
+        """The file's listing, after a check that its labels are those of this set."""
         if "train_labels" in self._archive.names:
             width = self._archive.head("train_labels").shape[1:]
-            expected = (len(self.class_names or ()) if self._multilabel else 1,)
+            expected = (len(self._set.class_names) if self._set.multilabel else 1,)
             if width != expected:
                 raise DataError(
                     f"{self.path}: train_labels has rows of shape {width}, but this set has {expected}"
@@ -51,10 +59,10 @@ class MedmnistSource(NpzSource):
         return super().listing()
 
 
-def known_sets() -> dict[str, Any]:
-    """Name -> facts of every 2-D set the medmnist package knows.
+def known_sets() -> dict[str, MedmnistSet]:
+    """Every 2-D set that the medmnist package knows, by name.
 
-    The package's table is read without the package, whose import takes torch, torchvision and skimage along.
+    Only the package's table is imported: the package itself would import torch, torchvision and skimage.
     """
     spec = importlib.util.find_spec("medmnist")
     if spec is None or not spec.submodule_search_locations:
@@ -68,10 +76,18 @@ def known_sets() -> dict[str, Any]:
         )
     module = importlib.util.module_from_spec(table)
     table.loader.exec_module(module)
-    return {name: facts for name, facts in module.INFO.items() if not name.endswith("3d")}
+    return {
+        name: MedmnistSet(
+            class_names=tuple(facts["label"][str(index)] for index in range(len(facts["label"]))),
+            multilabel="multi-label" in facts["task"],
+            python_class=facts["python_class"],
+        )
+        for name, facts in module.INFO.items()
+        if not name.endswith("3d")
+    }
 
 
-def _find_or_download(config: MedmnistDataset) -> Path:
+def _find_or_download(config: MedmnistDataset, known: MedmnistSet) -> Path:
     large_enough = [side for side in SIZES if side >= config.image_size]
     size: int = config.size or (large_enough or SIZES[-1:])[0]
     folder = Path.home() / ".medmnist"
@@ -80,9 +96,8 @@ def _find_or_download(config: MedmnistDataset) -> Path:
         return path
     import medmnist  # noqa: PLC0415  takes seconds
 
-    python_class = getattr(medmnist, medmnist.INFO[config.name]["python_class"])
     try:
-        python_class(split="train", download=True, size=size, mmap_mode="r")
+        getattr(medmnist, known.python_class)(split="train", download=True, size=size, mmap_mode="r")
     except RuntimeError:
         there = [side for side in SIZES if (folder / _file_name(config.name, side)).is_file()]
         hint = f"; {folder} has it at {there[0]} px: dataset.size = {there[0]}" if there else ""

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square, full_range
-from medfathom.data.labels import from_numbers
+from medfathom.data.labels import from_numbers, need_groups
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
@@ -23,7 +23,7 @@ from medfathom.definitions.dataset import NpzDataset
 from medfathom.errors import DataError
 
 _DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged or encrypted archive raises."""
+"""Errors that reading a damaged or encrypted archive raises."""
 
 
 class NpzSource(Source):
@@ -39,11 +39,11 @@ class NpzSource(Source):
         self._stream: _Rows | None = None
 
     def signature(self) -> str:
-        """Place, size and time of the file."""
+        """Path, size and time of the file."""
         return file_signature(self.path)
 
     def listing(self) -> Listing:
-        """Check the arrays against one another and read the labels. No pixel is read."""
+        """Check that the arrays fit together and read the labels. No pixel is read."""
         there = [split for split in SPLIT_NAMES if f"{split}_images" in self._archive.names]
         self._heads = {split: self._archive.head(f"{split}_images") for split in there}
         if "train" not in self._heads:
@@ -56,6 +56,7 @@ class NpzSource(Source):
         names = [f"{split}_images[{row}]" for split, row in rows]
         labels = from_numbers(self._labels(), names, self.class_names)
         groups = self._groups()
+        labels = need_groups(labels, groups, names)
         kept = np.flatnonzero(labels.good).tolist()
         self._rows = [rows[i] for i in kept]
         self.row_bytes = max(head.row_bytes for head in self._heads.values())
@@ -72,11 +73,11 @@ class NpzSource(Source):
         )
 
     def fetch(self, rows: Sequence[int]) -> list[Pixels]:
-        """Pixels of ascending rows; going back means reading the array from its beginning."""
+        """Pixels of ascending rows; a lower row than before means reading the array from its beginning."""
         return [self._pixels(*self._rows[row]) for row in rows]
 
     def decode(self, fetched: Pixels) -> RawImage:
-        """Pixels are pixels already."""
+        """The rows are pixels already: only make them square."""
         return as_raw(fetched, self._size, self._fit, self._bits)
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class NpzSource(Source):
         self._archive.close()
 
     def _common_form(self) -> tuple[int, np.dtype[Any]]:
-        """Channels and type, the same in all splits."""
+        """Channels and type, which must be the same in all splits."""
         forms = {
             split: array_form(f"{self.path}: {split}_images", h.shape, h.dtype)
             for split, h in self._heads.items()
@@ -133,13 +134,13 @@ class NpzSource(Source):
 
 
 class _Rows:
-    """One array's rows, read forwards."""
+    """One array's rows, read in order."""
 
     def __init__(self, split: str, rows: Iterator[Pixels]) -> None:
         self.split, self.position, self._rows = split, 0, rows
 
     def at(self, row: int) -> Pixels:
-        """The row; those before it are passed over."""
+        """A row; those before it are read and dropped."""
         while True:
             pixels = next(self._rows)
             self.position += 1
@@ -147,13 +148,13 @@ class _Rows:
                 return pixels
 
     def close(self) -> None:
-        """Close the stream below."""
+        """Close the stream."""
         del self._rows
 
 
 @dataclass(frozen=True)
 class Head:
-    """What an npy file says of its array."""
+    """The header of an npy file."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -166,7 +167,7 @@ class Head:
 
 
 class Archive:
-    """An npz file. Each way to read it raises DataError where the file is damaged, or something else."""
+    """An npz file. Every method raises DataError where the file is damaged or no npz file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -237,7 +238,7 @@ class Archive:
 
 
 def array_form(where: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, np.dtype[Any]]:
-    """Channels and native type of an array of images. Raises DataError for what is none."""
+    """Channels and native type of an array of images. Raises DataError where it holds no images."""
     if dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise DataError(f"{where} is {dtype}; expected uint8 or uint16")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
@@ -256,9 +257,9 @@ def common(path: Path, forms: Mapping[str, tuple[int, np.dtype[Any]]]) -> tuple[
 
 
 def as_raw(pixels: Pixels, size: int, fit: Fit, bits: int) -> RawImage:
-    """An array's row as an image; of uint16, `bits` bits reach white, as in files.
+    """An array's row as an image; of uint16 values, `bits` bits reach white, as in files.
 
-    Raises UnreadableImageError for values beyond.
+    Raises UnreadableImageError for larger values.
     """
     whole = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
     digest = hashlib.sha256(whole.data).hexdigest()

@@ -18,11 +18,11 @@ from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError, did_you_mean
 
 DELIMITERS = ",;\t"
-"""Which of them a table uses is seen in its first line."""
+"""Known delimiters; a table uses the one that is most frequent in its first line."""
 
 
 class CsvSource(FileSource):
-    """Rows are called by their file and line: `a.png (line 7)`; the header is line 1."""
+    """A row's name is its file and line: `a.png (line 7)`; the header is line 1."""
 
     def __init__(self, config: CsvDataset) -> None:
         super().__init__(config)
@@ -35,7 +35,7 @@ class CsvSource(FileSource):
         self._check_columns()
 
     def signature(self) -> str:
-        """Place, size and time of the table and of every file it names."""
+        """Path, size and time of the table and of every file in it."""
         digest = hashlib.sha256(file_signature(self.path).encode())
         for row in self._rows:
             digest.update(file_signature(self._file(row)).encode())
@@ -66,7 +66,7 @@ class CsvSource(FileSource):
     def _uneven(self, names: Sequence[str]) -> list[Problem]:
         wanted = len(self._columns)
         return [
-            Problem(name, f"has {row.n_cells} cells, the header {wanted}")
+            Problem(name, f"has {row.n_cells} cells, but the header has {wanted}")
             for name, row in zip(names, self._rows, strict=True)
             if row.n_cells != wanted
         ]
@@ -156,7 +156,7 @@ def _read_table(path: Path) -> tuple[list[str], list[_Row]]:
     except OSError as error:
         raise DataError(f"dataset.path: {path} cannot be read ({error.strerror})") from None
     if len(set(columns)) < len(columns):
-        raise DataError(f"dataset.path: {path} has two columns of one name: {', '.join(columns)}")
+        raise DataError(f"dataset.path: {path} has two columns of the same name: {', '.join(columns)}")
     if not rows:
         raise DataError(f"dataset.path: {path} has no rows below its header")
     return columns, rows

@@ -1,7 +1,7 @@
-"""What is known of a backbone before it has weights: its graph, its five groups, how it falls into two parts.
+"""The blueprint of a backbone, which needs no weights: its graph, its five groups, its two parts at each cut.
 
-All of it depends on the architecture, the image size, the input channels and the pooling alone, so it is made
-once per process and shared by every network built from it.
+It depends only on the architecture, the image size, the input channels and the pooling, so it is made once
+per process and shared by all networks built from it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from medfathom.models.graph.measure import Measured, ShapesOnly, measure
 from medfathom.models.graph.tracing import Trace, compile_part, data_dependent, has_effect, trace
 
 IN_PLACE_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "imatmul"})
-"""`x += y` and its kin, as functions of the operator module."""
+"""`x += y` and the like, as functions of the operator module."""
 
 PartFunction = Callable[[nn.Module, Tensor], Any]
 
 
 @dataclass(frozen=True)
 class BackboneSettings:
-    """What a blueprint depends on. `image_size` None: the architecture's native size."""
+    """What a blueprint depends on. `image_size`: side in pixels; None is the architecture's native size."""
 
     architecture: str
     image_size: int | None = None
@@ -55,11 +55,12 @@ class Cut:
     """The two parts of a backbone when its first groups are frozen.
 
     Attributes:
-        prefix, rest: functions of (backbone, input); None where the part is empty.
+        prefix: the frozen part, a function of (backbone, images); None where nothing is frozen.
+        rest: the other part, a function of (backbone, features); None where everything is frozen.
         prefix_modules: paths of the modules that the prefix runs.
-        writes_input: the rest changes the tensor that it is given, so it must be given a copy.
+        writes_input: whether the rest changes its input in place, so that it must be given a copy.
         shape: of one image's features at the cut; () where nothing is frozen.
-        macs: of the prefix, for one image.
+        macs: multiply-accumulates of the prefix for one image.
     """
 
     prefix: PartFunction | None
@@ -71,12 +72,12 @@ class Cut:
 
 
 class Cuts:
-    """The cuts of one backbone by number of frozen groups, 0 to 5, each made when it is first asked for."""
+    """The cuts of one backbone by number of frozen groups, 0 to 5; each is made when it is first needed."""
 
     def __init__(
         self, traced: Trace, measured: Measured, ends: Sequence[CutPoint], inplace: Set[str]
     ) -> None:
-        """`ends`: where groups 1 to 4 end; `inplace`: modules that change their input."""
+        """Take where groups 1 to 4 end, and the paths of modules that change their input in place."""
         self._traced = traced
         self._measured = measured
         self._ends = ends
@@ -90,14 +91,14 @@ class Cuts:
         return self._made[frozen]
 
     def between(self, start: int, end: int) -> PartFunction:
-        """The groups after the first `start` (1 to 4) to group `end`: features at one cut -> at the other."""
+        """The groups after `start` (1 to 4) up to `end`: a function of (backbone, features after `start`)."""
         if (start, end) not in self._between:
             part = _part(self._traced, self._measured, self._end(start), self._end(end))
             self._between[start, end] = compile_part(part)
         return self._between[start, end]
 
     def _end(self, frozen: int) -> CutPoint | None:
-        """Where the first groups end; None: with the whole backbone."""
+        """Where the first groups end; None: at the end of the backbone."""
         return None if frozen == GROUPS else self._ends[frozen - 1]
 
     def _make(self, frozen: int) -> Cut:
@@ -126,8 +127,8 @@ class Blueprint:
         cuts: by number of frozen groups, 0 to 5.
         layers_per_group: weighted layers in each group.
         depth, macs: of the backbone; the head comes on top.
-        features: width of what the head sees.
-        constants: tensors that the graph needs besides the backbone's own.
+        features: number of features that the head receives.
+        constants: tensors that the graph needs and the backbone does not have.
     """
 
     groups: Mapping[str, int]
@@ -144,7 +145,7 @@ class Blueprint:
             backbone.register_buffer(name, constant.clone(), persistent=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Blueprint:
-        return self  # never changed, so that copies of a network can share it
+        return self  # it never changes, so copies of a network share it
 
 
 _blueprints: dict[BackboneSettings, Blueprint] = {}
@@ -155,14 +156,14 @@ def check_name(name: str) -> None:
     if "." in name and timm.is_model(name.partition(".")[0]):
         base, _, tag = name.partition(".")
         raise ModelError(
-            f"architecture {name!r}: name the weights in init: architecture {base}, imagenet:{tag}"
+            f"architecture {name!r}: name the weights in init: architecture {base}, init imagenet:{tag}"
         )
     if not timm.is_model(name):
         raise ModelError(f"unknown architecture {name!r}: {did_you_mean(name, timm.list_models())}")
 
 
 def family_of(name: str) -> str:
-    """The timm module that makes an architecture."""
+    """An architecture's family: the timm module that builds it."""
     return timm.model_entrypoint(name).__module__.rpartition(".")[2]
 
 
@@ -170,7 +171,7 @@ def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn
     """A timm model without its classifier, its weights drawn from torch's generator.
 
     Raises:
-        ModelError: the architecture cannot be had with these settings.
+        ModelError: the architecture cannot be built with these settings.
     """
     check_name(settings.architecture)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": settings.in_channels}
@@ -189,14 +190,14 @@ def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn
 
 def _create(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     if "global_pool" in options:
-        # A ViT otherwise moves its last norm behind the pooling, under a name that no checkpoint has.
+        # Else a ViT moves its last norm behind the pooling, under a name that no checkpoint has.
         with suppress(TypeError):
             return timm.create_model(architecture, **options, fc_norm=False)
     return timm.create_model(architecture, **options)
 
 
 def has_fixed_size(architecture: str) -> bool:
-    """Whether a model is built for one image size (ViT, Swin) rather than for any."""
+    """Whether a model is built for one image size (ViT, Swin), not for any."""
     config = timm.get_pretrained_cfg(architecture)
     return config is not None and bool(config.fixed_input_size)
 
@@ -208,8 +209,7 @@ def native_size(architecture: str) -> int:
 
 
 def blueprint_of(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
-    """The blueprint of a backbone made by `create_backbone` with the same settings, from the second time on
-    from memory.
+    """The blueprint of a backbone made by `create_backbone` with these settings; each is made only once.
 
     Raises:
         ModelError: the architecture cannot be traced or cut, or cannot take images of this size.
@@ -220,7 +220,7 @@ def blueprint_of(backbone: nn.Module, settings: BackboneSettings) -> Blueprint:
 
 
 def find_groups(architecture: str, pooling: str = "avg") -> dict[str, int]:
-    """The layer group of each tensor of an architecture, found at its native size.
+    """The layer group of each tensor of an architecture, determined at its native image size.
 
     Raises:
         ModelError: the architecture cannot be traced or cut.
@@ -233,7 +233,7 @@ def find_groups(architecture: str, pooling: str = "avg") -> dict[str, int]:
 
 
 def _groups(backbone: nn.Module, settings: BackboneSettings) -> dict[str, int]:
-    """From the catalog where it has them: half of the work of a first build."""
+    """The layer group of each tensor, from the catalog where possible: a first build takes half the time."""
     row = find_shipped(settings.architecture)
     if row is None or settings.pooling != "avg":
         return find_groups(settings.architecture, settings.pooling)
@@ -274,15 +274,17 @@ def _is_meta(backbone: nn.Module) -> bool:
 def _output(traced: Trace) -> fx.Node:
     value = traced.nodes[-1].args[0]
     if not isinstance(value, fx.Node):
-        raise ModelError("a network that returns several values has no place for a head")
+        raise ModelError(
+            "this network returns several values, so a head cannot be added; use another architecture"
+        )
     return value
 
 
 def _places_to_cut(traced: Trace, measured: Measured, groups: Mapping[str, int]) -> list[CutPoint]:
     """Where groups 1 to 4 end in this graph: at the smallest tensor between two groups' layers.
 
-    Between two layers lie only operations without weights, such as an activation or a pooling: cutting after
-    the pooling makes a cached feature smaller and changes nothing else.
+    Only operations without weights lie between two layers, such as an activation or a pooling. A cut after
+    the pooling makes the cached features smaller and changes nothing else.
     """
     by_module = _highest_group_by_module(groups)
     uses = [
@@ -300,7 +302,9 @@ def _places_to_cut(traced: Trace, measured: Measured, groups: Mapping[str, int])
         allowed = [[p for p in points if last <= p.index < later] for last, later in bounds]
         if all(allowed):
             return [min(places, key=lambda p: (_elements(measured, p), -p.index)) for places in allowed]
-    raise ModelError("the layer groups found at the native size cannot be told apart at this image size")
+    raise ModelError(
+        "its layer groups cannot be separated at this image size; use a size nearer to its native size"
+    )
 
 
 def _highest_group_by_module(groups: Mapping[str, int]) -> dict[str, int]:
@@ -324,7 +328,7 @@ def _modules(graph: fx.Graph) -> frozenset[str]:
 def _part(traced: Trace, measured: Measured, start: CutPoint | None, end: CutPoint | None) -> fx.Graph:
     """The graph from the values at one cut point (None: the images) to those at another (None: the output).
 
-    What does not depend on the input is made in every part that needs it.
+    Values that do not depend on the input are computed in every part that needs them.
     """
     dependent = data_dependent(traced)
     part = fx.Graph()
@@ -345,13 +349,13 @@ def _part(traced: Trace, measured: Measured, start: CutPoint | None, end: CutPoi
 
 
 def _per_image(rest: fx.Graph, features: fx.Node, multiple: int) -> fx.Node:
-    """A multiple of the batch size, from the tensor that has a row per image."""
+    """A multiple of the batch size, taken from a tensor with a row for each image."""
     images = rest.call_function(operator.getitem, (rest.call_method("size", (features,)), 0))
     return rest.call_function(operator.mul, (images, multiple))
 
 
 def _pack(prefix: fx.Graph, values: Sequence[fx.Node]) -> None:
-    """Return one value as it is, several flattened and joined."""
+    """Return a single value as it is, several flattened and concatenated."""
     if len(values) == 1:
         prefix.output(values[0])
         return

@@ -1,23 +1,22 @@
-"""Cutting any architecture into five layer groups: the stem and four stages.
+"""Cut any architecture into five layer groups: the stem and four stages.
 
-A cut may lie where exactly one value that depends on the input is still needed: there the network falls into
-two parts that can run apart, the first feeding one tensor to the second. Five groups come about so:
+A cut is possible where exactly one value that depends on the input is still needed: there the network splits
+into two parts that can run separately, and the first passes one tensor to the second. The five groups:
 
-1. Runs. Cut points are sorted by output stride (input side over feature side, as a power of two). A run is
-   what lies between the last cut point of one stride and the last of the next. A run without a weighted layer
-   joins the next one. What comes after the last spatial feature map (pooling, VGG's fully connected layers)
-   belongs to the last run.
+1. Runs. Cut points are sorted by output stride (input side over feature side, as a power of two). A run lies
+   between the last cut point of one stride and the last of the next. A run without a weighted layer joins the
+   next one. Everything after the last spatial feature map (pooling, VGG's fully connected layers) belongs to
+   the last run.
 2. More than five runs (strides 1 and 2, or 64): the two neighbours with the fewest weighted layers together
-   are merged, again until five are left.
+   are merged, until five are left.
 3. Fewer than five (a patch embedding of stride 4, one stride throughout): first the stem is split off, which
-   is what comes before the first weighted layer of the network's second part; then the run with the most
-   weighted layers is halved, again until there are five. A ViT thus becomes the embedding and four equal runs
-   of blocks.
+   is all before the first weighted layer of the network's second part; then the run with the most weighted
+   layers is halved, until there are five. A ViT thus becomes the embedding and four equal runs of blocks.
 
-A few networks hand several values from layer to layer throughout (NASNet's cells, CrossViT's two branches).
-For them, and only for them, a cut may cross several values: they travel as one tensor, flattened and joined.
+A few networks pass several values from layer to layer everywhere (NASNet's cells, CrossViT's two branches).
+Only for them a cut may cross several values: these are flattened and concatenated to one tensor.
 
-Groups are found at the architecture's native image size, so that they are the same at every image size.
+Groups are determined at the architecture's native image size, so that they are the same at every image size.
 """
 
 from __future__ import annotations
@@ -36,24 +35,29 @@ from medfathom.models.graph.tracing import Trace, data_dependent
 GROUPS = 5
 
 MOST_VALUES = 8
-"""How many values a cut may cross at most."""
+"""The most values that a cut may cross."""
 
 NEAR_HALF = 0.25
-"""How far from half, as a share of a run's weighted layers, a cut between blocks may lie."""
+"""The largest distance of a cut between blocks from half of a run, as a share of its weighted layers."""
 
 
 @dataclass(frozen=True)
 class CutPoint:
-    """A place between two nodes: `index` is the earlier one's, `values` are what must be handed on."""
+    """A place between two nodes.
+
+    Attributes:
+        index: of the earlier node.
+        values: the values that the second part needs from the first.
+    """
 
     index: int
     values: tuple[fx.Node, ...]
 
 
 def cut_points(traced: Trace, measured: Measured, most_values: int = 1) -> list[CutPoint]:
-    """Every place where at most so many values, each a tensor with a row per image, are handed on.
+    """Every place where at most so many values, each a tensor with a row for each image, are passed on.
 
-    Values that do not depend on the input (position tables, masks) do not count: each part makes its own.
+    Values that do not depend on the input (position tables, masks) do not count: each part computes its own.
     """
     index = {node: i for i, node in enumerate(traced.nodes)}
     dependent = data_dependent(traced)
@@ -94,14 +98,14 @@ def layer_groups(network: nn.Module, traced: Trace, measured: Measured, side: in
 
 @dataclass(frozen=True)
 class _Run:
-    """Nodes after `start` up to `end`: indexes of cut points (`start` -1: the beginning)."""
+    """The nodes after `start` up to `end`, both indices of cut points; `start` -1 is the beginning."""
 
     start: int
     end: int
 
 
 class _Cutter:
-    """The three steps of the module's docstring on one network."""
+    """The three steps of the module's docstring, for one network."""
 
     def __init__(self, traced: Trace, measured: Measured, side: int, most_values: int) -> None:
         index = {node: i for i, node in enumerate(traced.nodes)}
@@ -147,8 +151,8 @@ class _Cutter:
         """The last cut point of a stride, moved out of the block in which the stride grows.
 
         An inverted bottleneck without a shortcut can be cut between its expansion and its strided
-        convolution; the block would be torn and the tensor several times wider. So the stride's growth
-        is charged to the outermost module that does it once and does most of its work afterwards.
+        convolution, but this would split the block where the tensor is several times wider. So the cut moves
+        to the start of the outermost module in which the stride grows once, before most of its work.
         """
         at_stride = [p for p, s in self.strides.items() if s == stride]
         last = at_stride[-1]
@@ -203,7 +207,7 @@ class _Cutter:
 
 
 def _strides(points: Sequence[CutPoint], measured: Measured, side: int) -> dict[int, int]:
-    """Index of cut point -> output stride, never falling, up to where the features are pooled."""
+    """Index of cut point -> output stride, which never falls, up to where the features are pooled."""
     found: dict[int, int] = {}
     stride = 1
     for point in points:
@@ -217,9 +221,10 @@ def _strides(points: Sequence[CutPoint], measured: Measured, side: int) -> dict[
 
 
 def _places(shape: Sequence[int]) -> int | None:
-    """Spatial positions of a feature map; None for a shape that is none.
+    """Number of spatial positions of a feature map; None for another shape.
 
-    Known are (n, C, H, W), (n, H, W, C), (n, tokens, C), and (n, C, tokens) where only the last is a square.
+    Known shapes are (n, C, H, W), (n, H, W, C), (n, tokens, C), and (n, C, tokens) where only the last is a
+    square.
     """
     if len(shape) == 4:
         channels_last = shape[1] == shape[2] != shape[3]
@@ -240,7 +245,7 @@ def _path(node: fx.Node, traced: Trace) -> str:
 
 
 def _enclosing(path: str) -> list[str]:
-    """The modules that enclose a path, outermost first, the path's own included."""
+    """The modules that enclose a path, outermost first, and the path itself."""
     parts = path.split(".")
     return [".".join(parts[: k + 1]) for k in range(len(parts))] if path else []
 
@@ -250,7 +255,7 @@ def _within(path: str, scope: str) -> bool:
 
 
 def _assign(network: nn.Module, traced: Trace, ends: Sequence[int]) -> dict[str, int]:
-    """Every tensor's group: where it is used first; what is not used goes with its nearest relatives."""
+    """Each tensor's group: where it is used first; an unused tensor joins those of its nearest module."""
     by_scope: dict[str, list[str]] = {}
     names = tensor_names(network)
     for name in names:
@@ -264,9 +269,10 @@ def _assign(network: nn.Module, traced: Trace, ends: Sequence[int]) -> dict[str,
 
 
 def first_uses(traced: Trace) -> list[tuple[int, fx.Node]]:
-    """The nodes that bring in the network's own tensors, each with the index of where they first matter.
+    """Nodes that use the network's own tensors, each with the index of the node where they meet the input.
 
-    A tensor that is read early but meets the input's values late (a position table) belongs to the later.
+    A tensor that is read early but meets the input's values late (a position table) belongs to the later
+    place.
     """
     index = {node: i for i, node in enumerate(traced.nodes)}
     dependent = data_dependent(traced)
@@ -287,7 +293,7 @@ def _relatives_group(name: str, used: Mapping[str, int], by_scope: Mapping[str, 
 
 
 def in_few_words(groups: Mapping[str, int]) -> tuple[tuple[str, ...], ...]:
-    """Groups by the outermost modules (or tensors) that lie in one group whole, in the network's order."""
+    """Each group as the outermost modules (or tensors) that lie completely in it, in the network's order."""
     within: dict[str, set[int]] = {}
     for name, group in groups.items():
         for scope in _enclosing(name):
@@ -299,7 +305,7 @@ def in_few_words(groups: Mapping[str, int]) -> tuple[tuple[str, ...], ...]:
 
 
 def from_words(words: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, int]:
-    """The group of each tensor, from what `in_few_words` gave.
+    """The group of each tensor, from the result of `in_few_words`.
 
     Raises:
         KeyError: a tensor is in none of the groups.
@@ -313,6 +319,6 @@ def from_words(words: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str
 
 
 def tensor_names(network: nn.Module) -> list[str]:
-    """Every parameter and buffer, those with several names under each."""
+    """The name of every parameter and buffer; all names where one has several."""
     parts = (network.named_parameters, network.named_buffers)
     return [name for part in parts for name, _ in part(remove_duplicate=False)]

@@ -1,36 +1,35 @@
-"""What a traced network is made of: shapes, weighted layers, depth, multiply-accumulates.
+"""Measure a traced network: shapes, weighted layers, depth, multiply-accumulates.
 
-The graph is run once on the meta device: shapes without numbers, so that the largest network costs no more
-than its Python. Layers are seen where they happen, as calls of convolution and linear functions: those inside
-modules taken whole count as well.
+The graph runs once on the meta device, which computes shapes but no values: the largest network costs only
+the time of its Python. Layers are counted as calls of convolution and linear functions, so that those inside
+modules recorded as one node count too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 from typing_extensions import TypeIs
 
 from medfathom.models.graph.tracing import Trace
 
 Number: TypeAlias = "bool | int | float | Sequence[Number] | None"
-"""A value that an image size settles, or a list of such."""
+"""A value that follows from the image size, or a list of such values."""
 
 IMAGES = 3
 OTHER_IMAGES = 5
-"""Images in the runs: numbers that no window or patch count is mistaken for."""
+"""Images in the two runs: numbers that are no usual count of windows or patches."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of a traced network at one image size shows.
+    """What a run of a traced network at one image size shows.
 
     Attributes:
         shapes: the shape of each node's value for `IMAGES` images, for the nodes whose value is a tensor.
@@ -50,16 +49,16 @@ class Measured:
 def measure(network: nn.Module, traced: Trace, input_shape: tuple[int, int, int]) -> Measured:
     """Run the graph on the meta device.
 
-    Numbers in the graph that follow from the image size are then written into it as constants: they would
-    otherwise seem to be values that one part of the network must hand to the next.
+    Numbers that follow from the image size are then written into the graph as constants: else they would
+    count as values that one part of the network passes to the next.
 
     Args:
-        network: the traced network, or one of the same architecture and settings, with its tensors on "meta".
+        network: the traced network, or one with the same architecture and settings, on the meta device.
         traced: its graph.
         input_shape: channels, height, width.
 
     Raises:
-        Exception: whatever the network raises for an image size it cannot take.
+        Exception: what the network raises for an image size that it does not take.
     """
     image = torch.empty((IMAGES, *input_shape), device="meta")
     counter = _LayerCounter(image)
@@ -87,7 +86,7 @@ def _is_number(value: Any) -> TypeIs[Number]:
 
 
 def _settle_numbers(traced: Trace, few: Mapping[fx.Node, Number], more: Mapping[fx.Node, Number]) -> None:
-    """Write numbers that no batch size changes into the graph, and note those that grow with it."""
+    """Write numbers that do not depend on the batch size into the graph, and note those that grow with it."""
     fixed = {node: value for node, value in few.items() if node in more and more[node] == value}
     for node, value in few.items():
         multiple = value // IMAGES if type(value) is int else 0
@@ -101,7 +100,7 @@ def _settle_numbers(traced: Trace, few: Mapping[fx.Node, Number], more: Mapping[
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Spares meta tensors what cannot change their shape: most of what a network costs on that device."""
+    """Skips operations on meta tensors that do not change a shape: most of a network's time there."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -118,17 +117,17 @@ class ShapesOnly(TorchFunctionMode):
 
 
 class _LayerCounter(TorchFunctionMode):
-    """Follows every tensor that depends on the input, with the weighted layers on its longest path so far."""
+    """Follows each tensor that depends on the input, and counts the weighted layers on its longest path."""
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
         self.depths: dict[int, int] = {id(image): 0}
-        self.kept: list[Tensor] = [image]  # an id is only good while its tensor lives
-        self.layers = 0  # seen, and their multiply-accumulates, since someone last set them to 0
+        self.kept: list[Tensor] = [image]  # an id is valid only while its tensor lives
+        self.layers = 0  # layers and multiply-accumulates since these were last set to 0
         self.macs = 0
 
     def deepest(self, values: Iterable[Any]) -> int:
-        """Weighted layers behind the deepest of these values; -1 when none depends on the input."""
+        """Weighted layers before the deepest of these values; -1 where none depends on the input."""
         return max((self.depths.get(id(v), -1) for v in values), default=-1)
 
     def __torch_function__(
@@ -136,7 +135,7 @@ class _LayerCounter(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        depth = self.deepest(v for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor))
+        depth = self.deepest(_tensors_in((args, kwargs)))
         if depth < 0:
             return result
         if func in _MACS:
@@ -145,11 +144,21 @@ class _LayerCounter(TorchFunctionMode):
             depth += 1
             self.layers += 1
         written = args[:1] if getattr(func, "__name__", "") == "__setitem__" else ()
-        for value in tree_leaves((result, written)):
-            if isinstance(value, Tensor):
-                self.depths[id(value)] = max(depth, self.depths.get(id(value), -1))
-                self.kept.append(value)
+        for value in _tensors_in((result, written)):
+            self.depths[id(value)] = max(depth, self.depths.get(id(value), -1))
+            self.kept.append(value)
         return result
+
+
+def _tensors_in(values: object) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dictionaries."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from _tensors_in(value)
+    elif isinstance(values, Mapping):
+        yield from _tensors_in(list(values.values()))
 
 
 class _Walk(fx.Interpreter):
@@ -165,7 +174,7 @@ class _Walk(fx.Interpreter):
         self.macs: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """One node."""
+        """Run one node and note what it is."""
         if self.counter:
             self.counter.layers = self.counter.macs = 0
         value = super().run_node(n)
@@ -181,7 +190,7 @@ class _Walk(fx.Interpreter):
         return value
 
     def fetch_attr(self, target: str) -> Any:
-        """A tensor of the network, or one made while tracing."""
+        """A tensor of the network, or a constant of the trace."""
         if target in self.traced.constants:
             return self.traced.constants[target].to("meta")
         return super().fetch_attr(target)
@@ -232,7 +241,7 @@ WEIGHTED_LAYERS: Mapping[Callable[..., Any], Callable[..., int]] = {
     torch.conv_transpose2d: _of_transposed_conv,
     torch.conv_transpose3d: _of_transposed_conv,
 }
-"""What counts as a weighted layer; normalisation, position tables and products of activations do not."""
+"""Weighted layers; normalisation, position tables and products of activations are not among them."""
 
 _MACS: Mapping[Callable[..., Any], Callable[..., int]] = {
     **WEIGHTED_LAYERS,

@@ -1,15 +1,15 @@
-"""A network's graph: which layer feeds which, on real or meta tensors.
+"""Trace a network as a graph of operations, on real or meta tensors.
 
 `torch.fx` runs the network's Python once with stand-ins for tensors and records each operation. Layers of
-torch.nn (and of timm's subclasses of them) are recorded as one node, so that their own training mode stays
-theirs; so are modules whose Python asks for a tensor's values or size to decide what to do.
+torch.nn (and timm's subclasses of them) are recorded as one node, so that each keeps its own training mode;
+so are modules whose Python decides by a tensor's values or size.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Classes of torch.nn that only hold other modules: traced through."""
 
 MOST_RETRIES = 200
-"""How often tracing is begun anew, each time with one more module taken whole."""
+"""Tracing is repeated so often at most, each time with one more module recorded as one node."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Trace:
     Attributes:
         nodes: the operations in the order in which they run; the first is the input, the last the output.
         scopes: for each node, the path of the module in whose `forward` it runs ("" for the network's own).
-        constants: tensors made while tracing, by the name under which the graph asks the network for them.
-        per_image: numbers in the graph that are a multiple of the batch size, with the multiple.
+        constants: tensors made while tracing, by the name that the graph gives them.
+        per_image: nodes whose value is a multiple of the batch size, with the multiple.
         devices: nodes whose value is the device that the network runs on.
     """
 
@@ -46,7 +46,7 @@ class Trace:
     devices: set[fx.Node] = field(default_factory=set)
 
     def drop_unused(self) -> None:
-        """Take out operations whose value nothing uses any more."""
+        """Remove operations whose value is not used."""
         self.graph.eliminate_dead_code(has_effect)
         self.nodes[:] = self.graph.nodes
 
@@ -57,7 +57,7 @@ class _Tracer(fx.Tracer):
     def __init__(self, whole: set[str], buffers_as_nodes: bool) -> None:
         functions = get_notrace_functions()  # type: ignore[no-untyped-call]
         super().__init__(autowrap_modules=(math,), autowrap_functions=tuple(functions))
-        # Unless a network asks for a buffer's values: what is computed from a buffer is then a constant.
+        # False where a network asks for a buffer's values: what is computed from it is then a constant.
         self.proxy_buffer_attributes = buffers_as_nodes
         self.whole = whole
         self.notrace = tuple(get_notrace_modules())  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class _Tracer(fx.Tracer):
         self.failed_in: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Layers of torch.nn, timm's untraceable modules, and what failed before."""
+        """Layers of torch.nn, modules that timm marks as untraceable, and modules that failed before."""
         if module_qualified_name in self.whole or isinstance(m, self.notrace):
             return True
         return any(c.__module__.startswith("torch.nn.") and c not in CONTAINERS for c in type(m).__mro__)
@@ -74,7 +74,7 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Keep track of where we are."""
+        """Remember which module runs."""
         outer, self.inside = self.inside, self.path_of_module(m)
         try:
             return super().call_module(m, forward, args, kwargs)
@@ -92,16 +92,16 @@ class _Tracer(fx.Tracer):
 
 
 def trace(network: nn.Module) -> Trace:
-    """The network's graph in inference mode, for any image size and batch size it can take.
+    """The network's graph in inference mode, for every image size and batch size that it takes.
 
-    The network itself is left as it was, in the mode it was in.
+    The network itself does not change.
 
     Raises:
-        ModelError: the network's own `forward` decides by values that a graph does not know.
+        ModelError: the network's `forward` decides by values that are not known while tracing.
     """
     was_training = network.training
     network.eval()
-    before = set(_own_values(network))
+    before = _tensors_of(network)
     whole: set[str] = set()
     reason = ""
     try:
@@ -125,17 +125,20 @@ def trace(network: nn.Module) -> Trace:
             return traced
     finally:
         network.train(was_training)
-    raise ModelError(f"{type(network).__name__}: its graph cannot be traced ({reason or 'too many retries'})")
+    raise ModelError(
+        f"{type(network).__name__}: its graph cannot be traced ({reason or 'too many retries'}); "
+        "use another architecture"
+    )
 
 
-def _options(network: nn.Module) -> dict[str, Any]:
-    """The arguments of `forward` besides the image, as they are by default."""
+def _options(network: nn.Module) -> dict[str, object]:
+    """The default values of `forward`'s arguments after the image."""
     parameters = list(inspect.signature(network.forward).parameters.values())[1:]
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _drop_options(graph: fx.Graph) -> None:
-    """Take out the arguments besides the image, and the checks that they have their default value."""
+    """Remove the arguments after the image, and the checks that they have their default value."""
     options = [node for node in graph.nodes if node.op == "placeholder"][1:]
     for option in reversed(options):
         checks = [option]
@@ -146,7 +149,7 @@ def _drop_options(graph: fx.Graph) -> None:
 
 
 def _free_of_device(graph: fx.Graph) -> None:
-    """Let tensors that the graph makes be made where the input is, not where the network was traced."""
+    """Create the graph's new tensors on the input's device, not on the device of tracing."""
     placeholder = next(iter(graph.nodes))
     fixed = [
         n for n in graph.nodes if any(isinstance(v, torch.device) for v in (*n.args, *n.kwargs.values()))
@@ -161,21 +164,24 @@ def _free_of_device(graph: fx.Graph) -> None:
 
 
 def has_effect(node: fx.Node) -> bool:
-    """Whether a node must stay although nothing uses its value: it checks something, or writes in place."""
+    """Whether a node is needed although its value is not used: it checks something, or writes in place."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = name == "setitem" or (node.op != "call_module" and name.endswith("_") and name[-2:] != "__")
     checks = "assert" in name and bool(node.all_input_nodes)
     return node.op in ("placeholder", "output") or in_place or checks
 
 
-def _constants(network: nn.Module, before: set[str]) -> dict[str, Tensor]:
-    """Take off the network what tracing has put on it."""
-    found: dict[str, Tensor] = {}
-    for name, value in _own_values(network).items():
-        if name not in before and name.startswith("_tensor_constant"):
-            delattr(network, name)
-            if isinstance(value, Tensor):
-                found[name] = value
+def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """A network's own tensors that are no parameters: buffers and plain attributes."""
+    plain = {name: value for name, value in vars(network).items() if isinstance(value, Tensor)}
+    return plain | dict(network.named_buffers(recurse=False))
+
+
+def _constants(network: nn.Module, before: Container[str]) -> dict[str, Tensor]:
+    """Remove the tensors that tracing has added to the network, and return them."""
+    found = {name: tensor for name, tensor in _tensors_of(network).items() if name not in before}
+    for name in found:
+        delattr(network, name)
     return found
 
 
@@ -187,18 +193,17 @@ def _own_values(network: nn.Module) -> dict[str, object]:
 def compile_part(graph: fx.Graph) -> Callable[[nn.Module, Tensor], Any]:
     """A function of (network, input) that runs a graph with the network's own modules and tensors.
 
-    Unlike a `GraphModule` it holds no copy of anything, so that moving, loading and training the network
-    need no second thought.
+    Unlike a `GraphModule` it holds no copies, so that moving, loading and training the network work as usual.
     """
     code = graph.python_code("self")
-    namespace: dict[str, Any] = dict(code.globals)
+    namespace = dict(code.globals)
     exec(compile(code.src, "<traced network>", "exec"), namespace)  # noqa: S102 - torch.fx's own code
     function: Callable[[nn.Module, Tensor], Any] = namespace["forward"]
     return function
 
 
 def data_dependent(traced: Trace) -> set[fx.Node]:
-    """The nodes whose value depends on more of the input than its size; the others can be had in any part."""
+    """Nodes whose value depends on the input's values, not only on its size."""
     dependent: set[fx.Node] = set()
     for node in traced.nodes:
         from_data = node.op == "placeholder" or any(n in dependent for n in node.all_input_nodes)

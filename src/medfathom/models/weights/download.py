@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
@@ -17,11 +16,14 @@ from medfathom.errors import WeightsError
 from medfathom.models.weights.lookup import HUB_SECONDS, WeightsLocation, hub_files, torch_cache
 
 DOWNLOAD_SECONDS = 30.0
-"""How long a download may stand still before it counts as failed."""
+"""A download that receives nothing for so long has failed."""
+
+HASH_IN_NAME = re.compile(r"-([0-9a-f]+)\.")
+"""The start of the file's SHA-256, in the name of torch's published weights: `resnet18_a1_0-d63eafa0.pth`."""
 
 
 def fetch(location: WeightsLocation) -> Path:
-    """Download weights into the cache where timm looks for them too.
+    """Download weights into the cache where timm looks for them.
 
     Raises:
         WeightsError: the download failed.
@@ -31,8 +33,7 @@ def fetch(location: WeightsLocation) -> Path:
         raise WeightsError(f"{location.description}: there is no file to load")
     try:
         if weights.url is not None:
-            with _patience(DOWNLOAD_SECONDS):
-                return _through_torch(weights.url)
+            return _download(weights.url)
         if weights.hub is None:
             raise WeightsError(f"{location.description}: timm does not say where it is")
         for name in hub_files(weights):
@@ -44,19 +45,20 @@ def fetch(location: WeightsLocation) -> Path:
     raise WeightsError(f"{location.description}: holds none of {', '.join(hub_files(weights))}")
 
 
-def _through_torch(url: str) -> Path:
-    """A file in torch's cache, whose name ends in the beginning of its SHA-256 (`vgg16-397923af.pth`)."""
-    file = torch_cache() / Path(urlsplit(url).path).name
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        digest = re.search(r"-([a-f0-9]+)\.", file.name)
-        download_url_to_file(url, str(file), digest[1] if digest else None, progress=False)
-    return file
+def _download(url: str) -> Path:
+    """Download a file into torch's cache, unless it is there."""
+    path = torch_cache() / url.rpartition("/")[2]
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        expected = HASH_IN_NAME.search(path.name)
+        with _timeout(DOWNLOAD_SECONDS):
+            download_url_to_file(url, str(path), expected and expected.group(1), progress=False)
+    return path
 
 
 @contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """How long a connection may be silent: torch's own download would wait for ever."""
+def _timeout(seconds: float) -> Iterator[None]:
+    """Limit how long a connection may be silent: torch's own download would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

