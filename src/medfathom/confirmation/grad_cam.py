@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from medfathom.confirmation.pictures import Judged
 from medfathom.exported.model import Deployed, Model
-from medfathom.metrics.calibration import as_array
+from medfathom.metrics.calibration import decide
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -62,10 +62,8 @@ def cases(found: Judged) -> list[Case]:
             for i, k in enumerate(said)
         ]
     else:
-        thresholds = as_array(config.thresholds)
-        above = values >= np.where(np.isnan(thresholds), 0.5, thresholds)
         listed = []
-        for (i, k), yes in np.ndenumerate(above):
+        for (i, k), yes in np.ndenumerate(decide(values, config.thresholds)):
             true = bool(found.positive[i, k])
             confidence = float(values[i, k] if yes else 1 - values[i, k])
             if config.task == "binary":

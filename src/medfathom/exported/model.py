@@ -28,7 +28,7 @@ from medfathom.data.images import (
     read_header,
 )
 from medfathom.errors import DataError, ExportedModelError, InputError
-from medfathom.metrics.calibration import as_array, calibrated
+from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
@@ -201,8 +201,7 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     names = config.class_names
     if config.task == "multiclass":
         return [names[k] for k in values.argmax(axis=1)]
-    thresholds = as_array(config.thresholds)
-    above = values >= np.where(np.isnan(thresholds), 0.5, thresholds)
+    above = decide(values, config.thresholds)
     if config.task == "binary":
         return [names[int(flag)] for flag in above[:, 0]]
     return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
