@@ -265,13 +265,13 @@ def confirm(
         watcher=Watcher() if as_json else _watcher(),
     )
     if as_json:
-        _print_json(done.summary)
+        _print_json(done.summary.to_dict())
     else:
         _console().print(confirmation_text(done.summary))
     if done.halted:
         print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED)
-    if done.summary["failures"]:
+    if done.summary.failures:
         sys.exit(EXIT_FAILED)
 
 
@@ -345,6 +345,7 @@ def export(
     those that lose at most so much AUC; `--trial 7` is the seventh search trial, once it was confirmed.
     """
     from medfathom.export import WITHIN, export_model  # noqa: PLC0415
+    from medfathom.terminal.confirmation import export_text  # noqa: PLC0415
 
     if within is not None and trial != "smallest-within":
         raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
@@ -356,20 +357,10 @@ def export(
         storage=storage,
         onnx=onnx,
     )
-    row, model = done.row, done.model
     if as_json:
-        facts = {"folder": str(done.folder), "onnx_difference": done.onnx_difference}
-        _print_json({**facts, "configuration": row, "model": model})
-        return
-    checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
-    _console().print(
-        f"{done.folder}: {row['architecture']}, {row['stratum']} "
-        f"(search trial {row['search_trial']}, seed {model['seed']}), "
-        f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
-        f"Next: medfathom predict {done.folder} IMAGES…",
-        highlight=False,
-        soft_wrap=True,
-    )
+        _print_json(done.to_dict())
+    else:
+        _console().print(export_text(done), highlight=False, soft_wrap=True)
 
 
 @app.command()
