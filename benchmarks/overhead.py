@@ -10,7 +10,6 @@ trials to the last, over their number: imports and the start of Ray are left out
 """
 
 import argparse
-import json
 import os
 import platform
 import random
@@ -19,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -31,19 +30,15 @@ KINDS = {"medfathom": "medfathom", "Tune class, reused actors": "class", "Tune f
 SLOW_TRIALS = 8  # of the function API: seconds each
 
 
-def nothing(plan: Any, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A trial's results without training."""
-    generator = random.Random(assignment["seed"])
-    attributes = json.dumps({f"attribute_{i}": i for i in range(30)})
+def nothing(plan: Any, order: Any) -> Iterator[Any]:
+    """A trial's results without training; with thirty user attributes, as a real one."""
+    from medfathom.scheduling.messages import EpochResult
+    from medfathom.trial.record import TrialRecord
+
+    generator = random.Random(order.assignment.seed)
+    attributes = {f"attribute_{i}": i for i in range(30)}
     for epoch in range(1, EPOCHS + 1):
-        finished = epoch == EPOCHS
-        yield {
-            "auc": generator.random(),
-            "epoch": epoch,
-            "finished": finished,
-            "done": finished,
-            "attributes": attributes,
-        }
+        yield EpochResult(TrialRecord(auc=generator.random(), epochs=epoch, max_epochs=EPOCHS), attributes)
 
 
 class Clock:

@@ -45,7 +45,7 @@ from medfathom.definitions.load import load_definition
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.scheduling.early_stopping import StratifiedScheduler
-config = load_study("demo", ["budget.trials={trials}"])
+config = load_definition("demo", ["budget.trials={trials}"])
 with open_study(config, default_url(), "data") as driver:
     past = [t for t in driver.trials() if t.state.is_finished()]
     StratifiedScheduler(config, {{}}, past)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,34 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
 )
+# Hints are told as to someone who has `medfathom` on PATH: the same however the tests are started.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ.pop("UV", None)
 SHARED = Path(os.environ.get("MEDFATHOM_SHARED", REPOSITORY.parent / "shared"))
+
+
+NEEDS = {
+    "ray": {"ray_cluster"},
+    "postgresql": {"postgresql", "postgresql_server"},
+    "browser": {"browser", "browser_page"},
+}
+"""Marker -> the fixtures that bring what it means."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs; whole studies (tests/integration) are slow."""
+    for item in items:
+        for name in markers_of(item):
+            item.add_marker(name)
+
+
+def markers_of(item: pytest.Item) -> Iterator[str]:
+    used = set(getattr(item, "fixturenames", ()))
+    yield from (marker for marker, fixtures in NEEDS.items() if used & fixtures)
+    if "[postgresql" in item.name:  # asked for while the test runs: `request.getfixturevalue`
+        yield "postgresql"
+    if item.path.parent.name == "integration":
+        yield "slow"
 
 
 @pytest.fixture

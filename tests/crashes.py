@@ -16,13 +16,11 @@ from itertools import count
 import sqlalchemy as sa
 
 from medfathom.definitions.load import load_definition
-from medfathom.study import driver as drivers
-from medfathom.study import sharing as leases
+from medfathom.study import sharing
 from medfathom.study.open import open_study
 from medfathom.study.read import read_study as load
 
-leases.LEASE_S = 0.5
-drivers.SHARED_POLL_S = 0.05
+sharing.LEASE_S = 0.5
 TRIALS, EPOCHS, DIED = 4, 2, 99
 
 

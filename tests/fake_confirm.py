@@ -1,6 +1,6 @@
 """Confirmed models that were never trained: what the tests of `confirm` let workers do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 import fake_work
 from made_confirmations import FACTS
 from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
-from medfathom.scheduling import Plan
+from medfathom.scheduling.messages import Order, Plan, Result
 
 BEGUN = "begun.txt"
 
@@ -29,15 +29,15 @@ def keep(folder: Path, number: int) -> dict[str, Any]:
 
 
 def results(
-    plan: Plan, assignment: Mapping[str, Any], *, study: str, folder: Path, pictures: frozenset[int]
-) -> Iterator[dict[str, Any]]:
-    """As `confirm_worker.confirmed_results`; leaves a line for each trial that begins."""
-    number = int(assignment["number"])
+    plan: Plan, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
+) -> Iterator[Result]:
+    """As `confirmation.worker.confirmed_results`; leaves a line for each trial that begins."""
+    number = order.assignment.number
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / BEGUN).open("a") as file:
         file.write(f"{number}\n")
-    for each in fake_work.quick(plan, assignment):
-        if not each["finished"]:
+    for each in fake_work.quick(plan, order):
+        if not each.record.finished:
             yield each
     last = plan.config.budget.epochs
     yield fake_work.result(plan, last, 0.9, **keep(folder, number))

@@ -1,4 +1,8 @@
-"""The one gate: format, lint, types, tests. `uv run tests/gate.py [pytest arguments]`.
+"""The gate: format, lint, types, tests. `uv run tests/gate.py [--quick | --slow] [pytest arguments]`.
+
+    uv run tests/gate.py            everything but the slow tests
+    uv run tests/gate.py --quick    without the tests that need Ray, PostgreSQL or a browser either
+    uv run tests/gate.py --slow     the slow tests alone: real kills, several drivers, whole studies
 
 Tests run in two processes, a module in one of them.
 """
@@ -14,20 +18,26 @@ STEPS = (
     ("mypy",),
 )
 
+QUICK = "not slow and not ray and not postgresql and not browser"
+
 
 def main() -> int:
     """Stop at the first step that fails; pytest comes last, its summary line ends the output."""
-    root = Path(__file__).resolve().parents[1]
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile torch anew
-    for step in STEPS:
-        if subprocess.run([sys.executable, "-m", *step], cwd=root, check=False).returncode:
+    arguments = sys.argv[1:]
+    mode = arguments.pop(0) if arguments[:1] in (["--quick"], ["--slow"]) else ""
+    steps = () if mode == "--slow" else STEPS
+    for step in steps:
+        if _run(*step):
             sys.stderr.write(f"gate: {' '.join(step)} failed\n")
             return 1
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *sys.argv[1:]],
-        cwd=root,
-        check=False,
-    ).returncode
+    chosen = {"": "not slow", "--quick": QUICK, "--slow": "slow"}[mode]
+    return _run("pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", chosen, *arguments)
+
+
+def _run(*words: str) -> int:
+    root = Path(__file__).resolve().parents[1]
+    return subprocess.run([sys.executable, "-m", *words], cwd=root, check=False).returncode
 
 
 if __name__ == "__main__":

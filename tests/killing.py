@@ -16,15 +16,15 @@ DRIVER = f"""
 import sys
 from pathlib import Path
 from fake_work import slow
-from medfathom.study import sharing as leases
+from medfathom.study import sharing
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
 from medfathom.study.open import open_study
 from rich.console import Console
-leases.LEASE_S = 6.0
+sharing.LEASE_S = 6.0
 changes = ["name=killed", f"budget.trials={{sys.argv[2]}}", "budget.epochs={EPOCHS}", "sampler=random"]
-config = load_study("demo", changes)
+config = load_definition("demo", changes)
 with open_study(config, sys.argv[1], "data") as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
 """

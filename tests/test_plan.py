@@ -13,7 +13,16 @@ from medfathom.cli import main
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
-from medfathom.plan import Cost, classes_in_turn, kinds_of, plan_study, sample_images
+from medfathom.plan import (
+    Cost,
+    Forecast,
+    KindForecast,
+    Measured,
+    classes_in_turn,
+    kinds_of,
+    plan_study,
+    sample_images,
+)
 from strategies import spaces
 
 STUDY = """
@@ -105,27 +114,78 @@ def test_costs_are_scaled_up() -> None:
     assert cost.features(sizes, 3) == pytest.approx(0.005 * (3 * 1000 + 200))
 
 
+@pytest.mark.slow
 def test_a_plan_is_measured_and_leaves_nothing(definition: Path) -> None:
     config = load_definition(str(definition), ["resources.concurrent=1"])
     told: list[str] = []
     forecast = plan_study(config, told.append)
     assert told[-1] == "measuring resnet10t, unfreeze_depth 5 (3 of 3)"
-    head, drawn, whole = forecast["kinds"]
-    assert head["features"] == "once"
-    assert head["seconds_of_features"] > 0
-    assert drawn["seconds_of_features"] == whole["seconds_of_features"] == 0
+    rows = [each.measured for each in forecast.kinds]
+    assert all(isinstance(row, Measured) for row in rows)
+    head, drawn, whole = (row for row in rows if isinstance(row, Measured))
+    assert head.features == "once"
+    assert head.seconds_of_features > 0
+    assert drawn.seconds_of_features == whole.seconds_of_features == 0
     for row in (drawn, head, whole):
-        assert row["side_by_side"] == 1
-        assert row["seconds_per_trial"] > 10 * row["seconds_per_epoch"] > 0
-        assert row["peak_memory_bytes"] > 50e6
-    assert head["seconds_per_epoch"] < whole["seconds_per_epoch"]
-    least, most = forecast["hours"]
-    assert 0 < least < most == pytest.approx(forecast["device_hours"][1])
-    in_all = sum(row["trials"] * row["seconds_per_trial"] for row in forecast["kinds"])
-    assert most == pytest.approx((in_all + head["seconds_of_features"]) / 3600)
+        assert row.side_by_side == 1
+        assert row.seconds_per_trial > 10 * row.seconds_per_epoch > 0
+        assert row.peak_memory_bytes > 50e6
+    assert head.seconds_per_epoch < whole.seconds_per_epoch
+    least, most = forecast.hours
+    assert 0 < least < most == pytest.approx(forecast.device_hours[1])
+    in_all = sum(
+        each.kind.trials * row.seconds_per_trial
+        for each, row in zip(forecast.kinds, (head, drawn, whole), strict=True)
+    )
+    assert most == pytest.approx((in_all + head.seconds_of_features) / 3600)
     assert {path.name for path in Path("storage").iterdir()} == {
         "cache"
     }  # the prepared data, as `run` leaves it
+
+
+def test_json_has_a_row_for_each_kind(definition: Path) -> None:
+    first, second, third = kinds_of(load_definition(str(definition)))
+    measured = Measured(
+        seconds_per_epoch=1.0,
+        seconds_per_trial=10.0,
+        seconds_of_features=2.0,
+        features="once",
+        images_per_second=None,
+        peak_memory_bytes=10**8,
+        side_by_side=2,
+        seconds_in_all=(360.0, 3600.0),
+    )
+    kinds = (
+        KindForecast(first, measured),
+        KindForecast(second, "out of memory"),
+        KindForecast(third, measured),
+    )
+    forecast = json.loads(json.dumps(Forecast("planned", "cpu", 12, 10, 2, kinds).to_dict()))
+    row, failed, _ = forecast.pop("kinds")
+    assert forecast == {
+        "study": "planned",
+        "device": "cpu",
+        "trials": 12,
+        "epochs": 10,
+        "concurrent": 2,
+        "hours": [0.1, 1.0],
+        "device_hours": [0.2, 2.0],
+    }
+    of_kind = {"architecture": "resnet10t", "batch_size": 16, "trials": 4.0}
+    assert failed == {**of_kind, "inits": ["random"], "unfreeze_depth": 5, "failure": "out of memory"}
+    assert row == {
+        **of_kind,
+        "inits": ["file:weights.safetensors"],
+        "unfreeze_depth": 0,
+        "seconds_per_epoch": 1.0,
+        "seconds_per_trial": 10.0,
+        "seconds_of_features": 2.0,
+        "features": "once",
+        "images_per_second": None,
+        "peak_memory_bytes": 10**8,
+        "side_by_side": 2,
+        "seconds_in_all": [360.0, 3600.0],
+    }
 
 
 def test_a_kind_that_fails_is_named(

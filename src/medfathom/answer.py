@@ -22,6 +22,7 @@ from medfathom.files import home
 from medfathom.shift import with_shifts
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study, records
+from medfathom.text import command
 
 
 def analyze_all(
@@ -104,7 +105,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
         found.append(_confirmed(study, confirmation))
     if without:
         raise ResultsError(
-            f"no confirmed results of {', '.join(without)}: `medfathom confirm {without[0]}` makes them; "
+            f"no confirmed results of {', '.join(without)}: `{command('confirm', without[0])}` makes them; "
             "--exploratory analyses the search trials instead; what they suggest must be confirmed"
         )
     return found

@@ -1,25 +1,22 @@
-"""The commands. Heavy things are imported only when a command needs them."""
+"""The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
+
+Heavy things are imported only when a command needs them: each body imports its own.
+"""
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from medfathom.errors import InputError, MedfathomError
+from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
+from medfathom.text import STORAGE_GIVEN, command
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from medfathom.study.watcher import Watcher
-
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model")
 
 app = typer.Typer(
     name="medfathom",
@@ -28,9 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Which pretrained network should I train on my medical images, how much of it should I unfreeze, "
-        "and does a bigger one even help?\n\n"
-        "Begin with `medfathom run demo`, look with `medfathom dashboard`; then `medfathom confirm demo`, "
-        "`medfathom analyze demo`, `medfathom export demo --out model`, `medfathom predict model IMAGES`."
+        "and does a bigger one even help?\n\nBegin with:\n\n"
+        + "".join(f"- `{command(*words.split())}`\n" for words in BEGIN)
     ),
 )
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
@@ -38,10 +34,23 @@ app.add_typer(list_app, name="list")
 data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
 app.add_typer(data_app, name="data")
 
+
+def _storage_given(url: str | None) -> str | None:
+    """What the program tells the user to run next names the same storage."""
+    STORAGE_GIVEN.set(url)
+    return url
+
+
 StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
 StorageOption = Annotated[
-    str | None, typer.Option(help="Optuna storage URL; default: SQLite, storage/medfathom.db.", metavar="URL")
+    str | None,
+    typer.Option(
+        help="Optuna storage URL; default: SQLite, storage/medfathom.db.",
+        metavar="URL",
+        callback=_storage_given,
+    ),
 ]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -53,6 +62,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def main() -> None:
     """Entry point: exit 0 done, 1 failed while running, 2 bad input; errors are one line without --debug."""
+    STORAGE_GIVEN.set(None)
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"] or ["--help"]
     try:
@@ -60,7 +70,7 @@ def main() -> None:
     except MedfathomError as error:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
-        _fail(f"{error.format_message()} See `medfathom --help`.", EXIT_BAD_INPUT, debug)
+        _fail(f"{error.format_message()} See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
@@ -75,62 +85,30 @@ def _fail(message: str, code: int, debug: bool) -> None:
     sys.exit(code)
 
 
-def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415
-
-    return Console()
-
-
-def _watcher() -> Watcher:
-    """For people: a live table in a terminal, lines elsewhere."""
-    from medfathom.terminal.progress import LiveTable, PlainLines  # noqa: PLC0415
-
-    console = _console()
-    return LiveTable(console) if console.is_terminal else PlainLines(console)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))  # noqa: T201
-
-
 @app.command()
 def run(
     study: StudyArgument,
     storage: StorageOption = None,
-    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials in the study, earlier runs' counted.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="End this run after so many minutes.")] = None,
+    address: AddressOption = None,
+    trials: Annotated[int | None, typer.Option(help="Total number of trials, earlier runs included.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End this run after this many minutes.")] = None,
     set_: SetOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; the old study stays, renamed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a live table.")] = False,
-) -> None:
-    """Run a study, or go on with it where an earlier run stopped."""
-    from medfathom.definitions.load import load_definition  # noqa: PLC0415
-    from medfathom.terminal.progress import JsonLines  # noqa: PLC0415
+) -> int:
+    """Run a study, or continue one that an earlier run left unfinished."""
+    from medfathom.terminal.run import run_and_tell  # noqa: PLC0415
 
-    overrides = list(set_ or [])
-    overrides += [f"budget.trials={trials}"] if trials is not None else []
-    overrides += [f"budget.minutes={minutes!r}"] if minutes is not None else []
-    config = load_definition(study, overrides)
-    watcher = JsonLines(sys.stdout) if as_json else _watcher()
-    from medfathom.run import run_study  # noqa: PLC0415
-    from medfathom.urls import shown  # noqa: PLC0415
-
-    outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
-    # Logs keep what is printed: no password of the storage, nor of a `resources.checkpoint_url`.
-    told = [shown(o) if "://" in o else o for o in overrides]
-    again = ["medfathom", "run", study, *(word for o in told for word in ("--set", o))]
-    again += ["--storage", shown(storage)] if storage else []
-    if outcome.halted:
-        watcher.note(f"Ended early: {outcome.halted}. To go on: {shlex.join(again)}")
-        if outcome.halted == "interrupted":
-            sys.exit(EXIT_INTERRUPTED)
-    else:
-        watcher.note(
-            f"Next: medfathom show {config.name} · medfathom dashboard · medfathom confirm {config.name}"
-        )
-    if outcome.counts.complete == 0 and not outcome.halted:
-        raise MedfathomError(f"study {config.name!r}: no trial completed; see `medfathom show {config.name}`")
+    return run_and_tell(
+        study,
+        set_ or [],
+        trials=trials,
+        minutes=minutes,
+        storage=storage,
+        address=address,
+        fresh=fresh,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -139,79 +117,30 @@ def validate(
         list[str], typer.Argument(help="TOML files, or names in study_defs/.", metavar="STUDY …")
     ],
     set_: SetOption = None,
-) -> None:
-    """Make every check that `run` makes before it spends anything; run nothing."""
-    from medfathom.definitions.grid import trials_of  # noqa: PLC0415
-    from medfathom.definitions.load import load_definition  # noqa: PLC0415
-    from medfathom.validate import check_definition, check_source  # noqa: PLC0415
+) -> int:
+    """Check all that `run` checks before it starts; run nothing."""
+    from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
-    failures = 0
-    for name in studies:
-        try:
-            config = load_definition(name, set_ or [])
-            notes = check_definition(config)
-            check_source(config)
-        except InputError as error:
-            failures += 1
-            print(f"medfathom: {error}", file=sys.stderr)  # noqa: T201
-        else:
-            strata = len(config.space.strata())
-            print(f"{name}: valid; {strata} strata, {trials_of(config)} trials")  # noqa: T201
-            print(*(f"  {note}\n" for note in notes), sep="", end="")  # noqa: T201
-    if failures:
-        sys.exit(EXIT_BAD_INPUT)
+    return print_validity(studies, set_ or [])
 
 
 @app.command()
-def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> int:
     """Measure what every kind of trial takes on this machine, and forecast the study.
 
     A short trial of each architecture and unfreeze depth runs on a few of the images; nothing is stored.
     """
-    from medfathom.definitions.load import load_definition  # noqa: PLC0415
+    from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
 
-    config = load_definition(study, set_ or [])
-    from medfathom.plan import plan_study  # noqa: PLC0415
-    from medfathom.terminal.forecast import forecast_text  # noqa: PLC0415
-    from medfathom.validate import check_definition  # noqa: PLC0415
-
-    check_definition(config)
-    console = _console()
-    if as_json:
-        forecast = plan_study(config)
-        _print_json(forecast)
-    else:
-        with console.status("") as status:
-            forecast = plan_study(config, status.update)
-        console.print(forecast_text(forecast))
-    if any("failure" in row for row in forecast["kinds"]):
-        sys.exit(EXIT_FAILED)
+    return print_forecast(study, set_ or [], as_json=as_json)
 
 
 @app.command()
 def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show a study: its state, best trials, strata, failures."""
-    from medfathom.study.connection import default_url  # noqa: PLC0415
-    from medfathom.study.read import brief_trials, read_study  # noqa: PLC0415
-    from medfathom.study.summary import SHOWN, summarize_study  # noqa: PLC0415
-    from medfathom.terminal.show import study_text  # noqa: PLC0415
+    from medfathom.terminal.show import print_study  # noqa: PLC0415
 
-    url = storage or default_url()
-    found = read_study(url, _study_name(study))
-    summary = summarize_study(found, brief_trials(url, found, SHOWN))
-    if as_json:
-        _print_json(summary)
-    else:
-        _console().print(study_text(summary))
-
-
-def _study_name(study: str) -> str:
-    """The study's name in the storage: what the definition says when a file is given."""
-    if study.endswith(".toml"):
-        from medfathom.definitions.load import load_definition  # noqa: PLC0415
-
-        return load_definition(study).name
-    return study
+    print_study(study, storage, as_json=as_json)
 
 
 @app.command()
@@ -227,8 +156,9 @@ def dashboard(
     """Serve optuna-dashboard on the storage, to this machine only."""
     from medfathom.dashboard.server import serve  # noqa: PLC0415
     from medfathom.study.connection import default_url  # noqa: PLC0415
+    from medfathom.terminal.output import print_text  # noqa: PLC0415
 
-    serve(storage or default_url(), port, writable=writable, say=_console().print)
+    serve(storage or default_url(), port, writable=writable, say=print_text)
 
 
 @app.command()
@@ -236,43 +166,26 @@ def confirm(
     study: StudyArgument,
     seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
     top: Annotated[
-        int | None, typer.Option(help="Only so many strata, the best by validation; default: all.", min=1)
+        int | None,
+        typer.Option(help="Only this many strata, best validation AUC first; default: all.", min=1),
     ] = None,
     trial: Annotated[
-        list[int] | None, typer.Option(help="Also this trial of the search; may be given again.")
+        list[int] | None, typer.Option(help="Also confirm this search trial; can be repeated.")
     ] = None,
     storage: StorageOption = None,
-    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")] = None,
+    address: AddressOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Retrain the best of every stratum with several seeds, and judge it on the test split.
 
-    Full length, no early stopping; the test split is opened for this alone, and the study remembers it. The
-    same command again goes on where it was interrupted.
+    Trains at full length, without early stopping. Only this command opens the test split, and the study
+    records it. If it was interrupted, the same command goes on.
     """
-    from medfathom.confirm import confirm_study  # noqa: PLC0415
-    from medfathom.study.watcher import Watcher  # noqa: PLC0415
-    from medfathom.terminal.confirmation import confirmation_text  # noqa: PLC0415
+    from medfathom.terminal.confirmation import confirm_and_tell  # noqa: PLC0415
 
-    name = _study_name(study)
-    done = confirm_study(
-        name,
-        seeds=seeds,
-        top=top,
-        trials=trial or [],
-        storage=storage,
-        address=address,
-        watcher=Watcher() if as_json else _watcher(),
+    return confirm_and_tell(
+        study, seeds=seeds, top=top, trials=trial or [], storage=storage, address=address, as_json=as_json
     )
-    if as_json:
-        _print_json(done.summary.to_dict())
-    else:
-        _console().print(confirmation_text(done.summary))
-    if done.halted:
-        print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED)
-    if done.summary.failures:
-        sys.exit(EXIT_FAILED)
 
 
 @app.command()
@@ -281,11 +194,11 @@ def analyze(
         list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
     ] = None,
     table: Annotated[
-        list[Path] | None, typer.Option(help="A CSV file of results; may be given again.", metavar="FILE.csv")
+        list[Path] | None, typer.Option(help="A CSV file of results; can be repeated.", metavar="FILE.csv")
     ] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", help="A table's column under our name: `--map auc=test_auc`.", metavar="A=B"),
+        typer.Option("--map", help="The table's own name of a column: `--map auc=test_auc`.", metavar="A=B"),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -305,35 +218,30 @@ def analyze(
 
     Studies bring what `confirm` found on their test splits; several studies and tables make one report.
     """
-    from medfathom.answer import analyze_all  # noqa: PLC0415
-    from medfathom.terminal.analysis import analysis_text  # noqa: PLC0415
+    from medfathom.terminal.analysis import print_analysis  # noqa: PLC0415
 
-    analysis, folder = analyze_all(
+    print_analysis(
         studies or [],
         table or [],
         storage=storage,
-        maps=_pairs("--map", map_),
-        wheres=_pairs("--where", where),
+        maps=map_ or [],
+        wheres=where or [],
         percent=percent,
         exploratory=exploratory,
         out=out,
+        as_json=as_json,
     )
-    if as_json:
-        _print_json(analysis.to_dict())
-    else:
-        _console().print(analysis_text(analysis, folder))
 
 
 @app.command()
 def export(
     study: StudyArgument,
-    out: Annotated[Path, typer.Option(help="The model folder to be made.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
     within: Annotated[
-        float | None, typer.Argument(help="With smallest-within: the AUC that may be lost.", min=0)
+        float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
     ] = None,
     trial: Annotated[
-        str,
-        typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH"),
+        str, typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH")
     ] = "best",
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     storage: StorageOption = None,
@@ -341,26 +249,12 @@ def export(
 ) -> None:
     """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
 
-    `--trial best` is the best by validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
-    those that lose at most so much AUC; `--trial 7` is the seventh search trial, once it was confirmed.
+    `--trial best` has the best validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
+    all models within 0.005 AUC of the best; `--trial 7` is search trial 7, if it was confirmed.
     """
-    from medfathom.export import WITHIN, export_model  # noqa: PLC0415
-    from medfathom.terminal.confirmation import export_text  # noqa: PLC0415
+    from medfathom.terminal.export import print_export  # noqa: PLC0415
 
-    if within is not None and trial != "smallest-within":
-        raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
-    done = export_model(
-        _study_name(study),
-        out,
-        trial=trial,
-        within=WITHIN if within is None else within,
-        storage=storage,
-        onnx=onnx,
-    )
-    if as_json:
-        _print_json(done.to_dict())
-    else:
-        _console().print(export_text(done), highlight=False, soft_wrap=True)
+    print_export(study, out, trial=trial, within=within, storage=storage, onnx=onnx, as_json=as_json)
 
 
 @app.command()
@@ -370,37 +264,14 @@ def predict(
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Class probabilities of images by an exported model.
 
-    Exit 1 where some images could not be read: they are named, and the others predicted.
+    Images that cannot be read are named and skipped; the exit code is then 1.
     """
-    from medfathom.exported.model import predict_files  # noqa: PLC0415
-    from medfathom.terminal.predictions import predictions_text, write_csv  # noqa: PLC0415
+    from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
 
-    found = predict_files(model, images, device)
-    if csv is not None:
-        write_csv(found, csv)
-    if as_json:
-        _print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
-    elif csv is None:
-        _console().print(predictions_text(found))
-    for remark in found.remarks:
-        print(f"medfathom: {remark}", file=sys.stderr)  # noqa: T201
-    for name, reason in found.unreadable.items():
-        print(f"medfathom: {name}: {reason}; skipped", file=sys.stderr)  # noqa: T201
-    if found.unreadable:
-        sys.exit(EXIT_FAILED)
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    pairs = {}
-    for text in given or []:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise InputError(f"{option} {text}: expected NAME=VALUE")
-        pairs[name] = value
-    return pairs
+    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json)
 
 
 @data_app.command("check")
@@ -411,33 +282,30 @@ def data_check(
         Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
     ] = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
 
     Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
     """
-    from medfathom.definitions.load import load_definition  # noqa: PLC0415
-    from medfathom.terminal.data import check_text, check_with_page  # noqa: PLC0415
+    from medfathom.terminal.data import print_check  # noqa: PLC0415
 
-    report, page = check_with_page(load_definition(study, set_ or []), out, show_progress=not as_json)
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        _console().print(check_text(report, page))
-    sys.exit(report.exit_code)
+    return print_check(study, set_ or [], page=out, as_json=as_json)
 
 
 @data_app.command("prepare")
-def data_prepare(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def data_prepare(
+    study: StudyArgument,
+    set_: SetOption = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Also write 12 validation images there as PNG, to look at.", metavar="DIR"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Decode a study's data set once into a memory map, as `run` would."""
-    from medfathom.definitions.load import load_definition  # noqa: PLC0415
-    from medfathom.terminal.data import prepare_now  # noqa: PLC0415
+    from medfathom.terminal.data import print_prepared  # noqa: PLC0415
 
-    facts = prepare_now(load_definition(study, set_ or []), show_progress=not as_json)
-    if as_json:
-        _print_json(facts)
-    else:
-        _console().print("\n".join(f"{key}: {value}" for key, value in facts.items()), highlight=False)
+    print_prepared(study, set_ or [], samples=samples, as_json=as_json)
 
 
 @data_app.command("shift")
@@ -445,27 +313,21 @@ def data_shift(
     study: StudyArgument,
     set_: SetOption = None,
     architecture: Annotated[
-        list[str] | None, typer.Option(help="One of the study's; may be given again. Default: all.")
+        list[str] | None, typer.Option(help="One of the study's; can be repeated. Default: all.")
     ] = None,
-    images: Annotated[int, typer.Option(help="Training images looked at.", min=2)] = 256,
+    images: Annotated[int, typer.Option(help="Number of training images to measure.", min=2)] = 256,
     out: Annotated[
         Path | None,
         typer.Option(help="The picture; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how far the data are from what each pretrained network's batch-norm layers remember."""
-    from medfathom.definitions.load import load_definition  # noqa: PLC0415
-    from medfathom.shift import measure_shift  # noqa: PLC0415
-    from medfathom.terminal.shift import shift_text  # noqa: PLC0415
+    """Measure how far the images are from each pretrained network's batch-norm statistics."""
+    from medfathom.terminal.shift import print_shift  # noqa: PLC0415
 
-    config = load_definition(study, set_ or [])
-    say = _console().print if not as_json else lambda _: None
-    found, picture = measure_shift(config, architecture or [], n_images=images, out=out, say=say)
-    if as_json:
-        _print_json([shift.to_dict() for shift in found])
-    else:
-        _console().print(shift_text(found, picture))
+    print_shift(
+        study, set_ or [], architectures=architecture or [], n_images=images, picture=out, as_json=as_json
+    )
 
 
 @list_app.command("studies")

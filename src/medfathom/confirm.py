@@ -143,7 +143,7 @@ def _queue(
     marks = {CONFIRMS: study.user_attrs["uid"]}
     with open_study(config, url, data.fingerprint, marks=marks, wait=watcher.note) as driver:
         abandoned = {assignment.number for assignment in driver.adopt()}  # takes the lock itself: not within
-        with driver.apart():
+        with driver.exclusively():
             _open_test_split(study, data, jobs)
             withdrawn = withdraw(driver, abandoned, {job.key for job in jobs})
             if withdrawn:

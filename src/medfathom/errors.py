@@ -2,13 +2,14 @@
 
     MedfathomError            exit 1: failed while running
     ├── RunError              the study, a trial or a service failed
-    │   └── OutOfMemoryError  not even one image at a time fits
+    │   ├── OutOfMemoryError  not even one image at a time fits
+    │   └── OtherDataError    a worker's data are not those that the study was begun on
     └── InputError            exit 2: what the user gave cannot be used; nothing was created
         ├── DefinitionError   a study definition or a piece of search/
         ├── DataError         a data set: files, labels, splits
         ├── HeldOutError      the test split was asked for outside `confirm`
         ├── ModelError        an architecture, an image size, an unfreeze depth
-        ├── WeightsError      where an init comes from
+        ├── WeightsError      the weights that an init names
         ├── ExportedModelError  a model folder
         ├── StorageError      an Optuna storage or a study in it
         └── ResultsError      a table of results to analyse
@@ -19,11 +20,13 @@ Each message is one line: what, where (file and key), which value, what would do
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
 
 class MedfathomError(Exception):
     """Base of every error that is shown to the user as one line."""
 
-    exit_code = 1
+    exit_code = EXIT_FAILED
 
 
 class RunError(MedfathomError):
@@ -41,7 +44,7 @@ class OtherDataError(RunError):
 class InputError(MedfathomError):
     """What the user gave cannot be used."""
 
-    exit_code = 2
+    exit_code = EXIT_BAD_INPUT
 
 
 class DefinitionError(InputError):
@@ -61,7 +64,7 @@ class ModelError(InputError):
 
 
 class WeightsError(InputError):
-    """The weights an init asks for cannot be had."""
+    """The weights that an init names are not available."""
 
 
 class ExportedModelError(InputError):

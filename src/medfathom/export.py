@@ -26,6 +26,7 @@ from medfathom.models.folder import (
 )
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
+from medfathom.text import command
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -119,14 +120,14 @@ def choose_configuration(study: Study, trial: str, within: float) -> StratumResu
         raise InputError(f"--trial {trial}: expected best, smallest-within, or the number of a trial")
     strata = summarize_confirmation(study, find_confirmation(study)).strata
     if not strata:
-        raise StorageError(f"study {name!r}: no confirmed model yet; `medfathom confirm {name}` makes them")
+        raise StorageError(f"study {name!r}: no confirmed model yet; `{command('confirm', name)}` makes them")
     if number is not None:
         for result in strata:
             if result.search_trial == number:
                 return result
         raise StorageError(
             f"study {name!r}: trial {number} has no trained weights, it was not confirmed; "
-            f"`medfathom confirm {name} --trial {number}` trains it"
+            f"`{command('confirm', name, '--trial', number)}` trains it"
         )
     best = strata[0]
     if trial == "best":

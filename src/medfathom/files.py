@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 _CHUNK = 2**20
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+def write_atomically(
+    path: Path, content: str | bytes | Callable[[Path], object], *, sync: bool = True
+) -> None:
+    """Write a temporary file in the same folder, then rename it: readers see the old content or the new.
+
+    When the writing fails, the old content stays and the temporary file is removed.
+
+    Args:
+        path: the file; its folder must exist.
+        content: text (UTF-8), bytes, or a function that writes the content to the path that it is given.
+        sync: wait until the content is on the disk before the rename. Without it, a power cut can leave a
+            torn file: only where readers notice that, and the waiting costs time.
+
+    Raises:
+        OSError: the disk is full, the folder is not there or cannot be written to.
+    """
+    # A random name: unique in threads and processes, and on machines that share the folder.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if sync:
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,19 +26,17 @@ from medfathom.data.prepare import prepare
 from medfathom.data.prepared import PreparedData, array_file, names_file, write_facts
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import Dimension, TrialParams, Value
+from medfathom.definitions.space import Dimension, SpaceConfig, TrialParams, Value
 from medfathom.errors import MedfathomError
 from medfathom.files import home
-from medfathom.scheduling.cluster import slots_from
+from medfathom.scheduling.cluster import Slots, slots_from
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.trial.trial import INFERENCE_BATCH, TRAIN_AUC_IMAGES, TrialTask, draws_weights, run_trial
 
 MEASURED_EPOCHS = 2
 """The first warms up; the second is measured."""
 
-
 MEASURED_BATCHES = 3
-
 
 LEAST_IMAGES = 96
 """In the measured training split, where batches are small."""
@@ -89,18 +86,95 @@ def _used(sizes: Mapping[str, int], train_fraction: float) -> int:
     return math.ceil(sizes["train"] * train_fraction)
 
 
-def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """What trials of one kind take, scaled up from a measured one."""
+
+    seconds_per_epoch: float
+    seconds_per_trial: float
+    """Of a trial that runs its full length, its features already kept."""
+    seconds_of_features: float
+    """To compute the features that are kept; 0 where none are."""
+    features: Literal["once", "for each trial"]
+    """How often that is done."""
+    images_per_second: float | None
+    """Training images; None where training took no measurable time."""
+    peak_memory_bytes: int
+    side_by_side: int
+    """How many such trials run at once."""
+    seconds_in_all: tuple[float, float]
+    """Of all trials of this kind, one after another: each stopped as early as may be, none stopped."""
+
+
+@dataclass(frozen=True)
+class KindForecast:
+    """A kind of trial and what it takes, or why its trials fail."""
+
+    kind: Kind
+    measured: Measured | str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a study will take on this machine.
+
+    Attributes:
+        trials: of the whole study.
+        concurrent: at most so many trials run at once.
+    """
+
+    study: str
+    device: str
+    trials: int
+    epochs: int
+    concurrent: int
+    kinds: tuple[KindForecast, ...]
+
+    @property
+    def failures(self) -> list[tuple[Kind, str]]:
+        """The kinds whose trial failed, and why."""
+        return [(k.kind, k.measured) for k in self.kinds if isinstance(k.measured, str)]
+
+    @property
+    def hours(self) -> list[float]:
+        """Least and most: all trials stopped as early as the scheduler may, or none."""
+        return self._hours(lambda measured: measured.side_by_side)
+
+    @property
+    def device_hours(self) -> list[float]:
+        """The same with one trial at a time."""
+        return self._hours(lambda _: 1)
+
+    def _hours(self, at_once: Callable[[Measured], int]) -> list[float]:
+        measured = [k.measured for k in self.kinds if isinstance(k.measured, Measured)]
+        return [sum(m.seconds_in_all[end] / at_once(m) for m in measured) / 3600 for end in (0, 1)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the fields, `hours` and `device_hours`.
+
+        `kinds` has a row for each kind: what it is, then the fields of `Measured`, or `failure`.
+        """
+        fields = {name: getattr(self, name) for name in ("study", "device", "trials", "epochs", "concurrent")}
+        rows = [
+            {
+                "architecture": each.kind.params.architecture,
+                "inits": each.kind.inits,
+                "unfreeze_depth": each.kind.params.unfreeze_depth,
+                "batch_size": each.kind.params.batch_size,
+                "trials": each.kind.trials,
+                **({"failure": each.measured} if isinstance(each.measured, str) else asdict(each.measured)),
+            }
+            for each in self.kinds
+        ]
+        return {**fields, "kinds": rows, "hours": self.hours, "device_hours": self.device_hours}
+
+
+def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None) -> Forecast:
     """Measure what every kind of trial takes, and forecast the study.
 
     Args:
         config: the definition.
         say: told what is under way.
-
-    Returns:
-        Keys `study device trials epochs concurrent kinds` and `hours` and `device_hours`, each `[least,
-        most]`: all trials stopped as early as the scheduler may, or none. `kinds` has a row for each:
-        `architecture inits unfreeze_depth batch_size trials seconds_per_epoch seconds_per_trial
-        seconds_of_features images_per_second peak_memory_bytes side_by_side`, or `failure`.
 
     Raises:
         InputError: the data cannot be used.
@@ -110,29 +184,41 @@ def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None)
     say("preparing the data")
     data = prepare(config.dataset, home() / "cache")
     kinds = kinds_of(config)
-    rows = []
+    found = []
     with tempfile.TemporaryDirectory(prefix="medfathom-plan-") as folder:
         few = sample_images(data, Path(folder), max(kind.params.batch_size for kind in kinds))
-        share = sum(few.sizes.values()) / sum(data.sizes[name] for name in few.sizes)
-        training = config.training.model_copy(update={"cache_gb": config.training.cache_gb * share})
-        task = TrialTask(
-            data=few,
-            training=training,
-            max_epochs=max(config.budget.epochs, MEASURED_EPOCHS + 1),  # the last epoch does more than others
-            seed=config.seed,
-            cache_dir=Path(folder),
-            checkpoint=None,
-            device=device,
-            threads=slots.cpus_per_trial,
-            depths=config.space.depths,
-        )
+        task = _task(config, data, few, device, slots.cpus_per_trial)
         for number, kind in enumerate(kinds):
             what = f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}"
             say(f"measuring {what} ({number + 1} of {len(kinds)})")
             # Its own seed, as trials have: weights drawn from it are shared with no other trial.
-            cost = _measured(kind.params, replace(task, seed=config.seed + number))
-            rows.append(_row(config, data, kind, cost, slots.concurrent, slots.measured_gpus))
-    return _forecast(config, rows, slots.concurrent, device)
+            cost = _cost_or_failure(kind.params, replace(task, seed=config.seed + number))
+            scaled = cost if isinstance(cost, str) else _scaled(config, data.sizes, kind, cost, slots)
+            found.append(KindForecast(kind, scaled))
+    return Forecast(
+        study=config.name,
+        device=device,
+        trials=trials_of(config),
+        epochs=config.budget.epochs,
+        concurrent=slots.concurrent,
+        kinds=tuple(found),
+    )
+
+
+def _task(config: StudyConfig, data: PreparedData, few: PreparedData, device: str, threads: int) -> TrialTask:
+    """What the measured trials have in common; the cache has room for a share of the study's."""
+    share = sum(few.sizes.values()) / sum(data.sizes[name] for name in few.sizes)
+    return TrialTask(
+        data=few,
+        training=config.training.model_copy(update={"cache_gb": config.training.cache_gb * share}),
+        max_epochs=max(config.budget.epochs, MEASURED_EPOCHS + 1),  # the last epoch does more than others
+        seed=config.seed,
+        cache_dir=few.folder,
+        checkpoint=None,
+        device=device,
+        threads=threads,
+        depths=config.space.depths,
+    )
 
 
 def kinds_of(config: StudyConfig) -> list[Kind]:
@@ -140,32 +226,42 @@ def kinds_of(config: StudyConfig) -> list[Kind]:
 
     Trials are taken to fall equally on the strata, and within a stratum on what it leaves open.
     """
-    names = ("architecture", "unfreeze_depth", "init")
-    space = config.space
-    combinations = [dict(zip(names, v, strict=True)) for v in product(*map(space.values, names))]
-    combinations = [c for c in combinations if not space.excluded(c)]
-    trials: dict[int, float] = defaultdict(float)
-    members_of = [
-        [i for i, c in enumerate(combinations) if all(c[n] == v for n, v in stratum.items() if n in c)]
-        for stratum in space.strata()
-    ]
-    reachable = [members for members in members_of if members]
-    for members in reachable:
-        for i in members:
-            trials[i] += trials_of(config) / len(reachable) / len(members)
-    found: dict[tuple[Value, ...], list[int]] = {}
+    combinations = _combinations(config.space)
+    trials = _expected_trials(config, combinations)
+    members_of: dict[tuple[Value, ...], list[int]] = {}
     for i, combination in enumerate(combinations):
         params = _typical(config, combination)
         key = (params.architecture, params.unfreeze_depth, draws_weights(params))
-        found.setdefault(key, []).append(i)
+        members_of.setdefault(key, []).append(i)
     return [
         Kind(
             _typical(config, combinations[members[0]]),
             tuple(str(combinations[i]["init"]) for i in members),
             sum(trials[i] for i in members),
         )
-        for members in found.values()
+        for members in members_of.values()
     ]
+
+
+def _combinations(space: SpaceConfig) -> list[dict[str, Value]]:
+    """All allowed combinations of what makes a trial cheap or dear."""
+    names = ("architecture", "unfreeze_depth", "init")
+    every = [dict(zip(names, values, strict=True)) for values in product(*map(space.values, names))]
+    return [combination for combination in every if not space.excluded(combination)]
+
+
+def _expected_trials(config: StudyConfig, combinations: Sequence[Mapping[str, Value]]) -> list[float]:
+    """How many trials each combination gets."""
+    members_of = [
+        [i for i, c in enumerate(combinations) if all(c[n] == v for n, v in stratum.items() if n in c)]
+        for stratum in config.space.strata()
+    ]
+    reachable = [members for members in members_of if members]
+    trials = [0.0] * len(combinations)
+    for members in reachable:
+        for i in members:
+            trials[i] += trials_of(config) / len(reachable) / len(members)
+    return trials
 
 
 def _typical(config: StudyConfig, combination: Mapping[str, Value]) -> TrialParams:
@@ -217,7 +313,7 @@ def classes_in_turn(labels: NDArray[Any]) -> NDArray[np.intp]:
     return np.lexsort((which, turn))
 
 
-def _measured(params: TrialParams, task: TrialTask) -> Cost | str:
+def _cost_or_failure(params: TrialParams, task: TrialTask) -> Cost | str:
     """What a trial takes, or why it fails; in a process of its own, whose memory it has alone."""
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -235,83 +331,54 @@ def measure(params: TrialParams, task: TrialTask) -> Cost:
         RunError: it failed.
     """
     running = run_trial(params, task)
-    first, second = (next(running).attributes for _ in range(MEASURED_EPOCHS))
+    first, second = (next(running) for _ in range(MEASURED_EPOCHS))
     running.close()
-    built = [(a.get("feature_cache") or {}).get("built_seconds", 0.0) for a in (first, second)]
-    views = (second.get("feature_cache") or {}).get("views", 0)
+    built = [r.feature_cache.built_seconds if r.feature_cache else 0.0 for r in (first, second)]
+    seconds = [r.train_seconds or 0.0 for r in (first, second)]
+    views = second.feature_cache.views if second.feature_cache else 0
     n_train, n_val = task.data.sizes["train"], task.data.sizes["val"]
-    used = second["n_train"]
+    used = second.n_train or n_train
     # Features of a second view are computed within the second epoch's training.
-    train = used / second["images_per_second"] - (built[1] - built[0])
-    epoch = second["train_seconds"] - first["train_seconds"] - (built[1] - built[0])
+    train = used / (second.images_per_second or math.inf) - (built[1] - built[0])
+    epoch = seconds[1] - seconds[0] - (built[1] - built[0])
     passed = min(max(views, 1), MEASURED_EPOCHS) * n_train + n_val
     return Cost(
-        startup=max(first["train_seconds"] - built[0] - epoch, 0.0),
+        startup=max(seconds[0] - built[0] - epoch, 0.0),
         train=max(train, 0.0) / used,
         validate=max(epoch - train, 0.0) / n_val,
         feature=built[1] / passed,
         views=views,
-        peak_memory_bytes=second["peak_memory_bytes"],
-        device_memory_bytes=second.get("device_memory_bytes"),
+        peak_memory_bytes=second.peak_memory_bytes or 0,
+        device_memory_bytes=second.device_memory_bytes,
     )
 
 
-def _row(
-    config: StudyConfig, data: PreparedData, kind: Kind, cost: Cost | str, concurrent: int, gpus: float
-) -> dict[str, Any]:
-    params = kind.params
-    row = {
-        "architecture": params.architecture,
-        "inits": list(kind.inits),
-        "unfreeze_depth": params.unfreeze_depth,
-        "batch_size": params.batch_size,
-        "trials": kind.trials,
-    }
-    if isinstance(cost, str):
-        return {**row, "failure": cost}
-    fraction, epochs, sizes = params.train_fraction, config.budget.epochs, data.sizes
+def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cost, slots: Slots) -> Measured:
+    """From what one trial took on few images to what all trials of its kind take."""
+    fraction, epochs = kind.params.train_fraction, config.budget.epochs
     earliest = epochs if config.scheduler.name == "none" else min(config.scheduler.grace_epochs, epochs)
-    features = [cost.features(sizes, e) for e in (earliest, epochs)]
-    times = kind.trials if draws_weights(params) else min(kind.trials, 1.0)
-    totals = [
-        kind.trials * cost.trial(sizes, fraction, e) + times * f
-        for e, f in zip((earliest, epochs), features, strict=True)
-    ]
-    return {
-        **row,
-        "seconds_per_epoch": cost.epoch(sizes, fraction),
-        "seconds_per_trial": cost.trial(sizes, fraction, epochs),
-        "seconds_of_features": features[1],
-        "features": "for each trial" if draws_weights(params) else "once",
-        "images_per_second": 1 / cost.train if cost.train else None,
-        "peak_memory_bytes": cost.peak_memory_bytes,
-        "side_by_side": _side_by_side(params, cost, concurrent, gpus),
-        "seconds_in_all": totals,
-    }
+    drawn = draws_weights(kind.params)
+    times = kind.trials if drawn else min(kind.trials, 1.0)
+
+    def in_all(epochs: int) -> float:
+        return kind.trials * cost.trial(sizes, fraction, epochs) + times * cost.features(sizes, epochs)
+
+    return Measured(
+        seconds_per_epoch=cost.epoch(sizes, fraction),
+        seconds_per_trial=cost.trial(sizes, fraction, epochs),
+        seconds_of_features=cost.features(sizes, epochs),
+        features="for each trial" if drawn else "once",
+        images_per_second=1 / cost.train if cost.train else None,
+        peak_memory_bytes=cost.peak_memory_bytes,
+        side_by_side=_side_by_side(kind.params, cost, slots),
+        seconds_in_all=(in_all(earliest), in_all(epochs)),
+    )
 
 
-def _side_by_side(params: TrialParams, cost: Cost, concurrent: int, gpus: float) -> int:
+def _side_by_side(params: TrialParams, cost: Cost, slots: Slots) -> int:
     """How many such trials run at once: with `gpus_per_trial = "auto"` as many as their memory lets."""
-    if not gpus:
-        return concurrent
+    if not slots.measured_gpus:
+        return slots.concurrent
     shares = MeasuredShares()
     shares.learn(params, {k: getattr(cost, k) for k in ("peak_memory_bytes", "device_memory_bytes")})
-    return min(concurrent, round(gpus / shares.share(params)))
-
-
-def _forecast(
-    config: StudyConfig, rows: Sequence[dict[str, Any]], concurrent: int, device: str
-) -> dict[str, Any]:
-    measured = [row for row in rows if "failure" not in row]
-    return {
-        "study": config.name,
-        "device": device,
-        "trials": trials_of(config),
-        "epochs": config.budget.epochs,
-        "concurrent": concurrent,
-        "kinds": list(rows),
-        "hours": [
-            sum(row["seconds_in_all"][i] / row["side_by_side"] for row in measured) / 3600 for i in (0, 1)
-        ],
-        "device_hours": [sum(row["seconds_in_all"][i] for row in measured) / 3600 for i in (0, 1)],
-    }
+    return min(slots.concurrent, round(slots.measured_gpus / shares.share(params)))

@@ -1,12 +1,12 @@
-"""Numbers as short text, the same everywhere."""
+"""Numbers and commands as short text, the same everywhere."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from contextvars import ContextVar
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -34,3 +34,36 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+STORAGE_GIVEN: ContextVar[str | None] = ContextVar("STORAGE_GIVEN", default=None)
+"""The URL given with `--storage` to the running command; None: none was given. The command line sets it."""
+
+TAKE_STORAGE = frozenset({"run", "show", "dashboard", "confirm", "analyze", "export"})
+"""Commands with `--storage`."""
+
+
+def command(*words: object) -> str:
+    """A medfathom command that the user can paste into the shell, for hints.
+
+    It begins with `uv run` where this program was started so, or where no `medfathom` is on PATH. A storage
+    that was given to this program is given to the command too, its password hidden.
+
+    Args:
+        words: what comes after `medfathom`; each is quoted where the shell needs it.
+
+    >>> command("run", "my study.toml")  # not under `uv run`
+    "medfathom run 'my study.toml'"
+    """
+    under_uv = "UV" in os.environ  # `uv run` sets it to its own path
+    program = ["medfathom"] if shutil.which("medfathom") and not under_uv else ["uv", "run", "medfathom"]
+    return shlex.join([*program, *map(str, words), *_storage_option(words)])
+
+
+def _storage_option(words: Sequence[object]) -> list[str]:
+    url = STORAGE_GIVEN.get()
+    if url is None or words[0] not in TAKE_STORAGE:
+        return []
+    from medfathom.urls import shown  # noqa: PLC0415  imports SQLAlchemy
+
+    return ["--storage", shown(url)]

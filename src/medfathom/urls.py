@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from medfathom.errors import StorageError
 
 _HEAD = r"^((?:[\w+.=-]*:?/+)?+[^:/]*:)"
-"""What stands before the password: the scheme, whole or mistyped, and the user."""
+"""What comes before the password: the scheme (also a mistyped one), the user and a colon."""
 _PASSWORD = re.compile(_HEAD + ".*@")
 _PASSWORD_AT_THE_END = re.compile(_HEAD + ".*")
 _PASSWORD_OPTION = re.compile("([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
@@ -18,10 +18,10 @@ _ENCODE = "percent-encode @ : / in the password"
 
 
 def parsed(url: str) -> sa.URL:
-    """SQLAlchemy's reading of a URL.
+    """Parse a URL as SQLAlchemy does.
 
     Raises:
-        StorageError: it is none, or a part of its password would be taken for something else.
+        StorageError: this is no URL, or a character of its password would be read as something else.
     """
     try:
         found = sa.make_url(url)
@@ -30,7 +30,7 @@ def parsed(url: str) -> sa.URL:
     except ValueError:
         raise StorageError(f"--storage {shown(url)}: the port is not a number; {_ENCODE}") from None
     if found.get_backend_name() != "sqlite" and (url.count("@") > 1 or "@" in (found.database or "")):
-        raise StorageError(f"--storage {shown(url)}: an @ too many, or too late; {_ENCODE}")
+        raise StorageError(f"--storage {shown(url)}: one @ is allowed, before the host; {_ENCODE}")
     return found
 
 
@@ -41,9 +41,10 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """The URL without its password, as far as one can be made out in what is no URL, or not quite one.
+    """The URL with *** instead of its password, to be printed.
 
-    Up to the last @ everything may be password, and what breaks off before an @ may end in one.
+    A mistyped URL hides too much rather than too little: all text from the user to the last @ is taken for
+    the password, and where there is no @, all text after the user.
     """
     if url.startswith(("sqlite:", "sqlite+pysqlite:")):
         return url

@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medfathom.definitions.grid import trials_of
+from medfathom.definitions.load import load_definition
 from medfathom.errors import DefinitionError, WeightsError
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
     from medfathom.models.weights.lookup import WeightsLocation
+
+
+@dataclass(frozen=True)
+class Valid:
+    """A definition that passed every check: how many strata and trials it has.
+
+    Attributes:
+        notes: a line for each of the user's own weight files: what it fits, and how well.
+    """
+
+    strata: int
+    trials: int
+    notes: list[str]
+
+
+def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
+    """Make every check that `run` makes before it spends anything; create nothing.
+
+    Args:
+        reference: a TOML file, or the name of one in study_defs/.
+        overrides: `key=value` pairs, as `--set` takes them.
+
+    Raises:
+        InputError: in one line, for the first thing that is wrong.
+    """
+    config = load_definition(reference, overrides)
+    notes = check_definition(config)
+    check_source(config)
+    return Valid(len(config.space.strata()), trials_of(config), notes)
 
 
 def check_definition(config: StudyConfig, address: str | None = None) -> list[str]:

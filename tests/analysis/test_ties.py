@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from made_studies import analyze
 from scipy import stats
 
+from made_studies import analyze
 from medfathom.analysis.effects import effects_in_dataset, effects_over_datasets
 from medfathom.analysis.questions.ranking import kendalls_w, p_by_permutation
 from medfathom.analysis.size.association import rank_correlations

@@ -287,6 +287,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficiency, "keep", lambda *_: None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_confirmation_goes_on(
     config: StudyConfig, data: PreparedData, ray_cluster: None, no_training: None
 ) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import SIZES, arrays, class_folders, config, hdf5, images, label_columns, npz, save, table
 
+from making import SIZES, arrays, class_folders, config, hdf5, images, label_columns, npz, save, table
 from medfathom.data.labels import from_numbers, from_word_lists, from_words
 from medfathom.data.prepare import prepare
 from medfathom.data.sources.base import UnusableRowsError

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import SIZES, class_folders, config, images, npz, save, table
 
+from making import SIZES, class_folders, config, images, npz, save, table
 from medfathom.data import decoding
 from medfathom.data import prepare as preparation
 from medfathom.data.arrays import ArrayFile

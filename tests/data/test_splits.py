@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from data_strategies import Labelled, labelled
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from data_strategies import Labelled, labelled
 from medfathom.data.splits import complete_splits, strata_of, training_subset
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
@@ -143,6 +143,42 @@ def test_training_subsets_have_the_fraction_of_every_class(
     subset = training_subset(data.labels, None, fraction, seed)
     for value, count in zip(*np.unique(data.labels, return_counts=True), strict=True):
         assert abs((data.labels[subset] == value).sum() - fraction * count) <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled(grouped=False), st.floats(0.05, 0.95), st.integers(0, 99))
+def test_training_subsets_have_the_fraction_of_every_rarest_label(
+    data: Labelled, fraction: float, seed: int
+) -> None:
+    assume(data.labels.ndim == 2)
+    subset, strata = training_subset(data.labels, None, fraction, seed), strata_of(data.labels)
+    for value, count in zip(*np.unique(strata, return_counts=True), strict=True):
+        kept = (strata[subset] == value).sum()
+        # Above the fraction only by the one image that each of the three labels must keep.
+        assert -0.5 <= kept - fraction * count <= 0.5 + 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=8, max_size=40), st.floats(0.02, 0.98), st.integers(0, 99))
+def test_training_subsets_of_patients_have_the_fraction_of_every_class(
+    images_of_each: list[int], fraction: float, seed: int
+) -> None:
+    groups = np.repeat(np.arange(len(images_of_each)), images_of_each)
+    labels = groups % 2  # a patient's images are all of one class
+    subset = training_subset(labels, groups.astype(str), fraction, seed)
+    for value in (0, 1):
+        sizes = images_of_each[value::2]
+        kept = int((labels[subset] == value).sum())
+        one_patient = len(np.unique(groups[subset][labels[subset] == value])) == 1
+        assert abs(kept - fraction * sum(sizes)) <= max(sizes) / 2 or one_patient
+
+
+def test_a_quarter_of_the_patients_is_a_quarter_of_the_images() -> None:
+    groups = np.repeat(np.arange(20), 5)
+    labels = np.repeat(np.arange(20) % 2, 5)
+    subset = training_subset(labels, groups.astype(str), 0.25, 0)
+    assert len(subset) == 5 * len(np.unique(groups[subset]))
+    assert abs(len(subset) - 25) <= 5
 
 
 def test_the_whole_is_everyone_and_nothing_is_no_fraction() -> None:

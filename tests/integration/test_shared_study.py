@@ -15,14 +15,15 @@ DRIVER = """
 import sys
 from pathlib import Path
 from fake_work import slow
-from medfathom.study import sharing as leases
+from medfathom.study import sharing
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
 from medfathom.study.open import open_study
 from rich.console import Console
-leases.LEASE_S = 4.0
-config = load_study("demo", [f"name={sys.argv[2]}", "budget.trials=10", "budget.epochs=4", "sampler=random"])
+sharing.LEASE_S = 4.0
+changes = [f"name={sys.argv[2]}", "budget.trials=10", "budget.epochs=4", "sampler=random"]
+config = load_definition("demo", changes)
 with open_study(config, sys.argv[1], "data") as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("cache"), work=slow), flush=True)
 """

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from medfathom.definitions.load import load_definition
-from medfathom.study import driver as drivers
+from medfathom.study import patience
 from medfathom.study.open import open_study
 from medfathom.study.read import read_study as load
 
@@ -18,7 +18,7 @@ from medfathom.study.read import read_study as load
 def test_a_restart_of_the_server_is_waited_out(
     workdir: Path, postgresql: str, postgresql_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "OUTAGE_POLL_S", 0.1)
+    monkeypatch.setattr(patience, "OUTAGE_POLL_S", 0.1)
     said = []
     config = load_definition("demo", ["name=outage", "sampler=random"])
     with open_study(config, postgresql, "data", wait=said.append) as driver:
@@ -43,9 +43,10 @@ from fake_work import slow
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.progress import PlainLines
 from medfathom.scheduling import run_trials
+from medfathom.study import patience
 from medfathom.study.open import open_study
 from rich.console import Console
-config = load_study("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
+config = load_definition("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
 with open_study(config, sys.argv[1], "data", wait=lambda line: print(line, flush=True)) as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
 """

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.space import TrialParams
 from medfathom.scheduling.early_stopping import StratifiedScheduler, make_rule
+from medfathom.scheduling.messages import Failure, Order
 from medfathom.study.connection import default_url
-from medfathom.study.driver import Driver
+from medfathom.study.driver import Assignment, Driver
 from medfathom.study.open import open_study
 
 EPOCHS = 9
 RULES = ("asha", "hyperband", "median")
-FAILURE = {"failure": "ValueError: no", "memory": False, "finished": False, "done": True}
+FAILURE = Failure("ValueError: no").to_tune()
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class TuneTrial:
     """What the scheduler looks at of a trial of Tune's."""
 
     trial_id: str
-    config: Mapping[str, Any]
+    config: Mapping[str, Order]
 
     def __hash__(self) -> int:
         return hash(self.trial_id)
@@ -44,10 +46,14 @@ def scheduler_of(driver: Driver) -> StratifiedScheduler:
     return StratifiedScheduler(driver.config, {}, [t for t in driver.trials() if t.state.is_finished()])
 
 
+def config(number: int, stratum: str, reported: Mapping[int, float]) -> dict[str, Order]:
+    """What Tune is given of a trial."""
+    return {"order": Order(Assignment(number, TrialParams(architecture="any"), stratum, 0, reported), "")}
+
+
 def added(scheduler: StratifiedScheduler, number: int, reported: Mapping[int, float] | None = None) -> Any:
     """A trial that Tune adds."""
-    told = {str(epoch): auc for epoch, auc in (reported or {}).items()}
-    trial = TuneTrial(f"tune-{number}", {"number": number, "stratum": "", "reported": told})
+    trial = TuneTrial(f"tune-{number}", config(number, "", reported or {}))
     scheduler.on_trial_add(None, trial)
     return trial
 
@@ -147,7 +153,7 @@ def test_a_trial_begun_again_is_no_second_trial(driver: Driver) -> None:
     first = added(scheduler, 0)
     tell(scheduler, first, curve(0.8, 0.8, 0.8))
     before = known(scheduler)
-    scheduler.on_trial_complete(None, first, FAILURE | {"memory": True})
+    scheduler.on_trial_complete(None, first, Failure("no memory", memory=True).to_tune())
     again = TuneTrial("tune-again", first.config)
     scheduler.on_trial_add(None, again)
     tell(scheduler, again, curve(0.8, 0.8, 0.8))
@@ -181,7 +187,7 @@ def test_strata_are_judged_apart(workdir: Path) -> None:
     for goal in ("compare", "best"):
         scheduler = StratifiedScheduler(load_definition("demo", [f"goal={goal}", "budget.epochs=9"]), {}, [])
         for number, stratum in enumerate("aaaabbbb"):
-            trial = TuneTrial(f"tune-{number}", {"number": number, "stratum": stratum, "reported": {}})
+            trial = TuneTrial(f"tune-{number}", config(number, stratum, {}))
             scheduler.on_trial_add(None, trial)
             auc = (0.9 if stratum == "a" else 0.6) + 0.01 * (number % 4)
             (decisions[goal, number],) = tell(scheduler, trial, {1: auc})

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ from medfathom.study.watcher import Watcher
 from medfathom.scheduling import run_trials
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
-config = load_study(
+config = load_definition(
     "demo",
     ["budget.trials=8", "budget.epochs=2", "sampler=random", "scheduler=none", "space.unfreeze_depth.value=5",
      "space.architecture.choices=['resnet18']"],
@@ -72,6 +73,8 @@ with open_study(config, default_url(), "data") as driver:
 """
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_first_trial_measures_and_others_share(workdir: Path) -> None:
     run = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, text=True, check=False)
     assert "halted: \n" in run.stdout, run.stderr

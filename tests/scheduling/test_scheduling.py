@@ -89,6 +89,7 @@ def test_a_study_runs_to_its_budget_with_true_states(
             assert trial.user_attrs["stop_reason"] == f"stopped by asha at epoch {len(steps)}"
 
 
+@pytest.mark.slow
 def test_failures_are_told_with_their_reasons(workdir: Path, url: str) -> None:
     recorder = Recorder()
     overrides = ["name=failing", "budget.trials=8", "budget.epochs=4", "sampler=random", "scheduler=none"]
@@ -117,7 +118,7 @@ from medfathom.scheduling import run_trials
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from rich.console import Console
-config = load_study("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+config = load_definition("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
 with open_study(config, default_url(), "data") as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("cache"), work=slow), flush=True)
 """
@@ -133,6 +134,7 @@ def _driver() -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: signal.Signals) -> None:
     with _driver() as driver:
         assert driver.stdout
@@ -192,6 +194,7 @@ def test_no_improvement_ends_a_run(config: StudyConfig, driver: Driver) -> None:
     assert not Halt(config, driver).stop_all()
 
 
+@pytest.mark.slow
 def test_a_hung_trial_ends_by_its_time_limit(workdir: Path, url: str) -> None:
     overrides = ["budget.trials=3", "budget.epochs=4", "budget.trial_minutes=0.05", "sampler=random"]
     config = load_definition("demo", [*overrides, "scheduler=none", "name=hung"])
@@ -203,6 +206,7 @@ def test_a_hung_trial_ends_by_its_time_limit(workdir: Path, url: str) -> None:
     assert trials[1].user_attrs["stop_reason"].startswith("out of time: an epoch hung beyond")
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None:
     overrides = ["name=greedy", "budget.trials=6", "budget.epochs=4", "sampler=random"]
     config = load_definition("demo", overrides)

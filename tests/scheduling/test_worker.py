@@ -1,14 +1,18 @@
 """What a worker does with an assignment before it trains."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.space import TrialParams
 from medfathom.errors import OtherDataError
-from medfathom.scheduling.messages import Plan
-from medfathom.scheduling.worker import _checkpoint, task_of
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
+from medfathom.scheduling.worker import _checkpoint, results, task_of
+from medfathom.study.driver import Assignment
 
 
 @pytest.fixture
@@ -16,9 +20,10 @@ def plan(workdir: Path) -> Plan:
     return Plan(load_definition("demo", []), workdir, 1, "cpu", workdir, "data")
 
 
-def assignment(number: int, running: list[int] | None) -> dict[str, Any]:
-    """What is known when a trial is handed out."""
-    return {"checkpoint": f"study/trial-{number:05d}.pt", "running": running}
+def order(number: int, running: tuple[int, ...] | None) -> Order:
+    """A trial as it is handed out."""
+    params = TrialParams(architecture="tf_efficientnet_lite0", init="random", unfreeze_depth=0)
+    return Order(Assignment(number, params, "", 0), f"study/trial-{number:05d}.pt", running)
 
 
 def left(plan: Plan, *numbers: int) -> Path:
@@ -37,30 +42,65 @@ def kept(folder: Path) -> list[int]:
 
 def test_checkpoints_of_ended_trials_are_removed(plan: Plan) -> None:
     folder = left(plan, 0, 1, 2)
-    assert _checkpoint(plan, assignment(3, [1, 3])) == folder / "trial-00003.pt"
+    assert _checkpoint(plan, order(3, (1, 3))) == folder / "trial-00003.pt"
     assert kept(folder) == [1]
 
 
 def test_checkpoints_of_trials_begun_since_stay(plan: Plan) -> None:
     """A trial whose worker died hours later is given out again as it was: 4, 5 and 7 were begun meanwhile."""
     folder = left(plan, 0, 1, 3, 4, 5, 7)
-    _checkpoint(plan, assignment(3, [1, 2, 3]))
+    _checkpoint(plan, order(3, (1, 2, 3)))
     assert kept(folder) == [1, 3, 4, 5, 7]
 
 
 def test_an_adopted_trial_knows_of_higher_numbers(plan: Plan) -> None:
     folder = left(plan, 0, 1, 5, 6, 7)
-    _checkpoint(plan, assignment(1, [1, 6]))
+    _checkpoint(plan, order(1, (1, 6)))
     assert kept(folder) == [1, 6, 7]
 
 
 def test_one_node_alone_leaves_them_to_the_driver(plan: Plan) -> None:
     folder = left(plan, 0, 1)
-    _checkpoint(plan, assignment(2, None))
+    _checkpoint(plan, order(2, None))
     assert kept(folder) == [0, 1]
 
 
 def test_a_worker_trains_on_the_studys_data_only(plan: Plan) -> None:
     """The demo's data are drawn from a seed; the plan names others."""
     with pytest.raises(OtherDataError, match=r"the data here have changed.*the study's is data\)"):
-        task_of(plan, assignment(0, None))
+        task_of(plan, order(0, None))
+
+
+IDENTITY = (
+    *("architecture", "family", "unfreeze_depth", "seed", "max_epochs", "dataset_fingerprint", "versions"),
+    *("n_params", "n_trainable_params", "trainable_fraction", "trainable_layer_fraction", "depth", "macs"),
+    *("device", "compute_type"),
+)
+
+
+def outcome(plan: Plan, **params: Any) -> Result:
+    """The first that a worker says of a trial, on the study's own data."""
+    data = prepare(plan.config.dataset, plan.storage / "cache")
+    chosen = TrialParams(unfreeze_depth=1, **params)
+    trial = Order(Assignment(0, chosen, "", 7), "study/trial-00000.pt")
+    return next(results(replace(plan, fingerprint=data.fingerprint), trial))
+
+
+def test_a_trial_that_fails_before_its_first_epoch_says_what_it_is(plan: Plan) -> None:
+    """Its weights are missing: no network was made, and yet its size is known."""
+    failed = outcome(plan, architecture="resnet18", init="file:absent.pt")
+    ran = outcome(plan, architecture="resnet18", init="random")
+    assert isinstance(failed, Failure)
+    assert isinstance(ran, EpochResult)
+    assert "absent.pt" in failed.reason
+    assert failed.identity is not None
+    for name in IDENTITY:
+        assert getattr(failed.identity, name) == getattr(ran.record, name), name
+    assert (failed.identity.epochs, failed.identity.auc) == (0, None)
+
+
+def test_an_unknown_architecture_fails_without_a_description(plan: Plan) -> None:
+    failed = outcome(plan, architecture="no_such_network", init="random")
+    assert isinstance(failed, Failure)
+    assert "no_such_network" in failed.reason
+    assert failed.identity is None

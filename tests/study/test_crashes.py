@@ -13,6 +13,7 @@ CRASHES = Path(__file__).parents[1] / "crashes.py"
 
 
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+@pytest.mark.slow
 def test_whatever_commit_a_run_dies_at(workdir: Path, server: bool, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("postgresql") if server else default_url()
     script = [sys.executable, str(CRASHES), url, "2", "5"]

@@ -12,17 +12,17 @@ from optuna.trial import TrialState
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError, StorageError
-from medfathom.study import driver as drivers
+from medfathom.study import patience
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
-from medfathom.study.sharing import Leases
+from medfathom.study.sharing import Shared
 
 DATABASE = Path("storage/medfathom.db")
 
 
 @pytest.fixture
 def config(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
-    monkeypatch.setattr(drivers, "OUTAGE_POLL_S", 0.05)
+    monkeypatch.setattr(patience, "OUTAGE_POLL_S", 0.05)
     return load_definition("demo", ["budget.trials=5", "sampler=random"])
 
 
@@ -91,7 +91,7 @@ def test_a_read_only_storage_is_said_in_one_line(config: StudyConfig) -> None:
 def test_a_server_that_stays_away_ends_the_run(
     config: StudyConfig, monkeypatch: pytest.MonkeyPatch, postgresql: str, postgresql_server: object
 ) -> None:
-    monkeypatch.setattr(drivers, "OUTAGE_S", 0.5)
+    monkeypatch.setattr(patience, "OUTAGE_S", 0.5)
     gone = load_definition("demo", ["name=gone", "sampler=random"])
     said: list[str] = []
     with open_study(gone, postgresql, "data", wait=said.append) as driver:
@@ -110,14 +110,15 @@ def test_a_server_that_stays_away_ends_the_run(
     assert said
 
 
-def test_a_clock_that_jumps_loses_no_lease(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_loses_no_lease(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases count by the database's clock: a driver whose own jumps neither loses trials nor takes them."""
-    engine = sa.create_engine(f"sqlite:///{workdir / 'x.db'}")
-    one, two = Leases(engine, 60.0), Leases(engine, 60.0)
+    engine = sa.create_engine(postgresql)
+    one, two = Shared(engine, 60.0), Shared(engine, 60.0)
     assert one.claim(1)
     real = time.time
     for jump in (86_400.0, -86_400.0):
         monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
         assert not two.claim(1)
-        assert one.renew([1]) == {1}
+        assert one.renew([1], force=True) == {1}
+    one.release([1])
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Leases and shared studies, on a real PostgreSQL server (and leases on SQLite)."""
+"""Leases and shared studies, on a real PostgreSQL server."""
 
 import threading
 from collections.abc import Iterator
@@ -12,17 +12,12 @@ from medfathom.definitions.load import load_definition
 from medfathom.errors import StorageError
 from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
-from medfathom.study.sharing import Leases
+from medfathom.study.sharing import Alone, Shared
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
-    url = (
-        f"sqlite:///{tmp_path / 'x.db'}"
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgresql")
-    )
-    engine = sa.create_engine(url)
+@pytest.fixture
+def engine(postgresql: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(postgresql)
     yield engine
     with engine.begin() as connection:
         connection.execute(sa.text("drop table medfathom_leases"))
@@ -30,26 +25,26 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
 
 
 def test_a_trial_has_one_owner(engine: sa.Engine) -> None:
-    first, second = Leases(engine, 60.0), Leases(engine, 60.0)
+    first, second = Shared(engine, 60.0), Shared(engine, 60.0)
     assert first.claim(7)
     assert first.claim(7)
     assert not second.claim(7)
-    assert second.renew([7]) == set()
-    assert first.renew([7, 8]) == {7}
+    assert second.renew([7], force=True) == set()
+    assert first.renew([7, 8], force=True) == {7}
     first.release([7])
     assert second.claim(7)
 
 
 def test_a_lease_that_ran_out_is_anyones_once(engine: sa.Engine) -> None:
-    lapsed = Leases(engine, seconds=-1.0)
+    lapsed = Shared(engine, seconds=-1.0)
     assert lapsed.claim(7)
-    others = [Leases(engine, 60.0) for _ in range(4)]
+    others = [Shared(engine, 60.0) for _ in range(4)]
     assert [other.claim(7) for other in others] == [True, False, False, False]
     assert lapsed.renew([7]) == set()
 
 
 def test_many_claim_and_one_gets_it(engine: sa.Engine) -> None:
-    drivers = [Leases(engine, 60.0) for _ in range(6)]
+    drivers = [Shared(engine, 60.0) for _ in range(6)]
     got: list[int] = []
     threads = [
         threading.Thread(target=lambda d=d: got.extend(t for t in range(5) if d.claim(t))) for d in drivers
@@ -62,10 +57,36 @@ def test_many_claim_and_one_gets_it(engine: sa.Engine) -> None:
 
 
 def test_who_else_holds_a_trial(engine: sa.Engine) -> None:
-    mine, other, lapsed = Leases(engine, 60.0), Leases(engine, 60.0), Leases(engine, -1.0)
+    mine, other, lapsed = Shared(engine, 60.0), Shared(engine, 60.0), Shared(engine, -1.0)
     for driver, trial in ((mine, 1), (other, 2), (lapsed, 3), (other, 4)):
         assert driver.claim(trial)
     assert mine.held_by_others([1, 2, 3, 5]) == {2}
+
+
+def test_leases_are_renewed_now_and_then(engine: sa.Engine) -> None:
+    """A third of a lease's time must have passed; until then the storage is not asked."""
+    one, other = Shared(engine, 60.0), Shared(engine, 60.0)
+    assert other.claim(7)
+    assert one.renew([7]) == {7}
+    assert one.renew([7], force=True) == set()
+    one.seconds = 0.0
+    assert one.renew([7]) == set()
+
+
+def test_a_driver_alone_has_every_trial(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "x.db"
+    with Alone.locking(file, "demo") as alone, alone.exclusively(), alone.at_work_on(1):
+        assert alone.claim(7)
+        alone.release([7])
+        assert alone.renew([7, 8], force=True) == {7, 8}
+        assert alone.held_by_others([7]) == set()
+        assert not alone.anyone_at_work_on(1)
+        with pytest.raises(StorageError, match="another run of 'demo'"), Alone.locking(file, "demo"):
+            pass
+        with Alone.locking(file, "another"):
+            pass
+    with Alone.locking(file, "demo"):
+        pass
 
 
 def _open(url: str, name: str, *, fresh: bool = False) -> AbstractContextManager[Driver]:
@@ -90,7 +111,7 @@ def test_a_driver_that_lost_its_trial_does_not_end_it(workdir: Path, postgresql:
         assignment = slow.assign()
         assert assignment
         slow.report(assignment.number, 1, 0.6)
-        slow._leases.seconds = -1.0
+        slow._ownership.seconds = -1.0
         slow.renew(force=True)
         adopted = quick.adopt()
         assert [a.number for a in adopted] == [assignment.number]
@@ -128,7 +149,7 @@ def test_fresh_does_not_take_a_study_with_a_trial_in_other_hands(workdir: Path, 
     with _open(postgresql, "cut") as first:
         number = first.assign().number  # type: ignore[union-attr]
         trial_id = first._open[number]
-    gone = Leases(sa.create_engine(postgresql, poolclass=sa.NullPool), 60.0)
+    gone = Shared(sa.create_engine(postgresql, poolclass=sa.NullPool), 60.0)
     assert gone.claim(trial_id)  # a run whose connections broke
     with pytest.raises(StorageError, match=rf"trial {number} is"), _open(postgresql, "cut", fresh=True):
         pass

@@ -18,11 +18,12 @@ from medfathom.confirmation.find import definition_of
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError, StorageError
-from medfathom.study import driver as drivers
 from medfathom.study import open as storage
+from medfathom.study import patience
 from medfathom.study.connection import check_url, connect, default_url
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.open import difference, open_study
+from medfathom.study.patience import Patience
 from medfathom.study.read import read_study as load
 from medfathom.urls import shown
 
@@ -365,9 +366,8 @@ def _failing(times: int) -> Iterator[None]:
 
 
 def test_an_outage_is_waited_out(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "OUTAGE_POLL_S", 0.0)
+    monkeypatch.setattr(patience, "OUTAGE_POLL_S", 0.0)
     said: list[str] = []
-    driver._wait = said.append
     failures = _failing(3)
 
     def action() -> str:
@@ -376,18 +376,18 @@ def test_an_outage_is_waited_out(driver: Driver, monkeypatch: pytest.MonkeyPatch
             raise error
         return "answered"
 
-    assert driver._patiently(action) == "answered"
+    assert Patience(driver._rdb, None, said.append)(action) == "answered"
     assert said == ["waiting for the storage ((builtins.Exception) the server went away)"] * 3
 
 
 def test_an_outage_without_end_fails(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "OUTAGE_S", -1.0)
+    monkeypatch.setattr(patience, "OUTAGE_S", -1.0)
 
     def action() -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, Exception("the server went away"))
 
     with pytest.raises(RunError, match="has not answered"):
-        driver._patiently(action)
+        Patience(driver._rdb, None, print)(action)
 
 
 def test_difference_names_what_changed() -> None:

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError
-from medfathom.study import driver as drivers
+from medfathom.study import patience
 from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
-from medfathom.study.sharing import Leases
+from medfathom.study.sharing import Ownership
 
 
 def _open(url: str, name: str) -> AbstractContextManager[Driver]:
@@ -53,13 +53,13 @@ def test_a_trial_that_ended_since_it_was_listed_is_not_adopted(
     with _open(postgresql, "ended") as one, _open(postgresql, "ended") as two:
         assignment = one.assign()
         assert assignment
-        claim = two._leases.claim
+        claim = two._ownership.claim
 
         def late_claim(trial_id: int) -> bool:
             one.complete(assignment.number, 0.8, {})
             return claim(trial_id)
 
-        monkeypatch.setattr(two._leases, "claim", late_claim)
+        monkeypatch.setattr(two._ownership, "claim", late_claim)
         assert two.adopt() == []
         assert two.assign().number == assignment.number + 1
 
@@ -68,7 +68,7 @@ def test_a_driver_that_slept_through_the_end_of_its_trial_goes_on(workdir: Path,
     with _open(postgresql, "slept") as slow, _open(postgresql, "slept") as quick:
         assignment = slow.assign()
         assert assignment
-        slow._leases.seconds = -1.0
+        slow._ownership.seconds = -1.0
         slow.renew(force=True)
         assert [a.number for a in quick.adopt()] == [assignment.number]
         assert quick.complete(assignment.number, 0.9, {"epochs": 5})
@@ -93,8 +93,8 @@ def test_a_server_away_for_good_ends_in_one_line(
     workdir: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(drivers, "OUTAGE_S", 0.0)
-    monkeypatch.setattr(drivers, "OUTAGE_POLL_S", 0.0)
+    monkeypatch.setattr(patience, "OUTAGE_S", 0.0)
+    monkeypatch.setattr(patience, "OUTAGE_POLL_S", 0.0)
 
     def gone(*_: object) -> None:
         raise sa.exc.OperationalError("select", {}, ConnectionError("server closed the connection"))
@@ -103,16 +103,16 @@ def test_a_server_away_for_good_ends_in_one_line(
         config = load_definition("demo", ["budget.trials=6", "sampler=random", "name=away"])
         with open_study(config, postgresql, "data", wait=said.append) as driver:
             assert driver.assign()
-            held.append((driver._leases, list(driver._open.values())))
-            monkeypatch.setattr(driver._leases, "release", gone)
+            held.append((driver._ownership, list(driver._open.values())))
+            monkeypatch.setattr(driver._ownership, "release", gone)
             monkeypatch.setattr(driver.study, "ask", gone)
             driver.assign()
 
-    held: list[tuple[Leases, list[int]]] = []
+    held: list[tuple[Ownership, list[int]]] = []
     with pytest.raises(RunError, match=r"^postgresql.*not answered for 0 s .*`medfathom run` again goes on"):
         run()
     assert said[-1].startswith("trials in hand stay held for")
     monkeypatch.undo()
-    leases, trials = held[0]
-    leases.release(trials)  # other tests use the same tables
-    leases._engine.dispose()
+    ownership, trials = held[0]
+    ownership.release(trials)  # other tests use the same tables
+    ownership._engine.dispose()

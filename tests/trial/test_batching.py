@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfathom.trial.batching import epoch_batches, steps_per_epoch, training_subset
+from medfathom.trial.batching import epoch_batches, steps_per_epoch
 
 
 @given(n=st.integers(2, 300), batch_size=st.integers(2, 64), seed=st.integers(0, 99), epoch=st.integers(1, 9))
@@ -47,16 +47,3 @@ def test_balanced_sampling_raises_rare_labels() -> None:
     drawn = labels[np.concatenate(epoch_batches("multilabel", labels, 32, balanced=True, seed=0, epoch=1))]
     assert drawn[:, 1].mean() > 0.2  # 0.01 without
     assert 0.2 < (drawn.sum(axis=1) == 0).mean() < 0.5
-
-
-@given(fraction=st.floats(0.01, 1.0), seed=st.integers(0, 20))
-def test_the_subset_is_stratified(fraction: float, seed: int) -> None:
-    labels = np.array([0] * 90 + [1] * 9 + [2])
-    subset = training_subset("multiclass", labels, fraction, seed)
-    assert (np.diff(subset) > 0).all()
-    for label, count in enumerate((90, 9, 1)):
-        assert (labels[subset] == label).sum() == max(1, round(fraction * count))
-
-
-def test_the_whole_set_is_taken_in_order() -> None:
-    np.testing.assert_array_equal(training_subset("binary", np.arange(7) % 2, 1.0, 3), np.arange(7))

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from medfathom.trial.checkpoint import Checkpoint, EpochRecord, load_checkpoint, load_history, save_checkpoint
+from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, load_history, save_checkpoint
+from medfathom.trial.record import TrialRecord
 
 CPU = torch.device("cpu")
-RECORD = EpochRecord(
-    1, {"auc": 0.1 + 0.2}, False, {"versions": {"torch": "2"}, "per_class": {"a": {"auc": 0.5}}}
-)
+RECORD = TrialRecord(epochs=1, auc=0.1 + 0.2, versions={"torch": "2"}, per_class={"a": {"auc": 0.5}})
 
 
 def checkpoint(value: float = 1.0) -> Checkpoint:

@@ -14,7 +14,8 @@ from medfathom.definitions.space import TrialParams
 from medfathom.models.batch_norm import calibrate_batch_norm
 from medfathom.models.build import Network
 from medfathom.trial import trial
-from medfathom.trial.trial import EpochRecord, TrialTask, run_trial
+from medfathom.trial.record import TrialRecord
+from medfathom.trial.trial import TrialTask, run_trial
 
 SMALL = ["dataset.image_size=64", "dataset.n_train=24", "dataset.n_val=12", "dataset.n_test=6"]
 
@@ -30,10 +31,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 
 
 @pytest.fixture
-def run(data: PreparedData, tmp_path: Path) -> Callable[..., EpochRecord]:
+def run(data: PreparedData, tmp_path: Path) -> Callable[..., TrialRecord]:
     """Runs the definition's first trial for an epoch."""
 
-    def run(*overrides: str, **chosen: object) -> EpochRecord:
+    def run(*overrides: str, **chosen: object) -> TrialRecord:
         study = definition(*overrides)
         fixed = {n: d.value for n, d in study.space.dimensions.items() if d.value is not None}
         params = TrialParams.model_validate({"unfreeze_depth": 1, **fixed, **chosen})
@@ -58,7 +59,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[Network]:
 
 
 def test_a_random_frozen_prefix_is_calibrated_unless_the_definition_says_no(
-    run: Callable[..., EpochRecord], calibrated: list[Network]
+    run: Callable[..., TrialRecord], calibrated: list[Network]
 ) -> None:
     with_statistics = run()
     (network,) = calibrated
@@ -66,34 +67,34 @@ def test_a_random_frozen_prefix_is_calibrated_unless_the_definition_says_no(
     assert not torch.equal(mean, torch.zeros_like(mean))
     without = run("training.calibrate_batch_norm=false")
     assert len(calibrated) == 1
-    assert with_statistics.metrics["val_loss"] != without.metrics["val_loss"]
-    assert (with_statistics.attributes["calibrated"], without.attributes["calibrated"]) == (True, False)
+    assert with_statistics.val_loss != without.val_loss
+    assert (with_statistics.calibrated, without.calibrated) == (True, False)
 
 
 def test_with_nothing_frozen_nothing_is_calibrated(
-    run: Callable[..., EpochRecord], calibrated: list[Network]
+    run: Callable[..., TrialRecord], calibrated: list[Network]
 ) -> None:
-    assert run(unfreeze_depth=5).attributes["calibrated"] is False
+    assert run(unfreeze_depth=5).calibrated is False
     assert calibrated == []
 
 
-def test_grey_images_are_repeated_unless_the_definition_says_sum(run: Callable[..., EpochRecord]) -> None:
-    repeated, summed = run().attributes, run("training.grey=sum").attributes
+def test_grey_images_are_repeated_unless_the_definition_says_sum(run: Callable[..., TrialRecord]) -> None:
+    repeated, summed = run().attributes(), run("training.grey=sum").attributes()
     first_layer = 16 * 3 * 3  # test_resnet's first convolution, per input channel
     assert repeated["n_params"] - summed["n_params"] == 2 * first_layer
 
 
-def test_head_options_are_hyperparameters(run: Callable[..., EpochRecord]) -> None:
+def test_head_options_are_hyperparameters(run: Callable[..., TrialRecord]) -> None:
     plain = run()
     hidden = run("space.head_hidden={value=8}")
-    assert hidden.attributes["depth"] == plain.attributes["depth"] + 1
-    assert hidden.attributes["n_params"] != plain.attributes["n_params"]
+    assert hidden.depth == plain.depth + 1
+    assert hidden.n_params != plain.n_params
     for changed in ("space.head_dropout={value=0.9}", "space.head_pooling={value='max'}"):
-        assert run(changed).metrics["train_loss"] != plain.metrics["train_loss"]
+        assert run(changed).train_loss != plain.train_loss
 
 
-def test_the_record_says_how_much_is_trained(run: Callable[..., EpochRecord]) -> None:
-    records = [run(unfreeze_depth=depth).attributes for depth in range(6)]
+def test_the_record_says_how_much_is_trained(run: Callable[..., TrialRecord]) -> None:
+    records = [run(unfreeze_depth=depth).attributes() for depth in range(6)]
     for name in ("trainable_fraction", "trainable_layer_fraction"):
         fractions = [record[name] for record in records]
         assert fractions == sorted(set(fractions))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -24,9 +23,11 @@ from medfathom.definitions.dataset import NpzDataset, PhantomDataset
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError
 from medfathom.models.build import Network
+from medfathom.trial.checkpoint import load_history
 from medfathom.trial.fit import NonFiniteLossError
 from medfathom.trial.memory import OutOfMemoryError
-from medfathom.trial.trial import EpochRecord, TrialTask, load_history, run_trial
+from medfathom.trial.record import TrialRecord
+from medfathom.trial.trial import TrialTask, run_trial
 
 CONTRACT = [
     *("architecture", "family", "init", "init_source", "unfreeze_depth", "n_params", "n_trainable_params"),
@@ -68,6 +69,20 @@ def make_data(tmp_path: Path) -> Callable[..., PreparedData]:
     return make
 
 
+BFLOAT16_ROUNDOFF = 2.0**-8
+"""The largest relative change of a number that is rounded to bfloat16, which has 8 significant bits."""
+
+LOSS_TOLERANCE = {"float32": 1e-5, "bfloat16": 4 * BFLOAT16_ROUNDOFF}
+"""Relative, of two runs that sum the same gradients in another order.
+
+In bfloat16 a gradient is rounded once, or part by part: in either run it may be off by 2^-8 of itself,
+and a step by twice as much, as it follows from two moments of the gradient. The losses then differ by at most
+4 * 2^-8 of what the steps have changed them by, which is less than the loss itself.
+"""
+
+both_precisions = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+
+
 def relabelled(data: PreparedData, labels: np.ndarray) -> PreparedData:
     """The same data with other validation labels, such as `prepare` itself would refuse."""
     np.save(data.folder / "val_labels.npy", labels.astype(np.int64))
@@ -78,7 +93,8 @@ def relabelled(data: PreparedData, labels: np.ndarray) -> PreparedData:
 def task(oct_data: PreparedData, tmp_path: Path) -> TrialTask:
     return TrialTask(
         data=oct_data,
-        training=TrainingConfig(cached_views=2),
+        # "auto" is another arithmetic on each machine; tests compare losses to their last digits.
+        training=TrainingConfig(cached_views=2, precision="float32"),
         max_epochs=4,
         seed=7,
         cache_dir=tmp_path / "cache",
@@ -88,38 +104,41 @@ def task(oct_data: PreparedData, tmp_path: Path) -> TrialTask:
     )
 
 
+def training(task: TrialTask, **changes: Any) -> TrialTask:
+    """The same task with other keys of `[training]`."""
+    return replace(task, training=task.training.model_copy(update=changes))
+
+
 def params(**changes: Any) -> TrialParams:
     return TrialParams.model_validate(
         {"architecture": "test_resnet", "init": "random", "learning_rate": 0.01, "batch_size": 16, **changes}
     )
 
 
-def run(chosen: TrialParams, task: TrialTask, epochs: int | None = None) -> list[EpochRecord]:
+def run(chosen: TrialParams, task: TrialTask, epochs: int | None = None) -> list[TrialRecord]:
     """The records of a trial that is stopped after some epochs, or never."""
     return list(islice(run_trial(chosen, task), epochs))
 
 
-def without_varying(records: list[EpochRecord]) -> list[EpochRecord]:
-    return [
-        replace(record, attributes={k: v for k, v in record.attributes.items() if k not in VARYING})
-        for record in records
-    ]
+def without_varying(records: list[TrialRecord]) -> list[TrialRecord]:
+    return [record.model_copy(update=dict.fromkeys(VARYING)) for record in records]
 
 
 def test_a_full_trial_keeps_the_contract(task: TrialTask) -> None:
     records = run(params(unfreeze_depth=1), task)
-    assert [record.epoch for record in records] == [1, 2, 3, 4]
+    assert [record.epochs for record in records] == [1, 2, 3, 4]
     assert [record.finished for record in records] == [False, False, False, True]
-    assert records[-1].metrics["train_loss"] < records[0].metrics["train_loss"]
+    assert records[-1].train_loss < records[0].train_loss
     for record in records:
-        assert set(CONTRACT) <= set(record.attributes)
-        assert json.loads(json.dumps(record.attributes, allow_nan=False)) == record.attributes
-        assert all(isinstance(v, float) and math.isfinite(v) for v in record.metrics.values())
+        attributes = record.attributes()
+        assert set(CONTRACT) <= set(attributes)
+        assert json.loads(json.dumps(attributes, allow_nan=False)) == attributes
+        assert TrialRecord.of(attributes) == record
         for name in ("auc", "sensitivity", "specificity", "precision"):
-            low, value, high = (record.attributes[f"{name}{end}"] for end in ("_ci_low", "", "_ci_high"))
+            low, value, high = (attributes[f"{name}{end}"] for end in ("_ci_low", "", "_ci_high"))
             assert 0 <= low <= value <= high <= 1
-        assert set(record.attributes["per_class"]) == {"none", "drusen", "fluid"}
-    last = records[-1].attributes
+        assert set(record.per_class) == {"none", "drusen", "fluid"}
+    last = records[-1].attributes()
     assert (last["family"], last["init"], last["unfreeze_depth"]) == ("resnet", "random", 1)
     assert (last["seed"], last["epochs"], last["max_epochs"]) == (7, 4, 4)
     assert last["dataset_fingerprint"] == task.data.fingerprint
@@ -128,13 +147,15 @@ def test_a_full_trial_keeps_the_contract(task: TrialTask) -> None:
     assert 0 < last["trainable_layer_fraction"] < 1
     assert last["n_train"] == len(task.data.split("train"))
     assert 0.5 < last["train_auc"] <= 1
-    assert "train_auc" not in records[-2].attributes
+    assert records[-2].train_auc is None
     assert 0 < last["n_trainable_params"] < last["n_params"]
 
 
+@both_precisions
 @pytest.mark.parametrize("depth", [0, 1, 5])
 @pytest.mark.parametrize("augmentation", ["none", "oct"])
-def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: str) -> None:
+def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: str, precision: str) -> None:
+    task = training(task, precision=precision)
     chosen = params(
         unfreeze_depth=depth,
         augmentation=augmentation,
@@ -154,7 +175,7 @@ def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: st
 def _die_after_two_epochs(chosen: TrialParams, task: TrialTask) -> None:
     torch.set_num_threads(1)
     for record in run_trial(chosen, task):
-        if record.epoch == 2:
+        if record.epochs == 2:
             os.kill(os.getpid(), 9)
 
 
@@ -164,23 +185,27 @@ def test_a_killed_process_goes_on(task: TrialTask) -> None:
     process.start()
     process.join(120)
     assert process.exitcode == -9
-    assert [record.epoch for record in load_history(task.checkpoint)] == [1, 2]
+    assert [record.epochs for record in load_history(task.checkpoint)] == [1, 2]
     rest = run(chosen, task)
     assert without_varying(rest) == without_varying(run(chosen, replace(task, checkpoint=None)))[2:]
 
 
+@both_precisions
 @pytest.mark.parametrize("depth", [0, 1, 3])
 @pytest.mark.parametrize("augmentation", ["none", "oct"])
-def test_the_cache_does_not_change_the_loss_curve(task: TrialTask, depth: int, augmentation: str) -> None:
+def test_the_cache_does_not_change_the_loss_curve(
+    task: TrialTask, depth: int, augmentation: str, precision: str
+) -> None:
+    """In neither precision: features are the same bits, and what follows them does the same with them."""
     chosen = params(unfreeze_depth=depth, augmentation=augmentation)
-    bare = replace(task, checkpoint=None)
+    bare = training(replace(task, checkpoint=None), precision=precision)
     kept = run(chosen, bare)
-    off = run(chosen, replace(bare, training=TrainingConfig(cached_views=2, cache_gb=0.0)))
-    assert kept[-1].attributes["feature_cache"]["kept"]
-    assert not off[-1].attributes["feature_cache"]["kept"]
+    off = run(chosen, training(bare, cache_gb=0.0))
+    assert kept[-1].feature_cache.kept
+    assert not off[-1].feature_cache.kept
     for one, other in zip(kept, off, strict=True):
         for name in ("train_loss", "val_loss"):
-            assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-5)
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -190,11 +215,11 @@ def test_the_cache_does_not_change_larger_networks(task: TrialTask, architecture
     chosen = params(architecture=architecture, unfreeze_depth=depth, learning_rate=1e-3)
     bare = replace(task, checkpoint=None, max_epochs=2)
     kept = run(chosen, bare)
-    off = run(chosen, replace(bare, training=TrainingConfig(cache_gb=0.0)))
-    assert kept[-1].attributes["feature_cache"]["kept"]
+    off = run(chosen, training(bare, cache_gb=0.0))
+    assert kept[-1].feature_cache.kept
     for one, other in zip(kept, off, strict=True):
         for name in ("train_loss", "val_loss"):
-            assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-5)
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-5)
 
 
 def test_trials_of_a_study_share_one_pass_whatever_their_threads(task: TrialTask, tmp_path: Path) -> None:
@@ -208,12 +233,12 @@ def test_trials_of_a_study_share_one_pass_whatever_their_threads(task: TrialTask
         run(chosen, replace(bare, cache_dir=tmp_path / str(k))) for k, chosen in enumerate((head, stage))
     ]
     shared = [run(head, replace(bare, threads=2)), run(stage, bare)]
-    assert shared[0][-1].attributes["feature_cache"]["by_way_of"] == [4]
-    assert shared[1][-1].attributes["feature_cache"]["built_seconds"] == 0
+    assert shared[0][-1].feature_cache.by_way_of == [4]
+    assert shared[1][-1].feature_cache.built_seconds == 0
     for one, other in zip(alone, shared, strict=True):
         for name in ("train_loss", "val_loss"):
-            expected = [record.metrics[name] for record in one]
-            assert [record.metrics[name] for record in other] == pytest.approx(expected, rel=1e-5)
+            expected = [getattr(record, name) for record in one]
+            assert [getattr(record, name) for record in other] == pytest.approx(expected, rel=1e-5)
 
 
 def test_seeds_decide_everything(task: TrialTask) -> None:
@@ -221,12 +246,12 @@ def test_seeds_decide_everything(task: TrialTask) -> None:
     one, same = (without_varying(run(params(), bare)) for _ in range(2))
     assert one == same
     other = run(params(), replace(bare, seed=8))
-    assert other[0].metrics["train_loss"] != one[0].metrics["train_loss"]
+    assert other[0].train_loss != one[0].train_loss
 
 
 def test_a_trial_keeps_to_its_threads(task: TrialTask) -> None:
     record = next(run_trial(params(unfreeze_depth=5), replace(task, threads=2, max_epochs=1)))
-    assert record.attributes["device"] == "cpu, 2 threads"
+    assert record.device == "cpu, 2 threads"
     assert torch.get_num_threads() == 2
 
 
@@ -238,10 +263,8 @@ def test_a_full_disk_costs_the_cache_only(task: TrialTask, monkeypatch: pytest.M
     monkeypatch.setattr(os, "posix_fallocate", full)
     records = run(params(unfreeze_depth=0), replace(task, cache_dir=task.cache_dir / "other"))
     assert records[-1].finished
-    assert "No space left" in records[-1].attributes["feature_cache"]["why"]
-    assert [r.metrics["train_loss"] for r in records] == pytest.approx(
-        [r.metrics["train_loss"] for r in expected], rel=1e-5
-    )
+    assert "No space left" in records[-1].feature_cache.why
+    assert [r.train_loss for r in records] == pytest.approx([r.train_loss for r in expected], rel=1e-5)
 
 
 def _limit_memory(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
@@ -262,19 +285,21 @@ def _limit_memory(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
     limit("logits_from")
 
 
+@both_precisions
 def test_out_of_memory_is_halved_recorded_and_remembered(
-    task: TrialTask, monkeypatch: pytest.MonkeyPatch
+    task: TrialTask, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    task = training(task, precision=precision)
     _limit_memory(monkeypatch, 6)
     first = run(params(unfreeze_depth=0), task, epochs=1)
-    assert first[0].attributes["accumulation"] == "4 of 16 images at once"
+    assert first[0].accumulation == "4 of 16 images at once"
     monkeypatch.undo()
     rest = run(params(unfreeze_depth=0), task)
-    assert rest[-1].attributes["accumulation"] == "4 of 16 images at once"
+    assert rest[-1].accumulation == "4 of 16 images at once"
     whole = run(params(unfreeze_depth=0), replace(task, checkpoint=None))
-    assert "accumulation" not in whole[0].attributes
-    assert [r.metrics["train_loss"] for r in first + rest] == pytest.approx(
-        [r.metrics["train_loss"] for r in whole], rel=1e-5
+    assert whole[0].accumulation is None
+    assert [r.train_loss for r in first + rest] == pytest.approx(
+        [r.train_loss for r in whole], rel=LOSS_TOLERANCE[precision]
     )
 
 
@@ -296,11 +321,9 @@ def test_a_class_missing_from_validation_is_undefined(
     data = relabelled(make_data(**labels), np.arange(20) % 2)
     last = run(params(unfreeze_depth=0), replace(task, data=data, max_epochs=1))[-1]
     missing = data.class_names[2]
-    assert "auc" not in last.attributes["per_class"][missing]
-    assert last.attributes["undefined"] == [
-        f"auc of class {missing!r} is undefined: no image of the split is of it"
-    ]
-    assert 0 < last.metrics["auc"] < 1
+    assert "auc" not in last.per_class[missing]
+    assert last.undefined == [f"auc of class {missing!r} is undefined: no image of the split is of it"]
+    assert 0 < last.auc < 1
 
 
 def test_a_validation_split_of_one_class_is_refused(
@@ -314,7 +337,7 @@ def test_a_validation_split_of_one_class_is_refused(
 def test_groups_decide_the_interval(make_data: Callable[..., PreparedData], task: TrialTask) -> None:
     groups = {f"{s}_groups": np.array([f"{s}{i // 2}" for i in range(n)]) for s, n in COUNTS.items()}
     records = run(params(unfreeze_depth=0), replace(task, data=make_data(**groups), max_epochs=2))
-    assert [record.attributes["auc_interval"] for record in records] == [
+    assert [record.auc_interval for record in records] == [
         "DeLong, clustered by group",
         "bootstrap of 10 groups, 1000 draws",
     ]
@@ -325,7 +348,7 @@ def test_multilabel_trials_run(make_data: Callable[..., PreparedData], task: Tri
     labels = {f"{s}_labels": random.integers(0, 2, (n, 3)).astype(np.uint8) for s, n in COUNTS.items()}
     chosen = params(unfreeze_depth=1, class_weights=True, label_smoothing=0.1, balanced_sampling=True)
     records = run(chosen, replace(task, data=make_data(**labels), max_epochs=2))
-    assert len(records[-1].attributes["per_class"]) == 3
+    assert len(records[-1].per_class) == 3
 
 
 def test_colour_and_a_part_of_the_images(make_data: Callable[..., PreparedData], task: TrialTask) -> None:
@@ -338,6 +361,27 @@ def test_colour_and_a_part_of_the_images(make_data: Callable[..., PreparedData],
     )
     records = run(chosen, replace(task, data=make_data(**images), max_epochs=2))
     assert records[-1].finished
+
+
+def test_a_part_of_the_images_is_whole_patients(
+    make_data: Callable[..., PreparedData], task: TrialTask
+) -> None:
+    groups = {f"{s}_groups": np.arange(n) // 5 for s, n in COUNTS.items()}
+    labels = {f"{s}_labels": (np.arange(n) // 5 % 2)[:, None] for s, n in COUNTS.items()}
+    data = make_data(**groups, **labels)
+    chosen = params(unfreeze_depth=5, train_fraction=0.5)
+    task = replace(task, data=data, max_epochs=1, checkpoint=None)
+    images = np.load(data.folder / "train_images.npy")
+    record = run(chosen, task)[0]
+    touched = set()
+    for image in range(len(images)):
+        changed = images.copy()
+        changed[image] = 255 - changed[image]
+        np.save(data.folder / "train_images.npy", changed)
+        if run(chosen, task)[0].train_loss != record.train_loss:
+            touched.add(image)
+    assert record.n_train == len(touched) == 20
+    assert touched == {image for image in range(len(images)) if image // 5 in {i // 5 for i in touched}}
 
 
 def test_another_trials_checkpoint_is_refused(task: TrialTask) -> None:

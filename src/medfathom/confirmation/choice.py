@@ -12,6 +12,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import label
 from medfathom.errors import StorageError
 from medfathom.study.summary import completed, count_states
+from medfathom.text import command
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def choose(study: Study) -> Choices:
     done = completed(trials)
     name = study.study_name
     if not done:
-        raise StorageError(f"study {name!r}: no trial is complete yet; `medfathom run {name}` continues it")
+        raise StorageError(
+            f"study {name!r}: no trial is complete yet; `{command('run', name)}` continues it"
+        )
     best: dict[str, FrozenTrial] = {}
     for trial in done:
         best.setdefault(str(trial.user_attrs.get("stratum", "")), trial)

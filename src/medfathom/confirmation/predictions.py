@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.errors import StorageError
+from medfathom.files import write_atomically
 from medfathom.metrics.classification import positives
 
 
@@ -95,6 +95,4 @@ def write_predictions(
         table[f"probability:{name}"] = values[:, k]
     for k, name in enumerate(names):
         table[f"logit:{name}"] = logits[:, k]
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    table.to_parquet(beside, index=False)
-    beside.replace(path)
+    write_atomically(path, lambda part: table.to_parquet(part, index=False))

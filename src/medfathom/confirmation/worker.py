@@ -2,63 +2,58 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 
 from medfathom.confirmation.find import predictions_file
+from medfathom.confirmation.predictions import write_predictions
 from medfathom.data.heldout import open_test
 from medfathom.data.prepared import Split
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
 from medfathom.exported.model import Model
+from medfathom.files import write_atomically
 from medfathom.metrics.calibration import as_array, calibrated, fit_temperature, thresholds_of
 from medfathom.metrics.classification import Evaluation, evaluate
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
-from medfathom.scheduling.worker import as_result, params_of, records, task_of
+from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
+from medfathom.scheduling.worker import records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.randomness import derived_seed
+from medfathom.trial.record import TrialRecord
 from medfathom.trial.trial import TrialTask, network_of
-
-if TYPE_CHECKING:
-    from medfathom.scheduling.messages import Plan
-from medfathom.confirmation.predictions import write_predictions
 
 
 def confirmed_results(
-    plan: Plan, assignment: Mapping[str, Any], *, study: str, folder: Path, pictures: frozenset[int]
-) -> Iterator[dict[str, Any]]:
+    plan: Plan, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
+) -> Iterator[Result]:
     """A confirmation's results, epoch by epoch; with the last one everything is on disk.
 
     Args:
         plan: of the confirmation.
-        assignment: one configuration and seed.
+        order: one configuration and seed.
         study: name of the study that is confirmed.
         folder: where every confirmed model has its own folder.
         pictures: numbers of the trials whose pictures are drawn.
     """
-    params, task = params_of(assignment), task_of(plan, assignment)
-    number = int(assignment["number"])
-    for record, losses in records(params, task, assignment["reported"]):
-        more: dict[str, Any] = {"losses": losses}
+    params, task, number = order.assignment.params, task_of(plan, order), order.assignment.number
+    for record in records(params, task, order.assignment.reported):
+        extra: dict[str, Any] = {}
         if record.finished:
             own = folder / f"trial-{number:05d}"
-            model, probabilities, values = _keep(plan, params, task, own, (study, number))
-            more |= values
+            model, probabilities, extra = _keep(plan, params, task, own, (study, number))
             if number in pictures:
-                aucs = [r.metrics["auc"] for r in load_history(task.checkpoint)] if task.checkpoint else []
-                more |= _draw(own, model, open_test(task.data), probabilities, losses, aucs)
-        yield as_result(record, more)
+                extra |= _draw(own, model, open_test(task.data), probabilities, record, task)
+        yield EpochResult(record, extra)
 
 
 def _draw(
@@ -66,8 +61,8 @@ def _draw(
     model: Model,
     test: Split,
     probabilities: NDArray[np.float64],
-    losses: dict[str, list[float]],
-    aucs: list[float],
+    record: TrialRecord,
+    task: TrialTask,
 ) -> dict[str, Any]:
     """Draw every picture of a confirmed model; what came of it, as attributes."""
     from medfathom.confirmation.grad_cam import draw_cases  # noqa: PLC0415  matplotlib, only where it is drawn
@@ -75,6 +70,8 @@ def _draw(
 
     started = time.perf_counter()
     found = judged(model.config, test, probabilities)
+    losses = record.losses.model_dump() if record.losses else {}
+    aucs = [r.auc or 0.0 for r in load_history(task.checkpoint)] if task.checkpoint else []
     learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
     shown, border = draw_cases(folder, model, found)
     names = ["curves.png", *draw_metrics(folder, found), *shown]
@@ -104,7 +101,7 @@ def _keep(
     test_values = calibrated(data.task, test_logits, temperature)
     thresholds = thresholds_of(data.task, val.labels, val_values)
     model.config = config.model_copy(update={"temperature": temperature, "thresholds": thresholds})
-    _save_weights(state, folder / WEIGHTS_FILE)
+    write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
     write_config(folder, model.config)
     for name, split, values, logits in (
         ("val", val, val_values, val_logits),
@@ -169,12 +166,6 @@ def _config(
         mean=list(mean),
         std=list(std),
     )
-
-
-def _save_weights(state: dict[str, Tensor], path: Path) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(state, beside)
-    beside.replace(path)
 
 
 def _attributes(found: Evaluation, n_test: int) -> dict[str, Any]:

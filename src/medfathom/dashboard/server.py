@@ -17,6 +17,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from medfathom.dashboard.notes import artifact_store
 from medfathom.errors import StorageError
 from medfathom.study.connection import connect
+from medfathom.text import command
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,7 +39,8 @@ def local_only(app: WSGIApplication, *, writable: bool) -> WSGIApplication:
             return _refuse(start_response, f"Origin {origin!r} is another site")
         if not writable and environ["REQUEST_METHOD"] not in READING:
             return _refuse(
-                start_response, "read-only; `medfathom dashboard --writable` lets the page change things"
+                start_response,
+                f"read-only; `{command('dashboard', '--writable')}` lets the page change things",
             )
         return app(environ, start_response)
 

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from medfathom.files import write_atomically
+
 
 class ArrayFile:
     """An npy file of known shape. Rows may be written in any order, from any thread. What is there already is
@@ -67,6 +69,13 @@ class ArrayFile:
         written = 0
         while written < len(content):
             written += os.pwrite(self._descriptor, content[written:], at + written)
+
+
+def save_array(path: Path, values: NDArray[Any]) -> None:
+    """Write a whole array as an npy file, atomically."""
+    content = BytesIO()
+    np.save(content, values, allow_pickle=False)
+    write_atomically(path, content.getvalue())
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

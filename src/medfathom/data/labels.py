@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.prepared import TaskKind
 from medfathom.data.sources.base import Problem, task_of
 from medfathom.errors import DataError
+from medfathom.metrics.classification import TaskKind
 
 MISSING = ("", "nan", "na", "n/a", "null")
 """What tables write for no value, in lower case. A class of such a name must be among `class_names`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
+from medfathom.text import command
 
 if TYPE_CHECKING:
     from medfathom.data.manifest import Manifest
@@ -73,7 +74,7 @@ def leakage_note(data: PreparedData, study: str) -> str:
     if not said:
         return ""
     found = ", and ".join(said)
-    what_to_do = f"`medfathom data check {study}` lists them"
+    what_to_do = f"`{command('data', 'check', study)}` lists them"
     return f"Leakage: {found}: AUCs look better than they are; {what_to_do}"
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medfathom.data.decoding import Row
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing
+from medfathom.files import write_atomically
 
 FILE = "manifest.csv"
 
@@ -49,7 +50,11 @@ class Manifest:
 
 def write_manifest(folder: Path, listing: Listing, splits: NDArray[np.str_], rows: Sequence[Row]) -> None:
     """Write the manifest of images that are all good."""
-    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
+    write_atomically(folder / FILE, lambda part: _write_table(part, listing, splits, rows))
+
+
+def _write_table(path: Path, listing: Listing, splits: NDArray[np.str_], rows: Sequence[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for split in SPLIT_NAMES:

@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from medfathom.data.arrays import save_array
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
 from medfathom.data.leakage import LEAKAGE, count_leaks
 from medfathom.data.manifest import read_manifest, write_manifest
@@ -40,6 +41,7 @@ from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
+from medfathom.files import write_atomically
 
 VERSION = 2
 """Raised when the same definition would give other bytes: old folders are then not found any more."""
@@ -164,11 +166,11 @@ def _write_tables(
     rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
-        np.save(array_file(folder, split, "labels"), listing.labels[chosen])
+        save_array(array_file(folder, split, "labels"), listing.labels[chosen])
         if listing.groups is not None:
-            np.save(array_file(folder, split, "groups"), listing.groups[chosen])
+            save_array(array_file(folder, split, "groups"), listing.groups[chosen])
         names = [listing.names[row] for row in chosen]
-        names_file(folder, split).write_text(json.dumps(names), encoding="utf-8")
+        write_atomically(names_file(folder, split), json.dumps(names))
     write_manifest(folder, listing, splits, rows)
     data = PreparedData(
         folder=folder,

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.errors import DataError, HeldOutError
+from medfathom.files import write_atomically
+from medfathom.metrics.classification import TaskKind
 
 SplitName = Literal["train", "val", "test"]
-TaskKind = Literal["binary", "multiclass", "multilabel"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 FACTS_FILE = "prepared.json"
@@ -102,7 +103,7 @@ def load_split(folder: Path, name: SplitName) -> Split:
 def write_facts(data: PreparedData, **more: Any) -> None:
     """Write what makes a folder a prepared data set."""
     facts = {key: value for key, value in asdict(data).items() if key != "folder"}
-    (data.folder / FACTS_FILE).write_text(json.dumps({**facts, **more}, indent=1), encoding="utf-8")
+    write_atomically(data.folder / FACTS_FILE, json.dumps({**facts, **more}, indent=1))
 
 
 def read_facts(folder: Path) -> tuple[PreparedData, dict[str, Any]]:

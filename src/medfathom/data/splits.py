@@ -123,10 +123,12 @@ def strata_of(labels: Labels) -> NDArray[np.int64]:
 
 
 def training_subset(labels: Labels, groups: Groups, fraction: float, seed: int) -> NDArray[np.int64]:
-    """Rows of the training split that a `train_fraction` keeps.
+    """The rows of the training split that a trial with this `train_fraction` trains on.
 
-    Nested: a smaller fraction's rows are among a larger one's, for the same seed. Stratified: each class
-    keeps about that fraction, at least one image. Grouped: whole groups.
+    Nested: with the same seed, the rows of a smaller fraction are among those of a larger one. Stratified:
+    of each stratum (see `strata_of`) that fraction of the images is kept, to within half a group. Grouped:
+    all images of a patient or none. Every class keeps at least one image, so a very small fraction can keep
+    more images than it says.
 
     Args:
         labels: of the training images.
@@ -135,7 +137,7 @@ def training_subset(labels: Labels, groups: Groups, fraction: float, seed: int) 
         seed: the same seed gives the same rows.
 
     Returns:
-        Rows, rising.
+        Row numbers, sorted.
 
     Raises:
         ValueError: the fraction is outside (0, 1].

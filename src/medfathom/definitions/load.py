@@ -83,6 +83,11 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
         raise DefinitionError(f"{path}: {explain(error, data)}") from None
 
 
+def study_name(reference: str) -> str:
+    """A study's name in the storage: what the definition says where a file is given, else the name itself."""
+    return load_definition(reference).name if reference.endswith(".toml") else reference
+
+
 def _resolve(piece: Any, kind: str, where: str) -> Any:
     """A piece of search/: by name, by name with changes, or spelled out."""
     if isinstance(piece, str):

@@ -46,6 +46,7 @@ class TrialParams(Schema):
     balanced_sampling: bool = False
     augmentation: str = "none"
     train_fraction: float = Field(default=1.0, gt=0, le=1)
+    """Of the training images: nested, stratified, whole patients; the same for the same trial seed."""
     head_dropout: float = Field(default=0.0, ge=0, lt=1)
     head_pooling: Literal["avg", "max", "avgmax"] = "avg"
     head_hidden: int = Field(default=0, ge=0, le=8192)

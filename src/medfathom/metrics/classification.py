@@ -28,6 +28,7 @@ from medfathom.metrics.auc import (
 )
 
 TaskKind = Literal["binary", "multiclass", "multilabel"]
+"""What labels mean: one of two classes, one of several classes, any number of several labels."""
 
 CALIBRATION_BINS = 15
 """Equal-width bins of the calibration error (Guo et al., ICML 2017)."""

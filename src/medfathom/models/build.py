@@ -148,6 +148,7 @@ def empty_network(
     head: HeadOptions,
     grey: Literal["repeat", "sum"],
     normalization: Normalization,
+    device: str = "cpu",
 ) -> Network:
     """A network to be filled with a `state_dict`: nothing in it means anything yet.
 
@@ -159,13 +160,16 @@ def empty_network(
         head: as it was built with.
         grey: as it was built with.
         normalization: of the backbone's own input channels.
+        device: `meta` for a network of shapes alone, which takes no memory and has its facts.
     """
     backbone_channels = 1 if in_channels == 1 and grey == "sum" else 3
     settings = BackboneSettings(architecture, image_size, backbone_channels, head.pooling)
-    backbone, blueprint = _backbone(settings, 0)
+    backbone, blueprint = _backbone(settings, 0, device)
+    with torch.device(device):
+        classifier = make_head(blueprint.features, num_outputs, head)
     return Network(
         backbone,
-        make_head(blueprint.features, num_outputs, head),
+        classifier,
         blueprint,
         architecture=architecture,
         normalization=normalization,
@@ -173,10 +177,10 @@ def empty_network(
     )
 
 
-def _backbone(settings: BackboneSettings, seed: int) -> tuple[nn.Module, Blueprint]:
+def _backbone(settings: BackboneSettings, seed: int, device: str = "cpu") -> tuple[nn.Module, Blueprint]:
     try:
         with _seeded(seed):
-            backbone = create_backbone(settings)
+            backbone = create_backbone(settings, device)
         return backbone, blueprint_of(backbone, settings)
     except ModelError:
         if settings.image_size is not None:

@@ -19,6 +19,7 @@ from timm.models import _registry as registry
 from torch import nn
 
 from medfathom.errors import ModelError
+from medfathom.files import write_atomically
 from medfathom.models.facts import TABLE, ArchitectureFacts, Entry, Pretrained, find_shipped
 from medfathom.models.graph.blueprint import (
     BackboneSettings,
@@ -158,9 +159,7 @@ def main(names: list[str]) -> None:
         print(f"{name}: depth {facts.depth}, {facts.n_params:,} parameters", file=sys.stderr)  # noqa: T201
     rows = sorted(entries.values(), key=lambda entry: (entry.facts.family, entry.facts.n_params))
     lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
-    beside = TABLE.with_suffix(".new")
-    beside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    beside.replace(TABLE)
+    write_atomically(TABLE, f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from pydantic import Field, ValidationError
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
+from medfathom.metrics.classification import TaskKind
+from medfathom.text import command
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -67,7 +69,7 @@ class ModelConfig(Schema):
     head_pooling: Literal["avg", "max", "avgmax"]
     head_hidden: int
     grey: Literal["repeat", "sum"]
-    task: Literal["binary", "multiclass", "multilabel"]
+    task: TaskKind
     class_names: list[str]
     image_size: int
     fit: Literal["squash", "pad", "crop"]
@@ -86,7 +88,7 @@ class ModelConfig(Schema):
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:
-    """Write beside, then rename."""
+    """Write the configuration of a model folder."""
     write_atomically(folder / CONFIG_FILE, config.model_dump_json(indent=1) + "\n")
 
 
@@ -97,7 +99,9 @@ def read_config(folder: Path) -> ModelConfig:
         ExportedModelError: there is none, or it is damaged.
     """
     if not folder.is_dir():
-        raise ExportedModelError(f"{folder}: no such model folder; `medfathom export STUDY --out {folder}`")
+        raise ExportedModelError(
+            f"{folder}: no such model folder; `{command('export', 'STUDY', '--out', folder)}` makes one"
+        )
     path = folder / CONFIG_FILE
     try:
         return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ import ray
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import RunError
+from medfathom.scheduling.messages import Order
 
 OBJECT_STORE_BYTES = 128 * 1024**2
 TEMP_PREFIX = "mf-"
@@ -36,14 +37,15 @@ class Slots:
     measured_gpus: float = 0.0
     """GPUs to be shared out by measured memory; 0: every trial takes the same."""
 
-    def request(self, config: Mapping[str, Any]) -> dict[str, float]:
+    def request(self, config: Mapping[str, Order]) -> dict[str, float]:
         """Ray's resources for a trial."""
-        if config.get("alone"):
+        order = config["order"]
+        if order.alone:
             return {
                 "cpu": self.cpus_alone,
                 "gpu": max(1.0, self.gpus_per_trial) if self.gpus_per_trial else 0,
             }
-        return {"cpu": self.cpus_per_trial, "gpu": config.get("gpus", self.gpus_per_trial)}
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial if order.gpus is None else order.gpus}
 
 
 @contextmanager

@@ -60,8 +60,8 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         return self._rules[key]
 
     def _rule_of(self, trial: Any) -> tuple[Any, RuleTrial]:
-        number = int(trial.config["number"])
-        return self._rule(number, trial.config["stratum"]), RuleTrial(number)
+        number = trial.config["order"].assignment.number
+        return self._rule(number, trial.config["order"].assignment.stratum), RuleTrial(number)
 
     def _remember(self, number: int, stratum: str, reported: Mapping[int, float]) -> None:
         rule = self._rule(number, stratum)
@@ -74,7 +74,7 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
 
         After a stop, and after a worker's death without a checkpoint, Tune tells epochs again.
         """
-        seen = self._seen[int(trial.config["number"])]
+        seen = self._seen[trial.config["order"].assignment.number]
         if METRIC not in result or int(result[TIME]) in seen:
             return None
         seen.add(int(result[TIME]))
@@ -84,8 +84,8 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         """Add it to its stratum's rule, with what is known of it already (Tune adds a lost one again)."""
         rule, known_as = self._rule_of(trial)
         rule.on_trial_add(tune_controller, known_as)
-        reported = {int(epoch): auc for epoch, auc in trial.config["reported"].items()}
-        self._remember(known_as.trial_id, trial.config["stratum"], reported)
+        reported = trial.config["order"].assignment.reported
+        self._remember(known_as.trial_id, trial.config["order"].assignment.stratum, reported)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """The rule's decision; what is told again was decided on when it came first."""

@@ -30,7 +30,7 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
         self._deadline = time.monotonic() + (config.budget.minutes or float("inf")) * 60
         self._seen = -1
 
-    def guard(self, action: Callable[[], Any], otherwise: Any) -> Any:
+    def or_halt(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """Do it; an error halts the run instead of passing through Ray."""
         try:
             return action()
@@ -54,11 +54,11 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether the run ends now. Tune asks after every event."""
-        self.guard(self._driver.renew, otherwise=None)
+        self.or_halt(self._driver.renew, otherwise=None)
         if not self.reason and time.monotonic() > self._deadline:
             self.reason = f"{self._budget.minutes:g} minutes are over"
         if not self.reason:
-            self.guard(self._check_trials, otherwise=None)
+            self.or_halt(self._check_trials, otherwise=None)
         return bool(self.reason)
 
     def _check_trials(self) -> None:

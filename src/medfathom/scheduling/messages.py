@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, OtherDataError, OutOfMemoryError
-
-Work = Callable[["Plan", Mapping[str, Any]], Iterator[dict[str, Any]]]
-
+from medfathom.study.driver import Assignment
+from medfathom.trial.record import TrialRecord
 
 METRIC, TIME = "auc", "epoch"
+"""Keys of a result that Tune and its scheduler read."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,71 @@ class Plan:
     fingerprint: str
     """Of the study's data: a worker trains on no other."""
     work: Work | None = None
-    """What turns an assignment into results; None: train. Tests and benchmarks give their own."""
+    """What turns an order into results; None: train. Tests and benchmarks give their own."""
 
 
-def failure_result(error: Exception) -> dict[str, Any]:
-    """A trial's failure as a result: its reason in one line."""
-    text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
-    return {
-        "failure": " ".join(text.split()),
-        "memory": isinstance(error, MemoryError | OutOfMemoryError),
-        "other_data": isinstance(error, OtherDataError),
-        "finished": False,
-        "done": True,
-    }
+@dataclass(frozen=True)
+class Order:
+    """One trial, as it is handed to a worker."""
+
+    assignment: Assignment
+    checkpoint: str
+    """Name of its checkpoint, under the folder of checkpoints of whatever node runs it."""
+    running: tuple[int, ...] | None = None
+    """Numbers of the trials under way, on a cluster of several nodes; None on one."""
+    alone: bool = False
+    """Whether it has a device to itself, as after it ran out of memory beside others."""
+    gpus: float | None = None
+    """Its share of a GPU where shares follow measured memory; None: what every trial takes."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """An epoch that a worker reports."""
+
+    record: TrialRecord
+    extra: Mapping[str, Any]
+    """Further user attributes, as JSON values: what `confirm` adds."""
+
+    def to_tune(self) -> dict[str, Any]:
+        """As Tune takes it. The attributes are one string: Ray would flatten and copy a nested table."""
+        return {
+            METRIC: self.record.auc,
+            TIME: self.record.epochs,
+            "finished": self.record.finished,
+            "done": self.record.finished,
+            "attributes": json.dumps({**self.record.attributes(), **self.extra}, allow_nan=False),
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker goes on no further."""
+
+    reason: str
+    """In one line."""
+    memory: bool = False
+    """Whether memory ran out: the trial is tried once more, alone on its device."""
+    other_data: bool = False
+    """Whether the node has other data than the study: that ends the run, not the trial."""
+    identity: TrialRecord | None = None
+    """What the trial is, where it failed before its first epoch and could be described."""
+
+    @classmethod
+    def of(cls, error: Exception, identity: TrialRecord | None = None) -> Failure:
+        """From whatever a trial raised."""
+        text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
+        return cls(
+            " ".join(text.split()),
+            isinstance(error, MemoryError | OutOfMemoryError),
+            isinstance(error, OtherDataError),
+            identity,
+        )
+
+    def to_tune(self) -> dict[str, Any]:
+        """As Tune takes it."""
+        return {"failure": self, "finished": False, "done": True}
+
+
+Result = EpochResult | Failure
+Work = Callable[[Plan, Order], Iterator[Result]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from ray import tune
@@ -17,6 +18,7 @@ from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
+from medfathom.text import command
 
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
@@ -62,7 +64,7 @@ def run_trials(
         )
         halt = Halt(config, driver)
         with signals(halt):
-            _fit_to_the_end(config, driver, watcher, plan, slots, halt, folder)
+            Run(driver, watcher, plan, slots, halt, folder).to_its_end()
     if isinstance(halt.error, MedfathomError):
         raise halt.error
     if halt.error is not None:
@@ -70,52 +72,61 @@ def run_trials(
     return halt.reason
 
 
-def _fit_to_the_end(
-    config: StudyConfig, driver: Driver, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
-) -> None:
-    """Fit until the budget is spent; where Ray ends a fit early, take up its trials in another one."""
-    failure = ""
-    for attempt in range(FIT_RESTARTS + 1):
-        if attempt:
-            watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
-        try:
-            _fit(config, driver, watcher, plan, slots, halt, folder / f"fit-{attempt}")
-        except KeyboardInterrupt:
-            return
-        except Exception as error:  # noqa: BLE001  whatever Ray raises: the driver knows where to go on
-            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        if halt.reason or driver.done():
-            return
-        driver.release()
-    raise RunError(f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `medfathom run` again goes on")
+@dataclass(frozen=True)
+class Run:
+    """One run of a study: what its fits share."""
 
+    driver: Driver
+    watcher: Watcher
+    plan: Plan
+    slots: Slots
+    halt: Halt
+    folder: Path
+    """Where Tune may write; it goes when the run ends."""
 
-def _fit(
-    config: StudyConfig, driver: Driver, watcher: Watcher, plan: Plan, slots: Slots, halt: Halt, folder: Path
-) -> None:
-    past = [t for t in driver.trials() if t.state.is_finished()]
-    searcher = AskTell(driver, watcher, halt, slots)
-    trainable = tune.with_resources(
-        tune.with_parameters(TrialActor, plan=plan),
-        slots.request,
-    )
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=StratifiedScheduler(config, searcher.lost, past),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="fit",
-            storage_path=str(folder),
-            stop=halt,
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
-        ),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tuner.fit()
+    def to_its_end(self) -> None:
+        """Fit until the budget is spent; where Ray ends a fit early, take up its trials in another one.
+
+        Raises:
+            RunError: Ray ended one fit after another.
+        """
+        failure = ""
+        for attempt in range(FIT_RESTARTS + 1):
+            if attempt:
+                self.watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
+            try:
+                self._fit(self.folder / f"fit-{attempt}")
+            except KeyboardInterrupt:
+                return
+            except Exception as error:  # noqa: BLE001  whatever Ray raises: the driver knows where to go on
+                failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            if self.halt.reason or self.driver.done():
+                return
+            self.driver.release()
+        raise RunError(
+            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` again goes on"
+        )
+
+    def _fit(self, folder: Path) -> None:
+        past = [t for t in self.driver.trials() if t.state.is_finished()]
+        searcher = AskTell(self.driver, self.watcher, self.halt, self.slots)
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(TrialActor, plan=self.plan), self.slots.request),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=StratifiedScheduler(self.plan.config, searcher.lost, past),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="fit",
+                storage_path=str(folder),
+                stop=self.halt,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            ),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tuner.fit()

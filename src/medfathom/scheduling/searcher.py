@@ -16,7 +16,7 @@ from medfathom.scheduling.cluster import Slots
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import METRIC, TIME
+from medfathom.scheduling.messages import METRIC, TIME, Failure, Order
 from medfathom.scheduling.trainable import HARD_LIMIT
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.watcher import Watcher
@@ -43,14 +43,14 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
                 self._shares.learn(params, attributes)
         self.lost: dict[str, str] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Order] | str | None:
         """The next trial: one left by an earlier run first."""
-        config: dict[str, Any] | str | None = self._halt.guard(
+        config: dict[str, Order] | str | None = self._halt.or_halt(
             lambda: self._suggest(trial_id), otherwise=Searcher.FINISHED
         )
         return config
 
-    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def _suggest(self, trial_id: str) -> dict[str, Order] | str | None:
         if self._halt.reason:
             return str(Searcher.FINISHED)
         if not self._room():
@@ -61,30 +61,28 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._numbers[trial_id] = assignment.number
         self._begun[trial_id] = (assignment, time.monotonic())
         self._watcher.trial_begins(assignment)
-        return self._gpus(assignment) | {
-            "number": assignment.number,
-            "alone": assignment.number in self._alone,
-            "seed": assignment.seed,
-            "stratum": assignment.stratum,
-            "params": assignment.params.model_dump_json(),
-            "checkpoint": self._driver.checkpoint_name(assignment.number),
-            "running": self._driver.running() if self._slots.nodes > 1 else None,
-            "reported": {str(epoch): auc for epoch, auc in assignment.reported.items()},
-        }
+        return {"order": self._order(assignment)}
+
+    def _order(self, assignment: Assignment) -> Order:
+        return Order(
+            assignment,
+            checkpoint=self._driver.checkpoint_name(assignment.number),
+            running=tuple(self._driver.running()) if self._slots.nodes > 1 else None,
+            alone=assignment.number in self._alone,
+            gpus=self._hold_gpus(assignment) if self._slots.measured_gpus else None,
+        )
 
     def _room(self) -> bool:
-        """Whether one more trial would find a place: else it would be asked for long before it runs."""
+        """Whether another trial can start now: one that was asked for earlier would only wait."""
         gpus = self._slots.measured_gpus
         free = not gpus or sum(self._held.values()) + self._shares.smallest() <= gpus + 1e-9
         return free and len(self._numbers) < self._slots.concurrent
 
-    def _gpus(self, assignment: Assignment) -> dict[str, float]:
-        """A trial's share of a GPU, where it goes by measured memory."""
-        if not self._slots.measured_gpus:
-            return {}
+    def _hold_gpus(self, assignment: Assignment) -> float:
+        """A trial's share of a GPU, by measured memory; held until the trial ends."""
         alone = assignment.number in self._alone
         self._held[assignment.number] = 1.0 if alone else self._shares.share(assignment.params)
-        return {"gpus": self._held[assignment.number]}
+        return self._held[assignment.number]
 
     def _none_left(self) -> str | None:
         """Nothing new to begin: finished, or waiting for trials in hand (another driver's too) to end."""
@@ -96,7 +94,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Write down an epoch (the last one comes with `on_trial_complete`)."""
-        self._halt.guard(lambda: self._note(trial_id, result), otherwise=None)
+        self._halt.or_halt(lambda: self._note(trial_id, result), otherwise=None)
 
     def _note(self, trial_id: str, result: dict[str, Any]) -> None:
         number = self._numbers[trial_id]
@@ -110,7 +108,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """End the trial in its true state; one that a halt interrupted stays RUNNING, to be gone on with."""
-        self._halt.guard(lambda: self._complete(trial_id, result, error), otherwise=None)
+        self._halt.or_halt(lambda: self._complete(trial_id, result, error), otherwise=None)
 
     def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         if trial_id not in self._numbers:
@@ -120,27 +118,42 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         number = self._numbers.pop(trial_id)
         assignment, begun = self._begun.pop(trial_id)
         self._held.pop(number, None)
-        if result and result.get("memory") and number not in self._alone:
-            self._alone.add(number)
-            self._adopted.append(assignment)
-            self._watcher.note(f"trial {number}: {result['failure']}; trying once more, alone on its device")
+        failure: Failure | None = (result or {}).get("failure")
+        if failure is None and error:
+            failure = Failure(self._reason_lost(trial_id, begun))
+        if failure is not None and failure.memory and number not in self._alone:
+            self._try_alone(assignment, failure)
             return
-        if result and result.get("other_data"):
-            raise RunError(f"trial {number}: {result['failure']}")  # it stays, to be gone on with
+        if failure is not None and failure.other_data:
+            raise RunError(f"trial {number}: {failure.reason}")  # it stays, to be gone on with
         attributes = self._latest.pop(number, {})
         self._shares.learn(assignment.params, attributes)
-        if error or (result and "failure" in result):
-            reason = (result or {}).get("failure") or self._reason_lost(trial_id, begun)
-            if self._driver.fail(number, reason, attributes):
-                self._watcher.trial_ends(number, "FAIL", None, reason)
-        elif result and result["finished"]:
-            auc = float(result[METRIC])
+        if failure is not None:
+            self._fail(number, failure, attributes)
+        elif result:
+            self._end(number, result, attributes)
+
+    def _try_alone(self, assignment: Assignment, failure: Failure) -> None:
+        self._alone.add(assignment.number)
+        self._adopted.append(assignment)
+        self._watcher.note(
+            f"trial {assignment.number}: {failure.reason}; trying once more, alone on its device"
+        )
+
+    def _fail(self, number: int, failure: Failure, attributes: dict[str, Any]) -> None:
+        known = failure.identity.attributes() if failure.identity is not None else {}
+        if self._driver.fail(number, failure.reason, known | attributes):
+            self._watcher.trial_ends(number, "FAIL", None, failure.reason)
+
+    def _end(self, number: int, result: dict[str, Any], attributes: dict[str, Any]) -> None:
+        auc = float(result[METRIC])
+        if result["finished"]:
             if self._driver.complete(number, auc, attributes):
                 self._watcher.trial_ends(number, "COMPLETE", auc, "")
-        elif result and not self._halt.reason:
+        elif not self._halt.reason:
             reason = f"stopped by {self._driver.config.scheduler.name} at epoch {result[TIME]}"
             if self._driver.prune(number, attributes, reason):
-                self._watcher.trial_ends(number, "PRUNED", float(result[METRIC]), reason)
+                self._watcher.trial_ends(number, "PRUNED", auc, reason)
 
     def _reason_lost(self, trial_id: str, begun: float) -> str:
         minutes = self._driver.config.budget.trial_minutes

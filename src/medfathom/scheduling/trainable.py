@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 
 from medfathom.errors import RunError
-from medfathom.scheduling.messages import Plan, failure_result
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
 
 HARD_LIMIT = 1.5
 """An epoch is waited for until so many times a trial's time limit; then its worker is killed."""
@@ -28,7 +28,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
         """Keep what the first step needs; nothing may fail here, Ray would not retry it."""
         self._plan = plan
-        self._results: Iterator[dict[str, Any]] | None = None
+        self._results: Iterator[Result] | None = None
         self._limit: TimeLimit | None = None
         self._take(config)
 
@@ -39,21 +39,24 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def _take(self, config: dict[str, Any]) -> None:
         self._let_go()
-        self._assignment = config
+        self._order: Order = config["order"]
 
     def step(self) -> dict[str, Any]:
         """One epoch's result, or the reason why there is none."""
+        return self._next().to_tune()
+
+    def _next(self) -> Result:
         try:
             if self._results is None:
                 self._results = self._begin()
             result = next(self._results)
-            if self._limit is not None and not result["done"]:
+            if self._limit is not None and isinstance(result, EpochResult) and not result.record.finished:
                 self._limit.check()
             return result
         except Exception as error:  # noqa: BLE001  whatever a trial raises is its own failure, with its reason
-            return failure_result(error)
+            return Failure.of(error)
 
-    def _begin(self) -> Iterator[dict[str, Any]]:
+    def _begin(self) -> Iterator[Result]:
         if self._plan is None:
             raise RunError("the worker was given no plan")
         if self._plan.folder.is_dir():
@@ -61,10 +64,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         minutes = self._plan.config.budget.trial_minutes
         self._limit = TimeLimit(minutes) if minutes is not None else None
         if self._plan.work is not None:
-            return self._plan.work(self._plan, self._assignment)
+            return self._plan.work(self._plan, self._order)
         from medfathom.scheduling.worker import results  # noqa: PLC0415  imports torch, in the worker only
 
-        return results(self._plan, self._assignment)
+        return results(self._plan, self._order)
 
     def cleanup(self) -> None:
         """Let go of the network and its memory."""

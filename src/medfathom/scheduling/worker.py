@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import OtherDataError, RunError
+from medfathom.errors import MedfathomError, OtherDataError, RunError
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
+from medfathom.text import command
+from medfathom.trial.checkpoint import load_history
+from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
-from medfathom.trial.trial import EpochRecord, TrialTask, identity_of, load_history, run_trial
-
-if TYPE_CHECKING:
-    from medfathom.scheduling.messages import Plan
+from medfathom.trial.trial import TrialTask, identity_of, identity_record, run_trial, undrawn_network
 
 
 def node_storage(plan: Plan) -> Path:
@@ -25,23 +24,31 @@ def node_storage(plan: Plan) -> Path:
     return own if own.is_absolute() else plan.storage
 
 
-def results(plan: Plan, assignment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def results(plan: Plan, order: Order) -> Iterator[Result]:
     """A trial's results, epoch by epoch.
 
     A checkpoint can be ahead of what was reported (the driver died between the two): the epochs that the
     storage has not seen are told again first, then training goes on.
     """
-    task = task_of(plan, assignment)
-    for record, losses in records(params_of(assignment), task, assignment["reported"]):
-        yield as_result(record, {"losses": losses} | share(plan, assignment, record))
+    params, task = order.assignment.params, task_of(plan, order)
+    begun = False
+    try:
+        for record in records(params, task, order.assignment.reported):
+            begun = True
+            yield EpochResult(share(plan, order, record), {})
+    except Exception as error:  # noqa: BLE001  whatever a trial raises is its own failure, with its reason
+        yield Failure.of(error, None if begun else describe(params, task))
 
 
-def params_of(assignment: Mapping[str, Any]) -> TrialParams:
-    """The parameters of an assignment."""
-    return TrialParams.model_validate_json(assignment["params"])
+def describe(params: TrialParams, task: TrialTask) -> TrialRecord | None:
+    """What a trial is that failed before its first epoch; None: its network cannot be built either."""
+    try:
+        return identity_record(params, task, undrawn_network(params, task))
+    except MedfathomError:
+        return None
 
 
-def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
+def task_of(plan: Plan, order: Order) -> TrialTask:
     """Everything else of a trial; prepares the data on this node where that was not done."""
     storage = node_storage(plan)
     data = prepare(plan.config.dataset, storage / "cache")
@@ -49,45 +56,44 @@ def task_of(plan: Plan, assignment: Mapping[str, Any]) -> TrialTask:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
             f"{data.fingerprint[:12]}, the study's is {plan.fingerprint[:12]}); bring the study's back, then "
-            "`medfathom run` again goes on"
+            f"`{command('run')}` again goes on"
         )
     return TrialTask(
         data=data,
         training=plan.config.training,
         max_epochs=plan.config.budget.epochs,
-        seed=assignment["seed"],
+        seed=order.assignment.seed,
         cache_dir=storage / "cache",
-        checkpoint=_checkpoint(plan, assignment),
+        checkpoint=_checkpoint(plan, order),
         device="cuda:0" if plan.device == "cuda" else "cpu",
         threads=plan.threads,
         depths=plan.config.space.depths,
     )
 
 
-def records(
-    params: TrialParams, task: TrialTask, reported: Mapping[str, float]
-) -> Iterator[tuple[EpochRecord, dict[str, list[float]]]]:
-    """Every epoch that the storage does not know yet, and the losses of all epochs up to it.
+def records(params: TrialParams, task: TrialTask, reported: Mapping[int, float]) -> Iterator[TrialRecord]:
+    """A record for every epoch that the storage does not know yet, with the losses of all epochs up to it.
 
     The last epoch comes in any case: a driver may have died between hearing of it and ending the trial.
     """
     known = load_history(task.checkpoint, identity_of(params, task)) if task.checkpoint else []
-    latest = max(map(int, reported), default=0)
-    losses: dict[str, list[float]] = {"train": [], "val": []}
+    latest = max(reported, default=0)
+    train: list[float] = []
+    val: list[float] = []
     for record in chain(known, run_trial(params, task)):
-        losses["train"].append(record.metrics["train_loss"])
-        losses["val"].append(record.metrics["val_loss"])
-        if record.epoch > latest or record.finished:
-            yield record, losses
+        train.append(record.train_loss or 0.0)
+        val.append(record.val_loss or 0.0)
+        if (record.epochs or 0) > latest or record.finished:
+            yield record.model_copy(update={"losses": Losses(train=train[:], val=val[:])})
 
 
-def _checkpoint(plan: Plan, assignment: Mapping[str, Any]) -> Path:
+def _checkpoint(plan: Plan, order: Order) -> Path:
     """The trial's checkpoint on this node, brought up to what other nodes left."""
-    name, url = str(assignment["checkpoint"]), plan.config.resources.checkpoint_url
-    checkpoint = node_storage(plan) / "checkpoints" / name
-    _remove_ended(checkpoint.parent, assignment["running"])
+    url = plan.config.resources.checkpoint_url
+    checkpoint = node_storage(plan) / "checkpoints" / order.checkpoint
+    _remove_ended(checkpoint.parent, order.running)
     if url is not None:
-        _fetch_newer(RemoteCheckpoints(url), name, checkpoint)
+        _fetch_newer(RemoteCheckpoints(url), order.checkpoint, checkpoint)
     return checkpoint
 
 
@@ -118,29 +124,16 @@ def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None
         beside.unlink(missing_ok=True)
 
 
-def share(plan: Plan, assignment: Mapping[str, Any], record: EpochRecord) -> dict[str, str]:
+def share(plan: Plan, order: Order, record: TrialRecord) -> TrialRecord:
     """Copy the checkpoint to where other nodes find it.
 
     When that fails the trial goes on, and its record says so.
     """
-    url, name = plan.config.resources.checkpoint_url, str(assignment["checkpoint"])
+    url = plan.config.resources.checkpoint_url
     if url is None or record.finished:
-        return {}
+        return record
     try:
-        RemoteCheckpoints(url).store(name, node_storage(plan) / "checkpoints" / name)
+        RemoteCheckpoints(url).store(order.checkpoint, node_storage(plan) / "checkpoints" / order.checkpoint)
     except OSError as error:
-        return {"checkpoint_url_failure": str(error)}
-    return {}
-
-
-def as_result(record: EpochRecord, more: Mapping[str, Any]) -> dict[str, Any]:
-    """An epoch as Tune and the driver take it."""
-    # One string: Ray would flatten and copy a nested table at every step.
-    attributes = json.dumps({**record.attributes, **record.metrics, "epochs": record.epoch, **more})
-    return {
-        "auc": record.metrics["auc"],
-        "epoch": record.epoch,
-        "finished": record.finished,
-        "done": record.finished,
-        "attributes": attributes,
-    }
+        return record.model_copy(update={"checkpoint_url_failure": str(error)})
+    return record

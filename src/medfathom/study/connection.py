@@ -16,8 +16,9 @@ from optuna.trial import TrialState
 
 from medfathom.errors import RunError, StorageError, cause_of
 from medfathom.files import home
-from medfathom.study import sharing
+from medfathom.study.sharing import one_driver_at_a_time
 from medfathom.study.trial_rows import Storage
+from medfathom.text import command
 from medfathom.urls import parsed, shown, sqlite_file
 
 SQLITE_TIMEOUT_S = 60.0
@@ -82,7 +83,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     file = sqlite_file(url)
     if file is not None:
         if not create and not file.is_file():
-            raise StorageError(f"{file}: no such storage; `medfathom run STUDY` creates it")
+            raise StorageError(f"{file}: no such storage; `{command('run', 'STUDY')}` creates it")
         file.parent.mkdir(parents=True, exist_ok=True)
         engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     else:
@@ -95,7 +96,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
-            with sharing.one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
+            with one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
                 if file is not None and create:
                     storage: RDBStorage = _SyncedStorage(url, engine_kwargs, file)
                 else:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
 import sqlalchemy as sa
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -24,23 +22,11 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.patience import Patience
 from medfathom.study.sampling import StratumSampler, make_sampler
-from medfathom.study.sharing import Leases, one_driver_at_a_time
+from medfathom.study.sharing import LEASE_S, Ownership
 from medfathom.study.summary import Counts, count_states
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
-
-OUTAGE_S = 600.0
-"""How long a run waits for a storage that does not answer before it gives up."""
-
-
-OUTAGE_POLL_S = 1.0
-
-
-SHARED_POLL_S = 1.0
-"""How often a driver with nothing to do asks what the others have done."""
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,7 +61,7 @@ class Recorder(Protocol):
 class Driver:
     """A study's trials, as one driver deals with them. Used from the driver's main thread alone.
 
-    With `leases` other drivers may work on the same study; without, this one is alone.
+    Which trials are its own, and which another driver's, `ownership` knows.
     """
 
     def __init__(
@@ -83,47 +69,39 @@ class Driver:
         study: Study,
         storage: RDBStorage,
         config: StudyConfig,
+        ownership: Ownership,
         *,
         checkpoints: Path,
-        wait: Callable[[str], None],
-        leases: Leases | None = None,
+        tell: Callable[[str], None],
         file: Path | None = None,
     ) -> None:
-        """`file`: the database, where it is one file (SQLite)."""
+        """`file`: the database, where it is one file (SQLite). `tell` gets what goes wrong, in words."""
         self.study = study
         self.config = config
+        self.budget = trials_of(config)
+        self.recorder: Recorder | None = None
         self._rdb = storage
+        self._ownership = ownership
         self._checkpoints = checkpoints
-        self._wait = wait
-        self._leases = leases
-        self._file = file
-        self._file_id = _file_id(file)
+        self._tell = tell
+        self._patiently = Patience(storage, file, tell)
         url = config.resources.checkpoint_url
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
-        past = self.trials()
-        self._finished = count_states(past).finished
-        self._per_stratum = Counter(map(_stratum, past))
-        self._looked = self._renewed = time.monotonic()
-        sampler = make_sampler(config.sampler, config.space, self._sampler_seed(len(past)))
+        sampler = make_sampler(config.sampler, config.space, self._sampler_seed())
         divided = config.goal == "compare" and config.sampler.name != "grid"  # a grid has the strata in it
-        self._strata = config.space.strata() if divided else []
-        self._stratum_sampler = StratumSampler(sampler, config.space) if self._strata else None
+        self._stratum_sampler = StratumSampler(sampler, config.space) if divided else None
         study.sampler = self._stratum_sampler or sampler
-        self.recorder: Recorder | None = None
-        self.budget = trials_of(config)
 
-    def _sampler_seed(self, n_past: int) -> int:
+    def _sampler_seed(self) -> int:
         """Another one for each start, and for each of several drivers: else proposals would come twice.
 
         A grid is gone through in one order.
         """
         if self.config.sampler.name == "grid":
             return self.config.seed
-        if self._leases is None:
-            return trial_seed(self.config.seed, 10**6 + n_past)
-        return trial_seed(self.config.seed, int(self._leases.owner, 16))
+        return trial_seed(self.config.seed, self._ownership.start_number(len(self.trials())))
 
     def checkpoint_name(self, number: int) -> str:
         """A trial's checkpoint, under the folder of checkpoints of whatever node runs it."""
@@ -135,7 +113,7 @@ class Driver:
 
     def adopt(self) -> list[Assignment]:
         """Trials that are RUNNING in nobody's hands, to go on with under their own numbers."""
-        with self.apart():  # else a trial could be taken between its driver's asking for it and claiming it
+        with self.exclusively():  # else a trial could be taken between its driver's asking and claiming it
             left = self.trials(TrialState.RUNNING)
             mine = [t for t in left if t.number not in self._open and self._take_over(t)]
         return [self._resumed(trial) for trial in mine]
@@ -143,48 +121,30 @@ class Driver:
     def _take_over(self, left: FrozenTrial) -> bool:
         """Claim a trial; not one that its driver ended since it was listed."""
         trial_id = left._trial_id
-        leases = self._leases
-        if leases is None:
-            return True
         if not self._claim(trial_id):
             return False
         if self._patiently(lambda: self._rdb.get_trial(trial_id)).state == TrialState.RUNNING:
             return True
-        self._patiently(lambda: leases.release([trial_id]))
+        self._patiently(lambda: self._ownership.release([trial_id]))
         return False
 
     def _resumed(self, left: FrozenTrial) -> Assignment:
         """A trial to go on with. Its run may have died before all of its parameters were written."""
-        if self._stratum_sampler is not None:
-            self._stratum_sampler.stratum = self._neediest_stratum(left.params)
+        self._choose_stratum(left.params)
         trial = self._patiently(lambda: optuna.trial.Trial(self.study, left._trial_id))
-        assignment = self._assignment(trial, left.intermediate_values)
-        if "stratum" not in left.user_attrs:
-            self._per_stratum[assignment.stratum] += 1
-        return assignment
-
-    def done(self) -> bool:
-        """Whether the budget of trials is spent and all of them have ended."""
-        self._look()
-        return self._finished >= self.budget
+        return self._assignment(trial, left.intermediate_values)
 
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""
-        with self.apart():
-            begun = self._finished + len(self._open)
-            if self._leases is not None:
-                counts = self.counts()
-                begun = counts.finished + counts.running
-            if begun >= self.budget:
+        with self.exclusively():
+            counts = self.counts()
+            if counts.finished + counts.running >= self.budget:
                 return None
-            if self._stratum_sampler is not None:
-                self._stratum_sampler.stratum = self._neediest_stratum()
+            self._choose_stratum({})
             trial = self._patiently(self.study.ask)
             if not self._claim(trial._trial_id):
                 raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
-        assignment = self._assignment(trial, {})
-        self._per_stratum[assignment.stratum] += 1
-        return assignment
+        return self._assignment(trial, {})
 
     def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
         params = self._patiently(lambda: suggest(trial, self.config.space))
@@ -207,17 +167,18 @@ class Driver:
         )
         return Assignment(trial.number, params, stratum, seed, dict(reported))
 
-    def _neediest_stratum(self, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-        """The first of the strata with the fewest trials, however they ended.
+    def _choose_stratum(self, known: Mapping[str, Any]) -> None:
+        """Tell the sampler the first of the strata with the fewest trials, however they ended.
 
         Were failed ones not counted, a stratum that always fails would take the whole budget. `known` are
         parameters that a trial has already: only strata that they leave open are considered.
         """
         sampler = self._stratum_sampler
-        open_strata = [s for s in self._strata if sampler is None or sampler.fits(s, known)]
-        if self._leases is not None:
-            self._per_stratum = Counter(map(_stratum, self.trials()))
-        return min(open_strata, key=lambda s: self._per_stratum[label(s)])
+        if sampler is None:
+            return
+        begun = Counter(t.user_attrs.get("stratum", "") for t in self.trials())
+        strata = [s for s in self.config.space.strata() if sampler.fits(s, known)]
+        sampler.stratum = min(strata, key=lambda s: begun[label(s)])
 
     def report(self, number: int, epoch: int, auc: float) -> None:
         """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
@@ -279,16 +240,8 @@ class Driver:
             self._patiently(lambda: recorder.before_end(trial_id, state, value))
         self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
         self._open.pop(number)
-        self._finished += 1
-        if self._leases is not None:
-            leases = self._leases
-            self._patiently(lambda: leases.release([trial_id]))
-        self.checkpoint(number).unlink(missing_ok=True)
-        if self._remote is not None:
-            try:
-                self._remote.remove(self.checkpoint_name(number))
-            except OSError as error:
-                self._wait(f"a checkpoint of trial {number} stays behind ({error})")
+        self._patiently(lambda: self._ownership.release([trial_id]))
+        self._remove_checkpoint(number)
         if recorder is not None:
             self._patiently(lambda: recorder.after_end(trial_id))
         return True
@@ -298,34 +251,40 @@ class Driver:
         if self.recorder is not None:
             self._patiently(self.recorder.close)
 
-    def running(self) -> list[int]:
-        """Numbers of all trials that are under way, other drivers' too."""
-        return [t.number for t in self.trials(TrialState.RUNNING)]
-
     def _lost(self, number: int) -> bool:
         """Whether another driver took the trial over while this one was held up; it is then the other's."""
         self.renew(force=True)
         return number not in self._open
 
+    def _remove_checkpoint(self, number: int) -> None:
+        self.checkpoint(number).unlink(missing_ok=True)
+        if self._remote is not None:
+            try:
+                self._remote.remove(self.checkpoint_name(number))
+            except OSError as error:
+                self._tell(f"a checkpoint of trial {number} stays behind ({error})")
+
     def renew(self, *, force: bool = False) -> None:
-        """Hold on to the trials in hand; to be called often, it writes only now and then."""
-        leases = self._leases
-        if leases is None or not self._open:
-            return
-        if force or time.monotonic() - self._renewed > leases.seconds / 3:
-            kept = self._patiently(lambda: leases.renew(self._open.values()))
-            self._open = {number: trial_id for number, trial_id in self._open.items() if trial_id in kept}
-            self._renewed = time.monotonic()
+        """Hold on to the trials in hand, and forget those that others took over. To be called often."""
+        kept = self._patiently(lambda: self._ownership.renew(self._open.values(), force=force))
+        self._open = {number: trial_id for number, trial_id in self._open.items() if trial_id in kept}
 
     def release(self) -> None:
         """Let go of what is not ended: the next run, or another driver, goes on with it at once."""
-        if self._leases is not None and self._open:
-            try:
-                self._leases.release(self._open.values())
-            except sa.exc.OperationalError as error:
-                reason = cause_of(error)
-                self._wait(f"trials in hand stay held for {self._leases.seconds:.0f} s ({reason})")
+        try:
+            self._ownership.release(self._open.values())
+        except sa.exc.OperationalError as error:
+            reason = cause_of(error)
+            self._tell(f"trials in hand stay held for {LEASE_S:.0f} s ({reason})")
         self._open.clear()
+
+    def done(self) -> bool:
+        """Whether the budget of trials is spent and all of them have ended."""
+        return self.counts().finished >= self.budget
+
+    def running(self) -> list[int]:
+        """Numbers of all trials that are under way, other drivers' too."""
+        return [t.number for t in self.trials(TrialState.RUNNING)]
 
     def ended_on_gpus(self) -> list[tuple[TrialParams, Mapping[str, Any]]]:
         """Parameters and records of ended trials whose device's memory is known."""
@@ -340,52 +299,12 @@ class Driver:
         """All trials (or those in the given states), not to be changed."""
         return self._patiently(lambda: self.study.get_trials(deepcopy=False, states=states or None))
 
-    def _claim(self, trial_id: int) -> bool:
-        leases = self._leases
-        return leases is None or self._patiently(lambda: leases.claim(trial_id))
-
-    def _look(self) -> None:
-        """Count again what other drivers may have ended, but not at every question."""
-        if self._leases is not None and time.monotonic() - self._looked > SHARED_POLL_S:
-            self._finished = self.counts().finished
-            self._looked = time.monotonic()
-
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def exclusively(self) -> Iterator[None]:
         """Other drivers wait: so that two do not both take the last trial of a budget. Not to be nested."""
-        if self._leases is None:
-            yield
-            return
         with ExitStack() as stack:
-            self._patiently(lambda: stack.enter_context(one_driver_at_a_time(self._rdb.engine)))
+            self._patiently(lambda: stack.enter_context(self._ownership.exclusively()))
             yield
 
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Do it; while the storage does not answer, say so and try again."""
-        deadline = time.monotonic() + OUTAGE_S
-        while True:
-            if _file_id(self._file) != self._file_id:  # SQLite would go on writing into a file without a name
-                raise RunError(
-                    f"{self._file}: the storage is gone (moved, deleted or replaced); put it back, then "
-                    "`medfathom run` again goes on"
-                )
-            try:
-                return action()
-            except (StorageInternalError, sa.exc.OperationalError) as error:
-                reason = cause_of(error)
-                if time.monotonic() > deadline:
-                    where = self._rdb.engine.url.render_as_string(hide_password=True)
-                    raise RunError(
-                        f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); `medfathom "
-                        "run` again goes on once it does"
-                    ) from None
-                self._wait(f"waiting for the storage ({reason})")
-                time.sleep(OUTAGE_POLL_S)
-
-
-def _file_id(file: Path | None) -> int | None:
-    return file.stat().st_ino if file is not None and file.exists() else None
-
-
-def _stratum(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get("stratum", ""))
+    def _claim(self, trial_id: int) -> bool:
+        return self._patiently(lambda: self._ownership.claim(trial_id))

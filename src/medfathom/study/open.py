@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
@@ -22,10 +21,10 @@ from optuna.trial import TrialState
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
-from medfathom.study import sharing
 from medfathom.study.connection import close, connect
 from medfathom.study.driver import Driver
 from medfathom.study.read import find_study_id
+from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
 from medfathom.urls import shown, sqlite_file
 
 SCHEMA = 1
@@ -58,26 +57,22 @@ def open_study(
     Raises:
         StorageError: the definition or the data changed, another run holds the study, no storage.
     """
-    with _only_driver(url, config.name), ExitStack() as opened:
-        storage = connect(url, create=True)
-        opened.callback(close, storage)
+    with _connected(url, config.name) as (storage, ownership), ExitStack() as opened:
         try:
-            mine = None if sqlite_file(url) else sharing.Leases(storage.engine, sharing.LEASE_S)
-            with sharing.one_driver_at_a_time(storage.engine):
+            with ownership.exclusively():
                 if fresh or _marked_otherwise(storage, config.name, marks):
-                    _set_aside(storage, config.name, mine)
+                    _set_aside(storage, config.name, ownership)
                 study = _create_or_resume(storage, config, fingerprint, marks)
-                opened.enter_context(sharing.at_work_on(storage.engine, study._study_id))
+                opened.enter_context(ownership.at_work_on(study._study_id))
         except (StorageInternalError, sa.exc.OperationalError) as error:
-            reason = cause_of(error)
-            raise StorageError(f"{shown(url)}: cannot be written ({reason})") from None
+            raise _not_writable(url, error) from None
         driver = Driver(
             study,
             storage,
             config,
+            ownership,
             checkpoints=home() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
-            wait=wait,
-            leases=mine,
+            tell=wait,
             file=sqlite_file(url),
         )
         try:
@@ -87,24 +82,22 @@ def open_study(
 
 
 @contextmanager
-def _only_driver(url: str, name: str) -> Iterator[None]:
-    """On SQLite one run at a time; the lock dies with its process."""
+def _connected(url: str, name: str) -> Iterator[tuple[RDBStorage, Ownership]]:
+    """A storage to write, and who works on what in it."""
     file = sqlite_file(url)
-    if file is None:
-        yield
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file.with_name(f"{file.name}.{name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StorageError(
-            f"{file}: another run of {name!r} holds it; wait for it, or share the work through PostgreSQL"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    with ExitStack() as opened:
+        alone = opened.enter_context(Alone.locking(file, name)) if file is not None else None
+        storage = connect(url, create=True)
+        opened.callback(close, storage)
+        try:
+            ownership = alone or Shared(storage.engine)
+        except sa.exc.OperationalError as error:
+            raise _not_writable(url, error) from None
+        yield storage, ownership
+
+
+def _not_writable(url: str, error: Exception) -> StorageError:
+    return StorageError(f"{shown(url)}: cannot be written ({cause_of(error)})")
 
 
 def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) -> bool:
@@ -159,15 +152,16 @@ def _describe(study: Study, config: StudyConfig) -> None:
             study.set_user_attr(key, value)
 
 
-def _set_aside(storage: RDBStorage, name: str, mine: sharing.Leases | None) -> None:
+def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
     """Give a study another name, where there is one: what was paid for stays.
 
-    Raises StorageError where another run has it open, or holds one of its trials.
+    Raises:
+        StorageError: another run has it open, or holds one of its trials.
     """
     study_id = find_study_id(storage, name)
     if study_id is None:
         return
-    _check_nobody_is_at_work(storage, name, study_id, mine)
+    _check_nobody_is_at_work(storage, name, study_id, ownership)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
         from_study_name=name,
@@ -178,15 +172,13 @@ def _set_aside(storage: RDBStorage, name: str, mine: sharing.Leases | None) -> N
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def _check_nobody_is_at_work(
-    storage: RDBStorage, name: str, study_id: int, mine: sharing.Leases | None
-) -> None:
-    why = "another run is at work on it" if sharing.anyone_at_work_on(storage.engine, study_id) else ""
+def _check_nobody_is_at_work(storage: RDBStorage, name: str, study_id: int, ownership: Ownership) -> None:
+    why = "another run is at work on it" if ownership.anyone_at_work_on(study_id) else ""
     running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-    held = mine.held_by_others(t._trial_id for t in running) if mine is not None else set()
+    held = ownership.held_by_others(t._trial_id for t in running)
     numbers = [t.number for t in running if t._trial_id in held]
     if numbers and not why:  # its connections broke, or it died a moment ago
-        why = f"trial {numbers[0]} is another run's, or was until less than {sharing.LEASE_S:.0f} s ago"
+        why = f"trial {numbers[0]} is another run's, or was until less than {LEASE_S:.0f} s ago"
     if why:
         raise StorageError(
             f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"

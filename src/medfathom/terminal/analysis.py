@@ -1,22 +1,69 @@
-"""An analysis as text for a terminal."""
+"""`medfathom analyze` in a terminal: the architectures and the verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfathom.analysis import Analysis
+from medfathom.errors import InputError
+from medfathom.terminal.output import print_json, print_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medfathom.analysis import Analysis
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 
 
 PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
+
+
+def print_analysis(
+    studies: Sequence[str],
+    tables: Sequence[Path],
+    *,
+    storage: str | None,
+    maps: Sequence[str],
+    wheres: Sequence[str],
+    percent: bool,
+    exploratory: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Analyse as `analyze_all` does and print the verdicts; `maps` and `wheres` are NAME=VALUE."""
+    renamed, chosen = _pairs("--map", maps), _pairs("--where", wheres)
+    from medfathom.answer import analyze_all  # noqa: PLC0415
+
+    analysis, folder = analyze_all(
+        studies,
+        tables,
+        storage=storage,
+        maps=renamed,
+        wheres=chosen,
+        percent=percent,
+        exploratory=exploratory,
+        out=out,
+    )
+    if as_json:
+        print_json(analysis.to_dict())
+    else:
+        print_text(analysis_text(analysis, folder))
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"{option} {text}: expected NAME=VALUE")
+        pairs[name] = value
+    return pairs
 
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:

@@ -1,7 +1,8 @@
-"""A confirmation, and what is exported of it, as text for a terminal."""
+"""`medfathom confirm` in a terminal: what is told while it runs, and what it found."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from medfathom.confirmation.words import front_words, opened, sentence, what_varies
+from medfathom.definitions.load import study_name
+from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from medfathom.terminal.output import print_json, print_text
 
 if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
     from medfathom.confirmation.results import ConfirmationSummary, Interval, StratumResult
-    from medfathom.export import Exported
 
 MISSING_SHOWN = 3
 """More strata than this with the same reason are counted."""
@@ -30,6 +33,43 @@ TITLES = (
     "sampling",
     "optimism",
 )
+
+
+def confirm_and_tell(
+    study: str,
+    *,
+    seeds: int,
+    top: int | None,
+    trials: Sequence[int],
+    storage: str | None,
+    address: str | None,
+    as_json: bool,
+) -> int:
+    """Confirm a study as `confirm_study` does; tell what happens, and print what was found.
+
+    Returns:
+        The exit code.
+    """
+    from medfathom.confirm import confirm_study  # noqa: PLC0415
+    from medfathom.terminal.progress import watcher_for_people  # noqa: PLC0415
+
+    done = confirm_study(
+        study_name(study),
+        seeds=seeds,
+        top=top,
+        trials=trials,
+        storage=storage,
+        address=address,
+        watcher=None if as_json else watcher_for_people(),
+    )
+    if as_json:
+        print_json(done.summary.to_dict())
+    else:
+        print_text(confirmation_text(done.summary))
+    if done.halted:
+        print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED
+    return EXIT_FAILED if done.summary.failures else 0
 
 
 def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
@@ -109,15 +149,3 @@ def _missing(missing: Sequence[MissingStratum]) -> list[str]:
         else:
             lines += [f"{stratum}: {reason}" for stratum in strata]
     return lines
-
-
-def export_text(done: Exported) -> str:
-    """What was exported, and the next command."""
-    configuration, model = done.configuration, done.model
-    checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
-    return (
-        f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
-        f"(search trial {configuration.search_trial}, seed {model.seed}), "
-        f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}{checked}\n"
-        f"Next: medfathom predict {done.folder} IMAGES…"
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,32 @@ from rich.text import Text
 from medfathom.data.check.check import CheckReport, check_data
 from medfathom.data.check.page import write_page
 from medfathom.data.prepare import prepare
+from medfathom.data.samples import write_samples
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
 from medfathom.files import home
+from medfathom.terminal.output import print_json, print_text
 
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
+
+
+def print_check(study: str, overrides: Sequence[str], *, page: Path | None, as_json: bool) -> int:
+    """Check a study's data set, write the page, print the findings. The exit code, as the report has it."""
+    report, written = check_with_page(load_definition(study, overrides), page, show_progress=not as_json)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_text(check_text(report, written))
+    return report.exit_code
+
+
+def print_prepared(study: str, overrides: Sequence[str], *, samples: Path | None, as_json: bool) -> None:
+    """Prepare a study's data set, write samples where a folder is given, print what the data set is."""
+    facts = prepare_now(load_definition(study, overrides), samples=samples, show_progress=not as_json)
+    if as_json:
+        print_json(facts)
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in facts.items()))  # noqa: T201
 
 
 def check_with_page(
@@ -40,12 +62,17 @@ def check_with_page(
     return report, page
 
 
-def prepare_now(config: StudyConfig, *, show_progress: bool) -> dict[str, Any]:
-    """Prepare a study's data set; what it is, in plain values."""
+def prepare_now(config: StudyConfig, *, samples: Path | None = None, show_progress: bool) -> dict[str, Any]:
+    """Prepare a study's data set, and write samples into a folder where one is given.
+
+    Returns:
+        What the data set is, in plain values.
+    """
     with _bar(show_progress) as tell:
         data = prepare(
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
+    written = [] if samples is None else write_samples(data, samples)
     return {
         "folder": str(data.folder),
         "fingerprint": data.fingerprint,
@@ -55,6 +82,7 @@ def prepare_now(config: StudyConfig, *, show_progress: bool) -> dict[str, Any]:
         "image_size": data.image_size,
         "channels": data.channels,
         "sizes": dict(data.sizes),
+        **({"samples": [str(file) for file in written]} if written else {}),
     }
 
 

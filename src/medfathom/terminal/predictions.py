@@ -1,19 +1,50 @@
-"""Predictions as a table for a terminal, or a CSV file."""
+"""`medfathom predict` in a terminal: a table, JSON, or a CSV file."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from medfathom.errors import InputError
-from medfathom.exported.model import Predictions
+from medfathom.errors import EXIT_FAILED, InputError
 from medfathom.files import write_atomically
+from medfathom.models.folder import read_config
+from medfathom.terminal.output import complain, print_json, print_text
+
+if TYPE_CHECKING:
+    from medfathom.exported.model import Predictions
 
 MOST_CLASSES = 8
 """Columns of probabilities in a table; CSV and JSON have all."""
+
+
+def print_predictions(
+    folder: Path, images: Sequence[Path], *, csv_file: Path | None, device: str, as_json: bool
+) -> int:
+    """Predict images with the model in a folder, and print or write what it says.
+
+    Returns:
+        The exit code: 1 where some images could not be read; they are named on standard error.
+    """
+    read_config(folder)  # a wrong folder is said before torch is imported
+    from medfathom.exported.model import predict_files  # noqa: PLC0415
+
+    found = predict_files(folder, images, device)
+    if csv_file is not None:
+        write_csv(found, csv_file)
+    if as_json:
+        print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
+    elif csv_file is None:
+        print_text(predictions_text(found))
+    for remark in found.remarks:
+        complain(remark)
+    for name, reason in found.unreadable.items():
+        complain(f"{name}: {reason}; skipped")
+    return EXIT_FAILED if found.unreadable else 0
 
 
 def write_csv(found: Predictions, path: Path) -> None:

@@ -17,12 +17,12 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.study.summary import completed
+from medfathom.study.watcher import State, Watcher
+from medfathom.text import clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.space import TrialParams
     from medfathom.study.driver import Assignment, Driver
-from medfathom.study.watcher import State, Watcher
-from medfathom.text import clock, spark
 
 STYLE = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 
@@ -109,6 +109,12 @@ class _Record(Watcher):
         return " · ".join(part for part in parts if part)
 
 
+def watcher_for_people() -> Watcher:
+    """A live table in a terminal, lines elsewhere."""
+    console = Console()
+    return LiveTable(console) if console.is_terminal else PlainLines(console)
+
+
 class LiveTable(_Record):
     """For a terminal: running trials and the latest ended ones, redrawn in place."""
 
@@ -124,7 +130,7 @@ class LiveTable(_Record):
 
     @override
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(text, style="dim"), soft_wrap=True)  # a command is copied whole
 
     @override
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Domain shift as text for a terminal."""
+"""`medfathom data shift` in a terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,32 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from medfathom.definitions.load import load_definition
+from medfathom.terminal.output import print_json, print_text
+
 if TYPE_CHECKING:
     from medfathom.models.domain_shift import DomainShift
+
+
+def print_shift(
+    study: str,
+    overrides: Sequence[str],
+    *,
+    architectures: Sequence[str],
+    n_images: int,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure the domain shift as `measure_shift` does and print it."""
+    config = load_definition(study, overrides)
+    from medfathom.shift import measure_shift  # noqa: PLC0415
+
+    say = (lambda _: None) if as_json else print_text
+    found, file = measure_shift(config, architectures, n_images=n_images, out=picture, say=say)
+    if as_json:
+        print_json([shift.to_dict() for shift in found])
+    else:
+        print_text(shift_text(found, file))
 
 
 def shift_text(found: Sequence[DomainShift], picture: Path) -> RenderableType:

@@ -1,4 +1,4 @@
-"""A study's summary as text for a terminal."""
+"""`medfathom show` in a terminal: a study's state, best trials, strata, failures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,27 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
+from medfathom.study.connection import default_url
+from medfathom.study.read import brief_trials, read_study
+from medfathom.study.summary import SHOWN, summarize_study
+from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
 from medfathom.text import clock
 
 DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
+
+
+def print_study(study: str, storage: str | None, *, as_json: bool) -> None:
+    """Print the summary of a study in the storage; `study` is its name, or its definition's file."""
+    url = storage or default_url()
+    found = read_study(url, study_name(study))
+    summary = summarize_study(found, brief_trials(url, found, SHOWN))
+    if as_json:
+        print_json(summary)
+    else:
+        print_text(study_text(summary))
 
 
 def study_text(summary: dict[str, Any]) -> RenderableType:

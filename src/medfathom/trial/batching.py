@@ -1,4 +1,4 @@
-"""Which training images a trial uses, and in which batches an epoch takes them."""
+"""In which batches an epoch takes the training images."""
 
 from __future__ import annotations
 
@@ -9,21 +9,6 @@ from medfathom.metrics.classification import TaskKind
 from medfathom.trial.randomness import derived_seed
 
 Indices = NDArray[np.int64]
-
-
-def training_subset(task: TaskKind, labels: NDArray[np.integer], fraction: float, seed: int) -> Indices:
-    """The images (rising indices) that a trial with this `train_fraction` trains on.
-
-    Stratified: of every class the same share, at least one image. Multilabel: of all images.
-    """
-    if fraction >= 1.0:
-        return np.arange(len(labels))
-    random = np.random.default_rng(derived_seed(seed, "train_fraction"))
-    strata = [np.arange(len(labels))]
-    if task != "multilabel":
-        strata = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    kept = [random.permutation(rows)[: max(1, round(fraction * len(rows)))] for rows in strata]
-    return np.sort(np.concatenate(kept))
 
 
 def epoch_batches(

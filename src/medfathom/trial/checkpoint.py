@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_MAGIC = b"medfathom-checkpoint-1\n"
+from medfathom.files import write_atomically
+from medfathom.trial.record import TrialRecord
 
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch of a trial brought."""
-
-    epoch: int
-    """Counts from 1."""
-    metrics: dict[str, float]
-    """Of the validation split, and the training loss; every value finite."""
-    finished: bool
-    """Whether this was the last epoch: the trial ran its full length."""
-    attributes: dict[str, Any]
-    """The trial's user attributes as far as they are known; JSON."""
+_MAGIC = b"medfathom-checkpoint-2\n"
+"""The number rises with the form. A trial whose checkpoint has an older one begins anew."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,8 @@ class Checkpoint:
 
     identity: dict[str, Any]
     """What the trial is: its parameters, seed, length and data. JSON."""
-    history: list[EpochRecord]
+    history: list[TrialRecord]
+    """One record for each epoch so far."""
     settings: dict[str, Any]
     """What was decided on the way and must stay (such as the micro-batch). JSON."""
     state: dict[str, Any]
@@ -48,10 +38,10 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside, wait until it is on the disk, then rename: a power cut leaves the old one or the new."""
+    """Replace a trial's checkpoint: a kill or a power cut leaves the old one or the new."""
     header = {
         "identity": checkpoint.identity,
-        "history": [asdict(record) for record in checkpoint.history],
+        "history": [record.attributes() for record in checkpoint.history],
         "settings": checkpoint.settings,
     }
     buffer = io.BytesIO()
@@ -61,15 +51,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     checksum = zlib.crc32(tensors, zlib.crc32(text))
     sizes = f"{len(text)} {len(tensors)} {checksum}\n".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
             file.writelines((_MAGIC, sizes, text, tensors))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+
+    write_atomically(path, write)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes] | None:
@@ -96,11 +83,11 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
         return None
     header, tensors = parts
     state = torch.load(io.BytesIO(tensors), map_location=device, weights_only=True)
-    history = [EpochRecord(**record) for record in header["history"]]
+    history = [TrialRecord.of(record) for record in header["history"]]
     return Checkpoint(header["identity"], history, header["settings"], state)
 
 
-def load_history(path: Path, identity: Mapping[str, Any] | None = None) -> list[EpochRecord]:
+def load_history(path: Path, identity: Mapping[str, Any] | None = None) -> list[TrialRecord]:
     """The records of the epochs that a checkpoint holds; empty where there is none to trust.
 
     With `identity` another trial's checkpoint is none either.
@@ -108,4 +95,4 @@ def load_history(path: Path, identity: Mapping[str, Any] | None = None) -> list[
     parts = _read(path)
     if parts is None or (identity is not None and parts[0]["identity"] != identity):
         return []
-    return [EpochRecord(**record) for record in parts[0]["history"]]
+    return [TrialRecord.of(record) for record in parts[0]["history"]]

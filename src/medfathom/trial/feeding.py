@@ -27,6 +27,7 @@ from medfathom.trial.features.decision import (
 from medfathom.trial.features.kept import KeptFeatures, PrefixInputs
 from medfathom.trial.features.views import NO_AUGMENTATION, view_rows
 from medfathom.trial.inputs import ImageInputs, Inputs, Views
+from medfathom.trial.record import FeatureUse
 from medfathom.trial.rows import Rows, open_rows
 
 if TYPE_CHECKING:
@@ -78,18 +79,22 @@ class Feeding:
     macs_from_features: int
     """Multiply-accumulates that what is kept leaves of an image's forward pass."""
 
-    def record(self) -> dict[str, Any] | None:
-        """For the trial's attributes: the decision, its arithmetic, and what came of it."""
+    def record(self) -> FeatureUse | None:
+        """The decision, its arithmetic, and what came of it; None: nothing is frozen."""
         if self.plan is None:
             return None
-        kept = self.kept is not None and self.kept.failure is None
-        record = {"kept": kept, **self.plan.record(), "views": self.views}
-        if self.kept is not None:
-            record["by_way_of"] = sorted(self.kept.by_way_of)
-            record["built_seconds"] = round(self.kept.built_seconds, 3)
-            if self.kept.failure is not None:
-                record["why"] = f"not kept: the cache failed ({self.kept.failure})"
-        return record
+        failure = self.kept.failure if self.kept is not None else None
+        saved = self.plan.seconds_without - self.plan.seconds_with
+        return FeatureUse(
+            kept=self.kept is not None and failure is None,
+            cut=self.plan.cut,
+            bytes=self.plan.n_bytes,
+            seconds_saved=round(saved, 3),
+            why=self.plan.reason if failure is None else f"not kept: the cache failed ({failure})",
+            views=self.views,
+            by_way_of=sorted(self.kept.by_way_of) if self.kept is not None else None,
+            built_seconds=round(self.kept.built_seconds, 3) if self.kept is not None else 0.0,
+        )
 
 
 def feed(wanted: Feed) -> Feeding:

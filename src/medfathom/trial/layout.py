@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from medfathom.trial.depthwise import speed_up_depthwise
 from medfathom.trial.small_maps import speed_up_small_maps
 
 if TYPE_CHECKING:
@@ -22,5 +23,6 @@ def lay_out(network: Network, device: torch.device) -> None:
     network.to(device)
     if device.type == "cpu":
         speed_up_small_maps(network)
+        speed_up_depthwise(network)
     else:
         network.to(memory_format=torch.channels_last)

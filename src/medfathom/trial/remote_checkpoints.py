@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 
 from medfathom.errors import DefinitionError
+from medfathom.files import write_atomically
 from medfathom.urls import shown
 
 
@@ -51,12 +52,7 @@ class RemoteCheckpoints:
         if not self._files.exists(path):
             return False
         local.parent.mkdir(parents=True, exist_ok=True)
-        beside = local.with_name(f"{local.name}.{os.getpid()}.part")
-        try:
-            self._files.get_file(path, str(beside))
-            beside.replace(local)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_atomically(local, lambda part: self._files.get_file(path, str(part)))
         return True
 
     def remove(self, name: str) -> None:

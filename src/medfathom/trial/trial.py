@@ -13,17 +13,17 @@ import timm
 import torch
 
 from medfathom.data.prepared import PreparedData, Split
+from medfathom.data.splits import training_subset
 from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
 from medfathom.metrics.classification import Evaluation, evaluate, positives
 from medfathom.metrics.probabilities import num_outputs, probabilities
 from medfathom.models.batch_norm import calibrate_batch_norm
-from medfathom.models.build import HeadOptions, Network, build_network
+from medfathom.models.build import HeadOptions, Network, build_network, empty_network
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
-from medfathom.trial.batching import training_subset
-from medfathom.trial.checkpoint import Checkpoint, EpochRecord, load_checkpoint, load_history, save_checkpoint
+from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
@@ -34,10 +34,9 @@ from medfathom.trial.memory import PeakMemory, as_run_error, device_bytes
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.provenance import device_name, versions
 from medfathom.trial.randomness import derived_seed
+from medfathom.trial.record import TrialRecord
 from medfathom.trial.rows import open_rows
 from medfathom.trial.threads import worthwhile_threads
-
-__all__ = ["EpochRecord", "TrialTask", "identity_of", "load_history", "network_of", "run_trial"]
 
 CALIBRATION_IMAGES = 512
 """Training images from which a random prefix's batch-norm statistics are estimated."""
@@ -67,7 +66,7 @@ class TrialTask:
     """Unfreeze depths of the study's trials: features are kept with an eye to them."""
 
 
-def run_trial(params: TrialParams, task: TrialTask) -> Generator[EpochRecord]:
+def run_trial(params: TrialParams, task: TrialTask) -> Generator[TrialRecord]:
     """Train one network, epoch by epoch.
 
     The caller stops a trial early by asking no further (`close()`). With a checkpoint there, training goes on
@@ -110,7 +109,12 @@ class _Trial:
         self._train, self._val = task.data.split("train"), task.data.split("val")
         _check_validation(task.data, self._val)
         self._network = network_of(params, task, self._train)
-        self._subset = training_subset(task.data.task, self._train.labels, params.train_fraction, task.seed)
+        self._subset = training_subset(
+            self._train.labels,
+            self._train.groups,
+            params.train_fraction,
+            derived_seed(task.seed, "train_fraction"),
+        )
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
         self._feeding = self._feed()
         settings = FitSettings(
@@ -132,7 +136,7 @@ class _Trial:
         )
         self._val_labels = torch.from_numpy(self._val.labels.astype(np.int64))
         self._val_loss = Loss(task.data.task, self._val_labels, settings.n_outputs)
-        self._history: list[EpochRecord] = []
+        self._history: list[TrialRecord] = []
         self._seconds = 0.0
         self._restore()
 
@@ -164,7 +168,7 @@ class _Trial:
     def _features_key(self, cut: int) -> dict[str, Any]:
         params, task, data = self._params, self._task, self._task.data
         return {
-            "format": 3,
+            "format": 4,
             "data": data.fingerprint,
             "architecture": params.architecture,
             "weights": self._network.weights_hash,
@@ -198,7 +202,7 @@ class _Trial:
         self._history = checkpoint.history
         self._seconds = checkpoint.settings["train_seconds"]
 
-    def run_epoch(self, epoch: int) -> EpochRecord:
+    def run_epoch(self, epoch: int) -> TrialRecord:
         """Train, validate, write the checkpoint."""
         before = time.perf_counter()
         train_loss = self._fit.train_epoch(epoch)
@@ -207,12 +211,13 @@ class _Trial:
         val_loss, evaluation = self._validate(last=last)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
-        record = EpochRecord(
-            epoch=epoch,
-            metrics={"train_loss": train_loss, "val_loss": val_loss, **evaluation.overall},
-            finished=last,
-            attributes=self._attributes(epoch, evaluation, len(self._subset) / fit_seconds)
-            | (self._on_training_images() if last else {}),
+        record = self._record(
+            epoch,
+            evaluation,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            train_auc=self._auc_on_training_images() if last else None,
+            images_per_second=len(self._subset) / fit_seconds,
         )
         self._history.append(record)
         self._save()
@@ -238,52 +243,45 @@ class _Trial:
         loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
         return float(loss) / len(self._val), evaluation
 
-    def _on_training_images(self) -> dict[str, float]:
-        """AUC on the images trained on (a fixed choice of at most `TRAIN_AUC_IMAGES`), as `train_auc`."""
+    def _auc_on_training_images(self) -> float | None:
+        """AUC on the images trained on, a fixed choice of at most `TRAIN_AUC_IMAGES`; None: undefined."""
         chosen = np.sort(np.random.default_rng(0).permutation(self._subset)[:TRAIN_AUC_IMAGES])
         logits = self._fit.predict(self._feeding.train, INFERENCE_BATCH, chosen)
         data = self._task.data
         scores = probabilities(data.task, logits)
-        found = evaluate(data.task, self._train.labels[chosen], scores, data.class_names).overall
-        return {"train_auc": found["auc"]} if np.isfinite(found.get("auc", np.nan)) else {}
+        return evaluate(data.task, self._train.labels[chosen], scores, data.class_names).overall.get("auc")
 
-    def _attributes(self, epoch: int, evaluation: Evaluation, images_per_second: float) -> dict[str, Any]:
-        facts = self._network.facts
-        batch = self._params.batch_size
-        at_once = self._fit.portions.at_once
-        attributes = {
-            "architecture": self._params.architecture,
-            "family": facts.family,
-            "init": self._params.init,
-            "init_source": self._network.init_source,
-            "calibrated": _calibrates(self._params, self._task),
-            "unfreeze_depth": self._params.unfreeze_depth,
-            "n_params": facts.n_params,
-            "n_trainable_params": facts.n_trainable_params,
-            "trainable_fraction": facts.trainable_fraction,
-            "trainable_layer_fraction": facts.trainable_layer_fraction,
-            "depth": facts.depth,
-            "macs": facts.macs,
-            "seed": self._task.seed,
+    def _record(
+        self,
+        epoch: int,
+        evaluation: Evaluation,
+        *,
+        train_loss: float,
+        val_loss: float,
+        train_auc: float | None,
+        images_per_second: float,
+    ) -> TrialRecord:
+        measured = {
             "n_train": len(self._subset),
             "epochs": epoch,
-            "max_epochs": self._task.max_epochs,
             "train_seconds": self._seconds,
             "images_per_second": images_per_second,
             "peak_memory_bytes": self._peak.bytes(),
-            "device_memory_bytes": device_bytes(self._device),
-            "device": device_name(self._device),
-            "compute_type": "bfloat16" if self._autocast else "float32",
-            "dataset_fingerprint": self._task.data.fingerprint,
-            "versions": versions(),
             "feature_cache": self._feeding.record(),
-            "accumulation": f"{at_once} of {batch} images at once" if at_once < batch else None,
-            **evaluation.overall,
+            "accumulation": self._accumulation(),
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "train_auc": train_auc,
             "auc_interval": evaluation.auc_interval,
             "per_class": evaluation.per_class or None,
             "undefined": evaluation.undefined or None,
         }
-        return {name: value for name, value in attributes.items() if value is not None}
+        identity = identity_record(self._params, self._task, self._network)
+        return identity.model_copy(update=evaluation.overall | measured)
+
+    def _accumulation(self) -> str | None:
+        at_once, batch = self._fit.portions.at_once, self._params.batch_size
+        return f"{at_once} of {batch} images at once" if at_once < batch else None
 
     def _save(self) -> None:
         if self._task.checkpoint is None:
@@ -294,6 +292,33 @@ class _Trial:
             self._task.checkpoint,
             Checkpoint(identity_of(self._params, self._task), self._history, settings, state),
         )
+
+
+def identity_record(params: TrialParams, task: TrialTask, network: Network) -> TrialRecord:
+    """What a trial is, before anything was measured of it."""
+    facts, device = network.facts, torch.device(task.device)
+    return TrialRecord(
+        architecture=params.architecture,
+        family=facts.family,
+        init=params.init,
+        init_source=network.init_source or None,
+        calibrated=_calibrates(params, task),
+        unfreeze_depth=params.unfreeze_depth,
+        n_params=facts.n_params,
+        n_trainable_params=facts.n_trainable_params,
+        trainable_fraction=facts.trainable_fraction,
+        trainable_layer_fraction=facts.trainable_layer_fraction,
+        depth=facts.depth,
+        macs=facts.macs,
+        seed=task.seed,
+        epochs=0,
+        max_epochs=task.max_epochs,
+        device=device_name(device),
+        device_memory_bytes=device_bytes(device),
+        compute_type="bfloat16" if runs_in_bfloat16(task.training.precision, device) else "float32",
+        dataset_fingerprint=task.data.fingerprint,
+        versions=versions(),
+    )
 
 
 def _check_augmentation(params: TrialParams) -> None:
@@ -336,7 +361,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         image_size=data.image_size,
         in_channels=data.channels,
         seed=derived_seed(task.seed, "weights"),
-        head=HeadOptions(dropout=params.head_dropout, pooling=params.head_pooling, hidden=params.head_hidden),
+        head=_head_options(params),
         grey=training.grey,
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
     )
@@ -345,6 +370,27 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
     if _calibrates(params, task):
         _calibrate(network, train, device)
     return network
+
+
+def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
+    """A trial's network as shapes alone: for its facts, where the network itself could not be made."""
+    data = task.data
+    network = empty_network(
+        params.architecture,
+        num_outputs=num_outputs(data.task, len(data.class_names)),
+        image_size=data.image_size,
+        in_channels=data.channels,
+        head=_head_options(params),
+        grey=task.training.grey,
+        normalization=((0.0,), (1.0,)),
+        device="meta",
+    )
+    network.set_unfreeze_depth(params.unfreeze_depth)
+    return network
+
+
+def _head_options(params: TrialParams) -> HeadOptions:
+    return HeadOptions(dropout=params.head_dropout, pooling=params.head_pooling, hidden=params.head_hidden)
 
 
 def _calibrate(network: Network, train: Split, device: torch.device) -> None:

@@ -157,6 +157,7 @@ def test_writing_again_replaces(folder: Path, analysis: Analysis) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian package chromium)")
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 500])
 def test_in_a_browser(folder: Path, tmp_path: Path, width: int) -> None:
     """Opens from disk, all pictures shown, nothing wider than the window, tables sort both ways."""

@@ -134,10 +134,10 @@ def test_a_failing_computation_makes_no_entry(cache: FeatureCache) -> None:
 def test_a_write_that_fails_halfway_leaves_nothing_behind(
     cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(feature_cache, "_write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         cache.open_or_build({}, content())
     assert files(cache) == []

@@ -23,7 +23,6 @@ def test_a_small_feature_of_a_deep_prefix_is_kept() -> None:
     # Two trials of three epochs pass 2,500 images through 150 M MACs; once is enough.
     assert plan.seconds_without == pytest.approx(2 * 3 * 2500 * 150e6 / 4e10)
     assert plan.seconds_with == pytest.approx(plan.seconds_without / 6, rel=0.05)
-    assert plan.record()["seconds_saved"] == round(plan.seconds_without - plan.seconds_with, 3)
     assert plan.reason.startswith("kept: 5.1 MB of features save about")
 
 

@@ -13,8 +13,9 @@ from medfathom.trial.portions import Portions
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("architecture", ["resnet18", "densenet121", "tf_efficientnet_lite0", "vgg11"])
-def test_features_do_not_depend_on_the_batch(architecture: str) -> None:
+def test_features_do_not_depend_on_the_batch(architecture: str, autocast: bool) -> None:
     network = build_network(
         architecture,
         init="random",
@@ -27,11 +28,12 @@ def test_features_do_not_depend_on_the_batch(architecture: str) -> None:
     lay_out(network, CPU)
     portions = portions_for(network, CPU)
     images = channels_last(torch.randn(70, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
-    whole = in_portions(network.forward_prefix, images, portions)
     order = torch.randperm(70, generator=torch.Generator().manual_seed(1))
-    for chosen in (order, order[:15], order[-1:]):
-        part = in_portions(network.forward_prefix, channels_last(images[chosen]), portions)
-        assert torch.equal(part, whole[chosen])
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        whole = in_portions(network.forward_prefix, images, portions)
+        for chosen in (order, order[:15], order[-1:]):
+            part = in_portions(network.forward_prefix, channels_last(images[chosen]), portions)
+            assert torch.equal(part, whole[chosen])
 
 
 def test_every_call_has_one_shape_and_order() -> None:

@@ -110,8 +110,8 @@ def test_costs_rise_towards_the_head() -> None:
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_features_from_the_cache_give_the_same_logits(depth: int, tmp_path: Path) -> None:
     kept, plain = feeding(tmp_path, depth), feeding(tmp_path, depth, gigabytes=0.0)
-    assert kept.record()["kept"] is True
-    assert plain.record()["kept"] is False
+    assert kept.record().kept is True
+    assert plain.record().kept is False
     for name in ("train", "val"):
         torch.testing.assert_close(
             all_logits(getattr(kept, name)), all_logits(getattr(plain, name)), rtol=1e-5, atol=1e-6
@@ -137,7 +137,7 @@ def test_kept_features_lie_as_computed_ones_do(tmp_path: Path, channels: int, gr
     ).eval()
     wanted = {"network": net, "train_images": images, "val_images": images, "n_used": 8}
     kept = feeding(tmp_path, 3, preset=preset, **wanted)
-    assert kept.record()["kept"]
+    assert kept.record().kept
     seen: list[Tensor] = []
     for inputs in (kept.train, kept.val):
         raw = next(inputs.rows(1).batches([np.arange(8)]))
@@ -152,11 +152,11 @@ def test_kept_features_lie_as_computed_ones_do(tmp_path: Path, channels: int, gr
 def test_another_trial_reads_what_one_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = feeding(tmp_path, 0)
     expected = all_logits(first.train)
-    assert first.record()["built_seconds"] > 0
+    assert first.record().built_seconds > 0
     again = feeding(tmp_path, 0)
     monkeypatch.setattr(again.kept.network, "forward_prefix", None)
     assert torch.equal(all_logits(again.train), expected)
-    assert again.record()["built_seconds"] == 0
+    assert again.record().built_seconds == 0
 
 
 def test_what_other_trials_want_is_kept_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,14 +164,14 @@ def test_what_other_trials_want_is_kept_on_the_way(tmp_path: Path, monkeypatch: 
     expected = {d: all_logits(feeding(tmp_path / f"alone-{d}", d, preset="oct").train) for d in (0, 1, 3)}
     first = feeding(tmp_path / "shared", 0, preset="oct", depths=depths)
     assert torch.equal(all_logits(first.train), expected[0])
-    assert first.record()["by_way_of"] == [2, 4]
+    assert first.record().by_way_of == [2, 4]
     all_logits(first.val)
     for depth in (1, 3):
         later = feeding(tmp_path / "shared", depth, preset="oct", depths=depths)
         monkeypatch.setattr(later.kept.network, "features_after", None)
         assert torch.equal(all_logits(later.train), expected[depth])
         all_logits(later.val)
-        assert later.record()["built_seconds"] == 0
+        assert later.record().built_seconds == 0
 
 
 def test_features_go_on_from_earlier_ones_that_are_there(
@@ -202,8 +202,8 @@ def test_what_others_want_is_left_where_there_is_no_room(
     unshared = feeding(tmp_path / "unshared", 0, depths=depths, shared=False)
     for alone in (tight, unshared):
         all_logits(alone.train)
-        assert alone.record()["kept"] is True
-        assert alone.record()["by_way_of"] == []
+        assert alone.record().kept is True
+        assert alone.record().by_way_of == []
 
     def small_disk(descriptor: int, offset: int, length: int) -> None:
         if length > 96 * 4 * len(TRAIN):
@@ -213,8 +213,8 @@ def test_what_others_want_is_left_where_there_is_no_room(
     small = feeding(tmp_path / "small", 0, depths=depths)
     expected = all_logits(feeding(tmp_path / "alone", 0).train)
     assert torch.equal(all_logits(small.train), expected)
-    assert small.record()["kept"] is True
-    assert small.record()["by_way_of"] == []
+    assert small.record().kept is True
+    assert small.record().by_way_of == []
 
 
 def test_nothing_frozen_has_nothing_to_keep(tmp_path: Path) -> None:
@@ -272,8 +272,8 @@ def test_a_full_disk_leaves_the_images(tmp_path: Path, monkeypatch: pytest.Monke
         torch.testing.assert_close(all_logits(full_disk.train, epoch), expected[epoch - 1])
     record = full_disk.record()
     assert record is not None
-    assert record["kept"] is False
-    assert record["why"] == "not kept: the cache failed (No space left on device)"
+    assert record.kept is False
+    assert record.why == "not kept: the cache failed (No space left on device)"
     assert list(tmp_path.glob("*.bin")) == []
 
 

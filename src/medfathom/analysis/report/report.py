@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from markupsafe import Markup
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.figures import Drawing, draw_all
+from medfathom.files import write_atomically
 
 MOST_ROWS = 600
 """Rows of results shown in the page; results.csv has all."""
@@ -41,7 +41,9 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
         **{name: drawing.svg for name, drawing in drawn.items()},
         "report.html": page(analysis, drawn, pictures),
     }
-    return [_write(out / name, text) for name, text in texts.items()]
+    for name, text in texts.items():
+        write_atomically(out / name, text)
+    return [out / name for name in texts]
 
 
 def page(
@@ -119,10 +121,3 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _write(path: Path, text: str) -> Path:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-    return path

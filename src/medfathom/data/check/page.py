@@ -20,6 +20,7 @@ from medfathom.data.check.all_splits import DataView
 from medfathom.data.check.check import CheckReport
 from medfathom.data.check.statistics import SplitStatistics
 from medfathom.data.images import Pixels
+from medfathom.files import write_atomically
 
 PER_CLASS = 24
 """Images of each class on its contact sheet, from training and validation."""
@@ -46,7 +47,7 @@ figcaption{font-size:.75rem;max-width:12rem;overflow-wrap:anywhere;color:#444}
 
 
 def write_page(report: CheckReport, path: Path, *, title: str, seed: int = 0) -> None:
-    """Write the page (beside, then renamed).
+    """Write the page .
 
     Args:
         report: what was found.
@@ -67,9 +68,7 @@ def write_page(report: CheckReport, path: Path, *, title: str, seed: int = 0) ->
         "</html>",
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text("\n".join(parts), encoding="utf-8")
-    beside.replace(path)
+    write_atomically(path, "\n".join(parts))
 
 
 def _verdict(report: CheckReport) -> str:

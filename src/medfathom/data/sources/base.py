@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels
-from medfathom.data.prepared import TaskKind
 from medfathom.errors import DataError
+from medfathom.metrics.classification import TaskKind
+from medfathom.text import command
 
 SHOWN_PROBLEMS = 20
 """An error's line names this many; `data check` and the error's `problems` have all."""
@@ -36,7 +37,7 @@ class UnusableRowsError(DataError):
         self.problems = list(problems)
         shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
         rest = len(self.problems) - SHOWN_PROBLEMS
-        more = f"; and {rest} more, which `medfathom data check` lists" if rest > 0 else ""
+        more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
         super().__init__(
             f"{len(self.problems)} of {n_rows} images or rows cannot be used "
             f'(on_bad_image = "skip" would leave them out): {shown}{more}'

@@ -27,6 +27,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from medfathom.files import write_atomically
+
 Array = NDArray[np.generic]
 
 MOST_SHARDS = 64
@@ -221,7 +223,9 @@ class FeatureCache:
         with self._file(digest, "part").open("r+b") as file:
             file.seek(start * (content.n_bytes // content.shape[0]))
             file.write(raw.data)
-        _write_text(done, hashlib.sha256(raw.data).hexdigest())
+        # Not synced, like the rows themselves: 64 waits would double the time of a small build, and an entry
+        # that a power cut tore is found by its checksums.
+        write_atomically(done, hashlib.sha256(raw.data).hexdigest(), sync=False)
 
     def _finish(self, digest: str, key: Mapping[str, Any], content: Content) -> None:
         receipts = [self._file(digest, f"{k}.done").read_text() for k in range(len(content.shards))]
@@ -234,18 +238,8 @@ class FeatureCache:
             "sha256": receipts,
         }
         self._file(digest, "part").replace(self._file(digest, "bin"))
-        _write_text(self._file(digest, "json"), json.dumps(facts))
+        write_atomically(self._file(digest, "json"), json.dumps(facts), sync=False)
         self._remove_build(digest)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write beside, then rename."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _is_whole(data: Path, facts: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medfathom.models.graph.layer_groups import GROUPS
 
@@ -92,15 +92,6 @@ class CachePlan:
     """Estimated: prefix work, writing and reading features, over the trials that share them."""
     seconds_without: float
     reason: str
-
-    def record(self) -> dict[str, Any]:
-        """For the trial's attributes."""
-        return {
-            "cut": self.cut,
-            "bytes": self.n_bytes,
-            "seconds_saved": round(self.seconds_without - self.seconds_with, 3),
-            "why": self.reason,
-        }
 
 
 def plan_cache(cuts: Sequence[Cut], work: Workload, limit_bytes: int) -> CachePlan:

@@ -1,0 +1,52 @@
+"""`medfathom export` in a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medfathom.errors import InputError
+from medfathom.terminal.output import print_json
+from medfathom.text import command
+
+if TYPE_CHECKING:
+    from medfathom.export import Exported
+
+
+def print_export(
+    study: str,
+    out: Path,
+    *,
+    trial: str,
+    within: float | None,
+    storage: str | None,
+    onnx: bool,
+    as_json: bool,
+) -> None:
+    """Export a model as `export_model` does and print which one it is.
+
+    Raises:
+        InputError: `within` is given for another trial than the smallest one.
+    """
+    if within is not None and trial != "smallest-within":
+        raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
+    from medfathom.definitions.load import study_name  # noqa: PLC0415
+    from medfathom.export import WITHIN, export_model  # noqa: PLC0415  imports Optuna
+
+    margin = WITHIN if within is None else within
+    done = export_model(study_name(study), out, trial=trial, within=margin, storage=storage, onnx=onnx)
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        print(_text(done))  # noqa: T201
+
+
+def _text(done: Exported) -> str:
+    configuration, model = done.configuration, done.model
+    checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
+    return (
+        f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
+        f"(search trial {configuration.search_trial}, seed {model.seed}), "
+        f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}{checked}\n"
+        f"Next: {command('predict', done.folder, 'IMAGES')}"
+    )

@@ -1,0 +1,68 @@
+"""`medfathom run` in a terminal: what is told while a study runs, and what to do next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from medfathom.definitions.load import load_definition
+from medfathom.errors import EXIT_INTERRUPTED, RunError
+from medfathom.text import command
+
+
+def run_and_tell(
+    study: str,
+    overrides: Sequence[str],
+    *,
+    trials: int | None,
+    minutes: float | None,
+    storage: str | None,
+    address: str | None,
+    fresh: bool,
+    as_json: bool,
+) -> int:
+    """Run a study, tell what happens, and say what can be done next.
+
+    Args:
+        study: a TOML file, or the name of one.
+        overrides: `key=value` pairs.
+        trials: the budget's trials; None: the definition's.
+        minutes: the budget's minutes; None: the definition's.
+        storage: an Optuna storage URL.
+        address: of a Ray cluster.
+        fresh: begin anew.
+        as_json: JSON lines instead of a live table.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RunError: the study is at its end, and no trial is complete.
+    """
+    sets = [*overrides]
+    sets += [f"budget.trials={trials}"] if trials is not None else []
+    sets += [f"budget.minutes={minutes!r}"] if minutes is not None else []
+    config = load_definition(study, sets)
+    from medfathom.run import run_study  # noqa: PLC0415  imports Optuna
+    from medfathom.terminal.progress import JsonLines, watcher_for_people  # noqa: PLC0415
+
+    watcher = JsonLines(sys.stdout) if as_json else watcher_for_people()
+    outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
+    if outcome.halted:
+        watcher.note(f"Ended early: {outcome.halted}. To go on: {_again(study, sets, address)}")
+        return EXIT_INTERRUPTED if outcome.halted == "interrupted" else 0
+    if outcome.counts.complete == 0:
+        see = command("show", config.name)
+        raise RunError(f"study {config.name!r}: no trial completed; see `{see}`")
+    then = (("show", config.name), ("dashboard",), ("confirm", config.name))
+    watcher.note("\n  ".join(["Next:", *(command(*words) for words in then)]))
+    return 0
+
+
+def _again(study: str, sets: Sequence[str], address: str | None) -> str:
+    """The same command, without the password of a `resources.checkpoint_url`: logs keep what is printed."""
+    from medfathom.urls import shown  # noqa: PLC0415  imports SQLAlchemy
+
+    told = [shown(text) if "://" in text else text for text in sets]
+    words = [word for text in told for word in ("--set", text)]
+    return command("run", study, *words, *(["--address", address] if address else []))

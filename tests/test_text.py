@@ -1,0 +1,56 @@
+"""Hints: a command as the user can paste it."""
+
+from pathlib import Path
+
+import pytest
+
+from medfathom.text import STORAGE_GIVEN, command
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the whole PATH; not under `uv run`."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("UV", raising=False)
+    return tmp_path
+
+
+def install(folder: Path) -> None:
+    program = folder / "medfathom"
+    program.write_text("")
+    program.chmod(0o755)
+
+
+def test_a_program_on_path_is_named_plainly(path: Path) -> None:
+    install(path)
+    assert command("show", "demo") == "medfathom show demo"
+
+
+def test_under_uv_the_command_is_run_by_uv(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(path)
+    monkeypatch.setenv("UV", "/somewhere/uv")
+    assert command("show", "demo") == "uv run medfathom show demo"
+
+
+def test_a_program_that_is_not_on_path_is_run_by_uv(path: Path) -> None:
+    assert command("show", "demo") == "uv run medfathom show demo"
+
+
+def test_words_are_quoted_for_the_shell(path: Path) -> None:
+    install(path)
+    assert command("run", Path("my study.toml"), "--set", "space.init.choices=['random']") == (
+        """medfathom run 'my study.toml' --set 'space.init.choices=['"'"'random'"'"']'"""
+    )
+
+
+def test_a_given_storage_goes_on_without_its_password(path: Path) -> None:
+    install(path)
+    token = STORAGE_GIVEN.set("postgresql+psycopg://bob:s3cret@db/x")
+    try:
+        assert command("confirm", "demo") == (
+            "medfathom confirm demo --storage 'postgresql+psycopg://bob:***@db/x'"
+        )
+        assert command("data", "check", "demo") == "medfathom data check demo"  # takes no --storage
+        assert command("--help") == "medfathom --help"
+    finally:
+        STORAGE_GIVEN.reset(token)
