@@ -21,6 +21,7 @@ from medfathom.metrics.auc import roc_auc_score
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.read import read_study
+from medfathom.trial.record import SplitMetrics, TrialRecord
 
 FACTS = {"family": "efficientnet", "n_params": 4, "n_trainable_params": 2, "depth": 53, "macs": 5}
 """Attributes that every finished trial has, for trials that nobody trained."""
@@ -32,16 +33,11 @@ def made_model(**changes: Any) -> ConfirmedModel:
         "seed": 0,
         "folder": Path("trial-00000"),
         "val_auc": 0.85,
+        "test_auc": 0.8,
         "n_test": 100,
-        "test_metrics": {"auc": 0.8},
-        "val_metrics": {},
-        "per_class": {},
-        "auc_interval": "DeLong",
-        "init_source": "made",
-        "device": "cpu",
-        "versions": {},
-        "pictures": (),
-        "record": {},
+        "test": SplitMetrics(auc=0.8),
+        "record": TrialRecord(),
+        "row": {},
     }
     return ConfirmedModel(**values | changes)
 

@@ -45,7 +45,7 @@ def analyze_all(
         maps: column of the contract -> the tables' own name.
         wheres: column -> value that a table's rows must have.
         percent: the tables' AUCs are in per cent.
-        exploratory: the studies' search trials are meant, not their confirmed results.
+        exploratory: analyse the studies' search trials, not their confirmed results.
         out: the report's folder.
 
     Returns:

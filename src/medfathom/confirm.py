@@ -21,7 +21,6 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
-from medfathom.confirmation.summary import summarize_confirmation
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.data.heldout import open_test
 from medfathom.data.leakage import LEAKAGE, leakage_note
@@ -90,10 +89,7 @@ def confirm_study(
         watcher.note(note)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""
-    summary = summarize_confirmation(study, find_confirmation(study))
-    if summary.strata and not halted:
-        summary = _with_efficiency(study, summary, config.resources.cpus_per_trial)
-    return Confirmation(summary, halted)
+    return Confirmation(_judged(study, config.resources.cpus_per_trial, halted), halted)
 
 
 def _without_stopping(study: Study) -> StudyConfig:
@@ -193,9 +189,13 @@ def _train(
         return halted
 
 
-def _with_efficiency(study: Study, summary: ConfirmationSummary, threads: int) -> ConfirmationSummary:
-    """Measure what AUC costs, and keep it with the study."""
+def _judged(study: Study, threads: int, halted: str) -> ConfirmationSummary:
+    """All confirmed models so far on the test split; where none is to come, with what their AUC costs."""
     from medfathom.confirmation import efficiency  # noqa: PLC0415  imports torch
+    from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
 
+    summary = summarize_confirmation(study, find_confirmation(study))
+    if not summary.strata or halted:
+        return summary
     found = efficiency.keep(study, summary.strata, confirmed_folder(study), threads)
     return replace(summary, efficiency=found)

@@ -13,7 +13,6 @@ from medfathom.confirmation.card import model_card
 from medfathom.confirmation.choice import complete_trial
 from medfathom.confirmation.find import find_confirmation
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
-from medfathom.confirmation.summary import summarize_confirmation
 from medfathom.errors import InputError, StorageError
 from medfathom.files import write_atomically
 from medfathom.models.folder import (
@@ -112,6 +111,8 @@ def export_model(
 
 def choose_configuration(study: Study, trial: str, within: float) -> StratumResult:
     """The confirmed configuration that `--trial` means; arguments as in `export_model`."""
+    from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
+
     name = study.study_name
     number = int(trial) if trial.isdigit() else None
     if number is not None:

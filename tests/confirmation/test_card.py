@@ -10,6 +10,7 @@ from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.data.leakage import LEAKAGE
 from medfathom.models.folder import ModelConfig
+from medfathom.trial.record import SplitMetrics, TrialRecord
 
 
 def card(
@@ -30,7 +31,7 @@ def card(
 def test_an_interval_that_is_undefined_is_left_empty() -> None:
     values = {"auc": 0.5, "auc_ci_low": 0.25, "auc_ci_high": 0.75}
     classes = {"rare": {"auc": 1.0}, "common": values, "none": {}}
-    text = card(made_model(test_metrics={"auc": 0.75}, per_class=classes))
+    text = card(made_model(test=SplitMetrics(auc=0.75, per_class=classes)))
     assert "| AUC |  | 0.7500 |  |" in text
     assert "| AUC of rare | | 1.0000 |  |" in text
     assert "| AUC of common | | 0.5000 | 0.2500 to 0.7500 |" in text
@@ -38,17 +39,18 @@ def test_an_interval_that_is_undefined_is_left_empty() -> None:
 
 
 def test_what_was_measured_before_calibration_is_left_out() -> None:
-    values = {"auc": 0.75, "brier_loss": 0.1}
-    text = card(made_model(test_metrics=values, val_metrics={"auc": 0.9, "brier_loss": 0.3}))
+    test = SplitMetrics(auc=0.75, brier_loss=0.1)
+    text = card(made_model(test=test, record=TrialRecord(auc=0.9, brier_loss=0.3)))
     assert "| AUC | 0.9000 | 0.7500 |  |" in text
     assert "| Brier loss |  | 0.1000 |  |" in text
 
 
 def test_the_card_says_what_intervals_count() -> None:
-    grouped = card(made_model(auc_interval="bootstrap of 12 groups, 1000 draws"))
+    grouped = card(made_model(test=SplitMetrics(auc_interval="bootstrap of 12 groups, 1000 draws")))
     assert "- Intervals count patients (or slides) as independent, not images." in grouped
     assert "AUC intervals: bootstrap of 12 groups, 1000 draws. Other intervals: Wilson, with the" in grouped
-    plain = card(made_model(auc_interval="DeLong; Newcombe by numbers of images where that has no width"))
+    how = "DeLong; Newcombe by numbers of images where that has no width"
+    plain = card(made_model(test=SplitMetrics(auc_interval=how)))
     assert "intervals are\n  too narrow" in plain
     assert "has no width. Other intervals: Wilson.\n" in plain
 

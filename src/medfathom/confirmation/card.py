@@ -155,24 +155,23 @@ def _onnx(difference: float | None) -> str:
 
 def _metrics(model: ConfirmedModel) -> str:
     lines = ["| metric | validation | test | 95 % interval (test) |", "| --- | --- | --- | --- |"]
+    test, val = model.test.model_dump(), model.record.model_dump()
     for name, title in SHOWN:
-        test = model.test_metrics.get(name)
-        if test is None:
-            continue
-        # Measured on validation before the temperature was fitted: these two cannot be compared.
-        val = None if name in ("brier_loss", "calibration_error") else model.val_metrics.get(name)
-        interval = _interval(model.test_metrics, name)
-        lines.append(f"| {title} | {'' if val is None else f'{val:.4f}'} | {test:.4f} | {interval} |")
-    for name, values in model.per_class.items():
+        if test[name] is not None:
+            # These two were measured on validation before the temperature was fitted: not comparable.
+            before = None if name in ("brier_loss", "calibration_error") else val[name]
+            shown = "" if before is None else f"{before:.4f}"
+            lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
+    for name, values in (model.test.per_class or {}).items():
         if "auc" in values:
             lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
-    how = f"AUC intervals: {model.auc_interval}. Other intervals: Wilson"
+    how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
     if _by_groups(model):
         how += ", with the effective number of images (Rao and Scott, Biometrics 1992)"
     return "\n".join([*lines, "", how + "."])
 
 
-def _interval(values: Mapping[str, float], name: str) -> str:
+def _interval(values: Mapping[str, float | None], name: str) -> str:
     low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
     return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
 
@@ -213,7 +212,7 @@ def _leakage(note: str | None) -> str:
 
 
 def _by_groups(model: ConfirmedModel) -> bool:
-    return "group" in model.auc_interval
+    return "group" in (model.test.auc_interval or "")
 
 
 def _provenance(config: ModelConfig, configuration: StratumResult, model: ConfirmedModel) -> str:
@@ -224,9 +223,9 @@ def _provenance(config: ModelConfig, configuration: StratumResult, model: Confir
         "search trial": configuration.search_trial,
         "confirmation trial, seed": f"{model.trial}, {config.seed}",
         "hyperparameters": ", ".join(f"{k} {v}" for k, v in configuration.params.items()) or "defaults",
-        "weights from": model.init_source,
+        "weights from": model.record.init_source or "",
         "parameters, depth, MACs": sizes,
-        "trained on": model.device,
-        "versions": ", ".join(f"{k} {v}" for k, v in model.versions.items()),
+        "trained on": model.record.device or "",
+        "versions": ", ".join(f"{k} {v}" for k, v in (model.record.versions or {}).items()),
     }
     return "\n".join(f"| {name} | {value} |" for name, value in values.items())

@@ -46,9 +46,7 @@ def choose(study: Study) -> Choices:
     done = completed(trials)
     name = study.study_name
     if not done:
-        raise StorageError(
-            f"study {name!r}: no trial is complete yet; `{command('run', name)}` continues it"
-        )
+        raise StorageError(f"study {name!r}: no trial is complete yet; `{command('run', name)}` continues it")
     best: dict[str, FrozenTrial] = {}
     for trial in done:
         best.setdefault(str(trial.user_attrs.get("stratum", "")), trial)

@@ -24,7 +24,10 @@ DRAWS = 300
 """Resamples of a band."""
 
 GRID = np.linspace(0.0, 1.0, 101)
+"""Where curves are drawn."""
+
 BINS = 10
+"""Of the reliability diagram."""
 
 Curve = Callable[[Floats, Floats], Floats]
 
@@ -34,7 +37,9 @@ class Judged:
     """A model's probabilities on the test split.
 
     Attributes:
-        positive: (n, C).
+        config: of the model.
+        test: the test split.
+        positive: which images are of each column's class, (n, C).
         probabilities: (n, C), calibrated; binary: one column, of the second class.
         names: of the C columns.
     """
@@ -47,14 +52,14 @@ class Judged:
 
 
 def judged(config: ModelConfig, test: Split, probabilities: Floats) -> Judged:
-    """Put together what pictures are drawn from."""
+    """What pictures are drawn from; arguments as in `Judged`."""
     names = config.class_names[1:] if config.task == "binary" else config.class_names
     positive = positives(config.task, test.labels, probabilities.shape[1])
     return Judged(config, test, positive, probabilities, list(names))
 
 
 def draw_metrics(folder: Path, found: Judged) -> list[str]:
-    """ROC, precision and recall, confusion, reliability; the names of the files."""
+    """Draw ROC, precision and recall, confusion, reliability. Returns the names of the files."""
     figures = {
         "roc.png": roc(found),
         "precision_recall.png": precision_recall(found),
@@ -189,7 +194,7 @@ def confusion(found: Judged) -> Figure:
 
 
 def reliability(found: Judged) -> Figure:
-    """How often what was given a probability came true."""
+    """Observed share of each class against its mean predicted probability, in bins."""
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
     for k in range(min(found.positive.shape[1], MOST_CURVES)):
@@ -202,7 +207,7 @@ def reliability(found: Judged) -> Figure:
         colour = PALETTE[k]
         axes.plot(mean, share, color=colour, linewidth=1, label=found.names[k])
         axes.scatter(mean, share, s=8 + 120 * count[there] / len(values), color=colour, alpha=0.6)
-    axes.set(xlabel="probability given", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
     axes.set_title(_title(found, f"Reliability (temperature {found.config.temperature:.2f})"), fontsize=9)
     axes.legend(fontsize=8, loc="upper left", frameon=False)
     return figure

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from medfathom.data.prepared import PreparedData, Split
@@ -40,8 +41,6 @@ def read_predictions(path: Path) -> Predicted:
     Raises:
         StorageError: the file is gone or damaged.
     """
-    import pandas as pd  # noqa: PLC0415  takes half a second; `confirm` of an unknown study answers before
-
     try:
         table = pd.read_parquet(path)
     except FileNotFoundError:
@@ -81,8 +80,6 @@ def write_predictions(
         values: calibrated probabilities, (n, C).
         logits: (n, outputs).
     """
-    import pandas as pd  # noqa: PLC0415  see `read_predictions`
-
     names = data.class_names
     table = pd.DataFrame({"name": list(split.names)})
     table["group"] = None if split.groups is None else [str(group) for group in split.groups]

@@ -13,6 +13,7 @@ from typing import Any
 
 from medfathom.confirmation.choice import MissingStratum
 from medfathom.confirmation.openings import Opening
+from medfathom.trial.record import SplitMetrics, TrialRecord
 
 Interval = tuple[float, float]
 
@@ -26,43 +27,24 @@ class ConfirmedModel:
         seed: index of the seed, from 0; the same index is the same seed for all configurations.
         folder: the model folder that `confirm` keeps.
         val_auc: on the validation split, after the last epoch.
+        test_auc: on the test split.
         n_test: images of the test split.
-        test_metrics: `auc`, `sensitivity`, …, and the ends of their intervals, `auc_ci_low`, `auc_ci_high`,
-            …; only those that are defined.
-        val_metrics: the same names on the validation split.
-        per_class: class -> metrics on the test split; empty for a binary task.
-        auc_interval: the method of the AUC's interval, in words.
-        init_source: where the first weights came from, in words.
-        device: what it was trained on.
-        versions: package -> version.
+        test: all metrics on the test split.
+        record: what the trial left; its metrics are the validation split's.
         pictures: files in `folder`.
-        record: all that its training left, as a row of results has it.
+        row: the trial's attributes, without the test split's, as an analysis takes a row of results.
     """
 
     trial: int
     seed: int
     folder: Path
     val_auc: float
+    test_auc: float
     n_test: int
-    test_metrics: Mapping[str, float]
-    val_metrics: Mapping[str, float]
-    per_class: Mapping[str, Mapping[str, float]]
-    auc_interval: str
-    init_source: str
-    device: str
-    versions: Mapping[str, str]
-    pictures: tuple[str, ...]
-    record: Mapping[str, Any]
-
-    @property
-    def test_auc(self) -> float:
-        """On the test split."""
-        return self.test_metrics["auc"]
-
-    @property
-    def test_ci(self) -> tuple[float | None, float | None]:
-        """Interval of this model's test AUC."""
-        return self.test_metrics.get("auc_ci_low"), self.test_metrics.get("auc_ci_high")
+    test: SplitMetrics
+    record: TrialRecord
+    pictures: tuple[str, ...] = ()
+    row: Mapping[str, Any]
 
     def to_dict(self, *, with_folder: bool = True) -> dict[str, object]:
         """JSON form. Without its folder it can travel to another machine."""
@@ -71,7 +53,7 @@ class ConfirmedModel:
             "seed": self.seed,
             "val_auc": self.val_auc,
             "test_auc": self.test_auc,
-            "test_ci": list(self.test_ci),
+            "test_ci": [self.test.auc_ci_low, self.test.auc_ci_high],
         }
         return content | ({"folder": str(self.folder)} if with_folder else {})
 

@@ -21,6 +21,7 @@ from medfathom.confirmation.find import (
 )
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.predictions import read_predictions
+from medfathom.confirmation.record import TEST, ConfirmedRecord
 from medfathom.confirmation.results import (
     ConfirmationSummary,
     ConfirmedModel,
@@ -28,7 +29,9 @@ from medfathom.confirmation.results import (
     Interval,
     StratumResult,
 )
+from medfathom.errors import StorageError
 from medfathom.metrics.auc import Z95, delong_interval
+from medfathom.study.record import record_of
 from medfathom.study.summary import WITHDRAWN
 
 MEANS = (
@@ -94,34 +97,28 @@ def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, cho
         seed_sd=seed_sd,
         sampling_ci=sampling_ci,
         ci=interval_over_images_and_seeds(test_auc, *sampling_ci, seed_sd, len(test)),
-        metric_means={name: _mean([model.test_metrics.get(name) for model in models]) for name in MEANS},
+        metric_means={name: _mean([getattr(model.test, name) for model in models]) for name in MEANS},
         models=models,
     )
 
 
 def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
-    """A confirmed trial by its attributes; those of the test split begin with `test_`."""
+    """A confirmed trial's attributes by name."""
     attributes = trial.user_attrs
-    test_metrics = {
-        name.removeprefix("test_"): value
-        for name, value in attributes.items()
-        if name.startswith("test_") and isinstance(value, int | float)
-    }
+    kept = ConfirmedRecord.of(attributes)
+    if trial.value is None or kept.test.auc is None:
+        raise StorageError(f"confirmed trial {trial.number} has no AUC; confirm the study again")
     return ConfirmedModel(
         trial=trial.number,
         seed=attributes["seed_index"],
-        folder=folder / attributes["folder"],
-        val_auc=float(trial.value or 0.0),
-        n_test=attributes["n_test"],
-        test_metrics=test_metrics,
-        val_metrics={name: attributes[name] for name in test_metrics if name in attributes},
-        per_class=attributes.get("test_per_class", {}),
-        auc_interval=attributes.get("test_auc_interval", "DeLong"),
-        init_source=attributes.get("init_source", ""),
-        device=attributes.get("device", ""),
-        versions=attributes.get("versions", {}),
-        pictures=tuple(attributes.get("pictures", ())),
-        record={name: value for name, value in attributes.items() if not name.startswith("test_")},
+        folder=folder / kept.folder,
+        val_auc=trial.value,
+        test_auc=kept.test.auc,
+        n_test=kept.n_test,
+        test=kept.test,
+        record=record_of(trial),
+        pictures=tuple(kept.pictures or ()),
+        row={name: value for name, value in attributes.items() if not name.startswith(TEST)},
     )
 
 
@@ -201,7 +198,7 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
         best.setdefault((result.architecture, *setting.values()), result)
     return [
         {
-            **model.record,
+            **model.row,
             **common,
             "auc": model.test_auc,
             "val_auc": model.val_auc,
@@ -216,5 +213,5 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
 
 def _standard_error(model: ConfirmedModel) -> float | None:
     """Of a model's test AUC, from the width of its interval; None: it has none."""
-    low, high = model.test_ci
+    low, high = model.test.auc_ci_low, model.test.auc_ci_high
     return (high - low) / (2 * Z95) if low is not None and high is not None and high > low else None
