@@ -27,7 +27,7 @@ FLOORS = (
     {"data"},
     {"definitions"},
     {"metrics"},
-    {"errors", "files", "text", "urls"},
+    {"colours", "errors", "files", "text", "urls"},
 )
 """From the top down; see docs/architecture.md."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
 from medfathom.analysis.report import sentences
-from medfathom.confirmation.comparison import compare_confirmed
+from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, find_confirmation, pictures_of_best
+from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.confirmation.summary import analysis_records, summarize_confirmation
 from medfathom.dashboard.notes import VERDICTS, save_note, study_note
 from medfathom.errors import ResultsError
@@ -44,7 +45,7 @@ def analyze_all(
         maps: column of the contract -> the tables' own name.
         wheres: column -> value that a table's rows must have.
         percent: the tables' AUCs are in per cent.
-        exploratory: the studies' search trials are meant, not their confirmed results.
+        exploratory: analyse the studies' search trials, not their confirmed results.
         out: the report's folder.
 
     Returns:
@@ -69,23 +70,23 @@ def analyze_all(
     name = "-".join([*studies, *(t.stem for t in tables)])
     folder = out or home() / "reports" / name
     analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
-    analysis.content["confirmed"] = [s.summary for s in found if s.summary]
-    analysis.content["model_comparison"] = [c for s in found for c in s.comparisons]
+    analysis.content["confirmed"] = [s.summary.to_dict() for s in found if s.summary]
+    analysis.content["model_comparison"] = [c.to_dict() for s in found for c in s.comparisons]
     for each in found:
-        if each.study is not None:
-            _tell(each.study, analysis)
+        if each.summary is not None:
+            _note_verdicts(each.study, analysis)
     write_report(analysis, folder, [picture for s in found for picture in s.pictures])
     return analysis, folder
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What one study brings into an analysis; of a search only its records."""
+    """What one study brings into an analysis; of a search, which is not confirmed, only its records."""
 
+    study: Study
     records: list[dict[str, Any]]
-    study: Study | None = None
-    summary: dict[str, Any] | None = None
-    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    summary: ConfirmationSummary | None = None
+    comparisons: list[ClassComparison] = field(default_factory=list)
     pictures: list[tuple[str, Path, str]] = field(default_factory=list)
 
 
@@ -95,7 +96,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     for name in names:
         study = read_study(url, name)
         if not confirmed:
-            found.append(_Found(with_shifts(_flat(record) for record in records(study))))
+            found.append(_Found(study, _rows(records(study))))
             continue
         confirmation = find_confirmation(study)
         if confirmation is None or not by_configuration(confirmation):
@@ -105,28 +106,29 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     if without:
         raise ResultsError(
             f"no confirmed results of {', '.join(without)}: `{command('confirm', without[0])}` makes them; "
-            "--exploratory takes the search trials, which suggest but confirm nothing"
+            "--exploratory analyses the search trials instead; what they suggest must be confirmed"
         )
     return found
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """A row of results: curves, versions and the like have no place in a table."""
-    return {key: value for key, value in record.items() if not isinstance(value, list | dict)}
+def _rows(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records as rows of a table, with domain shifts; curves, versions and the like have no place there."""
+    flat = ({k: v for k, v in record.items() if not isinstance(v, list | dict)} for record in found)
+    return with_shifts(flat)
 
 
 def _confirmed(study: Study, confirmation: Study) -> _Found:
     summary = summarize_confirmation(study, confirmation)
     return _Found(
-        with_shifts(_flat(record) for record in analysis_records(study, confirmation)),
         study,
+        _rows(analysis_records(study, summary)),
         summary,
-        compare_confirmed(study, confirmation),
-        pictures_of_best(study, confirmation, summary),
+        compare_confirmed(summary),
+        pictures_of_best(summary),
     )
 
 
-def _tell(study: Study, analysis: Analysis) -> None:
+def _note_verdicts(study: Study, analysis: Analysis) -> None:
     """Put the verdicts of the study's modality into its note."""
     modality = study.user_attrs["modality"]
     content = analysis.content["modalities"][modality]

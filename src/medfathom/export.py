@@ -7,12 +7,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medfathom.confirmation.card import model_card
 from medfathom.confirmation.choice import complete_trial
-from medfathom.confirmation.find import confirmed_folder, find_confirmation
-from medfathom.confirmation.summary import summarize_confirmation
+from medfathom.confirmation.find import find_confirmation
+from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.errors import InputError, StorageError
 from medfathom.files import write_atomically
 from medfathom.models.folder import (
@@ -38,12 +38,28 @@ METRICS_FILE = "metrics.json"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported: the configuration, its model, how far ONNX is from torch (None: no ONNX)."""
+    """What was exported.
+
+    Attributes:
+        folder: the model folder.
+        configuration: which configuration, over all its seeds.
+        model: the one of its models that was taken.
+        onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
+    """
 
     folder: Path
-    row: dict[str, Any]
-    model: dict[str, Any]
+    configuration: StratumResult
+    model: ConfirmedModel
     onnx_difference: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
+        return {
+            "folder": str(self.folder),
+            "onnx_difference": self.onnx_difference,
+            "configuration": self.configuration.to_dict(),
+            "model": self.model.to_dict(),
+        }
 
 
 def export_model(
@@ -61,7 +77,7 @@ def export_model(
 
     Args:
         name: of a confirmed study.
-        out: the folder, which must not be there yet.
+        out: the folder; it must be absent or empty.
         trial: "best" (by validation AUC, mean over seeds), the number of a search trial, or
             "smallest-within": the fewest parameters among those whose validation AUC is at most `within`
             below the best.
@@ -74,67 +90,59 @@ def export_model(
         RunError: ONNX computes something else than torch.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: is there already; give a folder that is not")
+        raise InputError(f"--out {out}: is there already; name a new folder")
     study = read_study(storage or default_url(), name)
-    row = chosen_row(study, trial, within)
-    confirmation = find_confirmation(study)
-    model = max(row["models"], key=lambda m: (m["val_auc"], -m["seed"]))
-    kept = confirmed_folder(study) / Path(model["folder"]).name
-    if not (kept / WEIGHTS_FILE).is_file():
-        raise StorageError(f"{kept / WEIGHTS_FILE}: gone; the model cannot be exported without its weights")
+    configuration = choose_configuration(study, trial, within)
+    model = max(configuration.models, key=lambda m: (m.val_auc, -m.seed))
+    weights = model.folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise StorageError(f"{weights}: gone; the model cannot be exported without its weights")
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:
-        attributes = (
-            confirmation.get_trials(deepcopy=False)[model["trial"]].user_attrs if confirmation else {}
-        )
-        difference = _fill(beside, kept, study, row, model, attributes, onnx=onnx)
+        difference = _fill(beside, study, configuration, model, onnx=onnx)
         if out.exists():
             out.rmdir()
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(out, row, model, difference)
+    return Exported(out, configuration, model, difference)
 
 
-def chosen_row(study: Study, trial: str, within: float) -> dict[str, Any]:
-    """The confirmed configuration that `--trial` means."""
+def choose_configuration(study: Study, trial: str, within: float) -> StratumResult:
+    """The confirmed configuration that `--trial` means; arguments as in `export_model`."""
+    from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
+
     name = study.study_name
     number = int(trial) if trial.isdigit() else None
     if number is not None:
         complete_trial(study, number)
     elif trial not in ("best", "smallest-within"):
         raise InputError(f"--trial {trial}: expected best, smallest-within, or the number of a trial")
-    strata = summarize_confirmation(study, find_confirmation(study))["strata"]
+    strata = summarize_confirmation(study, find_confirmation(study)).strata
     if not strata:
         raise StorageError(f"study {name!r}: no confirmed model yet; `{command('confirm', name)}` makes them")
     if number is not None:
-        for row in strata:
-            if row["search_trial"] == number:
-                return dict(row)
+        for result in strata:
+            if result.search_trial == number:
+                return result
         raise StorageError(
             f"study {name!r}: trial {number} has no trained weights, it was not confirmed; "
             f"`{command('confirm', name, '--trial', number)}` trains it"
         )
     best = strata[0]
     if trial == "best":
-        return dict(best)
-    near = [row for row in strata if row["val_auc"] >= best["val_auc"] - within]
-    return dict(min(near, key=lambda r: (r["n_params"], -r["val_auc"])))
+        return best
+    near = [result for result in strata if result.val_auc >= best.val_auc - within]
+    return min(near, key=lambda result: (result.n_params, -result.val_auc))
 
 
 def _fill(
-    folder: Path,
-    kept: Path,
-    study: Study,
-    row: dict[str, Any],
-    model: dict[str, Any],
-    attributes: dict[str, Any],
-    *,
-    onnx: bool,
+    folder: Path, study: Study, configuration: StratumResult, model: ConfirmedModel, *, onnx: bool
 ) -> float | None:
-    config = read_config(kept)
-    shutil.copyfile(kept / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+    """Write all files. Returns the largest difference of a probability by ONNX; None: it is not written."""
+    config = read_config(model.folder)
+    shutil.copyfile(model.folder / WEIGHTS_FILE, folder / WEIGHTS_FILE)
     write_config(folder, config)
     difference = None
     if onnx:
@@ -143,16 +151,12 @@ def _fill(
         difference = write_onnx(folder / ONNX_FILE, folder)
     content = {
         "study": study.study_name,
-        "configuration": {**row, "models": [_without_place(m) for m in row["models"]]},
-        "model": _without_place(model),
+        # A model folder travels: without where its models lie on this machine.
+        "configuration": configuration.to_dict(with_folders=False),
+        "model": model.to_dict(with_folder=False),
         "onnx_difference": difference,
     }
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / CARD_FILE, model_card(config, study, row, model, attributes, difference))
+    write_atomically(folder / CARD_FILE, model_card(config, study, configuration, model, difference))
     write_manifest(folder)
     return difference
-
-
-def _without_place(model: dict[str, Any]) -> dict[str, Any]:
-    """Without where it lies on this machine: a model folder travels."""
-    return {key: value for key, value in model.items() if key != "folder"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -14,7 +13,6 @@ from medfathom.analysis.size.association import rank_correlations
 from medfathom.analysis.size.multiplicity import equivalence, holm
 from medfathom.analysis.size.permutation import permutation_slope
 from medfathom.analysis.size.slope import Design, mixture_slope
-from medfathom.confirmation.paired import bootstrap_aucs, delong
 
 
 def test_holm_equals_statsmodels() -> None:
@@ -63,44 +61,6 @@ def test_exact_friedman_of_two_judges_who_agree() -> None:
 def test_critical_difference_of_demsar() -> None:
     # Demsar 2006, table 5: q_0.05 = 2.569 for four classifiers; section 3.2.2: CD = 1.25 for 14 data sets
     assert critical_difference(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
-
-
-def _delong_by_definition(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Structural components written out pair by pair (DeLong et al. 1988, eqs. 2 to 5)."""
-    up, down = scores[:, labels == 1], scores[:, labels == 0]
-    wins = (up[:, :, None] > down[:, None, :]) + 0.5 * (up[:, :, None] == down[:, None, :])
-    v10, v01 = wins.mean(2), wins.mean(1)
-    return wins.mean((1, 2)), np.cov(v10) / up.shape[1] + np.cov(v01) / down.shape[1]
-
-
-def test_delong_equals_its_definition() -> None:
-    rng = np.random.default_rng(4)
-    labels = rng.integers(0, 2, 60)
-    scores = np.round(rng.normal(size=(3, 60)) + labels, 1)
-    auc, covariance = _delong_by_definition(labels, scores)
-    found = delong(labels, scores)
-    assert found.auc == pytest.approx(auc, abs=1e-12)
-    assert found.covariance == pytest.approx(covariance, abs=1e-12)
-
-
-def test_delong_by_hand() -> None:
-    # Positives 3, 1; negatives 2, 0: AUC 3/4, V10 = (1, 1/2), V01 = (1/2, 1), so both variances are 1/8
-    found = delong(np.array([1, 1, 0, 0]), np.array([[3.0, 1.0, 2.0, 0.0]]))
-    assert found.auc[0] == pytest.approx(0.75)
-    assert found.covariance[0, 0] == pytest.approx(0.125 / 2 + 0.125 / 2)
-
-
-def test_bootstrap_of_every_resample_equals_sklearn() -> None:
-    rng = np.random.default_rng(5)
-    labels, groups = rng.integers(0, 2, 80), np.arange(80) % 25
-    scores = np.round(rng.normal(size=(2, 80)) + labels, 1)
-    found = bootstrap_aucs(labels, scores, groups.tolist(), resamples=20, seed=7)
-    draw = np.random.default_rng(7)
-    for column in range(20):
-        counts = np.bincount(draw.integers(0, 25, 25), minlength=25)[groups]
-        for row in range(2):
-            theirs = roc_auc_score(labels, scores[row], sample_weight=counts)
-            assert found[row, column] == pytest.approx(theirs, abs=1e-6)
 
 
 def test_permutation_p_equals_scipy() -> None:
@@ -153,18 +113,6 @@ def test_restricted_likelihood_weights_equal_its_definition() -> None:
 
 
 # Values of R 4.2.2 with pROC 1.18.0 and metafor 3.8.1, printed to 15 digits.
-R_LABELS = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0])
-R_FIRST = [0.1, 0.4, 0.35, 0.8, 0.2, 0.5, 0.3, 0.6, 0.7, 0.9, 0.55, 0.5, 0.85, 0.65, 0.3, 0.45, 0.95, 0.15]
-R_SECOND = [0.3, 0.2, 0.6, 0.7, 0.1, 0.6, 0.4, 0.5, 0.4, 0.8, 0.45, 0.6, 0.9, 0.35, 0.5, 0.55, 0.7, 0.25]
-
-
-def test_delong_equals_r_proc() -> None:
-    # roc.test(roc(y, a, direction = "<"), roc(y, b, direction = "<"), method = "delong", paired = TRUE)
-    found = delong(R_LABELS, np.array([R_FIRST, R_SECOND]))
-    assert found.auc == pytest.approx([0.8375, 0.70625], abs=1e-9)
-    assert np.diag(found.covariance) == pytest.approx([0.00988343253968254, 0.0163330853174603], abs=1e-9)
-    assert found.covariance[0, 1] == pytest.approx(0.00720734126984127, abs=1e-9)
-    assert found.compare(0, 1)[3] == pytest.approx(0.22698563449207, abs=1e-9)
 
 
 def test_equivalence_equals_r() -> None:

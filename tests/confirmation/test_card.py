@@ -1,22 +1,108 @@
-"""The card's table and what it says of its intervals."""
+"""The card's table, what it says of intervals, seeds, leakage and training."""
 
-from medfathom.confirmation.card import _groups, _metrics
+import optuna
+import pytest
+
+from made_confirmations import made_model, made_result
+from made_models import CONFIG
+from medfathom.confirmation.card import model_card
+from medfathom.confirmation.openings import remember_opening
+from medfathom.confirmation.results import ConfirmedModel, StratumResult
+from medfathom.data.leakage import LEAKAGE
+from medfathom.models.folder import ModelConfig
+from medfathom.trial.record import SplitMetrics, TrialRecord
+
+
+def card(
+    model: ConfirmedModel | None = None,
+    result: StratumResult | None = None,
+    config: ModelConfig = CONFIG,
+    leakage: str | None = None,
+    onnx: float | None = None,
+) -> str:
+    study = optuna.create_study()
+    remember_opening(study, [(0, 0)], 100)
+    if leakage is not None:
+        study.set_user_attr(LEAKAGE, leakage)
+    model = model or made_model()
+    return model_card(config, study, result or made_result(models=(model,)), model, onnx)
 
 
 def test_an_interval_that_is_undefined_is_left_empty() -> None:
     values = {"auc": 0.5, "auc_ci_low": 0.25, "auc_ci_high": 0.75}
     classes = {"rare": {"auc": 1.0}, "common": values, "none": {}}
-    text = _metrics({"test_auc": 0.75, "test_per_class": classes})
+    text = card(made_model(test=SplitMetrics(auc=0.75, per_class=classes)))
     assert "| AUC |  | 0.7500 |  |" in text
     assert "| AUC of rare | | 1.0000 |  |" in text
     assert "| AUC of common | | 0.5000 | 0.2500 to 0.7500 |" in text
-    assert "none" not in text
+    assert "AUC of none" not in text
+
+
+def test_what_was_measured_before_calibration_is_left_out() -> None:
+    test = SplitMetrics(auc=0.75, brier_loss=0.1)
+    text = card(made_model(test=test, record=TrialRecord(auc=0.9, brier_loss=0.3)))
+    assert "| AUC | 0.9000 | 0.7500 |  |" in text
+    assert "| Brier loss |  | 0.1000 |  |" in text
 
 
 def test_the_card_says_what_intervals_count() -> None:
-    grouped = {"test_auc_interval": "bootstrap of 12 groups, 1000 draws"}
-    plain = {"test_auc_interval": "DeLong; Newcombe by numbers of images where that has no width"}
-    assert _groups(grouped) == "Intervals count patients (or slides), not images."
-    assert "the intervals are too narrow" in _groups(plain)
-    assert "AUC intervals: bootstrap of 12 groups, 1000 draws. Others: Wilson's, with" in _metrics(grouped)
-    assert _metrics(plain).endswith("has no width. Others: Wilson's.")
+    grouped = card(made_model(test=SplitMetrics(auc_interval="bootstrap of 12 groups, 1000 draws")))
+    assert "- Intervals count patients (or slides) as independent, not images." in grouped
+    assert "AUC intervals: bootstrap of 12 groups, 1000 draws. Other intervals: Wilson, with the" in grouped
+    how = "DeLong; Newcombe by numbers of images where that has no width"
+    plain = card(made_model(test=SplitMetrics(auc_interval=how)))
+    assert "intervals are\n  too narrow" in plain
+    assert "has no width. Other intervals: Wilson.\n" in plain
+
+
+def test_the_card_says_how_many_seeds_there_were() -> None:
+    one = card()
+    assert "Trained with one seed: mean test AUC 0.8000, 95 % interval 0.7000 to 0.9000 (over test" in one
+    assert "for this one seed only). The intervals" in one
+    models = (made_model(), made_model(trial=1, seed=1))
+    two = card(result=made_result(models=models, seed_sd=0.0125))
+    assert "Trained with 2 different seeds" in two
+    assert "(over test images and seeds), standard deviation between seeds 0.0125." in two
+
+
+@pytest.mark.parametrize(("search_auc", "words"), [(0.85, "0.0500 above"), (0.78, "0.0200 below")])
+def test_optimism_has_a_direction(search_auc: float, words: str) -> None:
+    assert f"{words} the mean test AUC" in card(result=made_result(search_auc=search_auc))
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"),
+    [(0, "only the head was trained"), (2, "the head and the last 2 of the 5 layer groups were trained")],
+)
+def test_the_card_says_what_was_trained(depth: int, words: str) -> None:
+    assert words in card(config=CONFIG.model_copy(update={"unfreeze_depth": depth}))
+
+
+def test_onnx_is_in_the_card_where_it_is_in_the_folder() -> None:
+    assert "model.onnx" not in card()
+    assert "differed from torch's by at most 2e-07." in card(onnx=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (None, ""),
+        (
+            "",
+            "\n- No image has an exact copy in another split, and no known patient or slide is in two",
+        ),
+        ("Leakage: 8 images", "\n- Leakage: 8 images.\n"),
+    ],
+)
+def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> None:
+    text = card(leakage=said)
+    limits = text[text.index("## Limits") : text.index("## Provenance")]
+    assert limits.count("\n- ") == 5 + bool(line)
+    assert line in limits
+
+
+def test_the_card_names_thresholds_by_class() -> None:
+    changes = {"task": "multilabel", "class_names": ["fluid", "drusen"], "thresholds": [0.25, None]}
+    text = card(config=CONFIG.model_copy(update=changes))
+    assert "fluid from 0.2500 on, drusen from 0.5 (none could be chosen) on." in text
+    assert "the test split was opened once" in text.lower()

@@ -5,7 +5,6 @@ from copy import copy
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pytest
 import torch
 from PIL import Image
@@ -14,8 +13,6 @@ from safetensors.torch import save_file
 import medfathom
 from made_models import CONFIG
 from medfathom import cli
-from medfathom.confirmation.card import model_card
-from medfathom.data.leakage import LEAKAGE
 from medfathom.errors import DataError, ExportedModelError
 from medfathom.exported.model import Deployed, Model
 from medfathom.metrics.probabilities import probabilities
@@ -219,27 +216,6 @@ def test_a_folder_must_be_whole(folder: Path, tmp_path: Path) -> None:
     write_manifest(tmp_path)
     with pytest.raises(ExportedModelError, match="not a tf_efficientnet_lite0's"):
         medfathom.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("said", "line"),
-    [
-        (None, ""),
-        ("", "\n- No image has an exact copy, and no known patient or slide is, in another split.\n"),
-        ("Leakage: 8 images", "\n- Leakage: 8 images.\n"),
-    ],
-)
-def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> None:
-    study = optuna.create_study()
-    if said is not None:
-        study.set_user_attr(LEAKAGE, said)
-    sizes = {"n_params": 1, "depth": 1, "macs": 1}
-    row = {"ci": (0.7, 0.9), "models": [{}], "test_auc": 0.8, "seed_sd": None, "search_auc": 0.8} | sizes
-    row |= {"optimism": 0.0, "stratum": "all", "search_trial": 0, "params": {}}
-    card = model_card(CONFIG, study, row, {"trial": 0}, {"n_test": 100}, None)
-    limits = card[card.index("## Limits") : card.index("## Provenance")]
-    assert limits.count("\n- ") == 5 + bool(line)
-    assert line in limits
 
 
 def test_as_an_init_it_must_be_of_the_architecture(folder: Path) -> None:

@@ -16,10 +16,12 @@ from PIL import Image
 import medfathom
 from medfathom.answer import analyze_all
 from medfathom.confirm import confirm_study
-from medfathom.confirmation import summary as confirmed
 from medfathom.confirmation.efficiency import EFFICIENCY
-from medfathom.confirmation.find import OPENINGS, find_confirmation, predictions_file
+from medfathom.confirmation.find import find_confirmation, predictions_file
+from medfathom.confirmation.openings import OPENINGS
 from medfathom.confirmation.predictions import read_predictions
+from medfathom.confirmation.results import ConfirmationSummary, Efficiency
+from medfathom.confirmation.summary import summarize_confirmation
 from medfathom.dashboard.server import make_dashboard
 from medfathom.data.heldout import open_test
 from medfathom.data.prepare import prepare
@@ -99,9 +101,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def summary(place: Path) -> dict[str, Any]:
+def summary(place: Path) -> ConfirmationSummary:
     study = load_study("known")
-    return confirmed.summarize_confirmation(study, find_confirmation(study))
+    return summarize_confirmation(study, find_confirmation(study))
 
 
 def test_split() -> Any:
@@ -111,23 +113,21 @@ def test_split() -> Any:
 test_split.__test__ = False  # type: ignore[attr-defined]
 
 
-def test_search_and_confirmation_agree_on_the_known_best(summary: dict[str, Any]) -> None:
-    assert [row["init"] for row in summary["strata"]] == ["imagenet", "imagenet", "random"]
-    best = summary["strata"][0]
-    assert best["test_auc"] > 0.8
-    assert best["test_auc"] > summary["strata"][-1]["test_auc"] + 0.1
-    assert (
-        best["ci"][0] <= best["sampling_ci"][0] <= best["test_auc"] <= best["sampling_ci"][1] <= best["ci"][1]
-    )
-    for row in summary["strata"]:
-        assert [m["seed"] for m in row["models"]] == [0, 1]
-        assert row["optimism"] == pytest.approx(row["search_auc"] - row["test_auc"])
-        assert row["seed_sd"] >= 0
-    assert summary["missing"] == summary["failures"] == []
-    assert summary["n_test"] == 64
+def test_search_and_confirmation_agree_on_the_known_best(summary: ConfirmationSummary) -> None:
+    assert [result.init for result in summary.strata] == ["imagenet", "imagenet", "random"]
+    best = summary.strata[0]
+    assert best.test_auc > 0.8
+    assert best.test_auc > summary.strata[-1].test_auc + 0.1
+    assert best.ci[0] <= best.sampling_ci[0] <= best.test_auc <= best.sampling_ci[1] <= best.ci[1]
+    for result in summary.strata:
+        assert [model.seed for model in result.models] == [0, 1]
+        assert result.optimism == pytest.approx(result.search_auc - result.test_auc, abs=1e-12)
+        assert result.seed_sd is not None
+    assert summary.missing == summary.failures == ()
+    assert summary.n_test == 64
 
 
-def test_the_test_split_is_opened_once_and_remembered(summary: dict[str, Any]) -> None:
+def test_the_test_split_is_opened_once_and_remembered(summary: ConfirmationSummary) -> None:
     study = load_study("known")
     opening = study.user_attrs[OPENINGS][0]
     assert len(study.user_attrs[OPENINGS]) == 1
@@ -139,7 +139,7 @@ def test_the_test_split_is_opened_once_and_remembered(summary: dict[str, Any]) -
     after = find_confirmation(study)
     assert after is not None
     assert len(after.get_trials()) == len(before.get_trials()) == 6
-    assert again.summary["strata"] == summary["strata"]
+    assert again.summary.strata == summary.strata
     assert load_study("known").user_attrs[OPENINGS] == [opening]
 
 
@@ -152,30 +152,30 @@ def test_seeds_are_shared_and_no_search_trial_had_them() -> None:
     assert all(list(t.intermediate_values) == [1, 2, 3, 4, 5, 6] for t in trials)
 
 
-def test_predictions_are_kept_with_names_and_groups(summary: dict[str, Any]) -> None:
+def test_predictions_are_kept_with_names_and_groups(summary: ConfirmationSummary) -> None:
     test = test_split()
-    for row in summary["strata"]:
-        for model in row["models"]:
-            kept = read_predictions(predictions_file(Path(model["folder"]), "test"))
+    for result in summary.strata:
+        for model in result.models:
+            kept = read_predictions(predictions_file(model.folder, "test"))
             assert kept.names == list(test.names)
             assert kept.groups is not None
             assert list(kept.groups) == list(test.groups)
             assert kept.positive[:, 0].tolist() == (test.labels == 1).tolist()
             assert roc_auc_score(kept.positive, kept.probabilities)[0] == pytest.approx(
-                model["test_auc"], abs=1e-12
+                model.test_auc, abs=1e-12
             )
 
 
-def test_the_export_predicts_what_confirm_did(summary: dict[str, Any], tmp_path: Path) -> None:
+def test_the_export_predicts_what_confirm_did(summary: ConfirmationSummary, tmp_path: Path) -> None:
     test = test_split()
     model = medfathom.load("model")
-    chosen = max(summary["strata"][0]["models"], key=lambda m: m["val_auc"])
-    kept = read_predictions(predictions_file(Path(chosen["folder"]), "test"))
+    chosen = max(summary.strata[0].models, key=lambda m: m.val_auc)
+    kept = read_predictions(predictions_file(chosen.folder, "test"))
     found = model.predict(np.asarray(test.images))
     assert found.class_names == ["none", "drusen"]
     assert np.abs(found.probabilities[:, 1:] - kept.probabilities).max() < 1e-6
     auc = roc_auc_score(test.labels == 1, found.probabilities[:, 1])[0]
-    assert auc == pytest.approx(chosen["test_auc"], abs=1e-6)
+    assert auc == pytest.approx(chosen.test_auc, abs=1e-6)
 
     for k, image in enumerate(test.images):
         Image.fromarray(image[:, :, 0]).save(tmp_path / f"{k:03d}.png")
@@ -209,11 +209,12 @@ def test_a_changed_folder_is_refused(tmp_path: Path) -> None:
         medfathom.load(folder)
 
 
-def test_which_model_is_exported(summary: dict[str, Any], tmp_path: Path) -> None:
+def test_which_model_is_exported(summary: ConfirmationSummary, tmp_path: Path) -> None:
     smallest = export_model("known", tmp_path / "a", trial="smallest-within", within=1.0, onnx=False)
-    assert smallest.row["n_params"] == min(row["n_params"] for row in summary["strata"])
-    number = summary["strata"][-1]["search_trial"]
-    assert export_model("known", tmp_path / "b", trial=str(number), onnx=False).row["search_trial"] == number
+    assert smallest.configuration.n_params == min(result.n_params for result in summary.strata)
+    number = summary.strata[-1].search_trial
+    exported = export_model("known", tmp_path / "b", trial=str(number), onnx=False)
+    assert exported.configuration.search_trial == number
     with pytest.raises(StorageError, match="no trial 99"):
         export_model("known", tmp_path / "c", trial="99", onnx=False)
     with pytest.raises(InputError, match="expected best"):
@@ -223,9 +224,9 @@ def test_which_model_is_exported(summary: dict[str, Any], tmp_path: Path) -> Non
     assert not (tmp_path / "c").exists()
 
 
-def test_the_card_says_what_matters(summary: dict[str, Any]) -> None:
+def test_the_card_says_what_matters(summary: ConfirmationSummary) -> None:
     card = Path("model/README.md").read_text()
-    assert f"mean test AUC {summary['strata'][0]['test_auc']:.4f}" in card
+    assert f"mean test AUC {summary.strata[0].test_auc:.4f}" in card
     assert "opened once" in card
     assert "Not a medical device" in card
     assert "Intervals count patients" in card
@@ -247,7 +248,7 @@ def test_an_exported_backbone_is_an_init(place: Path) -> None:
     assert network.head[-1].out_features == 3  # type: ignore[index]
 
 
-def test_notes_pictures_and_costs_are_in_the_storage(summary: dict[str, Any]) -> None:
+def test_notes_pictures_and_costs_are_in_the_storage(summary: ConfirmationSummary) -> None:
     from optuna_dashboard import get_note  # noqa: PLC0415
 
     study = load_study("known")
@@ -259,9 +260,9 @@ def test_notes_pictures_and_costs_are_in_the_storage(summary: dict[str, Any]) ->
         assert "**Diagnosis.**" in note
     assert "Are pretrained features better" in get_note(study)
     assert {m.filename for m in get_all_artifact_meta(study)} == {"efficiency.png"}
-    models = study.user_attrs[EFFICIENCY]["models"]
-    assert {m["search_trial"] for m in models} == {row["search_trial"] for row in summary["strata"]}
-    assert any("n_params" in m["front"] for m in models)
+    efficiency = Efficiency.from_dict(study.user_attrs[EFFICIENCY])
+    assert [m.search_trial for m in efficiency.models] == [result.search_trial for result in summary.strata]
+    assert efficiency.front("n_params")
     confirmation = find_confirmation(study)
     assert confirmation is not None
     first = confirmation.get_trials()[0]
@@ -269,7 +270,7 @@ def test_notes_pictures_and_costs_are_in_the_storage(summary: dict[str, Any]) ->
     assert {"roc.png", "precision_recall.png", "confusion.png", "calibration.png", "gradcam.png"} <= names
 
 
-def test_the_report_says_it(summary: dict[str, Any], tmp_path: Path, browser_page: Any) -> None:
+def test_the_report_says_it(summary: ConfirmationSummary, tmp_path: Path, browser_page: Any) -> None:
     analysis, folder = analyze_all(["known"], [], out=tmp_path / "report")
     content = analysis.to_dict()
     assert content["exploratory"] is False

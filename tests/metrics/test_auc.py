@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from medfathom.metrics.auc import (
     Z95,
     AucInterval,
+    delong,
     delong_interval,
     group_bootstrap_interval,
     newcombe_interval,
@@ -93,6 +94,51 @@ def test_delong_variance_on_iris() -> None:
     model = sklearn.linear_model.LogisticRegression(solver="lbfgs").fit(x_train, y_train)
     interval = delong_interval(y_test, model.predict_proba(x_test)[:, 1])
     assert ((interval.high[0] - interval.low[0]) / (2 * Z95)) ** 2 == pytest.approx(0.0015359814789736538)
+
+
+def test_delong_covariance_equals_its_definition() -> None:
+    """Structural components written out pair by pair (DeLong et al. 1988, eqs. 2 to 5)."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 60)
+    scores = np.round(rng.normal(size=(60, 3)) + labels[:, None], 1)
+    up, down = scores[labels == 1].T, scores[labels == 0].T
+    wins = (up[:, :, None] > down[:, None, :]) + 0.5 * (up[:, :, None] == down[:, None, :])
+    covariance = np.cov(wins.mean(2)) / up.shape[1] + np.cov(wins.mean(1)) / down.shape[1]
+    found = delong(labels, scores)
+    assert found.auc == pytest.approx(wins.mean((1, 2)), abs=1e-12)
+    assert found.covariance == pytest.approx(covariance, abs=1e-12)
+
+
+def test_delong_by_hand() -> None:
+    # Positives 3, 1; negatives 2, 0: AUC 3/4, V10 = (1, 1/2), V01 = (1/2, 1), so both variances are 1/8
+    found = delong([1, 1, 0, 0], [3.0, 1.0, 2.0, 0.0])
+    assert found.auc[0] == pytest.approx(0.75, abs=1e-12)
+    assert found.covariance[0, 0] == pytest.approx(0.125 / 2 + 0.125 / 2, abs=1e-12)
+
+
+# Values of R 4.2.2 with pROC 1.18.0, printed to 15 digits.
+R_LABELS = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0])
+R_FIRST = [0.1, 0.4, 0.35, 0.8, 0.2, 0.5, 0.3, 0.6, 0.7, 0.9, 0.55, 0.5, 0.85, 0.65, 0.3, 0.45, 0.95, 0.15]
+R_SECOND = [0.3, 0.2, 0.6, 0.7, 0.1, 0.6, 0.4, 0.5, 0.4, 0.8, 0.45, 0.6, 0.9, 0.35, 0.5, 0.55, 0.7, 0.25]
+
+
+def test_delong_equals_r_proc() -> None:
+    # roc.test(roc(y, a, direction = "<"), roc(y, b, direction = "<"), method = "delong", paired = TRUE)
+    found = delong(R_LABELS, np.array([R_FIRST, R_SECOND]).T)
+    assert found.auc == pytest.approx([0.8375, 0.70625], abs=1e-12)
+    assert np.diag(found.covariance) == pytest.approx([0.00988343253968254, 0.0163330853174603], abs=1e-12)
+    assert found.covariance[0, 1] == pytest.approx(0.00720734126984127, abs=1e-12)
+    compared = found.difference(0, 1)
+    assert compared.value == pytest.approx(0.13125, abs=1e-12)
+    assert compared.p_value == pytest.approx(0.22698563449207, abs=1e-12)
+    half = Z95 * np.sqrt(0.00988343253968254 + 0.0163330853174603 - 2 * 0.00720734126984127)
+    assert compared.ci95 == pytest.approx((0.13125 - half, 0.13125 + half), abs=1e-12)
+
+
+def test_a_model_does_not_differ_from_itself() -> None:
+    found = delong([0, 0, 1, 1, 1], np.repeat([[0.3], [0.7], [0.4], [0.8], [0.9]], 2, axis=1))
+    assert found.difference(0, 1).p_value == 1
+    assert found.difference(0, 1).ci95 == (0, 0)
 
 
 def test_the_mean_of_repeated_columns_has_their_interval() -> None:

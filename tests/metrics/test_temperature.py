@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfathom.metrics.calibration import as_array, calibrated, fit_temperature, log_loss, thresholds_of
+from medfathom.metrics.calibration import (
+    as_array,
+    calibrated,
+    decide,
+    fit_temperature,
+    log_loss,
+    thresholds_of,
+)
 from medfathom.metrics.classification import TaskKind
 
 TASKS: list[TaskKind] = ["binary", "multiclass", "multilabel"]
@@ -47,3 +54,8 @@ def test_thresholds_of_a_missing_class_are_none() -> None:
     assert found[1] is None
     assert found[2] == pytest.approx(0.5)
     assert np.isnan(as_array(found)[1])
+
+
+def test_a_class_without_a_threshold_is_decided_at_one_half() -> None:
+    values = np.array([[0.5, 0.5], [0.7, 0.4]])
+    assert decide(values, [0.6, None]).tolist() == [[False, True], [True, False]]

@@ -1,20 +1,24 @@
-"""The model card: what a model is, what it is worth, what it must not be used for."""
+"""The model card: what a model is, how well it performs, what it must not be used for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from medfathom.confirmation.words import opened, over
+from medfathom.confirmation.openings import read_openings
+from medfathom.confirmation.words import opened, what_varies
 from medfathom.data.leakage import LEAKAGE
 from medfathom.models.folder import ModelConfig
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from medfathom.confirmation.results import ConfirmedModel, StratumResult
+
 CARD = """# {title}
 
-{architecture} (init {init}, the last {unfreeze_depth} of 5 layer groups and the head trained), for {modality}
-images: {classes}. Written by medfathom {version} from study `{study}`.
+{architecture} for {modality} images; classes: {classes}. Init: {init}; {trained}.
+Written by medfathom {version} from study `{study}`.
 
 ## Use
 
@@ -29,38 +33,39 @@ predictions = medfathom.load("FOLDER").predict(["image.png"])
 predictions.class_names, predictions.probabilities
 ```
 
-{onnx}Images become {size} x {size} pixels ({fit}), {channels}; `config.json` has everything that belongs to
-the model.
+{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}). `config.json` says how to
+build the network, prepare images and read the outputs.
 
-## What it is worth
+## Performance
 
-Test split: {n_test} images that neither training nor the search ever saw. {opened}
+Test split: {n_test} images that neither training nor the search used. {opened}
 
 {metrics}
 
-- Over {n_seeds} trainings with different seeds: mean test AUC {test_auc:.4f}, 95 % interval {ci}
-  ({over}){seed_sd}. The interval in the table is of this model alone.
-- Optimism: the search's best validation AUC was {search_auc:.4f}, which is {optimism:+.4f} against the mean
-  test AUC.
+- Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
+  the table are for this model alone.
+- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.
 
-## Decisions and calibration
+## Calibration and thresholds
 
-Probabilities are softmax (several labels: sigmoid) of logits divided by temperature {temperature:.4f}, fitted
-on the validation split. Thresholds, by Youden's J on the validation split: {thresholds}.
+Probabilities are the softmax (with several labels: the sigmoid) of the logits divided by the temperature
+{temperature:.4f}, which was fitted on the validation split. Thresholds, chosen by Youden's J on the
+validation split: {thresholds}.
 
 ## Intended use
 
-Research on images like those it was trained on: {modality}, data set `{dataset}`. As a starting point for
-another data set: `init = "export:FOLDER"`.
+Research on images like those it was trained on: {modality}, data set `{dataset}`. It can also be the starting
+point for another data set: `init = "export:FOLDER"`.
 
 ## Limits
 
-- **Not a medical device.** It has not been validated for clinical use; no diagnosis may rest on it.
-- Measured on one data set's test split; other scanners, sites, populations and prevalences can change every
+- **Not a medical device.** It has not been validated for clinical use. Do not base a diagnosis on it.
+- It was tested on one data set only. Other scanners, sites, populations and prevalences can change every
   number.
-- It gives each image one of the classes above, whatever it shows; it does not know what it has not seen.
+- It knows only the classes above, and predicts them even for an image that shows something else.
 - {groups}
-{leakage}- Thresholds assume the validation split's prevalence and equal costs of both errors.
+{leakage}- Probabilities are calibrated for the class frequencies of the validation split. Thresholds give
+  sensitivity and specificity equal weight; choose others where one kind of error is worse.
 
 ## Provenance
 
@@ -79,32 +84,32 @@ SHOWN = (
     ("brier_loss", "Brier loss"),
     ("calibration_error", "calibration error"),
 )
+"""Metrics of the table, with their titles."""
 
 
 def model_card(
     config: ModelConfig,
     study: Study,
-    row: dict[str, Any],
-    model: dict[str, Any],
-    attributes: dict[str, Any],
+    configuration: StratumResult,
+    model: ConfirmedModel,
     onnx_difference: float | None,
 ) -> str:
-    """Markdown.
+    """The card in Markdown.
 
     Args:
         config: of the model.
         study: the search.
-        row: the configuration, from `confirmation.summary.summarize_confirmation`.
-        model: the entry of `row["models"]` that is exported.
-        attributes: of the model's trial: its metrics.
-        onnx_difference: largest difference of a probability to torch; None: no ONNX.
+        configuration: that the model is of, over all its seeds.
+        model: that is exported.
+        onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
     """
-    low, high = row["ci"]
+    low, high = configuration.ci
+    seed_sd = configuration.seed_sd
     return CARD.format(
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
         init=config.init,
-        unfreeze_depth=config.unfreeze_depth,
+        trained=_trained(config.unfreeze_depth),
         modality=config.modality,
         classes=", ".join(config.class_names),
         version=config.medfathom,
@@ -113,97 +118,114 @@ def model_card(
         size=config.image_size,
         fit=config.fit,
         channels="grey" if config.channels == 1 else "colour",
-        n_test=attributes["n_test"],
-        opened=opened(study.user_attrs.get("test_openings", [])),
-        metrics=_metrics(attributes),
-        n_seeds=len(row["models"]),
-        test_auc=row["test_auc"],
+        n_test=model.n_test,
+        opened=opened(read_openings(study)),
+        metrics=_metrics(model),
+        seeds=_seeds(len(configuration.models)),
+        test_auc=configuration.test_auc,
         ci=f"{low:.4f} to {high:.4f}",
-        over=over(row),
-        seed_sd="" if row["seed_sd"] is None else f", standard deviation between seeds {row['seed_sd']:.4f}",
-        search_auc=row["search_auc"],
-        optimism=row["optimism"],
+        varies=what_varies(configuration),
+        seed_sd="" if seed_sd is None else f", standard deviation between seeds {seed_sd:.4f}",
+        search_auc=configuration.search_auc,
+        optimism=_optimism(configuration.optimism),
         temperature=config.temperature,
         thresholds=_thresholds(config),
         dataset=config.dataset,
-        groups=_groups(attributes),
+        groups=_groups(model),
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
-        provenance=_provenance(config, row, model, attributes),
+        provenance=_provenance(config, configuration, model),
     )
+
+
+def _trained(unfreeze_depth: int) -> str:
+    if unfreeze_depth == 0:
+        return "only the head was trained"
+    return f"the head and the last {unfreeze_depth} of the 5 layer groups were trained"
 
 
 def _onnx(difference: float | None) -> str:
     if difference is None:
         return ""
     return (
-        "`model.onnx` takes `images` (n, channels, side, side), values in [0, 1], and gives `logits` and\n"
-        f"calibrated `probabilities`; it differs from torch by at most {difference:.1g} in a probability.\n\n"
+        "`model.onnx` takes `images` (n, channels, side, side) with values in [0, 1], and returns `logits`\n"
+        "and calibrated `probabilities`. On random images these differed from torch's by at most "
+        f"{difference:.1g}.\n\n"
     )
 
 
-def _metrics(attributes: dict[str, Any]) -> str:
+def _metrics(model: ConfirmedModel) -> str:
     lines = ["| metric | validation | test | 95 % interval (test) |", "| --- | --- | --- | --- |"]
+    test, val = model.test.model_dump(), model.record.model_dump()
     for name, title in SHOWN:
-        test = attributes.get(f"test_{name}")
-        if test is None:
-            continue
-        # Before the temperature these two meant something else.
-        val = None if name in ("brier_loss", "calibration_error") else attributes.get(name)
-        interval = _interval(attributes, f"test_{name}")
-        lines.append(f"| {title} | {'' if val is None else f'{val:.4f}'} | {test:.4f} | {interval} |")
-    for name, values in (attributes.get("test_per_class") or {}).items():
+        if test[name] is not None:
+            # These two were measured on validation before the temperature was fitted: not comparable.
+            before = None if name in ("brier_loss", "calibration_error") else val[name]
+            shown = "" if before is None else f"{before:.4f}"
+            lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
+    for name, values in (model.test.per_class or {}).items():
         if "auc" in values:
             lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
-    how = f"AUC intervals: {attributes.get('test_auc_interval', 'DeLong')}. Others: Wilson's"
-    if _by_groups(attributes):
-        how += ", with the effective number of images of Rao and Scott (Biometrics 1992)"
+    how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
+    if _by_groups(model):
+        how += ", with the effective number of images (Rao and Scott, Biometrics 1992)"
     return "\n".join([*lines, "", how + "."])
 
 
-def _interval(values: dict[str, Any], name: str) -> str:
+def _interval(values: Mapping[str, float | None], name: str) -> str:
     low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
     return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
 
 
+def _seeds(number: int) -> str:
+    return "one seed" if number == 1 else f"{number} different seeds"
+
+
+def _optimism(value: float) -> str:
+    return f"{abs(value):.4f} {'above' if value >= 0 else 'below'}"
+
+
 def _thresholds(config: ModelConfig) -> str:
-    names = config.class_names[1:] if config.task == "binary" else config.class_names
     if config.task == "multiclass":
-        return "none, the likeliest class is taken"
+        return "none, the most probable class is predicted"
+    names = config.class_names[1:] if config.task == "binary" else config.class_names
     return ", ".join(
-        f"{name} from {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'}"
+        f"{name} from {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'} on"
         for name, t in zip(names, config.thresholds, strict=True)
     )
 
 
-def _groups(attributes: dict[str, Any]) -> str:
-    if _by_groups(attributes):
-        return "Intervals count patients (or slides), not images."
-    return "The data set names no patients: if some have several test images, the intervals are too narrow."
+def _groups(model: ConfirmedModel) -> str:
+    if _by_groups(model):
+        return "Intervals count patients (or slides) as independent, not images."
+    return (
+        "The data set does not name patients. If some of them have several test images, the intervals are\n"
+        "  too narrow."
+    )
 
 
-def _leakage(said: str | None) -> str:
-    """What `confirm` said of leakage; None: an older one, which did not look."""
-    if said is None:
+def _leakage(note: str | None) -> str:
+    """What `confirm` noted about leakage; None: an older version, which did not look for it."""
+    if note is None:
         return ""
-    return f"- {said or 'No image has an exact copy, and no known patient or slide is, in another split'}.\n"
+    none = "No image has an exact copy in another split, and no known patient or slide is in two splits"
+    return f"- {note or none}.\n"
 
 
-def _by_groups(attributes: dict[str, Any]) -> bool:
-    return "group" in attributes.get("test_auc_interval", "")
+def _by_groups(model: ConfirmedModel) -> bool:
+    return "group" in (model.test.auc_interval or "")
 
 
-def _provenance(
-    config: ModelConfig, row: dict[str, Any], model: dict[str, Any], attributes: dict[str, Any]
-) -> str:
+def _provenance(config: ModelConfig, configuration: StratumResult, model: ConfirmedModel) -> str:
+    sizes = f"{configuration.n_params:,}, {configuration.depth}, {configuration.macs:,}"
     values = {
         "data set fingerprint": config.dataset_fingerprint,
-        "stratum": row["stratum"],
-        "search trial": row["search_trial"],
-        "confirmation trial, seed": f"{model['trial']}, {config.seed}",
-        "hyperparameters": ", ".join(f"{k} {v}" for k, v in row["params"].items()) or "defaults",
-        "weights from": attributes.get("init_source", ""),
-        "parameters, depth, MACs": f"{row['n_params']:,}, {row['depth']}, {row['macs']:,}",
-        "trained on": attributes.get("device", ""),
-        "versions": ", ".join(f"{k} {v}" for k, v in attributes.get("versions", {}).items()),
+        "stratum": configuration.stratum,
+        "search trial": configuration.search_trial,
+        "confirmation trial, seed": f"{model.trial}, {config.seed}",
+        "hyperparameters": ", ".join(f"{k} {v}" for k, v in configuration.params.items()) or "defaults",
+        "weights from": model.record.init_source or "",
+        "parameters, depth, MACs": sizes,
+        "trained on": model.record.device or "",
+        "versions": ", ".join(f"{k} {v}" for k, v in (model.record.versions or {}).items()),
     }
     return "\n".join(f"| {name} | {value} |" for name, value in values.items())

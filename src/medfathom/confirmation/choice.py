@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.confirmation.find import (
-    definition_of,
-)
+from medfathom.confirmation.find import definition_of
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import label
 from medfathom.errors import StorageError
 from medfathom.study.summary import completed, count_states
 from medfathom.text import command
 
-if TYPE_CHECKING:
-    pass
 
+@dataclass(frozen=True)
+class MissingStratum:
+    """A stratum without a confirmed configuration, and why."""
 
-def unfinished_search(study: Study) -> str | None:
-    """That a search is not at its end, in words; None: all trials that its definition allows have ended."""
-    ended = count_states(study.get_trials(deepcopy=False)).finished
-    budget = trials_of(definition_of(study))
-    if ended >= budget:
-        return None
-    return (
-        f"the search has ended {ended} of {budget} trials; "
-        "going on with it may choose other models, and to confirm those opens the test split again"
-    )
+    stratum: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Choices:
     """
 
     trials: list[FrozenTrial]
-    missing: list[dict[str, str]]
+    missing: list[MissingStratum]
 
 
 def choose(study: Study) -> Choices:
@@ -56,14 +46,12 @@ def choose(study: Study) -> Choices:
     done = completed(trials)
     name = study.study_name
     if not done:
-        raise StorageError(
-            f"study {name!r}: no trial is complete yet; `{command('run', name)}` goes on with it"
-        )
+        raise StorageError(f"study {name!r}: no trial is complete yet; `{command('run', name)}` continues it")
     best: dict[str, FrozenTrial] = {}
     for trial in done:
         best.setdefault(str(trial.user_attrs.get("stratum", "")), trial)
     names = [label(s) for s in definition_of(study).space.strata()]
-    missing = [{"stratum": n, "reason": _why_missing(n, trials)} for n in names if n not in best]
+    missing = [MissingStratum(n, _why_missing(n, trials)) for n in names if n not in best]
     return Choices(list(best.values()), missing)
 
 
@@ -79,10 +67,10 @@ def _why_missing(stratum: str, trials: list[FrozenTrial]) -> str:
 
 
 def complete_trial(study: Study, number: int) -> FrozenTrial:
-    """A search trial that ran its full length.
+    """A search trial by its number.
 
     Raises:
-        StorageError: there is no such trial, or it did not.
+        StorageError: there is no such trial, or it did not run its full length.
     """
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
@@ -91,6 +79,18 @@ def complete_trial(study: Study, number: int) -> FrozenTrial:
     if trial.state != TrialState.COMPLETE:
         reason = trial.user_attrs.get("stop_reason", "it has not ended")
         raise StorageError(
-            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}): not a model"
+            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}): it has no model"
         )
     return trial
+
+
+def unfinished_search(study: Study) -> str | None:
+    """That a search has not ended all trials of its definition, in words; None: it has."""
+    ended = count_states(study.get_trials(deepcopy=False)).finished
+    budget = trials_of(definition_of(study))
+    if ended >= budget:
+        return None
+    return (
+        f"the search has ended {ended} of {budget} trials; "
+        "more trials may change which models are chosen, and confirming others opens the test split again"
+    )

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-from optuna.study import Study
-
-from medfathom.analysis.pipeline import plain
-from medfathom.confirmation.find import confirmed_folder, predictions_file
-from medfathom.confirmation.paired import compare_models
-from medfathom.confirmation.predictions import Predicted, read_predictions
-from medfathom.confirmation.summary import summarize_confirmation
-from medfathom.errors import ResultsError
+from medfathom.confirmation.find import predictions_file
+from medfathom.confirmation.paired import FEWEST_IMAGES, ModelComparison, compare_models
+from medfathom.confirmation.predictions import read_predictions
+from medfathom.confirmation.results import ConfirmationSummary
 
 MOST_MODELS = 12
 """Compared with one another, the best by validation: pairs, and so Holm's factor, grow with the square."""
 
 
-def compare_confirmed(study: Study, confirmation: Study) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ClassComparison:
+    """A study's confirmed models compared by how well they recognise one class.
+
+    Attributes:
+        study: name of the search study.
+        modality: of its images.
+        class_name: the class, against all others.
+        comparison: the models are named by their strata.
+    """
+
+    study: str
+    modality: str
+    class_name: str
+    comparison: ModelComparison
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form, an entry of `model_comparison` in `analysis.json`."""
+        where = {"dataset": self.study, "modality": self.modality, "class": self.class_name}
+        return {**where, **self.comparison.to_dict()}
+
+
+def compare_confirmed(summary: ConfirmationSummary) -> list[ClassComparison]:
     """All pairs of confirmed configurations, each through the model of its first seed.
 
     Returns:
-        One mapping for each class that has both kinds of images: `dataset modality class` and what
-        `compare_models` gives. Empty with fewer than two models.
+        One for each class with enough test images inside and outside of it. Empty with fewer than two models.
     """
-    summary = summarize_confirmation(study, confirmation)
-    rows = [row for row in summary["strata"] if row["chosen"]][:MOST_MODELS]
-    if len(rows) < 2:
+    results = summary.best_of_strata[:MOST_MODELS]
+    if len(results) < 2:
         return []
-    models = {_name(row): _first_seed(row, confirmed_folder(study)) for row in rows}
+    models = {
+        result.stratum or f"trial {result.search_trial}": read_predictions(
+            predictions_file(result.models[0].folder, "test")
+        )
+        for result in results
+    }
     first = next(iter(models.values()))
+    groups = None if first.groups is None else list(first.groups)
     found = []
     for k, class_name in enumerate(first.class_names):
-        labels = first.positive[:, k].astype(np.int64)
-        scores = {name: model.probabilities[:, k] for name, model in models.items()}
-        groups = None if first.groups is None else list(first.groups)
-        try:
-            compared = compare_models(labels, scores, groups)
-        except ResultsError:
-            continue  # too few images of this class for an error: it has no comparison
-        where = {"dataset": study.study_name, "modality": summary["modality"], "class": class_name}
-        found.append({**where, **plain(compared)})
+        positive = first.positive[:, k]
+        if min(positive.sum(), (~positive).sum()) >= FEWEST_IMAGES:
+            scores = {name: model.probabilities[:, k] for name, model in models.items()}
+            comparison = compare_models(positive, scores, groups)
+            found.append(ClassComparison(summary.study, summary.modality, class_name, comparison))
     return found
-
-
-def _name(row: dict[str, Any]) -> str:
-    return str(row["stratum"]) or f"trial {row['search_trial']}"
-
-
-def _first_seed(row: dict[str, Any], folder: Path) -> Predicted:
-    model = min(row["models"], key=lambda m: m["seed"])
-    return read_predictions(predictions_file(folder / Path(model["folder"]).name, "test"))

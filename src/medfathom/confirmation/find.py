@@ -1,29 +1,68 @@
-"""Where a confirmation lies: its study, its model folders, its pictures."""
+"""Where a confirmation lies: its study, its trials, its model folders, its pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.confirmation.openings import JobKey
 from medfathom.definitions.config import StudyConfig
 from medfathom.files import home
 from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from medfathom.study.read import sibling_study
 
-OPENINGS = "test_openings"
-"""Attribute of a study: every opening of its test split, in order."""
-
+if TYPE_CHECKING:
+    from medfathom.confirmation.results import ConfirmationSummary
 
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
+
+PICTURES = {
+    "roc.png": "ROC curve of the test split; band: 95 % over test images",
+    "precision_recall.png": "precision and recall on the test split; band: 95 % over test images",
+    "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
+    "calibration.png": "reliability on the test split, after temperature scaling on validation",
+    "gradcam.png": "Grad-CAM of confident right and wrong test cases",
+    "mistakes.png": "the most confident mistakes on the test split",
+    "curves.png": "learning curves",
+}
+"""What is drawn of a confirmed model, and what it shows."""
+
+
+def definition_of(study: Study) -> StudyConfig:
+    """The definition, as the study's latest run had it."""
+    return StudyConfig.model_validate(study.user_attrs["definition"])
 
 
 def confirmation_name(study: str) -> str:
     """Name of the study that holds a study's confirmation; no definition can have it."""
     return f"{study} (confirmed)"
+
+
+def find_confirmation(study: Study) -> Study | None:
+    """The confirmation of exactly this study (not of one that was set aside); None: there is none."""
+    other = sibling_study(study, confirmation_name(study.study_name))
+    return other if other and other.user_attrs.get(CONFIRMS) == study.user_attrs.get("uid") else None
+
+
+def job_key(trial: FrozenTrial) -> JobKey:
+    """Which configuration and seed a confirmation's trial is."""
+    return trial.user_attrs["search_trial"], trial.user_attrs["seed_index"]
+
+
+def by_configuration(confirmation: Study) -> dict[int, list[FrozenTrial]]:
+    """Search trial -> its confirmed models that are complete, by seed, each seed once.
+
+    Of a seed that was trained again, because files were gone, the latest counts.
+    """
+    found: dict[int, dict[int, FrozenTrial]] = {}
+    for trial in confirmation.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        number, seed = job_key(trial)
+        found.setdefault(number, {})[seed] = trial
+    return {n: [seeds[k] for k in sorted(seeds)] for n, seeds in found.items()}
 
 
 def confirmed_folder(study: Study) -> Path:
@@ -37,56 +76,17 @@ def predictions_file(folder: Path, split: str) -> Path:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether all is there of a confirmed model that it is judged by and exported from."""
+    """Whether a confirmed model's folder still has all files that it is judged by and exported from."""
     files = (predictions_file(folder, "test"), folder / WEIGHTS_FILE, folder / CONFIG_FILE)
     return all(file.is_file() for file in files)
 
 
-def find_confirmation(study: Study) -> Study | None:
-    """The confirmation of exactly this study (not of one that was set aside); None: there is none."""
-    other = sibling_study(study, confirmation_name(study.study_name))
-    return other if other and other.user_attrs.get(CONFIRMS) == study.user_attrs.get("uid") else None
-
-
-def definition_of(study: Study) -> StudyConfig:
-    """The definition, as the study's latest run had it."""
-    return StudyConfig.model_validate(study.user_attrs["definition"])
-
-
-def by_configuration(confirmation: Study) -> dict[int, list[FrozenTrial]]:
-    """Search trial -> its confirmed models that are complete, by seed, each seed once.
-
-    Of a seed that was trained again, because files were gone, the latest counts.
-    """
-    found: dict[int, dict[int, FrozenTrial]] = {}
-    for trial in confirmation.get_trials(deepcopy=False):
-        if trial.state == TrialState.COMPLETE:
-            number, seed = trial.user_attrs["search_trial"], trial.user_attrs["seed_index"]
-            found.setdefault(number, {})[seed] = trial
-    return {n: [seeds[k] for k in sorted(seeds)] for n, seeds in found.items()}
-
-
-PICTURES = {
-    "roc.png": "ROC curve of the test split; band: 95 % over test images",
-    "precision_recall.png": "precision and recall on the test split; band: 95 % over test images",
-    "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
-    "calibration.png": "reliability on the test split, after temperature scaling on validation",
-    "gradcam.png": "Grad-CAM of confident right and wrong test cases",
-    "mistakes.png": "the most confident mistakes on the test split",
-    "curves.png": "learning curves",
-}
-"""What is drawn of a confirmed model, and what is to be seen."""
-
-
-def pictures_of_best(
-    study: Study, confirmation: Study, summary: dict[str, Any]
-) -> list[tuple[str, Path, str]]:
-    """The pictures of the best configuration by validation: (study, file, what is to be seen)."""
-    chosen = [row for row in summary["strata"] if row["chosen"]]
-    if not chosen:
+def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]]:
+    """The pictures of the best configuration by validation: (study, file, what it shows)."""
+    if not summary.best_of_strata:
         return []
-    first = min(chosen[0]["models"], key=lambda m: m["seed"])
-    drawn = confirmation.get_trials(deepcopy=False)[first["trial"]].user_attrs.get("pictures", [])
-    files = [(confirmed_folder(study) / Path(first["folder"]).name / name, PICTURES[name]) for name in drawn]
-    about = f"{study.study_name}, {chosen[0]['stratum']}"
+    best = summary.best_of_strata[0]
+    first = best.models[0]
+    about = f"{summary.study}, {best.stratum}"
+    files = [(first.folder / name, PICTURES[name]) for name in first.pictures]
     return [(about, file, text) for file, text in files if file.is_file()]

@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM of confident right and wrong cases, and the most confident mistakes."""
+"""Which parts of an image a prediction rests on: Grad-CAM of confident right and wrong predictions."""
 
 from __future__ import annotations
 
@@ -16,30 +16,35 @@ from torch import Tensor, nn
 
 from medfathom.confirmation.pictures import Judged
 from medfathom.exported.model import Deployed, Model
-from medfathom.metrics.calibration import as_array
+from medfathom.metrics.calibration import decide
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
 SHOWN = 4
-"""Cases of each kind."""
+"""Right cases shown, wrong cases shown, and columns of the picture."""
 
 MISTAKES = 12
+"""The most mistakes shown."""
+
 SMALLEST_MAP = 4
-"""Side of the map below which a picture of it says nothing about places."""
+"""Side of a map, in its own pixels, below which it shows no places."""
 
 EARLY = 0.05
-"""Of all layers: a convolution no later than that only cuts patches (transformers)."""
+"""Share of all layers: a convolution no later than that only cuts the image into patches (transformers)."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One decision on one image.
+    """One prediction for one image.
 
     Attributes:
         image: its position in the split.
-        output: the logit that was decided by.
-        sign: 1 where it speaks for what was said; -1 where it speaks against it ("no X").
-        confidence: probability of what was said.
+        output: index of the logit that the prediction rests on.
+        sign: 1 where a high logit speaks for the prediction; -1 where it speaks against it ("no X").
+        confidence: probability of the prediction, in [0, 1].
+        right: whether the prediction is true.
+        said: the prediction.
+        true: the truth.
     """
 
     image: int
@@ -52,7 +57,7 @@ class Case:
 
 
 def cases(found: Judged) -> list[Case]:
-    """Every decision, the most confident first."""
+    """Every prediction, the most confident first."""
     config, labels, values = found.config, found.test.labels, found.probabilities
     names = config.class_names
     if config.task == "multiclass":
@@ -62,10 +67,8 @@ def cases(found: Judged) -> list[Case]:
             for i, k in enumerate(said)
         ]
     else:
-        thresholds = as_array(config.thresholds)
-        above = values >= np.where(np.isnan(thresholds), 0.5, thresholds)
         listed = []
-        for (i, k), yes in np.ndenumerate(above):
+        for (i, k), yes in np.ndenumerate(decide(values, config.thresholds)):
             true = bool(found.positive[i, k])
             confidence = float(values[i, k] if yes else 1 - values[i, k])
             if config.task == "binary":
@@ -79,10 +82,10 @@ def cases(found: Judged) -> list[Case]:
 
 
 def draw_cases(folder: Path, model: Model, found: Judged) -> tuple[list[str], float | None]:
-    """`gradcam.png` where the network has a map to show, `mistakes.png` where it made any.
+    """Draw `gradcam.png` where the network has a map to show, `mistakes.png` where it made mistakes.
 
     Returns:
-        Their names, and the maps' `border_share`.
+        The names of the files, and the maps' `border_share` (None: no map).
     """
     listed, share = cases(found), None
     drawn: list[str] = []
@@ -101,7 +104,7 @@ def draw_cases(folder: Path, model: Model, found: Judged) -> tuple[list[str], fl
 
 
 def target_layer(model: Model) -> nn.Module | None:
-    """The deepest convolution whose map still has places; None for networks without one."""
+    """The deepest convolution whose map is at least `SMALLEST_MAP` wide; None for networks without one."""
     order: list[tuple[nn.Module, bool]] = []
 
     def seen(module: nn.Module, _: object, output: object) -> None:
@@ -125,7 +128,7 @@ def target_layer(model: Model) -> nn.Module | None:
 
 
 def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Case]) -> NDArray[np.float32]:
-    """Maps in [0, 1], (n, s, s), of what speaks for each decision (Selvaraju et al., ICCV 2017)."""
+    """Maps of what speaks for each prediction, (n, s, s), in [0, 1] (Selvaraju et al., ICCV 2017)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorch_grad_cam import GradCAM  # noqa: PLC0415  imports OpenCV
@@ -140,12 +143,12 @@ def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Case]) 
 
 
 def _spoken_for(case: Case, logits: Tensor) -> Tensor:
-    """What speaks for a decision, of its image's logits."""
+    """How strongly its image's logits speak for a prediction."""
     return case.sign * logits[case.output]
 
 
 def border_share(maps: NDArray[np.float32]) -> float:
-    """Of what the maps show, the share in the outermost tenth on each side (36 % of the area)."""
+    """The share of the maps' sum in the outermost tenth on each side (36 % of the area), in [0, 1]."""
     side = maps.shape[1]
     edge = max(1, side // 10)
     inside = maps[:, edge : side - edge, edge : side - edge].sum()

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from medfathom.colours import GREEN, PALETTE
 from medfathom.data.prepared import Split
-from medfathom.metrics.auc import roc_auc_score
-from medfathom.metrics.calibration import as_array
+from medfathom.metrics.auc import Bools, Counts, Floats, resampled_counts, roc_auc_score
+from medfathom.metrics.calibration import decide
 from medfathom.metrics.classification import average_precision_score, positives
 from medfathom.models.folder import ModelConfig
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-"""Okabe and Ito's, which colour-blind readers tell apart, and one more."""
-
 MOST_CURVES = 8
+"""Classes with a curve in one picture."""
+
 DRAWS = 300
 """Resamples of a band."""
 
 GRID = np.linspace(0.0, 1.0, 101)
-BINS = 10
+"""Where curves are drawn."""
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+BINS = 10
+"""Of the reliability diagram."""
+
 Curve = Callable[[Floats, Floats], Floats]
 
 
@@ -38,7 +37,9 @@ class Judged:
     """A model's probabilities on the test split.
 
     Attributes:
-        positive: (n, C).
+        config: of the model.
+        test: the test split.
+        positive: which images are of each column's class, (n, C).
         probabilities: (n, C), calibrated; binary: one column, of the second class.
         names: of the C columns.
     """
@@ -51,14 +52,14 @@ class Judged:
 
 
 def judged(config: ModelConfig, test: Split, probabilities: Floats) -> Judged:
-    """Put together what pictures are drawn from."""
+    """What pictures are drawn from; arguments as in `Judged`."""
     names = config.class_names[1:] if config.task == "binary" else config.class_names
     positive = positives(config.task, test.labels, probabilities.shape[1])
     return Judged(config, test, positive, probabilities, list(names))
 
 
 def draw_metrics(folder: Path, found: Judged) -> list[str]:
-    """ROC, precision and recall, confusion, reliability; the names of the files."""
+    """Draw ROC, precision and recall, confusion, reliability. Returns the names of the files."""
     figures = {
         "roc.png": roc(found),
         "precision_recall.png": precision_recall(found),
@@ -78,39 +79,37 @@ def _axes(width: float = 4.6, height: float = 4.2) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _weights(found: Judged) -> Floats:
-    """How often each image counts in each resample of the groups, (DRAWS, n)."""
+def _counts(found: Judged) -> Counts:
+    """How often each image counts: once in the first column, then in each resample of the groups."""
     n = len(found.positive)
     groups = np.arange(n) if found.test.groups is None else found.test.groups
-    names, member = np.unique(groups, return_inverse=True)
-    random = np.random.default_rng(0)
-    times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    weights: Floats = times[:, member].astype(np.float64)
-    return weights
+    member = np.unique(groups, return_inverse=True)[1]
+    resampled = resampled_counts(member, DRAWS, np.random.default_rng(0))
+    return np.concatenate([np.ones((n, 1), dtype=np.float32), resampled], axis=1)
 
 
 def _curves(found: Judged, curve: Curve) -> list[tuple[int, Floats, Floats]]:
     """For each class that can be judged: the curve on `GRID`, and the ends of its band (2, grid)."""
-    weights, drawn = _weights(found), []
-    once = np.ones((1, len(found.positive)))
+    counts, drawn = _counts(found), []
     for k in range(min(found.positive.shape[1], MOST_CURVES)):
         positive = found.positive[:, k]
-        if not 0 < positive.sum() < len(positive):
-            continue
-        order = np.argsort(-found.probabilities[:, k], kind="stable")
-        hits, rest = positive[order].astype(np.float64), (~positive[order]).astype(np.float64)
-        last = np.append(np.diff(found.probabilities[order, k]) != 0, True)
-
-        def on_grid(
-            w: Floats, order: Any = order, hits: Floats = hits, rest: Floats = rest, last: Any = last
-        ) -> Floats:
-            true, false = np.cumsum(w[:, order] * hits, axis=1), np.cumsum(w[:, order] * rest, axis=1)
-            usable = (true[:, -1] > 0) & (false[:, -1] > 0)
-            rows = zip(true[usable][:, last], false[usable][:, last], strict=True)
-            return np.array([curve(t, f) for t, f in rows])
-
-        drawn.append((k, on_grid(once)[0], np.percentile(on_grid(weights), [2.5, 97.5], axis=0)))
+        if 0 < positive.sum() < len(positive):
+            line, *resampled = _on_grid(positive, found.probabilities[:, k], counts, curve)
+            drawn.append((k, line, np.percentile(resampled, [2.5, 97.5], axis=0)))
     return drawn
+
+
+def _on_grid(positive: Bools, scores: Floats, counts: Counts, curve: Curve) -> Iterator[Floats]:
+    """The curve with each column of counts in which both classes are."""
+    order = np.argsort(-scores, kind="stable")
+    last_of_equals = np.append(np.diff(scores[order]) != 0, True)
+    true, false = (
+        np.cumsum(counts[order] * flags[order, None], axis=0, dtype=np.float64)[last_of_equals]
+        for flags in (positive, ~positive)
+    )
+    for hits, alarms in zip(true.T, false.T, strict=True):
+        if hits[-1] > 0 and alarms[-1] > 0:
+            yield curve(hits, alarms)
 
 
 def _sensitivity(true: Floats, false: Floats) -> Floats:
@@ -146,9 +145,7 @@ def precision_recall(found: Judged) -> Figure:
     for k, line, (low, high) in _curves(found, _precision):
         value = average_precision_score(found.positive[:, [k]], found.probabilities[:, [k]])[0]
         _draw(axes, k, line, low, high, f"{found.names[k]}: average precision {value:.3f}")
-        axes.axhline(
-            found.positive[:, k].mean(), color=COLOURS[k % len(COLOURS)], linewidth=0.6, linestyle=":"
-        )
+        axes.axhline(found.positive[:, k].mean(), color=PALETTE[k], linewidth=0.6, linestyle=":")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision", ylim=(0, 1.02))
     axes.set_title(_title(found, "Precision and recall"), fontsize=9)
     axes.legend(fontsize=8, loc="lower left", frameon=False)
@@ -156,7 +153,7 @@ def precision_recall(found: Judged) -> Figure:
 
 
 def _draw(axes: Axes, k: int, line: Floats, low: Floats, high: Floats, label: str) -> None:
-    colour = COLOURS[k % len(COLOURS)]
+    colour = PALETTE[k]
     axes.plot(GRID, line, color=colour, linewidth=1.5, label=label)
     axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0)
 
@@ -169,8 +166,7 @@ def confusion(found: Judged) -> Figure:
     """Counts of true against predicted classes."""
     config, names = found.config, found.config.class_names
     if config.task == "binary":
-        threshold = as_array(config.thresholds)[0]
-        said = (found.probabilities[:, 0] >= (0.5 if np.isnan(threshold) else threshold)).astype(np.int64)
+        said = decide(found.probabilities, config.thresholds)[:, 0].astype(np.int64)
     else:
         said = found.probabilities.argmax(axis=1)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -198,7 +194,7 @@ def confusion(found: Judged) -> Figure:
 
 
 def reliability(found: Judged) -> Figure:
-    """How often what was given a probability came true."""
+    """Observed share of each class against its mean predicted probability, in bins."""
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
     for k in range(min(found.positive.shape[1], MOST_CURVES)):
@@ -208,10 +204,10 @@ def reliability(found: Judged) -> Figure:
         there = count > 0
         mean = np.bincount(bins, weights=values, minlength=BINS)[there] / count[there]
         share = np.bincount(bins, weights=came_true, minlength=BINS)[there] / count[there]
-        colour = COLOURS[k % len(COLOURS)]
+        colour = PALETTE[k]
         axes.plot(mean, share, color=colour, linewidth=1, label=found.names[k])
         axes.scatter(mean, share, s=8 + 120 * count[there] / len(values), color=colour, alpha=0.6)
-    axes.set(xlabel="probability given", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
     axes.set_title(_title(found, f"Reliability (temperature {found.config.temperature:.2f})"), fontsize=9)
     axes.legend(fontsize=8, loc="upper left", frameon=False)
     return figure
@@ -225,10 +221,10 @@ def learning_curves(losses: Mapping[str, Sequence[float]], aucs: Sequence[float]
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    for (name, values), colour in zip(losses.items(), COLOURS, strict=False):
+    for (name, values), colour in zip(losses.items(), PALETTE, strict=False):
         left.plot(range(1, len(values) + 1), values, color=colour, marker=".", label=name)
     left.set_ylabel("loss")
     left.legend(fontsize=8, frameon=False)
-    right.plot(range(1, len(aucs) + 1), aucs, color=COLOURS[2], marker=".")
+    right.plot(range(1, len(aucs) + 1), aucs, color=GREEN, marker=".")
     right.set_ylabel("validation AUC")
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,6 @@ from medfathom.errors import StorageError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positives
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Predicted:
@@ -26,8 +23,9 @@ class Predicted:
     Attributes:
         positive: (n, C), which images are of each column's class.
         probabilities: (n, C), calibrated.
-        groups: (n,) or None.
-        names: (n,).
+        class_names: of the C columns.
+        groups: each image's patient or slide, (n,); None: not known.
+        names: of the images, (n,).
     """
 
     class_names: list[str]
@@ -38,7 +36,11 @@ class Predicted:
 
 
 def read_predictions(path: Path) -> Predicted:
-    """What `confirm` wrote. Raises StorageError where the file is gone."""
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        StorageError: the file is gone or damaged.
+    """
     try:
         table = pd.read_parquet(path)
     except FileNotFoundError:
@@ -66,10 +68,17 @@ def read_predictions(path: Path) -> Predicted:
 def write_predictions(
     path: Path, data: PreparedData, split: Split, values: NDArray[np.float64], logits: NDArray[np.float32]
 ) -> None:
-    """One row per image as parquet.
+    """Write one row for each image.
 
     Columns: `name group label` (multilabel: `label:CLASS` for each), `probability:CLASS` (binary: of the
     second class), `logit:CLASS`.
+
+    Args:
+        path: of the file.
+        data: the data set.
+        split: of the data set.
+        values: calibrated probabilities, (n, C).
+        logits: (n, outputs).
     """
     names = data.class_names
     table = pd.DataFrame({"name": list(split.names)})

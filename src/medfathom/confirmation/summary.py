@@ -1,89 +1,38 @@
-"""What a confirmation is worth on the test split: one row for each stratum."""
+"""What a confirmation is worth on the test split, from what its trials left: one result for each stratum."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
+from scipy.special import stdtrit
 
-from medfathom.confirmation.choice import choose, unfinished_search
+from medfathom.confirmation.choice import MissingStratum, choose, unfinished_search
 from medfathom.confirmation.find import (
-    OPENINGS,
     by_configuration,
     confirmed_folder,
     definition_of,
+    job_key,
     predictions_file,
 )
+from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.predictions import read_predictions
-from medfathom.metrics.auc import Z95, delong_interval
-from medfathom.study.summary import WITHDRAWN
-
-
-def summarize_confirmation(study: Study, confirmation: Study | None) -> dict[str, Any]:
-    """Everything known of a confirmation, JSON-able.
-
-    Returns:
-        Keys `study modality unfinished n_test openings strata missing failures`; `unfinished` is what
-        `unfinished_search` says. Of each of `strata`, best validation first: the configuration, `search_auc`
-        (validation, the best of the search), and over its seeds `val_auc`, `test_auc` (means), `seed_sd`
-        (spread between seeds, None for one), `sampling_ci` (95 %, the networks held fixed and the test images
-        drawn anew), `ci` (95 %, both together), `optimism` = search_auc - test_auc, the other metrics' means,
-        and `models`.
-    """
-    choices = choose(study)
-    chosen = {t.number for t in choices.trials}
-    models = by_configuration(confirmation) if confirmation else {}
-    folder = confirmed_folder(study)
-    rows = [_row(study, n, trials, folder, chosen=n in chosen) for n, trials in models.items()]
-    waiting = [t for t in choices.trials if t.number not in models]
-    missing = [
-        *choices.missing,
-        *({"stratum": t.user_attrs["stratum"], "reason": "not confirmed"} for t in waiting),
-    ]
-    openings = study.user_attrs.get(OPENINGS, [])
-    return {
-        "study": study.study_name,
-        "modality": study.user_attrs["modality"],
-        "unfinished": unfinished_search(study),
-        "n_test": openings[-1]["n_images"] if openings else None,
-        "openings": openings,
-        "strata": sorted(rows, key=lambda r: (-r["val_auc"], r["search_trial"])),
-        "missing": missing,
-        "failures": _failures(confirmation, models),
-    }
-
-
-def _failures(confirmation: Study | None, models: dict[int, list[FrozenTrial]]) -> list[dict[str, Any]]:
-    done = {(n, t.user_attrs["seed_index"]) for n, trials in models.items() for t in trials}
-    trials = confirmation.get_trials(deepcopy=False) if confirmation else []
-    return [
-        {
-            "stratum": t.user_attrs["stratum"],
-            "seed": t.user_attrs["seed_index"],
-            "reason": t.user_attrs.get("stop_reason", "?"),
-        }
-        for t in trials
-        if t.state == TrialState.FAIL
-        and WITHDRAWN not in t.user_attrs
-        and (t.user_attrs["search_trial"], t.user_attrs["seed_index"]) not in done
-    ]
-
-
-FACTS = (
-    "architecture",
-    "family",
-    "init",
-    "unfreeze_depth",
-    "n_params",
-    "n_trainable_params",
-    "depth",
-    "macs",
+from medfathom.confirmation.record import TEST, ConfirmedRecord
+from medfathom.confirmation.results import (
+    ConfirmationSummary,
+    ConfirmedModel,
+    FailedModel,
+    Interval,
+    StratumResult,
 )
-
+from medfathom.errors import StorageError
+from medfathom.metrics.auc import Z95, delong_interval
+from medfathom.study.record import record_of
+from medfathom.study.summary import WITHDRAWN
 
 MEANS = (
     "sensitivity",
@@ -94,69 +43,125 @@ MEANS = (
     "brier_loss",
     "calibration_error",
 )
+"""Metrics of the test split that are averaged over seeds, besides the AUC."""
 
 
-def _row(
-    study: Study, number: int, models: list[FrozenTrial], folder: Path, *, chosen: bool
-) -> dict[str, Any]:
-    search = study.get_trials(deepcopy=False)[number]
-    attributes = models[0].user_attrs
-    test = np.array([t.user_attrs["test_auc"] for t in models])
-    val = np.array([t.value for t in models], dtype=np.float64)
-    low, high = sampling_interval([folder / t.user_attrs["folder"] for t in models])
+def summarize_confirmation(study: Study, confirmation: Study | None) -> ConfirmationSummary:
+    """Everything known of a study's confirmation; reads the test predictions of every confirmed model.
+
+    Raises:
+        StorageError: no search trial is complete, or predictions are gone.
+    """
+    choices = choose(study)
+    chosen = {t.number for t in choices.trials}
+    trials = by_configuration(confirmation) if confirmation else {}
+    searched = study.get_trials(deepcopy=False)
+    folder = confirmed_folder(study)
+    strata = [_result(searched[n], own, folder, chosen=n in chosen) for n, own in trials.items()]
+    waiting = [str(t.user_attrs["stratum"]) for t in choices.trials if t.number not in trials]
+    return ConfirmationSummary(
+        study=study.study_name,
+        modality=study.user_attrs["modality"],
+        unfinished=unfinished_search(study),
+        openings=tuple(read_openings(study)),
+        strata=tuple(sorted(strata, key=lambda s: (-s.val_auc, s.search_trial))),
+        missing=(*choices.missing, *(MissingStratum(name, "not confirmed") for name in waiting)),
+        failures=tuple(_failures(confirmation)) if confirmation else (),
+    )
+
+
+def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, chosen: bool) -> StratumResult:
+    """One configuration from its search trial and its confirmed trials, one for each seed."""
+    models = tuple(_model(trial, folder) for trial in trials)
+    test = np.array([model.test_auc for model in models])
+    test_auc = float(test.mean())
+    sampling_ci = sampling_interval([model.folder for model in models])
     seed_sd = float(test.std(ddof=1)) if len(test) > 1 else None
-    search_auc = float(search.value or 0.0)
-    means = {name: _mean([t.user_attrs.get(f"test_{name}") for t in models]) for name in MEANS}
-    return {
-        "stratum": attributes["stratum"],
-        "search_trial": number,
-        "chosen": chosen,
-        **{name: attributes.get(name) for name in FACTS},
-        "params": dict(search.params),
-        "search_auc": search_auc,
-        "val_auc": float(val.mean()),
-        "test_auc": float(test.mean()),
-        "seed_sd": seed_sd,
-        "sampling_ci": [low, high],
-        "ci": interval_over_images_and_seeds(float(test.mean()), low, high, seed_sd, len(test)),
-        "optimism": search_auc - float(test.mean()),
-        **means,
-        "models": [
-            {
-                "trial": t.number,
-                "seed": t.user_attrs["seed_index"],
-                "val_auc": t.value,
-                "test_auc": t.user_attrs["test_auc"],
-                "test_ci": [t.user_attrs.get("test_auc_ci_low"), t.user_attrs.get("test_auc_ci_high")],
-                "folder": str(folder / t.user_attrs["folder"]),
-            }
-            for t in models
-        ],
-    }
+    facts = trials[0].user_attrs
+    return StratumResult(
+        stratum=facts["stratum"],
+        search_trial=search.number,
+        chosen=chosen,
+        architecture=facts["architecture"],
+        family=facts["family"],
+        init=facts["init"],
+        unfreeze_depth=facts["unfreeze_depth"],
+        n_params=facts["n_params"],
+        n_trainable_params=facts["n_trainable_params"],
+        depth=facts["depth"],
+        macs=facts["macs"],
+        params=dict(search.params),
+        search_auc=float(search.value or 0.0),
+        val_auc=float(np.mean([model.val_auc for model in models])),
+        test_auc=test_auc,
+        seed_sd=seed_sd,
+        sampling_ci=sampling_ci,
+        ci=interval_over_images_and_seeds(test_auc, *sampling_ci, seed_sd, len(test)),
+        metric_means={name: _mean([getattr(model.test, name) for model in models]) for name in MEANS},
+        models=models,
+    )
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
+    """A confirmed trial's attributes by name."""
+    attributes = trial.user_attrs
+    kept = ConfirmedRecord.of(attributes)
+    if trial.value is None or kept.test.auc is None:
+        raise StorageError(f"confirmed trial {trial.number} has no AUC; confirm the study again")
+    return ConfirmedModel(
+        trial=trial.number,
+        seed=attributes["seed_index"],
+        folder=folder / kept.folder,
+        val_auc=trial.value,
+        test_auc=kept.test.auc,
+        n_test=kept.n_test,
+        test=kept.test,
+        record=record_of(trial),
+        pictures=tuple(kept.pictures or ()),
+        row={name: value for name, value in attributes.items() if not name.startswith(TEST)},
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return float(np.mean(known)) if known else None
 
 
+def _failures(confirmation: Study) -> list[FailedModel]:
+    """Failed trials of which no later one with the same configuration and seed is complete."""
+    trials = confirmation.get_trials(deepcopy=False)
+    done = {job_key(t) for t in trials if t.state == TrialState.COMPLETE}
+    return [
+        FailedModel(t.user_attrs["stratum"], t.user_attrs["seed_index"], t.user_attrs.get("stop_reason", "?"))
+        for t in trials
+        if t.state == TrialState.FAIL and WITHDRAWN not in t.user_attrs and job_key(t) not in done
+    ]
+
+
 def interval_over_images_and_seeds(
     mean: float, low: float, high: float, seed_sd: float | None, n_seeds: int
-) -> list[float]:
+) -> Interval:
     """95 % interval of the mean AUC over seeds, test images and seeds both drawn anew.
 
     Squared half-widths add, each with its own quantile: Student's for a standard deviation known from few
     seeds only (Banerjee 1960: the coverage is at least nominal). One seed says nothing of others: the
     interval is then that over test images alone.
+
+    Args:
+        mean: of the test AUC over seeds.
+        low: end of the interval over test images.
+        high: the other end.
+        seed_sd: standard deviation between seeds; None for one seed.
+        n_seeds: how many.
     """
-    seeds = 0.0 if seed_sd is None else float(stats.t.ppf(0.975, n_seeds - 1)) * seed_sd / np.sqrt(n_seeds)
+    seeds = 0.0 if seed_sd is None else float(stdtrit(n_seeds - 1, 0.975)) * seed_sd / np.sqrt(n_seeds)
     down = float(np.hypot(mean - low, seeds))
     up = float(np.hypot(high - mean, seeds))
-    return [max(0.0, mean - down), min(1.0, mean + up)]
+    return max(0.0, mean - down), min(1.0, mean + up)
 
 
-def sampling_interval(folders: list[Path]) -> tuple[float, float]:
-    """DeLong's 95 % interval of the mean test AUC of these models, images (or groups) drawn anew.
+def sampling_interval(folders: Sequence[Path]) -> Interval:
+    """DeLong's 95 % interval of the mean test AUC of some models, images (or groups) drawn anew.
 
     The models share the images: influences are averaged over models before they are squared.
     """
@@ -167,43 +172,46 @@ def sampling_interval(folders: list[Path]) -> tuple[float, float]:
     return found.mean_low, found.mean_high
 
 
-def analysis_records(study: Study, confirmation: Study) -> list[dict[str, Any]]:
+def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[str, Any]]:
     """Confirmed models as results: `auc` is the test split's, one row for each seed.
 
     Only configurations that are the best of their stratum. An init or unfreeze depth that was tuned, not
-    compared, is said to be so: architectures are then compared each at its own best. Where several strata
+    compared, is named "tuned": architectures are then compared each at its own best. Where several strata
     share architecture, init and unfreeze depth, the best of them by validation stands for them.
     """
     definition = definition_of(study)
     dimensions = definition.space.dimensions
-    tuned = {
+    tuned: dict[str, str] = {
         name: "tuned"
         for name in ("init", "unfreeze_depth")
         if name in dimensions and dimensions[name].role == "nuisance"
     }
-    best: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in summarize_confirmation(study, confirmation)["strata"]:
-        if row["chosen"]:
-            cell = {name: row[name] for name in ("architecture", "init", "unfreeze_depth")} | tuned
-            best.setdefault(tuple(cell.values()), row)
-    trials = confirmation.get_trials(deepcopy=False)
-    records = []
-    for row in best.values():
-        for model in row["models"]:
-            attributes = trials[model["trial"]].user_attrs
-            low, high = model["test_ci"]
-            records.append(
-                {
-                    **{k: v for k, v in attributes.items() if not k.startswith("test_")},
-                    "dataset": getattr(definition.dataset, "name", None) or study.study_name,
-                    "modality": study.user_attrs["modality"],
-                    "study": study.study_name,
-                    "state": "COMPLETE",
-                    "auc": attributes["test_auc"],
-                    "val_auc": model["val_auc"],
-                    "seed": model["seed"],
-                    **tuned,
-                    "auc_se": (high - low) / (2 * Z95) if high is not None and high > low else None,
-                }
-            )
-    return records
+    common = {
+        "dataset": getattr(definition.dataset, "name", None) or study.study_name,
+        "modality": summary.modality,
+        "study": study.study_name,
+        "state": "COMPLETE",
+    }
+    best: dict[tuple[str, ...], StratumResult] = {}
+    for result in summary.best_of_strata:
+        setting = {"init": result.init, "unfreeze_depth": str(result.unfreeze_depth)} | tuned
+        best.setdefault((result.architecture, *setting.values()), result)
+    return [
+        {
+            **model.row,
+            **common,
+            "auc": model.test_auc,
+            "val_auc": model.val_auc,
+            "seed": model.seed,
+            **tuned,
+            "auc_se": _standard_error(model),
+        }
+        for result in best.values()
+        for model in result.models
+    ]
+
+
+def _standard_error(model: ConfirmedModel) -> float | None:
+    """Of a model's test AUC, from the width of its interval; None: it has none."""
+    low, high = model.test.auc_ci_low, model.test.auc_ci_high
+    return (high - low) / (2 * Z95) if low is not None and high is not None and high > low else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from medfathom.confirmation.find import predictions_file
+from medfathom.confirmation.grad_cam import draw_cases
+from medfathom.confirmation.pictures import Judged, draw_metrics, judged, learning_curves
 from medfathom.confirmation.predictions import write_predictions
+from medfathom.confirmation.record import ConfirmedRecord
 from medfathom.data.heldout import open_test
 from medfathom.data.prepared import Split
 from medfathom.definitions.space import TrialParams
@@ -22,14 +25,14 @@ from medfathom.errors import RunError
 from medfathom.exported.model import Model
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import as_array, calibrated, fit_temperature, thresholds_of
-from medfathom.metrics.classification import Evaluation, evaluate
+from medfathom.metrics.classification import evaluate
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
 from medfathom.scheduling.worker import records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.randomness import derived_seed
-from medfathom.trial.record import TrialRecord
+from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.trial.trial import TrialTask, network_of
 
 
@@ -50,44 +53,21 @@ def confirmed_results(
         extra: dict[str, Any] = {}
         if record.finished:
             own = folder / f"trial-{number:05d}"
-            model, probabilities, extra = _keep(plan, params, task, own, (study, number))
+            model, probabilities, kept = _keep(plan, params, task, own, (study, number))
             if number in pictures:
-                extra |= _draw(own, model, open_test(task.data), probabilities, record, task)
+                drawn = judged(model.config, open_test(task.data), probabilities)
+                kept = _draw(own, model, drawn, kept, record, task)
+            extra = kept.attributes()
         yield EpochResult(record, extra)
-
-
-def _draw(
-    folder: Path,
-    model: Model,
-    test: Split,
-    probabilities: NDArray[np.float64],
-    record: TrialRecord,
-    task: TrialTask,
-) -> dict[str, Any]:
-    """Draw every picture of a confirmed model; what came of it, as attributes."""
-    from medfathom.confirmation.grad_cam import draw_cases  # noqa: PLC0415  matplotlib, only where it is drawn
-    from medfathom.confirmation.pictures import draw_metrics, judged, learning_curves  # noqa: PLC0415
-
-    started = time.perf_counter()
-    found = judged(model.config, test, probabilities)
-    losses = record.losses.model_dump() if record.losses else {}
-    aucs = [r.auc or 0.0 for r in load_history(task.checkpoint)] if task.checkpoint else []
-    learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
-    shown, border = draw_cases(folder, model, found)
-    names = ["curves.png", *draw_metrics(folder, found), *shown]
-    seconds = time.perf_counter() - started
-    return {"pictures": names, "picture_seconds": round(seconds, 2)} | (
-        {} if border is None else {"cam_border_share": border}
-    )
 
 
 def _keep(
     plan: Plan, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
-) -> tuple[Model, NDArray[np.float64], dict[str, Any]]:
+) -> tuple[Model, NDArray[np.float64], ConfirmedRecord]:
     """Write the model folder and the predictions.
 
     Returns:
-        The model, its probabilities on the test split, and the metrics there as attributes.
+        The model, its probabilities on the test split, and what is recorded of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, val, test = task.data, task.data.split("val"), open_test(task.data)
@@ -103,24 +83,50 @@ def _keep(
     model.config = config.model_copy(update={"temperature": temperature, "thresholds": thresholds})
     write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
     write_config(folder, model.config)
-    for name, split, values, logits in (
-        ("val", val, val_values, val_logits),
-        ("test", test, test_values, test_logits),
-    ):
-        write_predictions(predictions_file(folder, name), data, split, values, logits)
+    write_predictions(predictions_file(folder, "val"), data, val, val_values, val_logits)
+    write_predictions(predictions_file(folder, "test"), data, test, test_values, test_logits)
+    record = ConfirmedRecord(
+        folder=folder.name,
+        n_test=len(test),
+        test=_metrics(task, test, test_values, thresholds),
+        temperature=temperature,
+    )
+    return model, test_values, record
+
+
+def _metrics(
+    task: TrialTask, test: Split, values: NDArray[np.float64], thresholds: Sequence[float | None]
+) -> SplitMetrics:
     found = evaluate(
-        data.task,
+        task.data.task,
         test.labels,
-        test_values,
-        data.class_names,
+        values,
+        task.data.class_names,
         thresholds=as_array(thresholds),
         groups=test.groups,
         seed=derived_seed(task.seed, "bootstrap"),
     )
-    return (
-        model,
-        test_values,
-        {"temperature": temperature, "folder": folder.name, **_attributes(found, len(test))},
+    return SplitMetrics(
+        **found.overall,
+        auc_interval=found.auc_interval,
+        per_class=found.per_class or None,
+        undefined=found.undefined or None,
+    )
+
+
+def _draw(
+    folder: Path, model: Model, found: Judged, kept: ConfirmedRecord, record: TrialRecord, task: TrialTask
+) -> ConfirmedRecord:
+    """Draw every picture of a confirmed model. Returns what was kept, completed by them."""
+    started = time.perf_counter()
+    losses = record.losses.model_dump() if record.losses else {}
+    aucs = [r.auc or 0.0 for r in load_history(task.checkpoint)] if task.checkpoint else []
+    learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
+    shown, border = draw_cases(folder, model, found)
+    pictures = ["curves.png", *draw_metrics(folder, found), *shown]
+    seconds = round(time.perf_counter() - started, 2)
+    return kept.model_copy(
+        update={"pictures": pictures, "picture_seconds": seconds, "cam_border_share": border}
     )
 
 
@@ -166,15 +172,3 @@ def _config(
         mean=list(mean),
         std=list(std),
     )
-
-
-def _attributes(found: Evaluation, n_test: int) -> dict[str, Any]:
-    """The test split's metrics under names of their own: `auc` without a prefix is always validation's."""
-    more = {
-        "test_auc_interval": found.auc_interval,
-        "test_per_class": found.per_class or None,
-        "test_undefined": found.undefined or None,
-        "n_test": n_test,
-    }
-    metrics: dict[str, Any] = {f"test_{name}": value for name, value in found.overall.items()}
-    return metrics | {name: value for name, value in more.items() if value is not None}

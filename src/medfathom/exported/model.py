@@ -28,7 +28,7 @@ from medfathom.data.images import (
     read_header,
 )
 from medfathom.errors import DataError, ExportedModelError, InputError
-from medfathom.metrics.calibration import as_array, calibrated
+from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
@@ -36,7 +36,7 @@ from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
 BATCH = 64
-"""Images at once. A constant: products differ in the last bits with the size of a batch."""
+"""Images in one forward pass. A constant: results differ in their last bits with the size of a batch."""
 
 
 Images = str | Path | NDArray[Any] | Sequence[str | Path | NDArray[Any]]
@@ -71,16 +71,17 @@ class Deployed(nn.Module):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of images.
+    """Class probabilities of some images.
 
     Attributes:
         names: file or position of each image.
         class_names: of the columns of `probabilities`.
-        probabilities: (n, K), calibrated on validation; multilabel: each label by itself.
-        predicted: (n,) the class by the thresholds (binary) or the likeliest one; multilabel: those above
-            their thresholds, joined by "|".
-        unreadable: name -> why it was skipped.
-        remarks: what was done to images to fit the model, in words.
+        probabilities: (n, K) in [0, 1], calibrated on the validation split. They sum to 1; with several
+            labels each stands alone.
+        predicted: (n,) the class by the threshold (binary), the most probable class (multiclass), or all
+            labels that reach their thresholds, joined by "|" (multilabel).
+        unreadable: image -> why it was skipped.
+        remarks: how images were changed to fit the model, in words.
     """
 
     names: list[str]
@@ -94,7 +95,7 @@ class Predictions:
         return len(self.names)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One mapping for each image: name, predicted, and a probability for each class."""
+        """One mapping for each image: `image`, `predicted`, and a probability for each class."""
         return [
             {
                 "image": name,
@@ -106,7 +107,13 @@ class Predictions:
 
 
 class Model:
-    """A trained network with what belongs to it. Made by `load`."""
+    """A trained network, ready to predict. Made by `load`.
+
+    Attributes:
+        config: how it was built, how images are prepared, how outputs are read.
+        device: where it computes.
+        module: the network behind its normalisation, in evaluation mode.
+    """
 
     def __init__(self, config: ModelConfig, state: dict[str, Tensor], device: str = "cpu") -> None:
         """Raises ExportedModelError where the tensors are not the network's."""
@@ -126,9 +133,10 @@ class Model:
 
         Args:
             images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
-                or uint16, or several files and arrays. Arrays are raw, as the data set's source has them: of
-                uint16, the model's `bits` reach white. Other sizes, channels and depths are made to fit, and
-                a remark says so; unreadable files are skipped and named in the result.
+                or uint16, or several files and arrays. Arrays have the raw values of the source: in uint16,
+                white is the largest value of the model's `bits`. Images of another size, depth or number of
+                channels are converted, and a remark says so; unreadable files are skipped and named in the
+                result.
 
         Raises:
             DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
@@ -155,7 +163,7 @@ class Model:
     def decide(
         self, names: list[str], logits: NDArray[np.float32], reading: _Reading | None = None
     ) -> Predictions:
-        """From logits to probabilities and classes."""
+        """Calibrated probabilities and predicted classes from logits (n, outputs)."""
         config = self.config
         values = calibrated(config.task, logits, config.temperature)
         predicted = _predicted(config, values)
@@ -174,14 +182,14 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         device: "cpu", "cuda:0", …
 
     Raises:
-        ExportedModelError: no model folder, or one that was changed since the export.
+        ExportedModelError: this is no model folder, or a file in it was changed since the export.
     """
     path = Path(folder)
     return _loaded(path, read_model_folder(path), device)
 
 
 def load_unsealed(folder: Path, device: str = "cpu") -> Model:
-    """Load what `confirm` keeps, which has no manifest yet."""
+    """Load a model that `confirm` keeps: its folder has no manifest yet, so its files are not verified."""
     return _loaded(folder, read_config(folder), device)
 
 
@@ -201,15 +209,14 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     names = config.class_names
     if config.task == "multiclass":
         return [names[k] for k in values.argmax(axis=1)]
-    thresholds = as_array(config.thresholds)
-    above = values >= np.where(np.isnan(thresholds), 0.5, thresholds)
+    above = decide(values, config.thresholds)
     if config.task == "binary":
         return [names[int(flag)] for flag in above[:, 0]]
     return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
 
 
 def listed(images: Images) -> list[str | Path | NDArray[Any]]:
-    """One by one: folders become their files, a stack of images its images."""
+    """All images in one list: a folder becomes its files, a stack of images its images."""
     if isinstance(images, str | Path):
         return list(_files(Path(images)))
     if isinstance(images, np.ndarray):
@@ -236,7 +243,7 @@ def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 class _Reading:
-    """Reads images into the model's form and keeps account of what was not."""
+    """Converts images to the model's size, channels and depth, and counts what had to be converted."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
@@ -245,7 +252,7 @@ class _Reading:
         self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
 
     def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Name and pixels (s, s, c) of every readable image."""
+        """Name and pixels (s, s, c) of every readable image, in order."""
         for position, item in enumerate(items):
             if isinstance(item, np.ndarray):
                 yield str(position), self._from_array(item, position)
@@ -290,7 +297,7 @@ class _Reading:
         return fit_square(image, config.image_size, config.fit)
 
     def _scaled(self, image: NDArray[Any], position: int) -> NDArray[Any]:
-        """As files are read: the bits in use of 16 reach white."""
+        """Raw values scaled as in files: white of the model's `bits` becomes white of 16 bits."""
         try:
             return full_range(image, self._config.bits) if image.dtype == np.uint16 else image
         except UnreadableImageError as error:
@@ -305,7 +312,7 @@ class _Reading:
         self._resized += (header.width, header.height) != (config.image_size, config.image_size)
 
     def remarks(self) -> list[str]:
-        """What was done, in words."""
+        """What was converted, in words."""
         size, white = self._config.image_size, 2**self._config.bits - 1
         counted = [
             (self._made_grey, "in colour, made grey: the model was trained on grey images"),

@@ -16,10 +16,10 @@ from medfathom.errors import RunError
 from medfathom.exported.model import Deployed, Model, load_unsealed
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability, and of a logit in units of the largest logit."""
+"""Largest difference allowed: of a probability, and of a logit relative to the largest logit."""
 
 CHECKED = 16
-"""Random images it is checked on, in two batches of different size."""
+"""Random images that ONNX is checked on, in two batches of different size."""
 
 
 class _WithProbabilities(nn.Module):

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, from validation, that makes confidences mean what they say."""
+"""What is fitted on the validation split: the temperature of the probabilities, and the thresholds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures looked at. A perfectly separated validation split would ask for 0."""
 
 TINY = 1e-12
+
+DEFAULT_THRESHOLD = 0.5
+"""Of a class that validation images lack: no threshold could be chosen from them."""
 
 
 def calibrated(task: TaskKind, logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
@@ -54,6 +57,13 @@ def thresholds_of(
     """Youden's thresholds of each probability column; None where a class is missing."""
     chosen = choose_thresholds(positives(task, labels, values.shape[1]), values)
     return [float(value) if np.isfinite(value) else None for value in chosen]
+
+
+def decide(values: NDArray[np.float64], thresholds: Sequence[float | None]) -> NDArray[np.bool_]:
+    """Which probabilities (n, C) reach their column's threshold; 0.5 where none could be chosen."""
+    chosen = np.array([DEFAULT_THRESHOLD if t is None else t for t in thresholds])
+    reached: NDArray[np.bool_] = values >= chosen
+    return reached
 
 
 def as_array(thresholds: Sequence[float | None]) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ def evaluate(
         probabilities: (n, 1) for binary, else (n, K); see `medfathom.metrics.probabilities`.
         class_names: K names; two for binary.
         thresholds: (C,) chosen before on validation. None: chosen here (and then sensitivity, specificity and
-            precision flatter a little, as the images that chose them are those that judge).
+            precision are slightly optimistic, as the same images choose and judge).
         groups: each image's patient or slide, (n,): intervals then count groups, not images.
         bootstrap: have the AUC's interval from resampled groups; else, a hundred times cheaper, from DeLong's
             influences.

@@ -36,18 +36,17 @@ def print_export(
     margin = WITHIN if within is None else within
     done = export_model(study_name(study), out, trial=trial, within=margin, storage=storage, onnx=onnx)
     if as_json:
-        facts = {"folder": str(done.folder), "onnx_difference": done.onnx_difference}
-        print_json({**facts, "configuration": done.row, "model": done.model})
+        print_json(done.to_dict())
     else:
         print(_text(done))  # noqa: T201
 
 
 def _text(done: Exported) -> str:
-    row, model = done.row, done.model
+    configuration, model = done.configuration, done.model
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
     return (
-        f"{done.folder}: {row['architecture']}, {row['stratum']} "
-        f"(search trial {row['search_trial']}, seed {model['seed']}), "
-        f"{row['n_params'] / 1e6:.1f} M parameters, test AUC {model['test_auc']:.4f}{checked}\n"
+        f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
+        f"(search trial {configuration.search_trial}, seed {model.seed}), "
+        f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}{checked}\n"
         f"Next: {command('predict', done.folder, 'IMAGES')}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from medfathom.analysis.questions.comparison import (
 )
 from medfathom.analysis.questions.ranking import kendalls_w
 from medfathom.analysis.size.inference import Settings
-from medfathom.confirmation.paired import bootstrap_aucs, bootstrap_p, compare_models, delong
-from medfathom.errors import ResultsError
 
 SETTINGS = Settings(permutations=499, draws=2_000)
 
@@ -244,68 +241,3 @@ def test_larger_networks_that_overfit_more() -> None:
 
 def test_no_training_auc() -> None:
     assert "no row has a train_auc" in analyze(study()).to_dict()["generalisation_gap"]["reason"]
-
-
-def images(seed: int = 0, n: int = 200) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, n)
-    signal = labels + rng.normal(size=n)
-    scores = {"good": signal, "same": signal + 1e-3 * rng.normal(size=n), "chance": rng.normal(size=n)}
-    return labels, scores, np.arange(n) // 2
-
-
-def test_models_on_the_same_images() -> None:
-    labels, scores, _ = images()
-    found = compare_models(labels, scores, resamples=500)
-    pairs = {tuple(p["models"]): p for p in found["pairs"]}
-    assert pairs["chance", "good"]["delong_p_holm"] < 0.001
-    assert pairs["chance", "good"]["bootstrap_p"] < 0.01
-    assert pairs["good", "same"]["delong_p"] > 0.01
-    assert (
-        found["models"]["good"]["ci95"][0]
-        < found["models"]["good"]["auc"]
-        < found["models"]["good"]["ci95"][1]
-    )
-    json.dumps(found, allow_nan=False)
-
-
-def test_patients_with_several_images_leave_delong_out() -> None:
-    labels, scores, patients = images()
-    found = compare_models(labels, scores, patients.tolist(), resamples=200)
-    assert all(p["delong_p"] is None for p in found["pairs"])
-    assert all(p["bootstrap_p"] is not None for p in found["pairs"])
-
-
-def test_copies_of_patients_do_not_narrow_the_bootstrap() -> None:
-    labels, scores, _ = images(n=80)
-    table = np.array([scores["good"]])
-    alone = bootstrap_aucs(labels, table, resamples=2_000, seed=1).std()
-    groups = np.tile(np.arange(80), 5).tolist()
-    five = bootstrap_aucs(np.tile(labels, 5), np.tile(table, 5), groups, resamples=2_000, seed=1).std()
-    assert five == pytest.approx(alone, rel=0.1)
-
-
-def test_delong_error_agrees_with_the_bootstrap() -> None:
-    labels, scores, _ = images(n=400)
-    table = np.array([scores["good"], scores["chance"]])
-    found, samples = delong(labels, table), bootstrap_aucs(labels, table, resamples=3_000)
-    assert np.sqrt(np.diag(found.covariance)) == pytest.approx(samples.std(1), rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores", "says"),
-    [
-        ([0, 0, 0, 1], [[0, 1, 2, 3]], "two images of each class"),
-        ([0, 0, 1, 2], [[0, 1, 2, 3]], "labels must be 0 or 1"),
-        ([0, 0, 1, 1], [[0, 1, 2]], "do not fit"),
-        ([0, 0, 1, 1], [[0, 1, 2, float("nan")]], "not finite"),
-    ],
-)
-def test_predictions_that_cannot_be_compared(labels: list[int], scores: list[list[float]], says: str) -> None:
-    with pytest.raises(ResultsError, match=says):
-        delong(np.array(labels), np.array(scores, dtype=float))
-
-
-def test_a_bootstrap_p_is_never_zero() -> None:
-    assert bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
-    assert bootstrap_p(np.zeros(10)) == 1

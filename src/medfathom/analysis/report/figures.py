@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.size.association import Modality
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#5254A3")
-"""Okabe and Ito's colours, which colour-blind readers tell apart, and two more; then with other markers."""
+from medfathom.colours import BLUE, GREEN, PALETTE, VERMILION
 
 MARKERS = "osD^vP"
+"""One after the other, each with all colours of the palette."""
+
 AXIS = {"log10_params": "parameters", "log2_depth": "depth (weighted layers)"}
 UNIT = {"log10_params": "tenfold of parameters", "log2_depth": "doubling of depth"}
 MOST_NAMES = 40
@@ -162,7 +162,7 @@ def forest(predictors: Mapping[str, Mapping[str, Any]]) -> Figure:
             _whisker(axes, place, entry, name == "all")
         axes.set_yticks(range(len(entries)), [name for name, _ in reversed(entries)], fontsize=7)
         axes.axvline(0, color="0.4", linewidth=0.8)
-        axes.axvspan(-answer["margin"], answer["margin"], color="#009E73", alpha=0.12, linewidth=0)
+        axes.axvspan(-answer["margin"], answer["margin"], color=GREEN, alpha=0.12, linewidth=0)
         axes.set_xlabel(f"AUC per {UNIT[predictor]}", fontsize=7)
         axes.tick_params(axis="x", labelsize=6.5)
         axes.set_ylim(-0.6, len(entries) - 0.4)
@@ -175,7 +175,7 @@ def _whisker(axes: Axes, place: int, entry: Mapping[str, Any], whole: bool) -> N
         axes.annotate("no slope", (0, place), fontsize=6.5, va="center", color="0.4")
         return
     low, high = entry["ci95"]
-    colour = "#0072B2" if not whole else "black"
+    colour = BLUE if not whole else "black"
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2.2 if whole else 1.2)
     axes.plot(entry["slope"], place, "D" if whole else "o", color=colour, markersize=5)
@@ -217,9 +217,9 @@ def critical_difference(scope: Mapping[str, Any]) -> Figure:
     for level, group in enumerate(bars):
         ends = [ranks[group[0]] - 0.06, ranks[group[-1]] + 0.06]
         axes.plot(ends, [0.35 * (level + 1)] * 2, color="black", linewidth=3, solid_capstyle="butt")
-    axes.plot([1, 1 + scope["critical_difference"]], [top + 0.5] * 2, color="#D55E00", linewidth=1.5)
+    axes.plot([1, 1 + scope["critical_difference"]], [top + 0.5] * 2, color=VERMILION, linewidth=1.5)
     axes.text(
-        1, top + 0.7, f"critical difference {scope['critical_difference']:.2f}", fontsize=7, color="#D55E00"
+        1, top + 0.7, f"critical difference {scope['critical_difference']:.2f}", fontsize=7, color=VERMILION
     )
     axes.axhline(0, color="black", linewidth=1)
     for rank in range(1, len(names) + 1):

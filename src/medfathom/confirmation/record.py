@@ -1,0 +1,53 @@
+"""What a confirmed model leaves besides its trial's record: written by the worker, read by the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from medfathom.trial.record import SplitMetrics
+
+TEST = "test_"
+"""What the attributes of the test split begin with: `auc` without it is always validation's."""
+
+
+class ConfirmedRecord(BaseModel):
+    """A confirmed model on the test split.
+
+    Attributes:
+        folder: name of its model folder.
+        n_test: images of the test split.
+        test: metrics there.
+        temperature: fitted on the validation split.
+        pictures: files in the folder; None: none were drawn.
+        picture_seconds: that drawing them took.
+        cam_border_share: of what Grad-CAM shows, the share near the image's border, in [0, 1].
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    folder: str
+    n_test: int
+    test: SplitMetrics
+    temperature: float | None = None
+    pictures: list[str] | None = None
+    picture_seconds: float | None = None
+    cam_border_share: float | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """As user attributes: JSON values, without what is unknown."""
+        own = self.model_dump(mode="json", exclude_none=True, exclude={"test"})
+        test = self.test.model_dump(mode="json", exclude_none=True)
+        return own | {TEST + name: value for name, value in test.items()}
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> ConfirmedRecord:
+        """Read from a confirmed trial's user attributes, those of earlier versions too.
+
+        Raises:
+            pydantic.ValidationError: an attribute is missing, or has a value of another type.
+        """
+        test = {name.removeprefix(TEST): v for name, v in attributes.items() if name.startswith(TEST)}
+        return cls.model_validate({**attributes, "test": test})

@@ -1,0 +1,277 @@
+"""What a confirmation found, as typed values, and their JSON form.
+
+`confirmation.summary` builds them from the storage. AUCs are in [0, 1]; every interval is a 95 % interval,
+(low, high).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from medfathom.confirmation.choice import MissingStratum
+from medfathom.confirmation.openings import Opening
+from medfathom.trial.record import SplitMetrics, TrialRecord
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmedModel:
+    """One configuration trained with one seed, judged on the test split.
+
+    Attributes:
+        trial: its number in the confirmation.
+        seed: index of the seed, from 0; the same index is the same seed for all configurations.
+        folder: the model folder that `confirm` keeps.
+        val_auc: on the validation split, after the last epoch.
+        test_auc: on the test split.
+        n_test: images of the test split.
+        test: all metrics on the test split.
+        record: what the trial left; its metrics are the validation split's.
+        pictures: files in `folder`.
+        row: the trial's attributes, without the test split's, as an analysis takes a row of results.
+    """
+
+    trial: int
+    seed: int
+    folder: Path
+    val_auc: float
+    test_auc: float
+    n_test: int
+    test: SplitMetrics
+    record: TrialRecord
+    pictures: tuple[str, ...] = ()
+    row: Mapping[str, Any]
+
+    def to_dict(self, *, with_folder: bool = True) -> dict[str, object]:
+        """JSON form. Without its folder it can travel to another machine."""
+        content: dict[str, object] = {
+            "trial": self.trial,
+            "seed": self.seed,
+            "val_auc": self.val_auc,
+            "test_auc": self.test_auc,
+            "test_ci": [self.test.auc_ci_low, self.test.auc_ci_high],
+        }
+        return content | ({"folder": str(self.folder)} if with_folder else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StratumResult:
+    """One confirmed configuration, over its seeds. Test AUCs are means over the seeds.
+
+    Attributes:
+        stratum: its name.
+        search_trial: number of the search trial whose hyperparameters these are.
+        chosen: whether it is the best of its stratum by validation; else it was asked for by number.
+        architecture, family, init: as in a trial's record.
+        unfreeze_depth: layer groups trained besides the head, 0 to 5.
+        n_params, n_trainable_params: with the head.
+        depth: weighted layers.
+        macs: multiply-accumulates for one image.
+        params: hyperparameter -> value, of those that the study varies.
+        search_auc: validation AUC of the search trial.
+        val_auc: validation AUC, mean over the seeds.
+        test_auc: mean over the seeds.
+        seed_sd: standard deviation of the test AUC between seeds; None for one seed.
+        sampling_ci: of `test_auc`, were test images drawn anew and the networks the same.
+        ci: of `test_auc`, were both drawn anew.
+        metric_means: metric -> mean over the seeds on the test split; None where it is undefined.
+        models: one for each seed, in the order of seeds.
+    """
+
+    stratum: str
+    search_trial: int
+    chosen: bool
+    architecture: str
+    family: str
+    init: str
+    unfreeze_depth: int
+    n_params: int
+    n_trainable_params: int
+    depth: int
+    macs: int
+    params: Mapping[str, object]
+    search_auc: float
+    val_auc: float
+    test_auc: float
+    seed_sd: float | None
+    sampling_ci: Interval
+    ci: Interval
+    metric_means: Mapping[str, float | None]
+    models: tuple[ConfirmedModel, ...]
+
+    @property
+    def optimism(self) -> float:
+        """By how much the search's validation AUC exceeds the mean test AUC."""
+        return self.search_auc - self.test_auc
+
+    def to_dict(self, *, with_folders: bool = True) -> dict[str, object]:
+        """JSON form."""
+        return {
+            "stratum": self.stratum,
+            "search_trial": self.search_trial,
+            "chosen": self.chosen,
+            "architecture": self.architecture,
+            "family": self.family,
+            "init": self.init,
+            "unfreeze_depth": self.unfreeze_depth,
+            "n_params": self.n_params,
+            "n_trainable_params": self.n_trainable_params,
+            "depth": self.depth,
+            "macs": self.macs,
+            "params": dict(self.params),
+            "search_auc": self.search_auc,
+            "val_auc": self.val_auc,
+            "test_auc": self.test_auc,
+            "seed_sd": self.seed_sd,
+            "sampling_ci": list(self.sampling_ci),
+            "ci": list(self.ci),
+            "optimism": self.optimism,
+            **self.metric_means,
+            "models": [model.to_dict(with_folder=with_folders) for model in self.models],
+        }
+
+
+@dataclass(frozen=True)
+class FailedModel:
+    """A model whose training failed and that was not trained since."""
+
+    stratum: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmationSummary:
+    """Everything known of a study's confirmation.
+
+    Attributes:
+        study: name of the search study.
+        modality: of its images.
+        unfinished: that the search is not at its end, in words; None: it is.
+        openings: of the test split, in order.
+        strata: confirmed configurations, best mean validation AUC first.
+        missing: strata without a confirmed configuration.
+        failures: models that failed.
+        efficiency: what AUC costs; None: not measured in this call.
+    """
+
+    study: str
+    modality: str
+    unfinished: str | None
+    openings: tuple[Opening, ...]
+    strata: tuple[StratumResult, ...]
+    missing: tuple[MissingStratum, ...]
+    failures: tuple[FailedModel, ...]
+    efficiency: Efficiency | None = None
+
+    @property
+    def n_test(self) -> int | None:
+        """Images of the test split; None: it was not opened."""
+        return self.openings[-1].n_images if self.openings else None
+
+    @property
+    def best_of_strata(self) -> tuple[StratumResult, ...]:
+        """Without configurations that were asked for by number; best mean validation AUC first."""
+        return tuple(result for result in self.strata if result.chosen)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form, an entry of `confirmed` in `analysis.json`."""
+        content: dict[str, object] = {
+            "study": self.study,
+            "modality": self.modality,
+            "unfinished": self.unfinished,
+            "n_test": self.n_test,
+            "openings": [opening.to_dict() for opening in self.openings],
+            "strata": [result.to_dict() for result in self.strata],
+            "missing": [{"stratum": m.stratum, "reason": m.reason} for m in self.missing],
+            "failures": [{"stratum": f.stratum, "seed": f.seed, "reason": f.reason} for f in self.failures],
+        }
+        return content | ({"efficiency": self.efficiency.to_dict()} if self.efficiency else {})
+
+
+COSTS = {
+    "n_params": "parameters",
+    "macs": "multiply-accumulates",
+    "latency_ms": "time for one image here, ms",
+}
+"""Kind of cost -> what it is; less is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCost:
+    """What one confirmed configuration costs, and its AUC.
+
+    Attributes:
+        stratum, architecture, search_trial: which one it is.
+        auc: on the test split, mean over seeds.
+        ci: interval of `auc` over test images and seeds.
+        n_params: parameters.
+        macs: multiply-accumulates for one image.
+        latency_ms: time for one image, in milliseconds.
+    """
+
+    stratum: str
+    architecture: str
+    search_trial: int
+    auc: float
+    ci: Interval
+    n_params: int
+    macs: int
+    latency_ms: float
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Kind of cost, as in `COSTS` -> its value."""
+        return {"n_params": self.n_params, "macs": self.macs, "latency_ms": self.latency_ms}
+
+    def beats(self, other: ModelCost, kind: str) -> bool:
+        """Whether it is at least as good and as cheap, and better in one of the two."""
+        mine, theirs = self.costs[kind], other.costs[kind]
+        no_worse = self.auc >= other.auc and mine <= theirs
+        return no_worse and (self.auc > other.auc or mine < theirs)
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Cost and AUC of every confirmed configuration.
+
+    Attributes:
+        device: where the latency was measured.
+        models: in the order of the summary's strata.
+    """
+
+    device: str
+    models: tuple[ModelCost, ...]
+
+    def front(self, kind: str) -> list[ModelCost]:
+        """Models for which no other has as much AUC at a lower cost of this kind; cheapest first."""
+        front = [m for m in self.models if not any(other.beats(m, kind) for other in self.models)]
+        return sorted(front, key=lambda model: model.costs[kind])
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form, as the study's attribute has it."""
+        fronts = {kind: self.front(kind) for kind in COSTS}
+        models = [
+            {
+                "stratum": m.stratum,
+                "architecture": m.architecture,
+                "search_trial": m.search_trial,
+                "auc": m.auc,
+                "ci": list(m.ci),
+                **m.costs,
+                "front": [kind for kind, front in fronts.items() if m in front],
+            }
+            for m in self.models
+        ]
+        return {"device": self.device, "auc": "test, mean over seeds", "models": models}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Efficiency:
+        """From its JSON form."""
+        names = [field.name for field in fields(ModelCost) if field.name != "ci"]
+        models = [ModelCost(ci=tuple(m["ci"]), **{n: m[n] for n in names}) for m in content["models"]]
+        return cls(content["device"], tuple(models))

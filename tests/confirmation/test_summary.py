@@ -1,0 +1,126 @@
+"""Confirmed models summarized: seeds and test images apart; rows and comparisons for the analysis."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from made_confirmations import confirmed, load, searched
+from medfathom.answer import analyze_all
+from medfathom.confirmation.choice import choose
+from medfathom.confirmation.comparison import MOST_MODELS, compare_confirmed
+from medfathom.confirmation.find import by_configuration, confirmed_folder
+from medfathom.confirmation.openings import OPENINGS, read_openings
+from medfathom.confirmation.summary import (
+    analysis_records,
+    interval_over_images_and_seeds,
+    sampling_interval,
+    summarize_confirmation,
+)
+from medfathom.definitions.config import StudyConfig
+from medfathom.metrics.auc import Z95
+from medfathom.terminal.confirmation import confirmation_text
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
+def test_intervals_over_few_seeds_cover(n_seeds: int) -> None:
+    """Seeds that differ much, test sampling that is known well: the normal quantile covers 73 to 89 %."""
+    random = np.random.default_rng(n_seeds)
+    inside = 0
+    for _ in range(1000):
+        sampling = random.normal(0, 0.002)
+        aucs = 0.8 + sampling + random.normal(0, 0.02, n_seeds)
+        mean, half = float(aucs.mean()), Z95 * 0.002
+        low, high = interval_over_images_and_seeds(
+            mean, mean - half, mean + half, float(aucs.std(ddof=1)), n_seeds
+        )
+        inside += low <= 0.8 <= high
+    assert inside >= 930
+    assert interval_over_images_and_seeds(0.8, 0.7, 0.9, None, 1) == pytest.approx([0.7, 0.9])
+
+
+def test_a_summary_keeps_seeds_apart_from_test_sampling(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmation = confirmed(config, study)
+    summary = summarize_confirmation(study, confirmation)
+    assert list(summary.missing) == choose(study).missing
+    for result in summary.strata:
+        aucs = [model.test_auc for model in result.models]
+        assert result.test_auc == pytest.approx(np.mean(aucs))
+        assert result.seed_sd == pytest.approx(np.std(aucs, ddof=1))
+        assert result.seed_sd is not None
+        low, high = result.sampling_ci
+        seeds = 4.302653 * result.seed_sd / np.sqrt(3)  # Student's quantile, 2 degrees of freedom
+        assert result.test_auc - result.ci[0] == pytest.approx(np.hypot(result.test_auc - low, seeds))
+        assert result.ci[1] == pytest.approx(
+            min(1, result.test_auc + np.hypot(high - result.test_auc, seeds))
+        )
+    assert confirmation_text(summary)
+
+    one = [confirmed_folder(study) / t.user_attrs["folder"] for t in confirmation.get_trials()[:1]]
+    # The same model three times is one model: its interval must not become narrower.
+    assert sampling_interval(one * 3) == pytest.approx(sampling_interval(one))
+
+
+def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmation = confirmed(config, study)
+    summary = summarize_confirmation(study, confirmation)
+    rows = analysis_records(study, summary)
+    assert len(rows) == 3 * len(by_configuration(confirmation))
+    assert {row["seed"] for row in rows} == {0, 1, 2}
+    assert all(row["auc"] != row["val_auc"] and not any(k.startswith("test_") for k in row) for row in rows)
+    (found,) = compare_confirmed(summary)
+    n = min(MOST_MODELS, len(by_configuration(confirmation)))
+    assert len(found.comparison.pairs) == n * (n - 1) // 2
+    assert found.class_name == "ill"
+
+
+def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
+    study = searched(config)
+    content: Any = summarize_confirmation(study, confirmed(config, study)).to_dict()
+    assert list(content) == [
+        *("study", "modality", "unfinished", "n_test", "openings", "strata", "missing", "failures")
+    ]
+    facts = ["architecture", "family", "init", "unfreeze_depth", "n_params", "n_trainable_params"]
+    aucs = ["search_auc", "val_auc", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
+    others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
+    assert list(content["strata"][0]) == [
+        *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
+        *("brier_loss", "calibration_error", "models"),
+    ]
+    keys = ["trial", "seed", "val_auc", "test_auc", "test_ci", "folder"]
+    assert list(content["strata"][0]["models"][0]) == keys
+    assert content["strata"][0]["models"][0]["test_ci"] == [None, None]
+    assert set(content["missing"][0]) == {"stratum", "reason"}
+
+
+def test_openings_of_older_versions_are_read(config: StudyConfig) -> None:
+    study = searched(config)
+    stored = [{"when": "2026-01-31 12:00:00", "by": "confirm", "models": [[0, 0], [2, 1]], "n_images": 60}]
+    study.set_user_attr(OPENINGS, stored)
+    assert [opening.to_dict() for opening in read_openings(load(config.name))] == stored
+    summary = summarize_confirmation(load(config.name), None)
+    assert (summary.n_test, summary.strata) == (60, ())
+
+
+def test_an_analysis_reads_predictions_once_to_summarize_and_once_to_compare(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = searched(config)
+    trials = confirmed(config, study).get_trials()
+    reads: Counter[str] = Counter()
+    real = pd.read_parquet
+
+    def counted(path: Path) -> pd.DataFrame:
+        reads[path.parent.name] += 1
+        return real(path)
+
+    monkeypatch.setattr(pd, "read_parquet", counted)
+    analysis, _ = analyze_all([config.name], [])
+    assert len(analysis.to_dict()["confirmed"][0]["strata"]) == 2
+    first = {t.user_attrs["folder"] for t in trials if t.user_attrs["seed_index"] == 0}
+    assert reads == {t.user_attrs["folder"]: 1 + (t.user_attrs["folder"] in first) for t in trials}
