@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,11 @@ def analyze_all(
         exclusions += left_out
     name = "-".join([*studies, *(t.stem for t in tables)])
     folder = out or home() / "reports" / name
-    analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
-    analysis.content["confirmed"] = [s.summary for s in found if s.summary]
-    analysis.content["model_comparison"] = [c for s in found for c in s.comparisons]
+    analysis = replace(
+        analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions),
+        confirmed=[s.summary for s in found if s.summary],
+        model_comparison=[c for s in found for c in s.comparisons],
+    )
     for each in found:
         if each.study is not None:
             _tell(each.study, analysis)
@@ -128,7 +130,6 @@ def _confirmed(study: Study, confirmation: Study) -> _Found:
 def _tell(study: Study, analysis: Analysis) -> None:
     """Put the verdicts of the study's modality into its note."""
     modality = study.user_attrs["modality"]
-    content = analysis.content["modalities"][modality]
-    words = [sentences.verdict(modality, p, a, content) for p, a in content["predictors"].items()]
-    study.set_user_attr(VERDICTS, words)
+    words = sentences.verdicts(modality, analysis.modalities[modality])
+    study.set_user_attr(VERDICTS, list(words.values()))
     save_note(study, study_note(study, study.get_trials(deepcopy=False)))

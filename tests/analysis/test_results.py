@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_studies import lookup, study
 
+from made_studies import lookup, study
 from medfathom.analysis import analyze, from_trials, read_tables
 from medfathom.analysis.results import expected_best
 from medfathom.analysis.rows import prepare

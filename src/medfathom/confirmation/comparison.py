@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from optuna.study import Study
 
-from medfathom.analysis.pipeline import plain
+from medfathom.analysis.as_json import plain
 from medfathom.confirmation.find import confirmed_folder, predictions_file
 from medfathom.confirmation.paired import compare_models
 from medfathom.confirmation.predictions import Predicted, read_predictions
