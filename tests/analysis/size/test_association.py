@@ -320,11 +320,11 @@ def test_size_is_held_with_and_without_families() -> None:
     families = np.unique([v[0] for v in PAPER.values()], return_inverse=True)[1]
     x = np.log10([v[1] for v in PAPER.values()])
     design = Design.build(np.column_stack([np.ones(10), x - x.mean()]), families, np.eye(10))
-    stretch = design.stretch(4_000, 0)
+    calibration = design.calibrate(4_000, 0)
     rng = np.random.default_rng(1)
     for ratio in (0.0, 1.0, 16.0):
         own, shared = rng.normal(size=(2_000, 10)), rng.normal(size=(2_000, 5)) * np.sqrt(ratio)
-        ps = [mixture_slope(y, design, stretch).p_value() for y in own + shared[:, families]]
+        ps = [mixture_slope(y, design, calibration).p_value() for y in own + shared[:, families]]
         assert 0.015 <= np.mean(np.array(ps) <= 0.05) <= 0.065
 
 

@@ -341,8 +341,8 @@ def _over_datasets(
 
 def _trend(by_dataset: pd.Series[float], covariate: Covariate) -> Trend:
     """Least squares over data sets: they are the units here."""
-    x: Floats = covariate.values.reindex(by_dataset.index).to_numpy(float)
-    y: Floats = by_dataset.to_numpy(float)
+    x: Floats = np.asarray(covariate.values.reindex(by_dataset.index), dtype=float)
+    y: Floats = np.asarray(by_dataset, dtype=float)
     known = np.isfinite(x)
     n = int(known.sum())
     if n < 4 or np.ptp(x[known]) == 0:

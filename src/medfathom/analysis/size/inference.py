@@ -32,10 +32,10 @@ STUDENT = "architecture-level regression"
 NOISE_TAKEN_OFF = 2.0
 """How often noise is taken off the spread of slopes: with few data sets that spread exceeds the noise by
 chance so often that intervals would otherwise cover too much where all data sets have one slope (chosen by
-simulation, benchmarks/calibration.py)."""
+simulation)."""
 
-FLAT = 1e-18
-"""Sum of squares of a predictor below which it is the same for all architectures that can be compared."""
+SAME_FOR_ALL = 1e-18
+"""Sum of squares of a predictor below which all architectures that can be compared have the same value."""
 
 
 class SlopeInference(Protocol):
@@ -153,8 +153,8 @@ def regression(
     values: Floats, X: Floats, families: Ints, noise: Floats, settings: Settings
 ) -> tuple[MixtureSlope, str]:
     """The last coefficient of a regression of values (n,) on X (n, p), families being random."""
-    design, stretch = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
-    return mixture_slope(values, design, stretch), STUDENT if stretch is None else MIXTURE
+    design, calibration = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
+    return mixture_slope(values, design, calibration), STUDENT if calibration is None else MIXTURE
 
 
 def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
@@ -296,7 +296,7 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
         index = effects.places(own.names)
         x = centred(predictor[index], own.component)
         width = float(x @ x)
-        if width <= FLAT:
+        if width <= SAME_FOR_ALL:
             continue
         slopes[dataset] = float(x @ own.values / width)
         widths.append(width)
