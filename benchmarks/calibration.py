@@ -21,6 +21,7 @@ import platform
 import time
 from dataclasses import dataclass
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,8 @@ def simulate(s: Scenario, x: np.ndarray, studies: int, rng: np.random.Generator)
     slopes = slope + s.differ / x.std() * rng.standard_normal((studies, D))
     y = (family[:, fam] + draw(rng, s.shape, (studies, n)))[:, None] + slopes[:, :, None] * (x - x.mean())
     y = y + 0.7 * draw(rng, s.shape, (studies, D, n))
-    y = (
-        y[..., None]
-        + rng.standard_normal((studies, D, 1, SETTINGS_))
-        + 0.5 * rng.standard_normal((studies, D, n, SETTINGS_))
-    )
+    cells = rng.standard_normal((studies, D, 1, SETTINGS_))
+    y = y[..., None] + cells + 0.5 * rng.standard_normal((studies, D, n, SETTINGS_))
     return y[..., None] + 0.4 * rng.standard_normal((*y.shape, SEEDS)), slope
 
 
@@ -122,8 +120,7 @@ def per_dataset(means: np.ndarray, keep: np.ndarray) -> dict[str, Effects]:
 
 
 def linear_maps(keep: np.ndarray) -> tuple[np.ndarray, Effects, np.ndarray]:
-    """Effects are linear in the cell means: maps (D, n, n * settings) of each data set, and one "
-    "study's effects."""
+    """Each data set's effects are linear in the cell means: maps (D, n, n * settings); a study's effects."""
     D, n, C = keep.shape
     maps = np.zeros((D, n, n * C))
     for d in range(D):
@@ -176,18 +173,17 @@ def intervals(
     for one in np.unique(share):
         own = share == one
         noise = np.eye(n) if one == 0 else (1 - one) * np.eye(n) + one * (shape + np.full((n, n), 1.0 / n))
-        design, stretch = calibrated_design(X, fam, noise, draws=SET.draws, seed=SET.seed)
+        design, calibration = calibrated_design(X, fam, noise, draws=SET.draws, seed=SET.seed)
         found = design.summary(values[own])
-        factor = stretch(found.evidence)
+        factor = calibration(found.evidence)
         tail = ndtr(stats.norm.ppf(0.025) * factor)
         for k, p in enumerate((tail, np.full_like(tail, 0.5), 1 - tail)):
             single = found.estimates + found.errors * stdtrit(design.df, p)[:, None]
             low, high = single.min(1), single.max(1)
             for _ in range(48):
                 middle = (low + high) / 2
-                below = (
-                    found.weight * stdtr(design.df, (middle[:, None] - found.estimates) / found.errors)
-                ).sum(1)
+                t = (middle[:, None] - found.estimates) / found.errors
+                below = (found.weight * stdtr(design.df, t)).sum(1)
                 low, high = np.where(below < p, middle, low), np.where(below < p, high, middle)
             out[k, own] = (low + high) / 2
     return out
@@ -204,21 +200,14 @@ def over_datasets(ends: np.ndarray, each: np.ndarray, noise: np.ndarray, x: np.n
     explained = ((each - each.mean(1, keepdims=True)) @ xc) ** 2 / width
     sampling = np.maximum(total - explained.sum(1), 0) / ((n - 2) * (D - 1)) / width
     extra = np.maximum(0, variance - NOISE_TAKEN_OFF * sampling) / D * stdtrit(D - 1, 0.975) ** 2
-    low, middle, high = ends
-    return np.array(
-        [
-            middle - np.hypot(middle - low, np.sqrt(extra)),
-            middle,
-            middle + np.hypot(high - middle, np.sqrt(extra)),
-        ]
-    )
+    (low, middle, high), reach = ends, np.sqrt(extra)
+    return np.array([middle - np.hypot(middle - low, reach), middle, middle + np.hypot(high - middle, reach)])
 
 
 def naive(
     y: np.ndarray, keep: np.ndarray, x: np.ndarray, whole: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """|t| and p of three naive tests: Spearman over runs, regression over runs with cell effects, "
-    "over architectures."""
+    """|t| and p of naive tests: Spearman and regression over runs, regression over architectures."""
     studies, D, n, C, S = y.shape
     runs = np.broadcast_to(keep[None, ..., None], y.shape[:1] + keep.shape + (S,))
     there = runs[0].ravel()
@@ -246,14 +235,22 @@ def naive(
     return {name: (t, 2 * stats.t.sf(t, df)) for name, (t, df) in found.items()}
 
 
-def run(s: Scenario, studies: int, seed: int) -> dict:
+@dataclass(frozen=True)
+class Rates:
+    """Of a scenario: rejections at 5 %, coverage of 95 % intervals; by naive test its |t| and rejections."""
+
+    rejected: float
+    covered: float
+    naive: dict[str, tuple[list[np.ndarray], float]]
+
+
+def run(s: Scenario, studies: int, seed: int) -> Rates:
     """Rejections, coverage and the naive tests of one scenario, over `DESIGNS` designs."""
-    rejected, covered, widths = [], [], []
+    rejected, covered = [], []
     others: dict[str, list] = {}
     for design in range(DESIGNS):
-        rng = np.random.default_rng(
-            [seed, design, s.n, s.datasets, int(s.gaps), len(s.effect), len(s.families), len(s.shape)]
-        )
+        words = len(s.effect), len(s.families), len(s.shape)
+        rng = np.random.default_rng([seed, design, s.n, s.datasets, int(s.gaps), *words])
         x, fam = predictor_of(s.n, design), families_of(s.n)
         keep = kept_cells(s.n, s.datasets, s.gaps, design)
         y, slope = simulate(s, x, studies // DESIGNS, rng)
@@ -267,18 +264,13 @@ def run(s: Scenario, studies: int, seed: int) -> dict:
         check(means[0], keep, x, fam, ends[:, 0])
         rejected.append((ends[0] > 0) | (ends[2] < 0))
         covered.append((ends[0] <= slope) & (slope <= ends[2]))
-        widths.append(ends[2] - ends[0])
         for name, (t, p) in naive(y, keep, x, values).items():
             others.setdefault(name, []).append((t, p))
-    return {
-        "rejected": float(np.concatenate(rejected).mean()),
-        "covered": float(np.concatenate(covered).mean()),
-        "width": float(np.median(np.concatenate(widths))),
-        "naive": {
-            k: ([t for t, _ in v], float(np.concatenate([p for _, p in v]).__le__(0.05).mean()))
-            for k, v in others.items()
-        },
+    naive_ = {
+        name: ([t for t, _ in each], float((np.concatenate([p for _, p in each]) <= 0.05).mean()))
+        for name, each in others.items()
     }
+    return Rates(float(np.concatenate(rejected).mean()), float(np.concatenate(covered).mean()), naive_)
 
 
 def check(means: np.ndarray, keep: np.ndarray, x: np.ndarray, fam: np.ndarray, ends: np.ndarray) -> None:
@@ -286,17 +278,13 @@ def check(means: np.ndarray, keep: np.ndarray, x: np.ndarray, fam: np.ndarray, e
     whole = each["0"] if len(each) == 1 else effects_over_datasets(each)
     inference, _, _ = slope_in(whole, each, x, fam, SET)
     low, high = inference.interval(0.95)
-    assert np.allclose([low, inference.estimate, high], ends, atol=1e-5 * (1 + abs(high - low))), (
-        low,
-        high,
-        ends,
-    )
+    ours = [low, inference.estimate, high]
+    assert np.allclose(ours, ends, atol=1e-5 * (1 + abs(high - low))), (ours, ends)
 
 
-def corrected_power(null: dict, found: dict, name: str) -> float:
-    """Power of a naive test whose critical value is the 95 % quantile of its own statistic without an "
-    "effect."""
-    pairs = zip(null["naive"][name][0], found["naive"][name][0], strict=True)
+def corrected_power(null: Rates, found: Rates, name: str) -> float:
+    """Power of a naive test whose critical value is the 95 % quantile of its statistic without an effect."""
+    pairs = zip(null.naive[name][0], found.naive[name][0], strict=True)
     return float(np.mean([(t > np.quantile(t0, 0.95)).mean() for t0, t in pairs]))
 
 
@@ -315,13 +303,14 @@ def singles(n: int, studies: int, shape: str, seed: int) -> tuple[float, float]:
     return rejected / studies, covered / studies
 
 
-def line(s: Scenario, f: dict, null: dict | None) -> str:
+def line(s: Scenario, found: Rates, null: Rates | None) -> str:
     what = f"{s.n} | {s.families} | {s.datasets} | {'gaps' if s.gaps else 'complete'} | {s.effect}"
-    if null is None:
-        naive_ = " | ".join(f"{rate:.3f}" for _, rate in f["naive"].values())
-        return f"| {what} | {f['rejected']:.3f} | {f['covered']:.3f} | {naive_} |"
-    naive_ = " | ".join(f"{corrected_power(null, f, name):.3f}" for name in f["naive"])
-    return f"| {what} | {f['rejected']:.3f} | {f['covered']:.3f} | {naive_} |"
+    rates = [
+        rate if null is None else corrected_power(null, found, name)
+        for name, (_, rate) in found.naive.items()
+    ]
+    numbers = " | ".join(f"{rate:.3f}" for rate in (found.rejected, found.covered, *rates))
+    return f"| {what} | {numbers} |"
 
 
 def main() -> None:
@@ -341,81 +330,67 @@ def main() -> None:
 
 
 def table(options: argparse.Namespace) -> str:
-    lines, sizes, coverages = [], {}, {}
-    for n in options.architectures:
-        for fam in ("none", "strong"):
-            for datasets in (1, 3, 5):
-                for gaps in (False, True):
-                    null = None
-                    for effect in EFFECT:
-                        s = Scenario(n, fam, datasets, gaps, effect)
-                        found = run(s, options.studies, options.seed)
-                        lines.append(line(s, found, null))
-                        null = null or found
-                        coverages[s] = found["covered"]
-                        if effect == "none":
-                            sizes[s] = found["rejected"]
-                        print(lines[-1], flush=True)
+    lines, rejections, coverages = [], [], []
+    for n, fam, datasets, gaps in product(
+        options.architectures, ("none", "strong"), (1, 3, 5), (False, True)
+    ):
+        null = None
+        for effect in EFFECT:
+            found = run(s := Scenario(n, fam, datasets, gaps, effect), options.studies, options.seed)
+            lines.append(line(s, found, null))
+            null = null or found
+            coverages.append(found.covered)
+            if effect == "none":
+                rejections.append(found.rejected)
+            print(lines[-1], flush=True)
     extra = extras(options)
-    worst, least, most = max(sizes.values()), min(coverages.values()), max(coverages.values())
-    outside = sum(not 0.93 <= c <= 0.97 for c in coverages.values())
+    worst, least, most = max(rejections), min(coverages), max(coverages)
+    outside = sum(not 0.93 <= c <= 0.97 for c in coverages)
     head = (
-        f"# Calibration of the slope's test and interval\n\n{options.studies} simulated studies in "
-        f"each scenario "
+        "# Calibration of the slope's test and interval\n\n"
+        f"{options.studies} simulated studies in each scenario "
         f"(Monte Carlo error of a rate of 5 %: {np.sqrt(0.05 * 0.95 / options.studies):.4f}).\n\n"
         f"**Type-I error, grid: at most {worst:.3f}** (asked: 0.06; "
-        f"{sum(v > 0.06 for v in sizes.values())} of {len(sizes)} above). "
+        f"{sum(v > 0.06 for v in rejections)} of {len(rejections)} above). "
         f"**Coverage of 95 % intervals, grid: {least:.3f} to {most:.3f}** (asked: 0.93 to 0.97; "
         f"{outside} of {len(coverages)} outside).\n\n"
-        "`rejected`: medfathom's rejections at 5 % (type-I error where there is no effect, else "
-        "power). The last three "
-        "columns are naive tests: without an effect, what they reject at their nominal 5 %; with one, "
-        "their power once "
-        "their critical value is corrected to 5 %, which needs to know the truth and is no test anyone "
-        "can use.\n\n"
+        "`rejected`: medfathom's rejections at 5 % (type-I error where there is no effect, else power). "
+        "The last three columns are naive tests: without an effect, what they reject at their nominal 5 %; "
+        "with one, their power once their critical value is corrected to 5 %, which needs to know the truth "
+        "and is no test anyone can use.\n\n"
     )
     columns = (
-        "| architectures | families | data sets | cells | effect | rejected | coverage | Spearman, "
-        "runs | regression, runs | regression, architectures |\n"
+        "| architectures | families | data sets | cells | effect | rejected | coverage | "
+        "Spearman, runs | regression, runs | regression, architectures |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + columns + "\n".join(lines) + "\n" + extra
 
 
+BEYOND = (
+    ("very strong families, 1 data set", "very strong", 1, 0.0, "normal"),
+    ("very strong families, 3 data sets", "very strong", 3, 0.0, "normal"),
+    ("no families, 3 data sets, slopes differ", "none", 3, 0.5, "normal"),
+    ("strong families, 5 data sets, slopes differ", "strong", 5, 0.5, "normal"),
+    ("strong families, heavy tails", "strong", 1, 0.0, "heavy tails"),
+    ("strong families, skewed", "strong", 1, 0.0, "skewed"),
+)
+"""Words, families, data sets, how slopes differ, distribution."""
+
+
 def extras(options: argparse.Namespace) -> str:
     out = ["\n## Beyond the grid\n", "| scenario | rejected (no effect) | coverage |", "|---|---|---|"]
     for n in options.architectures:
-        cases = {
-            f"{n} architectures, very strong families, 1 data set": Scenario(
-                n, "very strong", 1, False, "none"
-            ),
-            f"{n} architectures, very strong families, 3 data sets": Scenario(
-                n, "very strong", 3, False, "none"
-            ),
-            f"{n} architectures, no families, 3 data sets, slopes differ": Scenario(
-                n, "none", 3, False, "none", 0.5
-            ),
-            f"{n} architectures, strong families, 5 data sets, slopes differ": Scenario(
-                n, "strong", 5, False, "none", 0.5
-            ),
-            f"{n} architectures, strong families, heavy tails": Scenario(
-                n, "strong", 1, False, "none", 0.0, "heavy tails"
-            ),
-            f"{n} architectures, strong families, skewed": Scenario(
-                n, "strong", 1, False, "none", 0.0, "skewed"
-            ),
-        }
-        for name, s in cases.items():
-            found = run(s, options.studies, options.seed)
-            out.append(f"| {name} | {found['rejected']:.3f} | {found['covered']:.3f} |")
+        for words, families, datasets, differ, shape in BEYOND:
+            scenario = Scenario(n, families, datasets, False, "none", differ, shape)
+            found = run(scenario, options.studies, options.seed)
+            out.append(f"| {n} architectures, {words} | {found.rejected:.3f} | {found.covered:.3f} |")
             print(out[-1], flush=True)
     for n in [m for m in options.architectures if m <= 20]:
         for shape in ("normal", "skewed"):
             rejected, covered = singles(n, options.studies, shape, options.seed)
-            out.append(
-                f"| {n} architectures, each its own family (permutation), {shape} | {rejected:.3f} | "
-                f"{covered:.3f} |"
-            )
+            words = f"{n} architectures, each its own family (permutation), {shape}"
+            out.append(f"| {words} | {rejected:.3f} | {covered:.3f} |")
             print(out[-1], flush=True)
     return "\n".join(out) + "\n"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,11 @@ def analyze_all(
         exclusions += left_out
     name = "-".join([*studies, *(t.stem for t in tables)])
     folder = out or home() / "reports" / name
-    analysis = analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions)
-    analysis.content["confirmed"] = [s.summary.to_dict() for s in found if s.summary]
-    analysis.content["model_comparison"] = [c.to_dict() for s in found for c in s.comparisons]
+    analysis = replace(
+        analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions),
+        confirmed=[s.summary.to_dict() for s in found if s.summary],
+        model_comparison=[c.to_dict() for s in found for c in s.comparisons],
+    )
     for each in found:
         if each.summary is not None:
             _note_verdicts(each.study, analysis)
@@ -131,7 +133,6 @@ def _confirmed(study: Study, confirmation: Study) -> _Found:
 def _note_verdicts(study: Study, analysis: Analysis) -> None:
     """Put the verdicts of the study's modality into its note."""
     modality = study.user_attrs["modality"]
-    content = analysis.content["modalities"][modality]
-    words = [sentences.verdict(modality, p, a, content) for p, a in content["predictors"].items()]
-    study.set_user_attr(VERDICTS, words)
+    words = sentences.verdicts(modality, analysis.modalities[modality])
+    study.set_user_attr(VERDICTS, list(words.values()))
     save_note(study, study_note(study, study.get_trials(deepcopy=False)))

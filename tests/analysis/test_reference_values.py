@@ -10,6 +10,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from medfathom.analysis.questions.ranking import critical_difference, kendalls_w, p_by_permutation
 from medfathom.analysis.size.association import rank_correlations
+from medfathom.analysis.size.inference import Settings, mean_of
 from medfathom.analysis.size.multiplicity import equivalence, holm
 from medfathom.analysis.size.permutation import permutation_slope
 from medfathom.analysis.size.slope import Design, mixture_slope
@@ -29,9 +30,8 @@ def test_equivalence_equals_statsmodels() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.normal(size=12), rng.normal(size=12)
     p = ttost_paired(one, two, -0.7, 0.7)[0]
-    change = one - two
-    error = change.std(ddof=1) / np.sqrt(12)
-    assert equivalence(change.mean(), error, 11, 0.7) == pytest.approx(p, abs=1e-10)
+    found = mean_of(one - two, np.arange(12), Settings())
+    assert equivalence(found, 0.7) == pytest.approx(p, abs=1e-10)
 
 
 def test_friedman_equals_scipy() -> None:
@@ -118,7 +118,7 @@ def test_restricted_likelihood_weights_equal_its_definition() -> None:
 def test_equivalence_equals_r() -> None:
     # t.test(z, mu = -0.25, alternative = "greater"), t.test(z, mu = 0.25, alternative = "less"): the larger p
     z = np.array([0.21, -0.13, 0.34, 0.02, 0.11, -0.05, 0.27, 0.18])
-    p = equivalence(float(z.mean()), float(z.std(ddof=1) / np.sqrt(8)), 7, 0.25)
+    p = equivalence(mean_of(z, np.arange(8), Settings()), 0.25)
     assert p == pytest.approx(0.0279372416520093, abs=1e-9)
 
 
@@ -142,6 +142,5 @@ def test_friedman_holm_and_nemenyi_equal_r() -> None:
 )
 def test_kendalls_tau_equals_r(x: list[int], y: list[int], tau: float) -> None:
     # cor(x, y, method = "kendall"): tau-b, ties corrected
-    assert rank_correlations(np.array(x, dtype=float), np.array(y, dtype=float))["kendall"] == pytest.approx(
-        tau
-    )
+    found = rank_correlations(np.array(x, dtype=float), np.array(y, dtype=float))
+    assert found.kendall == pytest.approx(tau)

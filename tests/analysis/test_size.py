@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from medfathom.analysis.effects import Effects, effects_over_datasets, two_way
+from medfathom.analysis.modality import Modality
 from medfathom.analysis.questions.moderation import between_modalities
-from medfathom.analysis.size.association import Modality
 from medfathom.analysis.size.inference import MIXTURE, PERMUTATION, STUDENT, Settings, slope_in
 
 QUICK = Settings(permutations=999, draws=2_000)
@@ -87,15 +87,15 @@ def test_data_sets_that_agree_lend_nothing_to_those_that_do_not(homogeneous: int
     studies, found = 300, 0
     for _ in range(studies):
         pair = {"A": modality(rng, "A", 3, 0.03), "B": modality(rng, "B", homogeneous, 0.0)}
-        found += between_modalities(pair, QUICK)["log10_params"]["p_value"] <= 0.05
+        found += between_modalities(pair, QUICK)["log10_params"].p_value <= 0.05
     assert found / studies <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / studies)
 
 
 def test_a_difference_of_modalities_says_for_which_data_sets_it_speaks() -> None:
     rng = np.random.default_rng(1)
     made_up = {name: modality(rng, name, n, 0.01) for name, n in (("A", 1), ("B", 2), ("C", 3))}
-    pairs = between_modalities(made_up, QUICK)["log10_params"]["pairs"]
-    assert [pair["speaks_for"] for pair in pairs] == [
+    pairs = between_modalities(made_up, QUICK)["log10_params"].pairs
+    assert [pair.speaks_for for pair in pairs] == [
         "A: only its 1 data set; B: only its 2 data sets",
         "A: only its 1 data set; C: data sets like its 3",
         "B: only its 2 data sets; C: data sets like its 3",

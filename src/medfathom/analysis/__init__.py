@@ -1,7 +1,8 @@
 """Results -> verdicts: does depth or parameter count predict AUC?
 
-Reading order: results, rows (what is analysed) -> effects (of architectures) -> size (one slope and its
-verdict) -> questions (all others) -> pipeline (the whole) -> report.
+Reading order: results, rows (what is analysed) -> effects, modality (of architectures) -> predictors, size
+(one slope and its verdict) -> questions (all others, one a file) -> pipeline (the whole) -> as_json, report.
+The public names below are imported when first used.
 """
 
 from importlib import import_module

@@ -9,7 +9,7 @@ architecture with the (scaled) covariance that the pattern of absences gives it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SETTING = ["init", "unfreeze_depth"]
-"""What, with the data set, makes a cell."""
+CELL = ["dataset", *SETTING]
+"""The columns that make a cell."""
+
+DIGITS = 10
+"""Of an AUC; differences below are the rounding of binary fractions."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,28 @@ class Effects:
         scale = float(diagonal.mean())
         return bool(np.ptp(diagonal) < 1e-9 * scale and (off.size == 0 or np.ptp(off) < 1e-9 * scale))
 
+    def places(self, names: Sequence[str]) -> list[int]:
+        """Where these architectures stand in `names`."""
+        place = {name: i for i, name in enumerate(self.names)}
+        return [place[name] for name in names]
+
+
+def family_codes(rows: pd.DataFrame, architectures: Sequence[str]) -> Ints:
+    """Number the families of these architectures, shape (n,); members of one family share a number."""
+    families = rows.drop_duplicates("architecture").set_index("architecture")["family"]
+    names = families.loc[list(architectures)].to_numpy(str)
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
 
 def cell_means(frame: pd.DataFrame, outcome: str = "auc") -> pd.DataFrame:
     """Mean of the outcome over replicates: one row per (architecture, data set, init, unfreeze depth)."""
-    keys = ["architecture", "dataset", *SETTING]
-    means = frame.groupby(keys, sort=True, observed=True)[outcome].mean()
+    means = frame.groupby(["architecture", *CELL], sort=True, observed=True)[outcome].mean()
     return means.rename("value").reset_index()
 
 
 def comparing_cells(means: pd.DataFrame) -> pd.DataFrame:
     """Only the rows in cells where at least two architectures meet."""
-    size = means.groupby(["dataset", *SETTING], observed=True)["architecture"].transform("size")
+    size = means.groupby(CELL, observed=True)["architecture"].transform("size")
     return means[size >= 2]
 
 
@@ -87,15 +102,7 @@ def effects_over_datasets(per_dataset: dict[str, Effects]) -> Effects:
         offset += int(effects.component.max()) + 1
     pooled = two_way(names, np.asarray(cells, dtype=np.int64), np.asarray(values))
     n_cells = sum(effects.n_cells for effects in per_dataset.values())
-    return Effects(
-        pooled.names,
-        pooled.values,
-        pooled.covariance,
-        pooled.component,
-        pooled.noise_variance,
-        pooled.noise_df,
-        n_cells,
-    )
+    return replace(pooled, n_cells=n_cells)
 
 
 def two_way(architectures: Sequence[str], cells: Ints, values: Floats) -> Effects:

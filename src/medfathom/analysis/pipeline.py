@@ -2,58 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from medfathom.analysis.questions.comparison import (
-    Covariate,
-    benefit_over_datasets,
-    pretraining_benefit,
-    unfreeze_depths,
+from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
+from medfathom.analysis.modality import Modality, modality_of
+from medfathom.analysis.predictors import PREDICTORS
+from medfathom.analysis.questions.generalisation import GeneralisationGap, generalisation_gap
+from medfathom.analysis.questions.joint import Joint, explained_together, nothing_explained
+from medfathom.analysis.questions.moderation import (
+    ModalityDifferences,
+    Moderation,
+    between_modalities,
+    within_modality,
 )
-from medfathom.analysis.questions.generalisation import generalisation_gap
-from medfathom.analysis.questions.joint import explained_together, nothing_explained
-from medfathom.analysis.questions.moderation import between_modalities, within_modality
-from medfathom.analysis.questions.ranking import agreement
+from medfathom.analysis.questions.pretraining import (
+    Benefit,
+    BenefitOverDatasets,
+    benefit_over_datasets,
+    covariates_of,
+    pretraining_benefit,
+)
+from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.sensitivity import sensitivity
+from medfathom.analysis.questions.unfreezing import UnfreezeDepths, unfreeze_depths
 from medfathom.analysis.results import Exclusion
 from medfathom.analysis.rows import Lookup, prepare
-from medfathom.analysis.size.association import (
-    PREDICTORS,
-    Modality,
-    associate,
-    judge,
-    modality_of,
-    without_answer,
-)
+from medfathom.analysis.size.association import Association, NoSlope, associate
 from medfathom.analysis.size.inference import Settings
+from medfathom.analysis.size.verdicts import judge
 
 MARGIN = 0.01
 """AUC per tenfold of parameters or doubling of depth, below which a slope does not matter."""
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """What an analysis found.
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a modality's answers rest on: data sets, architectures, families, cells, rows of results."""
+
+    datasets: list[str]
+    n_datasets: int
+    n_architectures: int
+    n_families: int
+    n_cells: int
+    n_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityFindings:
+    """What was found for one modality.
 
     Attributes:
-        content: `analysis.json`.
-        rows: the rows analysed.
-        modalities: name -> the architectures and their effects.
+        architectures: those compared, and their effects.
+        counts: of what took part.
+        predictors: predictor -> its association with AUC, and the verdict.
+        joint: the predictors together.
+        moderation: moderator -> whether it changes the slopes.
     """
 
-    content: dict[str, Any]
-    rows: pd.DataFrame
-    modalities: dict[str, Modality]
+    architectures: Modality = field(metadata=HIDDEN)
+    counts: Counts = field(metadata=FLAT)
+    predictors: Mapping[str, Association | NoSlope]
+    joint: Joint
+    moderation: dict[str, Moderation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NothingCompared:
+    """`ModalityFindings` where no cell compares two architectures: answers without numbers, and why."""
+
+    joint: Joint
+    moderation: dict[str, Moderation]
+    counts: Counts = field(metadata=FLAT)
+    predictors: Mapping[str, NoSlope]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What an analysis found; its fields are the keys of `analysis.json`.
+
+    Attributes:
+        rows: the rows analysed.
+        schema: version of these fields.
+        exploratory: the rows are search trials; they suggest and confirm nothing.
+        margin: AUC per unit of a predictor, below which a slope does not matter.
+        seed: of everything random.
+        permutations: arrangements drawn where all are too many.
+        exclusions: rows left out, and why.
+        modalities: by name.
+        modality_difference: predictor -> whether its slopes differ between modalities.
+        pretraining_benefit: by data set and setting.
+        pretraining_over_datasets: the same, averaged over data sets.
+        unfreeze_depth: by data set and init.
+        ranking_agreement: between data sets.
+        generalisation_gap: training AUC less the AUC analysed.
+        confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
+        model_comparison: their models compared image by image, likewise.
+    """
+
+    rows: pd.DataFrame = field(metadata=HIDDEN)
+    schema: int = 1
+    exploratory: bool
+    margin: float
+    seed: int
+    permutations: int
+    exclusions: list[Exclusion]
+    modalities: dict[str, ModalityFindings | NothingCompared]
+    modality_difference: dict[str, ModalityDifferences]
+    pretraining_benefit: list[Benefit]
+    pretraining_over_datasets: list[BenefitOverDatasets]
+    unfreeze_depth: list[UnfreezeDepths]
+    ranking_agreement: RankingAgreement
+    generalisation_gap: GeneralisationGap
+    confirmed: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
+    model_comparison: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `analysis.json`: only finite numbers, texts, lists, mappings and None."""
-        return self.content
+        content: dict[str, Any] = plain(self)
+        return content
 
 
 def analyze(
@@ -91,115 +162,91 @@ def analyze(
 def _analysed(
     rows: pd.DataFrame, excluded: list[Exclusion], margin: float, exploratory: bool, settings: Settings
 ) -> Analysis:
-    modalities: dict[str, Modality] = {}
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    content: dict[str, dict[str, Any]] = {}
-    for name, part in rows.groupby("modality", sort=True):
-        modality = modality_of(str(name), part)
-        if modality is None:
-            excluded.append(Exclusion(f"{name}: no cell compares two architectures", len(part)))
-            content[str(name)] = _nothing_to_compare(part, margin)
-            continue
-        if modality.n_rows < len(part):
-            excluded.append(
-                Exclusion(f"{name}: the only architecture of its cell", len(part) - modality.n_rows)
-            )
-        modalities[str(name)] = modality
-        predictors = {p: associate(modality, p, margin=margin, settings=settings) for p in PREDICTORS}
-        found |= {(str(name), p): answer for p, answer in predictors.items()}
-        content[str(name)] = _counts(modality) | {"predictors": predictors}
-        content[str(name)] |= {
-            "joint": explained_together(modality, settings.coarse),
-            "moderation": within_modality(str(name), part, settings.coarse),
-        }
-    judge(found)
-    for name, modality in modalities.items():
-        for predictor, answer in content[name]["predictors"].items():
-            answer["sensitivity"] = sensitivity(modality, _of(rows, name), predictor, settings)
+    parts = {str(name): part for name, part in rows.groupby("modality", sort=True)}
+    reduced = {name: modality_of(name, part) for name, part in parts.items()}
+    compared = {name: modality for name, modality in reduced.items() if modality is not None}
     benefits = pretraining_benefit(rows, settings.coarse)
-    whole = {
-        "schema": 1,
-        "exploratory": exploratory,
-        "margin": margin,
-        "seed": settings.seed,
-        "permutations": settings.permutations,
-        "exclusions": [exclusion.to_dict() for exclusion in excluded],
-        "modalities": content,
-        "modality_difference": between_modalities(modalities, settings.coarse),
-        "pretraining_benefit": benefits,
-        "pretraining_over_datasets": benefit_over_datasets(
-            benefits, rows, _covariates(rows), settings.coarse
-        ),
-        "unfreeze_depth": unfreeze_depths(rows, settings.coarse),
-        "ranking_agreement": agreement(rows, draws=settings.permutations, seed=settings.seed),
-        "generalisation_gap": generalisation_gap(rows, settings.coarse),
-    }
-    return Analysis(plain(whole), rows, modalities)
-
-
-def _of(rows: pd.DataFrame, modality: str) -> pd.DataFrame:
-    return rows[rows["modality"] == modality]
-
-
-def _covariates(rows: pd.DataFrame) -> dict[str, Covariate]:
-    """What is known of data sets: training set size and domain shift."""
-    sizes = rows.groupby("dataset", observed=True)["n_train"].median()
-    return {"log10_n_train": Covariate(np.log10(sizes)), "domain_shift": _domain_shift(rows)}
-
-
-def _domain_shift(rows: pd.DataFrame) -> Covariate:
-    """Data sets as the same architectures see them: some networks see every shift larger than others do."""
-    measured = rows[rows["domain_shift"].notna()].pivot_table(
-        index="architecture", columns="dataset", values="domain_shift", aggfunc="median", observed=True
+    findings = _findings(parts, compared, margin, settings)
+    return Analysis(
+        rows=rows,
+        exploratory=exploratory,
+        margin=margin,
+        seed=settings.seed,
+        permutations=settings.permutations,
+        exclusions=excluded + _without_company(parts, compared),
+        modalities={name: findings.get(name) or _nothing_compared(parts[name], margin) for name in parts},
+        modality_difference=between_modalities(compared, settings.coarse),
+        pretraining_benefit=benefits,
+        pretraining_over_datasets=benefit_over_datasets(benefits, rows, covariates_of(rows), settings.coarse),
+        unfreeze_depth=unfreeze_depths(rows, settings.coarse),
+        ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),
+        generalisation_gap=generalisation_gap(rows, settings.coarse),
     )
-    everywhere = measured.dropna()
-    reason = ""
-    if everywhere.empty and not measured.empty:
-        reason = (
-            f"no architecture's domain shift is known for all of the {measured.shape[1]} data sets with one; "
-            "measure the same with `medfathom data shift`"
+
+
+def _without_company(parts: Mapping[str, pd.DataFrame], compared: Mapping[str, Modality]) -> list[Exclusion]:
+    """The rows that stand alone in their cell, by modality."""
+    found = []
+    for name, part in parts.items():
+        if name not in compared:
+            found.append(Exclusion(f"{name}: no cell compares two architectures", len(part)))
+        elif compared[name].n_rows < len(part):
+            alone = len(part) - compared[name].n_rows
+            found.append(Exclusion(f"{name}: the only architecture of its cell", alone))
+    return found
+
+
+def _findings(
+    parts: Mapping[str, pd.DataFrame], compared: Mapping[str, Modality], margin: float, settings: Settings
+) -> dict[str, ModalityFindings]:
+    """Each modality's answers; the verdicts are reached together, since tests are adjusted over all."""
+    judged = judge(
+        {
+            (name, predictor.name): associate(modality, predictor, margin=margin, settings=settings)
+            for name, modality in compared.items()
+            for predictor in PREDICTORS.values()
+        }
+    )
+    return {
+        name: ModalityFindings(
+            architectures=modality,
+            counts=_counts(modality),
+            predictors={
+                p.name: replace(
+                    judged[name, p.name], sensitivity=sensitivity(modality, parts[name], p, settings)
+                )
+                for p in PREDICTORS.values()
+            },
+            joint=explained_together(modality, settings.coarse),
+            moderation=within_modality(name, parts[name], settings.coarse),
         )
-    return Covariate(everywhere.mean(), reason, list(map(str, everywhere.index)))
-
-
-def _counts(modality: Modality) -> dict[str, Any]:
-    return {
-        "datasets": sorted(modality.per_dataset),
-        "n_datasets": len(modality.per_dataset),
-        "n_architectures": len(modality.effects.names),
-        "n_families": len(modality.family_names),
-        "n_cells": modality.effects.n_cells,
-        "n_rows": modality.n_rows,
+        for name, modality in compared.items()
     }
 
 
-def _nothing_to_compare(part: pd.DataFrame, margin: float) -> dict[str, Any]:
+def _counts(modality: Modality) -> Counts:
+    return Counts(
+        datasets=sorted(modality.per_dataset),
+        n_datasets=len(modality.per_dataset),
+        n_architectures=len(modality.effects.names),
+        n_families=len(modality.family_names),
+        n_cells=modality.effects.n_cells,
+        n_rows=modality.n_rows,
+    )
+
+
+def _nothing_compared(part: pd.DataFrame, margin: float) -> NothingCompared:
     reason = "no cell (data set, init, unfreeze depth) has two architectures to compare"
-    predictors = {p: without_answer(margin, reason) for p in PREDICTORS}
-    judge({("", p): answer for p, answer in predictors.items()})
-    return {
-        "joint": nothing_explained(reason),
-        "moderation": {},
-        "datasets": sorted(part["dataset"].unique()),
-        "n_datasets": part["dataset"].nunique(),
-        "n_architectures": part["architecture"].nunique(),
-        "n_families": part["family"].nunique(),
-        "n_cells": 0,
-        "n_rows": 0,
-        "predictors": predictors,
-    }
-
-
-def plain(value: Any) -> Any:
-    """As JSON can have it: numpy's numbers become Python's, and what is not finite becomes None."""
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+    return NothingCompared(
+        joint=nothing_explained(reason),
+        moderation={},
+        counts=Counts(
+            datasets=sorted(part["dataset"].unique()),
+            n_datasets=part["dataset"].nunique(),
+            n_architectures=part["architecture"].nunique(),
+            n_families=part["family"].nunique(),
+            n_cells=0,
+            n_rows=0,
+        ),
+        predictors={name: NoSlope(margin=margin, reason=reason) for name in PREDICTORS},
+    )

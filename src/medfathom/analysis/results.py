@@ -7,7 +7,7 @@ caller. `rows.py` then checks and completes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,6 @@ class Exclusion:
     reason: str
     rows: int
     source: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
 
 
 def read_tables(

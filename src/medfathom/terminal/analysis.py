@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medfathom.analysis import Analysis
+    from medfathom.analysis.size.association import Association, NoSlope
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
-
-
-PREDICTOR_TITLES = {"log10_params": "parameters, per tenfold", "log2_depth": "depth, per doubling"}
 
 
 def print_analysis(
@@ -68,19 +66,19 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     """The architectures and the verdicts as text for a terminal."""
-    content = analysis.to_dict()
     parts: list[RenderableType] = []
-    if content["exploratory"]:
+    if analysis.exploratory:
         parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
-    for modality, found in content["modalities"].items():
-        counted = ", ".join(
-            f"{found[key]} {key.removeprefix('n_').replace('_', ' ')}"
-            for key in ("n_architectures", "n_families", "n_datasets", "n_cells")
+    for modality, found in analysis.modalities.items():
+        counts = found.counts
+        counted = (
+            f"{counts.n_architectures} architectures, {counts.n_families} families, "
+            f"{counts.n_datasets} datasets, {counts.n_cells} cells"
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
-        parts += [_verdicts(found["predictors"]), Text()]
-    parts += [Text(f"left out: {e['reason']} ({e['rows']})", "dim") for e in content["exclusions"]]
+        parts += [_verdicts(found.predictors), Text()]
+    parts += [Text(f"left out: {left.reason} ({left.rows})", "dim") for left in analysis.exclusions]
     parts.append(Text(f"Report: {folder}"))
     return Group(*parts)
 
@@ -100,19 +98,21 @@ def _architectures(rows: pd.DataFrame) -> Table:
     return table
 
 
-def _verdicts(predictors: Mapping[str, Any]) -> Table:
+def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> Table:
+    from medfathom.analysis.predictors import PREDICTORS  # noqa: PLC0415  imports pandas
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("AUC against", "verdict", "slope", "95 % interval", "p (Holm)", "why"):
         table.add_column(title, justify="left" if title in ("AUC against", "verdict", "why") else "right")
     for name, found in predictors.items():
-        low, high = found["ci95"] or (None, None)
+        low, high = found.ci95
         table.add_row(
-            PREDICTOR_TITLES.get(name, name),
-            Text(found["verdict"], style=VERDICT_STYLE[found["verdict"]]),
-            _signed(found["slope"]),
+            f"{PREDICTORS[name].quantity}, per {PREDICTORS[name].scale.step}",
+            Text(found.verdict, style=VERDICT_STYLE[found.verdict]),
+            _signed(found.slope),
             f"{_signed(low)} to {_signed(high)}" if low is not None else "",
-            f"{found['p_holm']:.3f}" if found["p_holm"] is not None else "",
-            str(found.get("reason") or ""),
+            "" if found.p_holm is None else f"{found.p_holm:.3f}",
+            found.reason,
         )
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,17 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 
 from made_studies import PAPER, analyze, study
+from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
 from medfathom.analysis.effects import two_way
-from medfathom.analysis.pipeline import plain
+from medfathom.analysis.modality import modality_of
+from medfathom.analysis.predictors import PARAMETERS
 from medfathom.analysis.report import sentences
-from medfathom.analysis.size.association import _needed
+from medfathom.analysis.size.association import Unadjusted, associate
+from medfathom.analysis.size.inference import Settings, Spread
 from medfathom.analysis.size.multiplicity import holm, verdict
 from medfathom.analysis.size.permutation import permutation_slope
 from medfathom.analysis.size.slope import Design, mixture_slope
+from medfathom.analysis.size.verdicts import architectures_needed
 
 P_KEYS = {
     "slope", "ci95", "ci90", "p_value", "p_holm", "smallest_reachable_p", "p_within_family", "spearman",
@@ -145,21 +150,29 @@ def tilted(slopes: tuple[float, ...], noise: float) -> pd.DataFrame:
 
 def test_no_number_of_architectures_makes_up_for_data_sets_that_differ() -> None:
     frame = tilted((-0.03, 0.0, 0.04), noise=0.001)
-    found = analyze(frame).to_dict()["modalities"]["CXR"]
-    p = found["predictors"]["log10_params"]
-    assert (p["verdict"], p["architectures_needed"]) == ("inconclusive", None)
-    assert "between these 3 data sets that more data sets are needed" in p["reason"]
-    assert "would be needed" not in sentences.verdict("CXR", "log10_params", p, found)
+    found = analyze(frame).modalities["CXR"]
+    answer_ = found.predictors["log10_params"]
+    assert (answer_.verdict, answer_.architectures_needed) == ("inconclusive", None)
+    assert "between these 3 data sets that more data sets are needed" in answer_.reason
+    assert "would be needed" not in sentences.verdicts("CXR", found)["log10_params"]
 
 
 def test_architectures_needed_shrink_their_own_error_only() -> None:
     """One interval, once for these data sets, once a quarter of its square from data sets that differ."""
-    alone = {"slope": 0.0, "ci90": [-0.02, 0.02], "n_architectures": 10, "margin": 0.02}
-    spread = 0.0001 / stdtrit(7, 0.95) ** 2
-    shared = alone | {"heterogeneity": {"slopes": dict.fromkeys("abcdefgh", 0.0), "extra_variance": spread}}
-    assert _needed(alone, 1) < _needed(shared, 1) < 1_000
-    more = {"slopes": dict.fromkeys("abcdefgh", 0.0), "extra_variance": 2 * spread}
-    assert _needed(alone | {"heterogeneity": more}, 1) is None
+    modality = modality_of("CXR", study().astype({"unfreeze_depth": str}))
+    assert modality is not None
+    found = associate(modality, PARAMETERS, margin=0.02, settings=Settings(99, 200))
+    assert isinstance(found, Unadjusted)
+    assert found.n_architectures == 10
+    alone = replace(found, slope=0.0, ci90=(-0.02, 0.02))
+    extra = 0.0001 / stdtrit(7, 0.95) ** 2
+    spread = Spread(
+        dict.fromkeys("abcdefgh", 0.0), tau=0.0, i2=0.0, f=1.0, p_value=None, extra_variance=extra
+    )
+    shared = replace(alone, heterogeneity=spread)
+    assert architectures_needed(alone, 1) < architectures_needed(shared, 1) < 1_000
+    more = replace(alone, heterogeneity=replace(spread, extra_variance=2 * extra))
+    assert architectures_needed(more, 1) is None
 
 
 def test_two_predictors_in_two_modalities_are_four_tests() -> None:
@@ -307,11 +320,11 @@ def test_size_is_held_with_and_without_families() -> None:
     families = np.unique([v[0] for v in PAPER.values()], return_inverse=True)[1]
     x = np.log10([v[1] for v in PAPER.values()])
     design = Design.build(np.column_stack([np.ones(10), x - x.mean()]), families, np.eye(10))
-    stretch = design.stretch(4_000, 0)
+    calibration = design.calibrate(4_000, 0)
     rng = np.random.default_rng(1)
     for ratio in (0.0, 1.0, 16.0):
         own, shared = rng.normal(size=(2_000, 10)), rng.normal(size=(2_000, 5)) * np.sqrt(ratio)
-        ps = [mixture_slope(y, design, stretch).p_value() for y in own + shared[:, families]]
+        ps = [mixture_slope(y, design, calibration).p_value() for y in own + shared[:, families]]
         assert 0.015 <= np.mean(np.array(ps) <= 0.05) <= 0.065
 
 
@@ -336,3 +349,26 @@ def test_effects_are_least_squares(seed: int) -> None:
 def test_plain_leaves_no_nan() -> None:
     given_ = {"a": np.float64("nan"), "b": [np.inf, np.int64(3)], "c": (np.bool_(True),), "d": {"e": 1.5}}
     assert plain(given_) == {"a": None, "b": [None, 3], "c": [True], "d": {"e": 1.5}}
+
+
+@dataclass(frozen=True)
+class Inner:
+    low: float
+    high: np.float64
+
+
+@dataclass(frozen=True)
+class Outer:
+    within: Inner
+    inner: Inner = field(metadata=FLAT)
+    by: dict[str, float] = field(metadata=FLAT)
+    table: pd.DataFrame = field(metadata=HIDDEN)
+    absent: float | None = field(metadata=OPTIONAL)
+    given: float | None = field(metadata=OPTIONAL)
+
+
+def test_typed_results_become_plain_keys_in_the_order_of_their_fields() -> None:
+    inner = Inner(1.0, np.float64("inf"))
+    found = plain(Outer(inner, inner, {"size": 2.0}, pd.DataFrame(), None, 3.0))
+    expected = {"within": {"low": 1.0, "high": None}, "low": 1.0, "high": None, "by_size": 2.0, "given": 3.0}
+    assert list(found.items()) == list(expected.items())

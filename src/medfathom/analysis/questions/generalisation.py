@@ -5,52 +5,95 @@ The AUC analysed is the test split's, or the validation split's where search tri
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from medfathom.analysis.as_json import FLAT, OPTIONAL
+from medfathom.analysis.modality import modality_of
+from medfathom.analysis.predictors import PREDICTORS
 from medfathom.analysis.questions.moderation import usable
-from medfathom.analysis.size.association import PREDICTORS, modality_of
-from medfathom.analysis.size.inference import Settings, slope_in
+from medfathom.analysis.size.association import slope_on
+from medfathom.analysis.size.estimate import Estimate, estimate_of, slope_over_datasets
+from medfathom.analysis.size.inference import Settings
 
 
-def generalisation_gap(rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """Per modality: mean gap and its slope on each predictor; over data sets: its slope on training set
-    size."""
+@dataclass(frozen=True)
+class GapSlope:
+    """The slope of the gap on a predictor, and the name of the method; its p-value is not adjusted."""
+
+    estimate: Estimate = field(metadata=FLAT)
+    method: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One modality's gap.
+
+    Attributes:
+        mean_gap: over its rows, in AUC.
+        n_rows: that have both AUCs.
+        predictors: predictor -> the gap's slope on it.
+        reason: why there is no slope; empty where there is one.
+    """
+
+    mean_gap: float
+    n_rows: int
+    predictors: dict[str, GapSlope]
+    reason: str
+
+
+@dataclass(frozen=True)
+class GapOverDatasets:
+    """The slope of the data sets' mean gaps on log10 of the training set size, and why there is none."""
+
+    estimate: Estimate = field(metadata=FLAT)
+    reason: str
+
+
+@dataclass(frozen=True)
+class GeneralisationGap:
+    """Training AUC less the AUC analysed.
+
+    Attributes:
+        modalities: by name; empty where no row has a training AUC.
+        training_set_size: over data sets; None where no row has a training AUC.
+        reason: why there is no answer; empty where there is one.
+    """
+
+    modalities: dict[str, Gap]
+    training_set_size: GapOverDatasets | None = field(metadata=OPTIONAL)
+    reason: str
+
+
+def generalisation_gap(rows: pd.DataFrame, settings: Settings) -> GeneralisationGap:
+    """Each modality's mean gap and its slopes on the predictors, and the data sets' on training set size."""
     with_both = rows[rows["train_auc"].notna()].copy()
     if with_both.empty:
-        return {"modalities": {}, "reason": "no row has a train_auc"}
+        return GeneralisationGap({}, None, "no row has a train_auc")
     with_both["gap"] = with_both["train_auc"] - with_both["auc"]
     modalities = {
         str(name): _by_size(str(name), part, settings)
         for name, part in with_both.groupby("modality", observed=True)
     }
-    return {"modalities": modalities, "training_set_size": _by_training_set(with_both), "reason": ""}
+    return GeneralisationGap(modalities, _by_training_set(with_both), "")
 
 
-def _by_size(name: str, part: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+def _by_size(name: str, part: pd.DataFrame, settings: Settings) -> Gap:
     modality = modality_of(name, part, "gap")
-    found: dict[str, Any] = {"mean_gap": float(part["gap"].mean()), "n_rows": len(part), "predictors": {}}
+    mean = float(part["gap"].mean())
     if modality is None:
-        return found | {"reason": "no cell has two architectures to compare"}
-    for predictor in PREDICTORS:
-        if not usable(modality, predictor):
-            continue
-        x = modality.predictor(predictor)
-        slope, method, _ = slope_in(modality.effects, modality.per_dataset, x, modality.families, settings)
-        found["predictors"][predictor] = {
-            "slope": slope.estimate,
-            "ci95": list(slope.interval(0.95)),
-            "p_value": slope.p_value(),
-            "method": method,
-        }
-    few = "" if found["predictors"] else "too few architectures that differ in size"
-    return found | {"reason": few}
+        return Gap(mean, len(part), {}, "no cell has two architectures to compare")
+    slopes = {}
+    for predictor in PREDICTORS.values():
+        if usable(modality, predictor):
+            inference, method, _ = slope_on(modality, predictor, settings)
+            slopes[predictor.name] = GapSlope(estimate_of(inference), method)
+    return Gap(mean, len(part), slopes, "" if slopes else "too few architectures that differ in size")
 
 
-def _by_training_set(rows: pd.DataFrame) -> dict[str, Any]:
+def _by_training_set(rows: pd.DataFrame) -> GapOverDatasets:
     """Least squares over data sets, each with its mean gap."""
     sizes = (
         rows.groupby("dataset", observed=True)["n_train"].median()
@@ -61,8 +104,6 @@ def _by_training_set(rows: pd.DataFrame) -> dict[str, Any]:
     known = sizes[sizes > 0].index
     if len(known) < 4 or sizes[known].nunique() < 2:
         reason = f"training set sizes known for {len(known)} data sets; at least 4 that differ are needed"
-        return {"slope": None, "ci95": [None, None], "p_value": None, "reason": reason}
-    fit = stats.linregress(np.log10(sizes[known].to_numpy(float)), gaps[known].to_numpy(float))
-    reach = float(stats.t.ppf(0.975, len(known) - 2) * fit.stderr)
-    ci95 = [float(fit.slope) - reach, float(fit.slope) + reach]
-    return {"slope": float(fit.slope), "ci95": ci95, "p_value": float(fit.pvalue), "reason": ""}
+        return GapOverDatasets(Estimate(), reason)
+    x, y = np.log10(sizes[known].to_numpy(float)), gaps[known].to_numpy(float)
+    return GapOverDatasets(slope_over_datasets(x, y), "")

@@ -1,13 +1,17 @@
-"""Parameters and depth together: what each explains alone, what they explain in common."""
+"""Two predictors together: what each explains alone, what they explain in common."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import Floats
-from medfathom.analysis.size.association import PREDICTORS, SAME, Modality
+from medfathom.analysis.modality import Modality
+from medfathom.analysis.predictors import PREDICTORS
+from medfathom.analysis.size.association import SAME
+from medfathom.analysis.size.estimate import Estimate, estimate_of
 from medfathom.analysis.size.inference import Settings, noise_shape, regression
 from medfathom.analysis.size.permutation import centred
 from medfathom.analysis.size.slope import indicators
@@ -16,14 +20,33 @@ STRONG_CORRELATION = 0.8
 """From here on two predictors can hardly be told apart (variance inflation 2.8)."""
 
 
-def explained_together(modality: Modality, settings: Settings) -> dict[str, Any]:
-    """Commonality analysis at architecture level, and each predictor's slope with the other held fixed.
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Commonality analysis of two predictors at architecture level (Mood 1971); None where there is none.
 
-    `r2_unique_*` is what R^2 loses without the predictor, `r2_shared` what either could explain
-    (negative where one hides the other). Mood 1971.
+    Attributes:
+        r2_unique: predictor -> what R^2 loses without it.
+        r2_shared: what either predictor could explain; negative where one hides the other.
+        r2_total: share of the variance between architectures that both explain, 0 to 1.
+        predictor_correlation: Pearson's, within architectures that can be compared, -1 to 1.
+        variance_inflation: 1 / (1 - correlation^2).
+        partial: predictor -> its slope with the other held fixed.
+        reason: why there is no answer, or why to beware of it; else empty.
     """
+
+    r2_unique: dict[str, float | None] = field(metadata=FLAT)
+    r2_shared: float | None = None
+    r2_total: float | None = None
+    predictor_correlation: float | None = None
+    variance_inflation: float | None = None
+    partial: dict[str, Estimate] = field(default_factory=dict)
+    reason: str
+
+
+def explained_together(modality: Modality, settings: Settings) -> Joint:
+    """What the two predictors explain, each with and without the other."""
     names = list(PREDICTORS)
-    x = np.column_stack([modality.predictor(name) for name in names])
+    x = np.column_stack([modality.values_of(predictor) for predictor in PREDICTORS.values()])
     values, component = modality.effects.values, modality.effects.component
     within = np.column_stack([centred(column, component) for column in x.T])
     groups = indicators(component)
@@ -33,26 +56,21 @@ def explained_together(modality: Modality, settings: Settings) -> dict[str, Any]
     both = _r_squared(values, groups, x)
     alone = [_r_squared(values, groups, x[:, [i]]) for i in range(2)]
     correlation = float(np.corrcoef(within[:, 0], within[:, 1])[0, 1])
-    unique = {f"r2_unique_{name}": both - alone[1 - i] for i, name in enumerate(names)}
-    return {
-        **unique,
-        "r2_shared": alone[0] + alone[1] - both,
-        "r2_total": both,
-        "predictor_correlation": correlation,
-        "variance_inflation": 1 / (1 - correlation**2),
-        "partial": {name: _partial(modality, x, i, settings) for i, name in enumerate(names)},
-        "reason": (
-            "the two predictors are so strongly correlated here that their slopes can hardly be told apart"
-            if abs(correlation) >= STRONG_CORRELATION
-            else ""
-        ),
-    }
+    beware = "the two predictors are so strongly correlated here that their slopes can hardly be told apart"
+    return Joint(
+        r2_unique={name: both - alone[1 - i] for i, name in enumerate(names)},
+        r2_shared=alone[0] + alone[1] - both,
+        r2_total=both,
+        predictor_correlation=correlation,
+        variance_inflation=1 / (1 - correlation**2),
+        partial={name: _partial(modality, x, i, settings) for i, name in enumerate(names)},
+        reason=beware if abs(correlation) >= STRONG_CORRELATION else "",
+    )
 
 
-def nothing_explained(reason: str) -> dict[str, Any]:
-    """The same keys without answers, and why."""
-    keys = [*(f"r2_unique_{name}" for name in PREDICTORS), "r2_shared", "r2_total", "predictor_correlation"]
-    return {**dict.fromkeys(keys), "variance_inflation": None, "partial": {}, "reason": reason}
+def nothing_explained(reason: str) -> Joint:
+    """No answer, and why."""
+    return Joint(r2_unique=dict.fromkeys(PREDICTORS), reason=reason)
 
 
 def _why_not(x: Floats, groups: int) -> str:
@@ -79,11 +97,10 @@ def _r_squared(values: Floats, groups: Floats, x: Floats) -> float:
     return 1 - float(residual @ residual) / total
 
 
-def _partial(modality: Modality, x: Floats, which: int, settings: Settings) -> dict[str, Any]:
+def _partial(modality: Modality, x: Floats, which: int, settings: Settings) -> Estimate:
     centred = x - x.mean(0)
     X = np.column_stack(
         [indicators(modality.effects.component), centred[:, [1 - which]], centred[:, [which]]]
     )
     noise = noise_shape(modality.effects, X)
-    found, _ = regression(modality.effects.values, X, modality.families, noise, settings)
-    return {"slope": found.estimate, "ci95": list(found.interval(0.95)), "p_value": found.p_value()}
+    return estimate_of(regression(modality.effects.values, X, modality.families, noise, settings)[0])

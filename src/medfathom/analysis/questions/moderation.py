@@ -8,15 +8,19 @@ cancels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.effects import Effects
-from medfathom.analysis.size.association import PREDICTORS, Modality, modality_of, why_no_slope
+from medfathom.analysis.as_json import OPTIONAL
+from medfathom.analysis.effects import SETTING, Effects
+from medfathom.analysis.modality import Modality, modality_of
+from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.size.association import slope_on, why_no_slope
+from medfathom.analysis.size.estimate import Interval, interval_of
 from medfathom.analysis.size.inference import (
     OverDatasets,
     Settings,
@@ -27,7 +31,7 @@ from medfathom.analysis.size.inference import (
 )
 from medfathom.analysis.size.multiplicity import holm
 
-MODERATORS = ("init", "unfreeze_depth")
+MODERATORS = tuple(SETTING)
 FEWEST = 4
 """Architectures seen at both levels, below which no difference of slopes is estimated."""
 
@@ -35,29 +39,78 @@ MOST_PAIRS = 45
 """Beyond ten levels, pairs are too many to mean anything."""
 
 
-def within_modality(name: str, rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The slope at the second level less that at the first.
+
+    Attributes:
+        levels: the two.
+        difference: of the slopes, AUC per unit of the predictor.
+        ci95: its 95 % interval.
+        p_value: of "the slopes are equal".
+        n_architectures: seen at both levels.
+        speaks_for: which data sets it speaks for, in words; for modalities only.
+        p_holm: `p_value` adjusted over the pairs of levels.
+    """
+
+    levels: tuple[str, str]
+    difference: float
+    ci95: Interval
+    p_value: float
+    n_architectures: int
+    speaks_for: str | None = field(default=None, metadata=OPTIONAL)
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Differences:
+    """All pairs of levels, and the p-value of "all slopes are equal"; None without pairs."""
+
+    pairs: list[Difference]
+    p_value: float | None
+
+
+@dataclass(frozen=True)
+class Moderation:
+    """Whether a moderator's level changes slopes.
+
+    Attributes:
+        reason: why there is no answer; empty where there is one.
+        predictors: predictor -> differences of its slopes.
+    """
+
+    reason: str
+    predictors: dict[str, Differences]
+
+
+@dataclass(frozen=True)
+class ModalityDifferences(Differences):
+    """Differences between modalities; `reason` says why there are none."""
+
+    reason: str
+
+
+def within_modality(name: str, rows: pd.DataFrame, settings: Settings) -> dict[str, Moderation]:
     """Per moderator and predictor: pairs of levels, the slopes' difference, Holm over the pairs."""
-    found = {}
-    for moderator in MODERATORS:
-        levels = sorted(rows[moderator].unique())
-        pairs = list(combinations(levels, 2))
-        if not pairs or len(pairs) > MOST_PAIRS:
-            reason = (
-                "one level only" if not pairs else f"{len(levels)} levels are too many to compare in pairs"
-            )
-            found[moderator] = {"reason": reason, "predictors": {}}
-            continue
-        differences = {pair: _difference(name, rows, moderator, pair) for pair in pairs}
-        predictors = {p: _pairs(differences, p, settings) for p in PREDICTORS}
-        few = all(not answer["pairs"] for answer in predictors.values())
-        reason = f"no two levels share {FEWEST} architectures within the same cells" if few else ""
-        found[moderator] = {"reason": reason, "predictors": predictors}
-    return found
+    return {moderator: _moderation(name, rows, moderator, settings) for moderator in MODERATORS}
+
+
+def _moderation(name: str, rows: pd.DataFrame, moderator: str, settings: Settings) -> Moderation:
+    levels = sorted(rows[moderator].unique())
+    pairs = list(combinations(levels, 2))
+    if not pairs:
+        return Moderation("one level only", {})
+    if len(pairs) > MOST_PAIRS:
+        return Moderation(f"{len(levels)} levels are too many to compare in pairs", {})
+    differences = {pair: _difference(name, rows, moderator, pair) for pair in pairs}
+    predictors = {p.name: _pairs(differences, p, settings) for p in PREDICTORS.values()}
+    few = not any(answer.pairs for answer in predictors.values())
+    reason = f"no two levels share {FEWEST} architectures within the same cells" if few else ""
+    return Moderation(reason, predictors)
 
 
 def _difference(name: str, rows: pd.DataFrame, moderator: str, pair: tuple[str, str]) -> Modality | None:
-    """The modality of differences (second level less first), one for each architecture and remaining "
-    "setting."""
+    """The modality whose AUCs are differences between two levels: the second less the first."""
     keys = ["architecture", "dataset", *(m for m in MODERATORS if m != moderator)]
     wide = rows.pivot_table(index=keys, columns=moderator, values="auc", aggfunc="mean", observed=True)
     if not set(pair) <= set(wide.columns):
@@ -65,64 +118,63 @@ def _difference(name: str, rows: pd.DataFrame, moderator: str, pair: tuple[str, 
     change = (wide[pair[1]] - wide[pair[0]]).dropna().rename("auc").reset_index()
     if change["architecture"].nunique() < FEWEST:
         return None
-    facts = rows.groupby("architecture", observed=True)[["family", "n_params", "depth"]].first()
+    columns = ["family", *(predictor.column for predictor in PREDICTORS.values())]
+    facts = rows.groupby("architecture", observed=True)[columns].first()
     change[moderator] = "difference"
     return modality_of(name, change.join(facts, on="architecture"))
 
 
 def _pairs(
-    differences: Mapping[tuple[str, str], Modality | None], predictor: str, settings: Settings
-) -> dict[str, Any]:
-    listed = []
-    for (first, second), modality in differences.items():
-        if modality is None or not usable(modality, predictor):
-            continue
-        x = modality.predictor(predictor)
-        inference, _, _ = slope_in(modality.effects, modality.per_dataset, x, modality.families, settings)
-        listed.append({"levels": [first, second]} | _answer(inference, len(x)))
+    differences: Mapping[tuple[str, str], Modality | None], predictor: Predictor, settings: Settings
+) -> Differences:
+    listed = [
+        _answer(pair, slope_on(modality, predictor, settings)[0], len(modality.effects.names))
+        for pair, modality in differences.items()
+        if modality is not None and usable(modality, predictor)
+    ]
     return _with_holm(listed)
 
 
-def usable(modality: Modality, predictor: str) -> bool:
-    """Whether a slope on the predictor can be had."""
-    x = modality.predictor(predictor)
+def usable(modality: Modality, predictor: Predictor) -> bool:
+    """Whether a slope on the predictor can be fitted."""
+    x = modality.values_of(predictor)
     return len(x) >= FEWEST and not why_no_slope(x, modality.effects.component)
 
 
-def between_modalities(modalities: Mapping[str, Modality], settings: Settings) -> dict[str, Any]:
+def between_modalities(
+    modalities: Mapping[str, Modality], settings: Settings
+) -> dict[str, ModalityDifferences]:
     """Per predictor: pairs of modalities, the slopes' difference over the architectures they share."""
-    found: dict[str, Any] = {}
-    for predictor in PREDICTORS:
-        listed = []
-        for first, second in combinations(sorted(modalities), 2):
-            answer = _two_modalities(modalities[first], modalities[second], predictor, settings)
-            if answer:
-                listed.append({"levels": [first, second]} | answer)
+    found = {}
+    for predictor in PREDICTORS.values():
+        pairs = combinations(sorted(modalities), 2)
+        answers = (_two_modalities(modalities[a], modalities[b], predictor, settings) for a, b in pairs)
+        listed = [answer for answer in answers if answer is not None]
         reason = ""
         if len(modalities) < 2:
             reason = "one modality only"
         elif not listed:
             reason = f"no two modalities share {FEWEST} architectures that differ in the predictor"
-        found[predictor] = _with_holm(listed) | {"reason": reason}
+        found[predictor.name] = ModalityDifferences(**vars(_with_holm(listed)), reason=reason)
     return found
 
 
 def _two_modalities(
-    first: Modality, second: Modality, predictor: str, settings: Settings
-) -> dict[str, Any] | None:
+    first: Modality, second: Modality, predictor: Predictor, settings: Settings
+) -> Difference | None:
     common = sorted(set(first.effects.names) & set(second.effects.names))
     if len(common) < FEWEST:
         return None
     effects = _contrast(first.effects, second.effects, common)
-    place = [second.effects.names.index(name) for name in common]
-    x, families = second.predictor(predictor)[place], second.families[place]
+    place = second.effects.places(common)
+    x, families = second.values_of(predictor)[place], second.families[place]
     if np.isnan(x).any() or np.ptp(x) == 0 or int(effects.component.max()) > 0:
         return None
-    inference: SlopeInference = slope_in(effects, {}, x, families, settings)[0]
-    spreads = [spread_of_slopes(m.effects, m.per_dataset, m.predictor(predictor)) for m in (first, second)]
-    inference = OverDatasets(inference, tuple(spread.added for spread in spreads if spread))
-    speaks_for = "; ".join(map(_speaks_for, (first, second), spreads))
-    return _answer(inference, len(common)) | {"speaks_for": speaks_for}
+    within, _, _ = slope_in(effects, {}, x, families, settings)
+    spreads = [spread_of_slopes(m.effects, m.per_dataset, m.values_of(predictor)) for m in (first, second)]
+    over = OverDatasets(within, tuple(spread.added for spread in spreads if spread))
+    answer = _answer((first.name, second.name), over, len(common))
+    return replace(answer, speaks_for="; ".join(map(_speaks_for, (first, second), spreads)))
 
 
 def _speaks_for(modality: Modality, spread: Spread | None) -> str:
@@ -135,7 +187,7 @@ def _speaks_for(modality: Modality, spread: Spread | None) -> str:
 
 def _contrast(first: Effects, second: Effects, common: list[str]) -> Effects:
     """Second less first, over the architectures in common; noise taken as even."""
-    one, other = ([e.names.index(name) for name in common] for e in (first, second))
+    one, other = first.places(common), second.places(common)
     component = first.component[one] * (int(second.component.max()) + 1) + second.component[other]
     values = second.values[other] - first.values[one]
     n = len(common)
@@ -143,17 +195,19 @@ def _contrast(first: Effects, second: Effects, common: list[str]) -> Effects:
     return Effects(common, values, np.eye(n) - 1 / n, component.astype(np.int64), None, 0, 1)
 
 
-def _answer(inference: SlopeInference, n: int) -> dict[str, Any]:
-    return {
-        "difference": inference.estimate,
-        "ci95": list(inference.interval(0.95)),
-        "p_value": inference.p_value(),
-        "n_architectures": n,
-    }
+def _answer(levels: tuple[str, str], inference: SlopeInference, n: int) -> Difference:
+    p_value = inference.p_value()
+    return Difference(
+        levels=levels,
+        difference=inference.estimate,
+        ci95=interval_of(inference, 0.95),
+        p_value=p_value,
+        n_architectures=n,
+        p_holm=p_value,
+    )
 
 
-def _with_holm(listed: list[dict[str, Any]]) -> dict[str, Any]:
-    adjusted = holm([answer["p_value"] for answer in listed])
-    for answer, p in zip(listed, adjusted, strict=True):
-        answer["p_holm"] = p
-    return {"pairs": listed, "p_value": min(adjusted, default=None)}
+def _with_holm(listed: Sequence[Difference]) -> Differences:
+    adjusted = holm([answer.p_value for answer in listed])
+    pairs = [replace(answer, p_holm=p) for answer, p in zip(listed, adjusted, strict=True)]
+    return Differences(pairs, min(adjusted, default=None))

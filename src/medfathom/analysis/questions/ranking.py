@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from medfathom.analysis.effects import Floats, cell_means, comparing_cells
+from medfathom.analysis.as_json import OPTIONAL
+from medfathom.analysis.effects import SETTING, Floats, cell_means, comparing_cells
+from medfathom.analysis.size.estimate import NO_INTERVAL, Interval
 from medfathom.analysis.size.permutation import arrangements, levels
 
 FEWEST_RESAMPLES = 2_000
-EXACT_ROUNDS = 50_000
-"""Friedman's p is enumerated up to so many ways to rank, and drawn at random beyond."""
+"""Bootstrap samples of data sets for a mean regret's interval, at least."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,108 @@ def critical_difference(n_objects: int, n_judges: int, alpha: float = 0.05) -> f
     return float(q * np.sqrt(n_objects * (n_objects + 1) / (6 * n_judges)))
 
 
-def agreement(rows: pd.DataFrame, *, draws: int, seed: int) -> dict[str, Any]:
-    """Rankings of architectures over data sets: over all of them, and within each modality that has two."""
+@dataclass(frozen=True)
+class Ranking:
+    """Whether data sets rank architectures alike.
+
+    Attributes:
+        kendalls_w: 0 (no agreement) to 1 (the same order everywhere).
+        friedman_chi2: Friedman's statistic.
+        p_chi2: its p-value by the chi-squared approximation.
+        p_value: by permutation, right for few data sets too.
+        mean_ranks: architecture -> mean rank, the best (1 is best) first.
+        critical_difference: Nemenyi's.
+        groups_not_told_apart: runs of architectures within it.
+        n_architectures: ranked, at least 3.
+        n_datasets: that rank them, at least 2.
+        datasets: their names.
+        reason: empty.
+    """
+
+    kendalls_w: float
+    friedman_chi2: float
+    p_chi2: float
+    p_value: float
+    mean_ranks: dict[str, float]
+    critical_difference: float
+    groups_not_told_apart: list[list[str]]
+    n_architectures: int
+    n_datasets: int
+    datasets: list[str]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoRanking:
+    """A `Ranking` where architectures or data sets are too few: `reason` says it."""
+
+    kendalls_w: None = None
+    p_value: None = None
+    n_architectures: int
+    n_datasets: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The architecture that the other data sets choose, and by how much AUC it is below the best here."""
+
+    chosen: str
+    regret: float
+
+
+@dataclass(frozen=True)
+class MeanRegret:
+    """Regrets over data sets.
+
+    Attributes:
+        mean: of the regrets, in AUC.
+        ci95: over data sets; none for fewer than three.
+        datasets: by name.
+        reason: why there is no interval; empty where there is one.
+    """
+
+    mean: float
+    ci95: Interval
+    datasets: dict[str, Chosen]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Regret:
+    """What one architecture for all data sets costs.
+
+    Attributes:
+        universal: the architecture of the best mean over all data sets; None where there is no answer.
+        all: over all data sets; None where there is no answer.
+        modalities: modality -> over its data sets.
+        reason: why there is no answer; empty where there is one.
+    """
+
+    universal: str | None
+    all: MeanRegret | None = field(metadata=OPTIONAL)
+    modalities: dict[str, MeanRegret]
+    reason: str
+
+
+@dataclass(frozen=True)
+class RankingAgreement:
+    """Rankings over data sets: `all` of them, and within each modality that has two; and the regret."""
+
+    scopes: dict[str, Ranking | NoRanking]
+    regret: Regret
+
+
+def ranking_agreement(rows: pd.DataFrame, *, draws: int, seed: int) -> RankingAgreement:
+    """Do data sets agree, and what does one architecture for all cost?"""
     scopes = {"all": rows} | {
         str(name): part
         for name, part in rows.groupby("modality", observed=True)
         if part["dataset"].nunique() >= 2 and rows["modality"].nunique() > 1
     }
-    return {
-        "scopes": {name: _one_scope(part, draws, seed) for name, part in scopes.items()},
-        "regret": _regrets(rows, draws, seed),
-    }
+    return RankingAgreement(
+        {name: _one_scope(part, draws, seed) for name, part in scopes.items()}, _regrets(rows, draws, seed)
+    )
 
 
 def table_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -92,38 +183,34 @@ def table_of(rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     columns = {}
     for dataset, part in means.groupby("dataset", observed=True):
-        wide = part.pivot_table(
-            index="architecture", columns=["init", "unfreeze_depth"], values="value", observed=True
-        )
+        wide = part.pivot_table(index="architecture", columns=SETTING, values="value", observed=True)
         shared = wide.loc[:, wide.notna().sum() == wide.notna().sum().max()].dropna()
         columns[str(dataset)] = shared.mean(axis=1)
     return pd.DataFrame(columns).dropna().sort_index()
 
 
-def _one_scope(rows: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
+def _one_scope(rows: pd.DataFrame, draws: int, seed: int) -> Ranking | NoRanking:
     table = table_of(rows)
     n, k = table.shape
     if n < 3 or k < 2:
         reason = f"{n} architectures in all of {k} data sets; at least 3 in 2 are needed"
-        return {"kendalls_w": None, "p_value": None, "n_architectures": n, "n_datasets": k, "reason": reason}
+        return NoRanking(n_architectures=n, n_datasets=k, reason=reason)
     found = kendalls_w(table.to_numpy(float))
-    ranks = dict(
-        sorted(zip(table.index.map(str), found.mean_ranks.tolist(), strict=True), key=lambda item: item[1])
-    )
+    named = zip(table.index.map(str), found.mean_ranks.tolist(), strict=True)
+    ranks = dict(sorted(named, key=lambda item: item[1]))
     difference = critical_difference(n, k)
-    return {
-        "kendalls_w": found.w,
-        "friedman_chi2": found.chi2,
-        "p_chi2": found.p_chi2,
-        "p_value": p_by_permutation(table.to_numpy(float), draws=draws, seed=seed),
-        "mean_ranks": ranks,
-        "critical_difference": difference,
-        "groups_not_told_apart": _cliques(ranks, difference),
-        "n_architectures": n,
-        "n_datasets": k,
-        "datasets": list(table.columns),
-        "reason": "",
-    }
+    return Ranking(
+        kendalls_w=found.w,
+        friedman_chi2=found.chi2,
+        p_chi2=found.p_chi2,
+        p_value=p_by_permutation(table.to_numpy(float), draws=draws, seed=seed),
+        mean_ranks=ranks,
+        critical_difference=difference,
+        groups_not_told_apart=_cliques(ranks, difference),
+        n_architectures=n,
+        n_datasets=k,
+        datasets=list(table.columns),
+    )
 
 
 def _cliques(ranks: dict[str, float], difference: float) -> list[list[str]]:
@@ -138,7 +225,7 @@ def _cliques(ranks: dict[str, float], difference: float) -> list[list[str]]:
     return runs
 
 
-def _regrets(rows: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
+def _regrets(rows: pd.DataFrame, draws: int, seed: int) -> Regret:
     """What choosing one architecture for all data sets costs on each, by modality.
 
     For each data set the universal architecture is the one with the best mean over the *other* data sets
@@ -149,41 +236,34 @@ def _regrets(rows: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     table = table_of(rows)
     n, k = table.shape
     if n < 2 or k < 2:
-        reason = f"{n} architectures in all of {k} data sets; at least 2 in 2 are needed"
-        return {"universal": None, "modalities": {}, "reason": reason}
+        return Regret(
+            None, None, {}, f"{n} architectures in all of {k} data sets; at least 2 in 2 are needed"
+        )
     values = table.to_numpy(float)
     regret = {}
     for j, dataset in enumerate(table.columns):
         others = np.delete(values, j, axis=1).mean(1)
         chosen = int(np.argmax(others))
-        regret[dataset] = (str(table.index[chosen]), float(values[:, j].max() - values[chosen, j]))
+        regret[dataset] = Chosen(str(table.index[chosen]), float(values[:, j].max() - values[chosen, j]))
     kinds = rows.drop_duplicates("dataset").set_index("dataset")["modality"]
     modalities = {
         str(kind): _mean_regret({d: regret[d] for d in table.columns if kinds[d] == kind}, draws, seed)
         for kind in sorted(kinds.loc[list(table.columns)].unique())
     }
     universal = str(table.index[int(np.argmax(values.mean(1)))])
-    return {
-        "universal": universal,
-        "all": _mean_regret(regret, draws, seed),
-        "modalities": modalities,
-        "reason": "",
-    }
+    return Regret(universal, _mean_regret(regret, draws, seed), modalities, "")
 
 
-def _mean_regret(regret: dict[str, tuple[str, float]], draws: int, seed: int) -> dict[str, Any]:
-    values = np.array([value for _, value in regret.values()])
-    found: dict[str, Any] = {
-        "mean": float(values.mean()),
-        "ci95": [None, None],
-        "datasets": {d: {"chosen": name, "regret": value} for d, (name, value) in regret.items()},
-        "reason": "",
-    }
-    if len(values) < 3:
-        return found | {"reason": f"no interval over {len(values)} data sets; at least 3 are needed"}
+def _mean_regret(regret: dict[str, Chosen], draws: int, seed: int) -> MeanRegret:
+    values = np.array([each.regret for each in regret.values()])
+    count, mean = len(values), float(values.mean())
+    if count < 3:
+        return MeanRegret(
+            mean, NO_INTERVAL, regret, f"no interval over {count} data sets; at least 3 are needed"
+        )
     rng = np.random.default_rng(seed)
-    resampled = rng.choice(values, (max(draws, FEWEST_RESAMPLES), len(values))).mean(1)
-    reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    high = max(float(np.quantile(resampled, 0.975)), float(values.mean()) + reach)
-    low = min(float(np.quantile(resampled, 0.025)), float(values.mean()) - reach)
-    return found | {"ci95": [max(0.0, low), high]}
+    resampled = rng.choice(values, (max(draws, FEWEST_RESAMPLES), count)).mean(1)
+    reach = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    low = min(float(np.quantile(resampled, 0.025)), mean - reach)
+    high = max(float(np.quantile(resampled, 0.975)), mean + reach)
+    return MeanRegret(mean, (max(0.0, low), high), regret, "")

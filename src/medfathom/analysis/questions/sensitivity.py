@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.size.association import OTHER_PREDICTORS, Modality, modality_of, why_no_slope
-from medfathom.analysis.size.inference import Settings, slope_in
+from medfathom.analysis.effects import CELL
+from medfathom.analysis.modality import Modality, modality_of
+from medfathom.analysis.predictors import Predictor
+from medfathom.analysis.size.association import Variant, slope_on, why_no_slope
+from medfathom.analysis.size.estimate import Estimate, estimate_of
+from medfathom.analysis.size.inference import Settings
 
 MOST_LEFT_OUT = 20
 """Families or data sets, beyond which leaving out each in turn is not worth the time."""
@@ -18,58 +22,51 @@ FLOOR = 1e-4
 
 
 def sensitivity(
-    modality: Modality, rows: pd.DataFrame, predictor: str, settings: Settings
-) -> list[dict[str, Any]]:
+    modality: Modality, rows: pd.DataFrame, predictor: Predictor, settings: Settings
+) -> tuple[Variant, ...]:
     """Slopes under other choices: scale of the AUC, families and data sets left out, other measures of size.
 
-    None of these decides; p-values are not adjusted. Each entry: `name`, `unit`, `slope`, `ci95`, `p_value`,
-    `reason` (why there is no slope, where there is none).
+    None of these decides; p-values are not adjusted.
     """
-    settings = settings.coarse
     found = [
-        _entry("logit AUC", "logit per unit", _rescaled(modality.name, rows, _logit), predictor, settings),
-        _entry(
-            "ranks within cells",
-            "rank (0 to 1) per unit",
-            _rescaled(modality.name, rows, _ranks),
-            predictor,
-            settings,
-        ),
+        _variant(name, unit, _rescaled(modality.name, rows, scaled), predictor, settings.coarse)
+        for name, unit, scaled in (
+            ("logit AUC", "logit per unit", _logit(rows)),
+            ("ranks within cells", "rank (0 to 1) per unit", _ranks(rows)),
+        )
     ]
-    for column, left_out in (("family", modality.family_names), ("dataset", sorted(modality.per_dataset))):
-        if not 2 <= len(left_out) <= MOST_LEFT_OUT:
-            continue
-        for value in left_out:
-            rest = modality_of(modality.name, rows[rows[column] != value])
-            found.append(_entry(f"without {column} {value}", "AUC per unit", rest, predictor, settings))
-    if predictor == "log10_params":
-        found += [_entry(name, "AUC per tenfold", modality, name, settings) for name in OTHER_PREDICTORS]
-    return found
+    found += [
+        _variant(f"without {column} {value}", "AUC per unit", rest, predictor, settings.coarse)
+        for column, value, rest in _with_one_left_out(modality, rows)
+    ]
+    found += [
+        _variant(other.name, f"AUC per {other.scale.step}", modality, other, settings.coarse)
+        for other in predictor.alternatives
+    ]
+    return tuple(found)
 
 
-def _entry(
-    name: str, unit: str, modality: Modality | None, predictor: str, settings: Settings
-) -> dict[str, Any]:
-    reason = "no cell has two architectures left to compare"
-    if modality is not None:
-        x = modality.predictor(predictor)
-        reason = why_no_slope(x, modality.effects.component)
-        if not reason:
-            slope, _, _ = slope_in(modality.effects, modality.per_dataset, x, modality.families, settings)
-            answer = {"slope": slope.estimate, "ci95": list(slope.interval(0.95)), "p_value": slope.p_value()}
-            return {"name": name, "unit": unit, **answer, "reason": ""}
-    return {
-        "name": name,
-        "unit": unit,
-        "slope": None,
-        "ci95": [None, None],
-        "p_value": None,
-        "reason": reason,
-    }
+def _variant(
+    name: str, unit: str, modality: Modality | None, predictor: Predictor, settings: Settings
+) -> Variant:
+    if modality is None:
+        return Variant(name, unit, Estimate(), "no cell has two architectures left to compare")
+    reason = why_no_slope(modality.values_of(predictor), modality.effects.component)
+    if reason:
+        return Variant(name, unit, Estimate(), reason)
+    return Variant(name, unit, estimate_of(slope_on(modality, predictor, settings)[0]), "")
 
 
-def _rescaled(name: str, rows: pd.DataFrame, scale: Any) -> Modality | None:
-    return modality_of(name, rows.assign(rescaled=scale(rows)), "rescaled")
+def _with_one_left_out(modality: Modality, rows: pd.DataFrame) -> Iterator[tuple[str, str, Modality | None]]:
+    """(column, value left out, the modality without it) for each family and each data set."""
+    for column, values in (("family", modality.family_names), ("dataset", sorted(modality.per_dataset))):
+        if 2 <= len(values) <= MOST_LEFT_OUT:
+            for value in values:
+                yield column, value, modality_of(modality.name, rows[rows[column] != value])
+
+
+def _rescaled(name: str, rows: pd.DataFrame, scaled: pd.Series[float]) -> Modality | None:
+    return modality_of(name, rows.assign(rescaled=scaled), "rescaled")
 
 
 def _logit(rows: pd.DataFrame) -> pd.Series[float]:
@@ -79,4 +76,4 @@ def _logit(rows: pd.DataFrame) -> pd.Series[float]:
 
 
 def _ranks(rows: pd.DataFrame) -> pd.Series[float]:
-    return rows.groupby(["dataset", "init", "unfreeze_depth"], observed=True)["auc"].rank(pct=True)
+    return rows.groupby(CELL, observed=True)["auc"].rank(pct=True)

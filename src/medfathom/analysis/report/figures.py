@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from itertools import chain, count
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medfathom.analysis.pipeline import Analysis
-from medfathom.analysis.size.association import Modality
+from medfathom.analysis.modality import Modality
+from medfathom.analysis.pipeline import Analysis, ModalityFindings
+from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.questions.ranking import Ranking
+from medfathom.analysis.size.association import Association, NoSlope
+from medfathom.analysis.size.estimate import Interval
 from medfathom.colours import BLUE, GREEN, PALETTE, VERMILION
 
 MARKERS = "osD^vP"
 """One after the other, each with all colours of the palette."""
-
-AXIS = {"log10_params": "parameters", "log2_depth": "depth (weighted layers)"}
-UNIT = {"log10_params": "tenfold of parameters", "log2_depth": "doubling of depth"}
 MOST_NAMES = 40
 """Points beyond which names would hide one another."""
 
@@ -45,27 +45,37 @@ class Drawing:
 def draw_all(analysis: Analysis) -> dict[str, Drawing]:
     """File name -> figure, in the order in which they are shown."""
     found: dict[str, Drawing] = {}
-    starts = slugs(analysis.modalities)
-    for name, modality in analysis.modalities.items():
-        predictors = analysis.content["modalities"][name]["predictors"]
+    compared = {
+        name: findings
+        for name, findings in analysis.modalities.items()
+        if isinstance(findings, ModalityFindings)
+    }
+    starts = slugs(compared)
+    for name, findings in compared.items():
         rows = analysis.rows[analysis.rows["modality"] == name]
-        drawn = {
-            predictor: (
-                scatter(modality, predictor, answer),
-                f"AUC against {AXIS[predictor]}, one point per architecture. "
-                "Line and band: the slope and what its 95 % interval allows.",
-            )
-            for predictor, answer in predictors.items()
-        }
-        drawn["forest"] = forest(predictors), "slopes by data set, 95 % intervals. Green: within the margin."
-        drawn["settings"] = settings_map(rows), "mean AUC by init and unfreeze depth."
-        for kind, (figure, text) in drawn.items():
+        for kind, (figure, text) in _of_modality(findings, rows).items():
             found[f"{starts[name]}_{kind}.svg"] = Drawing(svg(figure), f"{name}: {text}", name)
-    scope = analysis.content["ranking_agreement"]["scopes"]["all"]
-    if scope.get("mean_ranks"):
+    scope = analysis.ranking_agreement.scopes["all"]
+    if isinstance(scope, Ranking):
         text = "Mean ranks of architectures over data sets"
         found["ranking.svg"] = Drawing(svg(critical_difference(scope)), text)
     return found
+
+
+def _of_modality(findings: ModalityFindings, rows: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+    """Kind -> figure and what is to be seen."""
+    drawn = {
+        name: (
+            scatter(findings.architectures, PREDICTORS[name], answer),
+            f"AUC against {PREDICTORS[name].axis}, one point per architecture. "
+            "Line and band: the slope and what its 95 % interval allows.",
+        )
+        for name, answer in findings.predictors.items()
+    }
+    forest_text = "slopes by data set, 95 % intervals. Green: within the margin."
+    drawn["forest"] = forest(findings.predictors), forest_text
+    drawn["settings"] = settings_map(rows), "mean AUC by init and unfreeze depth."
+    return drawn
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
@@ -99,11 +109,10 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def scatter(modality: Modality, predictor: str, answer: Mapping[str, Any]) -> Figure:
-    """Architecture effects against a predictor: families coloured, names on points, the slope and its "
-    "band."""
+def scatter(modality: Modality, predictor: Predictor, answer: Association | NoSlope) -> Figure:
+    """Architecture effects against a predictor: coloured by family and named, with the slope and its band."""
     figure, axes = _axes(6.4, 4.4)
-    raw = modality.table["n_params" if predictor == "log10_params" else "depth"].to_numpy(float)
+    raw = modality.table[predictor.column].to_numpy(float)
     values = modality.effects.values
     for code, family in enumerate(modality.family_names):
         own = modality.families == code
@@ -117,9 +126,9 @@ def scatter(modality: Modality, predictor: str, answer: Mapping[str, Any]) -> Fi
                 name, (place, value), fontsize=6.5, xytext=(4, 3), textcoords="offset points", color="0.25"
             )
     axes.set_xscale("log")
-    _line(axes, raw, predictor, modality, answer)
+    _line(axes, predictor, modality, answer)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"{AXIS[predictor]}, log scale")
+    axes.set_xlabel(f"{predictor.axis}, log scale")
     axes.set_ylabel("AUC less the cell's mean")
     axes.margins(x=0.15, y=0.12)
     if len(modality.family_names) <= 24:
@@ -134,51 +143,49 @@ def scatter(modality: Modality, predictor: str, answer: Mapping[str, Any]) -> Fi
     return figure
 
 
-def _line(axes: Axes, raw: Any, predictor: str, modality: Modality, answer: Mapping[str, Any]) -> None:
+def _line(axes: Axes, predictor: Predictor, modality: Modality, answer: Association | NoSlope) -> None:
     """The slope through the middle, and the lines that its 95 % interval allows."""
-    if answer["slope"] is None or int(modality.effects.component.max()) > 0:
+    if answer.slope is None or int(modality.effects.component.max()) > 0:
         return
-    x = modality.predictor(predictor)
+    x = modality.values_of(predictor)
     ends = np.linspace(x.min(), x.max(), 60)
-    base = 10.0 if predictor == "log10_params" else 2.0
-    middle = float(modality.effects.values.mean())
-    axes.plot(base**ends, middle + answer["slope"] * (ends - x.mean()), color="0.3", linewidth=1.2)
-    low, high = answer["ci95"]
+    raw, middle = predictor.scale.inverse(ends), float(modality.effects.values.mean())
+    axes.plot(raw, middle + answer.slope * (ends - x.mean()), color="0.3", linewidth=1.2)
+    low, high = answer.ci95
     if low is not None and high is not None:
         sides = [middle + s * (ends - x.mean()) for s in (low, high)]
-        axes.fill_between(
-            base**ends, np.minimum(*sides), np.maximum(*sides), color="0.5", alpha=0.15, linewidth=0
-        )
+        axes.fill_between(raw, np.minimum(*sides), np.maximum(*sides), color="0.5", alpha=0.15, linewidth=0)
 
 
-def forest(predictors: Mapping[str, Mapping[str, Any]]) -> Figure:
+def forest(predictors: Mapping[str, Association | NoSlope]) -> Figure:
     """Slopes by data set and over all, one panel for each predictor."""
-    rows = max((len(p.get("per_dataset", {})) for p in predictors.values()), default=0) + 1
+    rows = max((len(answer.per_dataset) for answer in predictors.values()), default=0) + 1
     figure = Figure(figsize=(6.4, 1.3 + 0.32 * rows), layout="constrained")
     panels = figure.subplots(1, len(predictors), squeeze=False)[0]
-    for axes, (predictor, answer) in zip(panels, predictors.items(), strict=True):
-        entries = [*answer.get("per_dataset", {}).items(), ("all", answer)]
-        for place, (name, entry) in enumerate(reversed(entries)):
-            _whisker(axes, place, entry, name == "all")
-        axes.set_yticks(range(len(entries)), [name for name, _ in reversed(entries)], fontsize=7)
+    for axes, (name, answer) in zip(panels, predictors.items(), strict=True):
+        _whisker(axes, 0, answer.slope, answer.ci95, True)
+        own = {dataset: each.estimate for dataset, each in answer.per_dataset.items()}
+        for place, estimate in enumerate(reversed(own.values()), start=1):
+            _whisker(axes, place, estimate.slope, estimate.ci95, False)
+        axes.set_yticks(range(len(own) + 1), ["all", *reversed(own)], fontsize=7)
         axes.axvline(0, color="0.4", linewidth=0.8)
-        axes.axvspan(-answer["margin"], answer["margin"], color=GREEN, alpha=0.12, linewidth=0)
-        axes.set_xlabel(f"AUC per {UNIT[predictor]}", fontsize=7)
+        axes.axvspan(-answer.margin, answer.margin, color=GREEN, alpha=0.12, linewidth=0)
+        axes.set_xlabel(f"AUC per {PREDICTORS[name].unit}", fontsize=7)
         axes.tick_params(axis="x", labelsize=6.5)
-        axes.set_ylim(-0.6, len(entries) - 0.4)
+        axes.set_ylim(-0.6, len(own) + 0.6)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _whisker(axes: Axes, place: int, entry: Mapping[str, Any], whole: bool) -> None:
-    if entry["slope"] is None:
+def _whisker(axes: Axes, place: int, slope: float | None, ci95: Interval, whole: bool) -> None:
+    if slope is None:
         axes.annotate("no slope", (0, place), fontsize=6.5, va="center", color="0.4")
         return
-    low, high = entry["ci95"]
+    low, high = ci95
     colour = BLUE if not whole else "black"
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2.2 if whole else 1.2)
-    axes.plot(entry["slope"], place, "D" if whole else "o", color=colour, markersize=5)
+    axes.plot(slope, place, "D" if whole else "o", color=colour, markersize=5)
 
 
 def settings_map(rows: pd.DataFrame) -> Figure:
@@ -200,12 +207,12 @@ def settings_map(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def critical_difference(scope: Mapping[str, Any]) -> Figure:
+def critical_difference(ranking: Ranking) -> Figure:
     """Demsar's diagram: mean ranks on a line, bars over those not told apart."""
-    ranks = scope["mean_ranks"]
+    ranks = ranking.mean_ranks
     names = list(ranks)
     half = (len(names) + 1) // 2
-    bars = scope["groups_not_told_apart"]
+    bars = ranking.groups_not_told_apart
     figure, axes = _axes(6.8, 1.2 + 0.2 * half + 0.14 * len(bars))
     top = 0.6 + 0.35 * len(bars)
     for place, name in enumerate(names):
@@ -217,9 +224,9 @@ def critical_difference(scope: Mapping[str, Any]) -> Figure:
     for level, group in enumerate(bars):
         ends = [ranks[group[0]] - 0.06, ranks[group[-1]] + 0.06]
         axes.plot(ends, [0.35 * (level + 1)] * 2, color="black", linewidth=3, solid_capstyle="butt")
-    axes.plot([1, 1 + scope["critical_difference"]], [top + 0.5] * 2, color=VERMILION, linewidth=1.5)
+    axes.plot([1, 1 + ranking.critical_difference], [top + 0.5] * 2, color=VERMILION, linewidth=1.5)
     axes.text(
-        1, top + 0.7, f"critical difference {scope['critical_difference']:.2f}", fontsize=7, color=VERMILION
+        1, top + 0.7, f"critical difference {ranking.critical_difference:.2f}", fontsize=7, color=VERMILION
     )
     axes.axhline(0, color="black", linewidth=1)
     for rank in range(1, len(names) + 1):

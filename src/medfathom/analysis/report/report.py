@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 from jinja2 import Environment
 from markupsafe import Markup
 
 from medfathom.analysis.pipeline import Analysis
+from medfathom.analysis.predictors import PREDICTORS
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.figures import Drawing, draw_all
+from medfathom.analysis.size.estimate import Interval
 from medfathom.files import write_atomically
 
 MOST_ROWS = 600
@@ -57,26 +59,20 @@ def page(
     template = environment.from_string(
         files("medfathom.analysis.report").joinpath("report.html.j2").read_text("utf-8")
     )
-    found = analysis.to_dict()
-    modalities = {
-        name: {
-            **content,
-            "sentences": {
-                p: sentences.verdict(name, p, a, content) for p, a in content["predictors"].items()
-            },
-            "figures": [file for file, drawing in drawn.items() if drawing.modality == name],
-        }
-        for name, content in found["modalities"].items()
-    }
     return template.render(
-        found=found,
-        modalities=modalities,
+        found=analysis,
+        sentences={name: sentences.verdicts(name, found) for name, found in analysis.modalities.items()},
+        figures={
+            name: [file for file, drawing in drawn.items() if drawing.modality == name]
+            for name in analysis.modalities
+        },
         images={file: _image(drawing) for file, drawing in drawn.items()},
         captions={file: drawing.caption for file, drawing in drawn.items()},
         confirmed_pictures=[(name, _png(path, text), text) for name, path, text in pictures],
-        results=_summary(analysis),
+        results=_cell_means(analysis.rows),
         n_results=len(analysis.rows),
         most_rows=MOST_ROWS,
+        units=[predictor.unit for predictor in PREDICTORS.values()],
         words=sentences,
     )
 
@@ -91,14 +87,13 @@ def _png(path: Path, alt: str) -> Markup:
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(coded, alt)
 
 
-def _summary(analysis: Analysis) -> list[dict[str, Any]]:
+def _cell_means(rows: pd.DataFrame) -> Sequence[object]:
     """One row per architecture and cell: mean AUC and how many runs."""
     keys = ["modality", "dataset", "architecture", "family", "init", "unfreeze_depth"]
-    grouped = analysis.rows.groupby(keys, observed=True, sort=True)
-    table = grouped.agg(
+    table = rows.groupby(keys, observed=True, sort=True).agg(
         auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median")
     )
-    return [dict(row) for _, row in table.reset_index().head(MOST_ROWS).iterrows()]
+    return list(table.reset_index().head(MOST_ROWS).itertuples(index=False, name="CellMean"))
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -108,7 +103,7 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}".replace("-", "−")
 
 
-def interval(ends: list[float | None], digits: int = 4) -> str:
+def interval(ends: Interval, digits: int = 4) -> str:
     """An interval for reading; unbounded ends are said to be so."""
     if ends[0] is None and ends[1] is None:
         return "–"

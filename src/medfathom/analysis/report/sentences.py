@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from medfathom.analysis.pipeline import Counts, ModalityFindings, NothingCompared
+from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.size.association import Association, NoSlope
 
-NAMES = {"log10_params": "parameter count", "log2_depth": "depth"}
-UNITS = {"log10_params": "for ten times the parameters", "log2_depth": "for twice the depth"}
+NAMES = {name: predictor.noun for name, predictor in PREDICTORS.items()}
 
 EXPLORATORY = (
     "Exploratory: these are search trials, judged on validation images, tuned more where the search "
@@ -79,30 +79,38 @@ REFERENCES = (
 )
 
 
-def verdict(modality: str, predictor: str, answer: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+def verdicts(modality: str, found: ModalityFindings | NothingCompared) -> dict[str, str]:
+    """One sentence for each predictor."""
+    return {
+        name: verdict(modality, PREDICTORS[name], answer, found.counts)
+        for name, answer in found.predictors.items()
+    }
+
+
+def verdict(modality: str, predictor: Predictor, answer: Association | NoSlope, counts: Counts) -> str:
     """The verdict as one sentence, with the numbers it rests on."""
-    name, unit = NAMES[predictor], UNITS[predictor]
-    who = f"{_count(content['n_architectures'], 'architecture')} of {_count(content['n_families'], 'family')}"
-    where = _count(content["n_datasets"], "data set")
-    start = f"{modality} ({who}, {where}): "
-    if answer["slope"] is None:
-        return f"{start}whether {name} predicts AUC cannot be said: {answer['reason']}."
-    low, high = (("−∞", "∞")[i] if end is None else f"{end:+.4f}" for i, end in enumerate(answer["ci95"]))
-    numbers = f"{answer['slope']:+.4f} AUC {unit} (95 % interval {low} to {high}".replace("-", "−")
-    if answer["verdict"] == "negligible":
-        margin = f"within ±{answer['margin']:g}, p = {answer['p_equivalence_holm']:.3g} after Holm"
+    name = predictor.noun
+    who = f"{_count(counts.n_architectures, 'architecture')} of {_count(counts.n_families, 'family')}"
+    start = f"{modality} ({who}, {_count(counts.n_datasets, 'data set')}): "
+    if isinstance(answer, NoSlope):
+        return f"{start}whether {name} predicts AUC cannot be said: {answer.reason}."
+    low, high = (("−∞", "∞")[i] if end is None else f"{end:+.4f}" for i, end in enumerate(answer.ci95))
+    numbers = f"{answer.slope:+.4f} AUC {predictor.change} (95 % interval {low} to {high}".replace("-", "−")
+    if answer.verdict == "negligible":
+        margin = f"within ±{answer.margin:g}, p = {answer.p_equivalence_holm:.3g} after Holm"
         return f"{start}{name} makes a negligible difference to AUC: {numbers}; {margin})."
-    if answer["verdict"] in ("increases", "decreases"):
-        direction = "rises" if answer["verdict"] == "increases" else "falls"
-        return f"{start}AUC {direction} with {name}: {numbers}; p = {answer['p_holm']:.3g} after Holm)."
-    needed = answer["architectures_needed"]
-    margin = f"to find a slope of {answer['margin']:g} with 80 % power"
-    more = f" About {needed:,} architectures spread like these would be needed {margin}." if needed else ""
-    return f"{start}inconclusive whether {name} predicts AUC: {numbers}). {_sentence(answer['reason'])}{more}"
+    if answer.verdict == "inconclusive":
+        return f"{start}inconclusive whether {name} predicts AUC: {numbers}). {_what_is_missing(answer)}"
+    direction = "rises" if answer.verdict == "increases" else "falls"
+    return f"{start}AUC {direction} with {name}: {numbers}; p = {answer.p_holm:.3g} after Holm)."
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+def _what_is_missing(answer: Association) -> str:
+    why = f"{answer.reason[:1].upper()}{answer.reason[1:]}."
+    if not answer.architectures_needed:
+        return why
+    needed = f"About {answer.architectures_needed:,} architectures spread like these would be needed"
+    return f"{why} {needed} to find a slope of {answer.margin:g} with 80 % power."
 
 
 def _count(number: int, noun: str) -> str:

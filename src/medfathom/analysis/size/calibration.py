@@ -1,9 +1,9 @@
-"""A factor that makes tests hold their size at every value of a nuisance parameter.
+"""A factor that gives tests their nominal false-positive rate at every value of a nuisance parameter.
 
-Given, for each value of the nuisance, many simulated pairs of (score, evidence) without an effect, where the
-score should be the absolute value of a standard normal but is not, and the evidence tells roughly which value
-it is: find factor(evidence) >= `LEAST` such that P(score > factor * z) is the nominal level at every value. A
-similar test, approximately; where it cannot be had, the error is kept on the side of too few rejections.
+Many data sets without an effect are simulated at each value of the nuisance. Each gives a score, which should
+be the absolute value of a standard normal but is not, and evidence, which tells roughly what the value is.
+Wanted is a factor(evidence), at least `LEAST`, such that P(score > factor * z) is the nominal level at every
+value. Where no factor does that everywhere, rejecting too rarely counts less than rejecting too often.
 """
 
 from __future__ import annotations
@@ -16,22 +16,35 @@ from scipy.special import ndtri
 from medfathom.analysis.effects import Floats, Ints
 
 LEVELS = np.array([0.01, 0.05, 0.10])
+"""The nominal levels at which false-positive rates are made right."""
+
 LEAST, MOST = 0.7, 6.0
+"""The range of the factor."""
+
 KNOTS = 7
+"""Evidence values between which the factor is linear."""
+
 MOST_STEPS, GOOD_ENOUGH = 40, 1e-3
+"""Steps of the fit, and the relative gain of a step below which it ends."""
+
 SOFTNESS = 0.06
-"""Width over which a rejection is counted in part, so that sizes have a slope in the factor."""
+"""Width over which a rejection is counted in part, so that rates have a slope in the factor."""
 
 OVERSHOOT = 2.0
-"""How much worse a size above the level is than one below."""
+"""How much worse a rate above the level is than one below."""
 
 ROUGHNESS = 0.05
-"""Weight of the factor's bends against the sizes' relative errors."""
+"""Weight of the factor's bends against the rates' relative errors."""
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A piecewise linear factor over the evidence."""
+class CalibrationFactor:
+    """A piecewise linear factor over the evidence.
+
+    Attributes:
+        knots: evidence values, rising, shape (K,).
+        factors: the factor at each, shape (K,).
+    """
 
     knots: Floats
     factors: Floats
@@ -42,7 +55,7 @@ class Stretch:
         return result
 
 
-def fit_stretch(scores: Floats, evidence: Floats) -> Stretch:
+def fit_calibration_factor(scores: Floats, evidence: Floats) -> CalibrationFactor:
     """Find the factor by damped Gauss-Newton steps.
 
     Args:
@@ -58,7 +71,7 @@ def fit_stretch(scores: Floats, evidence: Floats) -> Stretch:
     bends = ROUGHNESS * np.diff(np.eye(len(knots)), axis=0)
     damping, best, best_loss = 1.0, factors, np.inf
     for _ in range(MOST_STEPS):
-        errors, slopes = _sizes(scores, shares, factors, levels)
+        errors, slopes = _rate_errors(scores, shares, factors, levels)
         weight = np.where(errors > 0, OVERSHOOT, 1.0)
         loss = float((weight * errors**2).sum() + ((bends @ factors) ** 2).sum())
         if loss < best_loss:
@@ -72,13 +85,18 @@ def fit_stretch(scores: Floats, evidence: Floats) -> Stretch:
             damping *= 4
         step = np.linalg.solve(normal + damping * np.eye(len(knots)), right)
         factors = np.clip(best - step, LEAST, MOST)
-    return Stretch(knots, best)
+    return CalibrationFactor(knots, best)
 
 
 @dataclass(frozen=True)
 class _Shares:
-    """Linear interpolation between knots: the knot at the left of each evidence, and the share of the "
-    "right one."""
+    """Linear interpolation between knots.
+
+    Attributes:
+        left: the knot at the left of each evidence.
+        right_share: the weight of the knot at its right, 0 to 1.
+        count: of knots.
+    """
 
     left: Ints
     right_share: Floats
@@ -106,8 +124,8 @@ class _Shares:
         return result
 
 
-def _sizes(scores: Floats, shares: _Shares, factors: Floats, levels: Floats) -> tuple[Floats, Floats]:
-    """Relative errors of the sizes (levels x values) and their slopes in the factors."""
+def _rate_errors(scores: Floats, shares: _Shares, factors: Floats, levels: Floats) -> tuple[Floats, Floats]:
+    """Relative errors of the false-positive rates (levels x values) and their slopes in the factors."""
     factor = shares.value(factors)
     errors, slopes = [], []
     for level, z in zip(LEVELS, levels, strict=True):

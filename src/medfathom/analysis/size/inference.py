@@ -30,9 +30,12 @@ MIXTURE = (
 STUDENT = "architecture-level regression"
 
 NOISE_TAKEN_OFF = 2.0
+"""How often noise is taken off the spread of slopes: with few data sets that spread exceeds the noise by
+chance so often that intervals would otherwise cover too much where all data sets have one slope (chosen by
+simulation)."""
 
-FLAT = 1e-18
-"""Sum of squares of a predictor below which it is the same for all architectures that can be compared."""
+SAME_FOR_ALL = 1e-18
+"""Sum of squares of a predictor below which all architectures that can be compared have the same value."""
 
 
 class SlopeInference(Protocol):
@@ -71,20 +74,26 @@ class Settings:
 
     permutations: int = 9_999
     draws: int = 12_000
+    seed: int = 0
 
     @property
     def coarse(self) -> Settings:
         """For what stands beside the main line: a quarter of the draws."""
         return replace(self, draws=self.draws // 4)
 
-    seed: int = 0
-
 
 def slope_in(
     effects: Effects, per_dataset: dict[str, Effects], predictor: Floats, families: Ints, settings: Settings
 ) -> tuple[SlopeInference, str, Spread | None]:
-    """The slope that a modality's verdict rests on, the method, and the spread over data sets (three "
-    "or more)."""
+    """The slope that a verdict rests on, the name of the method, and the spread over three data sets or more.
+
+    Args:
+        effects: of n architectures, over all data sets.
+        per_dataset: and within each.
+        predictor: shape (n,), at least two values.
+        families: shape (n,), codes.
+        settings: how much is simulated.
+    """
     compared = effects if _alike(families) else with_cell_noise(effects, per_dataset)
     within, method = slope_of(compared, predictor, families, settings)
     spread = spread_of_slopes(effects, per_dataset, predictor)
@@ -131,10 +140,9 @@ def with_cell_noise(effects: Effects, per_dataset: dict[str, Effects]) -> Effect
     """
     if not effects.balanced or all(own.balanced for own in per_dataset.values()):
         return effects
-    place = {name: i for i, name in enumerate(effects.names)}
     covariance = np.zeros_like(effects.covariance)
     for own in per_dataset.values():
-        index = [place[name] for name in own.names]
+        index = effects.places(own.names)
         covariance[np.ix_(index, index)] += own.covariance / len(per_dataset) ** 2
     df = sum(own.noise_df for own in per_dataset.values())
     squares = sum((own.noise_variance or 0.0) * own.noise_df for own in per_dataset.values())
@@ -145,8 +153,8 @@ def regression(
     values: Floats, X: Floats, families: Ints, noise: Floats, settings: Settings
 ) -> tuple[MixtureSlope, str]:
     """The last coefficient of a regression of values (n,) on X (n, p), families being random."""
-    design, stretch = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
-    return mixture_slope(values, design, stretch), STUDENT if stretch is None else MIXTURE
+    design, calibration = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
+    return mixture_slope(values, design, calibration), STUDENT if calibration is None else MIXTURE
 
 
 def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
@@ -251,38 +259,23 @@ class Spread:
     Attributes:
         slopes: data set -> slope.
         tau: standard deviation of the true slopes (moment estimate, at least 0).
-        f: variance of the slopes over what noise alone would give.
+        i2: share of the slopes' variance that is not noise, 0 to 1.
+        f: variance of the slopes over what noise alone would give; infinite without noise.
         p_value: of "all data sets have one slope"; None without degrees of freedom.
-        variance: of the slopes as they were found.
-        noise: what that variance would be if the true slopes were one.
+        extra_variance: what true differences between data sets add to the variance of the mean slope.
     """
 
     slopes: dict[str, float]
     tau: float
+    i2: float
     f: float
     p_value: float | None
-    variance: float
-    noise: float
-
-    @property
-    def extra_variance(self) -> float:
-        """What true differences between data sets add to the variance of the mean slope.
-
-        Noise is taken off twice: with few data sets the spread of slopes exceeds it by
-        chance so often that intervals would otherwise cover too much where all data sets have one slope
-        (chosen by simulation).
-        """
-        return max(0.0, self.variance - NOISE_TAKEN_OFF * self.noise) / len(self.slopes)
+    extra_variance: float
 
     @property
     def added(self) -> tuple[float, int]:
         """The extra variance and its degrees of freedom."""
         return self.extra_variance, len(self.slopes) - 1
-
-    @property
-    def i2(self) -> float:
-        """Share of the slopes' variance that is not noise."""
-        return max(0.0, 1 - 1 / self.f) if self.f > 0 else 0.0
 
 
 def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread | None:
@@ -298,13 +291,12 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
     """
     if len(per_dataset) < 3 or np.isnan(predictor).any():
         return None
-    place = {name: i for i, name in enumerate(effects.names)}
     slopes, widths, explained = {}, [], 0.0
     for dataset, own in per_dataset.items():
-        index = [place[name] for name in own.names]
+        index = effects.places(own.names)
         x = centred(predictor[index], own.component)
         width = float(x @ x)
-        if width <= FLAT:
+        if width <= SAME_FOR_ALL:
             continue
         slopes[dataset] = float(x @ own.values / width)
         widths.append(width)
@@ -312,12 +304,21 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
     if len(slopes) < 3:
         return None
     df = effects.noise_df - (len(slopes) - 1)
-    found = np.array(list(slopes.values()))
     total = (effects.noise_variance or 0.0) * effects.noise_df
     noise = max(total - explained, 0.0) / df if df > 0 else 0.0
-    sampling = noise * float(np.mean(1 / np.array(widths)))
-    variance = float(np.var(found, ddof=1))
-    f = variance / sampling if sampling > 0 else np.inf
-    p_value = float(stats.f.sf(f, len(found) - 1, df)) if df > 0 and sampling > 0 else None
-    tau = float(np.sqrt(max(0.0, variance - sampling)))
-    return Spread(slopes, tau, float(f), p_value, variance, sampling)
+    return _spread(slopes, noise * float(np.mean(1 / np.array(widths))), df)
+
+
+def _spread(slopes: dict[str, float], noise: float, df: int) -> Spread:
+    """Take the noise (the variance that slopes would have were the true ones equal, on df) off the slopes."""
+    count = len(slopes)
+    variance = float(np.var(list(slopes.values()), ddof=1))
+    f = float(variance / noise) if noise > 0 else np.inf
+    return Spread(
+        slopes,
+        tau=float(np.sqrt(max(0.0, variance - noise))),
+        i2=max(0.0, 1 - 1 / f) if f > 0 else 0.0,
+        f=f,
+        p_value=float(stats.f.sf(f, count - 1, df)) if df > 0 and noise > 0 else None,
+        extra_variance=max(0.0, variance - NOISE_TAKEN_OFF * noise) / count,
+    )

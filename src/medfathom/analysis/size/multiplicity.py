@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.special import stdtr
+
+if TYPE_CHECKING:
+    from medfathom.analysis.size.inference import SlopeInference
+
+ALPHA = 0.05
+"""The level of every test."""
 
 Verdict = Literal["increases", "decreases", "negligible", "inconclusive"]
 
@@ -25,7 +30,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def verdict(slope: float, p_adjusted: float, p_equivalence: float, alpha: float = 0.05) -> Verdict:
+def equivalence(inference: SlopeInference, margin: float) -> float:
+    """p-value of two one-sided tests against "at least a margin away from 0" (Schuirmann 1987)."""
+    return max(inference.p_greater(-margin), inference.p_less(margin))
+
+
+def verdict(slope: float, p_adjusted: float, p_equivalence: float, alpha: float = ALPHA) -> Verdict:
     """One of four words.
 
     Args:
@@ -35,26 +45,12 @@ def verdict(slope: float, p_adjusted: float, p_equivalence: float, alpha: float 
         alpha: the level.
 
     Returns:
-        `negligible` where the slope is shown to be smaller than the margin (even if it is told from 0: a
-        difference that is real and does not matter), else its direction where it is told from 0,
-        else `inconclusive`, which is never "no effect".
+        `negligible` where the slope is shown to be smaller than the margin, even if it differs significantly
+        from 0: such a difference is real and does not matter. Else the slope's direction where it differs
+        significantly from 0. Else `inconclusive`, which is never "no effect".
     """
     if p_equivalence <= alpha:
         return "negligible"
     if p_adjusted <= alpha:
         return "increases" if slope > 0 else "decreases"
     return "inconclusive"
-
-
-def equivalence(estimate: float, standard_error: float, df: float, margin: float) -> float:
-    """p-value of two one-sided t tests against "at least a margin away from 0" (Schuirmann 1987).
-
-    Args:
-        estimate: what is shown to lie within (-margin, margin).
-        standard_error: of it, positive.
-        df: degrees of freedom.
-        margin: positive.
-    """
-    above = stdtr(df, -(estimate + margin) / standard_error)
-    below = stdtr(df, (estimate - margin) / standard_error)
-    return float(max(above, below))

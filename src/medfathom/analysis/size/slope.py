@@ -1,11 +1,14 @@
 """The slope of architecture effects on a predictor when architectures come in families.
 
-Model, at architecture level: effect = intercept + slope * predictor + family + architecture, family and
-architecture random and normal, their variances unknown. The nuisance is the ratio of the two. For any one
-ratio, generalised least squares gives an exact Student t. Averaging those over the ratio, with the weights
-of the restricted likelihood, gives a confidence distribution that is right only on average over ratios: in
-small designs it rejects 2 to 9 % at 5 %. So it is stretched (`calibration.py`): by a factor that depends on
-how much family variance the data show, chosen on this very design so that the size is right at every ratio.
+Model, for each architecture: effect = intercept + slope * predictor + family + architecture. Family and
+architecture are random and normal, with unknown variances. The nuisance parameter is the ratio of the two.
+
+For a known ratio, generalised least squares gives an exact Student t. The ratio is not known, so the fits
+at several ratios are averaged, with the weights of the restricted likelihood (Patterson and Thompson 1971).
+Tests from that confidence distribution are right only on average over ratios: without a slope, small
+designs reject 2 to 9 % at a level of 5 %. A factor therefore widens or narrows it (`calibration.py`). The
+factor depends on how much family variance the data show, and is chosen by simulation on this very design,
+so that the false-positive rate is right at every ratio.
 """
 
 from __future__ import annotations
@@ -20,25 +23,28 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from medfathom.analysis.effects import Floats, Ints
-from medfathom.analysis.size.calibration import Stretch, fit_stretch
+from medfathom.analysis.size.calibration import CalibrationFactor, fit_calibration_factor
 
 RATIOS = np.array([0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0])
 """Family variance over architecture variance: the values averaged over."""
-
-EVIDENCE = np.log1p(2 * RATIOS)
-"""The scale on which ratios are averaged and their prior is flat."""
 
 SMALLEST_P = 1 / 8_001
 """No p-value is claimed below what simulation could show."""
 
 TRUE_RATIOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-"""The ratios at which the size is made right."""
+"""The ratios at which the false-positive rate is made right."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of effects (…, n): K estimates, standard errors and weights (…, K), and the evidence for "
-    "families (…)."""
+    """Fits of effects (…, n) at each of K ratios.
+
+    Attributes:
+        estimates: of the slope, shape (…, K).
+        errors: their standard errors, shape (…, K).
+        weight: of each ratio, shape (…, K); they sum to 1.
+        evidence: for family variance, shape (…): the weighted mean ratio on the scale of `_evidence`.
+    """
 
     estimates: Floats
     errors: Floats
@@ -105,10 +111,15 @@ class Design:
         weight = np.exp(log_weight - log_weight.max(-1, keepdims=True))
         weight /= weight.sum(-1, keepdims=True)
         errors = np.sqrt(squares / self.df * self.variance)
-        return Summary(values @ self.weights.T, errors, weight, weight @ np.log1p(2 * self.ratios))
+        return Summary(values @ self.weights.T, errors, weight, weight @ _evidence(self.ratios))
 
-    def stretch(self, draws: int, seed: int) -> Stretch | None:
-        """What makes the confidence distribution right at every ratio; None where there is only one."""
+    def calibrate(self, draws: int, seed: int) -> CalibrationFactor | None:
+        """Simulate this design to give tests their false-positive rate at every ratio; None for one ratio.
+
+        Args:
+            draws: simulated data sets at each ratio.
+            seed: of the simulation.
+        """
         if len(self.ratios) == 1:
             return None
         rng = np.random.default_rng(seed)
@@ -121,13 +132,18 @@ class Design:
             below = (found.weight * student(-found.estimates / found.errors)).sum(-1)
             scores.append(np.abs(ndtri(np.clip(below, 1e-15, 1 - 1e-15))))
             evidence.append(found.evidence)
-        return fit_stretch(np.array(scores), np.array(evidence))
+        return fit_calibration_factor(np.array(scores), np.array(evidence))
 
 
 @dataclass(frozen=True)
 class MixtureSlope:
-    """A confidence distribution for the slope, stretched to hold its size; answers like "
-    "`PermutationSlope`."""
+    """A confidence distribution for the slope, a `SlopeInference`.
+
+    Attributes:
+        summary: of one vector of effects (n,).
+        df: degrees of freedom.
+        factor: by which normal scores of the distribution are divided, from `CalibrationFactor`.
+    """
 
     summary: Summary
     df: int
@@ -186,29 +202,29 @@ class MixtureSlope:
         return float(brentq(excess, low - margin, high + margin, xtol=1e-12))
 
 
-def mixture_slope(values: Floats, design: Design, stretch: Stretch | None) -> MixtureSlope:
-    """The slope of effects `values` (n,) in a design, stretched as `Design.stretch` found."""
+def mixture_slope(values: Floats, design: Design, calibration: CalibrationFactor | None) -> MixtureSlope:
+    """The slope of effects `values` (n,) in a design, calibrated as `Design.calibrate` found."""
     summary = design.summary(values)
-    factor = 1.0 if stretch is None else float(stretch(summary.evidence))
+    factor = 1.0 if calibration is None else float(calibration(summary.evidence))
     return MixtureSlope(summary, design.df, factor)
 
 
 def calibrated_design(
     X: Floats, families: Ints, noise: Floats, *, draws: int, seed: int
-) -> tuple[Design, Stretch | None]:
-    """A design (see `Design.build`) and its stretch; remembered, since many outcomes share one design."""
+) -> tuple[Design, CalibrationFactor | None]:
+    """A design (see `Design.build`) and its calibration; remembered, since many outcomes share one design."""
     arrays = (X.astype(float), families.astype(np.int64), noise.astype(float))
     return _remembered(tuple(np.ascontiguousarray(array).tobytes() for array in arrays), draws, seed)
 
 
 @lru_cache(maxsize=256)
-def _remembered(arrays: tuple[bytes, ...], draws: int, seed: int) -> tuple[Design, Stretch | None]:
+def _remembered(arrays: tuple[bytes, ...], draws: int, seed: int) -> tuple[Design, CalibrationFactor | None]:
     codes = np.frombuffer(arrays[1], dtype=np.int64)
     n = len(codes)
     design = Design.build(
         np.frombuffer(arrays[0]).reshape(n, -1), codes, np.frombuffer(arrays[2]).reshape(n, n)
     )
-    return design, design.stretch(draws, seed)
+    return design, design.calibrate(draws, seed)
 
 
 def _generalised(covariance: Floats, X: Floats) -> tuple[Floats, float]:
@@ -218,9 +234,14 @@ def _generalised(covariance: Floats, X: Floats) -> tuple[Floats, float]:
     return (information @ X.T @ inverse)[-1], float(information[-1, -1])
 
 
+def _evidence(ratios: Floats) -> Floats:
+    """The scale on which ratios are averaged and their prior is flat."""
+    scale: Floats = np.log1p(2 * ratios)
+    return scale
+
+
 def _prior(ratios: Floats) -> Floats:
-    scale = np.log1p(2 * ratios)
-    flat: Floats = np.gradient(scale) if len(ratios) > 1 else np.ones(1)
+    flat: Floats = np.gradient(_evidence(ratios)) if len(ratios) > 1 else np.ones(1)
     return flat
 
 

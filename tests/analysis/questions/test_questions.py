@@ -11,13 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_studies import analyze, study
-from medfathom.analysis.questions.comparison import (
+from medfathom.analysis.questions.pretraining import (
+    Benefit,
+    BenefitOverDatasets,
     Covariate,
+    MeanBenefit,
     benefit_over_datasets,
     pretraining_benefit,
-    unfreeze_depths,
 )
 from medfathom.analysis.questions.ranking import kendalls_w
+from medfathom.analysis.questions.unfreezing import unfreeze_depths
 from medfathom.analysis.size.inference import Settings
 
 SETTINGS = Settings(permutations=499, draws=2_000)
@@ -27,13 +30,14 @@ def test_pretraining_benefit_is_paired() -> None:
     """The harder setting lowers both sides alike: the benefit of 0.02 stays what it is."""
     frame = study(inits=("imagenet", "random"), noise=0.001)
     found = pretraining_benefit(frame, SETTINGS)
-    whole = [b for b in found if b["level"] == "dataset"]
+    whole = [b.mean for b in found if b.level == "dataset"]
     assert len(whole) == 2
     assert len(found) == 2 + 20
-    for benefit in whole:
-        assert benefit["benefit"] == pytest.approx(0.02, abs=0.001)
-        assert benefit["ci95"][0] < benefit["benefit"] < benefit["ci95"][1] < benefit["ci95"][0] + 0.003
-        assert benefit["n"] == 10
+    for mean in whole:
+        low, high = mean.ci95
+        assert mean.benefit == pytest.approx(0.02, abs=0.001)
+        assert low < mean.benefit < high < low + 0.003
+        assert mean.n == 10
 
 
 def two_seeds(with_: tuple[float, float], without: tuple[float, float]) -> pd.DataFrame:
@@ -49,9 +53,9 @@ def test_equal_differences_give_no_p_whatever_their_rounding(
 ) -> None:
     """0.95 - 0.90 and 0.93 - 0.88 differ in the 16th digit; an interval of that width says nothing."""
     found = pretraining_benefit(two_seeds(with_, without), SETTINGS)
-    assert {b["level"] for b in found} == {"architecture", "dataset"}
-    assert all(b["p_value"] is None and b["ci95"] == [None, None] for b in found)
-    assert all(b["benefit"] == pytest.approx(with_[0] - without[0]) for b in found)
+    assert {b.level for b in found} == {"architecture", "dataset"}
+    assert all(b.mean.p_value is None and b.mean.ci95 == (None, None) for b in found)
+    assert all(b.mean.benefit == pytest.approx(with_[0] - without[0]) for b in found)
 
 
 def test_equal_differences_between_depths_tell_none_apart() -> None:
@@ -61,7 +65,7 @@ def test_equal_differences_between_depths_tell_none_apart() -> None:
     few = few.assign(
         auc=[aucs[a][d] for a, d in zip(few["architecture"], few["unfreeze_depth"], strict=True)]
     )
-    assert unfreeze_depths(few.astype({"unfreeze_depth": str}), SETTINGS)[0]["not_worse"] == ["0", "1"]
+    assert unfreeze_depths(few.astype({"unfreeze_depth": str}), SETTINGS)[0].not_worse == ["0", "1"]
 
 
 def test_no_pair_no_benefit() -> None:
@@ -80,9 +84,9 @@ def test_benefit_against_data_set_size() -> None:
         "domain_shift": Covariate(pd.Series(dtype=float)),
     }
     whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), frame, covariates, SETTINGS)[0]
-    assert whole["n_datasets"] == 5
-    assert whole["against"]["log10_n_train"]["slope"] == pytest.approx(-0.005, abs=0.001)
-    assert "known for 0" in whole["against"]["domain_shift"]["reason"]
+    assert whole.n_datasets == 5
+    assert whole.against["log10_n_train"].estimate.slope == pytest.approx(-0.005, abs=0.001)
+    assert "known for 0" in whole.against["domain_shift"].reason
 
 
 def by_domain_shift(measured: dict[str, tuple[str, ...]]) -> dict[str, Any]:
@@ -116,18 +120,26 @@ def test_domain_shifts_of_different_architectures_are_not_compared() -> None:
     assert "no architecture's domain shift is known for all of the 5 data sets" in found["reason"]
 
 
-def benefits(table: np.ndarray, families: list[int]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+def benefits(table: np.ndarray, families: list[int]) -> tuple[list[Benefit], pd.DataFrame]:
     """As `pretraining_benefit` gives them, of a table (architectures, data sets; NaN: not run), and rows."""
-    shared = {"level": "architecture", "init": "imagenet", "baseline": "random", "unfreeze_depth": "5"}
     listed = [
-        shared | {"architecture": f"net{a}", "dataset": f"set{d}", "benefit": float(table[a, d])}
+        Benefit(
+            level="architecture",
+            modality="CXR",
+            dataset=f"set{d}",
+            unfreeze_depth="5",
+            init="imagenet",
+            baseline="random",
+            architecture=f"net{a}",
+            mean=MeanBenefit(benefit=float(table[a, d]), n=1, unit="seed"),
+        )
         for a, d in np.argwhere(np.isfinite(table))
     ]
     names = [f"net{a}" for a in range(len(table))]
     return listed, pd.DataFrame({"architecture": names, "family": list(map(str, families))})
 
 
-def over(table: np.ndarray, families: list[int]) -> dict[str, Any]:
+def over(table: np.ndarray, families: list[int]) -> BenefitOverDatasets:
     listed, rows = benefits(table, families)
     return benefit_over_datasets(listed, rows, {}, SETTINGS)[0]
 
@@ -154,7 +166,7 @@ def test_the_same_architectures_in_every_data_set_are_no_more_evidence(
     for _ in range(studies):
         table = own * rng.normal(size=(n, 1)) + between * rng.normal(size=(1, 6))
         table = np.where(missing, np.nan, table + interaction * rng.normal(size=(n, 6)))
-        found += over(table, families)["p_value"] <= 0.05
+        found += over(table, families).p_value <= 0.05
     assert found / studies <= 0.08  # two Monte Carlo errors above 5 %
 
 
@@ -166,19 +178,19 @@ def test_a_benefit_over_data_sets_is_found_and_gaps_do_not_bias_it() -> None:
     whole = over(table, [0, 1, 2, 3, 4])
     table[3:, 3] = np.nan
     gaps = over(table, [0, 1, 2, 3, 4])
-    assert (whole["n_datasets"], whole["n_architectures"]) == (4, 5)
-    assert whole["benefit"] == pytest.approx(0.027, abs=3e-4)
-    assert gaps["benefit"] == pytest.approx(0.027, abs=3e-4)
-    assert whole["p_value"] < 0.05
-    assert whole["ci95"][0] < 0.027 < whole["ci95"][1]
-    assert whole["prediction95"][0] < whole["ci95"][0]
-    assert whole["tau"] == pytest.approx(0.01, abs=1e-3)
+    assert (whole.n_datasets, whole.n_architectures) == (4, 5)
+    assert whole.benefit == pytest.approx(0.027, abs=3e-4)
+    assert gaps.benefit == pytest.approx(0.027, abs=3e-4)
+    assert whole.p_value < 0.05
+    assert whole.ci95[0] < 0.027 < whole.ci95[1]
+    assert whole.prediction95[0] < whole.ci95[0]
+    assert whole.tau == pytest.approx(0.01, abs=1e-3)
 
 
 def test_data_sets_that_share_no_architecture_are_averaged_too() -> None:
     table = np.full((4, 3), np.nan)
     table[0, 0], table[1, 1], table[2, 2], table[3, 2] = 0.01, 0.02, 0.02, 0.04
-    assert over(table, [0, 1, 2, 3])["benefit"] == pytest.approx(0.0225)
+    assert over(table, [0, 1, 2, 3]).benefit == pytest.approx(0.0225)
 
 
 def test_the_best_unfreeze_depth_and_those_like_it() -> None:
@@ -186,17 +198,17 @@ def test_the_best_unfreeze_depth_and_those_like_it() -> None:
     same = frame["unfreeze_depth"] == 2
     frame.loc[same, "auc"] += 0.01  # as good as depth 3
     found = unfreeze_depths(frame.astype({"unfreeze_depth": str}), SETTINGS)[0]
-    assert found["best"] in {"2", "3"}
-    assert {"2", "3"} <= set(found["not_worse"])
-    assert not {"0", "1"} & set(found["not_worse"])
+    assert found.best in {"2", "3"}
+    assert {"2", "3"} <= set(found.not_worse)
+    assert not {"0", "1"} & set(found.not_worse)
 
 
 def test_two_architectures_do_not_tell_depths_apart() -> None:
     frame = study(settings=3)
     few = frame[frame["architecture"].isin(["vgg16", "vgg19"])]
     found = unfreeze_depths(few, SETTINGS)[0]
-    assert found["reason"]
-    assert len(found["not_worse"]) == 3
+    assert found.reason
+    assert len(found.not_worse) == 3
 
 
 def test_data_sets_that_agree_and_the_price_of_one_network() -> None:

@@ -1,0 +1,98 @@
+"""How many layer groups to unfreeze: the best depth of a data set, and those that are not told from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+
+from medfathom.analysis.as_json import OPTIONAL
+from medfathom.analysis.effects import DIGITS, Floats, Ints, family_codes
+from medfathom.analysis.size.inference import Settings, mean_of
+from medfathom.analysis.size.multiplicity import ALPHA, holm
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfreezeDepths:
+    """One data set's unfreeze depths, with one init.
+
+    Attributes:
+        modality: of the data set.
+        dataset: its name.
+        init: the one that they are compared with.
+        depths: that were run.
+        n_architectures: seen at every depth; only these are compared.
+        mean_auc: depth -> mean over them; None where there is none.
+        best: the depth of the largest mean.
+        not_worse: the best and those that are not told from it; all where architectures are too few.
+        reason: why depths cannot be told apart; empty where they can.
+    """
+
+    modality: str
+    dataset: str
+    init: str
+    depths: list[str]
+    n_architectures: int
+    mean_auc: dict[str, float] | None = field(default=None, metadata=OPTIONAL)
+    best: str | None = None
+    not_worse: list[str]
+    reason: str = ""
+
+
+def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[UnfreezeDepths]:
+    """Per data set and init: mean AUC by unfreeze depth, the best, and the depths not told from the best.
+
+    Compared over the architectures seen at every depth. A depth leaves the set when some other depth is
+    better over architectures (one-sided, families random), Holm over all ordered pairs: the truly best
+    one stays in the set with 95 % confidence.
+    """
+    found = []
+    for (modality, dataset, init), part in rows.groupby(["modality", "dataset", "init"], observed=True):
+        wide = part.pivot_table(
+            index="architecture", columns="unfreeze_depth", values="auc", aggfunc="mean", observed=True
+        )
+        if wide.shape[1] < 2:
+            continue
+        complete = wide.dropna()
+        codes = family_codes(part, list(complete.index))
+        found.append(_best_depth((str(modality), str(dataset), str(init)), complete, codes, settings))
+    return found
+
+
+def _best_depth(
+    where: tuple[str, str, str], complete: pd.DataFrame, families: Ints, settings: Settings
+) -> UnfreezeDepths:
+    """Compare the depths (columns) of one data set and init over its architectures (rows)."""
+    modality, dataset, init = where
+    depths = list(map(str, complete.columns))
+    n = len(complete)
+    found = UnfreezeDepths(
+        modality=modality, dataset=dataset, init=init, depths=depths, n_architectures=n, not_worse=depths
+    )
+    if n == 0:
+        return replace(found, reason="no architecture was run at every depth")
+    means = complete.mean().round(DIGITS)
+    mean_auc = {str(depth): float(value) for depth, value in means.items()}
+    found = replace(found, mean_auc=mean_auc, best=str(means.idxmax()))
+    if n < 3:
+        reason = f"{n} architectures at every depth are too few to tell depths apart; at least 3 are needed"
+        return replace(found, reason=reason)
+    out = _worse_than_another(complete.to_numpy(float), families, settings)
+    return replace(found, not_worse=[depth for i, depth in enumerate(depths) if i not in out])
+
+
+def _worse_than_another(table: Floats, families: Ints, settings: Settings) -> set[int]:
+    """The columns of a table (architectures, depths) that some other column is better than."""
+    ordered = list(permutations(range(table.shape[1]), 2))
+    p_values = [_p_worse(table[:, worse] - table[:, better], families, settings) for worse, better in ordered]
+    return {worse for (worse, _), p in zip(ordered, holm(p_values), strict=True) if p <= ALPHA}
+
+
+def _p_worse(differences: Floats, families: Ints, settings: Settings) -> float:
+    """One-sided p-value against "the mean difference is at least 0"."""
+    differences = differences.round(DIGITS)
+    if np.ptp(differences) == 0:
+        return 1.0
+    return mean_of(differences, families, settings).p_less()

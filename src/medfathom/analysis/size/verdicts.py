@@ -1,0 +1,107 @@
+"""The verdicts over all modalities and predictors, why some are inconclusive, and what would change that."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+import numpy as np
+from scipy import stats
+
+from medfathom.analysis.size.association import Association, NoSlope, Unadjusted
+from medfathom.analysis.size.inference import reach_of_spread
+from medfathom.analysis.size.multiplicity import ALPHA, holm, verdict
+
+POWER = 0.80
+
+MOST_ARCHITECTURES = 100_000
+"""Beyond so many architectures none are asked for."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def judge(found: Mapping[Key, Unadjusted | NoSlope]) -> dict[Key, Association | NoSlope]:
+    """Adjust the p-values by Holm's method, over all that have one, and reach the verdicts."""
+    answered = {key: answer for key, answer in found.items() if isinstance(answer, Unadjusted)}
+    p_holm = holm([answer.p_value for answer in answered.values()])
+    p_equivalence = holm([answer.p_equivalence for answer in answered.values()])
+    adjusted = dict(zip(answered, zip(p_holm, p_equivalence, strict=True), strict=True))
+    return {
+        key: answer if isinstance(answer, NoSlope) else _judged(answer, *adjusted[key], len(answered))
+        for key, answer in found.items()
+    }
+
+
+def _judged(answer: Unadjusted, p_holm: float, p_equivalence: float, tests: int) -> Association:
+    word = verdict(answer.slope, p_holm, p_equivalence)
+    inconclusive = word == "inconclusive"
+    return Association(
+        **vars(answer),
+        reason=_why_inconclusive(answer, tests) + _more_data_sets(answer, tests) if inconclusive else "",
+        p_holm=p_holm,
+        p_equivalence_holm=p_equivalence,
+        architectures_needed=architectures_needed(answer, tests),
+        verdict=word,
+    )
+
+
+def architectures_needed(answer: Unadjusted, tests: int) -> int | None:
+    """Architectures, spread like these, with which a slope of the margin would be found with 80 % power.
+
+    At 5 % over all tests (Bonferroni, which Holm's first step is). The standard error is read off the 90 %
+    interval less the spread over data sets, and shrinks with the root of n - 2; the spread does not shrink.
+    None where no number would do.
+    """
+    margin = _left_by_spread(answer, tests)
+    low, high = answer.ci90
+    if low is None or high is None or margin <= 0:
+        return None
+    half = np.abs(np.array([low, high]) - answer.slope)
+    alpha = ALPHA / tests
+    df = max(answer.n_architectures - 2, 1)
+    spread = reach_of_spread(_added(answer), 0.95)
+    error = float(np.sqrt(np.maximum(half**2 - spread**2, 0)).mean() / stats.t.ppf(0.95, df))
+    target = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
+    for count in range(4, MOST_ARCHITECTURES + 1):
+        own = count - 2
+        scale = float(stats.t.ppf(1 - alpha / 2, own) + stats.t.ppf(POWER, own)) if own < 200 else target
+        if scale * error * np.sqrt(df / own) <= margin:
+            return count
+    return None
+
+
+def _added(answer: Unadjusted) -> list[tuple[float, int]]:
+    """What the data sets' own slopes add to the slope's variance, with its degrees of freedom."""
+    return [answer.heterogeneity.added] if answer.heterogeneity else []
+
+
+def _left_by_spread(answer: Unadjusted, tests: int) -> float:
+    """Of the margin, what the spread over data sets leaves for the architectures' own error; 0 for none."""
+    added = _added(answer)
+    spread = reach_of_spread(added, 1 - ALPHA / tests / 2) + reach_of_spread(added, POWER)
+    return float(np.sqrt(max(answer.margin**2 - spread**2, 0.0)))
+
+
+def _why_inconclusive(answer: Unadjusted, tests: int) -> str:
+    least = min(1.0, answer.smallest_reachable_p * tests)
+    if least > ALPHA:
+        return (
+            f"so few architectures cannot give a p-value below {answer.smallest_reachable_p:.2g} "
+            f"({least:.2g} after Holm over {tests} tests), whatever their AUCs"
+        )
+    if answer.p_value <= ALPHA or answer.p_equivalence <= ALPHA:
+        what = "told from zero" if answer.p_value <= ALPHA else "within the margin"
+        return f"the slope is {what} taken alone, but not after Holm's adjustment for {tests} tests"
+    if None in answer.ci95:
+        return "the design does not bound the slope"
+    return "the data agree with no slope and with slopes that would matter"
+
+
+def _more_data_sets(answer: Unadjusted, tests: int) -> str:
+    """That no number of architectures would do, where it would not."""
+    if not answer.heterogeneity or _left_by_spread(answer, tests) > 0:
+        return ""
+    return (
+        f"; slopes differ so much between these {len(answer.heterogeneity.slopes)} data sets that more data "
+        "sets are needed, however many architectures there are"
+    )
