@@ -28,7 +28,8 @@ from medfathom.trial.inputs import ImageInputs, Views, from_stored, to_stored
 from medfathom.trial.memory import resident_bytes
 from medfathom.trial.rows import ResidentRows
 from medfathom.trial.small_maps import speed_up_small_maps
-from medfathom.trial.trial import EpochRecord, TrialTask, run_trial
+from medfathom.trial.task import TrialTask
+from medfathom.trial.trial import EpochRecord, run_trial
 
 SIZE, EPOCHS, BATCH, N_TRAIN, N_VAL = 64, 3, 32, 2000, 524
 DEPTHS = {"head": 0, "last": 1, "all": 5}

@@ -73,7 +73,7 @@ def files(made: Path, workdir: Path) -> None:
     ("key", "value", "message"),
     [
         ("architecture", "resnet5", "unknown architecture 'resnet5': did you mean 'resnet50'"),
-        ("architecture", "resnet50.a1_in1k", "architecture resnet50, imagenet:a1_in1k"),
+        ("architecture", "resnet50.a1_in1k", "architecture resnet50, init imagenet:a1_in1k"),
         ("architecture", "inception_v3", "cannot take 64 px images: it takes any size from 75 px on"),
         ("unfreeze_depth", 6, "unfreeze_depth = 6: input should be less than or equal to 5"),
         ("unfreeze_depth", -1, "unfreeze_depth = -1: input should be greater than or equal to 0"),

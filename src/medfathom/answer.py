@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from optuna.study import Study
@@ -86,7 +85,7 @@ class _Found:
     """What one study brings into an analysis; of a search, which is not confirmed, only its records."""
 
     study: Study
-    records: list[dict[str, Any]]
+    records: list[dict[str, object]]
     summary: ConfirmationSummary | None = None
     comparisons: list[ClassComparison] = field(default_factory=list)
     pictures: list[tuple[str, Path, str]] = field(default_factory=list)
@@ -113,7 +112,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     return found
 
 
-def _rows(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _rows(found: Iterable[dict[str, object]]) -> list[dict[str, object]]:
     """Records as rows of a table, with domain shifts; curves, versions and the like have no place there."""
     flat = ({k: v for k, v in record.items() if not isinstance(v, list | dict)} for record in found)
     return with_shifts(flat)

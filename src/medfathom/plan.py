@@ -31,7 +31,9 @@ from medfathom.errors import MedfathomError
 from medfathom.files import home
 from medfathom.scheduling.cluster import Slots, slots_from
 from medfathom.scheduling.gpu_shares import MeasuredShares
-from medfathom.trial.trial import INFERENCE_BATCH, TRAIN_AUC_IMAGES, TrialTask, draws_weights, run_trial
+from medfathom.trial.network import draws_weights
+from medfathom.trial.task import INFERENCE_BATCH, TrialTask
+from medfathom.trial.trial import TRAIN_AUC_IMAGES, run_trial
 
 MEASURED_EPOCHS = 2
 """The first warms up; the second is measured."""
@@ -149,7 +151,7 @@ class Forecast:
         measured = [k.measured for k in self.kinds if isinstance(k.measured, Measured)]
         return [sum(m.seconds_in_all[end] / at_once(m) for m in measured) / 3600 for end in (0, 1)]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: the fields, `hours` and `device_hours`.
 
         `kinds` has a row for each kind: what it is, then the fields of `Measured`, or `failure`.

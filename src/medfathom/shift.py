@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
@@ -95,7 +95,7 @@ def _remember(fingerprint: str, found: Sequence[DomainShift]) -> None:
     write_atomically(file, json.dumps(known, indent=2, sort_keys=True))
 
 
-def with_shifts(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_shifts(records: Iterable[dict[str, object]]) -> list[dict[str, object]]:
     """Trials' records, completed by their data set's shift for their architecture where that was measured."""
     known: dict[str, dict[str, float]] = {}
     completed = []

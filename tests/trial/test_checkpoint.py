@@ -14,11 +14,8 @@ RECORD = TrialRecord(epochs=1, auc=0.1 + 0.2, versions={"torch": "2"}, per_class
 
 
 def checkpoint(value: float = 1.0) -> Checkpoint:
-    state = {
-        "network": {"head.weight": torch.full((2, 3), value)},
-        "optimizer": {"state": {0: {"step": value}}},
-    }
-    return Checkpoint({"seed": 3}, [RECORD], {"micro_batch": 8}, state)
+    network = {"head.weight": torch.full((2, 3), value)}
+    return Checkpoint({"seed": 3}, [RECORD], 8, 1.5, network, {"state": {0: {"step": value}}})
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -26,8 +23,10 @@ def test_round_trip(tmp_path: Path) -> None:
     save_checkpoint(path, checkpoint())
     loaded = load_checkpoint(path, CPU)
     assert loaded is not None
-    assert (loaded.identity, loaded.history, loaded.settings) == ({"seed": 3}, [RECORD], {"micro_batch": 8})
-    assert torch.equal(loaded.state["network"]["head.weight"], torch.ones(2, 3))
+    assert (loaded.identity, loaded.history) == ({"seed": 3}, [RECORD])
+    assert (loaded.micro_batch, loaded.train_seconds) == (8, 1.5)
+    assert loaded.optimizer == {"state": {0: {"step": 1.0}}}
+    assert torch.equal(loaded.network["head.weight"], torch.ones(2, 3))
     assert load_history(path) == [RECORD]
 
 
@@ -84,5 +83,5 @@ def test_a_failed_write_keeps_the_last_one(tmp_path: Path, monkeypatch: pytest.M
             save_checkpoint(path, checkpoint(2.0))
     loaded = load_checkpoint(path, CPU)
     assert loaded is not None
-    assert float(loaded.state["network"]["head.weight"][0, 0]) == 1.0
+    assert float(loaded.network["head.weight"][0, 0]) == 1.0
     assert [file.name for file in tmp_path.iterdir()] == ["trial.ckpt"]

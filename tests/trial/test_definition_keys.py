@@ -13,9 +13,10 @@ from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.models.batch_norm import calibrate_batch_norm
 from medfathom.models.build import Network
-from medfathom.trial import trial
+from medfathom.trial import network as trial_network
 from medfathom.trial.record import TrialRecord
-from medfathom.trial.trial import TrialTask, run_trial
+from medfathom.trial.task import TrialTask
+from medfathom.trial.trial import run_trial
 
 SMALL = ["dataset.image_size=64", "dataset.n_train=24", "dataset.n_val=12", "dataset.n_test=6"]
 
@@ -54,7 +55,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[Network]:
         calibrate_batch_norm(network, batches)  # type: ignore[arg-type]
         found.append(network)
 
-    monkeypatch.setattr(trial, "calibrate_batch_norm", watched)
+    monkeypatch.setattr(trial_network, "calibrate_batch_norm", watched)
     return found
 
 

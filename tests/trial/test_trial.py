@@ -27,7 +27,8 @@ from medfathom.trial.checkpoint import load_history
 from medfathom.trial.fit import NonFiniteLossError
 from medfathom.trial.memory import OutOfMemoryError
 from medfathom.trial.record import TrialRecord
-from medfathom.trial.trial import TrialTask, run_trial
+from medfathom.trial.task import TrialTask
+from medfathom.trial.trial import run_trial
 
 CONTRACT = [
     *("architecture", "family", "init", "init_source", "unfreeze_depth", "n_params", "n_trainable_params"),

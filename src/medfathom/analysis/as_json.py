@@ -36,8 +36,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _object(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _object(value: Any) -> dict[str, object]:
+    found: dict[str, object] = {}
     for each in fields(value):
         inner, how = getattr(value, each.name), each.metadata.get("json")
         if how == "hidden" or (how == "optional" and inner is None):

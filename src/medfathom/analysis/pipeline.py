@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -121,9 +120,9 @@ class Analysis:
     confirmed: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
     model_comparison: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The content of `analysis.json`: only finite numbers, texts, lists, mappings and None."""
-        content: dict[str, Any] = plain(self)
+        content: dict[str, object] = plain(self)
         return content
 
 

@@ -36,7 +36,7 @@ class ConfirmedRecord(BaseModel):
     picture_seconds: float | None = None
     cam_border_share: float | None = None
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """As user attributes: JSON values, without what is unknown."""
         own = self.model_dump(mode="json", exclude_none=True, exclude={"test"})
         test = self.test.model_dump(mode="json", exclude_none=True)

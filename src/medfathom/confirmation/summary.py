@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from optuna.study import Study
@@ -172,7 +171,7 @@ def sampling_interval(folders: Sequence[Path]) -> Interval:
     return found.mean_low, found.mean_high
 
 
-def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[str, Any]]:
+def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[str, object]]:
     """Confirmed models as results: `auc` is the test split's, one row for each seed.
 
     Only configurations that are the best of their stratum. An init or unfreeze depth that was tuned, not

@@ -31,9 +31,10 @@ from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
 from medfathom.scheduling.worker import records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
+from medfathom.trial.network import network_of
 from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import SplitMetrics, TrialRecord
-from medfathom.trial.trial import TrialTask, network_of
+from medfathom.trial.task import TrialTask
 
 
 def confirmed_results(
@@ -137,7 +138,7 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
     if checkpoint is None:
         raise RunError(f"{task.checkpoint}: the checkpoint of the last epoch is gone; confirm again")
     network = network_of(params, task, task.data.split("train"))
-    network.load_trained_state(checkpoint.state["network"])
+    network.load_trained_state(checkpoint.network)
     return network
 
 

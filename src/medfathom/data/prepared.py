@@ -76,7 +76,7 @@ class PreparedData:
             )
         return load_split(self.folder, name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
         return {**asdict(self), "folder": str(self.folder), "class_names": list(self.class_names)}
 

@@ -94,7 +94,7 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.names)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One mapping for each image: `image`, `predicted`, and a probability for each class."""
         return [
             {

@@ -63,7 +63,7 @@ class DomainShift:
         """Mean over layers; None without layers."""
         return float(np.mean([layer.divergence for layer in self.layers])) if self.layers else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
         layers = [{"name": x.name, "channels": x.channels, "divergence": x.divergence} for x in self.layers]
         return {

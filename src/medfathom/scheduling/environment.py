@@ -1,12 +1,12 @@
-"""What Ray reads from the environment when it is imported. Imported before Ray, by every module here."""
+"""What Ray, and torch in its workers, read from the environment. Imported before Ray, by every module."""
 
 import os
-from typing import Any
 
-# No usage statistics, no packing of the working folder under `uv run`, no
-# log walls, no memory monitor (its OutOfMemoryError ends a whole fit), no result files, failures without a
-# metric.
+# No usage statistics, no packing of the working folder under `uv run`, no log walls, no memory monitor (its
+# OutOfMemoryError ends a whole fit), no result files, failures without a metric. For torch in the workers:
+# idle OpenMP threads give their core away soon (benchmarks/results/training.md).
 for _name, _value in {
+    "GOMP_SPINCOUNT": "10000",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_memory_monitor_refresh_ms": "0",
@@ -26,5 +26,5 @@ for _name, _value in {
 class Unsaved:
     """Base of what Tune is given. Tune pickles it to restore runs; here the storage is the truth."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}

@@ -100,5 +100,26 @@ class Failure:
         return {"failure": self, "finished": False, "done": True}
 
 
+@dataclass(frozen=True)
+class EpochNews:
+    """An epoch as it reaches the driver."""
+
+    epoch: int
+    auc: float
+    finished: bool
+    attributes: Mapping[str, object]
+
+
+def from_tune(result: Mapping[str, Any] | None) -> EpochNews | Failure | None:
+    """What `to_tune` made of an epoch or a failure; None: Tune has nothing to tell of the trial."""
+    if not result:
+        return None
+    if METRIC not in result:
+        failure: Failure | None = result.get("failure")
+        return failure
+    attributes = json.loads(result["attributes"])
+    return EpochNews(int(result[TIME]), float(result[METRIC]), bool(result["finished"]), attributes)
+
+
 Result = EpochResult | Failure
 Work = Callable[[Plan, Order], Iterator[Result]]

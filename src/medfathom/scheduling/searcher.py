@@ -5,8 +5,8 @@ It must never raise (that would end the whole fit): what goes wrong in it halts 
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -16,7 +16,7 @@ from medfathom.scheduling.cluster import Slots
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import METRIC, TIME, Failure, Order
+from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.watcher import Watcher
@@ -33,7 +33,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._slots = slots
         self._adopted = driver.adopt()
         self._numbers: dict[str, int] = {}
-        self._latest: dict[int, dict[str, Any]] = {}
+        self._latest: dict[int, EpochNews] = {}
         self._begun: dict[str, tuple[Assignment, float]] = {}
         self._alone: set[int] = set()
         self._shares = MeasuredShares()
@@ -92,46 +92,43 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             self._adopted = self._driver.adopt()
         return None
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Write down an epoch (the last one comes with `on_trial_complete`)."""
-        self._halt.or_halt(lambda: self._note(trial_id, result), otherwise=None)
+        self._halt.or_halt(lambda: self._note(self._numbers[trial_id], from_tune(result)), otherwise=None)
 
-    def _note(self, trial_id: str, result: dict[str, Any]) -> None:
-        number = self._numbers[trial_id]
-        if METRIC in result:
-            self._latest[number] = json.loads(result["attributes"])
-            epoch, auc = int(result[TIME]), float(result[METRIC])
-            self._driver.report(number, epoch, auc)
-            self._watcher.epoch(number, epoch, auc)
+    def _note(self, number: int, news: EpochNews | Failure | None) -> None:
+        if isinstance(news, EpochNews):
+            self._latest[number] = news
+            self._driver.report(number, news.epoch, news.auc)
+            self._watcher.epoch(number, news.epoch, news.auc)
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """End the trial in its true state; one that a halt interrupted stays RUNNING, to be gone on with."""
-        self._halt.or_halt(lambda: self._complete(trial_id, result, error), otherwise=None)
+        self._halt.or_halt(lambda: self._complete(trial_id, from_tune(result), error), otherwise=None)
 
-    def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
+    def _complete(self, trial_id: str, news: EpochNews | Failure | None, error: bool) -> None:
         if trial_id not in self._numbers:
             return
-        if result:
-            self._note(trial_id, result)
         number = self._numbers.pop(trial_id)
+        self._note(number, news)
         assignment, begun = self._begun.pop(trial_id)
         self._held.pop(number, None)
-        failure: Failure | None = (result or {}).get("failure")
-        if failure is None and error:
-            failure = Failure(self._reason_lost(trial_id, begun))
-        if failure is not None and failure.memory and number not in self._alone:
-            self._try_alone(assignment, failure)
+        if error and not isinstance(news, Failure):
+            news = Failure(self._reason_lost(trial_id, begun))
+        if isinstance(news, Failure) and news.memory and number not in self._alone:
+            self._try_alone(assignment, news)
             return
-        if failure is not None and failure.ends_run:
-            raise RunError(f"trial {number}: {failure.reason}")  # it stays, to be gone on with
-        attributes = self._latest.pop(number, {})
-        self._shares.learn(assignment.params, attributes)
-        if failure is not None:
-            self._fail(number, failure, attributes)
-        elif result:
-            self._end(number, result, attributes)
+        if isinstance(news, Failure) and news.ends_run:
+            raise RunError(f"trial {number}: {news.reason}")  # it stays, to be gone on with
+        latest = self._latest.pop(number, None)
+        known = latest.attributes if latest is not None else {}
+        self._shares.learn(assignment.params, known)
+        if isinstance(news, Failure):
+            self._fail(number, news, known)
+        elif news is not None:
+            self._end(number, news)
 
     def _try_alone(self, assignment: Assignment, failure: Failure) -> None:
         self._alone.add(assignment.number)
@@ -140,20 +137,19 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             f"trial {assignment.number}: {failure.reason}; trying once more, alone on its device"
         )
 
-    def _fail(self, number: int, failure: Failure, attributes: dict[str, Any]) -> None:
-        known = failure.identity.attributes() if failure.identity is not None else {}
-        if self._driver.fail(number, failure.reason, known | attributes):
+    def _fail(self, number: int, failure: Failure, known: Mapping[str, object]) -> None:
+        identity = failure.identity.attributes() if failure.identity is not None else {}
+        if self._driver.fail(number, failure.reason, {**identity, **known}):
             self._watcher.trial_ends(number, "FAIL", None, failure.reason)
 
-    def _end(self, number: int, result: dict[str, Any], attributes: dict[str, Any]) -> None:
-        auc = float(result[METRIC])
-        if result["finished"]:
-            if self._driver.complete(number, auc, attributes):
-                self._watcher.trial_ends(number, "COMPLETE", auc, "")
+    def _end(self, number: int, last: EpochNews) -> None:
+        if last.finished:
+            if self._driver.complete(number, last.auc, last.attributes):
+                self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
         elif not self._halt.reason:
-            reason = f"stopped by {self._driver.config.scheduler.name} at epoch {result[TIME]}"
-            if self._driver.prune(number, attributes, reason):
-                self._watcher.trial_ends(number, "PRUNED", auc, reason)
+            reason = f"stopped by {self._driver.config.scheduler.name} at epoch {last.epoch}"
+            if self._driver.prune(number, last.attributes, reason):
+                self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
 
     def _reason_lost(self, trial_id: str, begun: float) -> str:
         minutes = self._driver.config.budget.trial_minutes

@@ -16,10 +16,12 @@ from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
 from medfathom.text import command
 from medfathom.trial.checkpoint import load_history
+from medfathom.trial.network import identity_record, undrawn_network
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
-from medfathom.trial.trial import TrialTask, identity_of, identity_record, run_trial, undrawn_network
+from medfathom.trial.task import TrialTask, identity_of
+from medfathom.trial.trial import run_trial
 
 
 def node_storage(plan: Plan) -> Path:

@@ -311,7 +311,7 @@ class Driver:
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Other drivers wait: so that two do not both take the last trial of a budget. Not to be nested."""
+        """Keep other drivers waiting: two must not both take the last trial of a budget. Do not nest it."""
         with ExitStack() as stack:
             self._patiently(lambda: stack.enter_context(self._ownership.exclusively()))
             yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -53,7 +52,7 @@ def brief_trials(url: str, study: Study, attributes: Collection[str]) -> list[Fr
     return read_trials(connect(url, create=False).engine, study_id_of(study), attributes)
 
 
-def records(study: Study) -> list[dict[str, Any]]:
+def records(study: Study) -> list[dict[str, object]]:
     """A study's trials as plain mappings: their user attributes (`auc` among them), `state`, data set."""
     definition = study.user_attrs["definition"]
     dataset = definition["dataset"].get("name") or study.study_name

@@ -46,7 +46,7 @@ class Ownership(Protocol):
     """
 
     def exclusively(self) -> AbstractContextManager[None]:
-        """Keep other drivers from creating, beginning or adopting anything in the block. Not to be nested."""
+        """Keep other drivers from creating, beginning or adopting anything in the block. Do not nest it."""
 
     def claim(self, trial_id: int) -> bool:
         """Take a trial that no other driver holds. True: it is ours."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress, TaskID
@@ -62,7 +61,9 @@ def check_with_page(
     return report, page
 
 
-def prepare_now(config: StudyConfig, *, samples: Path | None = None, show_progress: bool) -> dict[str, Any]:
+def prepare_now(
+    config: StudyConfig, *, samples: Path | None = None, show_progress: bool
+) -> dict[str, object]:
     """Prepare a study's data set, and write samples into a folder where one is given.
 
     Returns:

@@ -69,5 +69,5 @@ def predictions_text(found: Predictions) -> Table:
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.rows():
-        table.add_row(row["image"], row["predicted"], *(f"{row[name]:.4f}" for name in names))
+        table.add_row(str(row["image"]), str(row["predicted"]), *(f"{row[name]:.4f}" for name in names))
     return table

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from medfathom.files import write_atomically
 from medfathom.trial.record import TrialRecord
@@ -27,14 +28,17 @@ _MAGIC = b"medfathom-checkpoint-2\n"
 class Checkpoint:
     """The state after an epoch."""
 
-    identity: dict[str, Any]
-    """What the trial is: its parameters, seed, length and data. JSON."""
+    identity: Mapping[str, object]
+    """What the trial is: its parameters, seed, length and data. JSON values."""
     history: list[TrialRecord]
     """One record for each epoch so far."""
-    settings: dict[str, Any]
-    """What was decided on the way and must stay (such as the micro-batch). JSON."""
-    state: dict[str, Any]
-    """Tensors: `network` and `optimizer`."""
+    micro_batch: int
+    """Images of a batch worked on at once: fewer than the batch where memory ran out."""
+    train_seconds: float
+    network: Mapping[str, Tensor]
+    """What is trained of the network."""
+    optimizer: dict[str, Any]
+    """The optimizer's `state_dict`."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -42,10 +46,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = {
         "identity": checkpoint.identity,
         "history": [record.attributes() for record in checkpoint.history],
-        "settings": checkpoint.settings,
+        "micro_batch": checkpoint.micro_batch,
+        "train_seconds": checkpoint.train_seconds,
     }
     buffer = io.BytesIO()
-    torch.save(checkpoint.state, buffer)
+    torch.save({"network": dict(checkpoint.network), "optimizer": checkpoint.optimizer}, buffer)
     text = json.dumps(header).encode()
     tensors = buffer.getbuffer()
     checksum = zlib.crc32(tensors, zlib.crc32(text))
@@ -84,10 +89,17 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
     header, tensors = parts
     state = torch.load(io.BytesIO(tensors), map_location=device, weights_only=True)
     history = [TrialRecord.of(record) for record in header["history"]]
-    return Checkpoint(header["identity"], history, header["settings"], state)
+    return Checkpoint(
+        header["identity"],
+        history,
+        header["micro_batch"],
+        header["train_seconds"],
+        state["network"],
+        state["optimizer"],
+    )
 
 
-def load_history(path: Path, identity: Mapping[str, Any] | None = None) -> list[TrialRecord]:
+def load_history(path: Path, identity: Mapping[str, object] | None = None) -> list[TrialRecord]:
     """The records of the epochs that a checkpoint holds; empty where there is none to trust.
 
     With `identity` another trial's checkpoint is none either.

@@ -147,7 +147,7 @@ class TrialRecord(SplitMetrics):
         """Whether the trial has run its full length."""
         return self.epochs is not None and self.epochs == self.max_epochs
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """As user attributes: JSON values by field, without what is unknown."""
         return self.model_dump(mode="json", exclude_none=True)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
@@ -14,56 +11,27 @@ import torch
 
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.data.splits import training_subset
-from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
 from medfathom.metrics.classification import Evaluation, evaluate, positives
 from medfathom.metrics.probabilities import num_outputs, probabilities
-from medfathom.models.batch_norm import calibrate_batch_norm
-from medfathom.models.build import HeadOptions, Network, build_network, empty_network
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
 from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
-from medfathom.trial.inputs import ImageInputs, Views
-from medfathom.trial.layout import lay_out
 from medfathom.trial.losses import Loss
-from medfathom.trial.memory import PeakMemory, as_run_error, device_bytes
+from medfathom.trial.memory import PeakMemory, as_run_error
+from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
 from medfathom.trial.precision import runs_in_bfloat16
-from medfathom.trial.provenance import device_name, versions
 from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import TrialRecord
-from medfathom.trial.rows import open_rows
+from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
-
-CALIBRATION_IMAGES = 512
-"""Training images from which a random prefix's batch-norm statistics are estimated."""
 
 TRAIN_AUC_IMAGES = 500
 """Training images on which the AUC is taken at the end, to be held against the validation AUC."""
-
-INFERENCE_BATCH = 64
-"""Images at once where no gradient is needed: more gains little."""
-
-
-@dataclass(frozen=True)
-class TrialTask:
-    """Everything of a trial but its parameters."""
-
-    data: PreparedData
-    training: TrainingConfig
-    max_epochs: int
-    seed: int
-    cache_dir: Path
-    checkpoint: Path | None
-    device: str
-    """`cpu`, `cuda:0`, …"""
-    threads: int
-    """CPU threads that the trial may use."""
-    depths: frozenset[int] = frozenset()
-    """Unfreeze depths of the study's trials: features are kept with an eye to them."""
 
 
 def run_trial(params: TrialParams, task: TrialTask) -> Generator[TrialRecord]:
@@ -84,16 +52,6 @@ def run_trial(params: TrialParams, task: TrialTask) -> Generator[TrialRecord]:
         trial = _Trial(params, task)
         for epoch in range(trial.first_epoch, task.max_epochs + 1):
             yield trial.run_epoch(epoch)
-
-
-def identity_of(params: TrialParams, task: TrialTask) -> dict[str, Any]:
-    """What makes a checkpoint this trial's."""
-    return {
-        "parameters": params.model_dump(mode="json"),
-        "seed": task.seed,
-        "max_epochs": task.max_epochs,
-        "data": task.data.fingerprint,
-    }
 
 
 class _Trial:
@@ -165,14 +123,14 @@ class _Trial:
             )
         )
 
-    def _features_key(self, cut: int) -> dict[str, Any]:
+    def _features_key(self, cut: int) -> dict[str, object]:
         params, task, data = self._params, self._task, self._task.data
         return {
             "format": 4,
             "data": data.fingerprint,
             "architecture": params.architecture,
             "weights": self._network.weights_hash,
-            "calibrated": _calibrates(params, task),
+            "calibrated": calibrates(params, task),
             # Only the last group pools.
             "pooling": params.head_pooling if cut == GROUPS else None,
             "normalization": self._network.backbone_normalization,
@@ -196,11 +154,11 @@ class _Trial:
                 f"{path}: this checkpoint is another trial's (it differs in {', '.join(differing)}); "
                 "move it away, or give the trial its own file"
             )
-        self._network.load_trained_state(checkpoint.state["network"])
-        self._fit.optimizer.load_state_dict(checkpoint.state["optimizer"])
-        self._fit.resume(checkpoint.settings["micro_batch"])
+        self._network.load_trained_state(checkpoint.network)
+        self._fit.optimizer.load_state_dict(checkpoint.optimizer)
+        self._fit.resume(checkpoint.micro_batch)
         self._history = checkpoint.history
-        self._seconds = checkpoint.settings["train_seconds"]
+        self._seconds = checkpoint.train_seconds
 
     def run_epoch(self, epoch: int) -> TrialRecord:
         """Train, validate, write the checkpoint."""
@@ -286,39 +244,15 @@ class _Trial:
     def _save(self) -> None:
         if self._task.checkpoint is None:
             return
-        state = {"network": self._network.trained_state(), "optimizer": self._fit.optimizer.state_dict()}
-        settings = {"micro_batch": self._fit.portions.at_once, "train_seconds": self._seconds}
-        save_checkpoint(
-            self._task.checkpoint,
-            Checkpoint(identity_of(self._params, self._task), self._history, settings, state),
+        checkpoint = Checkpoint(
+            identity=identity_of(self._params, self._task),
+            history=self._history,
+            micro_batch=self._fit.portions.at_once,
+            train_seconds=self._seconds,
+            network=self._network.trained_state(),
+            optimizer=self._fit.optimizer.state_dict(),
         )
-
-
-def identity_record(params: TrialParams, task: TrialTask, network: Network) -> TrialRecord:
-    """What a trial is, before anything was measured of it."""
-    facts, device = network.facts, torch.device(task.device)
-    return TrialRecord(
-        architecture=params.architecture,
-        family=facts.family,
-        init=params.init,
-        init_source=network.init_source or None,
-        calibrated=_calibrates(params, task),
-        unfreeze_depth=params.unfreeze_depth,
-        n_params=facts.n_params,
-        n_trainable_params=facts.n_trainable_params,
-        trainable_fraction=facts.trainable_fraction,
-        trainable_layer_fraction=facts.trainable_layer_fraction,
-        depth=facts.depth,
-        macs=facts.macs,
-        seed=task.seed,
-        epochs=0,
-        max_epochs=task.max_epochs,
-        device=device_name(device),
-        device_memory_bytes=device_bytes(device),
-        compute_type="bfloat16" if runs_in_bfloat16(task.training.precision, device) else "float32",
-        dataset_fingerprint=task.data.fingerprint,
-        versions=versions(),
-    )
+        save_checkpoint(self._task.checkpoint, checkpoint)
 
 
 def _check_augmentation(params: TrialParams) -> None:
@@ -338,66 +272,3 @@ def _check_validation(data: PreparedData, val: Split) -> None:
             f"{data.folder}: the validation split's {len(val)} images are all of one class: "
             "its AUC is undefined; give a validation split that has both"
         )
-
-
-def draws_weights(params: TrialParams) -> bool:
-    """Whether the backbone's weights come from the trial's seed."""
-    return params.init in ("random", "imagenet-stats")
-
-
-def _calibrates(params: TrialParams, task: TrialTask) -> bool:
-    """Whether a frozen prefix's batch-norm statistics mean nothing yet, and are to be estimated first."""
-    return draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
-
-
-def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
-    """A trial's network before its first epoch, on its device."""
-    data, training = task.data, task.training
-    network = build_network(
-        params.architecture,
-        init=params.init,
-        num_outputs=num_outputs(data.task, len(data.class_names)),
-        unfreeze_depth=params.unfreeze_depth,
-        image_size=data.image_size,
-        in_channels=data.channels,
-        seed=derived_seed(task.seed, "weights"),
-        head=_head_options(params),
-        grey=training.grey,
-        weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
-    )
-    device = torch.device(task.device)
-    lay_out(network, device)
-    if _calibrates(params, task):
-        _calibrate(network, train, device)
-    return network
-
-
-def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
-    """A trial's network as shapes alone: for its facts, where the network itself could not be made."""
-    data = task.data
-    network = empty_network(
-        params.architecture,
-        num_outputs=num_outputs(data.task, len(data.class_names)),
-        image_size=data.image_size,
-        in_channels=data.channels,
-        head=_head_options(params),
-        grey=task.training.grey,
-        normalization=((0.0,), (1.0,)),
-        device="meta",
-    )
-    network.set_unfreeze_depth(params.unfreeze_depth)
-    return network
-
-
-def _head_options(params: TrialParams) -> HeadOptions:
-    return HeadOptions(dropout=params.head_dropout, pooling=params.head_pooling, hidden=params.head_hidden)
-
-
-def _calibrate(network: Network, train: Split, device: torch.device) -> None:
-    rows = open_rows(train.images, device)
-    images = ImageInputs(network, Views(lambda _: rows), device)
-    count = min(CALIBRATION_IMAGES, len(rows))
-    # A fixed choice of images: the statistics, and so the cached features, follow from weights and data.
-    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
-    batches = rows.batches(np.array_split(chosen, -(-count // INFERENCE_BATCH)))
-    calibrate_batch_norm(network, (images.prepare(raw, None) for raw in batches))

@@ -1,4 +1,4 @@
-"""How many layer groups to unfreeze: the best depth of a data set, and those that are not told from it."""
+"""How many layer groups to unfreeze: the best depth of a data set, and those not significantly worse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UnfreezeDepths:
         n_architectures: seen at every depth; only these are compared.
         mean_auc: depth -> mean over them; None where there is none.
         best: the depth of the largest mean.
-        not_worse: the best and those that are not told from it; all where architectures are too few.
+        not_worse: the best and those not significantly worse; all where architectures are too few.
         reason: why depths cannot be told apart; empty where they can.
     """
 
@@ -42,7 +42,7 @@ class UnfreezeDepths:
 
 
 def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[UnfreezeDepths]:
-    """Per data set and init: mean AUC by unfreeze depth, the best, and the depths not told from the best.
+    """Per data set and init: mean AUC by unfreeze depth, the best, and the depths not significantly worse.
 
     Compared over the architectures seen at every depth. A depth leaves the set when some other depth is
     better over architectures (one-sided, families random), Holm over all ordered pairs: the truly best

@@ -54,8 +54,8 @@ METHODS = (
         "A verdict is reached on adjusted values; intervals are not adjusted.")),
     ("Verdicts", (
         "Negligible: two one-sided tests show the slope to be within the margin. Increases or "
-        "decreases: the slope is "
-        "told from zero. Inconclusive: neither; that is no evidence that size does not matter.")),
+        "decreases: the slope differs "
+        "significantly from zero. Inconclusive: neither; that is no evidence that size does not matter.")),
     ("What this cannot say", (
         "Architectures were chosen, not drawn at random, and size comes with much else (design, year, "
         "pretraining): "

@@ -90,11 +90,11 @@ def _why_inconclusive(answer: Unadjusted, tests: int) -> str:
             f"({least:.2g} after Holm over {tests} tests), whatever their AUCs"
         )
     if answer.p_value <= ALPHA or answer.p_equivalence <= ALPHA:
-        what = "told from zero" if answer.p_value <= ALPHA else "within the margin"
-        return f"the slope is {what} taken alone, but not after Holm's adjustment for {tests} tests"
+        what = "significant" if answer.p_value <= ALPHA else "within the margin"
+        return f"{what} on its own, but not after Holm correction for {tests} tests"
     if None in answer.ci95:
-        return "the design does not bound the slope"
-    return "the data agree with no slope and with slopes that would matter"
+        return "the design gives the slope no interval"
+    return "the data fit both no effect and an effect large enough to matter"
 
 
 def _more_data_sets(answer: Unadjusted, tests: int) -> str:

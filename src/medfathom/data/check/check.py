@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class CheckReport:
         """(severity, check, message) of each finding, the worst first: a table for the terminal."""
         return [(finding.severity, finding.check, finding.message) for finding in self.findings]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
         return {
             "fingerprint": self.data.fingerprint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Finding:
     message: str
     items: Sequence[Item] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
         return {
             "severity": self.severity,
@@ -88,7 +88,7 @@ class Finding:
         }
 
 
-def _plain(item: Item) -> dict[str, Any]:
+def _plain(item: Item) -> dict[str, object]:
     if isinstance(item, Mapping):
         return dict(item)
     return {name: value for name, value in asdict(item).items() if value is not None}

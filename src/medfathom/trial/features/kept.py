@@ -111,7 +111,7 @@ class KeptFeatures:
         chunk = next(iter(earlier.batches([np.arange(low, high)])))
         return self._features(cut, start, from_stored(chunk))
 
-    def _full_key(self, cut: int, what: Mapping[str, str]) -> dict[str, Any]:
+    def _full_key(self, cut: int, what: Mapping[str, str]) -> dict[str, object]:
         return {**self._key(cut), "cut": cut, **what}
 
     def _features(self, cut: int, start: int, inputs: Tensor) -> Array:

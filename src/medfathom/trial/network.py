@@ -1,0 +1,116 @@
+"""A trial's network before its first epoch, and the record that describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medfathom.data.prepared import Split
+from medfathom.definitions.space import TrialParams
+from medfathom.metrics.probabilities import num_outputs
+from medfathom.models.batch_norm import calibrate_batch_norm
+from medfathom.models.build import HeadOptions, Network, build_network, empty_network
+from medfathom.trial.inputs import ImageInputs, Views
+from medfathom.trial.layout import lay_out
+from medfathom.trial.memory import device_bytes
+from medfathom.trial.precision import runs_in_bfloat16
+from medfathom.trial.provenance import device_name, versions
+from medfathom.trial.randomness import derived_seed
+from medfathom.trial.record import TrialRecord
+from medfathom.trial.rows import open_rows
+from medfathom.trial.task import INFERENCE_BATCH, TrialTask
+
+CALIBRATION_IMAGES = 512
+"""Training images from which a random prefix's batch-norm statistics are estimated."""
+
+
+def identity_record(params: TrialParams, task: TrialTask, network: Network) -> TrialRecord:
+    """What a trial is, before anything was measured of it."""
+    facts, device = network.facts, torch.device(task.device)
+    return TrialRecord(
+        architecture=params.architecture,
+        family=facts.family,
+        init=params.init,
+        init_source=network.init_source or None,
+        calibrated=calibrates(params, task),
+        unfreeze_depth=params.unfreeze_depth,
+        n_params=facts.n_params,
+        n_trainable_params=facts.n_trainable_params,
+        trainable_fraction=facts.trainable_fraction,
+        trainable_layer_fraction=facts.trainable_layer_fraction,
+        depth=facts.depth,
+        macs=facts.macs,
+        seed=task.seed,
+        epochs=0,
+        max_epochs=task.max_epochs,
+        device=device_name(device),
+        device_memory_bytes=device_bytes(device),
+        compute_type="bfloat16" if runs_in_bfloat16(task.training.precision, device) else "float32",
+        dataset_fingerprint=task.data.fingerprint,
+        versions=versions(),
+    )
+
+
+def draws_weights(params: TrialParams) -> bool:
+    """Whether the backbone's weights come from the trial's seed."""
+    return params.init in ("random", "imagenet-stats")
+
+
+def calibrates(params: TrialParams, task: TrialTask) -> bool:
+    """Whether a frozen prefix's batch-norm statistics mean nothing yet, and are to be estimated first."""
+    return draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
+
+
+def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
+    """A trial's network before its first epoch, on its device."""
+    data, training = task.data, task.training
+    network = build_network(
+        params.architecture,
+        init=params.init,
+        num_outputs=num_outputs(data.task, len(data.class_names)),
+        unfreeze_depth=params.unfreeze_depth,
+        image_size=data.image_size,
+        in_channels=data.channels,
+        seed=derived_seed(task.seed, "weights"),
+        head=_head_options(params),
+        grey=training.grey,
+        weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
+    )
+    device = torch.device(task.device)
+    lay_out(network, device)
+    if calibrates(params, task):
+        _calibrate(network, train, device)
+    return network
+
+
+def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
+    """A trial's network as shapes alone: for its facts, where the network itself could not be made."""
+    data = task.data
+    network = empty_network(
+        params.architecture,
+        num_outputs=num_outputs(data.task, len(data.class_names)),
+        image_size=data.image_size,
+        in_channels=data.channels,
+        head=_head_options(params),
+        grey=task.training.grey,
+        normalization=((0.0,), (1.0,)),
+        device="meta",
+    )
+    network.set_unfreeze_depth(params.unfreeze_depth)
+    return network
+
+
+def _head_options(params: TrialParams) -> HeadOptions:
+    return HeadOptions(dropout=params.head_dropout, pooling=params.head_pooling, hidden=params.head_hidden)
+
+
+def _calibrate(network: Network, train: Split, device: torch.device) -> None:
+    rows = open_rows(train.images, device)
+    images = ImageInputs(network, Views(lambda _: rows), device)
+    count = min(CALIBRATION_IMAGES, len(rows))
+    # A fixed choice of images: the statistics, and so the cached features, follow from weights and data.
+    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
+    batches = rows.batches(np.array_split(chosen, -(-count // INFERENCE_BATCH)))
+    calibrate_batch_norm(network, (images.prepare(raw, None) for raw in batches))
