@@ -261,7 +261,7 @@ def run_medfathom(folder: Path, run: int) -> dict[str, Any]:
         for trial in optuna.load_study(study_name="bench", storage=url).trials
     ]
     warm = list(run_one(folder, place / "storage" / "cache", depth=0, threads=1))[-1]
-    return {"seconds": seconds, "trials": trials, "warm_head": warm.attributes["train_seconds"]}
+    return {"seconds": seconds, "trials": trials, "warm_head": warm.train_seconds}
 
 
 PROGRAMS: dict[str, Callable[[Path, int], dict[str, Any]]] = {

@@ -26,10 +26,11 @@ from medfathom.models.build import Network, build_network
 from medfathom.trial.fit import Fit, FitSettings
 from medfathom.trial.inputs import ImageInputs, Views, from_stored, to_stored
 from medfathom.trial.memory import resident_bytes
+from medfathom.trial.record import TrialRecord
 from medfathom.trial.rows import ResidentRows
 from medfathom.trial.small_maps import speed_up_small_maps
 from medfathom.trial.task import TrialTask
-from medfathom.trial.trial import EpochRecord, run_trial
+from medfathom.trial.trial import run_trial
 
 SIZE, EPOCHS, BATCH, N_TRAIN, N_VAL = 64, 3, 32, 2000, 524
 DEPTHS = {"head": 0, "last": 1, "all": 5}
@@ -58,7 +59,7 @@ def run_one(
     epochs: int = EPOCHS,
     architecture: str = "resnet18",
     seed: int = 0,
-) -> Iterator[EpochRecord]:
+) -> Iterator[TrialRecord]:
     """One trial of the six, in this process."""
     config = NpzDataset(source="npz", modality="CXR", path=str(folder / "images.npz"), image_size=SIZE)
     data = prepare(config, cache_dir)
@@ -166,8 +167,8 @@ def print_peak(folder: Path, depth: int) -> None:
         list(run_one(folder, Path(cache), depth=0, threads=THREADS, epochs=1, architecture="test_resnet"))
         before = resident_bytes()
         record = list(run_one(folder, Path(cache), depth=depth, threads=THREADS, epochs=2))[-1]
-    known = (N_TRAIN + N_VAL) * SIZE * SIZE + 4 * record.attributes["n_params"]
-    print(json.dumps([(record.attributes["peak_memory_bytes"] - before) / 2**20, known / 2**20]))
+    known = (N_TRAIN + N_VAL) * SIZE * SIZE + 4 * record.n_params
+    print(json.dumps([(record.peak_memory_bytes - before) / 2**20, known / 2**20]))
 
 
 def kernel_part(folder: Path, runs: int) -> list[str]:
@@ -312,7 +313,7 @@ def print_cpu(folder: Path, kind: str, seed: int, program: str) -> None:
         for name in ("cold", "warm") if kind != "all" else ("cold",):
             started = time.process_time()
             records = list(run_one(folder, Path(cache), depth=DEPTHS[kind], threads=1, seed=seed))
-            result[name] = {"cpu": time.process_time() - started, "auc": records[-1].metrics["auc"]}
+            result[name] = {"cpu": time.process_time() - started, "auc": records[-1].auc}
     print(json.dumps(result))
 
 
