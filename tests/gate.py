@@ -1,7 +1,7 @@
 """The gate: format, lint, types, tests. `uv run tests/gate.py [--quick | --slow] [pytest arguments]`.
 
     uv run tests/gate.py            everything but the slow tests
-    uv run tests/gate.py --quick    without the tests that need Ray, PostgreSQL or a browser either
+    uv run tests/gate.py --quick    neither large tests nor those that need Ray, PostgreSQL or a browser
     uv run tests/gate.py --slow     the slow tests alone: real kills, several drivers, whole studies
 
 Tests run in two processes, a module in one of them.
@@ -18,7 +18,7 @@ STEPS = (
     ("mypy",),
 )
 
-QUICK = "not slow and not ray and not postgresql and not browser"
+QUICK = "not slow and not large and not ray and not postgresql and not browser"
 
 
 def main() -> int:

@@ -227,6 +227,7 @@ def test_as_an_init_it_must_be_of_the_architecture(folder: Path) -> None:
         locate_weights("resnet18", "export:nowhere")
 
 
+@pytest.mark.large
 def test_public_names_are_there_and_light() -> None:
     import subprocess  # noqa: PLC0415
     import sys  # noqa: PLC0415

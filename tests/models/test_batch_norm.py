@@ -53,6 +53,7 @@ def untrained(architecture: str) -> tuple[Network, dict[str, Tensor]]:
     "architecture",
     ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224", "densenet121", "convnext_atto"],
 )
+@pytest.mark.large
 def test_the_prefix_stays_and_the_rest_moves(architecture: str, depth: int) -> None:
     network, before = untrained(architecture)
     network.load_state_dict(before)

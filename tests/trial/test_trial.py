@@ -155,6 +155,7 @@ def test_a_full_trial_keeps_the_contract(task: TrialTask) -> None:
 @both_precisions
 @pytest.mark.parametrize("depth", [0, 1, 5])
 @pytest.mark.parametrize("augmentation", ["none", "oct"])
+@pytest.mark.large
 def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: str, precision: str) -> None:
     task = training(task, precision=precision)
     chosen = params(
@@ -180,6 +181,7 @@ def _die_after_two_epochs(chosen: TrialParams, task: TrialTask) -> None:
             os.kill(os.getpid(), 9)
 
 
+@pytest.mark.large
 def test_a_killed_process_goes_on(task: TrialTask) -> None:
     chosen = params(unfreeze_depth=5)
     process = multiprocessing.get_context("spawn").Process(target=_die_after_two_epochs, args=(chosen, task))
@@ -212,6 +214,7 @@ def test_the_cache_does_not_change_the_loss_curve(
 @pytest.mark.parametrize(
     ("architecture", "depth"), [("resnet18", 1), ("densenet121", 2), ("tf_efficientnet_lite0", 1)]
 )
+@pytest.mark.large
 def test_the_cache_does_not_change_larger_networks(task: TrialTask, architecture: str, depth: int) -> None:
     chosen = params(architecture=architecture, unfreeze_depth=depth, learning_rate=1e-3)
     bare = replace(task, checkpoint=None, max_epochs=2)

@@ -125,6 +125,7 @@ def assert_parts_run_apart(backbone: nn.Module, blueprint: Blueprint, images: Te
 
 
 @pytest.mark.parametrize("name", [facts.name for facts in shipped()])
+@pytest.mark.large
 def test_every_architecture_of_the_catalog(name: str) -> None:
     side = small_side(name)
     settings = BackboneSettings(name, side)
@@ -137,6 +138,7 @@ def test_every_architecture_of_the_catalog(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*UNCHOSEN, *ODD])
+@pytest.mark.large
 def test_architectures_that_nobody_chose(name: str) -> None:
     settings = BackboneSettings(name)
     backbone = create_backbone(settings, "meta")

@@ -483,6 +483,7 @@ def features(network: Network, images: Tensor) -> Tensor:
         ("test_vit", "patch_embed.proj.weight"),
     ],
 )
+@pytest.mark.large
 def test_weights_for_one_channel_do_the_same_in_three(tmp_path: Path, architecture: str, stem: str) -> None:
     put(tmp_path / "grey.safetensors", state_of(architecture, in_chans=1))
     init = f"file:{tmp_path / 'grey.safetensors'}"
