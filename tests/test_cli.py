@@ -215,6 +215,7 @@ def test_help_teaches(medfathom: Cli) -> None:
 
 @pytest.mark.usefixtures("studied")
 @pytest.mark.parametrize("arguments", [["validate", "demo"], ["show", "demo"]])
+@pytest.mark.large
 def test_light_commands_do_not_import_what_they_do_not_use(workdir: Path, arguments: list[str]) -> None:
     code = (
         "import sys, atexit\n"

@@ -322,6 +322,7 @@ def test_expected_best_lies_between_mean_and_maximum(values: list[float], data: 
     assert expected_best(np.array(values), m, of=of) == pytest.approx(found + 0.5)
 
 
+@pytest.mark.large
 def test_published_table(shared: Path) -> None:
     """Five of the ten networks there are one, ViT-B/16: one architecture, not five."""
     maps = {"unfreeze_depth": "scheme", "seed": "resolution"}

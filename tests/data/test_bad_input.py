@@ -266,6 +266,7 @@ def refused_rows(cache: Path, source: str, **keys: Any) -> dict[str, str]:
 # csv
 
 
+@pytest.mark.large
 def test_a_table_with_3_bad_rows_among_10_000(tmp_path: Path, cache: Path) -> None:
     for row, pixels in enumerate(images(20)):
         save(tmp_path / f"{row}.png", pixels)

@@ -330,6 +330,7 @@ def test_an_array_of_another_form_is_made_anew(tmp_path: Path) -> None:
     assert np.load(path).shape == rows.shape
 
 
+@pytest.mark.large
 def test_a_killed_preparation_goes_on(tmp_path: Path) -> None:
     keys = {
         "n_train": 3000,

@@ -52,6 +52,7 @@ def test_the_backbone_does_not_depend_on_the_head() -> None:
 @pytest.mark.parametrize(
     "architecture", ["resnet10t", "vit_tiny_patch16_224", "mobilenetv3_small_050", "vgg11"]
 )
+@pytest.mark.large
 def test_logits_are_those_of_timms_own_model(architecture: str) -> None:
     network = build(architecture)
     fixed = timm.get_pretrained_cfg(architecture).fixed_input_size
@@ -194,6 +195,7 @@ def test_features_after_fewer_groups_lead_to_the_same_logits() -> None:
     "architecture",
     ["resnet10t", "test_efficientnet", "test_vit", "densenet121", "convnext_atto", "efficientvit_b0"],
 )
+@pytest.mark.large
 def test_features_go_on_from_an_earlier_cut_to_the_last_bit(architecture: str) -> None:
     network = build(architecture, unfreeze_depth=0)
     for start in range(1, 5):

@@ -161,6 +161,7 @@ def test_a_trial_begun_again_is_no_second_trial(driver: Driver) -> None:
     assert known(scheduler) == before
 
 
+@pytest.mark.large
 def test_a_replay_knows_what_the_run_knew(driver: Driver) -> None:
     lived = scheduler_of(driver)
     for number in range(30):

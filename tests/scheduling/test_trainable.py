@@ -64,6 +64,7 @@ def test_the_killer_ends_with_its_worker() -> None:
     assert all(ends(pid) for pid in session(killer))
 
 
+@pytest.mark.large
 def test_a_stopped_worker_is_killed_at_its_limit() -> None:
     with worker(minutes=0.01) as process:
         assert process.stdout

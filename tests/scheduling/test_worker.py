@@ -89,6 +89,7 @@ def outcome(plan: Plan, **params: Any) -> Result:
     return next(results(replace(plan, fingerprint=data.fingerprint), trial))
 
 
+@pytest.mark.large
 def test_a_trial_that_fails_before_its_first_epoch_says_what_it_is(plan: Plan) -> None:
     """Its weights are missing: no network was made, and yet its size is known."""
     failed = outcome(plan, architecture="resnet18", init="file:absent.pt")

@@ -53,6 +53,7 @@ def trials(draw: st.DrawFn) -> FrozenTrial:
 
 @settings(max_examples=15, deadline=None)
 @given(made=st.lists(trials(), max_size=4))
+@pytest.mark.large
 def test_equal_to_optunas(made: list[FrozenTrial], tmp_path_factory: pytest.TempPathFactory) -> None:
     url = f"sqlite:///{tmp_path_factory.mktemp('rows') / 'x.db'}"
     plain, ours = RDBStorage(url), Storage(url)

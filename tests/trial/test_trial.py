@@ -196,6 +196,7 @@ def test_a_killed_process_goes_on(task: TrialTask) -> None:
 @both_precisions
 @pytest.mark.parametrize("depth", [0, 1, 3])
 @pytest.mark.parametrize("augmentation", ["none", "oct"])
+@pytest.mark.large
 def test_the_cache_does_not_change_the_loss_curve(
     task: TrialTask, depth: int, augmentation: str, precision: str
 ) -> None:
@@ -367,6 +368,7 @@ def test_colour_and_a_part_of_the_images(make_data: Callable[..., PreparedData],
     assert records[-1].finished
 
 
+@pytest.mark.large
 def test_a_part_of_the_images_is_whole_patients(
     make_data: Callable[..., PreparedData], task: TrialTask
 ) -> None:

@@ -135,6 +135,7 @@ def sections(text: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.large
 def test_every_modality_shows_its_own_figures(tmp_path: Path) -> None:
     """One name begins like another, two are one once their signs are taken out, two are in other case."""
     names = ["CXR", "CXR lateral", "OCT/A", "OCT A", "oct a"]

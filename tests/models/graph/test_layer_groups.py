@@ -149,6 +149,7 @@ def test_architectures_that_nobody_chose(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CUTS_KNOWN)
+@pytest.mark.large
 def test_groups_are_the_stem_and_the_stages(name: str) -> None:
     expected = tuple(tuple(words.split()) for words in CUTS_KNOWN[name])
     assert in_few_words(find_groups(name)) == expected

@@ -336,6 +336,7 @@ def torchvision_vgg(state: dict[str, Tensor]) -> dict[str, Tensor]:
     ("architecture", "published", "classifier"),
     [("densenet121", torchvision_densenet, "classifier"), ("vgg11", torchvision_vgg, "head.fc")],
 )
+@pytest.mark.large
 def test_checkpoints_under_torchvisions_names_fit(
     tmp_path: Path,
     architecture: str,
@@ -364,6 +365,7 @@ def test_what_timms_renaming_cannot_help_is_refused(tmp_path: Path) -> None:
         ("swin_tiny_patch4_window7_224", "layers.3.blocks.0.attn.relative_position_bias_table", (9, 24)),
     ],
 )
+@pytest.mark.large
 def test_positions_are_fitted_to_the_image_size(
     tmp_path: Path, architecture: str, table: str, shape: tuple[int, ...]
 ) -> None:
