@@ -299,7 +299,10 @@ def test_decisions_are_tunes_own(
 
 
 def test_ten_thousand_past_trials_cost_little() -> None:
-    """0.2 s for a decision by a rule that looks at all of them, 2 s to begin; measured: 0.02 s and 0.1 s."""
+    """0.2 s for a decision by a rule that looks at all of them, 2 s to begin; measured: 0.02 s and 0.1 s.
+
+    The fastest of five counts: a garbage collection may fall into one.
+    """
     steps = dict.fromkeys(range(1, 21), 0.8)
     past = [
         create_trial(
@@ -315,6 +318,9 @@ def test_ten_thousand_past_trials_cost_little() -> None:
         scheduler = StratifiedScheduler(whole, {}, past)
         assert time.process_time() - began < 2
         trial = added(scheduler, 10_000, dict.fromkeys(range(1, 9), 0.9))
-        began = time.process_time()
-        assert scheduler.on_trial_result(None, trial, {"epoch": 9, "auc": 0.9}) == "CONTINUE"
-        assert time.process_time() - began < 0.2
+        seconds = []
+        for epoch in range(9, 14):
+            began = time.process_time()
+            assert scheduler.on_trial_result(None, trial, {"epoch": epoch, "auc": 0.9}) == "CONTINUE"
+            seconds.append(time.process_time() - began)
+        assert min(seconds) < 0.2
