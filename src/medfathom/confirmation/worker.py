@@ -29,7 +29,7 @@ from medfathom.metrics.classification import evaluate
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
-from medfathom.scheduling.worker import records, task_of
+from medfathom.scheduling.worker import ended_by_failure, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.network import network_of
 from medfathom.trial.randomness import derived_seed
@@ -50,16 +50,20 @@ def confirmed_results(
         pictures: numbers of the trials whose pictures are drawn.
     """
     params, task, number = order.assignment.params, task_of(plan, order), order.assignment.number
-    for record in records(params, task, order.assignment.reported):
-        extra: dict[str, Any] = {}
-        if record.finished:
-            own = folder / f"trial-{number:05d}"
-            model, probabilities, kept = _keep(plan, params, task, own, (study, number))
-            if number in pictures:
-                drawn = judged(model.config, open_test(task.data), probabilities)
-                kept = _draw(own, model, drawn, kept, record, task)
-            extra = kept.attributes()
-        yield EpochResult(record, extra)
+
+    def epochs() -> Iterator[EpochResult]:
+        for record in records(params, task, order.assignment.reported):
+            extra: dict[str, Any] = {}
+            if record.finished:
+                own = folder / f"trial-{number:05d}"
+                model, probabilities, kept = _keep(plan, params, task, own, (study, number))
+                if number in pictures:
+                    drawn = judged(model.config, open_test(task.data), probabilities)
+                    kept = _draw(own, model, drawn, kept, record, task)
+                extra = kept.attributes()
+            yield EpochResult(record, extra)
+
+    yield from ended_by_failure(epochs(), params, task)
 
 
 def _keep(

@@ -37,11 +37,20 @@ def results(plan: Plan, order: Order) -> Iterator[Result]:
     storage has not seen are told again first, then training goes on.
     """
     params, task = order.assignment.params, task_of(plan, order)
+    told = records(params, task, order.assignment.reported)
+    yield from ended_by_failure((EpochResult(share(plan, order, r), {}) for r in told), params, task)
+
+
+def ended_by_failure(epochs: Iterator[EpochResult], params: TrialParams, task: TrialTask) -> Iterator[Result]:
+    """A trial's epochs; where one raises, its failure comes last.
+
+    A trial that fails before its first epoch is described: no record of it has said yet what it is.
+    """
     begun = False
     try:
-        for record in records(params, task, order.assignment.reported):
+        for result in epochs:
             begun = True
-            yield EpochResult(share(plan, order, record), {})
+            yield result
     except Exception as error:  # noqa: BLE001  whatever a trial raises is its own failure, with its reason
         yield Failure.of(error, None if begun else describe(params, task))
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from threading import Condition
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
@@ -160,8 +159,3 @@ def existing(path: str, *, folder: bool) -> Path:
         kinds = ("a folder", "a file") if folder else ("a file", "a folder")
         raise DataError(f"dataset.path: {found} is {kinds[1]}; {kinds[0]} is expected")
     return found
-
-
-def as_text(values: Sequence[object]) -> NDArray[np.str_]:
-    """Group identifiers of any kind as text."""
-    return np.array([str(value) for value in values], dtype=np.str_)

@@ -185,11 +185,6 @@ def _constants(network: nn.Module, before: Container[str]) -> dict[str, Tensor]:
     return found
 
 
-def _own_values(network: nn.Module) -> dict[str, object]:
-    """The network's own attributes and buffers."""
-    return vars(network) | dict(network.named_buffers(recurse=False, remove_duplicate=False))
-
-
 def compile_part(graph: fx.Graph) -> Callable[[nn.Module, Tensor], Any]:
     """A function of (network, input) that runs a graph with the network's own modules and tensors.
 
