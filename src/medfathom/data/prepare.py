@@ -45,7 +45,7 @@ from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 
-VERSION = 3
+VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
