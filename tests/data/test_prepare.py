@@ -22,7 +22,8 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import SPLIT_NAMES, read_facts
 from medfathom.data.sources.base import UnusableRowsError
-from medfathom.data.sources.files import FileSource, MemoryGate
+from medfathom.data.sources.files import FileSource
+from medfathom.data.workers import MemoryGate
 from medfathom.errors import DataError, RunError
 
 
