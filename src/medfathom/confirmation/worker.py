@@ -174,6 +174,7 @@ def _config(
         channels=3 if data.channels == 3 else 1,
         dtype="uint16" if data.split("val").images.dtype == np.uint16 else "uint8",
         bits=dataset.bits,
+        window=getattr(dataset, "window", None),
         mean=list(mean),
         std=list(std),
     )

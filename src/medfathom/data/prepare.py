@@ -160,6 +160,7 @@ def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
         labels=listing.labels[good],
         splits=listing.splits[good],
         groups=None if listing.groups is None else listing.groups[good],
+        studies=None if listing.studies is None else listing.studies[good],
     )
     return replace(job, listing=left, splits=job.splits[good])
 

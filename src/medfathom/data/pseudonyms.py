@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from medfathom.errors import DataError
+
 DIGITS = 16
 """Hexadecimal digits kept of a SHA-256: 64 bits, so that two of a million patients meet once in 10^7 sets."""
 
@@ -45,3 +47,33 @@ class Subject:
             alone = rf"(?<![0-9A-Za-z]){exact}(?![0-9A-Za-z])" if len(text) < SHORT else exact
             name = re.sub(alone, pseudonym(text), name, flags=re.IGNORECASE)
         return name
+
+
+def groups_by_patient(
+    given: Sequence[str | None] | None, subjects: Sequence[Subject | None]
+) -> Sequence[str | None] | None:
+    """The group of each image: as given, else by PatientID; as pseudonyms where any file is DICOM.
+
+    Args:
+        given: by the definition's pattern or column; None: it gives none.
+        subjects: of each image; None for files that are not DICOM.
+
+    Returns:
+        None where no group is known; an item of None where that image's is not.
+
+    Raises:
+        DataError: all files have one PatientID, as if it had been taken out.
+    """
+    if not any(subjects):
+        return given
+    if given is not None:
+        return [None if group is None else pseudonym(group) for group in given]
+    patients = [subject.patient if subject else "" for subject in subjects]
+    if not any(patients):
+        return None
+    if len(patients) > 1 and len(set(patients)) == 1:
+        raise DataError(
+            f"dataset.path: all {len(patients)} DICOM files have the same PatientID, as if it had been replaced; "
+            "give group_pattern or group_column (group_pattern = '(.+)' where each file is a patient of its own)"
+        )
+    return [patient or None for patient in patients]

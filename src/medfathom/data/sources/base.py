@@ -56,6 +56,7 @@ class Listing:
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        studies: pseudonym of each image's StudyInstanceUID, text; None where no file is DICOM.
     """
 
     names: Sequence[str]
@@ -67,6 +68,7 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    studies: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.names)

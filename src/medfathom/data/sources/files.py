@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
+from medfathom.data.pseudonyms import groups_by_patient
 from medfathom.data.sources.base import Listing, Problem, RawImage, Source
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
@@ -31,11 +33,20 @@ class FileDecoder:
     bits: int
     size: int
     fit: Fit
+    window: tuple[float, float] | None = None
 
     def __call__(self, fetched: tuple[Path, int]) -> RawImage:
         """Decode a file, given with its number of pixels. Raises UnreadableImageError."""
         content = read_bytes(fetched[0])
-        image = decode(content, self.channels, self.dtype, bits=self.bits, size=self.size, fit=self.fit)
+        image = decode(
+            content,
+            self.channels,
+            self.dtype,
+            bits=self.bits,
+            size=self.size,
+            fit=self.fit,
+            window=self.window,
+        )
         return RawImage(
             image.pixels,
             image.width,
@@ -46,13 +57,19 @@ class FileDecoder:
         )
 
 
+_NO_GROUP = "no group: dataset.group_pattern or group_column finds none"
+_NO_PATIENT = "no PatientID, though other files have one; give dataset.group_pattern or group_column"
+
+
 class FileSource(Source):
     """Image files: all headers are read for the listing, then the pixels file by file."""
 
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
         self._files: list[tuple[Path, int]] = []
-        self._decode = FileDecoder(1, np.dtype(np.uint8), config.bits, config.image_size, config.fit)
+        self._decode = FileDecoder(
+            1, np.dtype(np.uint8), config.bits, config.image_size, config.fit, config.window
+        )
 
     def fetch(self, rows: Sequence[int]) -> list[tuple[Path, int]]:
         """The file and its number of pixels."""
@@ -83,17 +100,28 @@ class FileSource(Source):
         slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             headers = [header for part in pool.map(_headers, slices) for header in part]
-        problems = [*problems, *labels.problems]
+        subjects = [header.subject if isinstance(header, Header) else None for header in headers]
+        by_patient = groups is None and any(subjects)
+        groups = groups_by_patient(groups, subjects)
+        hidden = [who.hidden(name) if who else name for name, who in zip(names, subjects, strict=True)]
+        renamed = dict(zip(names, hidden, strict=True))
+        problems = [
+            replace(problem, name=renamed.get(problem.name, problem.name))
+            for problem in (*problems, *labels.problems)
+        ]
+        names = hidden
         good = labels.good.copy()
         for row, header in enumerate(headers):
             reason = header if isinstance(header, str) else None
             if groups is not None and groups[row] is None:
-                reason = reason or "no group: dataset.group_pattern or group_column finds none"
+                reason = reason or (_NO_PATIENT if by_patient else _NO_GROUP)
             if reason is not None and good[row]:
                 problems.append(Problem(names[row], reason))
                 good[row] = False
         kept = np.flatnonzero(good).tolist()
         found = [header for row in kept if isinstance(header := headers[row], Header)]
+        if self._config.window is not None and not any(subjects):
+            raise DataError("dataset.window: no file is DICOM; leave window out")
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
         self._files = [
@@ -104,6 +132,7 @@ class FileSource(Source):
             labels=labels.values[kept],
             splits=np.array([splits[row] for row in kept], dtype=np.str_),
             groups=None if groups is None else np.array([groups[row] for row in kept], dtype=np.str_),
+            studies=_studies(found),
             task=labels.task,
             class_names=labels.class_names,
             channels=channels,
@@ -123,6 +152,13 @@ class FileSource(Source):
         pattern = re.compile(self._config.group_pattern)
         matches = [pattern.search(name) for name in names]
         return [match.group(1) if match else None for match in matches]
+
+
+def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
+    """Pseudonym of each image's study; None where no file is DICOM."""
+    if not any(header.subject for header in headers):
+        return None
+    return np.array([header.subject.study if header.subject else "" for header in headers], dtype=np.str_)
 
 
 def _headers(paths: Sequence[Path]) -> list[Header | str]:
