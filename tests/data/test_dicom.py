@@ -1,4 +1,4 @@
-"""DICOM files are shown as PS3.3 says: by values from its formulas, and beside dcmtk where that is installed."""
+"""DICOM files are shown as PS3.3 says: by its formulas, and beside dcmtk where that is installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,86 +16,31 @@ from PIL import Image
 
 from medfathom.data import dicom
 from medfathom.data.images import UnreadableImageError, decode, read_header
-from medfathom.data.manifest import read_manifest
-from medfathom.data.prepare import prepare
-from medfathom.data.pseudonyms import pseudonym
-from medfathom.definitions.dataset import CsvDataset, FolderDataset
-from medfathom.errors import DataError
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (medfathom[dicom])")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.encaps import encapsulate  # noqa: E402
 from pydicom.sequence import Sequence  # noqa: E402
 from pydicom.uid import (  # noqa: E402
+    MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
-    MPEG2MPML,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 
-H, W = 24, 33
+from dicom_files import H, W, dataset, lut, ramp, saved  # noqa: E402
+
 U8, U16 = np.dtype(np.uint8), np.dtype(np.uint16)
-DCMTK = {"dcmcjpeg", "dcmcjpls", "dcmj2pnm", "dcmodify"}
-
-
-def ramp(bits: int, *, signed: bool = False, colour: bool = False) -> np.ndarray:
-    """Smooth values from end to end of the range, so that lossy coding changes little."""
-    low = -(2 ** (bits - 1)) if signed else 0
-    across = np.linspace(0, 2**bits - 1, H * W).round().astype(np.int64).reshape(H, W) + low
-    if not colour:
-        return across
-    return np.stack([across, across[::-1], np.full((H, W), 2 ** (bits - 1))], axis=2)
-
-
-def dataset(values: np.ndarray, bits: int, *, signed: bool = False, **tags: Any) -> Dataset:
-    """A file of these values, uncompressed, without a window."""
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    made.StudyInstanceUID, made.PatientID, made.PatientName = "1.2.3", "PAT0017", "Doe^Jane"
-    made.Rows, made.Columns = values.shape[:2]
-    made.SamplesPerPixel = values.shape[2] if values.ndim == 3 else 1
-    made.PhotometricInterpretation = "RGB" if values.ndim == 3 else "MONOCHROME2"
-    if values.ndim == 3:
-        made.PlanarConfiguration = 0
-    made.BitsStored, made.HighBit = bits, bits - 1
-    made.BitsAllocated = 8 if bits <= 8 else 16
-    made.PixelRepresentation = int(signed)
-    for name, value in tags.items():
-        setattr(made, name, value)
-    made.add_new(0x7FE00010, "OB" if made.BitsAllocated == 8 else "OW", b"")
-    made.PixelData = values.astype(f"<{'i' if signed else 'u'}{made.BitsAllocated // 8}").tobytes()
-    if len(made.PixelData) % 2:
-        made.PixelData += b"\0"
-    return made
-
-
-def saved(made: Dataset, syntax: Any = ExplicitVRLittleEndian) -> bytes:
-    made.file_meta.TransferSyntaxUID = syntax
-    content = io.BytesIO()
-    if syntax == ExplicitVRBigEndian and made.BitsAllocated == 16:
-        made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
-    pydicom.dcmwrite(content, made, enforce_file_format=True)
-    return content.getvalue()
+DCMTK = {"dcmcjpeg", "dcmcjpls", "dcmdjpls", "dcmj2pnm"}
 
 
 def grey(content: bytes, **options: Any) -> np.ndarray:
     """Grey of 16 bits, (h, w)."""
     return decode(content, 1, U16, **options).pixels[:, :, 0].astype(np.int64)
-
-
-def lut(first: int, entries: np.ndarray, bits: int) -> Dataset:
-    table = Dataset()
-    table.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries) % 65536, first, bits])
-    table.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
-    return table
 
 
 # Values by hand.
@@ -124,7 +69,7 @@ def test_windows_by_the_formulas_of_the_standard(name: str, monochrome1: bool) -
 
 
 def test_window_values_computed_with_pencil() -> None:
-    """c = 2048, w = 4096, LINEAR of 12 bits: 0 -> 0, 2047.5 -> 1/2, 4095 -> 1; c = 100, w = 51: 75 -> 0.01."""
+    """LINEAR with c = 100 and w = 51 gives 0.01 at 75; with c = 2048 and w = 4096 it gives 1/3 at 1365."""
     made = dataset(np.full((8, 8), 75), 12, WindowCenter=100, WindowWidth=51)
     assert grey(saved(made))[0, 0] == round(0.01 * 65535)  # (75 - 99.5)/50 + 0.5
     made = dataset(np.full((8, 8), 1365), 12, WindowCenter=2048, WindowWidth=4096)
@@ -270,3 +215,159 @@ def test_truncated_files_are_refused() -> None:
     for end in range(140, len(content), 97):
         with pytest.raises(UnreadableImageError):
             grey(content[:end])
+
+
+@pytest.mark.parametrize("planes", [0, 1])
+def test_ybr_full_by_the_formulas_of_the_standard(planes: int) -> None:
+    """The inverse of the matrix in PS3.3 C.7.6.3.1.2."""
+    forward = np.array([[0.2990, 0.5870, 0.1140], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+    ybr = ramp(8, colour=True)
+    expected = np.clip((ybr - [0, 128, 128]) @ np.linalg.inv(forward).T, 0, 255)
+    made = Case(8, photometric="YBR_FULL", tags={"PlanarConfiguration": planes}).written()
+    assert np.abs(decode(saved(made), 3, U8).pixels - expected).max() <= 0.6
+
+
+# Beside dcmtk.
+
+
+@dataclass(frozen=True)
+class Case:
+    """A generated file, what of it dcmtk is told to apply, and the command that compresses it."""
+
+    bits: int
+    signed: bool = False
+    photometric: str = "MONOCHROME2"
+    syntax: Any = ExplicitVRLittleEndian
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    shown: tuple[str, ...] = ("+Wm",)
+    compress: tuple[str, ...] = ()
+    tolerance: float = 1.0
+
+    def written(self) -> Dataset:
+        """Uncompressed, or as pydicom compresses it."""
+        if self.photometric == "PALETTE COLOR":
+            made = with_palette(dataset(ramp(8), 8, **self.tags))
+            if self.syntax == RLELossless:
+                made.compress(self.syntax)
+            return made
+        colour = self.photometric not in ("MONOCHROME1", "MONOCHROME2")
+        made = dataset(ramp(self.bits, signed=self.signed, colour=colour), self.bits, signed=self.signed)
+        for name, value in self.tags.items():
+            setattr(made, name, value)
+        if colour and made.PlanarConfiguration:
+            planes = np.frombuffer(made.PixelData, np.uint8)[: H * W * 3].reshape(H, W, 3)
+            made.PixelData = planes.transpose(2, 0, 1).tobytes()
+        if self.photometric == "YBR_FULL_422":
+            made = subsampled(made)
+        made.PhotometricInterpretation = self.photometric
+        if self.syntax in (RLELossless, JPEG2000Lossless):
+            made.compress(self.syntax)
+        return made
+
+
+def with_palette(made: Dataset) -> Dataset:
+    """Red rises, green falls, blue is a triangle; 16 bits."""
+    up = np.arange(256) * 257
+    made.PhotometricInterpretation = "PALETTE COLOR"
+    for name, entries in (("Red", up), ("Green", up[::-1]), ("Blue", np.minimum(up, up[::-1]) * 2)):
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(made, f"{name}PaletteColorLookupTableData", entries.astype("<u2").tobytes())
+    return made
+
+
+def subsampled(made: Dataset) -> Dataset:
+    """Two neighbours share their colour: Y Y Cb Cr (PS3.3 C.7.6.3.1.2); of even width."""
+    values = np.frombuffer(made.PixelData, np.uint8)[: H * W * 3].reshape(H, W, 3)[:, : W - 1]
+    pairs = values.reshape(H, (W - 1) // 2, 2, 3)
+    packed = np.stack([pairs[:, :, 0, 0], pairs[:, :, 1, 0], pairs[:, :, 0, 1], pairs[:, :, 0, 2]], axis=2)
+    made.Columns, made.PixelData = W - 1, packed.tobytes()
+    return made
+
+
+def windowed(centre: float, width: float, **tags: Any) -> dict[str, Any]:
+    return {"WindowCenter": centre, "WindowWidth": width, **tags}
+
+
+HU = {"RescaleSlope": 1, "RescaleIntercept": -1024}
+FILE, VOI_LUT = ("+Wi", "1"), ("+Wl", "1")
+SQUARES = {"VOILUTSequence": Sequence([lut(0, np.arange(4096) ** 2 // 4096, 12)])}
+COLOUR = ("-W",)
+LOSSLESS, BASELINE, EXTENDED = ("dcmcjpeg", "+e1"), ("dcmcjpeg", "+eb"), ("dcmcjpeg", "+ee")
+JPEG_LS, NEAR = ("dcmcjpls",), ("dcmcjpls", "+en")
+ONE, TWO = "MONOCHROME1", "MONOCHROME2"
+
+CASES: list[Case] = [
+    *(Case(bits, photometric=kind) for bits in (8, 10, 12, 16) for kind in (ONE, TWO)),
+    *(Case(bits, signed=True, photometric=kind) for bits in (8, 12, 16) for kind in (ONE, TWO)),
+    *(Case(12, photometric=kind, tags=windowed(40, 400, **HU), shown=FILE) for kind in (ONE, TWO)),
+    *(
+        Case(12, photometric=k, tags=windowed(0, 900, VOILUTFunction="SIGMOID", **HU), shown=FILE)
+        for k in (ONE, TWO)
+    ),
+    Case(16, signed=True, tags=windowed(-600, 1500), shown=FILE),
+    Case(8, tags=windowed(100, 1), shown=FILE),
+    *(Case(12, photometric=kind, tags=SQUARES, shown=VOI_LUT) for kind in (ONE, TWO)),
+    *(
+        Case(12, photometric=ONE, tags=windowed(2000, 3000), shown=FILE, syntax=syntax)
+        for syntax in (
+            ImplicitVRLittleEndian,
+            ExplicitVRBigEndian,
+            DeflatedExplicitVRLittleEndian,
+            RLELossless,
+            JPEG2000Lossless,
+        )
+    ),
+    Case(12, signed=True, syntax=RLELossless),
+    *(Case(bits, photometric=ONE, compress=LOSSLESS) for bits in (8, 12, 16)),
+    *(Case(bits, photometric=ONE, compress=JPEG_LS) for bits in (8, 12, 16)),
+    Case(12, signed=True, compress=LOSSLESS),
+    Case(12, signed=True, compress=JPEG_LS),
+    Case(8, photometric=ONE, compress=BASELINE),
+    Case(12, photometric=ONE, compress=EXTENDED),
+    Case(12, photometric=ONE, compress=NEAR),
+    Case(8, photometric="RGB", shown=COLOUR),
+    Case(8, photometric="RGB", shown=COLOUR, tags={"PlanarConfiguration": 1}),
+    Case(8, photometric="RGB", shown=COLOUR, syntax=RLELossless),
+    Case(8, photometric="RGB", shown=COLOUR, compress=LOSSLESS),
+    Case(8, photometric="RGB", shown=COLOUR, compress=JPEG_LS),
+    Case(8, photometric="RGB", shown=COLOUR, compress=BASELINE),
+    # dcmtk is up to 1.9 away from the formulas of YBR_FULL; the test below is not
+    Case(8, photometric="YBR_FULL", shown=COLOUR, tolerance=2),
+    Case(8, photometric="YBR_FULL", shown=COLOUR, tags={"PlanarConfiguration": 1}, tolerance=2),
+    Case(8, photometric="YBR_FULL_422", shown=COLOUR, tolerance=2),
+    Case(8, photometric="PALETTE COLOR", shown=COLOUR),
+    Case(8, photometric="PALETTE COLOR", shown=COLOUR, syntax=RLELossless),
+]
+
+
+def named(case: Case) -> str:
+    kind = " ".join(case.compress) or getattr(case.syntax, "name", "")
+    sign = "signed" if case.signed else "unsigned"
+    return f"{case.photometric}-{case.bits}-{sign}-{'-'.join(case.shown)}-{kind}".replace(" ", "_")
+
+
+@pytest.mark.skipif(any(not shutil.which(tool) for tool in DCMTK), reason="dcmtk is not installed")
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_files_look_as_dcmtk_shows_them(case: Case, tmp_path: Path) -> None:
+    plain, path, picture = tmp_path / "plain.dcm", tmp_path / "a.dcm", tmp_path / "a.png"
+    plain.write_bytes(saved(case.written(), case.syntax))
+    if case.compress:
+        subprocess.run([*case.compress, plain, path], check=True)
+    else:
+        plain.rename(path)
+    shown = path
+    if case.syntax == JPEG2000Lossless:  # which dcmtk does not read
+        shown = tmp_path / "shown.dcm"
+        shown.write_bytes(saved(replace(case, syntax=ExplicitVRLittleEndian).written()))
+    elif case.compress[:1] == JPEG_LS:  # which dcmj2pnm does not read
+        shown = tmp_path / "shown.dcm"
+        subprocess.run(["dcmdjpls", path, shown], check=True)
+    deep = read_header(path).deep
+    form = "+on2" if deep else "+on"
+    subprocess.run(["dcmj2pnm", "-O", *case.shown, form, shown, picture], check=True)
+    theirs = np.asarray(Image.open(picture)).astype(np.float64) / (257 if deep else 1)
+    channels = 3 if theirs.ndim == 3 else 1
+    ours = decode(path.read_bytes(), channels, U16 if deep else U8).pixels
+    ours = (ours[:, :, 0] if channels == 1 else ours) / (257 if deep else 1)
+    assert theirs.std() > 20  # it can show a difference
+    assert np.abs(ours - theirs).max() <= case.tolerance

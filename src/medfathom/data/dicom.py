@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.luts import Values, modality, shown
-from medfathom.data.pixels import Header, Opened, Samples, UnreadableImageError
+from medfathom.data.pixels import Header, Opened, Pixels, Samples, UnreadableImageError
 from medfathom.data.pseudonyms import Subject, pseudonym
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _grey(dataset: Dataset, stored: NDArray[np.integer[Any]], frame: int, window
     grey[padding] = 0
     deep = int(dataset.BitsStored) > 8
     white = 65535 if deep else 255
-    pixels = np.rint(grey * white).astype(np.uint16 if deep else np.uint8)
+    pixels: Pixels = np.rint(grey * white).astype(np.uint16 if deep else np.uint8)
     return Samples(pixels[:, :, None], white, scaled=True)
 
 
@@ -168,7 +168,7 @@ def _one_frame(dataset: Dataset) -> Dataset:
     """Raises UnreadableImageError where there are several."""
     if (n := n_frames(dataset)) > 1:
         raise UnreadableImageError(
-            f'DICOM with {n} frames; unit = "image" takes files of one frame (unit = "volume" takes all frames)'
+            f'DICOM with {n} frames; unit = "image" takes files of one frame; unit = "volume" takes all'
         )
     return dataset
 
@@ -204,7 +204,7 @@ def _syntax(dataset: Dataset) -> Any:
 
 
 def _check_decoder(dataset: Dataset) -> None:
-    from pydicom.pixels import get_decoder  # noqa: PLC0415  an extra
+    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415  an extra
 
     syntax = _syntax(dataset)
     words = f"DICOM compressed as {syntax.name} ({syntax})" if syntax.name != syntax else f"DICOM in {syntax}"
@@ -218,18 +218,29 @@ def _check_decoder(dataset: Dataset) -> None:
 
 def _stored(dataset: Dataset, frame: int) -> NDArray[np.integer[Any]]:
     """Values as stored: (rows, columns), or RGB (rows, columns, 3). Bits beside those stored are cleared."""
-    from pydicom.pixels import get_decoder  # noqa: PLC0415  an extra
+    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415  an extra
+    from pydicom.uid import RLELossless  # noqa: PLC0415  an extra
 
-    decoder = get_decoder(_syntax(dataset))
-    plugins = decoder.available_plugins
+    syntax = _syntax(dataset)
+    decoder = get_decoder(syntax)
     values, _ = decoder.as_array(
         dataset,
         index=frame,
-        decoding_plugin="pylibjpeg" if "pylibjpeg" in plugins else (*plugins, "")[0],
-        correct_unused_bits=False,
+        decoding_plugin=_plugin(syntax, decoder.available_plugins),
+        correct_unused_bits=False,  # type: ignore[arg-type]  # pydicom annotates it wrongly
     )
     low = int(dataset.get("HighBit", dataset.BitsStored - 1)) + 1 - int(dataset.BitsStored)
-    return _cleared(values, int(dataset.BitsStored), 0 if _syntax(dataset).is_encapsulated else low)
+    # Codecs of whole values know no bits beside them; RLE keeps words as they are.
+    as_words = not syntax.is_encapsulated or syntax == RLELossless
+    return _cleared(values, int(dataset.BitsStored), low if as_words else 0)
+
+
+def _plugin(syntax: Any, there: Sequence[str]) -> str:
+    """The same decoder on every machine, where it is there; of 8-bit JPEG the one that dcmtk agrees with."""
+    from pydicom.uid import JPEGBaseline8Bit  # noqa: PLC0415  an extra
+
+    preferred = ("pillow", "pylibjpeg") if syntax == JPEGBaseline8Bit else ("pylibjpeg",)
+    return next((name for name in (*preferred, *there) if name in there), "")
 
 
 def _cleared(values: NDArray[Any], bits: int, low: int) -> NDArray[np.integer[Any]]:
@@ -256,13 +267,13 @@ def _as_stored(value: int, dataset: Dataset) -> int:
     bits = int(dataset.BitsAllocated)
     signed = int(dataset.get("PixelRepresentation", 0))
     wrapped = int(value) % 2**bits
-    return wrapped - 2**bits if signed and wrapped >= 2 ** (bits - 1) else wrapped
+    return int(wrapped - 2**bits) if signed and wrapped >= 2 ** (bits - 1) else wrapped
 
 
 def _palette_colours(dataset: Dataset, stored: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_color_lut  # noqa: PLC0415  an extra
+    from pydicom.pixels.processing import apply_color_lut  # noqa: PLC0415  an extra
 
-    colours: NDArray[Any] = apply_color_lut(stored, dataset)[:, :, :3]
+    colours = apply_color_lut(stored, dataset)[:, :, :3]
     return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
 
 

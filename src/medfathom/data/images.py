@@ -106,7 +106,7 @@ OTHERS = {
 }
 """What a file is that is not read, by its start."""
 
-READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, PGM, PPM or DICOM image"
+READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM, PGM or PPM image"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Decoded:
         pixels: (size, size, channels) or (h, w, channels).
         width: of the image in the file, pixels.
         height: of the image in the file, pixels.
-        bits_used: bits that the file's values need; 0 for a file of 8 bits, and for DICOM, which knows its white.
+        bits_used: bits that the file's values need; 0 for a file of 8 bits and for DICOM.
     """
 
     pixels: Pixels

@@ -30,13 +30,13 @@ def modality(dataset: Dataset, frame: int, stored: NDArray[np.integer[Any]]) -> 
         return _looked_up(table, stored.astype(np.float64))[0]
     place = _macro(dataset, frame, "PixelValueTransformationSequence")
     slope, intercept = _number(place, "RescaleSlope"), _number(place, "RescaleIntercept")
-    return stored * (1.0 if slope is None else slope) + (intercept or 0.0)
+    return stored.astype(np.float64) * (1.0 if slope is None else slope) + (intercept or 0.0)
 
 
 def shown(
     dataset: Dataset, frame: int, values: Values, window: tuple[float, float] | None
 ) -> NDArray[np.float64]:
-    """Grey from 0 to 1 by the given window, else the file's VOI LUT, else its first window, else its range."""
+    """Grey from 0 to 1: by the given window, the file's VOI LUT, its first window, or its range."""
     if window is not None:
         return linear(values.values, *window)
     place = _macro(dataset, frame, "FrameVOILUTSequence")

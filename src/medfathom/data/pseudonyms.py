@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from medfathom.errors import DataError
 
 DIGITS = 16
-"""Hexadecimal digits kept of a SHA-256: 64 bits, so that two of a million patients meet once in 10^7 sets."""
+"""Hexadecimal digits kept of a SHA-256: 64 bits: of a million, two meet by 3 chances in 10^8."""
 
 SHORT = 4
-"""Text with fewer characters is taken out of a name only where it stands alone: `7`, not the 7 of `slice17`."""
+"""Shorter text is taken out of a name only where it stands alone: `7`, not the 7 of `slice17`."""
 
 
 def pseudonym(text: str) -> str:
@@ -73,7 +73,8 @@ def groups_by_patient(
         return None
     if len(patients) > 1 and len(set(patients)) == 1:
         raise DataError(
-            f"dataset.path: all {len(patients)} DICOM files have the same PatientID, as if it had been replaced; "
-            "give group_pattern or group_column (group_pattern = '(.+)' where each file is a patient of its own)"
+            f"dataset.path: all {len(patients)} DICOM files have the same PatientID, as if it had been "
+            "replaced; give group_pattern or group_column (group_pattern = '(.+)' where each file is a "
+            "patient of its own)"
         )
     return [patient or None for patient in patients]

@@ -39,8 +39,8 @@ class ModelConfig(Schema):
         medfathom: the version that wrote it.
         modality, dataset, dataset_fingerprint: what it was trained on.
         image_size: side in pixels of the images the network takes; `fit` is how others are made square.
-        channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files; `window`: centre and width for
-            DICOM files, instead of their own).
+        channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
+        window: centre and width for DICOM files, instead of their own.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
         thresholds: of each probability (binary: of the second class), from validation by Youden's J.
