@@ -33,8 +33,8 @@ predictions = medfathom.load("FOLDER").predict(["image.png"])
 predictions.class_names, predictions.probabilities
 ```
 
-{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}). `config.json` says how to
-build the network, prepare images and read the outputs.
+{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}){window}. `config.json` says
+how to build the network, prepare images and read the outputs.
 
 ## Performance
 
@@ -117,6 +117,9 @@ def model_card(
         onnx=_onnx(onnx_difference),
         size=config.image_size,
         fit=config.fit,
+        window=""
+        if config.window is None
+        else ", DICOM files by the window {:g}, {:g}".format(*config.window),
         channels="grey" if config.channels == 1 else "colour",
         n_test=model.n_test,
         opened=opened(read_openings(study)),
