@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import warnings
@@ -81,6 +82,16 @@ def _remove_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _give_token() -> None:
+    """Let a cluster of our own start where HOME cannot be written.
+
+    Ray keeps a cluster's token in `~/.ray/auth_token`. A token from the environment needs no file, and two
+    runs that start at the same time cannot overwrite each other's.
+    """
+    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _connect(address: str | None, folder: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     own: dict[str, Any] = {
@@ -89,6 +100,8 @@ def _connect(address: str | None, folder: Path) -> None:
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),
     }
+    if address is None:
+        _give_token()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
