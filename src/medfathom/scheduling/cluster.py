@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,6 +102,9 @@ def _connect(address: str | None, folder: Path) -> None:
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),
     }
+    if (quoted := shlex.quote(sys.executable)) != sys.executable:
+        # Ray starts workers by a line of shell, and does not quote Python's path in it.
+        own["runtime_env"] = {"py_executable": quoted}
     if address is None:
         _give_token()
     try:
