@@ -44,8 +44,9 @@ from medfathom.data.splits import complete_splits
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
+from medfathom.metrics.classification import has_auc
 
-VERSION = 3
+VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -104,8 +105,17 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
     listing = source.listing()
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
-    splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
-    _check_classes(listing, splits)
+    try:
+        splits = complete_splits(
+            listing.splits, listing.labels, listing.groups, config.splits, listing.class_names
+        )
+        _check_classes(listing, splits)
+    except DataError as error:
+        if not listing.problems:
+            raise
+        # Rows that cannot be used are the likely cause of too few groups or images, so they are said first.
+        whole = len(listing) + len(listing.problems)
+        raise UnusableRowsError(listing.problems, whole, follows=str(error)) from None
     return _Job(source, config, listing, splits)
 
 
@@ -202,6 +212,11 @@ def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequenc
             raise DataError(f"the data set has no {split} image{because}")
         if split != "test":
             _check_coverage(listing, labels, split, because, splits)
+        elif not has_auc(listing.task, labels, len(listing.class_names)):
+            raise DataError(
+                f"all {len(labels)} test images are of one class{because}, so the test has no AUC; "
+                "give a test split that has both"
+            )
 
 
 def _check_coverage(

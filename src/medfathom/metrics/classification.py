@@ -109,6 +109,12 @@ def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Bo
     return one_hot
 
 
+def has_auc(task: TaskKind, labels: NDArray[np.integer], n_classes: int) -> bool:
+    """Whether any class has both images that are of it and images that are not."""
+    count = positives(task, labels, n_classes).sum(axis=0)
+    return bool(((count > 0) & (count < len(labels))).any())
+
+
 def average_precision_score(positive: Bools, scores: Floats) -> Floats:
     """Average precision of each column (C,): precision at each threshold, weighted by the recall it adds.
 
