@@ -33,11 +33,8 @@ class TrialTask:
 
 def identity_of(params: TrialParams, task: TrialTask) -> dict[str, object]:
     """What makes a checkpoint this trial's."""
-    parameters = params.model_dump(mode="json")
-    if task.data.cases is None:
-        del parameters["combine"]  # as checkpoints have it that were written before there were cases
     return {
-        "parameters": parameters,
+        "parameters": params.model_dump(mode="json"),
         "seed": task.seed,
         "max_epochs": task.max_epochs,
         "data": task.data.fingerprint,

@@ -97,8 +97,9 @@ def _expanded(rows: FileRows, root: Path) -> FileRows:
     files = [files_of(path) for path in rows.paths]
     empty = {i: "no image in this folder" for i, found in enumerate(files) if not found}
     rows = _spoilt(rows, empty)
-    index = [i for i, found in enumerate(files) for _ in found or [None]]
-    paths = [file for path, found in zip(rows.paths, files, strict=True) for file in found or [path]]
+    files = [found or [path] for path, found in zip(rows.paths, files, strict=True)]
+    index = [i for i, found in enumerate(files) for _ in found]
+    paths = [file for found in files for file in found]
     whole = [paths[k] == rows.paths[i] for k, i in enumerate(index)]
     names = [
         rows.names[i] if same else f"{rows.names[i]}: {path.relative_to(rows.paths[i]).as_posix()}"
@@ -158,7 +159,7 @@ def _disagreeing(rows: FileRows, cases: Sequence[str | None], unit: Unit) -> dic
 def _label_words(labels: Labels) -> list[str]:
     """Each row's label as text."""
     if labels.values.ndim == 1:
-        names = labels.class_names
-        return [names[v] if 0 <= v < len(names) else "?" for v in labels.values.tolist()]
+        words = dict(enumerate(labels.class_names))
+        return [words.get(value, "?") for value in labels.values.tolist()]
     names = np.array(labels.class_names)
     return ["+".join(names[row]) or "none" for row in labels.values.astype(bool)]
