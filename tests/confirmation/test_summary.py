@@ -90,7 +90,7 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
         *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
-        *("brier_loss", "calibration_error", "models"),
+        *("brier_loss", "calibration_error", "image_auc", "unit", "combine", "n_test_cases", "models"),
     ]
     keys = ["trial", "seed", "val_auc", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from medfathom.definitions.schema import Schema
+from medfathom.units import Unit
 
 Channels = Literal[1, 3, "auto"]
 
@@ -77,8 +78,23 @@ class _Files(_OnDisk):
     group_pattern: str | None = None
     """Regular expression whose group in parentheses finds the patient or slide in a file's path:
     `person(\\d+)_`."""
+    unit: Unit = "image"
+    """What has one label and is judged. `volume`: a folder of slices, or a file with several. `slide`: a
+    folder of tiles, or a whole-slide file. `case`: any images that belong together."""
+    case_pattern: str | None = None
+    """Regular expression whose group in parentheses finds the case of an image in its path, where a case is
+    not a folder of its own. Equal cases of two patients are two cases."""
 
-    @field_validator("group_pattern")
+    @model_validator(mode="after")
+    def _unit_of_cases(self) -> _Files:
+        given = [key for key in ("case_pattern", "case_column") if getattr(self, key, None) is not None]
+        if given and self.unit == "image":
+            raise ValueError(f'{given[0]} goes with unit = "case", "volume" or "slide"; but unit is "image"')
+        if len(given) > 1:
+            raise ValueError("give case_column or case_pattern, not both")
+        return self
+
+    @field_validator("group_pattern", "case_pattern")
     @classmethod
     def _one_group(cls, pattern: str | None) -> str | None:
         if pattern is None:
@@ -139,6 +155,8 @@ class CsvDataset(_Files):
     """With `label_separator`: the word for none of the labels, such as "No Finding"."""
     split_column: str | None = None
     group_column: str | None = None
+    case_column: str | None = None
+    """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
 
     @model_validator(mode="after")
     def _one_form(self) -> CsvDataset:

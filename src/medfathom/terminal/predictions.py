@@ -16,16 +16,24 @@ from medfathom.models.folder import read_config
 from medfathom.terminal.output import complain, print_json, print_text
 
 if TYPE_CHECKING:
-    from medfathom.exported.model import Predictions
+    from medfathom.exported.predictions import Predictions
 
 MOST_CLASSES = 8
 """Columns of probabilities in a table; CSV and JSON have all."""
 
 
 def print_predictions(
-    folder: Path, images: Sequence[Path], *, csv_file: Path | None, device: str, as_json: bool
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    csv_file: Path | None,
+    device: str,
+    as_json: bool,
+    per_image: bool = False,
 ) -> int:
     """Predict images with the model in a folder, and print or write what it says.
+
+    Of a model of cases (volumes, slides) a row is a case; with `per_image` it is an image.
 
     Returns:
         The exit code: 1 where some images could not be read; they are named on standard error.
@@ -34,12 +42,14 @@ def print_predictions(
     from medfathom.exported.model import predict_files  # noqa: PLC0415
 
     found = predict_files(folder, images, device)
+    shown = found.of_images if per_image and found.of_images is not None else found
     if csv_file is not None:
-        write_csv(found, csv_file)
+        write_csv(shown, csv_file)
     if as_json:
-        print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
+        rows = {"images" if shown.n_images is None else "cases": shown.rows()}
+        print_json({**rows, "unreadable": found.unreadable, "remarks": found.remarks})
     elif csv_file is None:
-        print_text(predictions_text(found))
+        print_text(predictions_text(shown))
     for remark in found.remarks:
         complain(remark)
     for name, reason in found.unreadable.items():
@@ -48,10 +58,10 @@ def print_predictions(
 
 
 def write_csv(found: Predictions, path: Path) -> None:
-    """A header, and a row for each image. Raises InputError where it cannot be written."""
+    """A header, and a row for each image or case. Raises InputError where it cannot be written."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", "predicted", *found.class_names])
+    table.writerow(found.columns)
     for row in found.rows():
         table.writerow(row.values())
     try:
@@ -63,11 +73,13 @@ def write_csv(found: Predictions, path: Path) -> None:
 def predictions_text(found: Predictions) -> Table:
     """For a terminal."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("image", overflow="fold")
-    table.add_column("predicted")
+    n_first = len(found.columns) - len(found.class_names)
     names = found.class_names[:MOST_CLASSES]
+    for column in found.columns[:n_first]:
+        table.add_column(column, overflow="fold")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.rows():
-        table.add_row(str(row["image"]), str(row["predicted"]), *(f"{row[name]:.4f}" for name in names))
+        first = list(map(str, row.values()))[:n_first]
+        table.add_row(*first, *(f"{row[name]:.4f}" for name in names))
     return table

@@ -159,6 +159,18 @@ def groups(splits: AllSplits) -> list[Finding]:
     return [Finding("error", "groups across splits", message, items)]
 
 
+def cases(statistics: Sequence[SplitStatistics], data: PreparedData) -> list[Finding]:
+    """How many cases, and of how many patients, the images are."""
+    if data.cases is None:
+        return []
+    counts = [
+        f"{s.split} {_counted(s.n_cases or 0, data.unit)} of "
+        f"{'unknown' if s.n_groups is None else s.n_groups} patients, {_counted(s.n_images, 'image')}"
+        for s in statistics
+    ]
+    return [Finding("note", "cases", f"AUCs are per {data.unit}: {'; '.join(counts)}")]
+
+
 def conflicts(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """Identical images with different labels."""
     labels = splits.manifest.label
@@ -198,7 +210,7 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
         Finding(
             "warning",
             "class balance",
-            f"class {name!r} is rare: {count} training images, the largest class has {largest}",
+            f"class {name!r} is rare: {count} training {train.counted}, the largest class has {largest}",
             [{"class": name, "train": count, "largest": largest}],
         )
         for name, count in train.classes.items()
@@ -208,7 +220,7 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
         few = {name: count for name, count in split.classes.items() if count < FEW_IMAGES}
         if few:
             counts = ", ".join(f"{name} {count}" for name, count in few.items())
-            message = f"fewer than {FEW_IMAGES} {split.split} images of a class: {counts}"
+            message = f"fewer than {FEW_IMAGES} {split.split} {split.counted} of a class: {counts}"
             findings.append(Finding("warning", "class balance", message, [{"split": split.split, **few}]))
         if split is not train:
             findings += _different_shares(train, split)
@@ -218,12 +230,13 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
 def _different_shares(train: SplitStatistics, other: SplitStatistics) -> list[Finding]:
     findings = []
     for name, count in train.classes.items():
-        share, elsewhere = count / train.n_images, other.classes[name] / other.n_images
-        error = np.sqrt(share * (1 - share) * (1 / train.n_images + 1 / other.n_images))
+        share, elsewhere = count / train.n_units, other.classes[name] / other.n_units
+        error = np.sqrt(share * (1 - share) * (1 / train.n_units + 1 / other.n_units))
         ratio = max(share, elsewhere) / max(min(share, elsewhere), 1e-9)
         if ratio > SHARE_RATIO and abs(share - elsewhere) > 3 * error:
             message = (
-                f"class {name!r} is {share:.0%} of the training images, {elsewhere:.0%} of the {other.split}"
+                f"class {name!r} is {share:.0%} of the training {train.counted}, "
+                f"{elsewhere:.0%} of the {other.split}"
             )
             items: list[Numbers] = [{"class": name, "train": share, other.split: elsewhere}]
             findings.append(Finding("note", "class balance", message, items))

@@ -58,6 +58,7 @@ class Listing:
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        cases: the case (volume, slide) of each image, text; None where each image is judged by itself.
     """
 
     names: Sequence[str]
@@ -69,9 +70,15 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    cases: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def clusters(self) -> NDArray[np.str_] | None:
+        """What no split divides: the patient of each image, else its case; None where neither is known."""
+        return self.cases if self.groups is None else self.groups
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from pathlib import Path
 from threading import Condition
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.data.sources.cases import FileRows, images_of_cases
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 
@@ -25,6 +27,9 @@ HEADERS_AT_ONCE = 64
 
 class FileSource(Source):
     """Image files: all headers are read for the listing, then the pixels file by file."""
+
+    root: Path
+    """Where the paths of its images start."""
 
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
@@ -62,8 +67,20 @@ class FileSource(Source):
         splits: Sequence[str],
         groups: Sequence[str | None] | None,
         problems: Sequence[Problem],
+        cases: Sequence[str | None] | None = None,
+        folders: Sequence[str | None] | None = None,
     ) -> Listing:
-        """Read every file's header; a file that cannot be used becomes a problem."""
+        """Read every file's header; a file that cannot be used becomes a problem.
+
+        `cases` and `folders` as in `FileRows`, of use where the unit is not the image.
+        """
+        rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
+        if self._config.unit != "image":
+            rows = images_of_cases(rows, self._config.unit, self.root, self._config.case_pattern)
+        return self._list_rows(rows, problems)
+
+    def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
+        paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
         slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             headers = [header for part in pool.map(_headers, slices) for header in part]
@@ -85,8 +102,9 @@ class FileSource(Source):
         return Listing(
             names=[names[row] for row in kept],
             labels=labels.values[kept],
-            splits=np.array([splits[row] for row in kept], dtype=np.str_),
-            groups=None if groups is None else np.array([groups[row] for row in kept], dtype=np.str_),
+            splits=_texts(rows.splits, kept),
+            groups=None if groups is None else _texts(groups, kept),
+            cases=None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept),
             task=labels.task,
             class_names=labels.class_names,
             channels=self._channels,
@@ -106,6 +124,10 @@ class FileSource(Source):
         pattern = re.compile(self._config.group_pattern)
         matches = [pattern.search(name) for name in names]
         return [match.group(1) if match else None for match in matches]
+
+
+def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_]:
+    return np.array([values[row] for row in kept], dtype=np.str_)
 
 
 def _headers(paths: Sequence[Path]) -> list[Header | str]:

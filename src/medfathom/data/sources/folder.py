@@ -29,7 +29,7 @@ class FolderSource(FileSource):
     def __init__(self, config: FolderDataset) -> None:
         super().__init__(config)
         self._folder_config = config
-        self.path = existing(config.path, folder=True)
+        self.path = self.root = existing(config.path, folder=True)
         self._splits = self._split_folders()
         self._images = [
             (split, class_folder.name, file)
@@ -70,6 +70,14 @@ class FolderSource(FileSource):
             splits=[split for split, _, _ in self._images],
             groups=self._groups_from_names(names),
             problems=(),
+            folders=[self._own_folder(split, folder, file) for split, folder, file in self._images],
+        )
+
+    def _own_folder(self, split: str, class_folder: str, file: Path) -> str | None:
+        """The folder of an image below its class folder; None where it lies directly in that."""
+        own = file.parent
+        return (
+            None if own == dict(self._splits)[split] / class_folder else own.relative_to(self.path).as_posix()
         )
 
     def _split_folders(self) -> list[tuple[str, Path]]:

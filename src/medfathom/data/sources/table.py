@@ -12,6 +12,7 @@ import numpy as np
 
 from medfathom.data.labels import Labels, from_word_lists, from_words
 from medfathom.data.sources.base import Listing, Problem
+from medfathom.data.sources.cases import files_of
 from medfathom.data.sources.files import FileSource, existing, file_signature
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.definitions.dataset import CsvDataset
@@ -38,7 +39,8 @@ class CsvSource(FileSource):
         """Path, size and time of the table and of every file in it."""
         digest = hashlib.sha256(file_signature(self.path).encode())
         for row in self._rows:
-            digest.update(file_signature(self._file(row)).encode())
+            for file in files_of(self._file(row)):
+                digest.update(file_signature(file).encode())
         return f"{self.path} {digest.hexdigest()}"
 
     def listing(self) -> Listing:
@@ -58,6 +60,7 @@ class CsvSource(FileSource):
             splits=splits,
             groups=self._groups(names),
             problems=problems,
+            cases=self._cases(),
         )
 
     def _file(self, row: _Row) -> Path:
@@ -79,6 +82,7 @@ class CsvSource(FileSource):
             "label_column": [] if config.label_columns else [config.label_column or "label"],
             "split_column": [config.split_column] if config.split_column else [],
             "group_column": [config.group_column] if config.group_column else [],
+            "case_column": [config.case_column] if config.case_column else [],
         }
         for key, columns in wanted.items():
             for column in columns:
@@ -130,6 +134,10 @@ class CsvSource(FileSource):
         if column is None:
             return self._groups_from_names(names)
         return [row.cells[column].strip() or None for row in self._rows]
+
+    def _cases(self) -> list[str | None] | None:
+        column = self._table_config.case_column
+        return None if column is None else [row.cells[column].strip() or None for row in self._rows]
 
 
 @dataclass(frozen=True)
