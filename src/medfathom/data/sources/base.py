@@ -18,6 +18,9 @@ from medfathom.text import command
 SHOWN_PROBLEMS = 20
 """An error names this many problems; `data check` and the error's `problems` have all."""
 
+SHOWN_IGNORED = 3
+"""A line names this many of the files that are left out; prepared.json has all."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -28,6 +31,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Files or rows that do not belong to the data set, for one reason: nothing is wrong with them."""
+
+    reason: str
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:SHOWN_IGNORED])
+        more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
+        return f"{len(self.names)} left out, {self.reason}: {shown}{more}"
 
 
 class UnusableRowsError(DataError):
@@ -56,6 +72,8 @@ class Listing:
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        ignored: files and rows that do not belong to the data set; they are not among the n.
+        notes: what its reader should know, a line each.
     """
 
     names: Sequence[str]
@@ -67,6 +85,8 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -15,9 +15,10 @@ import numpy as np
 
 from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
-from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.text import printable
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
@@ -62,6 +63,8 @@ class FileSource(Source):
         splits: Sequence[str],
         groups: Sequence[str | None] | None,
         problems: Sequence[Problem],
+        ignored: Sequence[Ignored] = (),
+        notes: Sequence[str] = (),
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem."""
         slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
@@ -92,6 +95,8 @@ class FileSource(Source):
             channels=self._channels,
             dtype=self._dtype,
             problems=problems,
+            ignored=ignored,
+            notes=notes,
         )
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
@@ -143,19 +148,21 @@ class MemoryGate:
 
 def file_signature(path: Path) -> str:
     """Path, size and time of a file, or that it is absent."""
+    place = printable(str(path))
     try:
         facts = path.stat()
     except OSError:
-        return f"{path} absent"
-    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+        return f"{place} absent"
+    return f"{place} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def existing(path: str, *, folder: bool) -> Path:
     """`dataset.path` as a Path. Raises DataError where it is not there, or no folder (or no file)."""
     found = Path(path).expanduser().absolute()
+    shown = printable(str(found))
     if not found.exists():
-        raise DataError(f"dataset.path: {found} is not there")
+        raise DataError(f"dataset.path: {shown} is not there")
     if found.is_dir() != folder:
         kinds = ("a folder", "a file") if folder else ("a file", "a folder")
-        raise DataError(f"dataset.path: {found} is {kinds[1]}; {kinds[0]} is expected")
+        raise DataError(f"dataset.path: {shown} is {kinds[1]}; {kinds[0]} is expected")
     return found

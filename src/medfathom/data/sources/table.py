@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfathom.data.labels import Labels, from_word_lists, from_words
+from medfathom.data.labels import Labels, from_word_lists, from_words, normal_word, normal_words
 from medfathom.data.sources.base import Listing, Problem
 from medfathom.data.sources.files import FileSource, existing, file_signature
 from medfathom.data.sources.folder import SPLIT_FOLDERS
@@ -92,10 +92,8 @@ class CsvSource(FileSource):
             return self._label_columns(config.label_columns, names)
         words = [row.cells[config.label_column or "label"] for row in self._rows]
         if config.label_separator is None:
-            return from_words(words, names, config.class_names)
-        return from_word_lists(
-            words, names, config.class_names, separator=config.label_separator, no_label=config.no_label
-        )
+            return from_words(words, names, config)
+        return from_word_lists(words, names, config)
 
     def _label_columns(self, columns: Sequence[str], names: Sequence[str]) -> Labels:
         meanings = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
@@ -117,19 +115,19 @@ class CsvSource(FileSource):
         if column is None:
             return [""] * len(self._rows), []
         meanings = {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
-        words = [row.cells[column].strip() for row in self._rows]
+        words = [normal_word(row.cells[column]).casefold() for row in self._rows]
         problems = [
-            Problem(name, f"{column} = {word!r}: must be train, val or test")
-            for name, word in zip(names, words, strict=True)
-            if word.lower() not in meanings
+            Problem(name, f"{column} = {row.cells[column]!r}: must be train, val or test")
+            for name, word, row in zip(names, words, self._rows, strict=True)
+            if word not in meanings
         ]
-        return [meanings.get(word.lower(), "") for word in words], problems
+        return [meanings.get(word, "") for word in words], problems
 
     def _groups(self, names: Sequence[str]) -> list[str | None] | None:
         column = self._table_config.group_column
         if column is None:
             return self._groups_from_names(names)
-        return [row.cells[column].strip() or None for row in self._rows]
+        return [word or None for word in normal_words(row.cells[column] for row in self._rows)]
 
 
 @dataclass(frozen=True)
