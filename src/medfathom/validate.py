@@ -22,7 +22,8 @@ class Valid:
     """A definition that passed every check: how many strata and trials it has.
 
     Attributes:
-        notes: a line for each of the user's own weight files: what it fits, and how well.
+        notes: a line for each of the user's own weight files (what it fits, and how well), and what the
+            reader of the data set should know.
     """
 
     strata: int
@@ -42,8 +43,7 @@ def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
     """
     config = load_definition(reference, overrides)
     notes = check_definition(config)
-    check_source(config)
-    return Valid(len(config.space.strata()), trials_of(config), notes)
+    return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
 
 def check_definition(config: StudyConfig, address: str | None = None) -> list[str]:
@@ -111,12 +111,20 @@ def _check_file(config: StudyConfig, architecture: str, location: WeightsLocatio
     )
 
 
-def check_source(config: StudyConfig) -> None:
-    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing."""
+def check_source(config: StudyConfig) -> list[str]:
+    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing.
+
+    Returns:
+        What its reader should know, a line each: the positive class, what is left out, what is suspicious.
+    """
+    from medfathom.data.listing import list_images  # noqa: PLC0415
+    from medfathom.data.sources.base import told  # noqa: PLC0415
     from medfathom.data.sources.open import open_source  # noqa: PLC0415
+    from medfathom.metrics.classification import positive_class  # noqa: PLC0415
 
     source = open_source(config.dataset)
     try:
-        source.listing()
+        listing = list_images(source, config.dataset)
     finally:
         source.close()
+    return told(positive_class(listing.task, listing.class_names), listing.ignored, listing.notes)

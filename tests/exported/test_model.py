@@ -192,7 +192,7 @@ def test_the_command_skips_names_and_exits_1(
     assert row.startswith(f"{good},")
     code, out, err = typed(good)
     assert (code, err) == (0, "")
-    assert "ill" in out
+    assert "Positive class: ill" in out
     code, _, err = typed(good, "--device", "tpu")
     assert (code, err.count("\n")) == (2, 1)
 

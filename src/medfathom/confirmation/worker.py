@@ -114,6 +114,7 @@ def _metrics(
     return SplitMetrics(
         **found.overall,
         auc_interval=found.auc_interval,
+        positive=task.data.positive,
         per_class=found.per_class or None,
         undefined=found.undefined or None,
     )
@@ -174,6 +175,8 @@ def _config(
         channels=3 if data.channels == 3 else 1,
         dtype="uint16" if data.split("val").images.dtype == np.uint16 else "uint8",
         bits=dataset.bits,
+        include=getattr(dataset, "include", None),
+        exclude=getattr(dataset, "exclude", []),
         mean=list(mean),
         std=list(std),
     )

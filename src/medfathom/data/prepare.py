@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from medfathom.data.arrays import save_array
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
 from medfathom.data.leakage import count_leaks
+from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
@@ -45,7 +46,7 @@ from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 
-VERSION = 3
+VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -101,7 +102,7 @@ class _Job:
 
 def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
-    listing = source.listing()
+    listing = list_images(source, config)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
@@ -178,7 +179,8 @@ def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Pro
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
     )
-    write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
+    leaks = count_leaks(read_manifest(folder))
+    write_facts(Facts(data, problems, leaks, listing.ignored, listing.notes))
 
 
 def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:

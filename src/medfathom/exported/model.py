@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from medfathom.data.images import (
     MIN_SIDE,
-    SUFFIXES,
     Header,
     UnreadableImageError,
     decode,
@@ -27,11 +26,14 @@ from medfathom.data.images import (
     read_bytes,
     read_header,
 )
+from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.walk import Choice, files_below
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
+from medfathom.text import printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -82,6 +84,8 @@ class Predictions:
             labels that reach their thresholds, joined by "|" (multilabel).
         unreadable: image -> why it was skipped.
         remarks: how images were changed to fit the model, in words.
+        ignored: files of a folder that are not images of the model's kind.
+        positive: the positive class of two; None for other tasks.
     """
 
     names: list[str]
@@ -90,6 +94,8 @@ class Predictions:
     predicted: list[str]
     unreadable: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    ignored: list[Ignored] = field(default_factory=list)
+    positive: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -132,23 +138,24 @@ class Model:
         """Class probabilities of images.
 
         Args:
-            images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
-                or uint16, or several files and arrays. Arrays have the raw values of the source: in uint16,
-                white is the largest value of the model's `bits`. Images of another size, depth or number of
-                channels are converted, and a remark says so; unreadable files are skipped and named in the
-                result.
+            images: a file, a folder (its images, as in training), an array (h, w), (h, w, c) or
+                (n, h, w, c) of uint8 or uint16, or several files and arrays. Arrays have the raw values of
+                the source: in uint16, white is the largest value of the model's `bits`. Images of another
+                size, depth or number of channels are converted, and a remark says so; unreadable files are
+                skipped and named in the result.
 
         Raises:
             DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
         """
         reading = _Reading(self.config)
+        items, ignored = listed(images, Choice(self.config.include, self.config.exclude))
         logits, names = [], []
-        for batch in _batched(reading.images(listed(images)), BATCH):
+        for batch in _batched(reading.images(items), BATCH):
             names += [name for name, _ in batch]
             logits.append(self.logits(np.stack([image for _, image in batch])))
         outputs = num_outputs(self.config.task, len(self.config.class_names))
         whole = np.concatenate(logits) if logits else np.empty((0, outputs), dtype=np.float32)
-        return self.decide(names, whole, reading)
+        return replace(self.decide(names, whole, reading), ignored=ignored)
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (n, outputs), in float32, of images (n, s, s, c) in the model's own size and type."""
@@ -171,7 +178,15 @@ class Model:
             values = np.concatenate([1 - values, values], axis=1)
         unreadable = reading.unreadable if reading else {}
         remarks = reading.remarks() if reading else []
-        return Predictions(names, list(config.class_names), values, predicted, unreadable, remarks)
+        return Predictions(
+            names,
+            list(config.class_names),
+            values,
+            predicted,
+            unreadable,
+            remarks,
+            positive=config.positive,
+        )
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
@@ -215,25 +230,24 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
 
 
-def listed(images: Images) -> list[str | Path | NDArray[Any]]:
-    """All images in one list: a folder becomes its files, a stack of images its images."""
+def listed(images: Images, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
+    """All images in one list: a folder becomes its files, a stack its images. And what else folders have."""
     if isinstance(images, str | Path):
-        return list(_files(Path(images)))
+        return _files(Path(images), choice)
     if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    found: list[str | Path | NDArray[Any]] = []
-    for item in images:
-        found += listed(item)
-    return found
+        return list(images) if images.ndim == 4 else [images], []
+    parts = [listed(item, choice) for item in images]
+    return [item for items, _ in parts for item in items], [one for _, ignored in parts for one in ignored]
 
 
-def _files(path: Path) -> Iterable[Path]:
+def _files(path: Path, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
     if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
-    return files
+        return [path], []
+    below = files_below(path, choice)
+    if not below.files:
+        left_out = "; ".join(map(str, below.ignored)) or "it is empty"
+        raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
+    return [path / file for file in below.files], below.ignored
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -258,9 +272,9 @@ class _Reading:
                 yield str(position), self._from_array(item, position)
                 continue
             try:
-                yield str(item), self._from_file(Path(item))
+                yield printable(str(item)), self._from_file(Path(item))
             except UnreadableImageError as error:
-                self.unreadable[str(item)] = str(error)
+                self.unreadable[printable(str(item))] = str(error)
 
     def _from_file(self, path: Path) -> NDArray[Any]:
         config, header = self._config, read_header(path)

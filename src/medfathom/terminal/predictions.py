@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from medfathom.errors import EXIT_FAILED, InputError
 from medfathom.files import write_atomically
@@ -37,10 +40,18 @@ def print_predictions(
     if csv_file is not None:
         write_csv(found, csv_file)
     if as_json:
-        print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
+        print_json(
+            {
+                "positive": found.positive,
+                "images": found.rows(),
+                "unreadable": found.unreadable,
+                "ignored": [asdict(ignored) for ignored in found.ignored],
+                "remarks": found.remarks,
+            }
+        )
     elif csv_file is None:
         print_text(predictions_text(found))
-    for remark in found.remarks:
+    for remark in [*map(str, found.ignored), *found.remarks]:
         complain(remark)
     for name, reason in found.unreadable.items():
         complain(f"{name}: {reason}; skipped")
@@ -60,14 +71,16 @@ def write_csv(found: Predictions, path: Path) -> None:
         raise InputError(f"--csv {path}: cannot be written ({error.strerror})") from None
 
 
-def predictions_text(found: Predictions) -> Table:
-    """For a terminal."""
+def predictions_text(found: Predictions) -> RenderableType:
+    """For a terminal: a table, and which of two classes is the positive one."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("image", overflow="fold")
     table.add_column("predicted")
     names = found.class_names[:MOST_CLASSES]
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for row in found.rows():
-        table.add_row(str(row["image"]), str(row["predicted"]), *(f"{row[name]:.4f}" for name in names))
-    return table
+        # As Text: rich would take a [name] in brackets for a style.
+        words = Text(str(row["image"])), Text(str(row["predicted"]))
+        table.add_row(*words, *(f"{row[name]:.4f}" for name in names))
+    return table if found.positive is None else Group(table, Text(f"Positive class: {found.positive}", "dim"))

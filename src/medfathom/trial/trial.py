@@ -231,6 +231,7 @@ class _Trial:
             "val_loss": val_loss,
             "train_auc": train_auc,
             "auc_interval": evaluation.auc_interval,
+            "positive": self._task.data.positive,
             "per_class": evaluation.per_class or None,
             "undefined": evaluation.undefined or None,
         }

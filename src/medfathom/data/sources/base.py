@@ -43,7 +43,7 @@ class Ignored:
     def __str__(self) -> str:
         shown = ", ".join(self.names[:SHOWN_IGNORED])
         more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
-        return f"{len(self.names)} left out, {self.reason}: {shown}{more}"
+        return f"left out: {len(self.names)} files or rows, {self.reason} ({shown}{more})"
 
 
 class UnusableRowsError(DataError):
@@ -109,6 +109,12 @@ class RawImage:
     height: int
     sha256: str
     n_bytes: int = 0
+
+
+def told(positive: str | None, ignored: Sequence[Ignored], notes: Sequence[str]) -> list[str]:
+    """What a data set's reader should know, a line each; `positive`: the positive class of two."""
+    named = [] if positive is None else [f"positive class: {positive!r}"]
+    return [*named, *map(str, ignored), *(f"note: {note}" for note in notes)]
 
 
 class Source(ABC):

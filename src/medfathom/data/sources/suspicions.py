@@ -73,10 +73,8 @@ def mask_suspicion(names: Sequence[str], inner: Sequence[str] | None = None) -> 
 def _line(names: Sequence[str], what: str, patterns: Sequence[str]) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     listed = ", ".join(f'"{pattern}"' for pattern in patterns)
-    remedy = (
-        f"dataset.exclude = [{listed}] leaves them out" if patterns else "dataset.exclude leaves files out"
-    )
-    return f"{len(names)} images {what} ({shown}); {remedy}"
+    key = f"dataset.exclude = [{listed}]" if patterns else "dataset.include or dataset.exclude"
+    return f"{len(names)} images {what} ({shown}); {key} leaves them out"
 
 
 def _mask_word(path: str) -> str:
@@ -126,8 +124,8 @@ def _numbered_classes(classes: set[str]) -> str:
         return ""
     shown = "; ".join(", ".join(names[:3]) for names in long[:3])
     return (
-        f"class names are numbered copies ({shown}): are they patients? dataset.class_pattern finds the class "
-        "in the path, such as '([A-Za-z]+)[0-9]+/', and dataset.group_pattern the patient"
+        f"class names are numbered copies ({shown}): are they patients? dataset.class_pattern finds the "
+        "class in the path, such as '([A-Za-z]+)[0-9]+/', and dataset.group_pattern the patient"
     )
 
 
