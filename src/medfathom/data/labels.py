@@ -290,6 +290,8 @@ def sorted_names(found: set[str]) -> tuple[str, ...]:
 
 
 def _why_not(cleaned: str, written: str | None, known: Sequence[str]) -> str:
+    if written is None:
+        return "dataset.class_pattern finds no class in its path"
     if not cleaned:
         return f"no label ({written!r})"
     return f"label {cleaned!r} is none of {', '.join(map(repr, known[:SHOWN_CLASSES]))}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from pathlib import PurePosixPath
 
 MASK = re.compile(
@@ -43,48 +44,48 @@ def folder_suspicions(
         "/".join((*folders, PurePosixPath(name).name)) for name, folders in zip(names, below, strict=True)
     ]
     found = [
-        mask_suspicion(names, inner),
         _numbered_classes({word for word in words if word}),
         _split_below(below),
         _deeper_classes(words, below),
     ]
-    return [line for line in found if line]
+    return [*mask_suspicions(names, inner), *filter(None, found)]
 
 
-def mask_suspicion(names: Sequence[str], inner: Sequence[str] | None = None) -> str:
-    """A line where files look like masks of others; "" where none does.
+def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) -> list[str]:
+    """A line where files look like masks of others.
 
     Args:
         names: of the files, with their folders.
         inner: the part of each that may tell a mask, which is not the class's folder; None: all.
     """
-    parts = list(inner or names)
-    by_word = [(name, found) for name, part in zip(names, parts, strict=True) if (found := _mask_word(part))]
-    if by_word:
-        patterns = [pattern for pattern, _ in Counter(pattern for _, pattern in by_word).most_common(3)]
-        return _line([name for name, _ in by_word], "look like masks", patterns)
+    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
+    masks = {name: pattern for name, pattern in patterns.items() if pattern}
+    if masks:
+        return [_line(masks, "look like masks")]
     after = _named_after_others(names)
-    if len(after) >= FEWEST_PAIRS:
-        ends = [f"*{end}*" for end, _ in Counter(after.values()).most_common(3) if end]
-        return _line(list(after), "are named after another image: masks or copies?", ends)
-    return ""
+    return (
+        [_line(after, "are named after another image: masks or copies?")]
+        if len(after) >= FEWEST_PAIRS
+        else []
+    )
 
 
-def _line(names: Sequence[str], what: str, patterns: Sequence[str]) -> str:
+def _line(found: Mapping[str, str], what: str) -> str:
+    """Args: found: file -> the pattern that leaves it out, "" where there is none."""
+    names = list(found)
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    listed = ", ".join(f'"{pattern}"' for pattern in patterns)
-    key = f"dataset.exclude = [{listed}]" if patterns else "dataset.include or dataset.exclude"
+    patterns = [f'"{pattern}"' for pattern, _ in Counter(found.values()).most_common(3) if pattern]
+    key = f"dataset.exclude = [{', '.join(patterns)}]" if patterns else "dataset.include or dataset.exclude"
     return f"{len(names)} images {what} ({shown}); {key} leaves them out"
 
 
-def _mask_word(path: str) -> str:
+def _mask_pattern(path: str) -> str:
     """The pattern that would leave a mask out; "" where the name is no mask's."""
     *folders, file = path.split("/")
     for folder in folders:
         if MASK.search(_spaced(folder)):
-            return folder
-    stem = PurePosixPath(file).stem
-    match = MASK.search(stem)
+            return escape(folder)
+    match = MASK.search(PurePosixPath(file).stem)
     return f"*{match.group().rstrip('0123456789_- ')}*" if match else ""
 
 
@@ -94,9 +95,10 @@ def _spaced(name: str) -> str:
 
 
 def _named_after_others(names: Iterable[str]) -> dict[str, str]:
-    """Files whose name is another's in the same folder and a word (`7.png`, `7_x.png`) -> that word.
+    """Files whose name is another's in the same folder and a word: `7_x.png` beside `7.png`.
 
-    The word is "" for the same name with another suffix (`7.jpg`, `7.png`).
+    Returns:
+        Each with the pattern that leaves it out; "" where only the suffix differs (`7.jpg`, `7.png`).
     """
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in names:
@@ -105,11 +107,10 @@ def _named_after_others(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for (folder, stem), files in stems.items():
         found.update(dict.fromkeys(sorted(files)[1:], ""))
-        for cut in re.finditer(r"(?<=[\w)])[\s_.-]", stem):
-            end = stem[cut.start() :]
-            if (folder, stem[: cut.start()]) in stems and re.search(r"[^\W\d_]", end):
-                found.update(dict.fromkeys(files, re.sub(r"\d+$", "", end)))
-                break
+        ends = (stem[cut.start() :] for cut in re.finditer(r"(?<=[\w)])[\s_.-]", stem))
+        end = next((end for end in ends if (folder, stem.removesuffix(end)) in stems), "")
+        if re.search(r"[^\W\d_]", end):
+            found.update(dict.fromkeys(files, "*" + re.sub(r"\d+$", "", end) + "*"))
     return found
 
 
@@ -124,8 +125,8 @@ def _numbered_classes(classes: set[str]) -> str:
         return ""
     shown = "; ".join(", ".join(names[:3]) for names in long[:3])
     return (
-        f"class names are numbered copies ({shown}): are they patients? dataset.class_pattern finds the "
-        "class in the path, such as '([A-Za-z]+)[0-9]+/', and dataset.group_pattern the patient"
+        f"class names are numbered copies ({shown}): are they patients? Then dataset.class_pattern "
+        r"and dataset.group_pattern find class and patient in the path: '([^/]*?)[ _(-]*\d+\)?/' and '([^/]*\d\)?)/'"
     )
 
 

@@ -14,6 +14,8 @@ from medfathom.data.labels import Labels, from_word_lists, from_words, normal_wo
 from medfathom.data.sources.base import Listing, Problem
 from medfathom.data.sources.files import FileSource, existing, file_signature
 from medfathom.data.sources.folder import SPLIT_FOLDERS
+from medfathom.data.sources.suspicions import mask_suspicions
+from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError, did_you_mean
 
@@ -31,8 +33,15 @@ class CsvSource(FileSource):
         self.root = Path(config.root).expanduser().absolute() if config.root else self.path.parent
         if not self.root.is_dir():
             raise DataError(f"dataset.root: no folder {self.root}")
-        self._columns, self._rows = _read_table(self.path)
+        self._columns, rows = _read_table(self.path)
         self._check_columns()
+        paths = [row.cells[config.path_column].strip() for row in rows]
+        kept, self._ignored = Choice(config.include, config.exclude).of_rows(paths)
+        self._rows = [rows[row] for row in kept]
+        if not kept:
+            raise DataError(
+                f"dataset.path: no row of {self.path} is left; {'; '.join(map(str, self._ignored))}"
+            )
 
     def signature(self) -> str:
         """Path, size and time of the table and of every file in it."""
@@ -58,6 +67,8 @@ class CsvSource(FileSource):
             splits=splits,
             groups=self._groups(names),
             problems=problems,
+            ignored=self._ignored,
+            notes=mask_suspicions([row.cells[self._table_config.path_column] for row in self._rows]),
         )
 
     def _file(self, row: _Row) -> Path:

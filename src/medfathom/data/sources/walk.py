@@ -32,12 +32,23 @@ class Choice:
     include: Sequence[str] | None = None
     exclude: Sequence[str] = ()
 
-    def why_not(self, path: str, *, any_suffix: bool = False) -> str:
+    def of_rows(self, paths: Sequence[str]) -> tuple[list[int], list[Ignored]]:
+        """Which rows of a table are taken, and those that are left out. A table may name any suffix.
+
+        Args:
+            paths: of the rows' files, as the table has them, with `/`.
+        """
+        reasons = [self.why_not(path, suffixes=()) for path in paths]
+        kept = [row for row, reason in enumerate(reasons) if not reason]
+        left_out = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        return kept, by_reason(left_out)
+
+    def why_not(self, path: str, *, suffixes: Sequence[str] = SUFFIXES) -> str:
         """Why a file is left out; "" where it is taken.
 
         Args:
             path: below the data set's folder, with `/`.
-            any_suffix: take any suffix where `include` does not say; a table names its files itself.
+            suffixes: that are taken where `include` does not say; none: all.
         """
         if is_junk(PurePosixPath(path).name):
             return "written by macOS or Windows, not images"
@@ -48,7 +59,7 @@ class Choice:
                 "" if any(_matches(pattern, path) for pattern in self.include) else "not in dataset.include"
             )
         suffix = PurePosixPath(path).suffix.lower()
-        return "" if any_suffix or suffix in SUFFIXES else _not_read(suffix)
+        return "" if not suffixes or suffix in suffixes else _not_read(suffix)
 
     def excluded_by(self, path: str) -> str:
         """The first pattern of `exclude` that matches a file or a folder; "" where none does."""
