@@ -183,7 +183,8 @@ def _folded(word: str) -> str:
     word = unicodedata.normalize("NFKC", word).casefold()
     if number := _WHOLE_NUMBER.fullmatch(word):
         return str(int(number.group(1)))
-    word = re.sub(r"(?<=\w)[\s_-]+(?=\w)|_+", " ", word)
+    word = re.sub(r"(?<=\d)[\s_-]+(?=\d)", " ", word.rstrip(".,;:"))
+    word = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_-]+(?=\d)", "", word)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", word)
 
 

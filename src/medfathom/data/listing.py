@@ -15,8 +15,8 @@ from medfathom.errors import DataError, did_you_mean
 from medfathom.metrics.classification import positive_class
 
 NEGATION = re.compile(
-    r"0|absen[ct]e?|benign|clean|clear|cn|controls?|false|free|hc|healthy|neg(ative)?|no|none?|norm(al)?|not"
-    r"|no(dr|findings?|tumou?r|disease)|non(covid|dr|tumou?r|referable|\w+ed)|un(affected|infected)|without"
+    r"0|absen[ct]e?|benign|clean|clear|cn|controls?|false|free|hc|healthy|neg(ative)?|no|norm(al)?|not"
+    r"|no(dr|findings?|tumou?r|disease)|non\w*|un(affected|infected|remarkable)|without"
 )
 """A word that says that something is not there."""
 

@@ -18,7 +18,22 @@ MASK = re.compile(
 NUMBERED = re.compile(r"(.*?)[\s_(-]*\d+\)?")
 """A name that ends in a number."""
 
-SPLIT_WORDS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+PATIENT = re.compile(
+    r"(?:^|[\W_])(?:patients?|p|pat|pt|subjects?|sub|person|case|slide|volume|scan|study|series)(?:[\W_]|$)",
+    re.IGNORECASE,
+)
+"""A word for one patient, or for one examination, before its number."""
+
+SPLIT = re.compile(
+    r"(?:.*[\W_])?(?:train|training|val|valid|validation|test|testing)(?:[\W_].*)?", re.IGNORECASE
+)
+"""A folder of a split: `train`, `test_set`."""
+
+CONTAINER = re.compile(r"images|imgs?|masks|labels|annotations|segmentations", re.IGNORECASE)
+"""A folder that is named after the kind of files in it."""
+
+FIND_IN_PATH = r"dataset.class_pattern = '([^/]*?)[ _(-]*\d+\)?/' and dataset.group_pattern = '([^/]*\d\)?)/'"
+"""Where class and patient are in `AMD1/...`."""
 
 FEW_IN_A_SERIES = 10
 """More classes than these that differ in a number alone are no grades or stages."""
@@ -43,10 +58,12 @@ def folder_suspicions(
     inner = [
         "/".join((*folders, PurePosixPath(name).name)) for name, folders in zip(names, below, strict=True)
     ]
+    classes = {word for word in words if word}
     found = [
-        _numbered_classes({word for word in words if word}),
+        _patients(classes),
+        _no_classes(classes),
         _split_below(below),
-        _deeper_classes(words, below),
+        _deeper_classes(classes, words, below),
     ]
     return [*mask_suspicions(names, inner), *filter(None, found)]
 
@@ -114,24 +131,36 @@ def _named_after_others(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _numbered_classes(classes: set[str]) -> str:
-    """A line where classes are numbered copies: AMD1, AMD2, ..., NORMAL8."""
+def _patients(classes: set[str]) -> str:
+    """A line where classes look like patients or slides: AMD1, AMD2, ..., NORMAL8, or patient 1, 2, 3."""
     series: dict[str, list[str]] = defaultdict(list)
     for name in sorted(classes):
         if match := NUMBERED.fullmatch(name):
             series[match.group(1)].append(name)
-    long = [names for names in series.values() if len(names) > 1]
-    if len(long) < 2 and not any(len(names) > FEW_IN_A_SERIES for names in long):
+    long = {stem: names for stem, names in series.items() if len(names) > 1}
+    certain = any(PATIENT.search(stem) or len(names) > FEW_IN_A_SERIES for stem, names in long.items())
+    if len(classes) <= MOST_CLASSES and len(long) < 2 and not certain:
         return ""
-    shown = "; ".join(", ".join(names[:3]) for names in long[:3])
+    shown = "; ".join(", ".join(names[:3]) for names in [*long.values(), sorted(classes)][:3])
     return (
-        f"class names are numbered copies ({shown}): are they patients? Then dataset.class_pattern "
-        r"and dataset.group_pattern find class and patient in the path: '([^/]*?)[ _(-]*\d+\)?/' and '([^/]*\d\)?)/'"
+        f"there are {len(classes)} classes ({shown}, ...): are they patients or slides? {FIND_IN_PATH} "
+        "find class and patient in the path"
+    )
+
+
+def _no_classes(classes: set[str]) -> str:
+    """A line where class folders are named after splits, or after what lies in them."""
+    found = sorted(name for name in classes if CONTAINER.fullmatch(name) or SPLIT.fullmatch(_spaced(name)))
+    if not found:
+        return ""
+    return (
+        f"class folders {', '.join(found)} are named like splits or like kinds of files, not like classes: "
+        "dataset.folders names the splits' folders, dataset.class_level takes another level for the class"
     )
 
 
 def _split_below(below: Sequence[tuple[str, ...]]) -> str:
-    found = sorted({folder for folders in below for folder in folders if folder.casefold() in SPLIT_WORDS})
+    found = sorted({folder for folders in below for folder in folders if SPLIT.fullmatch(folder)})
     if not found:
         return ""
     return (
@@ -140,21 +169,23 @@ def _split_below(below: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def _deeper_classes(words: Sequence[str | None], below: Sequence[tuple[str, ...]]) -> str:
+def _deeper_classes(classes: set[str], words: Sequence[str | None], below: Sequence[tuple[str, ...]]) -> str:
     """A line where the folders just below the class folders look like classes themselves."""
     inner: dict[str, set[str]] = defaultdict(set)
     for word, folders in zip(words, below, strict=True):
         if word and folders and not MASK.search(_spaced(folders[0])):
             inner[word].add(folders[0])
     names = set().union(*inner.values())
-    classes = {word for word in words if word}
     if inner.keys() != classes or not 2 <= len(names) <= MOST_CLASSES:
         return ""
-    shared = all(len(found) > 1 for found in inner.values()) and all(
-        sum(name in found for found in inner.values()) > 1 for name in names
-    )
-    named = len(names) > len(classes) and not any(re.search(r"\d", name) for name in names)
-    if not shared and not named:
+    if any(PATIENT.search(_spaced(name)) for name in names):
+        return ""
+    numbered = any(re.search(r"\d", name) for name in names)
+    shared = all(sum(name in found for found in inner.values()) > 1 for name in names)
+    # Numbers are classes where they come again below many patients; else they are patients themselves.
+    if (shared and len(names) >= len(classes) and numbered) or (
+        not shared and (numbered or len(names) <= len(classes))
+    ):
         return ""
     shown = ", ".join(sorted(names)[:6]) + (", ..." if len(names) > 6 else "")
     above = ", ".join(sorted(classes)[:3])
