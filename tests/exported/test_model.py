@@ -25,6 +25,7 @@ from medfathom.models.folder import (
     write_manifest,
 )
 from medfathom.models.weights.lookup import locate_weights
+from medfathom.terminal.predictions import write_csv
 
 torch.set_num_threads(1)
 
@@ -122,6 +123,24 @@ def test_cudnn_is_on_without_tf32(model: Model) -> None:
 def test_a_name_too_long_is_an_unreadable_image(model: Model) -> None:
     name = "a" * 300 + ".png"
     assert model.predict([name, grey(1)]).unreadable == {name: "cannot be read (File name too long)"}
+
+
+def test_a_folder_is_listed_as_in_training(model: Model, tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.PNG", "a_mask.png", "._a.png", "Gr\udcf6.png", "new\nline.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(grey(1)).save(tmp_path / name, "PNG")
+    (tmp_path / "notes.txt").write_text("x")
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"exclude": ["*_mask*"]})
+    found = other.predict(tmp_path)
+    names = ["Gr\\xf6.png", "a.png", "b/c.PNG", "new\\nline.png"]
+    assert sorted(found.names) == [f"{tmp_path}/{name}" for name in names]
+    assert {(one.reason, *one.names) for one in found.ignored} == {
+        ("dataset.exclude '*_mask*'", "a_mask.png"),
+        (".txt is not an image's suffix", "notes.txt"),
+    }
+    write_csv(found, tmp_path / "found.csv")
+    assert "Gr\\xf6.png" in (tmp_path / "found.csv").read_text(encoding="utf-8")
 
 
 def test_other_sizes_are_fitted_and_said(model: Model) -> None:
