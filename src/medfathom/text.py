@@ -50,6 +50,11 @@ def printable(name: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in name)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name has no byte that is not UTF-8."""
+    return not any("\udc80" <= character <= "\udcff" for character in name)
+
+
 def _escaped(character: str) -> str:
     """A lone surrogate stands for a byte that is not UTF-8: see PEP 383."""
     code = ord(character)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
-from medfathom.errors import DefinitionError, WeightsError
+from medfathom.errors import DefinitionError, InputError, WeightsError
+from medfathom.files import home
+from medfathom.text import is_utf8, printable
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
@@ -64,6 +66,7 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
     from medfathom.study.sampling import make_sampler  # noqa: PLC0415
     from medfathom.trial.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
 
+    _check_places()
     for architecture in config.space.values("architecture"):
         check_architecture(str(architecture), config.dataset.image_size)
     notes = _check_weights(config)
@@ -76,6 +79,13 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
             f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
         )
     return notes
+
+
+def _check_places() -> None:
+    """Ray and SQLite take no path that is not UTF-8."""
+    for place in (Path.cwd(), home()):
+        if not is_utf8(str(place)):
+            raise InputError(f"{printable(str(place))}: the name of this folder is not UTF-8; rename it")
 
 
 def _check_weights(config: StudyConfig) -> list[str]:

@@ -133,7 +133,10 @@ class FolderSource(FileSource):
             raise DataError(f"{self.path}: folder {strange[0]!r} is none of dataset.class_names = {known}")
         if len(class_names) < 2:
             found = class_names[0] if class_names else "none"
-            raise DataError(f"{self._layout()}: one class ({found!r}); two are needed")
+            inner = sorted({image.below[0] for image in self._images if image.below})
+            below = ", ".join(inner[:6])
+            hint = f"; below are {below}: see dataset.path and dataset.class_level" if inner else ""
+            raise DataError(f"{self._layout()}: one class ({found!r}); two are needed{hint}")
 
     def _layout(self) -> str:
         place = "CLASS/*" if self._splits[0].split == "" else "{train,val,test}/CLASS/*"

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from medfathom.data.images import SUFFIXES
@@ -160,8 +161,13 @@ class _Walk:
 
 def _matches(pattern: str, path: str) -> bool:
     """Whether a pattern matches a path or, where it has no `/`, one of its parts."""
-    regex = re.compile(translate(pattern), re.IGNORECASE)
+    regex = _regex(pattern)
     return any(regex.match(part) for part in ([path] if "/" in pattern else path.split("/")))
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern), re.IGNORECASE)
 
 
 def _not_read(suffix: str) -> str:
