@@ -62,10 +62,11 @@ def _settled(groups: NDArray[np.str_], rule: SimilarWords) -> NDArray[np.str_]:
     return np.array(one_spelling(normal_words(groups.tolist()), rule, "patients"), dtype=np.str_)
 
 
-def _with_positive(listing: Listing, positive: str | None) -> Listing:
+def _with_positive(listing: Listing, positive: str | int | None) -> Listing:
     """The listing with this class as the second of two."""
     if positive is None:
         return listing
+    positive = str(positive)
     names = listing.class_names
     if listing.task != "binary":
         raise DataError(f"dataset.positive goes with one label of two classes; here {len(names)} are named")

@@ -55,7 +55,7 @@ class _Dataset(Schema):
     similar_words: SimilarWords = "error"
     """What happens to class words, and to patients, that differ only in case, separators or leading zeros
     (`Normal` and `normal`, `P7` and `P07`). `merge`: they are one. `keep`: they are different."""
-    positive: str | None = None
+    positive: str | int | None = None
     """The positive class of two. Default: the second of the classes in their order."""
     splits: SplitsConfig = SplitsConfig()
 

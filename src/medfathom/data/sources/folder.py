@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from medfathom.data.images import SUFFIXES
-from medfathom.data.labels import from_words, normal_word
+from medfathom.data.labels import Labels, from_words, normal_word
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.files import FileSource, existing, file_signature
@@ -55,7 +57,7 @@ class FolderSource(FileSource):
         words = [image.word for image in self._images]
         # All class folders, so that a class without images is reported, not forgotten.
         labels = from_words(words, names, self._folder_config, empty=self._class_folders)
-        self._check_classes(labels.class_names)
+        self._check_classes(labels)
         return self._list_files(
             paths=[self.path / image.file for image in self._images],
             names=names,
@@ -78,7 +80,7 @@ class FolderSource(FileSource):
             return [_SplitFolder(split, PurePosixPath(name).parts) for split, name in named]
         found = [folder for split in SPLIT_NAMES for folder in self._named_like(split, below.folders)]
         if found and found[0].split != "train":
-            raise DataError(f"{self.path}: there is {found[0].parts[0]}, but no folder train")
+            raise DataError(f"{printable(str(self.path))}: there is {found[0].parts[0]}, but no folder train")
         return found or [_SplitFolder("", ())]
 
     def _named_like(self, split: SplitName, folders: Sequence[str]) -> list[_SplitFolder]:
@@ -89,7 +91,7 @@ class FolderSource(FileSource):
             if "/" not in folder and normal_word(folder).casefold() in SPLIT_FOLDERS[split]
         ]
         if len(found) > 1:
-            raise DataError(f"{self.path}: both {found[0]} and {found[1]} could be {split}")
+            raise DataError(f"{printable(str(self.path))}: both {found[0]} and {found[1]} could be {split}")
         return [_SplitFolder(split, (folder,)) for folder in found]
 
     def _placed(self, below: FilesBelow) -> tuple[list[_ImageFile], dict[str, str]]:
@@ -127,16 +129,32 @@ class FolderSource(FileSource):
         place = level - 1 if level > 0 else len(folders) + level
         return _ImageFile(file, split.split, folders[place], folders[place + 1 :])
 
-    def _check_classes(self, class_names: Sequence[str]) -> None:
-        known = self._folder_config.class_names
-        if known is not None and (strange := sorted(set(self._class_folders) - set(known))):
-            raise DataError(f"{self.path}: folder {strange[0]!r} is none of dataset.class_names = {known}")
-        if len(class_names) < 2:
-            found = class_names[0] if class_names else "none"
-            inner = sorted({image.below[0] for image in self._images if image.below})
-            below = ", ".join(inner[:6])
-            hint = f"; below are {below}: see dataset.path and dataset.class_level" if inner else ""
-            raise DataError(f"{self._layout()}: one class ({found!r}); two are needed{hint}")
+    def _check_classes(self, labels: Labels) -> None:
+        """Raise DataError for a class folder that is none of the known ones or empty, and for one class."""
+        names, known = labels.class_names, self._folder_config.class_names
+        pairs = zip(self._images, labels.good, strict=True)
+        strange = sorted({image.word for image, good in pairs if image.word and not good})
+        if known is not None and strange:
+            raise DataError(
+                f"{printable(str(self.path))}: folder {strange[0]!r} is none of dataset.class_names = {known}"
+            )
+        if len(names) < 2:
+            found = ", ".join(names) or "none"
+            raise DataError(f"{self._layout()}: one class ({found!r}); two are needed{self._deeper()}")
+        counts = np.bincount(labels.values[labels.good], minlength=len(names))
+        if known is None and not counts.all():
+            empty = names[int(counts.argmin())]
+            raise DataError(
+                f"{printable(str(self.path))}: no image of class {empty!r}; where its folder is no class, "
+                f'dataset.exclude = ["{empty}"] leaves it out'
+            )
+
+    def _deeper(self) -> str:
+        """Where else the classes may be."""
+        inner = sorted({image.below[0] for image in self._images if image.below})
+        return (
+            f"; below are {', '.join(inner[:6])}: see dataset.path and dataset.class_level" if inner else ""
+        )
 
     def _layout(self) -> str:
         place = "CLASS/*" if self._splits[0].split == "" else "{train,val,test}/CLASS/*"
