@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
@@ -128,3 +129,51 @@ def test_lists_of_words_follow_the_same_rules() -> None:
     labels = from_word_lists(words, list("abcd"), table)
     assert labels.class_names == ("Any", "Mass")
     assert labels.values.tolist() == [[1, 1], [0, 1], [0, 0], [1, 0]]
+
+
+SURE = {
+    "spaces": lambda word: f"  {word}\u00a0",
+    "invisible": lambda word: f"\ufeff{word}",
+    "decomposed": lambda word: unicodedata.normalize("NFD", word),
+    "decimals": lambda word: f"{word}.0" if word.isdecimal() else word,
+}
+"""Changes of a word that surely change nothing."""
+
+UNSURE = {
+    "case": str.upper,
+    "separator": lambda word: word.replace(" ", "_"),
+    "zeros": lambda word: re.sub(r"(\d+)", r"0\1", word),
+}
+"""Changes after which it may be another word."""
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> tuple[list[str], list[str], bool]:
+    """True words, the same words as a table has them, and whether they surely are the same."""
+    known = draw(
+        st.sampled_from([("0", "1", "2"), ("no finding", "très ill", "edema"), ("grade 1", "grade 2")])
+    )
+    truth = [*known, *draw(st.lists(st.sampled_from(known), min_size=2, max_size=12))]
+    written, sure = list(truth), True
+    for row in draw(st.sets(st.integers(len(known), len(truth) - 1))):
+        written[row] = SURE[draw(st.sampled_from(sorted(SURE)))](truth[row])
+    if draw(st.booleans()):
+        written[-1] = UNSURE[draw(st.sampled_from(sorted(UNSURE)))](truth[-1])
+        sure = written[-1] == truth[-1]
+    return truth, written, sure
+
+
+@settings(max_examples=200, deadline=None)
+@given(columns())
+def test_a_column_is_read_right_or_its_words_are_named(column: tuple[list[str], list[str], bool]) -> None:
+    truth, written, sure = column
+    if sure:
+        assert classes_of(list(written)) == truth
+        return
+    with pytest.raises(DataError) as refused:
+        classes_of(list(written))
+    assert repr(truth[-1]) in str(refused.value)
+    assert repr(written[-1]) in str(refused.value)
+    assert classes_of(list(written), class_names=sorted(set(truth)), similar_words="merge") == truth
+    with pytest.raises(DataError, match="patients differ"):
+        one_spelling(normal_words(written), "error", "patients")

@@ -206,7 +206,7 @@ def from_words(
     Raises:
         DataError: words differ only in their spelling; a word of `classes` is not there.
     """
-    several = [*words, *empty]
+    several = [*words, *sorted(set(empty) - set(words))]
     settled = class_words(several, config)
     found = _found(settled, config)
     index = _index(found)

@@ -303,6 +303,15 @@ def test_masks_are_told_and_can_be_left_out(tmp_path: Path, mask: str, pattern: 
     assert len(ignored(left)) == 6
 
 
+def test_two_kinds_of_masks_are_both_told(tmp_path: Path) -> None:
+    ends = (".jpg", "_segmentation.png", "_superpixels.png")
+    write(tmp_path, *(f"{word}/ISIC_{n}{end}" for word in ("mel", "nv") for n in range(3) for end in ends))
+    told = said(tmp_path)
+    assert "6 images look like masks" in told
+    assert "6 images are named after another image" in told
+    assert 'dataset.exclude = ["*_superpixels*"]' in told
+
+
 def test_include_takes_what_it_names_whatever_the_suffix(tmp_path: Path) -> None:
     write(tmp_path, *(f"{word}/{kind}/{n}" for word in "ab" for kind in ("images", "other") for n in "12"))
     found = listed(tmp_path, include=["images"])

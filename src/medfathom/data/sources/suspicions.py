@@ -69,7 +69,7 @@ def folder_suspicions(
 
 
 def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) -> list[str]:
-    """A line where files look like masks of others.
+    """Lines where files look like masks of others.
 
     Args:
         names: of the files, with their folders.
@@ -77,14 +77,11 @@ def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) ->
     """
     patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
     masks = {name: pattern for name, pattern in patterns.items() if pattern}
-    if masks:
-        return [_line(masks, "look like masks")]
-    after = _named_after_others(names)
-    return (
-        [_line(after, "are named after another image: masks or copies?")]
-        if len(after) >= FEWEST_PAIRS
-        else []
-    )
+    after = {name: pattern for name, pattern in _named_after_others(names).items() if name not in masks}
+    found = [_line(masks, "look like masks")] if masks else []
+    if len(after) >= FEWEST_PAIRS:
+        found.append(_line(after, "are named after another image: masks or copies?"))
+    return found
 
 
 def _line(found: Mapping[str, str], what: str) -> str:
