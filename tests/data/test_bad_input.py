@@ -406,6 +406,19 @@ def test_hdf5_groups_come_from_a_table_beside(tmp_path: Path, cache: Path) -> No
     ("source", "keys", "said"),
     [
         ("folder", {"path": "x", "group_pattern": "("}, "not a regular expression"),
+        ("folder", {"path": "x", "class_pattern": "("}, "not a regular expression"),
+        ("folder", {"path": "x", "class_level": 0}, "class_level must be 1 or more, or -1 or less"),
+        (
+            "folder",
+            {"path": "x", "class_level": 2, "class_pattern": "(a)"},
+            "give class_level or class_pattern",
+        ),
+        ("csv", {"path": "x", "classes": {"a": [1, 2], "b": ["2"]}}, "'2' is named twice"),
+        (
+            "csv",
+            {"path": "x", "classes": {"a": [1]}, "label_columns": ["a", "b"]},
+            "does not go with label_columns",
+        ),
         ("folder", {"path": "x", "group_pattern": "person"}, "exactly one group in parentheses, but has 0"),
         ("npz", {"path": "x", "class_names": ["a", "a"]}, "a class is named twice"),
         (

@@ -192,6 +192,8 @@ class CsvDataset(_Files):
             raise ValueError("give label_column or label_columns, not both")
         if self.label_columns is not None and self.class_names is not None:
             raise ValueError("label_columns name the classes already; leave class_names out")
+        if self.label_columns is not None and self.classes is not None:
+            raise ValueError("classes merges words of label_column; it does not go with label_columns")
         if self.label_separator is not None and self.label_columns is not None:
             raise ValueError("label_separator splits label_column; it does not go with label_columns")
         if self.no_label is not None and self.label_separator is None:

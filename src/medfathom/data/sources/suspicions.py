@@ -120,7 +120,7 @@ def _named_after_others(names: Iterable[str]) -> dict[str, str]:
         stems[str(path.parent), path.stem].append(name)
     found: dict[str, str] = {}
     for (folder, stem), files in stems.items():
-        found.update(dict.fromkeys(sorted(files)[1:], ""))
+        found.update(dict.fromkeys(sorted(set(files))[1:], ""))
         ends = (stem[cut.start() :] for cut in re.finditer(r"(?<=[\w)])[\s_.-]", stem))
         end = next((end for end in ends if (folder, stem.removesuffix(end)) in stems), "")
         if re.search(r"[^\W\d_]", end):
