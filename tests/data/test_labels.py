@@ -107,6 +107,7 @@ def test_class_names_that_differ_in_case_were_meant() -> None:
 def test_numbers_with_and_without_decimals_are_the_same_classes() -> None:
     assert classes_of(["0", "0.0", "1", "1.0"]) == ["0", "0", "1", "1"]
     assert classes_of(["0.0", "1.0"], class_names=["0", "1"]) == ["0", "1"]
+    assert classes_of(["0", "1.0"], class_names=["0.0", "1.0"]) == ["0.0", "1.0"]
 
 
 def test_classes_are_merged_and_others_stay() -> None:

@@ -152,7 +152,7 @@ def one_spelling(words: Sequence[str], rule: SimilarWords, what: str, known: Seq
         DataError: there are such words, and the rule is `error`.
     """
     counts = Counter(word for word in words if word)
-    alike = _alike(counts.keys() | set(known), known)
+    alike = _alike((counts.keys() | set(known)) - {""}, known)
     if rule == "keep" or not alike:
         return list(words)
     if rule == "error":
@@ -249,9 +249,9 @@ def class_words(words: Sequence[str | None], config: FolderDataset | CsvDataset)
     Raises:
         DataError: see `from_words`.
     """
-    no_label = config.no_label if isinstance(config, CsvDataset) else None
+    no_label = (config.no_label if isinstance(config, CsvDataset) else None) or ""
     merged = _merged_words(config.classes or {})
-    known = [normal_word(name) for name in (*(config.class_names or ()), *filter(None, [no_label]))]
+    known = [*normal_words(config.class_names or ()), normal_word(no_label)]
     plain = [
         "" if word.lower() in MISSING and word not in merged and word not in known else word
         for word in normal_words(word or "" for word in words)
@@ -260,7 +260,7 @@ def class_words(words: Sequence[str | None], config: FolderDataset | CsvDataset)
         hint = did_you_mean(strange[0], filter(None, plain))
         raise DataError(f"dataset.classes: no image has the class word {strange[0]!r}; {hint}")
     plain = [merged.get(word, word) for word in plain]
-    return one_spelling(plain, config.similar_words, "class words", [*known, *(config.classes or ())])
+    return one_spelling(plain, config.similar_words, "class words", [*known, *merged.values()])
 
 
 def _merged_words(classes: Mapping[str, Sequence[str | int]]) -> dict[str, str]:
