@@ -134,7 +134,7 @@ def test_what_is_left_out_is_recorded_and_told(tmp_path: Path, workdir: Path) ->
     assert stored["ignored"][0]["names"] == [f"train/COVID/{number}.xcf" for number in range(5)]
     lines = facts.lines()
     assert lines[0] == "positive class: 'non-COVID'"
-    assert lines[1].startswith("left out: 5 files or rows, .xcf is not an image's suffix (train/COVID/0.xcf")
+    assert lines[1].startswith("left out: 5 files, .xcf is not an image's suffix (train/COVID/0.xcf")
     assert lines[2].startswith("note: the positive class 'non-COVID'")
     (workdir / "study.toml").write_text(DEFINITION.format(folder=folder))
     assert check_source(load_definition("study.toml")) == lines

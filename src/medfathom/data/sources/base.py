@@ -43,7 +43,8 @@ class Ignored:
     def __str__(self) -> str:
         shown = ", ".join(self.names[:SHOWN_IGNORED])
         more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
-        return f"left out: {len(self.names)} files or rows, {self.reason} ({shown}{more})"
+        files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        return f"left out: {files}, {self.reason} ({shown}{more})"
 
 
 class UnusableRowsError(DataError):
