@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.images import SUFFIXES
 from medfathom.data.sources.cases import files_of
+from medfathom.data.sources.walk import Choice
 from medfathom.errors import DataError
 from medfathom.models.folder import ModelConfig
 
@@ -62,7 +63,7 @@ def _is_array(images: object) -> bool:
 
 
 def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
-    files = files_of(path) if os.path.isdir(path) else [path]  # noqa: PTH112  as in `exported.model`
+    files = files_of(path, Choice(config.include, config.exclude)) if os.path.isdir(path) else [path]  # noqa: PTH112  as in `exported.model`
     if not files:
         raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
     for file in files:
