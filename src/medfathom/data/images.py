@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,11 +127,10 @@ class Decoded:
 
 def read_bytes(path: Path) -> bytes:
     """A file's content. Raises UnreadableImageError."""
-    with _named_reasons(), path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    return content
+    with _named_reasons(), path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        return file.readall()
 
 
 def read_header(path: Path) -> Header:

@@ -15,11 +15,16 @@ import numpy as np
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
+
+
+PROCESS_HEADERS = 20_000
+"""From so many files on processes are worth their start, only to look at them."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,7 @@ class FileSource(Source):
         problems: Sequence[Problem],
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem."""
-        slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            headers = [header for part in pool.map(_headers, slices) for header in part]
+        headers = _all_headers(paths)
         problems = [*problems, *labels.problems]
         good = labels.good.copy()
         for row, header in enumerate(headers):
@@ -123,6 +126,18 @@ class FileSource(Source):
         pattern = re.compile(self._config.group_pattern)
         matches = [pattern.search(name) for name in names]
         return [match.group(1) if match else None for match in matches]
+
+
+def _all_headers(paths: Sequence[Path]) -> list[Header | str]:
+    """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
+    slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
+    processes = Processes(_headers, _headers)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            read = processes.call if len(paths) >= PROCESS_HEADERS else _headers
+            return [header for part in pool.map(read, slices) for header in part]
+    finally:
+        processes.close()
 
 
 def _headers(paths: Sequence[Path]) -> list[Header | str]:
