@@ -25,7 +25,7 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._shape, self._dtype = shape, dtype
+        self._path, self._shape, self._dtype = path, shape, dtype
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         header = _header(shape, dtype)
         self._start = len(header)
@@ -35,6 +35,10 @@ class ArrayFile:
                 file.write(header)
                 file.truncate(n_bytes)
         self._descriptor = os.open(path, os.O_RDWR)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Opened again in another process."""
+        return ArrayFile, (self._path, self._shape, self._dtype)
 
     def write(self, row: int, values: NDArray[Any]) -> None:
         """Write one row."""

@@ -25,7 +25,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
-from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
+from medfathom.data.decoding import JOURNAL_FILE, Decoder
 from medfathom.data.leakage import count_leaks, groups_across
 from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
@@ -42,6 +42,7 @@ from medfathom.data.prepared import (
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
+from medfathom.data.workers import Outcome, Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
@@ -49,6 +50,12 @@ from medfathom.metrics.classification import has_auc
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
+
+DARK_BITS = 12
+"""An image with more than 8 bits whose values need no more is dark, or of another depth than others."""
+
+DARK_SHARE = 0.05
+"""More of them are not taken for dark images."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -160,6 +167,7 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
         good = np.array([isinstance(outcome, Row) for outcome in outcomes])
         kept = _kept(job, good)
         _check_classes(kept.listing, kept.splits, problems)
+        _check_bits([o for o in outcomes if isinstance(o, Row)], job.config)
         if not good.all():
             decoder.keep(good)
         decoder.flush()
@@ -229,6 +237,26 @@ def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
         facts += [] if listing.cases is None else [str(listing.cases[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
+
+
+def _check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
+    """Images of more than 8 bits reach white, or the definition says that they need not.
+
+    They are looked at by themselves: beside images of 8 bits they would be the dark ones.
+    """
+    if "bits" in config.model_fields_set:
+        return
+    used = np.array([row.bits_used for row in rows if row.bits_used], dtype=np.int64)
+    n_dark = int((used <= DARK_BITS).sum())
+    if not len(used) or (used.max() == config.bits and n_dark <= DARK_SHARE * len(used)):
+        return
+    many = f"all {len(used)}" if used.max() < config.bits else f"{n_dark} of {len(used)}"
+    bits = int(used.max()) if used.max() < config.bits else DARK_BITS
+    raise DataError(
+        f"{many} images with more than 8 bits have no value above {2**bits - 1}: they would come out dark, "
+        f"since {2**config.bits - 1} is white; give dataset.bits: {bits} where {2**bits - 1} is white, "
+        f"{config.bits} where they are meant to be dark"
+    )
 
 
 def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:

@@ -101,8 +101,9 @@ class Model:
 
         Args:
             images: a file, a folder (its images, as in training), an array (h, w), (h, w, c) or
-                (n, h, w, c) of uint8 or uint16, or several files and arrays. Where the model judges cases, the images of a folder
-                are a case, and so is an array of several images: see `images_by_case`. Arrays have the raw
+                (n, h, w, c) of uint8 or uint16, or several files and arrays. Where the model judges cases,
+                the images of a folder are a case, and so is an array of several images: see
+                `images_by_case`. Arrays have the raw
                 values of the source: in uint16, white is the largest value of the model's `bits`. Images of
                 another size, depth or number of channels are converted, and a remark says so; unreadable
                 files are skipped and named in the result.

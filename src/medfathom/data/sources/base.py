@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,7 @@ class RawImage:
         height: of the original, pixels.
         sha256: over the file's bytes, or over the row's pixels where there is no file.
         n_bytes: the file's size; 0 where there is none.
+        bits_used: bits that the original's values need; 0 for 8-bit images.
     """
 
     pixels: Pixels
@@ -119,6 +120,7 @@ class RawImage:
     height: int
     sha256: str
     n_bytes: int = 0
+    bits_used: int = 0
 
 
 def told(positive: str | None, ignored: Sequence[Ignored], notes: Sequence[str]) -> list[str]:
@@ -152,6 +154,14 @@ class Source(ABC):
     @abstractmethod
     def decode(self, fetched: Any) -> RawImage:
         """One image, at the study's size. Raises UnreadableImageError with the reason."""
+
+    def portable_decode(self) -> Callable[[Any], RawImage] | None:
+        """`decode` as something that can be handed to another process; None where that does not pay."""
+        return None
+
+    def pixels_in_memory(self, fetched: Any) -> int:
+        """Pixels that `decode` holds beyond the image as prepared: where many, few are decoded at once."""
+        return 0
 
     def close(self) -> None:  # noqa: B027  most sources have nothing to close
         """Close open files."""

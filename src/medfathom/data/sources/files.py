@@ -5,26 +5,53 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Condition
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
+from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import FileRows, images_of_cases
+from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 from medfathom.text import printable
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
+
+
+PROCESS_HEADERS = 20_000
+"""From so many files on processes are worth their start, only to look at them."""
+
+
+@dataclass(frozen=True)
+class FileDecoder:
+    """Reads, hashes and decodes image files into one form; the fields as in `images.decode`."""
+
+    channels: int
+    dtype: np.dtype[np.uint8 | np.uint16]
+    bits: int
+    size: int
+    fit: Fit
+
+    def __call__(self, fetched: tuple[Path, int]) -> RawImage:
+        """Decode a file, given with its number of pixels. Raises UnreadableImageError."""
+        content = read_bytes(fetched[0])
+        image = decode(content, self.channels, self.dtype, bits=self.bits, size=self.size, fit=self.fit)
+        return RawImage(
+            image.pixels,
+            image.width,
+            image.height,
+            hashlib.sha256(content).hexdigest(),
+            len(content),
+            image.bits_used,
+        )
 
 
 class FileSource(Source):
@@ -36,9 +63,7 @@ class FileSource(Source):
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
         self._files: list[tuple[Path, int]] = []
-        self._channels = 1
-        self._dtype: np.dtype[np.uint8 | np.uint16] = np.dtype(np.uint8)
-        self._memory = MemoryGate(MAX_PIXELS)
+        self._decode = FileDecoder(1, np.dtype(np.uint8), config.bits, config.image_size, config.fit)
 
     def fetch(self, rows: Sequence[int]) -> list[tuple[Path, int]]:
         """The file and its number of pixels."""
@@ -46,20 +71,15 @@ class FileSource(Source):
 
     def decode(self, fetched: tuple[Path, int]) -> RawImage:
         """Read, hash and decode one file."""
-        path, n_pixels = fetched
-        content = read_bytes(path)
-        with self._memory.hold(n_pixels):
-            image = decode(
-                content,
-                self._channels,
-                self._dtype,
-                bits=self._config.bits,
-                size=self._config.image_size,
-                fit=self._config.fit,
-            )
-        return RawImage(
-            image.pixels, image.width, image.height, hashlib.sha256(content).hexdigest(), len(content)
-        )
+        return self._decode(fetched)
+
+    def portable_decode(self) -> FileDecoder:
+        """Files can be read by any process."""
+        return self._decode
+
+    def pixels_in_memory(self, fetched: tuple[Path, int]) -> int:
+        """Of the whole image."""
+        return fetched[1]
 
     def _list_files(
         self,
@@ -85,9 +105,7 @@ class FileSource(Source):
 
     def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
         paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
-        slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            headers = [header for part in pool.map(_headers, slices) for header in part]
+        headers = _all_headers(paths)
         problems = [*problems, *labels.problems]
         good = labels.good.copy()
         for row, header in enumerate(headers):
@@ -99,7 +117,8 @@ class FileSource(Source):
                 good[row] = False
         kept = np.flatnonzero(good).tolist()
         found = [header for row in kept if isinstance(header := headers[row], Header)]
-        self._channels, self._dtype = self._form(found)
+        channels, dtype = self._form(found)
+        self._decode = replace(self._decode, channels=channels, dtype=dtype)
         self._files = [
             (paths[row], header.width * header.height) for row, header in zip(kept, found, strict=True)
         ]
@@ -111,8 +130,8 @@ class FileSource(Source):
             cases=None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept),
             task=labels.task,
             class_names=labels.class_names,
-            channels=self._channels,
-            dtype=self._dtype,
+            channels=channels,
+            dtype=dtype,
             problems=problems,
         )
 
@@ -134,6 +153,18 @@ def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_
     return np.array([values[row] for row in kept], dtype=np.str_)
 
 
+def _all_headers(paths: Sequence[Path]) -> list[Header | str]:
+    """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
+    slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
+    processes = Processes(_headers, _headers)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            read = processes.call if len(paths) >= PROCESS_HEADERS else _headers
+            return [header for part in pool.map(read, slices) for header in part]
+    finally:
+        processes.close()
+
+
 def _headers(paths: Sequence[Path]) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read."""
     found: list[Header | str] = []
@@ -143,28 +174,6 @@ def _headers(paths: Sequence[Path]) -> list[Header | str]:
         except UnreadableImageError as error:
             found.append(str(error))
     return found
-
-
-class MemoryGate:
-    """Limits what threads decode at once, so that memory does not grow with the number of threads."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._held = 0
-        self._changed = Condition()
-
-    @contextmanager
-    def hold(self, amount: int) -> Iterator[None]:
-        """Wait until there is room; an amount larger than the capacity waits until it is alone."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._held == 0 or self._held + amount <= self._capacity)
-            self._held += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= amount
-                self._changed.notify_all()
 
 
 def file_signature(path: Path) -> str:
