@@ -45,7 +45,7 @@ from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 
-VERSION = 3
+VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -104,8 +104,15 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
     listing = source.listing()
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
-    splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
-    _check_classes(listing, splits)
+    try:
+        splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
+        _check_classes(listing, splits)
+    except DataError as error:
+        if not listing.problems:
+            raise
+        # Too few images are left because of these rows: they are the cause.
+        n_rows = len(listing) + len(listing.problems)
+        raise UnusableRowsError(listing.problems, n_rows, without=str(error)) from None
     return _Job(source, config, listing, splits)
 
 

@@ -18,6 +18,9 @@ from medfathom.text import command
 SHOWN_PROBLEMS = 20
 """An error names this many problems; `data check` and the error's `problems` have all."""
 
+SHOWN_IGNORED = 3
+"""A line names this many of the files that are left out; prepared.json has all."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -30,17 +33,33 @@ class Problem:
         return f"{self.name}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """Files or rows that do not belong to the data set, for one reason: nothing is wrong with them."""
+
+    reason: str
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:SHOWN_IGNORED])
+        more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
+        return f"{len(self.names)} left out, {self.reason}: {shown}{more}"
+
+
 class UnusableRowsError(DataError):
     """Files or rows of a data set cannot be used; `problems` are all of them."""
 
-    def __init__(self, problems: Sequence[Problem], n_rows: int) -> None:
+    def __init__(self, problems: Sequence[Problem], n_rows: int, without: str = "") -> None:
+        """`without`: what is wrong with the data set once these are left out."""
         self.problems = list(problems)
-        shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
-        rest = len(self.problems) - SHOWN_PROBLEMS
+        limit = 3 if without else SHOWN_PROBLEMS
+        shown = "; ".join(map(str, self.problems[:limit]))
+        rest = len(self.problems) - limit
         more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
         super().__init__(
             f"{len(self.problems)} of {n_rows} images or rows cannot be used "
             f'(dataset.on_bad_image = "skip" leaves them out): {shown}{more}'
+            + (f"; without them {without}" if without else "")
         )
 
 
@@ -56,6 +75,8 @@ class Listing:
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        ignored: files and rows that do not belong to the data set; they are not among the n.
+        notes: what its reader should know, a line each.
     """
 
     names: Sequence[str]
@@ -67,6 +88,8 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -62,6 +62,7 @@ class FileSource(Source):
         splits: Sequence[str],
         groups: Sequence[str | None] | None,
         problems: Sequence[Problem],
+        notes: Sequence[str] = (),
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem."""
         slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
@@ -92,6 +93,7 @@ class FileSource(Source):
             channels=self._channels,
             dtype=self._dtype,
             problems=problems,
+            notes=notes,
         )
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
