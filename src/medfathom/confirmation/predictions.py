@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.errors import StorageError
 from medfathom.files import write_atomically
+from medfathom.metrics.auc import Flags
 from medfathom.metrics.classification import positives
+from medfathom.metrics.unknown import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Predicted:
     """
 
     class_names: list[str]
-    positive: NDArray[np.bool_]
+    positive: Flags
     probabilities: NDArray[np.float64]
     groups: NDArray[Any] | None
     names: list[str]
@@ -59,7 +61,9 @@ def read_predictions(path: Path) -> Predicted:
         task = "binary" if len(columns) == 1 else "multiclass"
         positive = positives(task, table["label"].to_numpy(), len(columns))  # type: ignore[arg-type]
     else:
-        positive = table[[c for c in table.columns if c.startswith("label:")]].to_numpy().astype(bool)
+        columns_of_labels = [c for c in table.columns if c.startswith("label:")]
+        flags = table[columns_of_labels].fillna(UNKNOWN).to_numpy(np.uint8)
+        positive = positives("multilabel", flags, len(columns_of_labels))
     groups = None if table["group"].isna().all() else table["group"].to_numpy()
     names = [str(name) for name in table["name"]]
     return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
@@ -70,8 +74,8 @@ def write_predictions(
 ) -> None:
     """Write one row for each image.
 
-    Columns: `name group label` (multilabel: `label:CLASS` for each), `probability:CLASS` (binary: of the
-    second class), `logit:CLASS`.
+    Columns: `name group label` (multilabel: `label:CLASS` for each, empty where it is not known),
+    `probability:CLASS` (binary: of the second class), `logit:CLASS`.
 
     Args:
         path: of the file.
@@ -85,7 +89,8 @@ def write_predictions(
     table["group"] = None if split.groups is None else [str(group) for group in split.groups]
     if data.task == "multilabel":
         for k, name in enumerate(names):
-            table[f"label:{name}"] = split.labels[:, k]
+            label = pd.Series(split.labels[:, k])
+            table[f"label:{name}"] = label.astype("UInt8").mask(label == UNKNOWN)
     else:
         table["label"] = split.labels
     for k, name in enumerate(names[1:] if data.task == "binary" else names):

@@ -19,7 +19,8 @@ from medfathom.files import write_atomically
 FILE = "manifest.csv"
 
 COLUMNS = ("name", "split", "label", "group", "sha256", "n_bytes", "width", "height", "pixels_sha256")
-"""`name`: file or row of the source. `label`: class index, or 0/1 for each label. `group`: patient or
+"""`name`: file or row of the source. `label`: class index, or 0, 1 and
+255 (not known) for each label. `group`: patient or
 slide, empty where not known. `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
 there is none. `sha256`: of the file, or of the row's pixels where there is none. `pixels_sha256`: of the
 image as prepared.

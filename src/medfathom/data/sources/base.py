@@ -49,17 +49,16 @@ class Ignored:
 class UnusableRowsError(DataError):
     """Files or rows of a data set cannot be used; `problems` are all of them."""
 
-    def __init__(self, problems: Sequence[Problem], n_rows: int, without: str = "") -> None:
-        """`without`: what is wrong with the data set once these are left out."""
+    def __init__(self, problems: Sequence[Problem], n_rows: int, follows: str = "") -> None:
+        """`follows`: what is wrong with the others alone, where leaving these out is no way on."""
         self.problems = list(problems)
-        limit = 3 if without else SHOWN_PROBLEMS
-        shown = "; ".join(map(str, self.problems[:limit]))
-        rest = len(self.problems) - limit
+        shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
+        rest = len(self.problems) - SHOWN_PROBLEMS
         more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
+        way_on = "" if follows else ' (dataset.on_bad_image = "skip" leaves them out)'
+        then = f"; without them: {follows}" if follows else ""
         super().__init__(
-            f"{len(self.problems)} of {n_rows} images or rows cannot be used "
-            f'(dataset.on_bad_image = "skip" leaves them out): {shown}{more}'
-            + (f"; without them {without}" if without else "")
+            f"{len(self.problems)} of {n_rows} images or rows cannot be used{way_on}: {shown}{more}{then}"
         )
 
 
@@ -69,7 +68,7 @@ class Listing:
 
     Attributes:
         names: file or row of each of the n images.
-        labels: int64 (n,) class indices, or uint8 (n, K).
+        labels: int64 (n,) class indices, or uint8 (n, K) of 0, 1 and `metrics.unknown.UNKNOWN`.
         splits: `train`, `val` or `test` for each image; "" where the source does not say.
         groups: patient or slide of each image, text; None where not known.
         channels: 1 or 3.
