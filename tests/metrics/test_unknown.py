@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfathom.metrics.auc import delong, delong_interval, group_bootstrap_interval, roc_auc_score
+from medfathom.metrics.auc import delong, delong_interval, roc_auc_score
 from medfathom.metrics.calibration import fit_temperature, log_loss, thresholds_of
 from medfathom.metrics.classification import evaluate, has_auc
 from medfathom.metrics.unknown import UNKNOWN, is_absent, is_present
@@ -55,7 +55,7 @@ def test_each_column_is_as_if_its_unknown_images_were_not_there(
     auc, interval = roc_auc_score(labels, scores), delong_interval(labels, scores, groups)
     single = delong(labels, scores)
     names = [str(k) for k in range(labels.shape[1])]
-    whole = evaluate("multilabel", labels, scores, names, groups=groups, bootstrap=False)
+    whole = evaluate("multilabel", labels, scores, names, groups=groups)
     for k in range(labels.shape[1]):
         known = labels[:, k] != UNKNOWN
         if not known.any():
@@ -69,19 +69,8 @@ def test_each_column_is_as_if_its_unknown_images_were_not_there(
         variance = delong(part, values).covariance[0, 0]
         assert single.covariance[k, k] == pytest.approx(variance, abs=1e-12, nan_ok=True)
         column = part[:, None].astype(np.uint8), values[:, None]
-        other = evaluate("multilabel", *column, ["x"], groups=groups[known], bootstrap=False)
+        other = evaluate("multilabel", *column, ["x"], groups=groups[known])
         assert whole.per_class[names[k]] == pytest.approx(other.per_class["x"], abs=1e-9)
-
-
-def test_groups_are_resampled_without_unknown_images() -> None:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, (60, 1)).astype(np.uint8)
-    scores, groups = random.random((60, 1)) + 0.3 * labels, np.arange(60) // 2
-    more = np.concatenate([labels, np.full((20, 1), UNKNOWN, dtype=np.uint8)])
-    noise, again = np.concatenate([scores, random.random((20, 1))]), np.concatenate([groups, groups[:20]])
-    plain = group_bootstrap_interval(labels, scores, groups, seed=0)
-    masked = group_bootstrap_interval(more, noise, again, seed=0)
-    assert (masked.low[0], masked.high[0]) == (plain.low[0], plain.high[0])
 
 
 def test_what_is_fitted_on_validation_images_does_not_see_unknown_labels() -> None:

@@ -32,7 +32,6 @@ from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
 from medfathom.scheduling.worker import ended_by_failure, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.network import network_of
-from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.trial.task import TrialTask
 
@@ -109,7 +108,6 @@ def _metrics(
         task.data.class_names,
         thresholds=as_array(thresholds),
         groups=test.groups,
-        seed=derived_seed(task.seed, "bootstrap"),
     )
     return SplitMetrics(
         **found.overall,

@@ -44,6 +44,7 @@ from medfathom.data.splits import complete_splits
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
+from medfathom.metrics.classification import has_auc
 from medfathom.metrics.unknown import is_absent, is_present
 
 VERSION = 4
@@ -106,7 +107,9 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
-        splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
+        splits = complete_splits(
+            listing.splits, listing.labels, listing.groups, config.splits, listing.class_names
+        )
         _check_classes(listing, splits)
     except DataError as error:
         if not listing.problems:
@@ -210,6 +213,11 @@ def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequenc
             raise DataError(f"the data set has no {split} image{because}")
         if split != "test":
             _check_coverage(listing, labels, split, because, splits)
+        elif not has_auc(listing.task, labels, len(listing.class_names)):
+            raise DataError(
+                f"all {len(labels)} test images are of one class{because}, so the test has no AUC; "
+                "give a test split that has both"
+            )
 
 
 def _check_coverage(

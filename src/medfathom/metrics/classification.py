@@ -23,7 +23,6 @@ from medfathom.metrics.auc import (
     Floats,
     Members,
     delong_interval,
-    group_bootstrap_interval,
     roc_auc_score,
     sums_within,
 )
@@ -58,8 +57,6 @@ def evaluate(
     *,
     thresholds: Floats | None = None,
     groups: ArrayLike | None = None,
-    bootstrap: bool = True,
-    seed: int = 0,
 ) -> Evaluation:
     """Every metric of a split.
 
@@ -72,19 +69,12 @@ def evaluate(
         thresholds: (C,) chosen before on validation. None: chosen here (and then sensitivity, specificity and
             precision are slightly optimistic, as the same images choose and judge).
         groups: each image's patient or slide, (n,): intervals then count groups, not images.
-        bootstrap: have the AUC's interval from resampled groups; else, a hundred times cheaper, from DeLong's
-            influences.
-        seed: of the bootstrap.
     """
     positive = positives(task, labels, probabilities.shape[1])
     names = list(class_names[1:]) if task == "binary" else list(class_names)
     auc = roc_auc_score(positive, probabilities)
     member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    interval = (
-        delong_interval(positive, probabilities, member)
-        if member is None or not bootstrap
-        else group_bootstrap_interval(positive, probabilities, member, seed=seed)
-    )
+    interval = delong_interval(positive, probabilities, member)
     chosen = choose_thresholds(positive, probabilities) if thresholds is None else thresholds
     columns = {
         "auc": auc,

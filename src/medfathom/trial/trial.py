@@ -166,7 +166,7 @@ class _Trial:
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
-        val_loss, evaluation = self._validate(last=last)
+        val_loss, evaluation = self._validate()
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
@@ -181,7 +181,7 @@ class _Trial:
         self._save()
         return record
 
-    def _validate(self, *, last: bool) -> tuple[float, Evaluation]:
+    def _validate(self) -> tuple[float, Evaluation]:
         logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
@@ -195,8 +195,6 @@ class _Trial:
             probabilities(data.task, logits),
             data.class_names,
             groups=self._val.groups,
-            bootstrap=last,
-            seed=derived_seed(self._task.seed, "bootstrap"),
         )
         loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
         return float(loss) / float(self._val_loss.weight(self._val_labels)), evaluation

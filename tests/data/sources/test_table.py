@@ -438,4 +438,4 @@ def test_unusable_rows_are_told_before_the_splits_that_they_spoil(tmp_path: Path
     with pytest.raises(UnusableRowsError) as raised:
         prepare(config("csv", path=str(write(tmp_path / "t.csv", *lines)), group_column="patient"), tmp_path)
     assert str(raised.value).startswith("38 of 40 images or rows cannot be used")
-    assert "without them: dataset.splits: the test split cannot be drawn" in str(raised.value)
+    assert "without them: dataset.splits: " in str(raised.value)
