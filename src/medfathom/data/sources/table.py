@@ -47,7 +47,8 @@ class CsvSource(FileSource):
         """An image for each file, in the order of the rows."""
         names = [row.name for row in self._rows]
         splits, problems = self._splits(names)
-        problems = [*self._row_problems(names), *problems]
+        # A row with a bad path and a bad split is one bad row, not two: the first reason is told.
+        problems = list({p.name: p for p in reversed([*self._row_problems(names), *problems])}.values())[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
         groups = self._groups()
