@@ -270,14 +270,16 @@ def refused_rows(cache: Path, source: str, **keys: Any) -> dict[str, str]:
 def test_a_table_with_3_bad_rows_among_10_000(tmp_path: Path, cache: Path) -> None:
     for row, pixels in enumerate(images(20)):
         save(tmp_path / f"{row}.png", pixels)
-    lines = ["path,label"] + [f"{row % 20}.png,{row % 2}" for row in range(10_000)]
-    lines[17], lines[4000], lines[9999] = "nowhere.png,0", "3.png,", "3.png,0,1"
+    for row in range(20, 10_000):
+        (tmp_path / f"{row}.png").hardlink_to(tmp_path / f"{row % 20}.png")
+    lines = ["path,label"] + [f"{row}.png,{row % 2}" for row in range(10_000)]
+    lines[17], lines[4000], lines[9999] = "nowhere.png,0", "3999.png,", "9998.png,0,1"
     (tmp_path / "table.csv").write_text("\n".join(lines))
     said = refused_rows(cache, "csv", path=str(tmp_path / "table.csv"))
     assert said == {
         "nowhere.png (line 18)": "no such file",
-        "3.png (line 4001)": "no label ('')",
-        "3.png (line 10000)": "has 3 cells, but the header has 2",
+        "3999.png (line 4001)": "no label ('')",
+        "9998.png (line 10000)": "has 3 cells, but the header has 2",
     }
 
 
@@ -311,7 +313,8 @@ def test_what_is_no_table(tmp_path: Path, cache: Path) -> None:
     for content, said in (
         (b"", "has no rows"),
         (b"path,label\n", "has no rows"),
-        (b"\xff\xfe\x00", "is not a CSV table in UTF-8"),
+        (b"\xff\xfe\x00", 'is not in utf-8; it begins as UTF-16 does: encoding = "utf-16"'),
+        (b"path,label\n\xe4.png,0\n", 'often in "cp1252"'),
         (b'path,label\n"a.png,0\n', "not CSV"),
         (b"path,path\na,b\n", "two columns of the same name"),
     ):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from medfathom.confirmation.pictures import Judged
 from medfathom.exported.model import Deployed, Model
 from medfathom.metrics.calibration import decide
+from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -67,7 +68,9 @@ def predictions(found: Judged) -> list[Prediction]:
             listed.append(Prediction(image, k, 1, float(values[i, k]), right, names[k], names[labels[i]]))
     else:
         for (i, k), yes in np.ndenumerate(decide(values, config.thresholds)):
-            true = bool(found.positive[i, k])
+            if not (is_present(flag := found.positive[i, k]) or is_absent(flag)):
+                continue  # nobody knows whether the prediction is right
+            true = bool(is_present(flag))
             confidence = float(values[i, k] if yes else 1 - values[i, k])
             if config.task == "binary":
                 said_name, true_name, output, sign = names[int(yes)], names[int(true)], int(yes), 1

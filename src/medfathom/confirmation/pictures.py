@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from medfathom.colours import GREEN, PALETTE
 from medfathom.data.prepared import Split
-from medfathom.metrics.auc import Bools, Counts, Floats, resampled_counts, roc_auc_score
+from medfathom.metrics.auc import Counts, Flags, Floats, resampled_counts, roc_auc_score
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.classification import average_precision_score, positives
+from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig
 from medfathom.units import counted
 
@@ -48,7 +49,7 @@ class Judged:
 
     config: ModelConfig
     test: Split
-    positive: Bools
+    positive: Flags
     probabilities: Floats
     names: list[str]
     of_images: Floats | None = None
@@ -98,19 +99,19 @@ def _curves(found: Judged, curve: Curve) -> list[tuple[int, Floats, Floats]]:
     counts, drawn = _counts(found), []
     for k in range(min(found.positive.shape[1], MOST_CURVES)):
         positive = found.positive[:, k]
-        if 0 < positive.sum() < len(positive):
+        if is_present(positive).any() and is_absent(positive).any():
             line, *resampled = _on_grid(positive, found.probabilities[:, k], counts, curve)
             drawn.append((k, line, np.percentile(resampled, [2.5, 97.5], axis=0)))
     return drawn
 
 
-def _on_grid(positive: Bools, scores: Floats, counts: Counts, curve: Curve) -> Iterator[Floats]:
+def _on_grid(positive: Flags, scores: Floats, counts: Counts, curve: Curve) -> Iterator[Floats]:
     """The curve with each column of counts in which both classes are."""
     order = np.argsort(-scores, kind="stable")
     last_of_equals = np.append(np.diff(scores[order]) != 0, True)
     true, false = (
         np.cumsum(counts[order] * flags[order, None], axis=0, dtype=np.float64)[last_of_equals]
-        for flags in (positive, ~positive)
+        for flags in (is_present(positive), is_absent(positive))
     )
     for hits, alarms in zip(true.T, false.T, strict=True):
         if hits[-1] > 0 and alarms[-1] > 0:
@@ -150,7 +151,9 @@ def precision_recall(found: Judged) -> Figure:
     for k, line, (low, high) in _curves(found, _precision):
         value = average_precision_score(found.positive[:, [k]], found.probabilities[:, [k]])[0]
         _draw(axes, k, line, low, high, f"{found.names[k]}: average precision {value:.3f}")
-        axes.axhline(found.positive[:, k].mean(), color=PALETTE[k], linewidth=0.6, linestyle=":")
+        positive = found.positive[:, k]
+        share = is_present(positive).sum() / (is_present(positive) | is_absent(positive)).sum()
+        axes.axhline(float(share), color=PALETTE[k], linewidth=0.6, linestyle=":")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision", ylim=(0, 1.02))
     axes.set_title(_title(found, "Precision and recall"), fontsize=9)
     axes.legend(fontsize=8, loc="lower left", frameon=False)

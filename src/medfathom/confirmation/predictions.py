@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from medfathom.data.prepared import PreparedData, Split, Units
 from medfathom.errors import StorageError
 from medfathom.files import write_atomically
+from medfathom.metrics.auc import Flags
 from medfathom.metrics.cases import Cases
 from medfathom.metrics.classification import positives
+from medfathom.metrics.unknown import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Predicted:
     """
 
     class_names: list[str]
-    positive: NDArray[np.bool_]
+    positive: Flags
     probabilities: NDArray[np.float64]
     groups: NDArray[Any] | None
     names: list[str]
@@ -60,7 +62,9 @@ def read_predictions(path: Path) -> Predicted:
         task = "binary" if len(columns) == 1 else "multiclass"
         positive = positives(task, table["label"].to_numpy(), len(columns))  # type: ignore[arg-type]
     else:
-        positive = table[[c for c in table.columns if c.startswith("label:")]].to_numpy().astype(bool)
+        columns_of_labels = [c for c in table.columns if c.startswith("label:")]
+        flags = table[columns_of_labels].fillna(UNKNOWN).to_numpy(np.uint8)
+        positive = positives("multilabel", flags, len(columns_of_labels))
     groups = None if table["group"].isna().all() else table["group"].to_numpy()
     names = [str(name) for name in table["name"]]
     return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
@@ -75,7 +79,7 @@ def write_predictions(
 ) -> None:
     """Write one row for each image or case.
 
-    Columns: `name group label` (multilabel: `label:CLASS` for each), `probability:CLASS` (binary: of the
+    Columns: `name group label` (multilabel: `label:CLASS` for each, empty where it is not known), `probability:CLASS` (binary: of the
     second class), `logit:CLASS`; `case` for images of cases, `n_images` for cases.
 
     Args:
@@ -94,7 +98,8 @@ def write_predictions(
     table["group"] = None if rows.groups is None else [str(group) for group in rows.groups]
     if data.task == "multilabel":
         for k, name in enumerate(names):
-            table[f"label:{name}"] = rows.labels[:, k]
+            label = pd.Series(rows.labels[:, k])
+            table[f"label:{name}"] = label.astype("UInt8").mask(label == UNKNOWN)
     else:
         table["label"] = rows.labels
     for k, name in enumerate(names[1:] if data.task == "binary" else names):

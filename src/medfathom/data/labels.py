@@ -32,7 +32,8 @@ class Labels:
     """Labels of all n rows of a source.
 
     Attributes:
-        values: int64 (n,) class indices, or uint8 (n, K); meaningless where `good` is False.
+        values: int64 (n,) class indices, or uint8 (n, K) of 0, 1 and `UNKNOWN`; meaningless where `good` is
+            False.
         good: bool (n,), rows whose label can be used.
         problems: one for each row that is not good.
     """

@@ -47,6 +47,7 @@ from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import has_auc
+from medfathom.metrics.unknown import is_absent, is_present
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -285,8 +286,9 @@ def _check_coverage(
         elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
         hint = ", though the test split has some" if elsewhere.all() else ""
         raise DataError(f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}")
-    if listing.task == "multilabel" and (counts == len(labels)).any():
-        always = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
+    absent_from = is_absent(labels).sum(axis=0)
+    if listing.task == "multilabel" and (absent_from == 0).any():
+        always = [name for name, count in zip(names, absent_from, strict=True) if count == 0]
         raise DataError(
             f"every {split} image has label {', '.join(map(repr, always))}: "
             "no network can learn it; remove it from the labels"
@@ -296,7 +298,7 @@ def _check_coverage(
 def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
     """Images of each class."""
     if labels.ndim == 2:
-        counts: NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
+        counts: NDArray[np.int64] = is_present(labels).sum(axis=0, dtype=np.int64)
         return counts
     return np.bincount(labels, minlength=n_classes).astype(np.int64)
 

@@ -32,7 +32,8 @@ class Split:
 
     Attributes:
         images: memory-mapped, uint8 or uint16, (n, image_size, image_size, channels).
-        labels: int64 (n,), the class index, for binary and multiclass; uint8 (n, K), 0 or 1, for multilabel.
+        labels: int64 (n,), the class index, for binary and multiclass; uint8 (n, K), 0, 1 or
+            `metrics.unknown.UNKNOWN`, for multilabel.
         groups: the patient or slide of each image, (n,), text; None where the source does not know it.
         names: file name or row of each image, as the source calls it.
         cases: the case (volume, slide) of each image, (n,), text; None where each image is judged by itself.

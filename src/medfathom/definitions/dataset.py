@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from medfathom.definitions.schema import Schema
+from medfathom.definitions.table import TableKeys
 from medfathom.units import Unit
 
 Channels = Literal[1, 3, "auto"]
@@ -186,38 +187,21 @@ class FolderDataset(_Files):
         return self
 
 
-class CsvDataset(_Files):
-    """A table with a row for each image file. Paths in it start at `root`: the table's folder by default."""
+class CsvDataset(_Files, TableKeys):
+    """A table (csv, tsv, xlsx, parquet) with a row for each image file."""
 
     source: Literal["csv"]
-    root: str | None = None
-    path_column: str = "path"
-    label_column: str | None = None
-    label_columns: list[str] | None = Field(default=None, min_length=2)
-    """Columns of zeros and ones, one for each label: a multilabel task."""
-    label_separator: str | None = Field(default=None, min_length=1)
-    """Splits `label_column` into several labels ("a|b"): a multilabel task."""
-    no_label: str | None = None
-    """With `label_separator`: the word for none of the labels, such as "No Finding"."""
-    split_column: str | None = None
-    group_column: str | None = None
-    case_column: str | None = None
-    """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
 
     @model_validator(mode="after")
     def _one_form(self) -> CsvDataset:
-        if self.label_columns is not None and self.label_column is not None:
-            raise ValueError("give label_column or label_columns, not both")
         if self.label_columns is not None and self.class_names is not None:
             raise ValueError("label_columns name the classes already; leave class_names out")
         if self.label_columns is not None and self.classes is not None:
             raise ValueError("classes merges words of label_column; it does not go with label_columns")
-        if self.label_separator is not None and self.label_columns is not None:
-            raise ValueError("label_separator splits label_column; it does not go with label_columns")
-        if self.no_label is not None and self.label_separator is None:
-            raise ValueError("no_label goes with label_separator")
         if self.group_column is not None and self.group_pattern is not None:
             raise ValueError("give group_column or group_pattern, not both")
+        if self.unlisted == "drop" and None in (self.class_names, self.no_label):
+            raise ValueError('unlisted = "drop" goes with class_names and no_label')
         return self
 
 

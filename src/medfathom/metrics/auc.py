@@ -2,7 +2,8 @@
 
 Everything here works on columns: `positive` (which images are of the class) and `scores` are (n, C), one
 column for each class or model. A column without a positive or without a negative image has no AUC: it is NaN
-here and is left out, and said to be undefined, one level up; never 0, never 1.
+here and is left out, and said to be undefined, one level up; never 0, never 1. An image whose class is not
+known (`unknown.UNKNOWN`) is neither: its column is as if the image were not there.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medfathom.metrics.unknown import is_absent, is_present
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Flags = NDArray[Any]
+"""Which images are of a class: bool, or uint8 of 0, 1 and `UNKNOWN`."""
 Members = NDArray[np.intp]
 """Each image's group as a number from 0 without gaps, (n,)."""
 Counts = NDArray[np.float32]
@@ -43,7 +49,7 @@ def roc_auc_score(positive: ArrayLike, scores: ArrayLike) -> Floats:
     """AUC of each column, ties counted half; O(C n log n).
 
     Args:
-        positive: bool or 0/1, (n,) shared by all columns or (n, C).
+        positive: bool, or 0, 1 and `UNKNOWN`, (n,) shared by all columns or (n, C).
         scores: finite, (n,) or (n, C); higher means positive.
 
     Returns:
@@ -57,13 +63,13 @@ def roc_auc_score(positive: ArrayLike, scores: ArrayLike) -> Floats:
     """
     flags, columns = _columns(positive, scores)
     ranked = _rank(flags, columns)
-    return _auc(flags, np.where(ranked.positive, _beaten(~ranked.positive, ranked.starts), 0.0))
+    return _auc(flags, np.where(ranked.positive, _beaten(ranked.negative, ranked.starts), 0.0))
 
 
-def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
+def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Flags, Floats]:
     """Both as (C, n): the last axis is the one that is sorted."""
     columns = np.atleast_2d(np.asarray(scores, dtype=np.float64).T)
-    flags = np.atleast_2d(np.asarray(positive).astype(bool).T)
+    flags = np.atleast_2d(np.asarray(positive).T)
     if np.isnan(columns).any():
         raise ValueError("a score is NaN: images cannot be ranked by it")
     if flags.shape[1] != columns.shape[1]:
@@ -73,17 +79,16 @@ def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
     return np.broadcast_to(flags, columns.shape), np.ascontiguousarray(columns)
 
 
-def _placements(positive: Bools, scores: Floats) -> tuple[Floats, Floats]:
+def _placements(flags: Flags, scores: Floats) -> tuple[Floats, Floats]:
     """AUC (C,) and each image's placement (C, n): the share of the other class that it beats, ties half."""
-    ranked = _rank(positive, scores)
-    negatives, positives = (_beaten(flags, ranked.starts) for flags in (~ranked.positive, ranked.positive))
-    n_positive = positive.sum(axis=1, dtype=np.float64)[:, None]
-    n_negative = positive.shape[1] - n_positive
+    ranked = _rank(flags, scores)
+    negatives, positives = (_beaten(which, ranked.starts) for which in (ranked.negative, ranked.positive))
+    n_positive, n_negative = _class_sizes(flags)[:, :, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         ordered = np.where(ranked.positive, negatives / n_negative, 1.0 - positives / n_positive)
     placements = np.empty_like(ordered)
     np.put_along_axis(placements, ranked.order, ordered, axis=1)
-    return _auc(positive, np.where(ranked.positive, negatives, 0.0)), placements
+    return _auc(flags, np.where(ranked.positive, negatives, 0.0)), placements
 
 
 @dataclass(frozen=True)
@@ -92,23 +97,29 @@ class _Ranking:
 
     order: NDArray[np.intp]
     positive: Bools
+    negative: Bools
     starts: Bools
     """Where a score differs from the one before it."""
 
 
-def _rank(positive: Bools, scores: Floats) -> _Ranking:
+def _rank(flags: Flags, scores: Floats) -> _Ranking:
     order = np.argsort(scores, axis=1)
+    ordered = np.take_along_axis(flags, order, axis=1)
     ranked = np.take_along_axis(scores, order, axis=1)
     starts = np.ones(ranked.shape, dtype=bool)
     starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    return _Ranking(order, np.take_along_axis(positive, order, axis=1), starts)
+    return _Ranking(order, is_present(ordered), is_absent(ordered), starts)
 
 
-def _auc(positive: Bools, wins: Floats) -> Floats:
+def _class_sizes(flags: Flags) -> Floats:
+    """Images of each column's class, and images that are not of it, (2, C)."""
+    return np.stack([which.sum(axis=1, dtype=np.float64) for which in (is_present(flags), is_absent(flags))])
+
+
+def _auc(flags: Flags, wins: Floats) -> Floats:
     """The share of (positive, negative) pairs that are won, (C,)."""
-    n_positive = positive.sum(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        auc: Floats = wins.sum(axis=1) / (n_positive * (positive.shape[1] - n_positive))
+        auc: Floats = wins.sum(axis=1) / _class_sizes(flags).prod(axis=0)
     return auc
 
 
@@ -285,31 +296,29 @@ def _completed(known: _Known, sum_ends: tuple[float, float], grouped: bool, meth
     return AucInterval(low, high, max(float(mean_low), 0.0), min(float(mean_high), 1.0), method)
 
 
-def _units(positive: Bools, member: Members | None) -> Floats:
+def _units(flags: Flags, member: Members | None) -> Floats:
     """Images of each column's class and of the others, (2, C); groups that have such images."""
     if member is None:
-        n_positive = positive.sum(axis=1, dtype=np.float64)
-        return np.stack([n_positive, positive.shape[1] - n_positive])
-    found, sizes = sums_within(positive, member), np.bincount(member)
-    return np.stack([(found > 0).sum(axis=1), (found < sizes).sum(axis=1)]).astype(np.float64)
+        return _class_sizes(flags)
+    found = [sums_within(which, member) > 0 for which in (is_present(flags), is_absent(flags))]
+    return np.stack([which.sum(axis=1) for which in found]).astype(np.float64)
 
 
-def _influence(positive: Bools, auc: Floats, placements: Floats, units: Floats) -> Floats:
+def _influence(flags: Flags, auc: Floats, placements: Floats, units: Floats) -> Floats:
     """Each image's share of the AUC's deviation, (C, n), scaled: the squares of the units' sums add up to
-    DeLong's variance.
+    DeLong's variance. An image whose class is not known has none.
     """
-    n_positive = positive.sum(axis=1, dtype=np.float64)
-    sizes = np.stack([n_positive, positive.shape[1] - n_positive])
     with np.errstate(invalid="ignore", divide="ignore"):
-        scales = (sizes * np.sqrt((units - 1) / units))[:, :, None]
-        scale = np.where(positive, scales[0], scales[1])
+        scales = (_class_sizes(flags) * np.sqrt((units - 1) / units))[:, :, None]
+        scale = np.where(is_present(flags), scales[0], np.where(is_absent(flags), scales[1], np.inf))
         influence: Floats = (placements - auc[:, None]) / scale
     return np.where(scale == 0, np.nan, influence)
 
 
 def sums_within(values: Floats | Bools, member: Members) -> Floats:
     """(C, n) -> (C, G): each group's sum."""
-    return np.stack([np.bincount(member, weights=row) for row in values])
+    sums = [np.bincount(member, weights=row) for row in values]
+    return np.array(sums, dtype=np.float64).reshape(len(values), int(member.max()) + 1)
 
 
 def newcombe_interval(auc: float, n_positive: float, n_negative: float) -> tuple[float, float]:
@@ -344,16 +353,16 @@ def resampled_counts(member: Members, draws: int, random: np.random.Generator) -
     return times.T.astype(np.float32)[member]
 
 
-def weighted_auc(positive: Bools, scores: Floats, counts: Counts) -> Floats:
+def weighted_auc(flags: Flags, scores: Floats, counts: Counts) -> Floats:
     """AUC (B,) of one column where image i counts `counts[i, b]` times, ties half; NaN where a class is
     absent.
 
     Args:
-        positive: (n,).
+        flags: which images are of the class, (n,).
         scores: (n,), finite.
         counts: (n, B), whole numbers; single precision holds their sums exactly up to 2^23 images.
     """
-    up, down = np.flatnonzero(positive), np.flatnonzero(~positive)
+    up, down = np.flatnonzero(is_present(flags)), np.flatnonzero(is_absent(flags))
     down = down[np.argsort(scores[down], kind="stable")]
     low = np.searchsorted(scores[down], scores[up], side="left")
     high = np.searchsorted(scores[down], scores[up], side="right")

@@ -15,7 +15,6 @@ from medfathom.data.splits import training_subset
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
 from medfathom.metrics.cases import cases_of
-from medfathom.metrics.classification import positives
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
@@ -199,7 +198,7 @@ class _Trial:
             self._params.combine,
         )
         loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
-        return float(loss) / len(self._val), metrics
+        return float(loss) / float(self._val_loss.weight(self._val_labels)), metrics
 
     def _auc_on_training_images(self) -> float | None:
         """AUC on some of what was trained on, always the same; None: undefined."""
@@ -271,9 +270,7 @@ def _check_augmentation(params: TrialParams) -> None:
 
 def _check_validation(data: PreparedData, val: Split) -> None:
     """A split in which no class has both members and others cannot rank models."""
-    n_columns = 1 if data.task == "binary" else len(data.class_names)
-    counts = positives(data.task, val.labels, n_columns).sum(axis=0)
-    if not ((counts > 0) & (counts < len(val))).any():
+    if not has_auc(data.task, val.labels, len(data.class_names)):
         raise DataError(
             f"{data.folder}: the validation split's {len(val)} images are all of one class: "
             "its AUC is undefined; give a validation split that has both"

@@ -16,6 +16,7 @@ from medfathom.data.check.statistics import SplitStatistics, blank_images
 from medfathom.data.leakage import groups_across
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
 from medfathom.data.sources.base import Problem
+from medfathom.metrics.unknown import UNKNOWN
 
 Severity = Literal["error", "warning", "note"]
 """error: invalidates results, or cannot be used. warning: look at it. note: good to know."""
@@ -190,13 +191,19 @@ def cases(statistics: Sequence[SplitStatistics], data: PreparedData) -> list[Fin
 def conflicts(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """Identical images with different labels."""
     labels = splits.manifest.label
-    differing = [rows for rows in copies if len({str(labels[row]) for row in rows}) > 1]
+    differing = [rows for rows in copies if _differ({str(labels[row]) for row in rows})]
     if not differing:
         return []
     chosen = [ImageSet([splits.describe(row) for row in rows]) for rows in differing]
     examples = _some([" / ".join(f"{i.name} is {i.label}" for i in found.images) for found in chosen])
     message = f"the same image with different labels in {_counted(len(chosen), 'set')}: {examples}"
     return [Finding("warning", "label conflicts", message, chosen)]
+
+
+def _differ(labels: set[str]) -> bool:
+    """Whether labels as the manifest has them differ; one that is not known differs from none."""
+    columns = zip(*(label.split() for label in labels), strict=True)
+    return any(len(set(column) - {str(UNKNOWN)}) > 1 for column in columns)
 
 
 def blank(splits: AllSplits) -> list[Finding]:
@@ -246,8 +253,11 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
 def _different_shares(train: SplitStatistics, other: SplitStatistics) -> list[Finding]:
     findings = []
     for name, count in train.classes.items():
-        share, elsewhere = count / train.n_units, other.classes[name] / other.n_units
-        error = np.sqrt(share * (1 - share) * (1 / train.n_units + 1 / other.n_units))
+        n, n_other = train.known[name], other.known[name]
+        if not n or not n_other:
+            continue
+        share, elsewhere = count / n, other.classes[name] / n_other
+        error = np.sqrt(share * (1 - share) * (1 / n + 1 / n_other))
         ratio = max(share, elsewhere) / max(min(share, elsewhere), 1e-9)
         if ratio > SHARE_RATIO and abs(share - elsewhere) > 3 * error:
             message = (

@@ -23,6 +23,7 @@ from medfathom.data.check.findings import Finding, ImageSet
 from medfathom.data.check.statistics import SplitStatistics
 from medfathom.data.images import Pixels
 from medfathom.files import write_atomically
+from medfathom.metrics.unknown import is_present
 
 PER_CLASS = 24
 """Images of each class on its contact sheet, from training and validation."""
@@ -159,7 +160,7 @@ def _contact_sheets(splits: AllSplits, seed: int) -> Iterator[_ContactSheet]:
     rows = np.concatenate([splits.rows_of("train"), splits.rows_of("val")])
     labels = np.concatenate([splits["train"].labels, splits["val"].labels])
     for index, name in enumerate(splits.data.class_names):
-        has = labels[:, index] > 0 if labels.ndim == 2 else labels == index
+        has = is_present(labels[:, index]) if labels.ndim == 2 else labels == index
         chosen = np.sort(random.permutation(rows[has])[:PER_CLASS])
         sheet = _sheet([_tile(splits.image(int(row))) for row in chosen])
         yield _ContactSheet(name, int(has.sum()), _embedded(sheet))

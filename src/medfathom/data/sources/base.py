@@ -69,7 +69,7 @@ class Listing:
 
     Attributes:
         names: file or row of each of the n images.
-        labels: int64 (n,) class indices, or uint8 (n, K).
+        labels: int64 (n,) class indices, or uint8 (n, K) of 0, 1 and `metrics.unknown.UNKNOWN`.
         splits: `train`, `val` or `test` for each image; "" where the source does not say.
         groups: patient or slide of each image, text; None where not known.
         channels: 1 or 3.
