@@ -31,7 +31,7 @@ def confirmed(
 ) -> tuple[Path, ConfirmedRecord]:
     """The folder of a confirmed model, and what is recorded of it."""
     root = tmp_path_factory.mktemp("confirmed")
-    dataset = volume_config(volume_table(root))
+    dataset = volume_config(volume_table(root / "set"))
     config = load_definition("demo", [])
     budget = config.budget.model_copy(update={"epochs": 2})
     config = config.model_copy(update={"dataset": dataset, "budget": budget})
@@ -80,14 +80,14 @@ def test_predicting_the_folders_of_the_test_split_says_the_same(
 ) -> None:
     root, _ = confirmed
     kept = read_predictions(predictions_file(root / "confirmed" / "trial-00000", "test"))
-    said = model.predict([root / name for name in kept.names])
-    assert said.names == [str(root / name) for name in kept.names]
+    said = model.predict([root / "set" / name for name in kept.names])
+    assert said.names == [str(root / "set" / name) for name in kept.names]
     assert said.n_images == [SLICES] * SPLITS["test"]
     assert said.probabilities[:, 1] == pytest.approx(kept.probabilities[:, 0], abs=1e-6)
     threshold = model.config.thresholds[0]
     assert threshold is not None
     assert said.predicted == ["ill" if p >= threshold else "well" for p in said.probabilities[:, 1]]
-    whole = model.predict(root)  # a folder of folders: all volumes
+    whole = model.predict(root / "set")  # a folder of folders: all volumes
     assert len(whole) == sum(SPLITS.values())
     assert any(line.startswith("images read: 128; volumes: 32") for line in whole.remarks)
 
@@ -96,14 +96,14 @@ def test_a_row_is_a_volume_and_beside_it_a_row_for_each_slice(
     confirmed: tuple[Path, ConfirmedRecord], model: Model
 ) -> None:
     root, _ = confirmed
-    said = model.predict(root / "vol30")
+    said = model.predict(root / "set" / "vol30")
     (row,) = said.rows()
     assert list(row) == ["case", "images", "predicted", "well", "ill"]
-    assert (row["case"], row["images"]) == (str(root / "vol30"), SLICES)
+    assert (row["case"], row["images"]) == (str(root / "set" / "vol30"), SLICES)
     assert said.of_images is not None
     rows = said.of_images.rows()
     assert [list(r) for r in rows] == [["case", "image", "well", "ill"]] * SLICES
-    assert rows[2]["image"] == str(root / "vol30" / "2.png")
+    assert rows[2]["image"] == str(root / "set" / "vol30" / "2.png")
 
 
 def test_an_unreadable_slice_is_named_and_the_others_are_judged(
@@ -111,7 +111,7 @@ def test_an_unreadable_slice_is_named_and_the_others_are_judged(
 ) -> None:
     root, _ = confirmed
     for k in range(SLICES):
-        (tmp_path / f"{k}.png").write_bytes((root / "vol30" / f"{k}.png").read_bytes())
+        (tmp_path / f"{k}.png").write_bytes((root / "set" / "vol30" / f"{k}.png").read_bytes())
     (tmp_path / "2.png").write_text("no image")
     said = model.predict(tmp_path)
     assert said.n_images == [SLICES - 1]
@@ -135,8 +135,8 @@ def test_a_pattern_puts_images_of_a_flat_folder_together(
 ) -> None:
     root, _ = confirmed
     for patient, k in ((p, k) for p in ("p1", "p2") for k in range(2)):
-        (tmp_path / f"{patient}_L_{k}.png").write_bytes((root / "vol31" / f"{k}.png").read_bytes())
-    (tmp_path / "other.png").write_bytes((root / "vol31" / "0.png").read_bytes())
+        (tmp_path / f"{patient}_L_{k}.png").write_bytes((root / "set" / "vol31" / f"{k}.png").read_bytes())
+    (tmp_path / "other.png").write_bytes((root / "set" / "vol31" / "0.png").read_bytes())
     patterns = {"case_pattern": "_([LR])_", "group_pattern": r"(p\d)_"}
     flat = Model(model.config.model_copy(update=patterns), model.module.network.state_dict())
     said = flat.predict(tmp_path)
