@@ -25,7 +25,7 @@ from medfathom.study.driver import Assignment
 pytestmark = pytest.mark.large
 
 
-@pytest.fixture(scope="module", params=["mean", "max"])
+@pytest.fixture(scope="module", params=["mean", "max", "attention"])
 def confirmed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ConfirmedRecord]:

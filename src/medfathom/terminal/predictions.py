@@ -16,7 +16,7 @@ from medfathom.models.folder import read_config
 from medfathom.terminal.output import complain, print_json, print_text
 
 if TYPE_CHECKING:
-    from medfathom.exported.model import Predictions
+    from medfathom.exported.predictions import Predictions
 
 MOST_CLASSES = 8
 """Columns of probabilities in a table; CSV and JSON have all."""
