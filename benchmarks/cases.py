@@ -2,8 +2,8 @@
 
     python benchmarks/cases.py histidc_64.npz FOLDER
 
-Writes the patches as files, a case for all patches of one patient that have the same label, and the definition
-of a study; then runs `medfathom run` and `medfathom confirm` there, and prints the rows of the table.
+Writes the patches as files, a case for all patches of one patient that have the same label, and the
+definition of a study; then runs `medfathom run` and `medfathom confirm`, and prints the rows of the table.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class CsvSource(FileSource):
         """Path, size and time of the table and of every file in it."""
         digest = hashlib.sha256(file_signature(self.path).encode())
         for row in self._rows:
-            for file in files_of(self._file(row)):
+            for file in self._files_of(row):
                 digest.update(file_signature(file).encode())
         return f"{self.path} {digest.hexdigest()}"
 
@@ -65,6 +65,11 @@ class CsvSource(FileSource):
 
     def _file(self, row: _Row) -> Path:
         return self.root / row.cells[self._table_config.path_column].strip()
+
+    def _files_of(self, row: _Row) -> list[Path]:
+        """The row's file; where it can be a folder, the images in it."""
+        file = self._file(row)
+        return [file] if self._table_config.unit == "image" else files_of(file)
 
     def _uneven(self, names: Sequence[str]) -> list[Problem]:
         wanted = len(self._columns)
