@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from making import save
 from making_cases import SLICES, SPLITS, volume_config, volume_table
 from medfathom.confirmation.find import image_predictions_file, predictions_file
 from medfathom.confirmation.predictions import read_predictions
@@ -133,12 +134,26 @@ def test_arrays_are_volumes(model: Model) -> None:
 def test_a_pattern_puts_images_of_a_flat_folder_together(
     confirmed: tuple[Path, ConfirmedRecord], model: Model, tmp_path: Path
 ) -> None:
-    root, _ = confirmed
+    """Whatever the folders above are called: `p9_R_` is no case."""
+    root, flat = confirmed[0], tmp_path / "p9_R_"
+    slices = [(root / "set" / "vol31" / f"{k}.png").read_bytes() for k in range(2)]
+    flat.mkdir()
     for patient, k in ((p, k) for p in ("p1", "p2") for k in range(2)):
-        (tmp_path / f"{patient}_L_{k}.png").write_bytes((root / "set" / "vol31" / f"{k}.png").read_bytes())
-    (tmp_path / "other.png").write_bytes((root / "set" / "vol31" / "0.png").read_bytes())
-    patterns = {"case_pattern": "_([LR])_", "group_pattern": r"(p\d)_"}
-    flat = Model(model.config.model_copy(update=patterns), model.module.network.state_dict())
-    said = flat.predict(tmp_path)
+        (flat / f"{patient}_L_{k}.png").write_bytes(slices[k])
+    patterns = {"case_pattern": "_([LR])_", "group_pattern": r"^(\w+\d)_"}
+    found = Model(model.config.model_copy(update=patterns), model.module.network.state_dict())
+    said = found.predict([flat / name for name in ("p1_L_0.png", "p1_L_1.png", "p2_L_0.png", "p2_L_1.png")])
     assert (said.names, said.n_images) == (["p1/L", "p2/L"], [2, 2])
-    assert "finds none" in said.unreadable[str(tmp_path / "other.png")]
+
+
+def test_an_image_whose_path_names_no_case_is_told(model: Model, tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32), dtype=np.uint8)
+    for name in ("L_0.png", "other.png"):
+        save(tmp_path / "set" / name, pixels)
+    found = Model(
+        model.config.model_copy(update={"case_pattern": "([LR])_"}), model.module.network.state_dict()
+    )
+    said = found.predict(tmp_path / "set")
+    assert said.names == ["L"]
+    assert list(said.unreadable) == [str(tmp_path / "set" / "other.png")]
+    assert "case_pattern find none" in said.unreadable[str(tmp_path / "set" / "other.png")]
