@@ -335,13 +335,13 @@ def test_slices_of_a_volume_may_be_alike_and_volumes_may_not(tmp_path: Path) -> 
     smooth = [np.asarray(Image.fromarray(p).filter(ImageFilter.GaussianBlur(2))) for p in pixels]
     for number, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
         folder = tmp_path / "set" / split / ("ill", "well")[number % 2] / f"v{number}"
-        for k in range(3):  # three slices that hardly differ
+        for k in range(6):  # slices that hardly differ
             save(folder / f"{k}.png", np.clip(smooth[number].astype(int) + k, 0, 255).astype(np.uint8))
     shared = tmp_path / "set" / "val" / "ill" / "v4"
-    save(shared / "3.png", np.clip(smooth[0].astype(int) + 5, 0, 255).astype(np.uint8))
+    save(shared / "6.png", np.clip(smooth[0].astype(int) + 9, 0, 255).astype(np.uint8))
     report = check_data(config("folder", path=str(tmp_path / "set"), unit="volume"), tmp_path / "cache")
     found = {finding.check: finding for finding in report.findings}
     assert "near copies within a split" not in found
     assert found["near copies across splits"].severity == "error"
     assert [split.n_cases for split in report.splits] == [4, 2, 2]
-    assert found["cases"].message.endswith("test 2 volumes of unknown patients, 6 images")
+    assert found["cases"].message.endswith("test 2 volumes of unknown patients, 12 images")
