@@ -46,9 +46,9 @@ def test_what_was_measured_before_calibration_is_left_out() -> None:
 
 
 def test_the_card_says_what_intervals_count() -> None:
-    grouped = card(made_model(test=SplitMetrics(auc_interval="bootstrap of 12 groups, 1000 draws")))
+    grouped = card(made_model(test=SplitMetrics(auc_interval="DeLong, logit, clustered by group")))
     assert "- Intervals count patients (or slides) as independent, not images." in grouped
-    assert "AUC intervals: bootstrap of 12 groups, 1000 draws. Other intervals: Wilson, with the" in grouped
+    assert "AUC intervals: DeLong, logit, clustered by group. Other intervals: Wilson, with the" in grouped
     how = "DeLong; Newcombe by numbers of images where that has no width"
     plain = card(made_model(test=SplitMetrics(auc_interval=how)))
     assert "intervals are\n  too narrow" in plain

@@ -33,7 +33,6 @@ from medfathom.scheduling.worker import ended_by_failure, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.judging import judge
 from medfathom.trial.network import network_of
-from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import TrialRecord
 from medfathom.trial.task import TrialTask
 
@@ -94,7 +93,6 @@ def _keep(
         params.combine,
         temperature=fitted.temperature,
         thresholds=fitted.thresholds,
-        seed=derived_seed(task.seed, "bootstrap"),
     )
     record = ConfirmedRecord(
         folder=folder.name, n_test=len(test), test=metrics, temperature=fitted.temperature

@@ -44,6 +44,7 @@ from medfathom.data.splits import complete_splits
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
+from medfathom.metrics.classification import has_auc
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -104,8 +105,15 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
     listing = source.listing()
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
-    splits = _split(listing, config.splits)
-    _check_classes(listing, splits)
+    try:
+        splits = _split(listing, config.splits)
+        _check_classes(listing, splits)
+    except DataError as error:
+        if not listing.problems:
+            raise
+        # Rows that cannot be used are the likely cause of too few groups or images, so they are said first.
+        whole = len(listing) + len(listing.problems)
+        raise UnusableRowsError(listing.problems, whole, follows=str(error)) from None
     return _Job(source, config, listing, splits)
 
 
@@ -114,7 +122,7 @@ def _split(listing: Listing, config: SplitsConfig) -> NDArray[np.str_]:
     by_patient = config.grouped and listing.groups is not None
     clusters = listing.groups if by_patient else listing.cases
     whole = config if clusters is None else config.model_copy(update={"grouped": True})
-    splits = complete_splits(listing.splits, listing.labels, clusters, whole)
+    splits = complete_splits(listing.splits, listing.labels, clusters, whole, listing.class_names)
     if listing.cases is not None and (across := groups_across(listing.cases, splits)):
         case, places = next(iter(across.items()))
         raise DataError(
@@ -230,6 +238,11 @@ def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequenc
             raise DataError(f"the data set has no {split} image{because}")
         if split != "test":
             _check_coverage(listing, labels, split, because, splits)
+        elif not has_auc(listing.task, labels, len(listing.class_names)):
+            raise DataError(
+                f"all {len(labels)} test images are of one class{because}, so the test has no AUC; "
+                "give a test split that has both"
+            )
 
 
 def _check_coverage(

@@ -24,12 +24,6 @@ Counts = NDArray[np.float32]
 Z95 = 1.959963984540054
 """The normal distribution's 0.975 quantile."""
 
-BOOTSTRAP_DRAWS = 1000
-"""Resamples of a group bootstrap; for percentiles 1,000 is the usual least (Efron and Tibshirani 1993)."""
-
-CHUNK_ELEMENTS = 2**22
-"""Counts held at once by the bootstrap: 16 MiB."""
-
 BLOCK = 250
 """Resamples handled at a time: the tables of 10,000 images then stay in the processor's cache."""
 
@@ -138,7 +132,8 @@ class AucDifference:
         value: in [-1, 1].
         standard_error: by DeLong's covariance.
         ci95: its 95 % interval by the normal distribution, not clipped.
-        p_value: two-sided.
+        p_value: two-sided; never below 2^(1 - n) for n images (or groups), which is the least that swapping
+            the two columns' scores image by image could give.
     """
 
     value: float
@@ -168,11 +163,12 @@ class Delong:
         return covariance
 
     def difference(self, first: int, second: int) -> AucDifference:
-        """Two columns that share their images, compared. Without any error, p is 1 for equal AUCs, else 0."""
+        """Two columns that share their images, compared; without any error, p is 1 or the least there is."""
         value = float(self.auc[first] - self.auc[second])
         error = float(np.sqrt(np.square(self.influence[first] - self.influence[second]).sum()))
         p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)
-        return AucDifference(value, error, (value - Z95 * error, value + Z95 * error), p)
+        least = 2.0 ** (1 - self.influence.shape[1])
+        return AucDifference(value, error, (value - Z95 * error, value + Z95 * error), max(p, least))
 
 
 def delong(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Delong:
@@ -196,8 +192,11 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     """DeLong's interval of each column's AUC, and of the mean over the defined columns.
 
     The mean's variance sums each image's influence over the columns first, and so keeps the covariance
-    between columns that share images. Where DeLong's variance is 0 (perfect separation) or undefined (one
-    image or group of a class), the interval is Newcombe's; `method` then says so.
+    between columns that share images. Ends are found on the logit scale: on small splits, intervals on the
+    AUC's own scale promise too much (Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2).
+    The quantile is Student's, on the images (or groups) of the rarer class less one. Where DeLong's variance is 0
+    (perfect separation) or undefined (one image or group of a class), the interval is Newcombe's; `method`
+    then says so.
 
     Args:
         positive: as in `roc_auc_score`.
@@ -206,14 +205,42 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     """
     found = delong(positive, scores, groups)
     auc, influence = found.auc, found.influence
-    spread = Z95 * np.sqrt(np.square(influence).sum(axis=1))
-    low, high = np.clip(auc - spread, 0.0, 1.0), np.clip(auc + spread, 0.0, 1.0)
-    usable = spread > 0
-    total = float(auc[usable].sum())
-    total_spread = Z95 * float(np.sqrt(np.square(influence[usable].sum(axis=0)).sum()))
+    error = np.sqrt(np.square(influence).sum(axis=1))
+    usable = error > 0
+    quantile = student_quantile(found.units.min(axis=0) - 1)
+    low, high = _logit_ends(auc, quantile * error)
+    count = int(usable.sum())
+    mean_error = float(np.sqrt(np.square(influence[usable].sum(axis=0)).sum())) / max(count, 1)
+    mean = float(auc[usable].mean()) if count else np.nan
+    reach = float(quantile[usable].max(initial=Z95)) * mean_error
+    ends = _logit_ends(np.array([mean]), np.array([reach]))
     known = _Known(auc, low, high, usable, found.units)
-    method = "DeLong" if groups is None else "DeLong, clustered by group"
-    return _completed(known, (total - total_spread, total + total_spread), groups is not None, method)
+    method = "DeLong, logit" if groups is None else "DeLong, logit, clustered by group"
+    return _completed(
+        known, (float(ends[0][0]) * count, float(ends[1][0]) * count), groups is not None, method
+    )
+
+
+def student_quantile(df: Floats) -> Floats:
+    """Student's 0.975 quantile, (C,), by Cornish and Fisher's expansion; exact to 1 % from 3 degrees on.
+
+    Below 3 degrees of freedom it is that of 3.
+    """
+    n, z = np.maximum(df, 3.0), Z95
+    terms = (
+        (z**3 + z) / 4 / n
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / n**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / n**3
+    )
+    result: Floats = z + terms
+    return result
+
+
+def _logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:
+    """The ends (C,) of intervals that reach so far on the logit scale; NaN at an AUC of 0 or 1."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        middle, width = np.log(auc / (1 - auc)), reach / (auc * (1 - auc))
+        return 1 / (1 + np.exp(width - middle)), 1 / (1 + np.exp(-width - middle))
 
 
 @dataclass(frozen=True)
@@ -310,43 +337,6 @@ def _bisect(excess: Callable[[float], float], outside: float, inside: float) -> 
     return inside
 
 
-def group_bootstrap_interval(
-    positive: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, seed: int, draws: int = BOOTSTRAP_DRAWS
-) -> AucInterval:
-    """Percentile interval of each column's AUC and of the mean, resampling whole groups (patients, slides).
-
-    A column is sorted once; a resample only changes how often each image counts. Resamples in which a column
-    has no AUC are left out of that column's percentiles (and of the mean's). Where the percentiles coincide
-    (perfect separation stays so in every resample), where most resamples have no AUC, or where one group
-    alone has a class, the interval is Newcombe's from the numbers of groups; `method` then says so.
-
-    Args:
-        positive: as in `roc_auc_score`.
-        scores: as in `roc_auc_score`.
-        groups: each image's group, (n,).
-        seed: of the resampling.
-        draws: number of resamples.
-    """
-    flags, columns = _columns(positive, scores)
-    auc, _ = _placements(flags, columns)
-    defined = np.flatnonzero(~np.isnan(auc))
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    random = np.random.default_rng(seed)
-    resampled = np.full((draws, len(auc)), np.nan)
-    rows = max(1, CHUNK_ELEMENTS // len(member))
-    for start in range(0, draws, rows):
-        counts = resampled_counts(member, min(rows, draws - start), random)
-        for column in defined:
-            resampled[start : start + rows, column] = weighted_auc(flags[column], columns[column], counts)
-    low, high = (np.full(len(auc), np.nan) for _ in range(2))
-    for column in defined:
-        low[column], high[column] = _percentiles(resampled[:, column])
-    units = _units(flags, member)
-    known = _Known(auc, low, high, (high > low) & (units.min(axis=0) > 1), units)
-    sum_ends = _percentiles(resampled[:, known.usable].sum(axis=1))
-    return _completed(known, sum_ends, True, f"bootstrap of {len(names)} groups, {draws} draws")
-
-
 def resampled_counts(member: Members, draws: int, random: np.random.Generator) -> Counts:
     """How often each image is in each of `draws` resamples of whole groups, (n, draws)."""
     n_groups = int(member.max()) + 1
@@ -380,12 +370,3 @@ def weighted_auc(positive: Bools, scores: Floats, counts: Counts) -> Floats:
     with np.errstate(invalid="ignore"):
         auc: Floats = wins / pairs
     return auc
-
-
-def _percentiles(values: Floats) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the finite values; NaN where fewer than half are."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < len(values) / 2:
-        return np.nan, np.nan
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)

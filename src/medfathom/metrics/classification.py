@@ -22,7 +22,6 @@ from medfathom.metrics.auc import (
     Floats,
     Members,
     delong_interval,
-    group_bootstrap_interval,
     roc_auc_score,
     sums_within,
 )
@@ -56,8 +55,6 @@ def evaluate(
     *,
     thresholds: Floats | None = None,
     groups: ArrayLike | None = None,
-    bootstrap: bool = True,
-    seed: int = 0,
 ) -> Evaluation:
     """Every metric of a split.
 
@@ -69,19 +66,12 @@ def evaluate(
         thresholds: (C,) chosen before on validation. None: chosen here (and then sensitivity, specificity and
             precision are slightly optimistic, as the same images choose and judge).
         groups: each image's patient or slide, (n,): intervals then count groups, not images.
-        bootstrap: have the AUC's interval from resampled groups; else, a hundred times cheaper, from DeLong's
-            influences.
-        seed: of the bootstrap.
     """
     positive = positives(task, labels, probabilities.shape[1])
     names = list(class_names[1:]) if task == "binary" else list(class_names)
     auc = roc_auc_score(positive, probabilities)
     member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    interval = (
-        delong_interval(positive, probabilities, member)
-        if member is None or not bootstrap
-        else group_bootstrap_interval(positive, probabilities, member, seed=seed)
-    )
+    interval = delong_interval(positive, probabilities, member)
     chosen = choose_thresholds(positive, probabilities) if thresholds is None else thresholds
     columns = {
         "auc": auc,
@@ -117,6 +107,12 @@ def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Bo
         return flags
     one_hot: Bools = labels[:, None] == np.arange(n_columns)
     return one_hot
+
+
+def has_auc(task: TaskKind, labels: NDArray[np.integer], n_classes: int) -> bool:
+    """Whether any class has both images that are of it and images that are not."""
+    count = positives(task, labels, n_classes).sum(axis=0)
+    return bool(((count > 0) & (count < len(labels))).any())
 
 
 def average_precision_score(positive: Bools, scores: Floats) -> Floats:

@@ -23,8 +23,6 @@ def judge(
     *,
     temperature: float = 1.0,
     thresholds: Sequence[float | None] | None = None,
-    bootstrap: bool = True,
-    seed: int = 0,
 ) -> SplitMetrics:
     """Every metric of a split, per case where it has cases.
 
@@ -35,8 +33,6 @@ def judge(
         combine: how those of a case become one.
         temperature: the logits of the units are divided by it.
         thresholds: as `thresholds_of` gives them; None: chosen here, see `evaluate`.
-        bootstrap: as in `evaluate`.
-        seed: of the bootstrap.
     """
     units = split.units
     found = evaluate(
@@ -46,8 +42,6 @@ def judge(
         data.class_names,
         thresholds=None if thresholds is None else as_array(thresholds),
         groups=units.groups,
-        bootstrap=bootstrap,
-        seed=seed,
     )
     return SplitMetrics(
         **found.overall,
@@ -63,7 +57,5 @@ def _per_image(data: PreparedData, split: Split, logits: NDArray[np.floating]) -
     """The AUC of images, each with its case's label; its interval counts patients, else cases."""
     own = logits[:, : num_outputs(data.task, len(data.class_names))]  # without an attention score
     values = probabilities(data.task, own)
-    found = evaluate(
-        data.task, split.labels, values, data.class_names, groups=split.clusters, bootstrap=False
-    ).overall
+    found = evaluate(data.task, split.labels, values, data.class_names, groups=split.clusters).overall
     return {f"image_{name}": found[name] for name in ("auc", "auc_ci_low", "auc_ci_high") if name in found}

@@ -178,7 +178,7 @@ class _Trial:
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
-        val_loss, metrics = self._validate(last=last)
+        val_loss, metrics = self._validate()
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
@@ -193,21 +193,14 @@ class _Trial:
         self._save()
         return record
 
-    def _validate(self, *, last: bool) -> tuple[float, SplitMetrics]:
+    def _validate(self) -> tuple[float, SplitMetrics]:
         logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
-        metrics = judge(
-            self._task.data,
-            self._val,
-            logits,
-            self._params.combine,
-            bootstrap=last,
-            seed=derived_seed(self._task.seed, "bootstrap"),
-        )
+        metrics = judge(self._task.data, self._val, logits, self._params.combine)
         return self._loss_on_validation(logits), metrics
 
     def _loss_on_validation(self, logits: NDArray[np.float32]) -> float:
@@ -223,7 +216,7 @@ class _Trial:
         chosen = self._chosen_to_judge()
         logits = self._fit.predict(self._feeding.train, INFERENCE_BATCH, chosen)
         part = self._train.part(chosen)
-        return judge(self._task.data, part, logits, self._params.combine, bootstrap=False).auc
+        return judge(self._task.data, part, logits, self._params.combine).auc
 
     def _chosen_to_judge(self) -> NDArray[np.int64]:
         """Training images on which the AUC is taken at the end: of cases all or none."""

@@ -33,14 +33,16 @@ class Problem:
 class UnusableRowsError(DataError):
     """Files or rows of a data set cannot be used; `problems` are all of them."""
 
-    def __init__(self, problems: Sequence[Problem], n_rows: int) -> None:
+    def __init__(self, problems: Sequence[Problem], n_rows: int, follows: str = "") -> None:
+        """`follows`: what is wrong with the others alone, where leaving these out is no way on."""
         self.problems = list(problems)
         shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
         rest = len(self.problems) - SHOWN_PROBLEMS
         more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
+        way_on = "" if follows else ' (dataset.on_bad_image = "skip" leaves them out)'
+        then = f"; without them: {follows}" if follows else ""
         super().__init__(
-            f"{len(self.problems)} of {n_rows} images or rows cannot be used "
-            f'(dataset.on_bad_image = "skip" leaves them out): {shown}{more}'
+            f"{len(self.problems)} of {n_rows} images or rows cannot be used{way_on}: {shown}{more}{then}"
         )
 
 
