@@ -50,7 +50,7 @@ _HOME = {
     "MedfathomError": "errors",
     "Model": "exported.model",
     "Outcome": "run",
-    "Predictions": "exported.model",
+    "Predictions": "exported.predictions",
     "RunError": "errors",
     "StudyConfig": "definitions.config",
     "analyze": "analysis.pipeline",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from making import save
 from making_cases import SLICES, SPLITS, volume_config, volume_table
 from medfathom.confirmation.find import image_predictions_file, predictions_file
 from medfathom.confirmation.predictions import read_predictions
@@ -25,13 +26,13 @@ from medfathom.study.driver import Assignment
 pytestmark = pytest.mark.large
 
 
-@pytest.fixture(scope="module", params=["mean", "max"])
+@pytest.fixture(scope="module", params=["mean", "max", "attention"])
 def confirmed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ConfirmedRecord]:
     """The folder of a confirmed model, and what is recorded of it."""
     root = tmp_path_factory.mktemp("confirmed")
-    dataset = volume_config(volume_table(root))
+    dataset = volume_config(volume_table(root / "set"))
     config = load_definition("demo", [])
     budget = config.budget.model_copy(update={"epochs": 2})
     config = config.model_copy(update={"dataset": dataset, "budget": budget})
@@ -80,14 +81,14 @@ def test_predicting_the_folders_of_the_test_split_says_the_same(
 ) -> None:
     root, _ = confirmed
     kept = read_predictions(predictions_file(root / "confirmed" / "trial-00000", "test"))
-    said = model.predict([root / name for name in kept.names])
-    assert said.names == [str(root / name) for name in kept.names]
+    said = model.predict([root / "set" / name for name in kept.names])
+    assert said.names == [str(root / "set" / name) for name in kept.names]
     assert said.n_images == [SLICES] * SPLITS["test"]
     assert said.probabilities[:, 1] == pytest.approx(kept.probabilities[:, 0], abs=1e-6)
     threshold = model.config.thresholds[0]
     assert threshold is not None
     assert said.predicted == ["ill" if p >= threshold else "well" for p in said.probabilities[:, 1]]
-    whole = model.predict(root)  # a folder of folders: all volumes
+    whole = model.predict(root / "set")  # a folder of folders: all volumes
     assert len(whole) == sum(SPLITS.values())
     assert any(line.startswith("images read: 128; volumes: 32") for line in whole.remarks)
 
@@ -96,14 +97,14 @@ def test_a_row_is_a_volume_and_beside_it_a_row_for_each_slice(
     confirmed: tuple[Path, ConfirmedRecord], model: Model
 ) -> None:
     root, _ = confirmed
-    said = model.predict(root / "vol30")
+    said = model.predict(root / "set" / "vol30")
     (row,) = said.rows()
     assert list(row) == ["case", "images", "predicted", "well", "ill"]
-    assert (row["case"], row["images"]) == (str(root / "vol30"), SLICES)
+    assert (row["case"], row["images"]) == (str(root / "set" / "vol30"), SLICES)
     assert said.of_images is not None
     rows = said.of_images.rows()
     assert [list(r) for r in rows] == [["case", "image", "well", "ill"]] * SLICES
-    assert rows[2]["image"] == str(root / "vol30" / "2.png")
+    assert rows[2]["image"] == str(root / "set" / "vol30" / "2.png")
 
 
 def test_an_unreadable_slice_is_named_and_the_others_are_judged(
@@ -111,7 +112,7 @@ def test_an_unreadable_slice_is_named_and_the_others_are_judged(
 ) -> None:
     root, _ = confirmed
     for k in range(SLICES):
-        (tmp_path / f"{k}.png").write_bytes((root / "vol30" / f"{k}.png").read_bytes())
+        (tmp_path / f"{k}.png").write_bytes((root / "set" / "vol30" / f"{k}.png").read_bytes())
     (tmp_path / "2.png").write_text("no image")
     said = model.predict(tmp_path)
     assert said.n_images == [SLICES - 1]
@@ -133,12 +134,26 @@ def test_arrays_are_volumes(model: Model) -> None:
 def test_a_pattern_puts_images_of_a_flat_folder_together(
     confirmed: tuple[Path, ConfirmedRecord], model: Model, tmp_path: Path
 ) -> None:
-    root, _ = confirmed
+    """Whatever the folders above are called: `p9_R_` is no case."""
+    root, flat = confirmed[0], tmp_path / "p9_R_"
+    slices = [(root / "set" / "vol31" / f"{k}.png").read_bytes() for k in range(2)]
+    flat.mkdir()
     for patient, k in ((p, k) for p in ("p1", "p2") for k in range(2)):
-        (tmp_path / f"{patient}_L_{k}.png").write_bytes((root / "vol31" / f"{k}.png").read_bytes())
-    (tmp_path / "other.png").write_bytes((root / "vol31" / "0.png").read_bytes())
-    patterns = {"case_pattern": "_([LR])_", "group_pattern": r"(p\d)_"}
-    flat = Model(model.config.model_copy(update=patterns), model.module.network.state_dict())
-    said = flat.predict(tmp_path)
+        (flat / f"{patient}_L_{k}.png").write_bytes(slices[k])
+    patterns = {"case_pattern": "_([LR])_", "group_pattern": r"^(\w+\d)_"}
+    found = Model(model.config.model_copy(update=patterns), model.module.network.state_dict())
+    said = found.predict([flat / name for name in ("p1_L_0.png", "p1_L_1.png", "p2_L_0.png", "p2_L_1.png")])
     assert (said.names, said.n_images) == (["p1/L", "p2/L"], [2, 2])
-    assert "finds none" in said.unreadable[str(tmp_path / "other.png")]
+
+
+def test_an_image_whose_path_names_no_case_is_told(model: Model, tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32), dtype=np.uint8)
+    for name in ("L_0.png", "other.png"):
+        save(tmp_path / "set" / name, pixels)
+    found = Model(
+        model.config.model_copy(update={"case_pattern": "([LR])_"}), model.module.network.state_dict()
+    )
+    said = found.predict(tmp_path / "set")
+    assert said.names == ["L"]
+    assert list(said.unreadable) == [str(tmp_path / "set" / "other.png")]
+    assert "case_pattern find none" in said.unreadable[str(tmp_path / "set" / "other.png")]

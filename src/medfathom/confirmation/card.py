@@ -30,7 +30,7 @@ medfathom predict FOLDER IMAGES…
 ```python
 import medfathom
 
-predictions = medfathom.load("FOLDER").predict(["image.png"])
+predictions = medfathom.load("FOLDER").predict(["{example}"])
 predictions.class_names, predictions.probabilities
 ```
 
@@ -115,6 +115,7 @@ def model_card(
         modality=config.modality,
         classes=", ".join(config.class_names),
         version=config.medfathom,
+        example="image.png" if config.unit == "image" else "folder_of_images",
         study=study.study_name,
         onnx=_onnx(onnx_difference),
         size=config.image_size,

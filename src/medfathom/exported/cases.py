@@ -63,20 +63,35 @@ def _is_array(images: object) -> bool:
 
 
 def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
-    files = files_of(path, Choice(config.include, config.exclude)) if os.path.isdir(path) else [path]  # noqa: PTH112  as in `exported.model`
+    folder = os.path.isdir(path)  # noqa: PTH112  as in `exported.model`
+    files = files_of(path, Choice(config.include, config.exclude)) if folder else [path]
     if not files:
         raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
     for file in files:
-        match = None if config.case_pattern is None else re.search(config.case_pattern, file.as_posix())
-        if config.case_pattern is not None and match is None:
-            found.without[str(file)] = f"no {config.unit}: case_pattern {config.case_pattern!r} finds none"
-            continue
-        group = _patient(file, config)
-        found.items.append(file)
-        found.cases.append(f"{group}{match.group(1)}" if match else str(file.parent))
+        case = _case(file, path if folder else path.parent, config)
+        if case is None:
+            keys = "case_pattern and group_pattern" if config.group_pattern else "case_pattern"
+            found.without[str(file)] = f"no {config.unit}: the model's {keys} find none in its path"
+        else:
+            found.items.append(file)
+            found.cases.append(case)
 
 
-def _patient(file: Path, config: ModelConfig) -> str:
-    """What comes before a case's name, as preparation has it: equal cases of two patients are two cases."""
-    match = None if config.group_pattern is None else re.search(config.group_pattern, file.as_posix())
-    return f"{match.group(1)}/" if match else ""
+def _case(file: Path, base: Path, config: ModelConfig) -> str | None:
+    """The name of a file's case, as preparation has it; None where a pattern finds nothing."""
+    if config.case_pattern is None:
+        return str(file.parent)
+    patterns = [p for p in (config.group_pattern, config.case_pattern) if p is not None]
+    parts = [_searched(pattern, file, base) for pattern in patterns]
+    return None if None in parts else "/".join(map(str, parts))
+
+
+def _searched(pattern: str, file: Path, base: Path) -> str | None:
+    """What a pattern finds in the path below the folder given, else with that folder's own name.
+
+    Not in the whole path: how the folders above are called on this machine says nothing of cases.
+    """
+    for path in (file.relative_to(base), Path(base.absolute().name) / file.relative_to(base)):
+        if match := re.search(pattern, path.as_posix()):
+            return match.group(1)
+    return None

@@ -57,10 +57,12 @@ class Deployed(nn.Module):
         super().__init__()
         self.network = empty_network(
             config.architecture,
-            num_outputs=network_outputs(config),
+            num_outputs=num_outputs(config.task, len(config.class_names)),
             image_size=config.image_size,
             in_channels=config.channels,
-            head=HeadOptions(config.head_dropout, config.head_pooling, config.head_hidden),
+            head=HeadOptions(
+                config.head_dropout, config.head_pooling, config.head_hidden, config.combine == "attention"
+            ),
             grey=config.grey,
             normalization=config.normalization,
         )
@@ -69,7 +71,7 @@ class Deployed(nn.Module):
         self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, outputs)."""
+        """Logits (n, outputs); with attention the score as the last column."""
         logits: Tensor = self.network((images - self._mean) / self._std)
         return logits
 
@@ -223,8 +225,8 @@ def _range(sizes: NDArray[np.int64]) -> str:
 
 
 def network_outputs(config: ModelConfig) -> int:
-    """How many outputs the network has: the logits."""
-    return num_outputs(config.task, len(config.class_names))
+    """How many outputs the network has: the logits, and with attention a score."""
+    return num_outputs(config.task, len(config.class_names)) + (config.combine == "attention")
 
 
 def image_logits(config: ModelConfig, outputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ def epoch_batches(
     """
     random = np.random.default_rng(derived_seed(seed, "order", epoch))
     if balanced:
-        weights = _balancing_weights(task, labels)
+        weights = balancing_weights(task, labels)
         order = random.choice(len(labels), size=len(labels), p=weights / weights.sum())
     else:
         order = random.permutation(len(labels))
@@ -35,7 +35,8 @@ def steps_per_epoch(n_images: int, batch_size: int) -> int:
     return -(-n_images // batch_size)
 
 
-def _balancing_weights(task: TaskKind, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+def balancing_weights(task: TaskKind, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """How much likelier each image is drawn, so that every class is drawn as often; not scaled."""
     if task == "multilabel":
         present = is_present(labels)
         rarity = 1.0 / np.maximum(present.sum(axis=0), 1)

@@ -15,7 +15,9 @@ from medfathom.data.splits import training_subset
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
 from medfathom.metrics.cases import cases_of
+from medfathom.metrics.classification import has_auc
 from medfathom.metrics.probabilities import num_outputs
+from medfathom.models.attention import attended
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
 from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -94,6 +96,7 @@ class _Trial:
             subset=self._subset,
             params=params,
             settings=settings,
+            member=self._attended_cases(),
         )
         self._val_labels = torch.from_numpy(self._val.labels.astype(np.int64))
         self._val_loss = Loss(task.data.task, self._val_labels, settings.n_outputs)
@@ -145,6 +148,12 @@ class _Trial:
             "timm": timm.__version__,
         }
 
+    def _attended_cases(self) -> NDArray[np.intp] | None:
+        """The case of each used training image, where the head weighs images of a case by attention."""
+        if self._params.combine != "attention" or self._train.cases is None:
+            return None
+        return cases_of(self._train.cases[self._subset]).member
+
     def _restore(self) -> None:
         path = self._task.checkpoint
         checkpoint = None if path is None else load_checkpoint(path, self._device)
@@ -191,14 +200,16 @@ class _Trial:
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
-        metrics = judge(
-            self._task.data,
-            self._val,
-            logits,
-            self._params.combine,
-        )
-        loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
-        return float(loss) / float(self._val_loss.weight(self._val_labels)), metrics
+        metrics = judge(self._task.data, self._val, logits, self._params.combine)
+        return self._loss_on_validation(logits), metrics
+
+    def _loss_on_validation(self, logits: NDArray[np.float32]) -> float:
+        """The mean over images, or with attention over cases: as in training."""
+        values, labels, cases = torch.from_numpy(logits), self._val_labels, self._val.units.cases
+        if self._params.combine == "attention" and cases is not None:
+            values = attended(values, torch.from_numpy(cases.member), len(cases))
+            labels = labels[torch.from_numpy(cases.first)]
+        return float(self._val_loss.sum(values, labels)) / float(self._val_loss.weight(labels))
 
     def _auc_on_training_images(self) -> float | None:
         """AUC on some of what was trained on, always the same; None: undefined."""

@@ -121,10 +121,12 @@ def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progr
     """Near copies; of exact copies only the first is compared."""
     again = {row for members in copies for row in members[1:]}
     rows = [row for row in range(len(splits.manifest)) if row not in again]
-    found = near_copies(Images(splits, rows), lambda done, total: tell("near copies", done, total))
+    found = near_copies(
+        Images(splits, rows),
+        lambda done, total: tell("near copies", done, total),
+        splits.manifest.case[rows],
+    )
     pairs = [NearCopy(rows[pair.first], rows[pair.second], pair.similarity) for pair in found.pairs]
-    case = splits.manifest.case  # neighbouring slices of one volume are alike by nature
-    pairs = [p for p in pairs if not case[p.first] or case[p.first] != case[p.second]]
     return NearCopies(pairs, found.threshold, found.typical)
 
 

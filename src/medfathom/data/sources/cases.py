@@ -157,5 +157,8 @@ def _label_words(labels: Labels) -> list[str]:
     if labels.values.ndim == 1:
         words = dict(enumerate(labels.class_names))
         return [words.get(value, "?") for value in labels.values.tolist()]
-    names = np.array(labels.class_names)
-    return ["+".join(names[row]) or "none" for row in labels.values.astype(bool)]
+    return [
+        "+".join(n if v == 1 else f"{n} {v}" for n, v in zip(labels.class_names, row, strict=True) if v)
+        or "none"
+        for row in labels.values.tolist()
+    ]

@@ -55,7 +55,9 @@ class CsvSource(FileSource):
 
     def _image_files(self) -> Iterator[Path]:
         for found in self._found:
-            yield from files_of(found.path, self._choice)
+            # Only a case can be a folder.
+            image = self._table_config.unit == "image"
+            yield from [found.path] if image else files_of(found.path, self._choice)
 
     def listing(self) -> Listing:
         """An image for each file, in the order of the rows."""
