@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from medfathom.analysis.modality import Modality
 from medfathom.analysis.pipeline import Analysis, ModalityFindings
-from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.predictors import Predictor
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.estimate import Interval
@@ -66,8 +66,8 @@ def _of_modality(findings: ModalityFindings, rows: pd.DataFrame) -> dict[str, tu
     """Kind -> figure and what is to be seen."""
     drawn = {
         name: (
-            scatter(findings.architectures, PREDICTORS[name], answer),
-            f"AUC against {PREDICTORS[name].axis}, one point per architecture. "
+            scatter(findings.architectures, answer.predictor, answer),
+            f"AUC against {answer.predictor.axis}, one point per architecture. "
             "Line and band: the slope and what its 95 % interval allows.",
         )
         for name, answer in findings.predictors.items()
@@ -162,7 +162,7 @@ def forest(predictors: Mapping[str, Association | NoSlope]) -> Figure:
     rows = max((len(answer.per_dataset) for answer in predictors.values()), default=0) + 1
     figure = Figure(figsize=(6.4, 1.3 + 0.32 * rows), layout="constrained")
     panels = figure.subplots(1, len(predictors), squeeze=False)[0]
-    for axes, (name, answer) in zip(panels, predictors.items(), strict=True):
+    for axes, answer in zip(panels, predictors.values(), strict=True):
         _whisker(axes, 0, answer.slope, answer.ci95, True)
         own = {dataset: each.estimate for dataset, each in answer.per_dataset.items()}
         for place, estimate in enumerate(reversed(own.values()), start=1):
@@ -170,7 +170,7 @@ def forest(predictors: Mapping[str, Association | NoSlope]) -> Figure:
         axes.set_yticks(range(len(own) + 1), ["all", *reversed(own)], fontsize=7)
         axes.axvline(0, color="0.4", linewidth=0.8)
         axes.axvspan(-answer.margin, answer.margin, color=GREEN, alpha=0.12, linewidth=0)
-        axes.set_xlabel(f"AUC per {PREDICTORS[name].unit}", fontsize=7)
+        axes.set_xlabel(f"AUC per {answer.predictor.unit}", fontsize=7)
         axes.tick_params(axis="x", labelsize=6.5)
         axes.set_ylim(-0.6, len(own) + 0.6)
         axes.spines[["top", "right"]].set_visible(False)
