@@ -9,6 +9,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
+from medfathom.analysis.facts import Lookup
 from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import IMAGENET, PREDICTORS, Predictor, parse_predictor
 from medfathom.analysis.questions.generalisation import GeneralisationGap, generalisation_gap
@@ -30,7 +31,7 @@ from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agree
 from medfathom.analysis.questions.sensitivity import sensitivity
 from medfathom.analysis.questions.unfreezing import UnfreezeDepths, unfreeze_depths
 from medfathom.analysis.results import Exclusion
-from medfathom.analysis.rows import Lookup, notes_on, prepare
+from medfathom.analysis.rows import notes_on, prepare
 from medfathom.analysis.size.association import Association, NoSlope, Unadjusted, associate
 from medfathom.analysis.size.comparable import comparable, with_columns_of
 from medfathom.analysis.size.inference import Settings
@@ -163,7 +164,9 @@ def analyze(
     """
     settings = Settings(permutations, draws, seed)
     rows, left_out = prepare(frame, lookup)
-    asked = PREDICTORS | {p.name: p for p in (parse_predictor(text, list(rows)) for text in predictors)}
+    asked = PREDICTORS | {
+        p.name: p for p in (parse_predictor(text, list(map(str, rows))) for text in predictors)
+    }
     rows = with_columns_of(rows, asked.values())
     with threadpool_limits(1):  # the matrices are tiny: threads of BLAS only wait for one another
         return _analysed(rows, [*exclusions, *left_out], margin, exploratory, settings, asked)

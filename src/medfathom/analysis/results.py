@@ -137,7 +137,7 @@ def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
 def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
     raw = _csv(path)
     frame = raw.rename(columns=lambda name: str(name).strip())
-    frame = frame[[c for c in frame if not c.startswith("Unnamed:")]]
+    frame = frame[[c for c in frame if not str(c).startswith("Unnamed:")]]
     frame["_row"] = np.arange(2, len(frame) + 2)
     frame["_source"] = path.name
     frame = _mapped(frame, how.maps, path).assign(**dict(how.fixed))

@@ -106,24 +106,25 @@ def verdicts(modality: str, found: ModalityFindings | NothingCompared) -> dict[s
     return {name: verdict(modality, answer, found.counts) for name, answer in found.predictors.items()}
 
 
+PLAIN = {
+    "increases": "AUC rises with {}",
+    "decreases": "AUC falls with {}",
+    "negligible": "{} makes no difference that matters",
+    "inconclusive": "not known for {}",
+}
+
+
 def headline(modality: str, found: ModalityFindings | NothingCompared) -> str:
     """One line of plain words over all predictors."""
-    parts = [
-        plain(answer) for answer in [*found.predictors.values(), found.imagenet] if answer.slope is not None
-    ]
+    answers = [a for a in [*found.predictors.values(), found.imagenet] if a.slope is not None]
+    parts = []
+    for word, text in PLAIN.items():
+        nouns = [answer.predictor.noun for answer in answers if answer.verdict == word]
+        if nouns:
+            parts.append(
+                text.format(" and ".join([", ".join(nouns[:-1]), nouns[-1]] if nouns[1:] else nouns))
+            )
     return f"{modality}: {'; '.join(parts)}." if parts else f"{modality}: nothing can be said."
-
-
-def plain(answer: Association | NoSlope) -> str:
-    """A verdict in a few words."""
-    name = answer.predictor.noun
-    words = {
-        "increases": f"AUC rises with {name}",
-        "decreases": f"AUC falls with {name}",
-        "negligible": f"{name} makes no difference that matters",
-        "inconclusive": f"{name}: not known",
-    }
-    return words[answer.verdict]
 
 
 def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str:

@@ -54,7 +54,7 @@ def beside(modality: Modality, predictor: Predictor, other: Predictor, settings:
     if np.isnan(x).any() or len(x) < groups + 3 or np.linalg.matrix_rank(within, tol=1e-8) < 2:
         return None
     own, others = (partial(modality, x, which, settings) for which in (0, 1))
-    return Beside(own, others, float(np.corrcoef(within.T)[0, 1]))
+    return Beside(own, others, float(np.corrcoef(within[:, 0], within[:, 1])[0, 1]))
 
 
 def partial(modality: Modality, x: Floats, which: int, settings: Settings) -> Estimate:

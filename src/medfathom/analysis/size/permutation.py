@@ -172,8 +172,10 @@ def permutation_slope(
     weight = np.where(room > SMALLEST_ROOM, places**2 / np.maximum(room, SMALLEST_ROOM), 0.0)
     own, other = y - places * (xy / width)[:, None], x - places * (xx / width)[:, None]
     own[np.abs(own) <= ROUNDING] = 0.0
-    moments = ((weight * a * b).sum(1) for a, b in ((own, own), (own, other), (other, other)))
-    return PermutationSlope(xy, xx, *moments, exact)
+    constant, linear, square = (
+        (weight * a * b).sum(1) for a, b in ((own, own), (own, other), (other, other))
+    )
+    return PermutationSlope(xy, xx, constant, linear, square, exact)
 
 
 def arrangements(blocks: Ints, draws: int, seed: int) -> tuple[Ints, bool]:
