@@ -14,6 +14,14 @@ import typer
 from typer.exceptions import TyperException
 
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
+from medfathom.terminal.options import (
+    BestByOption,
+    FixedOption,
+    MarginOption,
+    NameOption,
+    PredictorOption,
+    SettingOption,
+)
 from medfathom.text import STORAGE_GIVEN, command
 
 BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model")
@@ -204,6 +212,12 @@ def analyze(
         list[str] | None,
         typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
     ] = None,
+    fixed: FixedOption = None,
+    name: NameOption = None,
+    setting: SettingOption = None,
+    best_by: BestByOption = None,
+    margin: MarginOption = None,
+    predictor: PredictorOption = None,
     percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
     storage: StorageOption = None,
     out: Annotated[
@@ -226,6 +240,12 @@ def analyze(
         storage=storage,
         maps=map_ or [],
         wheres=where or [],
+        fixed=fixed or [],
+        names=name or [],
+        settings=setting or [],
+        best_by=best_by,
+        margin=margin,
+        predictors=predictor or [],
         percent=percent,
         exploratory=exploratory,
         out=out,
