@@ -35,6 +35,9 @@ from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
+DARK_BELOW = 4
+"""An image that leaves so many upper bits unused may be of another depth."""
+
 BATCH = 64
 """Images in one forward pass. A constant: results differ in their last bits with the size of a batch."""
 
@@ -250,6 +253,7 @@ class _Reading:
         self._dtype = np.dtype(config.dtype)
         self.unreadable: dict[str, str] = {}
         self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
+        self._dark = 0
 
     def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
         """Name and pixels (s, s, c) of every readable image, in order."""
@@ -271,6 +275,7 @@ class _Reading:
             read_bytes(path), config.channels, dtype, bits=config.bits, size=config.image_size, fit=config.fit
         )
         self._count(header)
+        self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
         return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
 
     def _from_array(self, array: NDArray[Any], position: int) -> NDArray[Any]:
@@ -325,6 +330,11 @@ class _Reading:
                 f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
             ),
             (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
+            (
+                self._dark,
+                f"of 16 bits are darker than {white // 2**DARK_BELOW} of {white}: do they use fewer bits "
+                "than the model's images?",
+            ),
             (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
         ]
         return [f"{count} {text}" for count, text in counted if count]
