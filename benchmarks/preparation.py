@@ -39,10 +39,10 @@ from medfathom.data.prepare import prepare
 from medfathom.definitions.dataset import FolderDataset, NpzDataset, PhantomDataset
 
 SIZE = 224
-N_SPEED = {"small": 10_000, "large": 2_000}
+N_SPEED = {"small": 6_000, "large": 1_000}
 N_TILES = 100_000
 N_MEMORY = 20_000
-ROUNDS = 3
+ROUNDS = 2
 DISTINCT = 120
 """Different images behind the files of the speed and memory tests: decoding one again costs the same."""
 

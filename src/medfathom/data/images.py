@@ -101,6 +101,9 @@ OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer: the image itself was not downloaded",
     b"P1": "a bitmap of the PBM format",
     b"P4": "a bitmap of the PBM format",
+    b"II\xbc\x01": "JPEG XR",
+    b"PF": "a floating-point image of the PFM format",
+    b"Pf": "a floating-point image of the PFM format",
     b"<": "HTML or XML: a failed download, perhaps",
 }
 """What a file is that is not read, by its start."""

@@ -254,9 +254,9 @@ def _check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
     many = f"all {len(used)}" if used.max() < config.bits else f"{n_dark} of {len(used)}"
     bits = int(used.max()) if used.max() < config.bits else DARK_BITS
     raise DataError(
-        f"{many} images with more than 8 bits have no value above {2**bits - 1}: they would come out dark, "
-        f"since {2**config.bits - 1} is white; give dataset.bits: {bits} where {2**bits - 1} is white, "
-        f"{config.bits} where they are meant to be dark"
+        f"{many} images with more than 8 bits use at most {bits} of them (values to {2**bits - 1}): they "
+        f"would come out dark, or flat where values are signed; give dataset.bits = {bits} if that is their "
+        f"depth, {config.bits} to keep them so"
     )
 
 

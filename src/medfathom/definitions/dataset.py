@@ -51,8 +51,8 @@ class _Dataset(Schema):
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unusable image or row does: stop the study, or be left out and recorded."""
     bits: int = Field(default=16, ge=9, le=16)
-    """Bits in use of 16-bit images, in files and in arrays: with 12, the value 4095 is white. It does not
-    matter for 8-bit images.
+    """Bits in use of images with more than 8, in files and in arrays: with 12, the value 4095 is white. Must
+    be given where no such image reaches white by itself. It does not matter for 8-bit images.
     """
     similar_words: SimilarWords = "error"
     """What happens to class words, and to patients, that differ only in case, separators or leading zeros

@@ -40,6 +40,9 @@ from medfathom.text import printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
+DARK_BELOW = 4
+"""An image that leaves so many upper bits unused may be of another depth."""
+
 BATCH = 64
 """Images in one forward pass. A constant: results differ in their last bits with the size of a batch."""
 
@@ -278,6 +281,7 @@ class _Reading:
         self._dtype = np.dtype(config.dtype)
         self.unreadable: dict[str, str] = {}
         self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
+        self._dark = 0
 
     def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[int, str, NDArray[Any]]]:
         """Position, name and pixels (s, s, c) of every readable image, in order."""
@@ -299,6 +303,7 @@ class _Reading:
             read_bytes(path), config.channels, dtype, bits=config.bits, size=config.image_size, fit=config.fit
         )
         self._count(header)
+        self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
         return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
 
     def _from_array(self, array: NDArray[Any], position: int) -> NDArray[Any]:
@@ -353,6 +358,11 @@ class _Reading:
                 f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
             ),
             (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
+            (
+                self._dark,
+                f"of 16 bits are darker than {white // 2**DARK_BELOW} of {white}: do they use fewer bits "
+                "than the model's images?",
+            ),
             (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
         ]
         return [f"{count} {text}" for count, text in counted if count]

@@ -215,7 +215,8 @@ def test_dark_16_bit_images_and_darker_splits_are_said(tmp_path: Path) -> None:
     }
     content["test_images"] = content["test_images"] // 2
     labels = {f"{split}_labels": (np.arange(n) % 2)[:, None] for split, n in N.items()}
-    report = check_data(config("npz", path=str(npz(tmp_path, **content, **labels))), tmp_path / "cache")
+    dark = config("npz", path=str(npz(tmp_path, **content, **labels)), bits=16)
+    report = check_data(dark, tmp_path / "cache")
     messages = [row[2] for row in report.rows()]
     assert any("16-bit images use the lowest 6% of the range: give dataset.bits" in m for m in messages)
     assert any("test images are darker than training images" in m for m in messages)
