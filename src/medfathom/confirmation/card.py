@@ -41,7 +41,7 @@ how to build the network, prepare images and read the outputs.
 
 Test split: {judged} that neither training nor the search used. {opened}
 
-{metrics}
+{positive}{metrics}
 
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
   the table are for this model alone.
@@ -124,6 +124,7 @@ def model_card(
         judged=counted(model.n_test, model.test.n_cases, config.unit).replace("test ", ""),
         combined=_combined(config),
         opened=opened(read_openings(study)),
+        positive=_positive(config),
         metrics=_metrics(model),
         seeds=_seeds(len(configuration.models)),
         test_auc=configuration.test_auc,
@@ -193,6 +194,13 @@ def _metrics(model: ConfirmedModel) -> str:
 def _interval(values: Mapping[str, float | None], name: str) -> str:
     low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
     return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def _positive(config: ModelConfig) -> str:
+    """What the metrics of two classes are about."""
+    if config.positive is None:
+        return ""
+    return f"Positive class: {config.positive}. AUC, sensitivity, specificity and precision are about it.\n\n"
 
 
 def _seeds(number: int) -> str:

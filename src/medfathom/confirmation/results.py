@@ -182,6 +182,11 @@ class ConfirmationSummary:
         return self.openings[-1].n_images if self.openings else None
 
     @property
+    def positive(self) -> str | None:
+        """The positive class of two; None for other tasks, and where an older version confirmed."""
+        return self.strata[0].models[0].test.positive if self.strata else None
+
+    @property
     def best_of_strata(self) -> tuple[StratumResult, ...]:
         """Without configurations that were asked for by number; best mean validation AUC first."""
         return tuple(result for result in self.strata if result.chosen)
@@ -193,6 +198,7 @@ class ConfirmationSummary:
             "modality": self.modality,
             "unfinished": self.unfinished,
             "n_test": self.n_test,
+            "positive": self.positive,
             "openings": [opening.to_dict() for opening in self.openings],
             "strata": [result.to_dict() for result in self.strata],
             "missing": [{"stratum": m.stratum, "reason": m.reason} for m in self.missing],

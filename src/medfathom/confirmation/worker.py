@@ -196,6 +196,8 @@ def _config(
         channels=3 if data.channels == 3 else 1,
         dtype="uint16" if data.split("val").images.dtype == np.uint16 else "uint8",
         bits=dataset.bits,
+        include=getattr(dataset, "include", None),
+        exclude=getattr(dataset, "exclude", []),
         mean=list(mean),
         std=list(std),
         unit=data.unit,

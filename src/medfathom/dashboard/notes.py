@@ -208,10 +208,11 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial]) -> str:
     done = completed(list(trials))
     if not done:
         return "No trial is complete."
-    best = done[0]
-    unit = record_of(best).unit
-    per = f" per {unit}" if unit else ""
-    text = f"Best validation AUC{per} {best.value:.4f}: trial {best.number}, {_network(record_of(best))}."
+    best, record = done[0], record_of(done[0])
+    per = f" per {record.unit}" if record.unit else ""
+    text = f"Best validation AUC{per} {best.value:.4f}: trial {best.number}, {_network(record)}."
+    if record.positive is not None:
+        text += f" Positive class: {record.positive}."
     if verdicts:
         return text + "".join(f"\n- {sentence}" for sentence in verdicts)
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from medfathom.data.arrays import save_array
 from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
 from medfathom.data.leakage import count_leaks, groups_across
+from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
@@ -102,7 +103,7 @@ class _Job:
 
 def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
-    listing = source.listing()
+    listing = list_images(source, config)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
@@ -206,7 +207,8 @@ def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Pro
         unit=getattr(config, "unit", "image"),
         cases=_count_cases(listing, splits),
     )
-    write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
+    leaks = count_leaks(read_manifest(folder))
+    write_facts(Facts(data, problems, leaks, listing.ignored, listing.notes))
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.sources.base import Problem
+from medfathom.data.sources.base import Ignored, Problem, told
 from medfathom.errors import DataError, HeldOutError
 from medfathom.files import write_atomically
 from medfathom.metrics.cases import Cases, cases_of, combine_logits
-from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.classification import TaskKind, positive_class
 from medfathom.units import Combine, Unit
 
 SplitName = Literal["train", "val", "test"]
@@ -121,6 +121,11 @@ class PreparedData:
     unit: Unit = "image"
     cases: dict[str, int] | None = None
 
+    @property
+    def positive(self) -> str | None:
+        """The class that the metrics of two classes are about; None for other tasks."""
+        return positive_class(self.task, self.class_names)
+
     def split(self, name: Literal["train", "val"]) -> Split:
         """The training or the validation split.
 
@@ -159,11 +164,19 @@ class Facts:
         data: what was prepared.
         left_out: files or rows that cannot be used.
         leaks: what is in several splits.
+        ignored: files and rows that do not belong to the data set.
+        notes: what its reader should know, a line each.
     """
 
     data: PreparedData
     left_out: Sequence[Problem] = ()
     leaks: Leaks = Leaks()
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        """What the data set's reader should know, besides leaks."""
+        return told(self.data.positive, self.ignored, self.notes)
 
 
 def array_file(folder: Path, split: str, what: str) -> Path:
@@ -199,7 +212,12 @@ def _texts(folder: Path, split: str, what: str) -> NDArray[Any] | None:
 def write_facts(facts: Facts) -> None:
     """Write the file that makes a folder a prepared data set."""
     content = {key: value for key, value in facts.data.to_dict().items() if key != "folder"}
-    content |= {"left_out": [asdict(p) for p in facts.left_out], "leakage": asdict(facts.leaks)}
+    content |= {
+        "left_out": [asdict(problem) for problem in facts.left_out],
+        "leakage": asdict(facts.leaks),
+        "ignored": [asdict(ignored) for ignored in facts.ignored],
+        "notes": list(facts.notes),
+    }
     write_atomically(facts.data.folder / FACTS_FILE, json.dumps(content, indent=1))
 
 
@@ -216,6 +234,8 @@ def read_facts(folder: Path) -> Facts:
         own = {key: content[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
         own["class_names"] = tuple(own["class_names"])
         left_out = [Problem(**problem) for problem in content["left_out"]]
-        return Facts(PreparedData(folder=folder, **own), left_out, Leaks(**content["leakage"]))
+        ignored = [Ignored(**ignored) for ignored in content.get("ignored", [])]
+        data, leaks = PreparedData(folder=folder, **own), Leaks(**content["leakage"])
+        return Facts(data, left_out, leaks, ignored, content.get("notes", []))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.images import SUFFIXES
 from medfathom.data.sources.cases import files_of
+from medfathom.data.sources.walk import Choice
 from medfathom.errors import DataError
 from medfathom.models.folder import ModelConfig
 
@@ -63,7 +64,7 @@ def _is_array(images: object) -> bool:
 
 def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
     folder = os.path.isdir(path)  # noqa: PTH112  as in `exported.model`
-    files = files_of(path) if folder else [path]
+    files = files_of(path, Choice(config.include, config.exclude)) if folder else [path]
     if not files:
         raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
     for file in files:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from medfathom.data.images import (
     MIN_SIDE,
-    SUFFIXES,
     Header,
     UnreadableImageError,
     decode,
@@ -27,6 +26,8 @@ from medfathom.data.images import (
     read_bytes,
     read_header,
 )
+from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.walk import Choice, files_below
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.exported.cases import CaseImages, images_by_case
 from medfathom.exported.predictions import Predictions
@@ -35,6 +36,7 @@ from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
+from medfathom.text import printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -100,9 +102,10 @@ class Model:
         """Class probabilities of images.
 
         Args:
-            images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
-                or uint16, or several files and arrays. Where the model judges cases, the images of a folder
-                are a case, and so is an array of several images: see `images_by_case`. Arrays have the raw
+            images: a file, a folder (its images, as in training), an array (h, w), (h, w, c) or
+                (n, h, w, c) of uint8 or uint16, or several files and arrays. Where the model judges cases,
+                the images of a folder are a case, and so is an array of several images: see
+                `images_by_case`. Arrays have the raw
                 values of the source: in uint16, white is the largest value of the model's `bits`. Images of
                 another size, depth or number of channels are converted, and a remark says so; unreadable
                 files are skipped and named in the result.
@@ -113,8 +116,9 @@ class Model:
         reading = _Reading(self.config)
         if self.config.unit != "image":
             return self._predict_cases(images_by_case(images, self.config), reading)
-        _, names, logits = self._read(listed(images), reading)
-        return self.decide(names, logits, reading)
+        items, ignored = listed(images, Choice(self.config.include, self.config.exclude))
+        _, names, logits = self._read(items, reading)
+        return replace(self.decide(names, logits, reading), ignored=ignored)
 
     def _read(
         self, items: Sequence[str | Path | NDArray[Any]], reading: _Reading
@@ -167,7 +171,15 @@ class Model:
         values = _both(config, values)
         unreadable = reading.unreadable if reading else {}
         remarks = reading.remarks() if reading else []
-        return Predictions(names, list(config.class_names), values, predicted, unreadable, remarks)
+        return Predictions(
+            names,
+            list(config.class_names),
+            values,
+            predicted,
+            unreadable,
+            remarks,
+            positive=config.positive,
+        )
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
@@ -232,25 +244,24 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
 
 
-def listed(images: Images) -> list[str | Path | NDArray[Any]]:
-    """All images in one list: a folder becomes its files, a stack of images its images."""
+def listed(images: Images, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
+    """All images in one list: a folder becomes its files, a stack its images. And what else folders have."""
     if isinstance(images, str | Path):
-        return list(_files(Path(images)))
+        return _files(Path(images), choice)
     if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    found: list[str | Path | NDArray[Any]] = []
-    for item in images:
-        found += listed(item)
-    return found
+        return list(images) if images.ndim == 4 else [images], []
+    parts = [listed(item, choice) for item in images]
+    return [item for items, _ in parts for item in items], [one for _, ignored in parts for one in ignored]
 
 
-def _files(path: Path) -> Iterable[Path]:
+def _files(path: Path, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
     if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
-    return files
+        return [path], []
+    below = files_below(path, choice)
+    if not below.files:
+        left_out = "; ".join(map(str, below.ignored)) or "it is empty"
+        raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
+    return [path / file for file in below.files], below.ignored
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -275,9 +286,9 @@ class _Reading:
                 yield position, str(position), self._from_array(item, position)
                 continue
             try:
-                yield position, str(item), self._from_file(Path(item))
+                yield position, printable(str(item)), self._from_file(Path(item))
             except UnreadableImageError as error:
-                self.unreadable[str(item)] = str(error)
+                self.unreadable[printable(str(item))] = str(error)
 
     def _from_file(self, path: Path) -> NDArray[Any]:
         config, header = self._config, read_header(path)

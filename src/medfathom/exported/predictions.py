@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from medfathom.data.sources.base import Ignored
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -21,6 +23,8 @@ class Predictions:
             labels that reach their thresholds, joined by "|" (multilabel).
         unreadable: image -> why it was skipped.
         remarks: how images were changed to fit the model, in words.
+        ignored: files of a folder that are not images of the model's kind.
+        positive: the positive class of two; None for other tasks.
         cases: the case of each image, where the model judges cases and these are their images.
         n_images: images of each case, where these are cases.
         of_images: the same for the images of cases.
@@ -32,6 +36,8 @@ class Predictions:
     predicted: list[str]
     unreadable: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    ignored: list[Ignored] = field(default_factory=list)
+    positive: str | None = None
     cases: list[str] | None = None
     n_images: list[int] | None = None
     of_images: Predictions | None = None

@@ -194,9 +194,9 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     The mean's variance sums each image's influence over the columns first, and so keeps the covariance
     between columns that share images. Ends are found on the logit scale: on small splits, intervals on the
     AUC's own scale promise too much (Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2).
-    The quantile is Student's, on the images (or groups) of the rarer class less one. Where DeLong's variance is 0
-    (perfect separation) or undefined (one image or group of a class), the interval is Newcombe's; `method`
-    then says so.
+    The quantile is Student's, on the images (or groups) of the rarer class less one. Where DeLong's variance
+    is 0 (perfect separation) or undefined (one image or group of a class), the interval is Newcombe's;
+    `method` then says so.
 
     Args:
         positive: as in `roc_auc_score`.

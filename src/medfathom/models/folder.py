@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
-from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.classification import TaskKind, positive_class
 from medfathom.text import command
 from medfathom.units import Combine, Unit
 
@@ -48,6 +48,7 @@ class ModelConfig(Schema):
             cases, temperature and thresholds are of cases, and `image_temperature` of their images.
         case_pattern, group_pattern: find an image's case, and its patient, in its path; None: a folder is a
             case.
+        include, exclude: which files of a folder are images, as the data set's definition said.
     """
 
     version: Literal[1]
@@ -81,6 +82,13 @@ class ModelConfig(Schema):
     image_temperature: float | None = None
     case_pattern: str | None = None
     group_pattern: str | None = None
+    include: list[str] | None = None
+    exclude: list[str] = Field(default_factory=list)
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class of two; None for other tasks."""
+        return positive_class(self.task, self.class_names)
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -77,6 +77,8 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     head = Text(summary.study, "bold")
     head.append(f"  {summary.modality}, confirmed on {judged_on(summary)}", "not bold")
     parts: list[RenderableType] = [head]
+    if summary.positive is not None:
+        parts.append(Text(f"Positive class: {summary.positive}"))
     if summary.strata:
         parts += [Text(), _table(summary.strata), Text(), *_sentences(summary.strata)]
     if summary.efficiency:

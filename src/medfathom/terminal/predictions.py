@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from medfathom.errors import EXIT_FAILED, InputError
 from medfathom.files import write_atomically
@@ -46,11 +49,18 @@ def print_predictions(
     if csv_file is not None:
         write_csv(shown, csv_file)
     if as_json:
-        rows = {"images" if shown.n_images is None else "cases": shown.rows()}
-        print_json({**rows, "unreadable": found.unreadable, "remarks": found.remarks})
+        print_json(
+            {
+                "positive": found.positive,
+                "images" if shown.n_images is None else "cases": shown.rows(),
+                "unreadable": found.unreadable,
+                "ignored": [asdict(ignored) for ignored in found.ignored],
+                "remarks": found.remarks,
+            }
+        )
     elif csv_file is None:
         print_text(predictions_text(shown))
-    for remark in found.remarks:
+    for remark in [*map(str, found.ignored), *found.remarks]:
         complain(remark)
     for name, reason in found.unreadable.items():
         complain(f"{name}: {reason}; skipped")
@@ -70,16 +80,17 @@ def write_csv(found: Predictions, path: Path) -> None:
         raise InputError(f"--csv {path}: cannot be written ({error.strerror})") from None
 
 
-def predictions_text(found: Predictions) -> Table:
-    """For a terminal."""
+def predictions_text(found: Predictions) -> RenderableType:
+    """For a terminal: a table, and which of two classes is the positive one."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     n_first = len(found.columns) - len(found.class_names)
     names = found.class_names[:MOST_CLASSES]
     for column in found.columns[:n_first]:
         table.add_column(column, overflow="fold")
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for row in found.rows():
-        first = list(map(str, row.values()))[:n_first]
-        table.add_row(*first, *(f"{row[name]:.4f}" for name in names))
-    return table
+        # As Text: rich would take a [name] in brackets for a style.
+        words = [Text(str(value)) for value in row.values()][:n_first]
+        table.add_row(*words, *(f"{row[name]:.4f}" for name in names))
+    return table if found.positive is None else Group(table, Text(f"Positive class: {found.positive}", "dim"))

@@ -46,6 +46,7 @@ def judge(
     return SplitMetrics(
         **found.overall,
         auc_interval=found.auc_interval,
+        positive=data.positive,
         per_class=found.per_class or None,
         undefined=found.undefined or None,
         n_cases=None if units.cases is None else len(units),

@@ -72,6 +72,8 @@ class SplitMetrics(_Fields):
     calibration_error: float | None = None
     threshold: float | None = None
     """Of a binary task's positive class."""
+    positive: str | None = None
+    """The positive class of a binary task; older records do not have it."""
     auc_interval: str | None = None
     """How the AUC's interval was computed."""
     per_class: dict[str, dict[str, float]] | None = None

@@ -22,6 +22,7 @@ from medfathom.data.prepared import FACTS_FILE, PreparedData, read_facts
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.data.sources.cases import files_of
 from medfathom.data.sources.open import open_source
+from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 
@@ -218,7 +219,7 @@ def test_a_column_that_is_not_there_is_named(table: Path) -> None:
 def test_slices_come_in_their_natural_order(tmp_path: Path) -> None:
     for name in ("s10.png", "s2.png", "s1.png", ".s0.png", "note.txt"):
         save(tmp_path / "v" / name, images(1)[0]) if name.endswith("png") else None
-    assert [file.name for file in files_of(tmp_path / "v")] == ["s1.png", "s2.png", "s10.png"]
+    assert [file.name for file in files_of(tmp_path / "v", Choice())] == ["s1.png", "s2.png", "s10.png"]
 
 
 def test_a_changed_slice_is_prepared_again(table: Path, tmp_path: Path) -> None:

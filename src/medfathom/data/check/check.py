@@ -100,6 +100,8 @@ def check_data(
     shortcuts = _shortcuts(splits, seed)
     found = [
         *findings.unusable(data),
+        *findings.left_out(data),
+        *findings.notes(data),
         *findings.exact(splits, copies),
         *findings.near(splits, near),
         *findings.groups(splits),

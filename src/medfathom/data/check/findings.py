@@ -103,6 +103,22 @@ def unusable(data: PreparedData) -> list[Finding]:
     return [Finding("error", "unusable", message, problems)]
 
 
+def left_out(data: PreparedData) -> list[Finding]:
+    """Files and rows that do not belong to the data set."""
+    return [
+        Finding("warning", "left out", str(ignored), [{"file": name} for name in ignored.names])
+        for ignored in read_facts(data.folder).ignored
+    ]
+
+
+def notes(data: PreparedData) -> list[Finding]:
+    """What the source noticed, and which of two classes is the positive one."""
+    named = (
+        [] if data.positive is None else [Finding("note", "classes", f"positive class: {data.positive!r}")]
+    )
+    return [*named, *(Finding("warning", "definition", note) for note in read_facts(data.folder).notes)]
+
+
 def exact(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """The same image several times."""
     sets = [ImageSet([splits.describe(row) for row in rows]) for rows in copies]

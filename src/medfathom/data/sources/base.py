@@ -18,6 +18,9 @@ from medfathom.text import command
 SHOWN_PROBLEMS = 20
 """An error names this many problems; `data check` and the error's `problems` have all."""
 
+SHOWN_IGNORED = 3
+"""A line names this many of the files that are left out; prepared.json has all."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -28,6 +31,20 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Files or rows that do not belong to the data set, for one reason: nothing is wrong with them."""
+
+    reason: str
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:SHOWN_IGNORED])
+        more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
+        files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        return f"left out: {files}, {self.reason} ({shown}{more})"
 
 
 class UnusableRowsError(DataError):
@@ -59,6 +76,8 @@ class Listing:
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
         cases: the case (volume, slide) of each image, text; None where each image is judged by itself.
+        ignored: files and rows that do not belong to the data set; they are not among the n.
+        notes: what its reader should know, a line each.
     """
 
     names: Sequence[str]
@@ -71,6 +90,8 @@ class Listing:
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
     cases: NDArray[np.str_] | None = None
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,6 +119,12 @@ class RawImage:
     height: int
     sha256: str
     n_bytes: int = 0
+
+
+def told(positive: str | None, ignored: Sequence[Ignored], notes: Sequence[str]) -> list[str]:
+    """What a data set's reader should know, a line each; `positive`: the positive class of two."""
+    named = [] if positive is None else [f"positive class: {positive!r}"]
+    return [*named, *map(str, ignored), *(f"note: {note}" for note in notes)]
 
 
 class Source(ABC):

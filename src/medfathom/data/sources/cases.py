@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from medfathom.data.images import SUFFIXES
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Problem
+from medfathom.data.sources.walk import Choice, files_below
+from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.metrics.cases import cases_of
 from medfathom.units import Unit
 
@@ -39,20 +40,21 @@ class FileRows:
     cases: Sequence[str | None] | None = None
 
 
-def images_of_cases(rows: FileRows, unit: Unit, root: Path, pattern: str | None) -> FileRows:
+def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Path) -> FileRows:
     """One row for each image.
 
     Args:
         rows: as the source lists them.
-        unit: what a case is; not `image`.
+        config: says what a case is (not `image`), which files of a folder count, and by `case_pattern` which
+            case an image is of; without a pattern a column or the folders say it.
         root: of the paths that cases are named by.
-        pattern: finds the case in an image's path below `root`; None: a column or the folders say it.
 
     Returns:
         Rows whose `cases` are known. A row whose case is not known, or disagrees with others of its case, is
         not good any more, and a problem of the labels says why.
     """
-    wide = _expanded(rows, root)
+    unit, pattern = config.unit, config.case_pattern
+    wide = _expanded(rows, root, Choice(config.include, config.exclude))
     if pattern is not None:
         found = [re.search(pattern, os.path.relpath(path, root)) for path in wide.paths]
         wide = replace(wide, cases=[match.group(1) if match else None for match in found])
@@ -73,17 +75,11 @@ def _without(unit: Unit, *, named: bool) -> str:
     return f"no {unit}: it is one image in no folder of its own; give dataset.case_pattern or case_column"
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file itself; of a folder its visible images at any depth, in natural order (2 before 10)."""
+def files_of(path: Path, choice: Choice) -> list[Path]:
+    """The file itself; of a folder its images at any depth, in natural order (2 before 10)."""
     if not path.is_dir():
         return [path]
-    found = [
-        Path(place, name)
-        for place, _, names in os.walk(path)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-    ]
-    return sorted(found, key=_natural)
+    return sorted((path / file for file in files_below(path, choice).files), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
@@ -92,9 +88,9 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def _expanded(rows: FileRows, root: Path) -> FileRows:
+def _expanded(rows: FileRows, root: Path, choice: Choice) -> FileRows:
     """A row for each image of a folder, in the folder's place."""
-    files = [files_of(path) for path in rows.paths]
+    files = [files_of(path, choice) for path in rows.paths]
     empty = {i: "no image in this folder" for i, found in enumerate(files) if not found}
     rows = _spoilt(rows, empty)
     files = [found or [path] for path, found in zip(rows.paths, files, strict=True)]

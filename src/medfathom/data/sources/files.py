@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition
 
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 
 from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
-from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import FileRows, images_of_cases
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.text import printable
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
@@ -69,6 +71,8 @@ class FileSource(Source):
         problems: Sequence[Problem],
         cases: Sequence[str | None] | None = None,
         folders: Sequence[str | None] | None = None,
+        ignored: Sequence[Ignored] = (),
+        notes: Sequence[str] = (),
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem.
 
@@ -76,8 +80,8 @@ class FileSource(Source):
         """
         rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
         if self._config.unit != "image":
-            rows = images_of_cases(rows, self._config.unit, self.root, self._config.case_pattern)
-        return self._list_rows(rows, problems)
+            rows = images_of_cases(rows, self._config, self.root)
+        return replace(self._list_rows(rows, problems), ignored=ignored, notes=notes)
 
     def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
         paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
@@ -165,19 +169,21 @@ class MemoryGate:
 
 def file_signature(path: Path) -> str:
     """Path, size and time of a file, or that it is absent."""
+    place = printable(str(path))
     try:
         facts = path.stat()
     except OSError:
-        return f"{path} absent"
-    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+        return f"{place} absent"
+    return f"{place} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def existing(path: str, *, folder: bool) -> Path:
     """`dataset.path` as a Path. Raises DataError where it is not there, or no folder (or no file)."""
     found = Path(path).expanduser().absolute()
+    shown = printable(str(found))
     if not found.exists():
-        raise DataError(f"dataset.path: {found} is not there")
+        raise DataError(f"dataset.path: {shown} is not there")
     if found.is_dir() != folder:
         kinds = ("a folder", "a file") if folder else ("a file", "a folder")
-        raise DataError(f"dataset.path: {found} is {kinds[1]}; {kinds[0]} is expected")
+        raise DataError(f"dataset.path: {shown} is {kinds[1]}; {kinds[0]} is expected")
     return found

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medfathom.data.labels import Labels, from_word_lists, from_words
+from medfathom.data.labels import Labels, from_word_lists, from_words, normal_word, normal_words
 from medfathom.data.sources.base import Listing, Problem
 from medfathom.data.sources.cases import files_of
 from medfathom.data.sources.files import FileSource, existing, file_signature
 from medfathom.data.sources.folder import SPLIT_FOLDERS
+from medfathom.data.sources.suspicions import mask_suspicions
+from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError, did_you_mean
 
@@ -32,8 +34,16 @@ class CsvSource(FileSource):
         self.root = Path(config.root).expanduser().absolute() if config.root else self.path.parent
         if not self.root.is_dir():
             raise DataError(f"dataset.root: no folder {self.root}")
-        self._columns, self._rows = _read_table(self.path)
+        self._columns, rows = _read_table(self.path)
         self._check_columns()
+        paths = [row.cells[config.path_column].strip() for row in rows]
+        self._choice = Choice(config.include, config.exclude)
+        kept, self._ignored = self._choice.of_rows(paths)
+        self._rows = [rows[row] for row in kept]
+        if not kept:
+            raise DataError(
+                f"dataset.path: no row of {self.path} is left; {'; '.join(map(str, self._ignored))}"
+            )
 
     def signature(self) -> str:
         """Path, size and time of the table and of every file in it."""
@@ -61,6 +71,8 @@ class CsvSource(FileSource):
             groups=self._groups(names),
             problems=problems,
             cases=self._cases(),
+            ignored=self._ignored,
+            notes=mask_suspicions([row.cells[self._table_config.path_column] for row in self._rows]),
         )
 
     def _file(self, row: _Row) -> Path:
@@ -69,7 +81,7 @@ class CsvSource(FileSource):
     def _files_of(self, row: _Row) -> list[Path]:
         """The row's file; where it can be a folder, the images in it."""
         file = self._file(row)
-        return [file] if self._table_config.unit == "image" else files_of(file)
+        return [file] if self._table_config.unit == "image" else files_of(file, self._choice)
 
     def _uneven(self, names: Sequence[str]) -> list[Problem]:
         wanted = len(self._columns)
@@ -101,10 +113,8 @@ class CsvSource(FileSource):
             return self._label_columns(config.label_columns, names)
         words = [row.cells[config.label_column or "label"] for row in self._rows]
         if config.label_separator is None:
-            return from_words(words, names, config.class_names)
-        return from_word_lists(
-            words, names, config.class_names, separator=config.label_separator, no_label=config.no_label
-        )
+            return from_words(words, names, config)
+        return from_word_lists(words, names, config)
 
     def _label_columns(self, columns: Sequence[str], names: Sequence[str]) -> Labels:
         meanings = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
@@ -126,19 +136,19 @@ class CsvSource(FileSource):
         if column is None:
             return [""] * len(self._rows), []
         meanings = {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
-        words = [row.cells[column].strip() for row in self._rows]
+        words = [normal_word(row.cells[column]).casefold() for row in self._rows]
         problems = [
-            Problem(name, f"{column} = {word!r}: must be train, val or test")
-            for name, word in zip(names, words, strict=True)
-            if word.lower() not in meanings
+            Problem(name, f"{column} = {row.cells[column]!r}: must be train, val or test")
+            for name, word, row in zip(names, words, self._rows, strict=True)
+            if word not in meanings
         ]
-        return [meanings.get(word.lower(), "") for word in words], problems
+        return [meanings.get(word, "") for word in words], problems
 
     def _groups(self, names: Sequence[str]) -> list[str | None] | None:
         column = self._table_config.group_column
         if column is None:
             return self._groups_from_names(names)
-        return [row.cells[column].strip() or None for row in self._rows]
+        return [word or None for word in normal_words(row.cells[column] for row in self._rows)]
 
     def _cases(self) -> list[str | None] | None:
         column = self._table_config.case_column
