@@ -80,7 +80,8 @@ def write_predictions(
     """Write one row for each image or case.
 
     Columns: `name group label` (multilabel: `label:CLASS` for each, empty where it is not known),
-    `probability:CLASS` (binary: of the second class), `logit:CLASS`; `case` for images of cases, `n_images` for cases.
+    `probability:CLASS` (binary: of the second class), `logit:CLASS`; `case` for images of cases,
+    `n_images` for cases.
 
     Args:
         path: of the file.
