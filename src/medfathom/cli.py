@@ -263,15 +263,17 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Class probabilities of images by an exported model.
 
-    Images that cannot be read are named and skipped; the exit code is then 1.
+    A model of volumes, slides or other cases gives a row for each case: the images of a folder. Images that
+    cannot be read are named and skipped; the exit code is then 1.
     """
     from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
 
-    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json)
+    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image)
 
 
 @data_app.command("check")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from making import SIZES, arrays, class_folders, config, hdf5, images, label_columns, npz, save, table
-from medfathom.data.labels import from_numbers, from_word_lists, from_words
+from medfathom.data.labels import from_numbers, from_word_lists, from_words, normal_word, normal_words
 from medfathom.data.prepare import prepare
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.errors import DataError
@@ -201,12 +201,12 @@ def test_a_folder_without_images(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "set" / "train" / "a" / "x.dcm").write_bytes(b"1")
     said = refused(cache, "folder", path=str(tmp_path / "set"))
     assert "no image in" in said
-    assert "found .dcm" in said
+    assert "left out: 1 file, .dcm is not an image's suffix (train/a/x.dcm)" in said
 
 
 def test_one_class_is_no_task(tmp_path: Path, cache: Path) -> None:
     folder = class_folders(tmp_path / "set", ("only",))
-    assert "one class folder ('only'); two are needed" in refused(cache, "folder", path=str(folder))
+    assert "one class ('only'); two are needed" in refused(cache, "folder", path=str(folder))
 
 
 def test_a_class_folder_that_is_none_of_the_classes(tmp_path: Path, cache: Path) -> None:
@@ -409,6 +409,19 @@ def test_hdf5_groups_come_from_a_table_beside(tmp_path: Path, cache: Path) -> No
     ("source", "keys", "said"),
     [
         ("folder", {"path": "x", "group_pattern": "("}, "not a regular expression"),
+        ("folder", {"path": "x", "class_pattern": "("}, "not a regular expression"),
+        ("folder", {"path": "x", "class_level": 0}, "class_level must be 1 or more, or -1 or less"),
+        (
+            "folder",
+            {"path": "x", "class_level": 2, "class_pattern": "(a)"},
+            "give class_level or class_pattern",
+        ),
+        ("csv", {"path": "x", "classes": {"a": [1, 2], "b": ["2"]}}, "'2' is named twice"),
+        (
+            "csv",
+            {"path": "x", "classes": {"a": [1]}, "label_columns": ["a", "b"]},
+            "does not go with label_columns",
+        ),
         ("folder", {"path": "x", "group_pattern": "person"}, "exactly one group in parentheses, but has 0"),
         ("npz", {"path": "x", "class_names": ["a", "a"]}, "a class is named twice"),
         (
@@ -459,18 +472,19 @@ def test_every_number_is_a_class_or_a_problem(values: list[float], class_names: 
 )
 def test_every_word_is_a_class_or_a_problem(words: list[str | None]) -> None:
     names = [str(i) for i in range(len(words))]
-    labels = from_words(words, names, None)
+    labels = from_words(words, names, config("csv", path="x", similar_words="keep"))
     for word, index, good in zip(words, labels.values, labels.good, strict=True):
         if good:
             assert word is not None
-            assert labels.class_names[index] == word.strip()
+            assert normal_word(labels.class_names[index]) in normal_words(filter(None, words))
     assert len(labels.problems) == (~labels.good).sum()
-    lists = from_word_lists(words, names, ["a", "b"], separator="|", no_label="x")
+    keys = {"class_names": ["a", "b"], "label_separator": "|", "no_label": "x", "similar_words": "merge"}
+    lists = from_word_lists(words, names, config("csv", path="x", **keys))
     assert len(lists.problems) == (~lists.good).sum()
     assert ((lists.values == 0) | (lists.values == 1)).all()
 
 
 def test_numbers_as_words_are_sorted_as_numbers() -> None:
-    labels = from_words(["10", "9", "2"], ["a", "b", "c"], None)
+    labels = from_words(["10", "9", "2"], ["a", "b", "c"], config("csv", path="x"))
     assert labels.class_names == ("2", "9", "10")
     assert labels.values.tolist() == [2, 1, 0]

@@ -90,4 +90,4 @@ def test_run_says_it_and_goes_on(workdir: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(scheduling, "run_trials", run_trials)
     run_study(load_definition("leaking.toml"), watcher=Listening())
-    assert events == [SAID, "trials"]
+    assert events == ["positive class: 'well'", SAID, "trials"]

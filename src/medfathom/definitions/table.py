@@ -82,6 +82,8 @@ class TableKeys(Schema):
     split_column: str | None = None
     split_lists: SplitLists | None = None
     group_column: str | None = None
+    case_column: str | None = None
+    """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
 
     @field_validator("encoding")
     @classmethod

@@ -52,7 +52,10 @@ def write_onnx(path: Path, folder: Path) -> float:
     """
     model = load_unsealed(folder)
     config = model.config
-    module = _WithProbabilities(model.module, config.task, config.temperature).eval()
+    temperature = (
+        config.image_temperature or config.temperature
+    )  # it takes images, also where cases are judged
+    module = _WithProbabilities(model.module, config.task, temperature).eval()
     example = torch.rand(2, config.channels, config.image_size, config.image_size)
     for parameter in module.parameters():
         parameter.requires_grad_(False)

@@ -101,6 +101,11 @@ def evaluate(
     )
 
 
+def positive_class(task: TaskKind, class_names: Sequence[str]) -> str | None:
+    """The class that the metrics of two classes are about: the second; None for other tasks."""
+    return class_names[1] if task == "binary" else None
+
+
 def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Flags:
     """Which images are of each column's class, (n, C): bool, or uint8 where some labels are not known."""
     if task == "multilabel":

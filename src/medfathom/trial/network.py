@@ -50,6 +50,8 @@ def identity_record(params: TrialParams, task: TrialTask, network: Network) -> T
         compute_type="bfloat16" if runs_in_bfloat16(task.training.precision, device) else "float32",
         dataset_fingerprint=task.data.fingerprint,
         versions=versions(),
+        unit=None if task.data.cases is None else task.data.unit,
+        combine=None if task.data.cases is None else params.combine,
     )
 
 

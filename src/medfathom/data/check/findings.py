@@ -104,6 +104,22 @@ def unusable(data: PreparedData) -> list[Finding]:
     return [Finding("error", "unusable", message, problems)]
 
 
+def left_out(data: PreparedData) -> list[Finding]:
+    """Files and rows that do not belong to the data set."""
+    return [
+        Finding("warning", "left out", str(ignored), [{"file": name} for name in ignored.names])
+        for ignored in read_facts(data.folder).ignored
+    ]
+
+
+def notes(data: PreparedData) -> list[Finding]:
+    """What the source noticed, and which of two classes is the positive one."""
+    named = (
+        [] if data.positive is None else [Finding("note", "classes", f"positive class: {data.positive!r}")]
+    )
+    return [*named, *(Finding("warning", "definition", note) for note in read_facts(data.folder).notes)]
+
+
 def exact(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """The same image several times."""
     sets = [ImageSet([splits.describe(row) for row in rows]) for rows in copies]
@@ -160,6 +176,18 @@ def groups(splits: AllSplits) -> list[Finding]:
     return [Finding("error", "groups across splits", message, items)]
 
 
+def cases(statistics: Sequence[SplitStatistics], data: PreparedData) -> list[Finding]:
+    """How many cases, and of how many patients, the images are."""
+    if data.cases is None:
+        return []
+    counts = [
+        f"{s.split} {_counted(s.n_cases or 0, data.unit)} of "
+        f"{'unknown' if s.n_groups is None else s.n_groups} patients, {_counted(s.n_images, 'image')}"
+        for s in statistics
+    ]
+    return [Finding("note", "cases", f"AUCs are per {data.unit}: {'; '.join(counts)}")]
+
+
 def conflicts(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """Identical images with different labels."""
     labels = splits.manifest.label
@@ -205,7 +233,7 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
         Finding(
             "warning",
             "class balance",
-            f"class {name!r} is rare: {count} training images, the largest class has {largest}",
+            f"class {name!r} is rare: {count} training {train.counted}, the largest class has {largest}",
             [{"class": name, "train": count, "largest": largest}],
         )
         for name, count in train.classes.items()
@@ -215,7 +243,7 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
         few = {name: count for name, count in split.classes.items() if count < FEW_IMAGES}
         if few:
             counts = ", ".join(f"{name} {count}" for name, count in few.items())
-            message = f"fewer than {FEW_IMAGES} {split.split} images of a class: {counts}"
+            message = f"fewer than {FEW_IMAGES} {split.split} {split.counted} of a class: {counts}"
             findings.append(Finding("warning", "class balance", message, [{"split": split.split, **few}]))
         if split is not train:
             findings += _different_shares(train, split)
@@ -233,7 +261,8 @@ def _different_shares(train: SplitStatistics, other: SplitStatistics) -> list[Fi
         ratio = max(share, elsewhere) / max(min(share, elsewhere), 1e-9)
         if ratio > SHARE_RATIO and abs(share - elsewhere) > 3 * error:
             message = (
-                f"class {name!r} is {share:.0%} of the training images, {elsewhere:.0%} of the {other.split}"
+                f"class {name!r} is {share:.0%} of the training {train.counted}, "
+                f"{elsewhere:.0%} of the {other.split}"
             )
             items: list[Numbers] = [{"class": name, "train": share, other.split: elsewhere}]
             findings.append(Finding("note", "class balance", message, items))

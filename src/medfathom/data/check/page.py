@@ -117,8 +117,13 @@ def _numbers(splits: Sequence[SplitStatistics]) -> Iterator[tuple[str, list[str]
         return " / ".join(f"{value:,.0f}" for value in values)
 
     yield "images", [f"{s.n_images:,}" for s in splits]
+    if splits[0].n_cases is not None:
+        yield "cases", [f"{s.n_cases:,}" for s in splits]
     for name in splits[0].classes:
-        yield f"of class {name}", [f"{s.classes[name]:,}" for s in splits]
+        yield (
+            f"{'' if splits[0].n_cases is None else 'cases '}of class {name}",
+            [f"{s.classes[name]:,}" for s in splits],
+        )
     yield "patients or slides", ["not known" if s.n_groups is None else f"{s.n_groups:,}" for s in splits]
     yield "width (smallest / median / largest), px", [three(s.sizes.width) for s in splits]
     yield "height, px", [three(s.sizes.height) for s in splits]

@@ -50,7 +50,7 @@ class Intensities:
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """One split in numbers."""
+    """One split in numbers. `classes`: images of each class; cases, where the data set has cases."""
 
     split: str
     n_images: int
@@ -58,13 +58,24 @@ class SplitStatistics:
     known: dict[str, int]
     """Images of which it is known whether they are of the class."""
     n_groups: int | None
+    n_cases: int | None
     sizes: Sizes
     intensities: Intensities
+
+    @property
+    def n_units(self) -> int:
+        """What `classes` counts: cases, or images."""
+        return self.n_images if self.n_cases is None else self.n_cases
+
+    @property
+    def counted(self) -> str:
+        """The word for it."""
+        return "images" if self.n_cases is None else "cases"
 
 
 def split_statistics(name: str, split: Split, manifest: Manifest, data: PreparedData) -> SplitStatistics:
     """Describe a split; `manifest` has its rows only."""
-    labels = split.labels
+    labels = split.units.labels
     columns = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(data.class_names))
     counts = is_present(columns).sum(axis=0)
     known = counts + is_absent(columns).sum(axis=0)
@@ -74,6 +85,7 @@ def split_statistics(name: str, split: Split, manifest: Manifest, data: Prepared
         classes={c: int(n) for c, n in zip(data.class_names, counts, strict=True)},
         known={c: int(n) for c, n in zip(data.class_names, known, strict=True)},
         n_groups=None if split.groups is None else len(np.unique(split.groups)),
+        n_cases=None if split.cases is None else len(split.units),
         sizes=Sizes(*(_three(getattr(manifest, column)) for column in ("width", "height", "n_bytes"))),
         intensities=_intensities(split),
     )

@@ -43,7 +43,8 @@ class Ignored:
     def __str__(self) -> str:
         shown = ", ".join(self.names[:SHOWN_IGNORED])
         more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
-        return f"{len(self.names)} left out, {self.reason}: {shown}{more}"
+        files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        return f"left out: {files}, {self.reason} ({shown}{more})"
 
 
 class UnusableRowsError(DataError):
@@ -74,6 +75,7 @@ class Listing:
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        cases: the case (volume, slide) of each image, text; None where each image is judged by itself.
         ignored: files and rows that do not belong to the data set; they are not among the n.
         notes: what its reader should know, a line each.
     """
@@ -87,11 +89,17 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    cases: NDArray[np.str_] | None = None
     ignored: Sequence[Ignored] = ()
     notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def clusters(self) -> NDArray[np.str_] | None:
+        """What no split divides: the patient of each image, else its case; None where neither is known."""
+        return self.cases if self.groups is None else self.groups
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,12 @@ class RawImage:
     height: int
     sha256: str
     n_bytes: int = 0
+
+
+def told(positive: str | None, ignored: Sequence[Ignored], notes: Sequence[str]) -> list[str]:
+    """What a data set's reader should know, a line each; `positive`: the positive class of two."""
+    named = [] if positive is None else [f"positive class: {positive!r}"]
+    return [*named, *map(str, ignored), *(f"note: {note}" for note in notes)]
 
 
 class Source(ABC):

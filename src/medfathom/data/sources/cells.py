@@ -32,11 +32,8 @@ def read_labels(rows: Sequence[Row], config: CsvDataset) -> Labels:
         return _from_columns(rows, names, config.label_columns, config)
     words = [row.cells[config.label_column or "label"] for row in rows]
     if config.label_separator is None:
-        return from_words(words, names, config.class_names)
-    listed = [_listed(word, config) for word in words]
-    return from_word_lists(
-        listed, names, config.class_names, separator=config.label_separator, no_label=config.no_label
-    )
+        return from_words(words, names, config)
+    return from_word_lists([_listed(word, config) for word in words], names, config)
 
 
 def _listed(word: str, config: CsvDataset) -> str:

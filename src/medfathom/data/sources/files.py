@@ -8,16 +8,20 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.data.images import MAX_PIXELS, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
-from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
+from medfathom.data.sources.cases import FileRows, images_of_cases
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.text import printable
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
@@ -25,6 +29,9 @@ HEADERS_AT_ONCE = 64
 
 class FileSource(Source):
     """Image files: all headers are read for the listing, then the pixels file by file."""
+
+    root: Path
+    """Where the paths of its images start."""
 
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
@@ -62,9 +69,22 @@ class FileSource(Source):
         splits: Sequence[str],
         groups: Sequence[str | None] | None,
         problems: Sequence[Problem],
+        cases: Sequence[str | None] | None = None,
+        folders: Sequence[str | None] | None = None,
+        ignored: Sequence[Ignored] = (),
         notes: Sequence[str] = (),
     ) -> Listing:
-        """Read every file's header; a file that cannot be used becomes a problem."""
+        """Read every file's header; a file that cannot be used becomes a problem.
+
+        `cases` and `folders` as in `FileRows`, of use where the unit is not the image.
+        """
+        rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
+        if self._config.unit != "image":
+            rows = images_of_cases(rows, self._config, self.root)
+        return replace(self._list_rows(rows, problems), ignored=ignored, notes=notes)
+
+    def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
+        paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
         slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             headers = [header for part in pool.map(_headers, slices) for header in part]
@@ -86,14 +106,14 @@ class FileSource(Source):
         return Listing(
             names=[names[row] for row in kept],
             labels=labels.values[kept],
-            splits=np.array([splits[row] for row in kept], dtype=np.str_),
-            groups=None if groups is None else np.array([groups[row] for row in kept], dtype=np.str_),
+            splits=_texts(rows.splits, kept),
+            groups=None if groups is None else _texts(groups, kept),
+            cases=None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept),
             task=labels.task,
             class_names=labels.class_names,
             channels=self._channels,
             dtype=self._dtype,
             problems=problems,
-            notes=notes,
         )
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
@@ -108,6 +128,10 @@ class FileSource(Source):
         pattern = re.compile(self._config.group_pattern)
         matches = [pattern.search(name) for name in names]
         return [match.group(1) if match else None for match in matches]
+
+
+def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_]:
+    return np.array([values[row] for row in kept], dtype=np.str_)
 
 
 def _headers(paths: Sequence[Path]) -> list[Header | str]:
@@ -145,19 +169,21 @@ class MemoryGate:
 
 def file_signature(path: Path) -> str:
     """Path, size and time of a file, or that it is absent."""
+    place = printable(str(path))
     try:
         facts = path.stat()
     except OSError:
-        return f"{path} absent"
-    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+        return f"{place} absent"
+    return f"{place} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def existing(path: str, *, folder: bool) -> Path:
     """`dataset.path` as a Path. Raises DataError where it is not there, or no folder (or no file)."""
     found = Path(path).expanduser().absolute()
+    shown = printable(str(found))
     if not found.exists():
-        raise DataError(f"dataset.path: {found} is not there")
+        raise DataError(f"dataset.path: {shown} is not there")
     if found.is_dir() != folder:
         kinds = ("a folder", "a file") if folder else ("a file", "a folder")
-        raise DataError(f"dataset.path: {found} is {kinds[1]}; {kinds[0]} is expected")
+        raise DataError(f"dataset.path: {shown} is {kinds[1]}; {kinds[0]} is expected")
     return found

@@ -10,16 +10,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from medfathom.data.labels import Labels
+from medfathom.data.labels import Labels, normal_word, normal_words
 from medfathom.data.sources.base import Listing, Problem
+from medfathom.data.sources.cases import files_of
 from medfathom.data.sources.cells import label_notes, read_labels
 from medfathom.data.sources.files import FileSource, file_signature
 from medfathom.data.sources.find_files import FileFinder, FoundFile
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.repeated import Merged, RowFacts, merge_rows
 from medfathom.data.sources.split_lists import SplitNames, read_split_lists
+from medfathom.data.sources.suspicions import mask_suspicions
 from medfathom.data.sources.table_rows import Row, read_rows
+from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset
+from medfathom.errors import DataError
 
 SPLIT_WORDS = {"validate": "val"} | {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
 """What a column of splits may say, in lower case."""
@@ -32,14 +36,21 @@ class CsvSource(FileSource):
         super().__init__(config)
         self._table_config = config
         self._table = read_rows(config)
-        self._rows = self._table.rows
+        self.root = self._table.root
+        self._choice = Choice(config.include, config.exclude)
+        kept, self._ignored = self._choice.of_rows([row.path for row in self._table.rows])
+        if not kept:
+            left = "; ".join(map(str, self._ignored))
+            raise DataError(f"dataset.path: no row of {self._table.files[0]} is left; {left}")
+        self._rows = [self._table.rows[row] for row in kept]
         self._lists = read_split_lists(config)
 
     def signature(self) -> str:
         """Path, size and time of the tables, the lists and every image file."""
         digest = hashlib.sha256()
         lists = self._lists.files if self._lists else []
-        for path in (*self._table.files, *lists, *(found.path for found in self._found)):
+        images = [file for found in self._found for file in files_of(found.path, self._choice)]
+        for path in (*self._table.files, *lists, *images):
             digest.update(file_signature(path).encode())
         return f"{self._table.files[0]} {digest.hexdigest()}"
 
@@ -51,6 +62,8 @@ class CsvSource(FileSource):
         problems = list({p.name: p for p in reversed([*self._row_problems(names), *problems])}.values())[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
+        notes += mask_suspicions([row.path for row in self._rows])
+        cases = self._cases()
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
         kept = merged.kept
@@ -61,6 +74,8 @@ class CsvSource(FileSource):
             splits=[splits[row] for row in kept],
             groups=None if groups is None else [groups[row] for row in kept],
             problems=problems,
+            cases=None if cases is None else [cases[row] for row in kept],
+            ignored=self._ignored,
             notes=[*notes, *merged.notes],
         )
 
@@ -89,7 +104,11 @@ class CsvSource(FileSource):
     ) -> Merged:
         facts = RowFacts(names, [found.path for found in self._found], splits, groups)
         numbers = all(name.isdecimal() for name in labels.class_names)
-        ordered = numbers or self._table_config.class_names is not None
+        config = self._table_config
+        ordered = numbers or config.class_names is not None
+        if config.positive is not None and labels.task == "binary":
+            # The positive class is put second only after the rows are merged.
+            ordered = labels.class_names[1] == config.positive
         return merge_rows(facts, labels, self._table_config.repeated, ordered=ordered)
 
     def _splits(self, names: Sequence[str]) -> tuple[list[str], list[Problem]]:
@@ -99,20 +118,24 @@ class CsvSource(FileSource):
         column = self._table_config.split_column
         if column is None:
             return [row.split for row in self._rows], []
-        words = [row.cells[column] for row in self._rows]
+        words = [normal_word(row.cells[column]).casefold() for row in self._rows]
         problems = [
-            Problem(name, f"{column} = {word!r}: must be train, val or test")
-            for name, word in zip(names, words, strict=True)
-            if word.lower() not in SPLIT_WORDS
+            Problem(name, f"{column} = {row.cells[column]!r}: must be train, val or test")
+            for name, word, row in zip(names, words, self._rows, strict=True)
+            if word not in SPLIT_WORDS
         ]
-        return [SPLIT_WORDS.get(word.lower(), "") for word in words], problems
+        return [SPLIT_WORDS.get(word, "") for word in words], problems
 
     def _groups(self) -> list[str | None] | None:
         column = self._table_config.group_column
         if column is None:
             # The file that was found: with `anywhere` its folders may name the patient.
             return self._groups_from_names([self._below_root(row) for row in range(len(self._rows))])
-        return [row.cells[column] or None for row in self._rows]
+        return [word or None for word in normal_words(row.cells[column] for row in self._rows)]
+
+    def _cases(self) -> list[str | None] | None:
+        column = self._table_config.case_column
+        return None if column is None else [row.cells[column] or None for row in self._rows]
 
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root
