@@ -264,3 +264,40 @@ def test_kermany_s_persons_are_told_apart_by_kind_and_in_test(tmp_path: Path) ->
         "NORMAL2-IM-0007-0001.jpeg": "NORMAL2-IM-0007",
         "person1_virus_6.jpeg": "test/PNEUMONIA/person1_virus",
     }
+
+
+def labelled(listing: Listing) -> dict[str, str]:
+    names = zip(listing.names, listing.labels.tolist(), strict=True)
+    return {name: listing.class_names[label] for name, label in names}
+
+
+def test_sets_of_folders(tmp_path: Path) -> None:
+    """Classes deep in the path or in a folder's name, masks beside the images."""
+    slide = "SOB/adenosis/SOB_B_A_14-22549AB/40X/SOB_B_A-14-22549AB-40-001.png"
+    ill = "SOB/ductal_carcinoma/SOB_M_DC_14-10926/100X/SOB_M_DC-14-10926-100-003.png"
+    files(tmp_path / "breakhis", [f"benign/{slide}", f"malignant/{ill}"], colour=True)
+    found = listed("breakhis", tmp_path / "breakhis")
+    assert labelled(found) == {f"benign/{slide}": "benign", f"malignant/{ill}": "malignant"}
+    assert groups(found) == ["14-22549AB", "14-10926"]
+    tissues = {
+        c: f"{'lung' if 'lung' in c else 'colon'}_image_sets/{c}/1.jpeg"
+        for c in ("lung_n", "colon_n", "colon_aca")
+    }
+    files(tmp_path / "lc", list(tissues.values()), colour=True)
+    assert labelled(listed("lc25000", tmp_path / "lc")) == {path: c for c, path in tissues.items()}
+    scans = [f"{folder}/TIFFs/8bitTIFFs/001.tif" for folder in ("AMD1", "AMD12", "DME3", "NORMAL15")]
+    files(tmp_path / "duke", scans)
+    found = listed("duke_oct", tmp_path / "duke")
+    assert found.class_names == ("AMD", "DME", "NORMAL")
+    assert groups(found) == ["AMD1", "AMD12", "DME3", "NORMAL15"]
+    kept = [
+        f"{s}/{c}/images/{c}_1.png"
+        for s in ("Train", "Val", "Test")
+        for c in ("COVID-19", "Non-COVID", "Normal")
+    ]
+    files(tmp_path / "qu", kept + [name.replace("images", "lung masks") for name in kept])
+    assert sorted(listed("covid_qu_ex", tmp_path / "qu").names) == sorted(kept)
+    kept = [f"{c}/{c} (1).png" for c in ("benign", "malignant", "normal")]
+    masks = ["benign/benign (1)_mask.png", "benign/benign (1)_mask_1.png", "normal/normal (1)_mask.png"]
+    files(tmp_path / "busi", kept + masks)
+    assert sorted(listed("busi", tmp_path / "busi").names) == kept

@@ -57,7 +57,8 @@ class TableKeys(Schema):
     """Where the paths in the table start. Default: the table's folder."""
     path_column: str = "path"
     path_template: str | list[str] | None = None
-    """A file's path from the row's cells: `{id_code}.png`, `{image_id:03d}.bmp`. A list: several images."""
+    """A file's path from the row's cells: `{id_code}.png`, `{image_id:03d}.bmp`. A list: several images.
+    `path_column` is then not read."""
     anywhere: bool = False
     """Files may lie in any folder below `root`."""
     repeated: Literal["error", "any", "majority", "max"] = "error"
@@ -108,7 +109,6 @@ class TableKeys(Schema):
 
     @model_validator(mode="after")
     def _keys_fit(self) -> TableKeys:
-        given = self.model_fields_set
         separated = self.label_separator is not None
         for wrong, reason in (
             (self._both("label_column", "label_columns"), "give label_column or label_columns, not both"),
@@ -117,7 +117,6 @@ class TableKeys(Schema):
                 "label_separator splits label_column; it does not go with label_columns",
             ),
             (self._both("split_column", "split_lists"), "give split_column or split_lists, not both"),
-            ({"path_column", "path_template"} <= given, "give path_column or path_template, not both"),
             (self.no_label is not None and not separated, "no_label goes with label_separator"),
             (self.unlisted == "drop" and not separated, 'unlisted = "drop" goes with label_separator'),
         ):

@@ -77,7 +77,11 @@ def _without(unit: Unit, *, named: bool) -> str:
 
 def files_of(path: Path, choice: Choice) -> list[Path]:
     """The file itself; of a folder its images at any depth, in natural order (2 before 10)."""
-    if not path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError:  # a name that is too long: reading it says so
+        is_folder = False
+    if not is_folder:
         return [path]
     return sorted((path / file for file in files_below(path, choice).files), key=_natural)
 

@@ -33,8 +33,7 @@ def read_labels(rows: Sequence[Row], config: CsvDataset) -> Labels:
     words = [row.cells[config.label_column or "label"] for row in rows]
     if config.label_separator is None:
         return from_words(words, names, config)
-    listed = [_listed(word, config) for word in words]
-    return from_word_lists(listed, names, config)
+    return from_word_lists([_listed(word, config) for word in words], names, config)
 
 
 def _listed(word: str, config: CsvDataset) -> str:

@@ -36,13 +36,13 @@ class CsvSource(FileSource):
         super().__init__(config)
         self._table_config = config
         self._table = read_rows(config)
+        self.root = self._table.root
         self._choice = Choice(config.include, config.exclude)
-        chosen, self._ignored = self._choice.of_rows([row.path for row in self._table.rows])
-        self._rows = [self._table.rows[row] for row in chosen]
-        if not chosen:
-            left_out = "; ".join(map(str, self._ignored))
-            raise DataError(f"dataset.path: no row of {self._table.files[0]} is left; {left_out}")
-        self.root = self._rows[0].root
+        kept, self._ignored = self._choice.of_rows([row.path for row in self._table.rows])
+        if not kept:
+            left = "; ".join(map(str, self._ignored))
+            raise DataError(f"dataset.path: no row of {self._table.files[0]} is left; {left}")
+        self._rows = [self._table.rows[row] for row in kept]
         self._lists = read_split_lists(config)
 
     def signature(self) -> str:
@@ -67,7 +67,9 @@ class CsvSource(FileSource):
         problems = list({p.name: p for p in reversed([*self._row_problems(names), *problems])}.values())[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
-        groups, cases = self._groups(), self._cases()
+        notes += mask_suspicions([row.path for row in self._rows])
+        cases = self._cases()
+        groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
         kept = merged.kept
         return self._list_files(
@@ -79,7 +81,7 @@ class CsvSource(FileSource):
             problems=problems,
             cases=None if cases is None else [cases[row] for row in kept],
             ignored=self._ignored,
-            notes=[*notes, *merged.notes, *mask_suspicions([self._rows[row].path for row in kept])],
+            notes=[*notes, *merged.notes],
         )
 
     @cached_property
@@ -107,7 +109,11 @@ class CsvSource(FileSource):
     ) -> Merged:
         facts = RowFacts(names, [found.path for found in self._found], splits, groups)
         numbers = all(name.isdecimal() for name in labels.class_names)
-        ordered = numbers or self._table_config.class_names is not None
+        config = self._table_config
+        ordered = numbers or config.class_names is not None
+        if config.positive is not None and labels.task == "binary":
+            # The positive class is put second only after the rows are merged.
+            ordered = labels.class_names[1] == config.positive
         return merge_rows(facts, labels, self._table_config.repeated, ordered=ordered)
 
     def _splits(self, names: Sequence[str]) -> tuple[list[str], list[Problem]]:
@@ -134,7 +140,7 @@ class CsvSource(FileSource):
 
     def _cases(self) -> list[str | None] | None:
         column = self._table_config.case_column
-        return None if column is None else [row.cells[column].strip() or None for row in self._rows]
+        return None if column is None else [row.cells[column] or None for row in self._rows]
 
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root

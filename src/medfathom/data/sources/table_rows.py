@@ -48,6 +48,8 @@ class Rows:
     """All images, where they stand, and what a user should know of how they were read."""
 
     rows: Sequence[Row]
+    root: Path
+    """Where paths start."""
     files: Sequence[Path]
     """Every table that was read."""
     notes: Sequence[str]
@@ -86,7 +88,7 @@ def read_rows(config: CsvDataset) -> Rows:
     _check_filters(rows, config.where)
     left = len(rows) - len(kept)
     notes = [f"{left} of {len(rows)} rows are left out by dataset.where"] if left else []
-    return Rows([image for row in kept for image in _images(row, config)], files, notes)
+    return Rows([image for row in kept for image in _images(row, config)], root, files, notes)
 
 
 def _inside(folder: Path, name: str, key: str) -> Path:
@@ -145,6 +147,7 @@ def _check_columns(config: CsvDataset, table: Table) -> None:
         "label_column": [] if config.label_columns else [config.label_column or "label"],
         "split_column": [config.split_column] if config.split_column else [],
         "group_column": [config.group_column] if config.group_column else [],
+        "case_column": [config.case_column] if config.case_column else [],
     }
     for key, columns in wanted.items():
         for column in columns:
