@@ -22,12 +22,10 @@ from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
-from medfathom.data.heldout import open_test
 from medfathom.data.leakage import LEAKAGE, leakage_note
 from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
-from medfathom.metrics.classification import positives
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
@@ -151,19 +149,8 @@ def _queue(
 
 
 def _open_test_split(study: Study, data: PreparedData, jobs: Sequence[Job]) -> None:
-    """Write down that the test split is opened, for which models; then check that an AUC can be had from it.
-
-    In this order: what will be judged is settled before anything of the split is seen.
-    """
+    """Write down that the test split is opened, for which models."""
     remember_opening(study, [job.key for job in jobs], data.sizes["test"])
-    test = open_test(data)
-    columns = 1 if data.task == "binary" else len(data.class_names)
-    count = positives(data.task, test.labels, columns).sum(axis=0)
-    if not ((count > 0) & (count < len(test))).any():
-        raise DataError(
-            f"study {study.study_name!r}: the {len(test)} images of its test split are all of one class, so "
-            "it has no AUC; give it a test split that has both"
-        )
 
 
 def _train(

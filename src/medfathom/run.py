@@ -59,10 +59,12 @@ def run_study(
     check_url(url)
     from medfathom.data.leakage import leakage_note  # noqa: PLC0415
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
+    from medfathom.data.prepared import read_facts  # noqa: PLC0415
 
     data = prepare(config.dataset, home() / "cache")
-    if leaks := leakage_note(data, config.name):
-        watcher.note(leaks)
+    for note in [*read_facts(data.folder).lines(), leakage_note(data, config.name)]:
+        if note:
+            watcher.note(note)
     with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         halted = ""

@@ -136,3 +136,26 @@ def test_short_ids_are_hidden_only_where_they_stand_alone() -> None:
     who = Subject(pseudonym("7"), "", ("7", "Doe"))
     assert who.hidden("A/slice17_7.dcm") == f"A/slice17_{pseudonym('7')}.dcm"
     assert who.hidden("A/doe.dcm (line 3)") == f"A/{pseudonym('Doe')}.dcm (line 3)"
+
+
+def volumes(folder: Path, **tags: Callable[[int], Any]) -> FolderDataset:
+    """Twelve volumes of two slices, in folders named by the patient."""
+    for path in sorted(files(folder, **tags).rglob("*.dcm")):
+        (path.parent / path.name[:7]).mkdir(exist_ok=True)
+        path.rename(path.parent / path.name[:7] / path.name)
+    return definition(folder, unit="volume")
+
+
+def test_cases_are_named_without_their_patient(tmp_path: Path) -> None:
+    data = prepare(volumes(tmp_path / "in"), tmp_path / "cache")
+    manifest = read_manifest(data.folder)
+    assert len(set(manifest.case)) == len(set(manifest.group)) == 12
+    for secret in SECRETS:
+        assert secret.encode() not in written(data)
+
+
+def test_a_case_of_two_patients_is_refused_without_naming_them(tmp_path: Path) -> None:
+    config = volumes(tmp_path / "in", PatientID=lambda n: "PAT0099" if n == 3 else patient(n))
+    with pytest.raises(UnusableRowsError, match=r"2 of 24.* a volume needs one patient") as caught:
+        prepare(config, tmp_path / "cache")
+    assert "PAT0099" not in str(caught.value)

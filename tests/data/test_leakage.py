@@ -46,8 +46,10 @@ def leaking(folder: Path) -> Path:
     """A table where two files are in two splits, and one patient is; one copy within a split is no leak."""
     path = table(folder)
     save(folder / "images" / "again.png", images(1)[0])  # as 0.png, in train
-    rows = ["images/again.png,well,train,0", "images/0.png,well,test,90", "images/1.png,ill,val,91"]
-    rows += ["images/2.png,well,val,92", "images/3.png,ill,val,3"]
+    for row in range(4):
+        save(folder / "copies" / f"{row}.png", images(4)[row])
+    rows = ["images/again.png,well,train,0", "copies/0.png,well,test,90", "copies/1.png,ill,val,91"]
+    rows += ["copies/2.png,well,val,92", "copies/3.png,ill,val,3"]
     path.write_text(path.read_text() + "\n".join(rows) + "\n")
     return path
 
@@ -88,4 +90,4 @@ def test_run_says_it_and_goes_on(workdir: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(scheduling, "run_trials", run_trials)
     run_study(load_definition("leaking.toml"), watcher=Listening())
-    assert events == [SAID, "trials"]
+    assert events == ["positive class: 'well'", SAID, "trials"]

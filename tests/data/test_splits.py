@@ -93,18 +93,6 @@ def test_other_seeds_draw_others() -> None:
     assert not np.array_equal(first, second)
 
 
-def test_too_few_groups_are_said_to_be_too_few() -> None:
-    with pytest.raises(
-        DataError, match=r"dataset.splits: the test split cannot be drawn: there are 2 groups"
-    ):
-        complete_splits(np.repeat(NONE, 8), np.tile([0, 1], 4), np.repeat(["a", "b"], 4), SplitsConfig())
-
-
-def test_one_image_of_a_class_cannot_be_divided() -> None:
-    with pytest.raises(DataError, match="test split cannot be drawn"):
-        complete_splits(np.repeat(NONE, 9), np.array([0] * 8 + [1]), None, SplitsConfig())
-
-
 def test_ungrouped_on_demand() -> None:
     groups = np.repeat(np.arange(4).astype(str), 50)
     splits = complete_splits(np.repeat(NONE, 200), np.tile([0, 1], 100), groups, SplitsConfig(grouped=False))

@@ -34,7 +34,7 @@ CHUNK_ROWS = 256
 PART_ROWS = 16
 """Images in one task of a thread or process: handing over a task costs as much as a small image."""
 
-PROCESS_ROWS = 1000
+PROCESS_ROWS = 4000
 """From so many images on processes are worth their start, where the source's work can be handed to them."""
 
 CHUNK_BYTES = 2**25
@@ -122,9 +122,9 @@ class Decoder:
         if portable is None or n_images < PROCESS_ROWS or (os.cpu_count() or 1) < 2:
             yield here.fill
             return
-        processes = Processes(replace(here, decode=portable), here)
+        processes = Processes(replace(here, decode=portable).fill, here.fill)
         try:
-            yield processes.fill
+            yield processes.call
         finally:
             processes.close()
 

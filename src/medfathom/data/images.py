@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +103,9 @@ OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer: the image itself was not downloaded",
     b"P1": "a bitmap of the PBM format",
     b"P4": "a bitmap of the PBM format",
+    b"II\xbc\x01": "JPEG XR",
+    b"PF": "a floating-point image of the PFM format",
+    b"Pf": "a floating-point image of the PFM format",
     b"<": "HTML or XML: a failed download, perhaps",
 }
 """What a file is that is not read, by its start."""
@@ -128,11 +132,10 @@ class Decoded:
 
 def read_bytes(path: Path) -> bytes:
     """A file's content. Raises UnreadableImageError."""
-    with _named_reasons(), path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    return content
+    with _named_reasons(), path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        return file.readall()
 
 
 def read_header(path: Path) -> Header:

@@ -20,13 +20,14 @@ FILE = "manifest.csv"
 
 COLUMNS = (
     *("name", "split", "label", "group", "study"),
-    *("sha256", "n_bytes", "width", "height", "pixels_sha256", "bits_used"),
+    *("sha256", "n_bytes", "width", "height", "pixels_sha256", "bits_used", "case"),
 )
 """`name`: file or row of the source. `label`: class index, or 0/1 for each label. `group`: patient or
 slide, empty where not known; of DICOM files a pseudonym, as `study`, of the StudyInstanceUID (see
 `pseudonyms`). `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
 there is none. `sha256`: of the file, or of the row's pixels where there is none. `pixels_sha256`: of the
-image as prepared. `bits_used`: that the original's values need; 0 for 8-bit images.
+image as prepared. `bits_used`: that the original's values need; 0 for 8-bit images. `case`: volume or slide,
+empty where each image is judged by itself.
 """
 
 NUMBERS = ("n_bytes", "width", "height", "bits_used")
@@ -46,6 +47,7 @@ class Manifest:
     width: NDArray[np.int64]
     height: NDArray[np.int64]
     pixels_sha256: NDArray[np.str_]
+    case: NDArray[np.str_]
     bits_used: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -67,7 +69,8 @@ def _write_table(path: Path, listing: Listing, splits: NDArray[np.str_], rows: S
                 group = "" if listing.groups is None else listing.groups[index]
                 study = "" if listing.studies is None else listing.studies[index]
                 label = " ".join(map(str, np.atleast_1d(listing.labels[index])))
-                table.writerow([listing.names[index], split, label, group, study, *row.fields()])
+                case = "" if listing.cases is None else listing.cases[index]
+                table.writerow([listing.names[index], split, label, group, study, *row.fields(), case])
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -80,6 +83,8 @@ def read_manifest(folder: Path) -> Manifest:
         name: np.array(values, dtype=np.int64 if name in NUMBERS else np.str_)
         for name, values in zip(names, columns, strict=True)
     }
+    # Sets that an earlier version prepared know of no cases.
+    arrays.setdefault("case", np.zeros(len(arrays["name"]), dtype=np.str_))
     # What earlier versions did not record.
     arrays.setdefault("study", np.full(len(arrays["name"]), "", dtype=np.str_))
     arrays.setdefault("bits_used", np.zeros(len(arrays["name"]), dtype=np.int64))

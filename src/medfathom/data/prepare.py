@@ -2,7 +2,7 @@
 
     storage/cache/datasets/KEY/
         {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
-        {train,val,test}_labels.npy, _groups.npy, _names.json
+        {train,val,test}_labels.npy, _groups.npy, _cases.npy, _names.json
         manifest.csv                 a row for each image: see `manifest`
         prepared.json                facts, fingerprint, what was left out, what is in two splits
 
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
 from medfathom.data.decoding import JOURNAL_FILE, Decoder
-from medfathom.data.leakage import count_leaks
+from medfathom.data.leakage import count_leaks, groups_across
+from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
@@ -42,9 +43,11 @@ from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsEr
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits
 from medfathom.data.workers import Outcome, Row
-from medfathom.definitions.dataset import DatasetConfig
+from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
+from medfathom.metrics.classification import has_auc
+from medfathom.metrics.unknown import is_absent, is_present
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -108,12 +111,35 @@ class _Job:
 
 def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
-    listing = source.listing()
+    listing = list_images(source, config)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
-    splits = complete_splits(listing.splits, listing.labels, listing.groups, config.splits)
-    _check_classes(listing, splits)
+    try:
+        splits = _split(listing, config.splits)
+        _check_classes(listing, splits)
+    except DataError as error:
+        if not listing.problems:
+            raise
+        # Rows that cannot be used are the likely cause of too few groups or images, so they are said first.
+        whole = len(listing) + len(listing.problems)
+        raise UnusableRowsError(listing.problems, whole, follows=str(error)) from None
     return _Job(source, config, listing, splits)
+
+
+def _split(listing: Listing, config: SplitsConfig) -> NDArray[np.str_]:
+    """A split for every image. No case is divided, even where patients may be."""
+    by_patient = config.grouped and listing.groups is not None
+    clusters = listing.groups if by_patient else listing.cases
+    whole = config if clusters is None else config.model_copy(update={"grouped": True})
+    splits = complete_splits(listing.splits, listing.labels, clusters, whole, listing.class_names)
+    if listing.cases is not None and (across := groups_across(listing.cases, splits)):
+        case, places = next(iter(across.items()))
+        raise DataError(
+            f"{len(across)} cases are in several splits of the source, {case!r} in {' and '.join(places)}: "
+            "a case belongs to one split; where these are different cases, name them apart in "
+            'dataset.case_pattern; else let all splits be drawn, by dataset.splits.given = "ignore"'
+        )
+    return splits
 
 
 def _build(job: _Job, folder: Path, progress: Progress) -> None:
@@ -160,6 +186,7 @@ def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
         labels=listing.labels[good],
         splits=listing.splits[good],
         groups=None if listing.groups is None else listing.groups[good],
+        cases=None if listing.cases is None else listing.cases[good],
         studies=None if listing.studies is None else listing.studies[good],
     )
     return replace(job, listing=left, splits=job.splits[good])
@@ -172,8 +199,9 @@ def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Pro
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
         save_array(array_file(folder, split, "labels"), listing.labels[chosen])
-        if listing.groups is not None:
-            save_array(array_file(folder, split, "groups"), listing.groups[chosen])
+        for what, texts in (("groups", listing.groups), ("cases", listing.cases)):
+            if texts is not None:
+                save_array(array_file(folder, split, what), texts[chosen])
         names = [listing.names[row] for row in chosen]
         write_atomically(names_file(folder, split), json.dumps(names))
     write_manifest(folder, listing, splits, rows)
@@ -186,18 +214,29 @@ def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Pro
         image_size=config.image_size,
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
+        unit=getattr(config, "unit", "image"),
+        cases=_count_cases(listing, splits),
     )
-    write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
+    leaks = count_leaks(read_manifest(folder))
+    write_facts(Facts(data, problems, leaks, listing.ignored, listing.notes))
+
+
+def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:
+    if listing.cases is None:
+        return None
+    return {split: len(np.unique(listing.cases[splits == split])) for split in SPLIT_NAMES}
 
 
 def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
-    """SHA-256 over images (through their own hashes), labels, groups and splits, in order."""
+    """SHA-256 over images (through their own hashes), labels, groups, splits and cases, in order."""
     listing, size = job.listing, job.config.image_size
     form = [size, listing.channels, listing.dtype.name, listing.task, listing.class_names]
     digest = hashlib.sha256(json.dumps(form).encode())
     for index, row in enumerate(rows):
         group = None if listing.groups is None else str(listing.groups[index])
         facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(job.splits[index])]
+        # Without cases as before there were any: the same data are the same study's.
+        facts += [] if listing.cases is None else [str(listing.cases[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
 
@@ -216,9 +255,9 @@ def _check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
     many = f"all {len(used)}" if used.max() < config.bits else f"{n_dark} of {len(used)}"
     bits = int(used.max()) if used.max() < config.bits else DARK_BITS
     raise DataError(
-        f"{many} images with more than 8 bits have no value above {2**bits - 1}: they would come out dark, "
-        f"since {2**config.bits - 1} is white; give dataset.bits: {bits} where {2**bits - 1} is white, "
-        f"{config.bits} where they are meant to be dark"
+        f"{many} images with more than 8 bits use at most {bits} of them (values to {2**bits - 1}): they "
+        f"would come out dark, or flat where values are signed; give dataset.bits = {bits} if that is their "
+        f"depth, {config.bits} to keep them so"
     )
 
 
@@ -231,6 +270,11 @@ def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequenc
             raise DataError(f"the data set has no {split} image{because}")
         if split != "test":
             _check_coverage(listing, labels, split, because, splits)
+        elif not has_auc(listing.task, labels, len(listing.class_names)):
+            raise DataError(
+                f"all {len(labels)} test images are of one class{because}, so the test has no AUC; "
+                "give a test split that has both"
+            )
 
 
 def _check_coverage(
@@ -243,8 +287,9 @@ def _check_coverage(
         elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
         hint = ", though the test split has some" if elsewhere.all() else ""
         raise DataError(f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}")
-    if listing.task == "multilabel" and (counts == len(labels)).any():
-        always = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
+    absent_from = is_absent(labels).sum(axis=0)
+    if listing.task == "multilabel" and (absent_from == 0).any():
+        always = [name for name, count in zip(names, absent_from, strict=True) if count == 0]
         raise DataError(
             f"every {split} image has label {', '.join(map(repr, always))}: "
             "no network can learn it; remove it from the labels"
@@ -254,7 +299,7 @@ def _check_coverage(
 def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
     """Images of each class."""
     if labels.ndim == 2:
-        counts: NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
+        counts: NDArray[np.int64] = is_present(labels).sum(axis=0, dtype=np.int64)
         return counts
     return np.bincount(labels, minlength=n_classes).astype(np.int64)
 

@@ -78,3 +78,13 @@ def groups_by_patient(
             "patient of its own)"
         )
     return [patient or None for patient in patients]
+
+
+def hidden_cases(cases: Sequence[str | None], subjects: Sequence[Subject | None]) -> list[str | None]:
+    """The case of each image without clear text: in one spelling, though a file of it may lack a word."""
+    words: dict[str, set[str]] = {}
+    for case, who in zip(cases, subjects, strict=True):
+        if case is not None and who is not None:
+            words.setdefault(case, set()).update(who.clear)
+    known = {case: Subject("", "", tuple(clear)).hidden(case) for case, clear in words.items()}
+    return [case if case is None else known.get(case, case) for case in cases]

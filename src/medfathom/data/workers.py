@@ -61,6 +61,9 @@ class Item:
     split: str
     position: int
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True)
 class Filler:
@@ -85,27 +88,32 @@ class Filler:
         return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest, raw.bits_used)
 
 
-class Processes:
-    """A process for each thread that calls `fill`, started at its first call."""
+Work = Callable[[Sequence[Any]], list[Any]]
+"""An answer for each item."""
 
-    def __init__(self, portable: Filler, here: Filler) -> None:
+
+class Processes:
+    """A process for each thread that calls `call`, started at its first call."""
+
+    def __init__(self, portable: Work, here: Work) -> None:
+        """`portable` is pickled; `here` does the same in a thread until the process is ready."""
         self._portable, self._here = portable, here
         self._mine = local()
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock = Lock()
 
-    def fill(self, items: Sequence[Item]) -> list[Outcome]:
-        """As `Filler.fill`. Raises RunError where the process died."""
+    def call(self, items: Sequence[Any]) -> list[Any]:
+        """What the work answers, or raises. Raises RunError where the process died."""
         if not self._is_ready():
-            return self._here.fill(items)
+            return self._here(items)
         process = self._mine.process
         try:
             _send(process.stdin, items)
-            answer: list[Outcome] | BaseException = pickle.load(process.stdout)  # noqa: S301  from our own process
+            answer: list[Any] | BaseException = pickle.load(process.stdout)  # noqa: S301  our own process
         except (OSError, EOFError):
             raise RunError(
-                f"a process that decodes images died (exit status {process.wait()}) at "
-                f"{items[0].name} or one of the {len(items) - 1} images after it; run again to go on"
+                f"a process that reads images died (exit status {process.wait()}) at {items[0]} "
+                f"or one of the {len(items) - 1} images after it; run again to go on"
             ) from None
         if isinstance(answer, BaseException):
             raise answer
@@ -135,11 +143,11 @@ class Processes:
 
 
 def serve() -> None:
-    """The other side: a Filler from standard input, then items, until it is closed."""
+    """The other side: the work from standard input, then its items, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    filler: Filler = pickle.load(sys.stdin.buffer)  # noqa: S301
+    work: Work = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
     answers.write(READY)
     answers.flush()
     while True:
@@ -148,7 +156,7 @@ def serve() -> None:
         except EOFError:
             return
         try:
-            answer: list[Outcome] | BaseException = filler.fill(items)
+            answer: list[Any] | BaseException = work(items)
         except Exception as error:  # noqa: BLE001  told in the parent
             answer = error
         _send(answers, answer)

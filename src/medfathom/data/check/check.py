@@ -100,9 +100,12 @@ def check_data(
     shortcuts = _shortcuts(splits, seed)
     found = [
         *findings.unusable(data),
+        *findings.left_out(data),
+        *findings.notes(data),
         *findings.exact(splits, copies),
         *findings.near(splits, near),
         *findings.groups(splits),
+        *findings.cases(statistics, data),
         *findings.conflicts(splits, copies),
         *findings.blank(splits),
         *findings.balance(statistics),
@@ -118,7 +121,11 @@ def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progr
     """Near copies; of exact copies only the first is compared."""
     again = {row for members in copies for row in members[1:]}
     rows = [row for row in range(len(splits.manifest)) if row not in again]
-    found = near_copies(Images(splits, rows), lambda done, total: tell("near copies", done, total))
+    found = near_copies(
+        Images(splits, rows),
+        lambda done, total: tell("near copies", done, total),
+        splits.manifest.case[rows],
+    )
     pairs = [NearCopy(rows[pair.first], rows[pair.second], pair.similarity) for pair in found.pairs]
     return NearCopies(pairs, found.threshold, found.typical)
 
@@ -129,8 +136,8 @@ def _shortcuts(splits: AllSplits, seed: int) -> list[Shortcut]:
     labels = np.concatenate([split.labels for split in learned])
     manifests = [splits.manifest_of(name) for name in ("train", "val")]
     groups = None
-    if learned[0].groups is not None:
-        groups = np.concatenate([m.group for m in manifests])
+    if clusters := [split.clusters for split in learned if split.clusters is not None]:
+        groups = np.concatenate(clusters)
     borders = np.concatenate([border_features(split.images) for split in learned])
     columns = ("n_bytes", "width", "height")
     files = np.stack([np.concatenate([getattr(m, c) for m in manifests]) for c in columns], axis=1)

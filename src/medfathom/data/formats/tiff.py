@@ -49,16 +49,17 @@ def header(file: BinaryIO) -> Header:
 def opened(content: bytes) -> Opened:
     """Raises UnreadableImageError."""
     page = _page(TiffFile(BytesIO(content)))
+    found = _header(page)
 
     def samples(_: int) -> Samples:
         return Samples(
-            _values(page),
+            _values(page, content),
             white=255 if page.photometric == PHOTOMETRIC.PALETTE else _white(page),
             orientation=_orientation(page),
             zero_is_white=page.photometric == PHOTOMETRIC.MINISWHITE,
         )
 
-    return Opened(_header(page), samples)
+    return Opened(found, samples)
 
 
 def _page(tiff: TiffFile) -> TiffPage:
@@ -141,9 +142,14 @@ def _unread_colours(page: TiffPage) -> str | None:
     return f"with {found}; save it as RGB or grey" if found else None
 
 
-def _values(page: TiffPage) -> NDArray[Any]:
+def _values(page: TiffPage, content: bytes) -> NDArray[Any]:
     """(h, w, channels) as written; palettes resolved, premultiplied alpha left away."""
-    values: NDArray[Any] = page.asarray(maxworkers=1)
+    values: NDArray[Any]
+    if page.is_memmappable and page.dtype is not None:
+        order = page.parent.byteorder + page.dtype.char
+        values = np.frombuffer(content, order, np.prod(page.shape), page.dataoffsets[0]).reshape(page.shape)
+    else:
+        values = page.asarray(maxworkers=1)
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
     if page.photometric == PHOTOMETRIC.PALETTE:

@@ -18,6 +18,9 @@ from medfathom.text import command
 SHOWN_PROBLEMS = 20
 """An error names this many problems; `data check` and the error's `problems` have all."""
 
+SHOWN_IGNORED = 3
+"""A line names this many of the files that are left out; prepared.json has all."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -30,17 +33,33 @@ class Problem:
         return f"{self.name}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """Files or rows that do not belong to the data set, for one reason: nothing is wrong with them."""
+
+    reason: str
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:SHOWN_IGNORED])
+        more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
+        files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        return f"left out: {files}, {self.reason} ({shown}{more})"
+
+
 class UnusableRowsError(DataError):
     """Files or rows of a data set cannot be used; `problems` are all of them."""
 
-    def __init__(self, problems: Sequence[Problem], n_rows: int) -> None:
+    def __init__(self, problems: Sequence[Problem], n_rows: int, follows: str = "") -> None:
+        """`follows`: what is wrong with the others alone, where leaving these out is no way on."""
         self.problems = list(problems)
         shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
         rest = len(self.problems) - SHOWN_PROBLEMS
         more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
+        way_on = "" if follows else ' (dataset.on_bad_image = "skip" leaves them out)'
+        then = f"; without them: {follows}" if follows else ""
         super().__init__(
-            f"{len(self.problems)} of {n_rows} images or rows cannot be used "
-            f'(dataset.on_bad_image = "skip" leaves them out): {shown}{more}'
+            f"{len(self.problems)} of {n_rows} images or rows cannot be used{way_on}: {shown}{more}{then}"
         )
 
 
@@ -50,12 +69,15 @@ class Listing:
 
     Attributes:
         names: file or row of each of the n images.
-        labels: int64 (n,) class indices, or uint8 (n, K).
+        labels: int64 (n,) class indices, or uint8 (n, K) of 0, 1 and `metrics.unknown.UNKNOWN`.
         splits: `train`, `val` or `test` for each image; "" where the source does not say.
         groups: patient or slide of each image, text; None where not known.
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        cases: the case (volume, slide) of each image, text; None where each image is judged by itself.
+        ignored: files and rows that do not belong to the data set; they are not among the n.
+        notes: what its reader should know, a line each.
         studies: pseudonym of each image's StudyInstanceUID, text; None where no file is DICOM.
     """
 
@@ -68,10 +90,18 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    cases: NDArray[np.str_] | None = None
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
     studies: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def clusters(self) -> NDArray[np.str_] | None:
+        """What no split divides: the patient of each image, else its case; None where neither is known."""
+        return self.cases if self.groups is None else self.groups
 
 
 @dataclass(frozen=True)
@@ -93,6 +123,12 @@ class RawImage:
     sha256: str
     n_bytes: int = 0
     bits_used: int = 0
+
+
+def told(positive: str | None, ignored: Sequence[Ignored], notes: Sequence[str]) -> list[str]:
+    """What a data set's reader should know, a line each; `positive`: the positive class of two."""
+    named = [] if positive is None else [f"positive class: {positive!r}"]
+    return [*named, *map(str, ignored), *(f"note: {note}" for note in notes)]
 
 
 class Source(ABC):

@@ -15,13 +15,20 @@ from numpy.typing import NDArray
 
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
-from medfathom.data.pseudonyms import groups_by_patient
-from medfathom.data.sources.base import Listing, Problem, RawImage, Source
+from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
+from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
+from medfathom.data.sources.cases import FileRows, images_of_cases, one_label_and_patient
+from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.text import printable
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
+
+
+PROCESS_HEADERS = 20_000
+"""From so many files on processes are worth their start, only to look at them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,9 @@ _NO_PATIENT = "no PatientID, though other files have one; give dataset.group_pat
 class FileSource(Source):
     """Image files: all headers are read for the listing, then the pixels file by file."""
 
+    root: Path
+    """Where the paths of its images start."""
+
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
         self._files: list[tuple[Path, int]] = []
@@ -95,21 +105,31 @@ class FileSource(Source):
         splits: Sequence[str],
         groups: Sequence[str | None] | None,
         problems: Sequence[Problem],
+        cases: Sequence[str | None] | None = None,
+        folders: Sequence[str | None] | None = None,
+        ignored: Sequence[Ignored] = (),
+        notes: Sequence[str] = (),
     ) -> Listing:
-        """Read every file's header; a file that cannot be used becomes a problem."""
-        slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            headers = [header for part in pool.map(_headers, slices) for header in part]
+        """Read every file's header; a file that cannot be used becomes a problem.
+
+        `cases` and `folders` as in `FileRows`, of use where the unit is not the image.
+        """
+        rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
+        if self._config.unit != "image":
+            rows = images_of_cases(rows, self._config, self.root)
+        return replace(self._list_rows(rows, problems), ignored=ignored, notes=notes)
+
+    def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
+        headers = _all_headers(rows.paths)
         subjects = [header.subject if isinstance(header, Header) else None for header in headers]
-        by_patient = groups is None and any(subjects)
-        groups = groups_by_patient(groups, subjects)
-        hidden = [who.hidden(name) if who else name for name, who in zip(names, subjects, strict=True)]
-        renamed = dict(zip(names, hidden, strict=True))
-        problems = [
-            replace(problem, name=renamed.get(problem.name, problem.name))
-            for problem in (*problems, *labels.problems)
-        ]
-        names = hidden
+        if self._config.window is not None and not any(subjects):
+            raise DataError("dataset.window: no file is DICOM; leave window out")
+        by_patient = rows.groups is None and any(subjects)
+        rows = replace(rows, groups=groups_by_patient(rows.groups, subjects))
+        if by_patient and self._config.unit != "image":
+            rows = one_label_and_patient(rows, self._config.unit)
+        rows, problems = _without_clear_text(rows, subjects, [*problems, *rows.labels.problems])
+        paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
         good = labels.good.copy()
         for row, header in enumerate(headers):
             reason = header if isinstance(header, str) else None
@@ -120,8 +140,6 @@ class FileSource(Source):
                 good[row] = False
         kept = np.flatnonzero(good).tolist()
         found = [header for row in kept if isinstance(header := headers[row], Header)]
-        if self._config.window is not None and not any(subjects):
-            raise DataError("dataset.window: no file is DICOM; leave window out")
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
         self._files = [
@@ -130,8 +148,9 @@ class FileSource(Source):
         return Listing(
             names=[names[row] for row in kept],
             labels=labels.values[kept],
-            splits=np.array([splits[row] for row in kept], dtype=np.str_),
-            groups=None if groups is None else np.array([groups[row] for row in kept], dtype=np.str_),
+            splits=_texts(rows.splits, kept),
+            groups=None if groups is None else _texts(groups, kept),
+            cases=None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept),
             studies=_studies(found),
             task=labels.task,
             class_names=labels.class_names,
@@ -154,6 +173,38 @@ class FileSource(Source):
         return [match.group(1) if match else None for match in matches]
 
 
+def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_]:
+    return np.array([values[row] for row in kept], dtype=np.str_)
+
+
+def _all_headers(paths: Sequence[Path]) -> list[Header | str]:
+    """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
+    slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
+    processes = Processes(_headers, _headers)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            read = processes.call if len(paths) >= PROCESS_HEADERS else _headers
+            return [header for part in pool.map(read, slices) for header in part]
+    finally:
+        processes.close()
+
+
+def _without_clear_text(
+    rows: FileRows, subjects: Sequence[Subject | None], problems: Sequence[Problem]
+) -> tuple[FileRows, list[Problem]]:
+    """Names, cases and reasons with pseudonyms; nothing changes without DICOM."""
+    if not any(subjects):
+        return rows, list(problems)
+    names = [who.hidden(name) if who else name for name, who in zip(rows.names, subjects, strict=True)]
+    whose = {old: (new, who) for old, new, who in zip(rows.names, names, subjects, strict=True)}
+    cases = None if rows.cases is None else hidden_cases(rows.cases, subjects)
+    shown = []
+    for problem in problems:
+        name, who = whose.get(problem.name, (problem.name, None))
+        shown.append(Problem(name, who.hidden(problem.reason) if who else problem.reason))
+    return replace(rows, names=names, cases=cases), shown
+
+
 def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
     """Pseudonym of each image's study; None where no file is DICOM."""
     if not any(header.subject for header in headers):
@@ -174,19 +225,21 @@ def _headers(paths: Sequence[Path]) -> list[Header | str]:
 
 def file_signature(path: Path) -> str:
     """Path, size and time of a file, or that it is absent."""
+    place = printable(str(path))
     try:
         facts = path.stat()
     except OSError:
-        return f"{path} absent"
-    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+        return f"{place} absent"
+    return f"{place} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def existing(path: str, *, folder: bool) -> Path:
     """`dataset.path` as a Path. Raises DataError where it is not there, or no folder (or no file)."""
     found = Path(path).expanduser().absolute()
+    shown = printable(str(found))
     if not found.exists():
-        raise DataError(f"dataset.path: {found} is not there")
+        raise DataError(f"dataset.path: {shown} is not there")
     if found.is_dir() != folder:
         kinds = ("a folder", "a file") if folder else ("a file", "a folder")
-        raise DataError(f"dataset.path: {found} is {kinds[1]}; {kinds[0]} is expected")
+        raise DataError(f"dataset.path: {shown} is {kinds[1]}; {kinds[0]} is expected")
     return found
