@@ -55,7 +55,7 @@ DESIGNS: dict[str, tuple[Draw, float]] = {
     "inverted U": (lambda rng, x, d: SD * (rng.standard_normal(len(x)) - 2 * x**2), np.nan),
     "effect": (lambda rng, x, d: SD * (rng.standard_normal(len(x)) + 1.2 * x), 1.2 * SD),
 }
-"""Name -> draw from standardised parameters and depth; the true slope per standard deviation of parameters."""
+"""Name -> draw from standardised parameters and depth; the true slope on standardised parameters."""
 
 
 def networks(n: int, families: bool, seed: int) -> pd.DataFrame:
