@@ -76,6 +76,11 @@ def run_study(
             finally:
                 watcher.end()
         driver.close_records()
+        if not halted and driver.budget < config.budget.trials:
+            watcher.note(
+                f"every combination of the grid has been run: {driver.budget}; "
+                f"budget.trials = {config.budget.trials} has no more to try"
+            )
         best = next(iter(completed(driver.trials())), None)
         return Outcome(
             config.name,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 from rich.console import Console, RenderableType
+
+PIPED_COLUMNS = 1000
+"""Width of what goes into a file or a pipe: rich would take 80 columns, and cut numbers off."""
 
 
 def print_json(value: Any) -> None:
@@ -15,8 +19,11 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: RenderableType) -> None:
-    """For people: colours in a terminal, plain text elsewhere."""
-    Console().print(text)
+    """For people: colours in a terminal, plain text elsewhere, where no line is cut or wrapped."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=PIPED_COLUMNS)
+    console.print(text)
 
 
 def complain(text: str) -> None:
