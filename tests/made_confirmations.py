@@ -23,7 +23,7 @@ from medfathom.study.open import open_study
 from medfathom.study.read import read_study
 from medfathom.trial.record import SplitMetrics, TrialRecord
 
-FACTS = {"family": "efficientnet", "n_params": 4, "n_trainable_params": 2, "depth": 53, "macs": 5}
+FACTS = {"family": "efficientnet", "n_params": 4_652_008, "n_trainable_params": 2, "depth": 53, "macs": 5}
 """Attributes that every finished trial has, for trials that nobody trained."""
 
 

@@ -144,13 +144,13 @@ def test_every_modality_shows_its_own_figures(tmp_path: Path) -> None:
     write_report(analyze(frame[frame["architecture"].str.contains("1")], draws=100), tmp_path)
     shown = sections((tmp_path / "report.html").read_text())
     files = {name: re.findall(r'<a href="(.*?\.svg)">', shown[name]) for name in names}
-    assert [len(own) for own in files.values()] == [4] * 5
+    assert [len(own) for own in files.values()] == [5] * 5
     written = {file.casefold() for own in files.values() for file in own}
-    assert len(written) == 20
-    assert len({(tmp_path / file).read_text() for own in files.values() for file in own}) >= 15
+    assert len(written) == 25
+    assert len({(tmp_path / file).read_text() for own in files.values() for file in own}) >= 20
     for name in names:
         captions = re.findall(r"<figcaption>(.*?) <a", shown[name])
-        assert len(captions) == 4
+        assert len(captions) == 5
         assert all(caption.startswith(f"{name}: ") for caption in captions)
 
 
