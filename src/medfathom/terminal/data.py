@@ -45,7 +45,7 @@ def print_prepared(study: str, overrides: Sequence[str], *, samples: Path | None
         print_json(facts)
     else:
         told = read_facts(Path(str(facts["folder"]))).lines()
-        shown = [f"{key}: {value}" for key, value in facts.items() if key not in TOLD]
+        shown = [f"{key}: {value}" for key, value in facts.items() if key not in TOLD and value is not None]
         print("\n".join([*shown, *told]))  # noqa: T201
 
 
