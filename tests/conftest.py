@@ -23,8 +23,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # Hints are told as to someone who has `medfathom` on PATH: the same however the tests are started.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ.pop("UV", None)
-# Some tests import Ray before medfathom does. Under `uv run` (as the gate is) Ray would then start every worker
-# by `uv run` in a copy of the working folder, with an environment of its own that is installed first.
+# Some tests import Ray before medfathom does. Under `uv run` (as the gate is) Ray would then start every
+# worker by `uv run` in a copy of the working folder, with an environment that is installed first.
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 SHARED = Path(os.environ.get("MEDFATHOM_SHARED", REPOSITORY.parent / "shared"))
 
