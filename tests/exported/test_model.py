@@ -21,6 +21,7 @@ from medfathom.models.folder import (
     CONFIG_FILE,
     MANIFEST_FILE,
     WEIGHTS_FILE,
+    read_config,
     write_config,
     write_manifest,
 )
@@ -161,6 +162,28 @@ def test_12_bits_are_the_same_in_a_file_and_in_an_array(model: Model, tmp_path: 
     assert found.probabilities == pytest.approx(np.stack([expected] * 3), abs=1e-6)
     with pytest.raises(DataError, match=r"image 0: values from 0 to 4096, outside 0 to 4095"):
         other.predict(np.where(raw == raw.max(), np.uint16(4096), raw))
+
+
+def test_dicom_is_read_by_the_window_of_the_training(model: Model, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed (medfathom[dicom])")
+    from dicom_files import dataset, saved  # noqa: PLC0415
+
+    hounsfield = np.random.default_rng(0).integers(-1024, 3071, (32, 32))
+    made = dataset(
+        hounsfield + 1024, 12, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=0, WindowWidth=9
+    )
+    (tmp_path / "a.dcm").write_bytes(saved(made))
+    config = CONFIG.model_copy(update={"dtype": "uint16", "window": (40.0, 400.0)})
+    write_config(tmp_path, config)
+    other = copy(model)
+    other.config = read_config(tmp_path)
+    assert other.config.window == (40.0, 400.0)
+    grey = np.rint(np.clip((hounsfield - 39.5) / 399 + 0.5, 0, 1) * 65535)  # PS3.3 C.11.2.1.2.1
+    expected = other.decide([""], other.logits(grey.astype(np.uint16)[None, :, :, None])).probabilities
+    assert other.predict(tmp_path / "a.dcm").probabilities == pytest.approx(expected, abs=1e-4)
+    assert other.predict(tmp_path).probabilities == pytest.approx(expected, abs=1e-4)
+    other.config = config.model_copy(update={"window": None})
+    assert other.predict(tmp_path).probabilities != pytest.approx(expected, abs=1e-4)
 
 
 def test_other_depths_are_said(model: Model) -> None:

@@ -34,8 +34,8 @@ predictions = medfathom.load("FOLDER").predict(["{example}"])
 predictions.class_names, predictions.probabilities
 ```
 
-{combined}{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}). `config.json` says
-how to build the network, prepare images and read the outputs.
+{combined}{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}){window}.
+`config.json` says how to build the network, prepare images and read the outputs.
 
 ## Performance
 
@@ -120,6 +120,9 @@ def model_card(
         onnx=_onnx(onnx_difference),
         size=config.image_size,
         fit=config.fit,
+        window=""
+        if config.window is None
+        else ", DICOM files by the window {:g}, {:g}".format(*config.window),
         channels="grey" if config.channels == 1 else "colour",
         judged=counted(model.n_test, model.test.n_cases, config.unit).replace("test ", ""),
         combined=_combined(config),

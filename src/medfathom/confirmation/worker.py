@@ -198,6 +198,7 @@ def _config(
         bits=dataset.bits,
         include=getattr(dataset, "include", None),
         exclude=getattr(dataset, "exclude", []),
+        window=getattr(dataset, "window", None),
         mean=list(mean),
         std=list(std),
         unit=data.unit,

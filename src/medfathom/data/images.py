@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from medfathom.data import dicom
 from medfathom.data.formats import jpeg, jpeg2000, pillow, png, pnm, tiff
 from medfathom.data.pixels import (
     MAX_PIXELS,
@@ -46,6 +47,7 @@ __all__ = [
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
     *(".gif", ".webp", ".jp2", ".j2k", ".j2c", ".pgm", ".ppm", ".pnm"),
+    *dicom.SUFFIXES,
 )
 """Files of a folder that are taken for images. What a file really is, its content says."""
 
@@ -108,7 +110,7 @@ OTHERS = {
 }
 """What a file is that is not read, by its start."""
 
-READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, PGM or PPM image"
+READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM, PGM or PPM image"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Decoded:
         pixels: (size, size, channels) or (h, w, channels).
         width: of the image in the file, pixels.
         height: of the image in the file, pixels.
-        bits_used: bits that the file's values need; 0 for a file of 8 bits.
+        bits_used: bits that the file's values need; 0 for a file of 8 bits and for DICOM.
     """
 
     pixels: Pixels
@@ -153,6 +155,7 @@ def decode(
     bits: int = 16,
     size: int | None = None,
     fit: Fit = "squash",
+    window: dicom.Window | None = None,
 ) -> Decoded:
     """Decode an image file.
 
@@ -168,11 +171,12 @@ def decode(
         size: side of the square result, pixels; None: keep the image's size. A JPEG more than twice as large
             is decoded at 1/2, 1/4 or 1/8 first.
         fit: how it is made square.
+        window: centre and width for DICOM files, in units after the modality LUT; None: the file's own.
 
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
-    reader = _reader(content[:START_BYTES])
+    reader = _reader(content[:START_BYTES], window)
     with _damage():
         opened = reader.opened(content)
         samples = opened.samples(0 if size is None else 2 * size)
@@ -180,12 +184,14 @@ def decode(
         pixels = to_pixels(samples, header, channels, bits)
         if size is not None:
             pixels = fit_square(pixels, size, fit)
-        used = bits_in_use(samples.values) if header.deep else 0
+        used = bits_in_use(samples.values) if header.deep and not samples.scaled else 0
     return Decoded(with_type(pixels, dtype), header.width, header.height, used)
 
 
-def _reader(start: bytes) -> Reader:
+def _reader(start: bytes, window: dicom.Window | None = None) -> Reader:
     """The reader of a file that starts like this. Raises UnreadableImageError."""
+    if dicom.is_dicom(start):
+        return dicom.Dicom(window)
     for starts, reader in READERS:
         if start.startswith(starts):
             return reader

@@ -19,11 +19,12 @@ from medfathom.files import write_atomically
 FILE = "manifest.csv"
 
 COLUMNS = (
-    *("name", "split", "label", "group"),
+    *("name", "split", "label", "group", "study"),
     *("sha256", "n_bytes", "width", "height", "pixels_sha256", "bits_used", "case"),
 )
 """`name`: file or row of the source. `label`: class index, or 0/1 for each label. `group`: patient or
-slide, empty where not known. `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
+slide, empty where not known; of DICOM files a pseudonym, as `study`, of the StudyInstanceUID (see
+`pseudonyms`). `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
 there is none. `sha256`: of the file, or of the row's pixels where there is none. `pixels_sha256`: of the
 image as prepared. `bits_used`: that the original's values need; 0 for 8-bit images. `case`: volume or slide,
 empty where each image is judged by itself.
@@ -40,6 +41,7 @@ class Manifest:
     split: NDArray[np.str_]
     label: NDArray[np.str_]
     group: NDArray[np.str_]
+    study: NDArray[np.str_]
     sha256: NDArray[np.str_]
     n_bytes: NDArray[np.int64]
     width: NDArray[np.int64]
@@ -65,9 +67,10 @@ def _write_table(path: Path, listing: Listing, splits: NDArray[np.str_], rows: S
             for index in np.flatnonzero(splits == split).tolist():
                 row = rows[index]
                 group = "" if listing.groups is None else listing.groups[index]
+                study = "" if listing.studies is None else listing.studies[index]
                 label = " ".join(map(str, np.atleast_1d(listing.labels[index])))
                 case = "" if listing.cases is None else listing.cases[index]
-                table.writerow([listing.names[index], split, label, group, *row.fields(), case])
+                table.writerow([listing.names[index], split, label, group, study, *row.fields(), case])
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -83,5 +86,6 @@ def read_manifest(folder: Path) -> Manifest:
     # Sets that an earlier version prepared know of no cases.
     arrays.setdefault("case", np.zeros(len(arrays["name"]), dtype=np.str_))
     # What earlier versions did not record.
+    arrays.setdefault("study", np.full(len(arrays["name"]), "", dtype=np.str_))
     arrays.setdefault("bits_used", np.zeros(len(arrays["name"]), dtype=np.int64))
     return Manifest(**arrays)

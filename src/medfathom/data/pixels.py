@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medfathom.data.pseudonyms import Subject
+
 Pixels = NDArray[np.unsignedinteger[Any]]
 """(h, w, channels), uint8 or uint16."""
 
@@ -40,6 +42,8 @@ class Header:
     colour: bool
     deep: bool
     """More than 8 bits."""
+    subject: Subject | None = None
+    """Of a DICOM file."""
 
     def __post_init__(self) -> None:
         if self.width * self.height > MAX_PIXELS:
@@ -57,12 +61,14 @@ class Samples:
         white: the largest value that the file can hold, from 1 to 65535; half of it where values are signed.
         orientation: as in EXIF, 1 to 8.
         zero_is_white: the largest value is black.
+        scaled: `white` is what shall be white, whatever `bits` says: DICOM says its own.
     """
 
     values: NDArray[np.integer[Any]]
     white: int
     orientation: int = 1
     zero_is_white: bool = False
+    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,10 @@ def to_pixels(samples: Samples, header: Header, channels: int, bits: int) -> Pix
     Raises:
         UnreadableImageError: a value has more bits.
     """
-    white = min(samples.white, 2**bits - 1) if header.deep else samples.white
+    deep = header.deep and not samples.scaled
+    white = min(samples.white, 2**bits - 1) if deep else samples.white
     values = _unsigned(samples.values, bits)
-    if header.deep and white < samples.white:
+    if deep and white < samples.white:
         _check_range(_colours(values), white, bits)
     values = _without_alpha(values, white, samples.white)
     if values.shape[2] == 3 and not header.colour:

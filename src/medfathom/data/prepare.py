@@ -187,6 +187,7 @@ def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
         splits=listing.splits[good],
         groups=None if listing.groups is None else listing.groups[good],
         cases=None if listing.cases is None else listing.cases[good],
+        studies=None if listing.studies is None else listing.studies[good],
     )
     return replace(job, listing=left, splits=job.splits[good])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf, isfinite
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -99,6 +100,17 @@ class _Files(_OnDisk):
     """Not these files, though `include` names them: `*_mask*`, `lung masks`."""
     classes: dict[str, list[str | int]] | None = Field(default=None, min_length=1)
     """Classes that take several words: `{referable = [2, 3, 4]}`. Other words stay classes of their own."""
+
+    window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
+    """Centre and width of the window of DICOM files, in units after the modality LUT (HU for CT), instead of
+    their own: `[40, 400]`. Default: each file's VOI LUT or first window."""
+
+    @field_validator("window")
+    @classmethod
+    def _wide_enough(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not (isfinite(window[0]) and 1 <= window[1] < inf):
+            raise ValueError(f"centre and width are expected, the width from 1 on, but got {list(window)}")
+        return window
 
     @field_validator("classes")
     @classmethod

@@ -300,7 +300,13 @@ class _Reading:
         deep = header.deep and self._dtype == np.uint8
         dtype = np.dtype(np.uint16) if deep else self._dtype
         image = decode(
-            read_bytes(path), config.channels, dtype, bits=config.bits, size=config.image_size, fit=config.fit
+            read_bytes(path),
+            config.channels,
+            dtype,
+            bits=config.bits,
+            size=config.image_size,
+            fit=config.fit,
+            window=config.window,
         )
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW

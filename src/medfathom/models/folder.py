@@ -11,7 +11,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -41,6 +41,7 @@ class ModelConfig(Schema):
         modality, dataset, dataset_fingerprint: what it was trained on.
         image_size: side in pixels of the images the network takes; `fit` is how others are made square.
         channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
+        window: centre and width for DICOM files, instead of their own.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
         thresholds: of each probability (binary: of the second class), from validation by Youden's J.
@@ -73,6 +74,7 @@ class ModelConfig(Schema):
     channels: Literal[1, 3]
     dtype: Literal["uint8", "uint16"]
     bits: int
+    window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
     mean: list[float]
     std: list[float]
     temperature: float = 1.0

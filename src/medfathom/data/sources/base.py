@@ -78,6 +78,7 @@ class Listing:
         cases: the case (volume, slide) of each image, text; None where each image is judged by itself.
         ignored: files and rows that do not belong to the data set; they are not among the n.
         notes: what its reader should know, a line each.
+        studies: pseudonym of each image's StudyInstanceUID, text; None where no file is DICOM.
     """
 
     names: Sequence[str]
@@ -92,6 +93,7 @@ class Listing:
     cases: NDArray[np.str_] | None = None
     ignored: Sequence[Ignored] = ()
     notes: Sequence[str] = ()
+    studies: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.names)

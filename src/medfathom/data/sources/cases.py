@@ -65,8 +65,12 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
     wide = _spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
     if named and wide.groups is not None:
         cases = [f"{g}/{c}" if g and c else c for g, c in zip(wide.groups, cases, strict=True)]
-    wide = replace(wide, cases=cases)
-    return _spoilt(wide, _disagreeing(wide, cases, unit))
+    return one_label_and_patient(replace(wide, cases=cases), unit)
+
+
+def one_label_and_patient(rows: FileRows, unit: Unit) -> FileRows:
+    """The rows; those whose case has several labels or patients are not good any more."""
+    return rows if rows.cases is None else _spoilt(rows, _disagreeing(rows, rows.cases, unit))
 
 
 def _without(unit: Unit, *, named: bool) -> str:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_bytes, read_header
 from medfathom.data.labels import Labels
+from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
-from medfathom.data.sources.cases import FileRows, images_of_cases
+from medfathom.data.sources.cases import FileRows, images_of_cases, one_label_and_patient
 from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
@@ -39,11 +40,20 @@ class FileDecoder:
     bits: int
     size: int
     fit: Fit
+    window: tuple[float, float] | None = None
 
     def __call__(self, fetched: tuple[Path, int]) -> RawImage:
         """Decode a file, given with its number of pixels. Raises UnreadableImageError."""
         content = read_bytes(fetched[0])
-        image = decode(content, self.channels, self.dtype, bits=self.bits, size=self.size, fit=self.fit)
+        image = decode(
+            content,
+            self.channels,
+            self.dtype,
+            bits=self.bits,
+            size=self.size,
+            fit=self.fit,
+            window=self.window,
+        )
         return RawImage(
             image.pixels,
             image.width,
@@ -52,6 +62,10 @@ class FileDecoder:
             len(content),
             image.bits_used,
         )
+
+
+_NO_GROUP = "no group: dataset.group_pattern or group_column finds none"
+_NO_PATIENT = "no PatientID, though other files have one; give dataset.group_pattern or group_column"
 
 
 class FileSource(Source):
@@ -63,7 +77,9 @@ class FileSource(Source):
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
         self._files: list[tuple[Path, int]] = []
-        self._decode = FileDecoder(1, np.dtype(np.uint8), config.bits, config.image_size, config.fit)
+        self._decode = FileDecoder(
+            1, np.dtype(np.uint8), config.bits, config.image_size, config.fit, config.window
+        )
 
     def fetch(self, rows: Sequence[int]) -> list[tuple[Path, int]]:
         """The file and its number of pixels."""
@@ -104,14 +120,21 @@ class FileSource(Source):
         return replace(self._list_rows(rows, problems), ignored=ignored, notes=notes)
 
     def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
+        headers = _all_headers(rows.paths)
+        subjects = [header.subject if isinstance(header, Header) else None for header in headers]
+        if self._config.window is not None and not any(subjects):
+            raise DataError("dataset.window: no file is DICOM; leave window out")
+        by_patient = rows.groups is None and any(subjects)
+        rows = replace(rows, groups=groups_by_patient(rows.groups, subjects))
+        if by_patient and self._config.unit != "image":
+            rows = one_label_and_patient(rows, self._config.unit)
+        rows, problems = _without_clear_text(rows, subjects, [*problems, *rows.labels.problems])
         paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
-        headers = _all_headers(paths)
-        problems = [*problems, *labels.problems]
         good = labels.good.copy()
         for row, header in enumerate(headers):
             reason = header if isinstance(header, str) else None
             if groups is not None and groups[row] is None:
-                reason = reason or "no group: dataset.group_pattern or group_column finds none"
+                reason = reason or (_NO_PATIENT if by_patient else _NO_GROUP)
             if reason is not None and good[row]:
                 problems.append(Problem(names[row], reason))
                 good[row] = False
@@ -128,6 +151,7 @@ class FileSource(Source):
             splits=_texts(rows.splits, kept),
             groups=None if groups is None else _texts(groups, kept),
             cases=None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept),
+            studies=_studies(found),
             task=labels.task,
             class_names=labels.class_names,
             channels=channels,
@@ -163,6 +187,29 @@ def _all_headers(paths: Sequence[Path]) -> list[Header | str]:
             return [header for part in pool.map(read, slices) for header in part]
     finally:
         processes.close()
+
+
+def _without_clear_text(
+    rows: FileRows, subjects: Sequence[Subject | None], problems: Sequence[Problem]
+) -> tuple[FileRows, list[Problem]]:
+    """Names, cases and reasons with pseudonyms; nothing changes without DICOM."""
+    if not any(subjects):
+        return rows, list(problems)
+    names = [who.hidden(name) if who else name for name, who in zip(rows.names, subjects, strict=True)]
+    whose = {old: (new, who) for old, new, who in zip(rows.names, names, subjects, strict=True)}
+    cases = None if rows.cases is None else hidden_cases(rows.cases, subjects)
+    shown = []
+    for problem in problems:
+        name, who = whose.get(problem.name, (problem.name, None))
+        shown.append(Problem(name, who.hidden(problem.reason) if who else problem.reason))
+    return replace(rows, names=names, cases=cases), shown
+
+
+def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
+    """Pseudonym of each image's study; None where no file is DICOM."""
+    if not any(header.subject for header in headers):
+        return None
+    return np.array([header.subject.study if header.subject else "" for header in headers], dtype=np.str_)
 
 
 def _headers(paths: Sequence[Path]) -> list[Header | str]:
