@@ -68,6 +68,16 @@ class Reader(Protocol):
         """Look at a whole file."""
 
 
+class StackReader(Protocol):
+    """Reads a format whose files may have several images. Both raise as those of `Reader`."""
+
+    def stack_header(self, file: BinaryIO, /) -> Header:
+        """Look at an open file without decoding its pixels: how many frames, and the form of all."""
+
+    def frame(self, content: bytes, index: int, /) -> Opened:
+        """Look at one frame of a whole file, from 0 on."""
+
+
 @dataclass(frozen=True)
 class _Pillow:
     kind: str
@@ -79,10 +89,12 @@ class _Pillow:
         return pillow.opened(content, self.kind)
 
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 READERS: tuple[tuple[tuple[bytes, ...], Reader], ...] = (
     ((b"\x89PNG\r\n\x1a\n",), png),
     ((b"\xff\xd8\xff",), jpeg),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff),
+    (_TIFF, tiff),
     ((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), jpeg2000),
     ((b"P2", b"P3", b"P5", b"P6"), pnm),
     ((b"BM",), _Pillow("BMP")),
@@ -138,13 +150,22 @@ def read_bytes(path: Path) -> bytes:
         return file.readall()
 
 
-def read_header(path: Path) -> Header:
-    """Look at a file without decoding its pixels. Raises UnreadableImageError."""
+def read_header(path: Path, *, stacks: bool = False) -> Header:
+    """Look at a file without decoding its pixels.
+
+    Args:
+        path: the file.
+        stacks: whether it may have several images, as `Header.frames` says; else it is refused.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
     with _named_reasons(), path.open("rb") as file:
-        reader = _reader(file.read(START_BYTES))
+        start = file.read(START_BYTES)
+        stack, reader = _stack_reader(start) if stacks else None, _reader(start)
         with _damage():
             file.seek(0)
-            return reader.header(file)
+            return reader.header(file) if stack is None else stack.stack_header(file)
 
 
 def decode(
@@ -156,6 +177,7 @@ def decode(
     size: int | None = None,
     fit: Fit = "squash",
     window: dicom.Window | None = None,
+    frame: int | None = None,
 ) -> Decoded:
     """Decode an image file.
 
@@ -172,13 +194,13 @@ def decode(
             is decoded at 1/2, 1/4 or 1/8 first.
         fit: how it is made square.
         window: centre and width for DICOM files, in units after the modality LUT; None: the file's own.
+        frame: of a stack, from 0 on; None: the file is one image.
 
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
-    reader = _reader(content[:START_BYTES], window)
     with _damage():
-        opened = reader.opened(content)
+        opened = _opened(content, window, frame)
         samples = opened.samples(0 if size is None else 2 * size)
         header = opened.header
         pixels = to_pixels(samples, header, channels, bits)
@@ -186,6 +208,23 @@ def decode(
             pixels = fit_square(pixels, size, fit)
         used = bits_in_use(samples.values) if header.deep and not samples.scaled else 0
     return Decoded(with_type(pixels, dtype), header.width, header.height, used)
+
+
+def _opened(content: bytes, window: dicom.Window | None, frame: int | None) -> Opened:
+    start = content[:START_BYTES]
+    if frame is None:
+        return _reader(start, window).opened(content)
+    stack = _stack_reader(start, window)
+    if stack is None:
+        raise UnreadableImageError("changed since it was listed: it was a stack")
+    return stack.frame(content, frame)
+
+
+def _stack_reader(start: bytes, window: dicom.Window | None = None) -> StackReader | None:
+    """The reader of a file with several images; None where its format has none."""
+    if dicom.is_dicom(start):
+        return dicom.Dicom(window)
+    return tiff if start.startswith(_TIFF) else None
 
 
 def _reader(start: bytes, window: dicom.Window | None = None) -> Reader:
