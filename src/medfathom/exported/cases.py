@@ -73,7 +73,7 @@ def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
     if not files:
         raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
     for file in files:
-        n_frames = _n_frames(file) if config.unit == "volume" else None
+        n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
         case = _case(file, path if folder else path.parent, config, stack=n_frames is not None)
         if case is None:
             keys = "case_pattern and group_pattern" if config.group_pattern else "case_pattern"
@@ -84,10 +84,10 @@ def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
             found.cases.extend([case] * len(frames))
 
 
-def _n_frames(file: Path) -> int | None:
+def _n_frames(file: Path, slice_axis: int) -> int | None:
     """Frames of a stack; None for one image, and for a file that cannot be read: reading it says why."""
     try:
-        return read_header(file, stacks=True).frames
+        return read_header(file, slice_axis=slice_axis).frames
     except UnreadableImageError:
         return None
 

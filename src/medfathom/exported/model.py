@@ -295,7 +295,8 @@ class _Reading:
                 self.unreadable[printable(str(item))] = str(error)
 
     def _from_file(self, file: ImageFile) -> NDArray[Any]:
-        config, header = self._config, read_header(file.path, stacks=file.frame is not None)
+        config = self._config
+        header = read_header(file.path, slice_axis=None if file.frame is None else config.slice_axis)
         # A model of 8 bits reads deep files too: their upper 8 bits are what it was trained on elsewhere.
         deep = header.deep and self._dtype == np.uint8
         dtype = np.dtype(np.uint16) if deep else self._dtype
@@ -308,6 +309,7 @@ class _Reading:
             fit=config.fit,
             window=config.window,
             frame=file.frame,
+            slice_axis=config.slice_axis,
         )
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW

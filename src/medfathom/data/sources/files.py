@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medfathom.data import nifti
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
 from medfathom.data.labels import Labels
 from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
@@ -50,6 +51,7 @@ class FileDecoder:
     size: int
     fit: Fit
     window: tuple[float, float] | None = None
+    slice_axis: int = 2
 
     def __call__(self, fetched: ImageFile) -> RawImage:
         """Decode a file, or a frame of a stack. Raises UnreadableImageError."""
@@ -63,6 +65,7 @@ class FileDecoder:
             fit=self.fit,
             window=self.window,
             frame=fetched.frame,
+            slice_axis=self.slice_axis,
         )
         return RawImage(
             image.pixels,
@@ -88,7 +91,13 @@ class FileSource(Source):
         self._config = config
         self._files: list[ImageFile] = []
         self._decode = FileDecoder(
-            1, np.dtype(np.uint8), config.bits, config.image_size, config.fit, config.window
+            1,
+            np.dtype(np.uint8),
+            config.bits,
+            config.image_size,
+            config.fit,
+            config.window,
+            config.slice_axis,
         )
 
     def fetch(self, rows: Sequence[int]) -> list[ImageFile]:
@@ -128,7 +137,7 @@ class FileSource(Source):
         unit = self._config.unit
         if unit != "image":
             rows = in_files(rows, self.root, Choice(self._config.include, self._config.exclude))
-        headers = _all_headers(rows.paths, stacks=unit == "volume")
+        headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
         rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
@@ -142,8 +151,8 @@ class FileSource(Source):
         self, rows: FileRows, headers: Sequence[Header | str], problems: Sequence[Problem]
     ) -> Listing:
         subjects = [header.subject if isinstance(header, Header) else None for header in headers]
-        if self._config.window is not None and not any(subjects):
-            raise DataError("dataset.window: no file is DICOM; leave window out")
+        if self._config.window is not None and not any(subjects) and not any(map(_is_nifti, rows.paths)):
+            raise DataError("dataset.window: no file is DICOM or NIfTI; leave window out")
         by_patient = rows.groups is None and any(subjects)
         rows = replace(rows, groups=groups_by_patient(rows.groups, subjects))
         if by_patient and self._config.unit != "image":
@@ -195,10 +204,14 @@ def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_
     return np.array([values[row] for row in kept], dtype=np.str_)
 
 
-def _all_headers(paths: Sequence[Path], *, stacks: bool) -> list[Header | str]:
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(nifti.SUFFIXES)
+
+
+def _all_headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
     slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-    look = partial(_headers, stacks=stacks)
+    look = partial(_headers, slice_axis=slice_axis)
     processes = Processes(look, look)
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -231,12 +244,12 @@ def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
     return np.array([header.subject.study if header.subject else "" for header in headers], dtype=np.str_)
 
 
-def _headers(paths: Sequence[Path], *, stacks: bool) -> list[Header | str]:
+def _headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read."""
     found: list[Header | str] = []
     for path in paths:
         try:
-            found.append(read_header(path, stacks=stacks))
+            found.append(read_header(path, slice_axis=slice_axis))
         except UnreadableImageError as error:
             found.append(str(error))
     return found
