@@ -201,10 +201,10 @@ def test_medmnist_offline_is_one_clear_line(
 
 def test_a_folder_without_images(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "set" / "train" / "a").mkdir(parents=True)
-    (tmp_path / "set" / "train" / "a" / "x.dcm").write_bytes(b"1")
+    (tmp_path / "set" / "train" / "a" / "x.mp4").write_bytes(b"1")
     said = refused(cache, "folder", path=str(tmp_path / "set"))
     assert "no image in" in said
-    assert "left out: 1 file, .dcm is not an image's suffix (train/a/x.dcm)" in said
+    assert "left out: 1 file, .mp4 is not an image's suffix (train/a/x.mp4)" in said
 
 
 def test_one_class_is_no_task(tmp_path: Path, cache: Path) -> None:

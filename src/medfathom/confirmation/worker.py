@@ -199,6 +199,7 @@ def _config(
         include=getattr(dataset, "include", None),
         exclude=getattr(dataset, "exclude", []),
         window=getattr(dataset, "window", None),
+        slice_axis=getattr(dataset, "slice_axis", 2),
         mean=list(mean),
         std=list(std),
         unit=data.unit,

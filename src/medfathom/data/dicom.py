@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -72,6 +72,17 @@ class Dicom:
     def header(self, file: BinaryIO, /) -> Header:
         """Look at an open file without its pixels. Raises UnreadableImageError."""
         return header_of(_one_frame(_read(file, pixels=False)))
+
+    def stack_header(self, file: BinaryIO, /) -> Header:
+        """Of all frames of a file with several. Raises UnreadableImageError."""
+        dataset = _read(file, pixels=False)
+        n = n_frames(dataset)
+        return replace(header_of(dataset), frames=n if n > 1 else None)
+
+    def frame(self, content: bytes, index: int, /) -> Opened:
+        """A frame, from 0 on. Raises UnreadableImageError."""
+        dataset = read_dataset(content)
+        return Opened(header_of(dataset), lambda _: frame_of(dataset, index, self.window))
 
     def opened(self, content: bytes, /) -> Opened:
         """Look at a whole file. Raises UnreadableImageError."""

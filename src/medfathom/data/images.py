@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from medfathom.data import dicom
+from medfathom.data import dicom, nifti, vol
 from medfathom.data.formats import jpeg, jpeg2000, pillow, png, pnm, tiff
 from medfathom.data.pixels import (
     MAX_PIXELS,
@@ -47,15 +47,15 @@ __all__ = [
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
     *(".gif", ".webp", ".jp2", ".j2k", ".j2c", ".pgm", ".ppm", ".pnm"),
-    *dicom.SUFFIXES,
+    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES),
 )
 """Files of a folder that are taken for images. What a file really is, its content says."""
 
 MAX_FILE_BYTES = 2**29
 """No image within MAX_PIXELS needs a larger file."""
 
-START_BYTES = 132
-"""Enough of a file to recognise its format."""
+START_BYTES = 1024
+"""Enough of a file to recognise its format, though gzip packed it."""
 
 
 class Reader(Protocol):
@@ -66,6 +66,16 @@ class Reader(Protocol):
 
     def opened(self, content: bytes, /) -> Opened:
         """Look at a whole file."""
+
+
+class StackReader(Protocol):
+    """Reads a format whose files may have several images. Both raise as those of `Reader`."""
+
+    def stack_header(self, file: BinaryIO, /) -> Header:
+        """Look at an open file without decoding its pixels: how many frames, and the form of all."""
+
+    def frame(self, content: bytes, index: int, /) -> Opened:
+        """Look at one frame of a whole file, from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,12 @@ class _Pillow:
         return pillow.opened(content, self.kind)
 
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 READERS: tuple[tuple[tuple[bytes, ...], Reader], ...] = (
     ((b"\x89PNG\r\n\x1a\n",), png),
     ((b"\xff\xd8\xff",), jpeg),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff),
+    (_TIFF, tiff),
     ((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), jpeg2000),
     ((b"P2", b"P3", b"P5", b"P6"), pnm),
     ((b"BM",), _Pillow("BMP")),
@@ -138,13 +150,24 @@ def read_bytes(path: Path) -> bytes:
         return file.readall()
 
 
-def read_header(path: Path) -> Header:
-    """Look at a file without decoding its pixels. Raises UnreadableImageError."""
+def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
+    """Look at a file without decoding its pixels.
+
+    Args:
+        path: the file.
+        slice_axis: given where the file may be a stack, as `Header.frames` says: of NIfTI files the axis that
+            counts slices, see `Nifti`. None: a stack is refused.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
     with _named_reasons(), path.open("rb") as file:
-        reader = _reader(file.read(START_BYTES))
+        start = file.read(START_BYTES)
+        stack = None if slice_axis is None else _stack_reader(start, None, slice_axis)
+        header = _reader(start).header if stack is None else stack.stack_header
         with _damage():
             file.seek(0)
-            return reader.header(file)
+            return header(file)
 
 
 def decode(
@@ -156,6 +179,8 @@ def decode(
     size: int | None = None,
     fit: Fit = "squash",
     window: dicom.Window | None = None,
+    frame: int | None = None,
+    slice_axis: int = 2,
 ) -> Decoded:
     """Decode an image file.
 
@@ -171,14 +196,16 @@ def decode(
         size: side of the square result, pixels; None: keep the image's size. A JPEG more than twice as large
             is decoded at 1/2, 1/4 or 1/8 first.
         fit: how it is made square.
-        window: centre and width for DICOM files, in units after the modality LUT; None: the file's own.
+        window: centre and width for DICOM files, in units after the modality LUT, and for NIfTI files; None:
+            the file's own.
+        frame: of a stack, from 0 on; None: the file is one image.
+        slice_axis: of NIfTI files, see `Nifti`.
 
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
-    reader = _reader(content[:START_BYTES], window)
     with _damage():
-        opened = reader.opened(content)
+        opened = _opened(content, window, frame, slice_axis)
         samples = opened.samples(0 if size is None else 2 * size)
         header = opened.header
         pixels = to_pixels(samples, header, channels, bits)
@@ -188,10 +215,34 @@ def decode(
     return Decoded(with_type(pixels, dtype), header.width, header.height, used)
 
 
+def _opened(content: bytes, window: dicom.Window | None, frame: int | None, slice_axis: int) -> Opened:
+    start = content[:START_BYTES]
+    if frame is None:
+        return _reader(start, window).opened(content)
+    stack = _stack_reader(start, window, slice_axis)
+    if stack is None:
+        raise UnreadableImageError("changed since it was listed: it was a stack")
+    return stack.frame(content, frame)
+
+
+def _stack_reader(start: bytes, window: dicom.Window | None, slice_axis: int) -> StackReader | None:
+    """The reader of a file with several images; None where its format has none."""
+    if dicom.is_dicom(start):
+        return dicom.Dicom(window)
+    if nifti.is_nifti(start):
+        return nifti.Nifti(window, slice_axis)
+    if start.startswith(vol.START):
+        return vol
+    return tiff if start.startswith(_TIFF) else None
+
+
 def _reader(start: bytes, window: dicom.Window | None = None) -> Reader:
     """The reader of a file that starts like this. Raises UnreadableImageError."""
     if dicom.is_dicom(start):
         return dicom.Dicom(window)
+    if nifti.is_nifti(start) or start.startswith(vol.START):
+        kind = "a NIfTI file" if nifti.is_nifti(start) else "a Heidelberg .vol file"
+        raise UnreadableImageError(f'{kind}, which is a stack; unit = "volume" takes its slices')
     for starts, reader in READERS:
         if start.startswith(starts):
             return reader

@@ -44,6 +44,8 @@ class Header:
     """More than 8 bits."""
     subject: Subject | None = None
     """Of a DICOM file."""
+    frames: int | None = None
+    """Images in a stack, all of this form; None: the file is one image."""
 
     def __post_init__(self) -> None:
         if self.width * self.height > MAX_PIXELS:

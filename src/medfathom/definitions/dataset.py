@@ -103,7 +103,11 @@ class _Files(_OnDisk):
 
     window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
     """Centre and width of the window of DICOM files, in units after the modality LUT (HU for CT), instead of
-    their own: `[40, 400]`. Default: each file's VOI LUT or first window."""
+    their own: `[40, 400]`. Default: each file's VOI LUT or first window. Of NIfTI files in their own units;
+    default: percentiles 0.5 and 99.5 of each volume."""
+    slice_axis: Literal[0, 1, 2] = 2
+    """Of NIfTI files the axis that counts slices: 0 left-right, 1 back-front, 2 foot-head where the file
+    states its orientation, else as stored."""
 
     @field_validator("window")
     @classmethod

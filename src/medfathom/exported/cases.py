@@ -11,14 +11,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from medfathom.data.images import SUFFIXES
+from medfathom.data.images import SUFFIXES, UnreadableImageError, read_header
 from medfathom.data.sources.cases import files_of
 from medfathom.data.sources.walk import Choice
+from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError
 from medfathom.models.folder import ModelConfig
 
 Item = str | Path | NDArray[Any]
 """A file or an array."""
+
+Image = ImageFile | NDArray[Any]
+"""One image: a file or a frame of it, or an array."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,12 @@ class CaseImages:
     """The images to predict, each with its case.
 
     Attributes:
-        items: files or arrays, n.
+        items: files, frames or arrays, n.
         cases: the case of each, n.
         without: file -> why its case is not known.
     """
 
-    items: list[Item]
+    items: list[Image]
     cases: list[str]
     without: dict[str, str]
 
@@ -40,7 +44,8 @@ def images_by_case(images: Item | Sequence[Item], config: ModelConfig) -> CaseIm
     """All images, each with its case.
 
     A file's case is what the model's `case_pattern` finds in its path; without a pattern the images of one
-    folder are a case. An array (n, h, w, c) is a case, and so is each entry of a sequence.
+    folder are a case, and so are the frames of a stack where the model judges volumes. An array (n, h, w, c)
+    is a case, and so is each entry of a sequence.
 
     Raises:
         DataError: a folder has no image.
@@ -68,19 +73,29 @@ def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
     if not files:
         raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
     for file in files:
-        case = _case(file, path if folder else path.parent, config)
+        n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
+        case = _case(file, path if folder else path.parent, config, stack=n_frames is not None)
         if case is None:
             keys = "case_pattern and group_pattern" if config.group_pattern else "case_pattern"
             found.without[str(file)] = f"no {config.unit}: the model's {keys} find none in its path"
         else:
-            found.items.append(file)
-            found.cases.append(case)
+            frames = [None] if n_frames is None else range(n_frames)
+            found.items.extend(ImageFile(file, frame=frame) for frame in frames)
+            found.cases.extend([case] * len(frames))
 
 
-def _case(file: Path, base: Path, config: ModelConfig) -> str | None:
+def _n_frames(file: Path, slice_axis: int) -> int | None:
+    """Frames of a stack; None for one image, and for a file that cannot be read: reading it says why."""
+    try:
+        return read_header(file, slice_axis=slice_axis).frames
+    except UnreadableImageError:
+        return None
+
+
+def _case(file: Path, base: Path, config: ModelConfig, *, stack: bool) -> str | None:
     """The name of a file's case, as preparation has it; None where a pattern finds nothing."""
     if config.case_pattern is None:
-        return str(file.parent)
+        return str(file if stack else file.parent)
     patterns = [p for p in (config.group_pattern, config.case_pattern) if p is not None]
     parts = [_searched(pattern, file, base) for pattern in patterns]
     return None if None in parts else "/".join(map(str, parts))

@@ -23,13 +23,13 @@ from medfathom.data.images import (
     decode,
     fit_square,
     full_range,
-    read_bytes,
     read_header,
 )
 from medfathom.data.sources.base import Ignored
 from medfathom.data.sources.walk import Choice, files_below
+from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
-from medfathom.exported.cases import CaseImages, images_by_case
+from medfathom.exported.cases import CaseImages, Image, images_by_case
 from medfathom.exported.predictions import Predictions
 from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
@@ -124,7 +124,7 @@ class Model:
         return replace(self.decide(names, logits, reading), ignored=ignored)
 
     def _read(
-        self, items: Sequence[str | Path | NDArray[Any]], reading: _Reading
+        self, items: Sequence[Image], reading: _Reading
     ) -> tuple[list[int], list[str], NDArray[np.float32]]:
         """Positions, names and logits of all items that can be read."""
         logits, places, names = [], [], []
@@ -247,7 +247,7 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
 
 
-def listed(images: Images, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
+def listed(images: Images, choice: Choice) -> tuple[list[Image], list[Ignored]]:
     """All images in one list: a folder becomes its files, a stack its images. And what else folders have."""
     if isinstance(images, str | Path):
         return _files(Path(images), choice)
@@ -257,14 +257,14 @@ def listed(images: Images, choice: Choice) -> tuple[list[str | Path | NDArray[An
     return [item for items, _ in parts for item in items], [one for _, ignored in parts for one in ignored]
 
 
-def _files(path: Path, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
+def _files(path: Path, choice: Choice) -> tuple[list[Image], list[Ignored]]:
     if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
-        return [path], []
+        return [ImageFile(path)], []
     below = files_below(path, choice)
     if not below.files:
         left_out = "; ".join(map(str, below.ignored)) or "it is empty"
         raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
-    return [path / file for file in below.files], below.ignored
+    return [ImageFile(path / file) for file in below.files], below.ignored
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -283,30 +283,33 @@ class _Reading:
         self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
         self._dark = 0
 
-    def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[int, str, NDArray[Any]]]:
+    def images(self, items: Iterable[Image]) -> Iterator[tuple[int, str, NDArray[Any]]]:
         """Position, name and pixels (s, s, c) of every readable image, in order."""
         for position, item in enumerate(items):
             if isinstance(item, np.ndarray):
                 yield position, str(position), self._from_array(item, position)
                 continue
             try:
-                yield position, printable(str(item)), self._from_file(Path(item))
+                yield position, printable(str(item)), self._from_file(item)
             except UnreadableImageError as error:
                 self.unreadable[printable(str(item))] = str(error)
 
-    def _from_file(self, path: Path) -> NDArray[Any]:
-        config, header = self._config, read_header(path)
+    def _from_file(self, file: ImageFile) -> NDArray[Any]:
+        config = self._config
+        header = read_header(file.path, slice_axis=None if file.frame is None else config.slice_axis)
         # A model of 8 bits reads deep files too: their upper 8 bits are what it was trained on elsewhere.
         deep = header.deep and self._dtype == np.uint8
         dtype = np.dtype(np.uint16) if deep else self._dtype
         image = decode(
-            read_bytes(path),
+            file.content()[0],
             config.channels,
             dtype,
             bits=config.bits,
             size=config.image_size,
             fit=config.fit,
             window=config.window,
+            frame=file.frame,
+            slice_axis=config.slice_axis,
         )
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW

@@ -41,7 +41,8 @@ class ModelConfig(Schema):
         modality, dataset, dataset_fingerprint: what it was trained on.
         image_size: side in pixels of the images the network takes; `fit` is how others are made square.
         channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
-        window: centre and width for DICOM files, instead of their own.
+        window: centre and width for DICOM files, instead of their own, and for NIfTI files.
+        slice_axis: of NIfTI files: the axis that counts slices.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
         thresholds: of each probability (binary: of the second class), from validation by Youden's J.
@@ -75,6 +76,7 @@ class ModelConfig(Schema):
     dtype: Literal["uint8", "uint16"]
     bits: int
     window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
+    slice_axis: Literal[0, 1, 2] = 2
     mean: list[float]
     std: list[float]
     temperature: float = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -46,9 +47,33 @@ def header(file: BinaryIO) -> Header:
         return _header(_page(tiff))
 
 
+def stack_header(file: BinaryIO) -> Header:
+    """Of all pages of a file with several. Raises UnreadableImageError, also where they differ."""
+    file.seek(0)
+    with TiffFile(file) as tiff:
+        pages = _pages(tiff)
+        if len(pages) == 1:
+            return _header(_page(tiff))
+        reason = next(filter(None, map(_unread, pages)), None)
+        if reason:
+            raise UnreadableImageError(f"TIFF {reason}")
+        found = _header(pages[0])
+        if any(_header(page) != found or _white(page) != _white(pages[0]) for page in pages):
+            raise UnreadableImageError("pages that differ in size or depth; one stack is expected in a file")
+        return replace(found, frames=len(pages))
+
+
 def opened(content: bytes) -> Opened:
     """Raises UnreadableImageError."""
-    page = _page(TiffFile(BytesIO(content)))
+    return _opened(_page(TiffFile(BytesIO(content))), content)
+
+
+def frame(content: bytes, index: int) -> Opened:
+    """A page of a stack, from 0 on. Raises UnreadableImageError."""
+    return _opened(_pages(TiffFile(BytesIO(content)))[index], content)
+
+
+def _opened(page: TiffPage, content: bytes) -> Opened:
     found = _header(page)
 
     def samples(_: int) -> Samples:
@@ -63,15 +88,28 @@ def opened(content: bytes) -> Opened:
 
 
 def _page(tiff: TiffFile) -> TiffPage:
-    """The image; smaller copies of it and masks may stand behind it."""
-    page = tiff.pages.first
-    for other in tiff.pages[1:] if _next_page(tiff) else ():
-        if not int(other.aspage().subfiletype) & (_REDUCED | _MASK):
-            raise UnreadableImageError("several pages; one image is expected in a file")
-    reason = _unread(page)
+    """The only image."""
+    pages = _pages(tiff)
+    if len(pages) > 1:
+        raise UnreadableImageError(
+            f'several pages ({len(pages)}); one image is expected in a file (unit = "volume" takes all pages)'
+        )
+    reason = _unread(pages[0])
     if reason:
         raise UnreadableImageError(f"TIFF {reason}")
-    return page
+    return pages[0]
+
+
+def _pages(tiff: TiffFile) -> list[TiffPage]:
+    """The images; smaller copies of them and masks may stand between them."""
+    others = [page.aspage() for page in tiff.pages[1:]] if _next_page(tiff) else []
+    pages = [tiff.pages.first, *(p for p in others if not int(p.subfiletype) & (_REDUCED | _MASK))]
+    said = int((tiff.imagej_metadata or {}).get("images", 1))
+    if said > 1 and said != len(pages):
+        raise UnreadableImageError(
+            f"{len(pages)} of {said} pages of an ImageJ stack have a header; save it again"
+        )
+    return pages
 
 
 def _next_page(tiff: TiffFile) -> bool:

@@ -27,8 +27,10 @@ class FileRows:
 
     Attributes:
         paths, names, labels, splits, groups: as a source lists them.
-        folders: the folder that is each row's case, as text; None where the row lies in no folder of its own.
+        folders: the folder, or the stack, that is each row's case, as text; None where the row lies in no
+            folder of its own and is no stack.
         cases: each row's case as a column names it, equal only within a patient; None: there is no column.
+        frames: of a stack, from 0 on; None: the file is one image, or (for all) no file is a stack.
     """
 
     paths: Sequence[Path]
@@ -38,31 +40,51 @@ class FileRows:
     groups: Sequence[str | None] | None
     folders: Sequence[str | None]
     cases: Sequence[str | None] | None = None
+    frames: Sequence[int | None] | None = None
+
+
+def in_frames(rows: FileRows, counts: Sequence[int | None], root: Path) -> tuple[FileRows, list[int]]:
+    """A row for each frame of a stack, in the file's place and with its name; each stack is a case.
+
+    Args:
+        rows: files.
+        counts: frames of each file; None: it is one image.
+        root: of the paths that cases are named by.
+
+    Returns:
+        The new rows, and for each of them the row that it was.
+    """
+    index = [i for i, count in enumerate(counts) for _ in range(count or 1)]
+    frames = [k for count in counts for k in ([None] if count is None else range(count))]
+    wide = _taken(rows, index)
+    folders = [
+        folder if frame is None else _below(path, root)
+        for path, frame, folder in zip(wide.paths, frames, wide.folders, strict=True)
+    ]
+    return replace(wide, folders=folders, frames=frames), index
 
 
 def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Path) -> FileRows:
-    """One row for each image.
+    """The case of each image.
 
     Args:
-        rows: as the source lists them.
-        config: says what a case is (not `image`), which files of a folder count, and by `case_pattern` which
-            case an image is of; without a pattern a column or the folders say it.
+        rows: images.
+        config: says what a case is (not `image`), and by `case_pattern` which case an image is of; without a
+            pattern a column or the folders say it.
         root: of the paths that cases are named by.
 
     Returns:
         Rows whose `cases` are known. A row whose case is not known, or disagrees with others of its case, is
         not good any more, and a problem of the labels says why.
     """
-    unit, pattern = config.unit, config.case_pattern
-    wide = _expanded(rows, root, Choice(config.include, config.exclude))
+    unit, pattern, wide = config.unit, config.case_pattern, rows
     if pattern is not None:
         found = [re.search(pattern, os.path.relpath(path, root)) for path in wide.paths]
         wide = replace(wide, cases=[match.group(1) if match else None for match in found])
     named = wide.cases is not None
     cases = wide.folders if wide.cases is None else wide.cases
-    # A file that is not there has a reason of its own, when its header is read.
-    without = [i for i, case in enumerate(cases) if not case and wide.paths[i].is_file()]
-    wide = _spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
+    without = [i for i, case in enumerate(cases) if not case]
+    wide = spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
     if named and wide.groups is not None:
         cases = [f"{g}/{c}" if g and c else c for g, c in zip(wide.groups, cases, strict=True)]
     return one_label_and_patient(replace(wide, cases=cases), unit)
@@ -70,7 +92,7 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
 
 def one_label_and_patient(rows: FileRows, unit: Unit) -> FileRows:
     """The rows; those whose case has several labels or patients are not good any more."""
-    return rows if rows.cases is None else _spoilt(rows, _disagreeing(rows, rows.cases, unit))
+    return rows if rows.cases is None else spoilt(rows, _disagreeing(rows, rows.cases, unit))
 
 
 def _without(unit: Unit, *, named: bool) -> str:
@@ -96,11 +118,11 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def _expanded(rows: FileRows, root: Path, choice: Choice) -> FileRows:
-    """A row for each image of a folder, in the folder's place."""
+def in_files(rows: FileRows, root: Path, choice: Choice) -> FileRows:
+    """A row for each file of a folder, in the folder's place; `choice`: which files of a folder count."""
     files = [files_of(path, choice) for path in rows.paths]
     empty = {i: "no image in this folder" for i, found in enumerate(files) if not found}
-    rows = _spoilt(rows, empty)
+    rows = spoilt(rows, empty)
     files = [found or [path] for path, found in zip(rows.paths, files, strict=True)]
     index = [i for i, found in enumerate(files) for _ in found]
     paths = [file for found in files for file in found]
@@ -112,14 +134,19 @@ def _expanded(rows: FileRows, root: Path, choice: Choice) -> FileRows:
     folders = [
         rows.folders[i] if same else _below(rows.paths[i], root) for i, same in zip(index, whole, strict=True)
     ]
+    return replace(_taken(rows, index), paths=paths, names=names, folders=folders)
+
+
+def _taken(rows: FileRows, index: Sequence[int]) -> FileRows:
+    """Some rows, and the problems of all."""
     return FileRows(
-        paths=paths,
-        names=names,
+        paths=_picked(rows.paths, index),
+        names=_picked(rows.names, index),
         labels=replace(rows.labels, values=rows.labels.values[index], good=rows.labels.good[index]),
         splits=_picked(rows.splits, index),
         groups=None if rows.groups is None else _picked(rows.groups, index),
         cases=None if rows.cases is None else _picked(rows.cases, index),
-        folders=folders,
+        folders=_picked(rows.folders, index),
     )
 
 
@@ -131,10 +158,10 @@ def _picked(values: Sequence[T], index: Sequence[int]) -> list[T]:
     return [values[i] for i in index]
 
 
-def _spoilt(rows: FileRows, reasons: Mapping[int, str]) -> FileRows:
-    """These rows are not good; of those that were, a problem says why."""
+def spoilt(rows: FileRows, reasons: Mapping[int, str]) -> FileRows:
+    """These rows are not good; of those that were, a problem says why, once for the frames of a stack."""
     labels, good = rows.labels, rows.labels.good.copy()
-    new = [Problem(rows.names[i], reason) for i, reason in reasons.items() if good[i]]
+    new = dict.fromkeys(Problem(rows.names[i], reason) for i, reason in reasons.items() if good[i])
     good[list(reasons)] = False
     return replace(rows, labels=replace(labels, good=good, problems=[*labels.problems, *new]))
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_bytes, read_header
+from medfathom.data import nifti
+from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
 from medfathom.data.labels import Labels
 from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
-from medfathom.data.sources.cases import FileRows, images_of_cases, one_label_and_patient
+from medfathom.data.sources.cases import (
+    FileRows,
+    images_of_cases,
+    in_files,
+    in_frames,
+    one_label_and_patient,
+    spoilt,
+)
+from medfathom.data.sources.walk import Choice
+from medfathom.data.stacks import ImageFile, frame_name
 from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
@@ -41,10 +51,11 @@ class FileDecoder:
     size: int
     fit: Fit
     window: tuple[float, float] | None = None
+    slice_axis: int = 2
 
-    def __call__(self, fetched: tuple[Path, int]) -> RawImage:
-        """Decode a file, given with its number of pixels. Raises UnreadableImageError."""
-        content = read_bytes(fetched[0])
+    def __call__(self, fetched: ImageFile) -> RawImage:
+        """Decode a file, or a frame of a stack. Raises UnreadableImageError."""
+        content, digest = fetched.content()
         image = decode(
             content,
             self.channels,
@@ -53,12 +64,14 @@ class FileDecoder:
             size=self.size,
             fit=self.fit,
             window=self.window,
+            frame=fetched.frame,
+            slice_axis=self.slice_axis,
         )
         return RawImage(
             image.pixels,
             image.width,
             image.height,
-            hashlib.sha256(content).hexdigest(),
+            digest,
             len(content),
             image.bits_used,
         )
@@ -76,16 +89,22 @@ class FileSource(Source):
 
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
-        self._files: list[tuple[Path, int]] = []
+        self._files: list[ImageFile] = []
         self._decode = FileDecoder(
-            1, np.dtype(np.uint8), config.bits, config.image_size, config.fit, config.window
+            1,
+            np.dtype(np.uint8),
+            config.bits,
+            config.image_size,
+            config.fit,
+            config.window,
+            config.slice_axis,
         )
 
-    def fetch(self, rows: Sequence[int]) -> list[tuple[Path, int]]:
-        """The file and its number of pixels."""
+    def fetch(self, rows: Sequence[int]) -> list[ImageFile]:
+        """The file, or its frame."""
         return [self._files[row] for row in rows]
 
-    def decode(self, fetched: tuple[Path, int]) -> RawImage:
+    def decode(self, fetched: ImageFile) -> RawImage:
         """Read, hash and decode one file."""
         return self._decode(fetched)
 
@@ -93,9 +112,9 @@ class FileSource(Source):
         """Files can be read by any process."""
         return self._decode
 
-    def pixels_in_memory(self, fetched: tuple[Path, int]) -> int:
+    def pixels_in_memory(self, fetched: ImageFile) -> int:
         """Of the whole image."""
-        return fetched[1]
+        return fetched.n_pixels
 
     def _list_files(
         self,
@@ -115,15 +134,25 @@ class FileSource(Source):
         `cases` and `folders` as in `FileRows`, of use where the unit is not the image.
         """
         rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
-        if self._config.unit != "image":
+        unit = self._config.unit
+        if unit != "image":
+            rows = in_files(rows, self.root, Choice(self._config.include, self._config.exclude))
+        headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
+        rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
+        if unit == "volume":
+            counts = [header.frames if isinstance(header, Header) else None for header in headers]
+            rows, index = in_frames(rows, counts, self.root)
+            headers = [headers[i] for i in index]
+        if unit != "image":
             rows = images_of_cases(rows, self._config, self.root)
-        return replace(self._list_rows(rows, problems), ignored=ignored, notes=notes)
+        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=notes)
 
-    def _list_rows(self, rows: FileRows, problems: Sequence[Problem]) -> Listing:
-        headers = _all_headers(rows.paths)
+    def _list_rows(
+        self, rows: FileRows, headers: Sequence[Header | str], problems: Sequence[Problem]
+    ) -> Listing:
         subjects = [header.subject if isinstance(header, Header) else None for header in headers]
-        if self._config.window is not None and not any(subjects):
-            raise DataError("dataset.window: no file is DICOM; leave window out")
+        if self._config.window is not None and not any(subjects) and not any(map(_is_nifti, rows.paths)):
+            raise DataError("dataset.window: no file is DICOM or NIfTI; leave window out")
         by_patient = rows.groups is None and any(subjects)
         rows = replace(rows, groups=groups_by_patient(rows.groups, subjects))
         if by_patient and self._config.unit != "image":
@@ -131,22 +160,20 @@ class FileSource(Source):
         rows, problems = _without_clear_text(rows, subjects, [*problems, *rows.labels.problems])
         paths, names, labels, groups = rows.paths, rows.names, rows.labels, rows.groups
         good = labels.good.copy()
-        for row, header in enumerate(headers):
-            reason = header if isinstance(header, str) else None
-            if groups is not None and groups[row] is None:
-                reason = reason or (_NO_PATIENT if by_patient else _NO_GROUP)
-            if reason is not None and good[row]:
-                problems.append(Problem(names[row], reason))
-                good[row] = False
+        unknown = [row for row in np.flatnonzero(good).tolist() if groups is not None and groups[row] is None]
+        problems += [Problem(names[row], _NO_PATIENT if by_patient else _NO_GROUP) for row in unknown]
+        good[unknown] = False
+        frames = rows.frames or [None] * len(names)
         kept = np.flatnonzero(good).tolist()
         found = [header for row in kept if isinstance(header := headers[row], Header)]
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
         self._files = [
-            (paths[row], header.width * header.height) for row, header in zip(kept, found, strict=True)
+            ImageFile(paths[row], header.width * header.height, frames[row])
+            for row, header in zip(kept, found, strict=True)
         ]
         return Listing(
-            names=[names[row] for row in kept],
+            names=[frame_name(names[row], frames[row]) for row in kept],
             labels=labels.values[kept],
             splits=_texts(rows.splits, kept),
             groups=None if groups is None else _texts(groups, kept),
@@ -156,7 +183,7 @@ class FileSource(Source):
             class_names=labels.class_names,
             channels=channels,
             dtype=dtype,
-            problems=problems,
+            problems=list(dict.fromkeys(problems)),
         )
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
@@ -177,13 +204,18 @@ def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_
     return np.array([values[row] for row in kept], dtype=np.str_)
 
 
-def _all_headers(paths: Sequence[Path]) -> list[Header | str]:
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(nifti.SUFFIXES)
+
+
+def _all_headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
     slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-    processes = Processes(_headers, _headers)
+    look = partial(_headers, slice_axis=slice_axis)
+    processes = Processes(look, look)
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            read = processes.call if len(paths) >= PROCESS_HEADERS else _headers
+            read = processes.call if len(paths) >= PROCESS_HEADERS else look
             return [header for part in pool.map(read, slices) for header in part]
     finally:
         processes.close()
@@ -212,12 +244,12 @@ def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
     return np.array([header.subject.study if header.subject else "" for header in headers], dtype=np.str_)
 
 
-def _headers(paths: Sequence[Path]) -> list[Header | str]:
+def _headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read."""
     found: list[Header | str] = []
     for path in paths:
         try:
-            found.append(read_header(path))
+            found.append(read_header(path, slice_axis=slice_axis))
         except UnreadableImageError as error:
             found.append(str(error))
     return found

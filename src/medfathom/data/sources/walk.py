@@ -59,8 +59,8 @@ class Choice:
             return (
                 "" if any(_matches(pattern, path) for pattern in self.include) else "not in dataset.include"
             )
-        suffix = PurePosixPath(path).suffix.lower()
-        return "" if not suffixes or suffix in suffixes else _not_read(suffix)
+        known = not suffixes or path.lower().endswith(tuple(suffixes))
+        return "" if known else _not_read(PurePosixPath(path).suffix.lower())
 
     def excluded_by(self, path: str) -> str:
         """The first pattern of `exclude` that matches a file or a folder; "" where none does."""
