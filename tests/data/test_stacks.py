@@ -19,6 +19,7 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.sources.base import UnusableRowsError
+from medfathom.data.sources.open import open_source
 from medfathom.definitions.dataset import FolderDataset
 from medfathom.exported.model import Deployed, Model
 
@@ -78,6 +79,9 @@ def test_a_changed_stack_is_prepared_again(tmp_path: Path) -> None:
     first = prepare(definition(root), tmp_path / "cache")
     tifffile.imwrite(root / "val" / "ill" / "v0.tif", stack(50, 5), photometric="minisblack")
     second = prepare(definition(root), tmp_path / "cache")
+    assert list(open_source(definition(root)).listing().notes) == [
+        "16 stacks of 3 to 5 images each, 50 in all"
+    ]
     assert second.folder != first.folder
     assert len(second.split("val").images) == len(first.split("val").images) + 2
 
