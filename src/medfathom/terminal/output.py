@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-
 PIPED_COLUMNS = 1000
 """Width of what goes into a file or a pipe: rich would take 80 columns, and cut numbers off."""
 

@@ -63,8 +63,7 @@ METHODS = (
         "a question of "
         "its own, adjusted over modalities. Differences between levels or modalities are adjusted over "
         "their pairs, "
-        "pretraining over all its tests; compared models within each class and study. Those within "
-        "families, with "
+        "compared models within each class and study. Those of pretraining, within families, with "
         "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
         "Intervals are not "
         "adjusted.")),
