@@ -20,7 +20,7 @@ from medfathom.data.prepare import prepare
 from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.data.sources.open import open_source
-from medfathom.definitions.dataset import FolderDataset
+from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.exported.model import Deployed, Model
 
 SIDE = 32
@@ -72,6 +72,23 @@ def test_a_stack_beside_a_folder_of_slices(tmp_path: Path) -> None:
         save(root / "val" / "ill" / "slices" / f"{k}.png", values)
     data = prepare(definition(root), tmp_path / "cache")
     assert data.split("val").units.names[:3] == ["val/ill/slices", "val/ill/v0.tif", "val/ill/v1.tif"]
+
+
+def test_rows_of_a_table_that_name_stacks(tmp_path: Path) -> None:
+    scans(tmp_path / "set")
+    lines = ["path,label,patient"]
+    for number, path in enumerate(sorted((tmp_path / "set").rglob("*.tif"))):
+        lines.append(f"{path.relative_to(tmp_path).as_posix()},{path.parent.name},P{number}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    keys = {"source": "csv", "modality": "OCT", "image_size": SIDE, "bits": 12, "unit": "volume"}
+    config = CsvDataset.model_validate(
+        keys | {"path": str(tmp_path / "labels.csv"), "group_column": "patient"}
+    )
+    listing = open_source(config).listing()
+    assert list(listing.names[:2]) == [f"set/test/ill/v0.tif (line 2)#frame {k}" for k in (1, 2)]
+    assert listing.groups is not None
+    assert listing.groups.tolist() == [f"P{number}" for number in range(16) for _ in range(FRAMES)]
+    assert prepare(config, tmp_path / "cache").cases is not None
 
 
 def test_a_changed_stack_is_prepared_again(tmp_path: Path) -> None:
