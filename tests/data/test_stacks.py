@@ -19,7 +19,8 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.sources.base import UnusableRowsError
-from medfathom.definitions.dataset import FolderDataset
+from medfathom.data.sources.open import open_source
+from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.exported.model import Deployed, Model
 
 SIDE = 32
@@ -73,11 +74,31 @@ def test_a_stack_beside_a_folder_of_slices(tmp_path: Path) -> None:
     assert data.split("val").units.names[:3] == ["val/ill/slices", "val/ill/v0.tif", "val/ill/v1.tif"]
 
 
+def test_rows_of_a_table_that_name_stacks(tmp_path: Path) -> None:
+    scans(tmp_path / "set")
+    lines = ["path,label,patient"]
+    for number, path in enumerate(sorted((tmp_path / "set").rglob("*.tif"))):
+        lines.append(f"{path.relative_to(tmp_path).as_posix()},{path.parent.name},P{number}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    keys = {"source": "csv", "modality": "OCT", "image_size": SIDE, "bits": 12, "unit": "volume"}
+    config = CsvDataset.model_validate(
+        keys | {"path": str(tmp_path / "labels.csv"), "group_column": "patient"}
+    )
+    listing = open_source(config).listing()
+    assert list(listing.names[:2]) == [f"set/test/ill/v0.tif (line 2)#frame {k}" for k in (1, 2)]
+    assert listing.groups is not None
+    assert listing.groups.tolist() == [f"P{number}" for number in range(16) for _ in range(FRAMES)]
+    assert prepare(config, tmp_path / "cache").cases is not None
+
+
 def test_a_changed_stack_is_prepared_again(tmp_path: Path) -> None:
     root = scans(tmp_path / "set")
     first = prepare(definition(root), tmp_path / "cache")
     tifffile.imwrite(root / "val" / "ill" / "v0.tif", stack(50, 5), photometric="minisblack")
     second = prepare(definition(root), tmp_path / "cache")
+    assert list(open_source(definition(root)).listing().notes) == [
+        "16 stacks of 3 to 5 images each, 50 in all"
+    ]
     assert second.folder != first.folder
     assert len(second.split("val").images) == len(first.split("val").images) + 2
 

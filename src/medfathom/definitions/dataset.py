@@ -88,7 +88,7 @@ class _Files(_OnDisk):
     `person(\\d+)_`."""
     unit: Unit = "image"
     """What has one label and is judged. `volume`: a folder of slices, or a file with several. `slide`: a
-    folder of tiles, or a whole-slide file. `case`: any images that belong together."""
+    folder of tiles. `case`: any images that belong together."""
     case_pattern: str | None = None
     """Regular expression whose group in parentheses finds the case of an image in its path, where a case is
     not a folder of its own. Equal cases of two patients are two cases."""

@@ -282,6 +282,7 @@ class _Reading:
         self.unreadable: dict[str, str] = {}
         self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
         self._dark = 0
+        self._stack: tuple[Path, Header] | None = None
 
     def images(self, items: Iterable[Image]) -> Iterator[tuple[int, str, NDArray[Any]]]:
         """Position, name and pixels (s, s, c) of every readable image, in order."""
@@ -295,8 +296,7 @@ class _Reading:
                 self.unreadable[printable(str(item))] = str(error)
 
     def _from_file(self, file: ImageFile) -> NDArray[Any]:
-        config = self._config
-        header = read_header(file.path, slice_axis=None if file.frame is None else config.slice_axis)
+        config, header = self._config, self._header(file)
         # A model of 8 bits reads deep files too: their upper 8 bits are what it was trained on elsewhere.
         deep = header.deep and self._dtype == np.uint8
         dtype = np.dtype(np.uint16) if deep else self._dtype
@@ -314,6 +314,14 @@ class _Reading:
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
         return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
+
+    def _header(self, file: ImageFile) -> Header:
+        """Of a stack once for all its frames."""
+        if file.frame is None:
+            return read_header(file.path)
+        if self._stack is None or self._stack[0] != file.path:
+            self._stack = file.path, read_header(file.path, slice_axis=self._config.slice_axis)
+        return self._stack[1]
 
     def _from_array(self, array: NDArray[Any], position: int) -> NDArray[Any]:
         config = self._config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -70,7 +71,15 @@ def opened(content: bytes) -> Opened:
 
 def frame(content: bytes, index: int) -> Opened:
     """A page of a stack, from 0 on. Raises UnreadableImageError."""
-    return _opened(_pages(TiffFile(BytesIO(content)))[index], content)
+    tiff = TiffFile(BytesIO(content))
+    tiff.filehandle.seek(_places(content)[index])
+    return _opened(TiffPage(tiff, index), content)
+
+
+@lru_cache(maxsize=1)
+def _places(content: bytes) -> list[int]:
+    """Where each page of a stack has its tags: to look through all of them for each would take longest."""
+    return [page.offset for page in _pages(TiffFile(BytesIO(content)))]
 
 
 def _opened(page: TiffPage, content: bytes) -> Opened:

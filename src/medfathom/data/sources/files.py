@@ -142,6 +142,7 @@ class FileSource(Source):
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
             rows, index = in_frames(rows, counts, self.root)
+            notes = [*notes, *_told_frames([count for count in counts if count is not None])]
             headers = [headers[i] for i in index]
         if unit != "image":
             rows = images_of_cases(rows, self._config, self.root)
@@ -202,6 +203,14 @@ class FileSource(Source):
 
 def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_]:
     return np.array([values[row] for row in kept], dtype=np.str_)
+
+
+def _told_frames(counts: Sequence[int]) -> list[str]:
+    """To compare with what the user knows of the files."""
+    if not counts:
+        return []
+    sizes = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return [f"{len(counts)} stacks of {sizes} images each, {sum(counts)} in all"]
 
 
 def _is_nifti(path: Path) -> bool:
