@@ -158,8 +158,9 @@ def _read_xlsx(path: Path) -> Table:
             f"dataset.path: {path}: reading .xlsx needs openpyxl: install medfathom[xlsx], or save it as .csv"
         ) from None
     try:
-        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
-        lines = [[_as_text(value) for value in line] for line in sheet.iter_rows(values_only=True)]
+        with path.open("rb") as file:
+            sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
+            lines = [[_as_text(value) for value in line] for line in sheet.iter_rows(values_only=True)]
     except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(f"dataset.path: {path} is no Excel workbook ({error})") from None
     if not lines:
