@@ -64,6 +64,8 @@ def medfathom(folder: Path, *arguments: str) -> str:
 
 def main() -> None:
     """Run the study, and print a row for each way to combine."""
+    if len(sys.argv) != 3:
+        raise SystemExit("usage: python benchmarks/cases.py HISTIDC_64.npz FOLDER")
     arrays, folder = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
     write_set(arrays, folder / "set")
     (folder / "study.toml").write_text(STUDY)
