@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
-from medfathom.data.decoding import JOURNAL_FILE, Decoder, Outcome, Row
+from medfathom.data.copies import Copies, find_copies, kept_together, renumbered, to_drop, write_near
+from medfathom.data.decoding import JOURNAL_FILE, Decoder, Row
 from medfathom.data.leakage import count_leaks
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
@@ -40,7 +41,7 @@ from medfathom.data.prepared import (
 )
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
-from medfathom.data.splits import complete_splits
+from medfathom.data.splits import complete_splits, settled_splits
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
@@ -84,8 +85,8 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
 
 
 def _key(config: DatasetConfig, signature: str) -> str:
-    # Where the data lie is in the signature; what to do about bad images does not change the good ones.
-    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image"})
+    # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
+    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -137,39 +138,86 @@ def _build(job: _Job, folder: Path, progress: Progress) -> None:
         partial.rename(folder)
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """Images that can be used, and the copies among them."""
+
+    job: _Job
+    rows: Sequence[Row]
+    copies: Copies
+
+    def without(self, dropped: Collection[int]) -> _Decoded:
+        """Without all copies: `dropped` are all of each set but one."""
+        left = [row for row in range(len(self.rows)) if row not in dropped]
+        return _Decoded(_chosen(self.job, left), [self.rows[row] for row in left], self.copies.none_left())
+
+
 def _fill(job: _Job, folder: Path, progress: Progress) -> None:
     decoder = Decoder(job.source, job.listing, job.splits, job.config, folder)
     try:
         outcomes = decoder.run(progress)
         problems = [*job.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
-        good = np.array([isinstance(outcome, Row) for outcome in outcomes])
-        kept = _kept(job, good)
-        _check_classes(kept.listing, kept.splits, problems)
-        if not good.all():
-            decoder.keep(good)
+        places = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Row)]
+        rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
+        copies = find_copies(rows, lambda row: decoder.image(places[row]))
+        decoded, dropped = _Decoded(_chosen(job, places), rows, copies), {}
+        if job.config.drop_copies:
+            dropped = _to_drop(decoded)
+            decoded = decoded.without(dropped)
+            places = [place for row, place in enumerate(places) if row not in dropped]
+        decoded = replace(decoded, job=_settled(decoded, problems))
+        decoder.arrange(places, decoded.job.splits)
         decoder.flush()
     finally:
         decoder.close()
-    _write_tables(kept, outcomes, problems, folder)
+    _write_tables(decoded, problems, list(dropped.values()), folder)
 
 
-def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
-    """The job without the images that could not be decoded."""
+def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
+    """The job with these rows of its listing alone."""
     listing = job.listing
     left = replace(
         listing,
-        names=[name for name, there in zip(listing.names, good, strict=True) if there],
-        labels=listing.labels[good],
-        splits=listing.splits[good],
-        groups=None if listing.groups is None else listing.groups[good],
+        names=[listing.names[row] for row in rows],
+        labels=listing.labels[rows],
+        splits=listing.splits[rows],
+        groups=None if listing.groups is None else listing.groups[rows],
     )
-    return replace(job, listing=left, splits=job.splits[good])
+    return replace(job, listing=left, splits=job.splits[rows])
 
 
-def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path) -> None:
+def _to_drop(decoded: _Decoded) -> dict[int, Problem]:
+    """The copies that are left out, each with the image that stays."""
+    listing = decoded.job.listing
+    sets = decoded.copies.sets(len(listing))
+    return to_drop(sets, listing.names, listing.splits, listing.labels)
+
+
+def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
+    """The job with splits that keep copies together and have every class."""
+    job, listing, config = decoded.job, decoded.job.listing, decoded.job.config.splits
+    sets = decoded.copies.sets(len(listing))
+    groups = listing.groups if config.grouped else None
+    units = kept_together(groups, sets, len(listing)) if groups is not None or sets else None
+    try:
+        splits = settled_splits(
+            job.splits, listing.splits, listing.labels, units, config, listing.class_names
+        )
+    except DataError as error:
+        raise DataError(
+            f"{error} (copies of an image, of which there are {len(sets)} sets, count as one group, "
+            f"and {len(problems)} images or rows cannot be used)"
+        ) from None
+    _check_classes(listing, splits, problems)
+    return replace(job, splits=splits)
+
+
+def _write_tables(
+    decoded: _Decoded, problems: Sequence[Problem], dropped: Sequence[Problem], folder: Path
+) -> None:
     """Everything but the images."""
+    job, rows = decoded.job, decoded.rows
     listing, splits, config = job.listing, job.splits, job.config
-    rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
         save_array(array_file(folder, split, "labels"), listing.labels[chosen])
@@ -188,7 +236,12 @@ def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Pro
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
     )
-    write_facts(Facts(data, problems, count_leaks(read_manifest(folder))))
+    near = decoded.copies.near
+    if near is not None:
+        in_manifest = np.argsort(np.argsort([SPLIT_NAMES.index(s) for s in splits.tolist()], kind="stable"))
+        near = renumbered(near, in_manifest.tolist())
+        write_near(folder, near)
+    write_facts(Facts(data, problems, count_leaks(read_manifest(folder), near), dropped))
 
 
 def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:

@@ -88,10 +88,12 @@ class Leaks:
     Attributes:
         images: sets of exact copies.
         groups: patients or slides.
+        near: pairs of near copies; None: they were not looked for.
     """
 
     images: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
+    near: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,13 @@ class Facts:
         data: what was prepared.
         left_out: files or rows that cannot be used.
         leaks: what is in several splits.
+        dropped: copies of other images that `drop_copies` left out.
     """
 
     data: PreparedData
     left_out: Sequence[Problem] = ()
     leaks: Leaks = Leaks()
+    dropped: Sequence[Problem] = ()
 
 
 def array_file(folder: Path, split: str, what: str) -> Path:
@@ -136,7 +140,11 @@ def load_split(folder: Path, name: SplitName) -> Split:
 def write_facts(facts: Facts) -> None:
     """Write the file that makes a folder a prepared data set."""
     content = {key: value for key, value in facts.data.to_dict().items() if key != "folder"}
-    content |= {"left_out": [asdict(p) for p in facts.left_out], "leakage": asdict(facts.leaks)}
+    content |= {
+        "left_out": [asdict(problem) for problem in facts.left_out],
+        "dropped": [asdict(problem) for problem in facts.dropped],
+        "leakage": asdict(facts.leaks),
+    }
     write_atomically(facts.data.folder / FACTS_FILE, json.dumps(content, indent=1))
 
 
@@ -150,7 +158,9 @@ def read_facts(folder: Path) -> Facts:
         content = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         own = {key: content[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
         own["class_names"] = tuple(own["class_names"])
-        left_out = [Problem(**problem) for problem in content["left_out"]]
-        return Facts(PreparedData(folder=folder, **own), left_out, Leaks(**content["leakage"]))
+        left_out, dropped = (
+            [Problem(**problem) for problem in content[key]] for key in ("left_out", "dropped")
+        )
+        return Facts(PreparedData(folder=folder, **own), left_out, Leaks(**content["leakage"]), dropped)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None

@@ -24,8 +24,9 @@ from medfathom.data.check.neighbours import candidates, thumbnail
 from medfathom.data.check.page import write_page
 from medfathom.data.check.shortcuts import shortcut_auc
 from medfathom.data.check.statistics import split_statistics
+from medfathom.data.copies import exact_copies
 from medfathom.data.heldout import open_test
-from medfathom.data.leakage import exact_copies, groups_across
+from medfathom.data.leakage import groups_across
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 
@@ -321,7 +322,7 @@ def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path)
     content = np.load(path)
     data = prepare(config("npz", path=str(path), image_size=28), tmp_path / "cache")
     manifest = read_manifest(data.folder)
-    sets = exact_copies(manifest)
+    sets = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
     splits = [[str(manifest.split[row]) for row in members] for members in sets]
     assert sum("val" in s and "train" in s for s in splits) == 8
     assert sum(s.count("train") - 1 for s in splits if "train" in s) == 18
