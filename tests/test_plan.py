@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from making_cases import volume_config, volume_table
 from medfathom.cli import main
-from medfathom.definitions.config import StudyConfig
+from medfathom.data.prepare import prepare
+from medfathom.definitions.config import StudyConfig, TrainingConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.space import TrialParams
 from medfathom.plan import (
     Cost,
     Forecast,
@@ -23,6 +26,8 @@ from medfathom.plan import (
     plan_study,
     sample_images,
 )
+from medfathom.trial.task import TrialTask
+from medfathom.trial.trial import run_trial
 from strategies import spaces
 
 STUDY = """
@@ -216,3 +221,16 @@ def test_few_images_have_every_class(definition: Path, tmp_path: Path) -> None:
         assert len(split.images) == len(split.labels) == few.sizes[name]
         assert set(split.labels) == {0, 1, 2}
     assert few.fingerprint != data.fingerprint
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("combine", ["max", "attention"])
+def test_trials_on_volumes_are_measured(combine: str, tmp_path: Path) -> None:
+    data = prepare(volume_config(volume_table(tmp_path)), tmp_path / "cache")
+    (tmp_path / "few").mkdir()
+    few = sample_images(data, tmp_path / "few", 16)
+    assert few.split("val").cases is not None
+    params = TrialParams(architecture="test_resnet", init="random", batch_size=16, combine=combine)  # type: ignore[arg-type]
+    task = TrialTask(few, TrainingConfig(precision="float32"), 1, 0, tmp_path, None, "cpu", 1)
+    (record,) = run_trial(params, task)
+    assert record.unit == "volume"

@@ -1,10 +1,13 @@
 """Hints: a command as the user can paste it."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from medfathom.text import STORAGE_GIVEN, command
+from medfathom.text import STORAGE_GIVEN, command, printable
 
 
 @pytest.fixture
@@ -54,3 +57,16 @@ def test_a_given_storage_goes_on_without_its_password(path: Path) -> None:
         assert command("--help") == "medfathom --help"
     finally:
         STORAGE_GIVEN.reset(token)
+
+
+@given(st.binary(max_size=30))
+def test_any_file_name_is_one_line_of_utf8(name: bytes) -> None:
+    shown = printable(os.fsdecode(name))
+    assert len(shown.encode("utf-8").splitlines()) <= 1
+    assert printable(shown) == shown
+
+
+def test_printable_names_stay_as_they_are() -> None:
+    for name in ("Größe 1.png", "شعاع\u200c.png", "a\\b.png", "a\u202fb.png"):
+        assert printable(name) == name
+    assert printable("Gr\udcf6\udcdfe\n\t\x1b.png") == r"Gr\xf6\xdfe\n\t\x1b.png"

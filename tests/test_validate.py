@@ -7,7 +7,7 @@ import pytest
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
-from medfathom.errors import DefinitionError
+from medfathom.errors import DefinitionError, InputError
 from medfathom.validate import check_definition
 
 
@@ -25,3 +25,13 @@ def test_a_trial_fits_this_machine(greedy: StudyConfig) -> None:
 def test_a_clusters_nodes_may_be_larger(greedy: StudyConfig) -> None:
     """The driver of a large cluster may be a small login node."""
     assert check_definition(greedy, "10.0.0.7:6379") == check_definition(load_definition("demo", []))
+
+
+def test_a_working_folder_that_is_not_utf8(
+    greedy: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "w\udcf6rk"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=r"w\\xf6rk: the name of this folder is not UTF-8; rename it"):
+        check_definition(greedy)

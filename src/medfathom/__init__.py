@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
     from medfathom.errors import InputError, MedfathomError, RunError
     from medfathom.export import Exported, export_model
-    from medfathom.exported.model import Model, Predictions, load
+    from medfathom.exported.model import Model, load
+    from medfathom.exported.predictions import Predictions
     from medfathom.run import Outcome, run_study
 
 __all__ = [
@@ -49,7 +50,7 @@ _HOME = {
     "MedfathomError": "errors",
     "Model": "exported.model",
     "Outcome": "run",
-    "Predictions": "exported.model",
+    "Predictions": "exported.predictions",
     "RunError": "errors",
     "StudyConfig": "definitions.config",
     "analyze": "analysis.pipeline",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import pandas as pd
 from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
+from medfathom.analysis.pipeline import MARGIN
 from medfathom.analysis.report import sentences
+from medfathom.analysis.results import Reading
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
@@ -29,9 +31,9 @@ def analyze_all(
     tables: Sequence[Path],
     *,
     storage: str | None = None,
-    maps: Mapping[str, str] | None = None,
-    wheres: Mapping[str, str] | None = None,
-    percent: bool = False,
+    reading: Reading | None = None,
+    margin: float = MARGIN,
+    predictors: Sequence[str] = (),
     exploratory: bool = False,
     out: Path | None = None,
 ) -> tuple[Analysis, Path]:
@@ -41,9 +43,10 @@ def analyze_all(
         studies: names in the storage.
         tables: CSV files of published results.
         storage: an Optuna storage URL.
-        maps: column of the contract -> the tables' own name.
-        wheres: column -> value that a table's rows must have.
-        percent: the tables' AUCs are in per cent.
+        reading: how the tables are read.
+        margin: AUC over the range of the architectures below which an effect is negligible.
+        predictors: asked about beside parameters and depth, as `analysis.predictors.parse_predictor`
+            reads them.
         exploratory: analyse the studies' search trials, not their confirmed results.
         out: the report's folder.
 
@@ -63,13 +66,19 @@ def analyze_all(
         frames.append(frame)
         exclusions += left_out
     if tables:
-        frame, left_out = read_tables(tables, maps, wheres, percent=percent)
+        frame, left_out = read_tables(tables, reading=reading or Reading())
         frames.append(frame)
         exclusions += left_out
     name = "-".join([*studies, *(t.stem for t in tables)])
     folder = out or home() / "reports" / name
     analysis = replace(
-        analyze(pd.concat(frames, ignore_index=True), exploratory=exploratory, exclusions=exclusions),
+        analyze(
+            pd.concat(frames, ignore_index=True),
+            margin=margin,
+            predictors=predictors,
+            exploratory=exploratory,
+            exclusions=exclusions,
+        ),
         confirmed=[s.summary.to_dict() for s in found if s.summary],
         model_comparison=[c.to_dict() for s in found for c in s.comparisons],
     )

@@ -14,6 +14,14 @@ import typer
 from typer.exceptions import TyperException
 
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
+from medfathom.terminal.options import (
+    BestByOption,
+    FixedOption,
+    MarginOption,
+    NameOption,
+    PredictorOption,
+    SettingOption,
+)
 from medfathom.text import STORAGE_GIVEN, command
 
 BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model")
@@ -204,6 +212,12 @@ def analyze(
         list[str] | None,
         typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
     ] = None,
+    fixed: FixedOption = None,
+    name: NameOption = None,
+    setting: SettingOption = None,
+    best_by: BestByOption = None,
+    margin: MarginOption = None,
+    predictor: PredictorOption = None,
     percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
     storage: StorageOption = None,
     out: Annotated[
@@ -226,6 +240,12 @@ def analyze(
         storage=storage,
         maps=map_ or [],
         wheres=where or [],
+        fixed=fixed or [],
+        names=name or [],
+        settings=setting or [],
+        best_by=best_by,
+        margin=margin,
+        predictors=predictor or [],
         percent=percent,
         exploratory=exploratory,
         out=out,
@@ -263,15 +283,17 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Class probabilities of images by an exported model.
 
-    Images that cannot be read are named and skipped; the exit code is then 1.
+    A model of volumes, slides or other cases gives a row for each case: the images of a folder. Images that
+    cannot be read are named and skipped; the exit code is then 1.
     """
     from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
 
-    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json)
+    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image)
 
 
 @data_app.command("check")

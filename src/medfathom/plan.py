@@ -6,6 +6,7 @@ the study's own images, in a process of its own; what it took is scaled up to al
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
@@ -294,11 +295,13 @@ def sample_images(data: PreparedData, folder: Path, batch_size: int) -> Prepared
     train = max(MEASURED_BATCHES * batch_size, LEAST_IMAGES)
     for name, wanted in (("train", train), ("val", INFERENCE_BATCH)):
         split = data.split(name)  # type: ignore[arg-type]
-        chosen = classes_in_turn(split.labels)[:wanted]
-        np.save(array_file(folder, name, "images"), split.images[chosen])
-        np.save(array_file(folder, name, "labels"), split.labels[chosen])
-        names_file(folder, name).write_text("[]", encoding="utf-8")
-        sizes[name] = len(chosen)
+        few_images = split.part(classes_in_turn(split.labels)[:wanted])
+        np.save(array_file(folder, name, "images"), few_images.images)
+        np.save(array_file(folder, name, "labels"), few_images.labels)
+        if few_images.cases is not None:
+            np.save(array_file(folder, name, "cases"), few_images.cases)
+        names_file(folder, name).write_text(json.dumps(few_images.names), encoding="utf-8")
+        sizes[name] = len(few_images)
     few = replace(data, folder=folder, fingerprint=f"few of {data.fingerprint}", sizes=sizes)
     write_facts(Facts(few))
     return few

@@ -59,10 +59,11 @@ def run_study(
     check_url(url)
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
+    from medfathom.data.prepared import read_facts  # noqa: PLC0415
 
     data = prepare(config.dataset, home() / "cache")
     leaks = refuse_leakage(data, config.dataset, config.name)
-    for note in filter(None, (leaks, copies_note(data))):
+    for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
     with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -34,6 +35,30 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def printable(name: str) -> str:
+    r"""A file's name as text that any file, database and terminal takes, in one line.
+
+    Bytes that are not UTF-8, and control characters, become `\xNN` (`\n`, `\t`), as Python writes them.
+
+    >>> printable("Herz\udcf6dem\n1.png")
+    'Herz\\xf6dem\\n1.png'
+    """
+    if name.isprintable():
+        return name
+    return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in name)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name has no byte that is not UTF-8."""
+    return not any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def _escaped(character: str) -> str:
+    """A lone surrogate stands for a byte that is not UTF-8: see PEP 383."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
 
 
 STORAGE_GIVEN: ContextVar[str | None] = ContextVar("STORAGE_GIVEN", default=None)

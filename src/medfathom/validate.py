@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
-from medfathom.errors import DefinitionError, WeightsError
+from medfathom.errors import DefinitionError, InputError, WeightsError
+from medfathom.files import home
+from medfathom.text import is_utf8, printable
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
@@ -22,7 +24,8 @@ class Valid:
     """A definition that passed every check: how many strata and trials it has.
 
     Attributes:
-        notes: a line for each of the user's own weight files: what it fits, and how well.
+        notes: a line for each of the user's own weight files (what it fits, and how well), and what the
+            reader of the data set should know.
     """
 
     strata: int
@@ -42,8 +45,7 @@ def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
     """
     config = load_definition(reference, overrides)
     notes = check_definition(config)
-    check_source(config)
-    return Valid(len(config.space.strata()), trials_of(config), notes)
+    return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
 
 def check_definition(config: StudyConfig, address: str | None = None) -> list[str]:
@@ -64,6 +66,7 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
     from medfathom.study.sampling import make_sampler  # noqa: PLC0415
     from medfathom.trial.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
 
+    _check_places()
     for architecture in config.space.values("architecture"):
         check_architecture(str(architecture), config.dataset.image_size)
     notes = _check_weights(config)
@@ -76,6 +79,13 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
             f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
         )
     return notes
+
+
+def _check_places() -> None:
+    """Ray and SQLite take no path that is not UTF-8."""
+    for place in (Path.cwd(), home()):
+        if not is_utf8(str(place)):
+            raise InputError(f"{printable(str(place))}: the name of this folder is not UTF-8; rename it")
 
 
 def _check_weights(config: StudyConfig) -> list[str]:
@@ -111,12 +121,20 @@ def _check_file(config: StudyConfig, architecture: str, location: WeightsLocatio
     )
 
 
-def check_source(config: StudyConfig) -> None:
-    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing."""
+def check_source(config: StudyConfig) -> list[str]:
+    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing.
+
+    Returns:
+        What its reader should know, a line each: the positive class, what is left out, what is suspicious.
+    """
+    from medfathom.data.listing import list_images  # noqa: PLC0415
+    from medfathom.data.sources.base import told  # noqa: PLC0415
     from medfathom.data.sources.open import open_source  # noqa: PLC0415
+    from medfathom.metrics.classification import positive_class  # noqa: PLC0415
 
     source = open_source(config.dataset)
     try:
-        source.listing()
+        listing = list_images(source, config.dataset)
     finally:
         source.close()
+    return told(positive_class(listing.task, listing.class_names), listing.ignored, listing.notes)

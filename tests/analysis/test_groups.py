@@ -31,7 +31,8 @@ def rows(*cells: Sequence[str], inits: Sequence[str] = ("imagenet",), n_params: 
     ]
     columns = ["architecture", "dataset", "modality", "auc", "init", "unfreeze_depth", "n_params"]
     frame = pd.DataFrame(found, columns=columns)
-    return frame.assign(depth=frame["architecture"].map(LAYERS), family=frame["architecture"].str.slice(0, 3))
+    layers, family = frame["architecture"].map(LAYERS), frame["architecture"].str.slice(0, 3)
+    return frame.assign(depth=layers, family=family, setting="")
 
 
 def modality(frame: pd.DataFrame) -> Modality:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from made_studies import lookup, study
+from made_studies import PAPER, lookup, study, unheard_of
 from medfathom.analysis import analyze, from_trials, read_tables
 from medfathom.analysis.results import expected_best
 from medfathom.analysis.rows import prepare
@@ -87,8 +87,30 @@ def test_missing_predictors_come_from_the_catalog() -> None:
 
 
 def test_given_predictors_are_kept() -> None:
-    frame = study().assign(n_params=1e6, depth=9)
-    assert set(prepare(frame, lookup)[0]["n_params"]) == {1e6}
+    given = study().assign(n_params=lambda f: 1.1 * f["n_params"])
+    assert set(prepare(given, lookup)[0]["n_params"]) == set(given["n_params"])
+
+
+def test_a_count_in_millions_is_refused() -> None:
+    """One network's 138.4 beside the catalog's counts turned inconclusive into negligible."""
+    frame = study()
+    millions = frame["n_params"].where(frame["architecture"] != "vgg16", 138.4)
+    assert "138.4 is too small for a network" in message(frame.assign(n_params=millions))
+
+
+@pytest.mark.parametrize(("column", "value"), [("n_params", 14.7e6), ("depth", 64)])
+def test_a_size_far_from_the_catalogs_is_refused_with_the_factor(column: str, value: float) -> None:
+    frame = study()
+    frame[column] = frame[column].where(frame["architecture"] != "vgg16", value)
+    assert "a factor of" in message(frame)
+    assert "vgg16" in message(frame)
+
+
+def test_two_sizes_of_one_network_are_refused() -> None:
+    frame = unheard_of(study())
+    frame.loc[0, "n_params"] *= 10
+    with pytest.raises(ResultsError, match=r"another row has .* a factor of 10"):
+        prepare(frame)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +200,34 @@ def test_repeated_rows_are_left_out_and_counted() -> None:
     assert [(x.reason, x.rows) for x in left_out] == [("a repeat of an earlier row", 3)]
 
 
-def test_rows_that_only_an_unknown_setting_tells_apart_are_refused() -> None:
-    frame = study(seeds=2).drop(columns="seed").assign(resolution=["28", "64"] * 20)
-    assert "--where resolution=28 or --map seed=resolution" in message(frame)
+def test_a_column_that_tells_rows_apart_belongs_into_the_cell() -> None:
+    frame = study(seeds=2).drop(columns=["seed", "setting"]).assign(resolution=["28", "64"] * 20)
+    found = analyze(frame, lookup=lookup, draws=300, permutations=99)
+    assert set(found.rows["setting"]) == {"resolution=28", "resolution=64"}
+    assert found.modalities["CXR"].counts.n_cells == 4
+    assert "same resolution" in found.notes[0]
+
+
+def test_rows_that_only_results_tell_apart_are_refused() -> None:
+    frame = study(seeds=2).drop(columns="seed")
+    loss = [str(i / 40) for i in range(len(frame))]
+    assert "--best-by COLUMN" in message(frame.assign(val_loss=loss))
+
+
+def test_labels_called_seeds_that_only_some_networks_have_are_blocks() -> None:
+    """Resolutions as seeds: the large networks have only the two at which AUC is higher."""
+    higher = {"28": 0.0, "64": 0.01, "128": 0.02, "224": 0.03}
+    rows = [
+        (name, "a", "CXR", 0.9 + gain, resolution)
+        for place, name in enumerate(PAPER)
+        for resolution, gain in higher.items()
+        if place >= 2 or resolution in ("128", "224")
+    ]
+    frame = pd.DataFrame(rows, columns=["architecture", "dataset", "modality", "auc", "seed"])
+    found = analyze(frame, lookup=lookup, draws=300, permutations=99)
+    answer = found.modalities["CXR"].predictors["log10_params"]
+    assert answer.slope == pytest.approx(0, abs=1e-9)
+    assert "different seeds in 1 cell" in found.notes[0]
 
 
 def two_spellings(facts: bool = False) -> pd.DataFrame:

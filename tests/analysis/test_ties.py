@@ -105,7 +105,7 @@ def test_ties_survive_the_average_over_data_sets() -> None:
     tables = [results([0.9, 0.8, 0.7, 0.8, 0.9, 0.8, 0.85]), results([0.7, 0.8, 0.9, 0.8, 0.7, 0.8, 0.75])]
     means = {
         str(i): effects_in_dataset(
-            t.rename(columns={"auc": "value"}).assign(init="imagenet", unfreeze_depth="0")
+            t.rename(columns={"auc": "value"}).assign(init="imagenet", unfreeze_depth="0", setting="")
         )
         for i, t in enumerate(tables)
     }

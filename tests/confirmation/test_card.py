@@ -46,9 +46,9 @@ def test_what_was_measured_before_calibration_is_left_out() -> None:
 
 
 def test_the_card_says_what_intervals_count() -> None:
-    grouped = card(made_model(test=SplitMetrics(auc_interval="bootstrap of 12 groups, 1000 draws")))
+    grouped = card(made_model(test=SplitMetrics(auc_interval="DeLong, logit, clustered by group")))
     assert "- Intervals count patients (or slides) as independent, not images." in grouped
-    assert "AUC intervals: bootstrap of 12 groups, 1000 draws. Other intervals: Wilson, with the" in grouped
+    assert "AUC intervals: DeLong, logit, clustered by group. Other intervals: Wilson, with the" in grouped
     how = "DeLong; Newcombe by numbers of images where that has no width"
     plain = card(made_model(test=SplitMetrics(auc_interval=how)))
     assert "intervals are\n  too narrow" in plain
@@ -106,3 +106,16 @@ def test_the_card_names_thresholds_by_class() -> None:
     text = card(config=CONFIG.model_copy(update=changes))
     assert "fluid from 0.2500 on, drusen from 0.5 (none could be chosen) on." in text
     assert "the test split was opened once" in text.lower()
+
+
+def test_the_card_of_a_model_of_volumes_says_what_is_judged() -> None:
+    config = CONFIG.model_copy(update={"unit": "volume", "combine": "max"})
+    found = SplitMetrics(auc=0.9, image_auc=0.75, image_auc_ci_low=0.7, image_auc_ci_high=0.8, n_cases=24)
+    model = made_model(n_test=192, test=found, record=TrialRecord(unit="volume", combine="max"))
+    text = card(model, config=config)
+    assert "Test split: 24 volumes (192 images) that neither" in text
+    assert "| AUC per image |  | 0.7500 | 0.7000 to 0.8000 |" in text
+    assert "The probability of a volume is\nthe largest of its images' probabilities" in text
+    assert "several test volumes, the intervals are" in text
+    assert "(over test volumes, for this one seed only)" in text
+    assert "volume" not in card()

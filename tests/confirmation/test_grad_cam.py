@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medfathom.confirmation.grad_cam import Case, cases, grad_cam
+from medfathom.confirmation.grad_cam import Prediction, grad_cam, predictions
 from medfathom.confirmation.pictures import Judged
 from medfathom.data.prepared import Split
 
@@ -39,7 +39,7 @@ def found(task: str, names: list[str], labels: np.ndarray, probabilities: np.nda
     return Judged(config, test, positive, probabilities, names)
 
 
-def maps(judged: Judged, chosen: list[Case], outputs: int) -> np.ndarray:
+def maps(judged: Judged, chosen: list[Prediction], outputs: int) -> np.ndarray:
     module = LightAndDark(outputs)
     model: Any = SimpleNamespace(module=module, device="cpu")
     return grad_cam(model, module.maps, judged, chosen)
@@ -47,7 +47,7 @@ def maps(judged: Judged, chosen: list[Case], outputs: int) -> np.ndarray:
 
 def test_a_label_that_is_denied_is_explained_by_what_speaks_against_it() -> None:
     judged = found("multilabel", ["fluid", "drusen"], np.array([[1, 0]]), np.array([[0.9, 0.2]]))
-    yes, no = cases(judged)
+    yes, no = predictions(judged)
     assert (yes.said, yes.sign, yes.output) == ("fluid", 1, 0)
     assert (no.said, no.sign, no.output) == ("no drusen", -1, 1)
     for_it, against_it = maps(judged, [yes, no], 2)
@@ -59,9 +59,9 @@ def test_a_label_that_is_denied_is_explained_by_what_speaks_against_it() -> None
 
 def test_classes_have_logits_of_their_own() -> None:
     binary = found("binary", ["healthy", "ill"], np.array([0, 1]), np.array([[0.1], [0.7]]))
-    assert [(case.said, case.output, case.sign) for case in cases(binary)] == [
+    assert [(each.said, each.output, each.sign) for each in predictions(binary)] == [
         ("healthy", 0, 1),
         ("ill", 1, 1),
     ]
     three = found("multiclass", ["a", "b", "c"], np.array([2]), np.array([[0.1, 0.3, 0.6]]))
-    assert [(case.said, case.output, case.sign) for case in cases(three)] == [("c", 2, 1)]
+    assert [(each.said, each.output, each.sign) for each in predictions(three)] == [("c", 2, 1)]

@@ -83,14 +83,24 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
     study = searched(config)
     content: Any = summarize_confirmation(study, confirmed(config, study)).to_dict()
     assert list(content) == [
-        *("study", "modality", "unfinished", "n_test", "openings", "strata", "missing", "failures")
+        *(
+            "study",
+            "modality",
+            "unfinished",
+            "n_test",
+            "positive",
+            "openings",
+            "strata",
+            "missing",
+            "failures",
+        )
     ]
     facts = ["architecture", "family", "init", "unfreeze_depth", "n_params", "n_trainable_params"]
     aucs = ["search_auc", "val_auc", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
         *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
-        *("brier_loss", "calibration_error", "models"),
+        *("brier_loss", "calibration_error", "image_auc", "unit", "combine", "n_test_cases", "models"),
     ]
     keys = ["trial", "seed", "val_auc", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys

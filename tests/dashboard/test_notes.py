@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store
+from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store, trial_note
 from medfathom.definitions.load import load_definition
 from medfathom.study.connection import default_url
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
@@ -81,3 +81,13 @@ def test_a_studys_picture_is_replaced_in_place(workdir: Path) -> None:
     (meta,) = get_all_artifact_meta(study)
     with artifact_store().open_reader(meta.artifact_id) as reader:
         assert reader.read() == b"two"
+
+
+def test_the_note_of_a_trial_on_volumes_tells_both_aucs() -> None:
+    facts = {"unit": "volume", "combine": "mean", "image_auc": 0.7, "auc": 0.9, "n_cases": 20, "epochs": 2}
+    test = {"test_auc": 0.85, "n_test": 160, "test_n_cases": 20}
+    trial = optuna.trial.create_trial(value=0.9, user_attrs=facts | test)
+    text = trial_note(trial, [trial])
+    assert "Validation AUC per volume 0.9000" in text
+    assert "Per image: 0.7000. A volume is the mean over its images." in text
+    assert "**Test AUC 0.8500** on 20 test volumes (160 images)." in text

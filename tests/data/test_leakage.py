@@ -17,6 +17,7 @@ from medfathom.data.leakage import LEAKAGE, leakage_note, refuse_leakage
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Leaks, read_facts
+from medfathom.data.sources.base import Listing
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DataError
 from medfathom.run import run_study
@@ -55,8 +56,10 @@ def leaking(folder: Path) -> Path:
     """A table where two files are in two splits, and one patient is; one copy within a split is no leak."""
     path = table(folder)
     save(folder / "images" / "again.png", images(1)[0])  # as 0.png, in train
-    rows = ["images/again.png,well,train,0", "images/0.png,well,test,90", "images/1.png,ill,val,91"]
-    rows += ["images/2.png,well,val,92", "images/3.png,ill,val,3"]
+    for row in range(4):
+        save(folder / "copies" / f"{row}.png", images(4)[row])
+    rows = ["images/again.png,well,train,0", "copies/0.png,well,test,90", "copies/1.png,ill,val,91"]
+    rows += ["copies/2.png,well,val,92", "copies/3.png,ill,val,3"]
     path.write_text(path.read_text() + "\n".join(rows) + "\n")
     return path
 
@@ -122,7 +125,10 @@ def test_run_stops_for_leakage_and_leaves_nothing(workdir: Path, monkeypatch: py
 def test_accepted_leakage_is_told_and_kept(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leaking(workdir)
     (workdir / "leaking.toml").write_text(DEFINITION)
-    assert ran(monkeypatch, 'dataset.leakage="accept"') == ([ACCEPTED, "trials"], ACCEPTED)
+    assert ran(monkeypatch, 'dataset.leakage="accept"') == (
+        ["positive class: 'well'", ACCEPTED, "trials"],
+        ACCEPTED,
+    )
 
 
 def test_accepting_makes_no_other_study_and_no_other_data(workdir: Path) -> None:
@@ -139,7 +145,7 @@ def test_dropped_copies_are_named_and_the_test_image_stays(
 ) -> None:
     leaking(workdir)
     (workdir / "leaking.toml").write_text(DEFINITION.replace('group_column = "patient"\n', ""))
-    (said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
+    (_, said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
     assert said.startswith(
         "5 copies were left out (dataset.drop_copies), the first images/0.png (line 2): copy"
     )
@@ -154,7 +160,8 @@ def test_dropped_copies_are_named_and_the_test_image_stays(
 
 def test_a_copy_with_another_label_is_said_to_have_one() -> None:
     splits, labels = np.array(["train", "val", "train"]), np.array([0, 0, 1])
-    dropped = to_drop([[0, 1, 2]], ["a", "b", "c"], splits, labels)
+    listing = Listing(["a", "b", "c"], labels, splits, None, "binary", ("ill", "well"), 1, np.dtype("uint8"))
+    dropped = to_drop([[0, 1, 2]], listing)
     assert {row: str(problem) for row, problem in dropped.items()} == {
         0: "a: copy of b",
         2: "c: copy of b, which has another label",

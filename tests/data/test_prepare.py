@@ -22,7 +22,8 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import SPLIT_NAMES, read_facts
 from medfathom.data.sources.base import UnusableRowsError
-from medfathom.data.sources.files import FileSource, MemoryGate
+from medfathom.data.sources.files import FileSource
+from medfathom.data.workers import MemoryGate
 from medfathom.errors import DataError, RunError
 
 
@@ -421,3 +422,32 @@ def test_real_images_are_prepared_as_they_are(shared: Path, tmp_path: Path) -> N
     groups = data.split("train").groups
     assert groups is not None
     assert len(np.unique(groups)) == len(np.unique(content["train_groups"]))
+
+
+def deep_files(folder: Path, tops: dict[str, int]) -> Path:
+    """12 images of each class, of a class's largest value; 8 bits where that is 255."""
+    for label, top in tops.items():
+        for row in range(12):
+            drawn = np.random.default_rng(row).integers(0, top + 1, (16, 16))
+            drawn[0, 0] = top
+            save(folder / label / f"{row}.png", drawn.astype(np.uint8 if top == 255 else np.uint16))
+    return folder
+
+
+@pytest.mark.parametrize("tops", [(4095, 4095), (4095, 255), (65535, 4095)])
+def test_deep_images_that_stay_dark_need_a_word(tmp_path: Path, tops: tuple[int, int]) -> None:
+    folder = str(deep_files(tmp_path / "set", dict(zip("ab", tops, strict=True))))
+    with pytest.raises(
+        DataError, match=r"use at most 12 of them \(values to 4095\).*dataset.bits = 12 .*, 16 "
+    ):
+        prepare(config("folder", path=folder), tmp_path / "cache")
+    data = prepare(config("folder", path=folder, bits=16), tmp_path / "cache")
+    assert data.split("train").images.max() == (65535 if max(tops) == 65535 or 255 in tops else 4095)
+
+
+def test_12_bits_beside_8_reach_the_same_white(tmp_path: Path) -> None:
+    folder = str(deep_files(tmp_path / "set", {"a": 4095, "b": 255}))
+    data = prepare(config("folder", path=folder, bits=12), tmp_path / "cache")
+    train = data.split("train")
+    assert all(image.max() == 65535 for image in train.images)
+    assert set(read_manifest(data.folder).bits_used.tolist()) == {0, 12}

@@ -52,7 +52,7 @@ def test_kermany_s_chest_x_rays(tmp_path: Path) -> None:
     train, val = data.split("train").groups, data.split("val").groups
     assert train is not None
     assert val is not None
-    assert {"person1", "IM-0001", "NORMAL2-IM-0003"} <= {*train, *val}
+    assert {"person1_bacteria", "IM-0001", "NORMAL2-IM-0003"} <= {*train, *val}
     assert not set(train) & set(val)
 
 

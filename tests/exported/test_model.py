@@ -25,6 +25,7 @@ from medfathom.models.folder import (
     write_manifest,
 )
 from medfathom.models.weights.lookup import locate_weights
+from medfathom.terminal.predictions import write_csv
 
 torch.set_num_threads(1)
 
@@ -124,6 +125,24 @@ def test_a_name_too_long_is_an_unreadable_image(model: Model) -> None:
     assert model.predict([name, grey(1)]).unreadable == {name: "cannot be read (File name too long)"}
 
 
+def test_a_folder_is_listed_as_in_training(model: Model, tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.PNG", "a_mask.png", "._a.png", "Gr\udcf6.png", "new\nline.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(grey(1)).save(tmp_path / name, "PNG")
+    (tmp_path / "notes.txt").write_text("x")
+    other = copy(model)
+    other.config = CONFIG.model_copy(update={"exclude": ["*_mask*"]})
+    found = other.predict(tmp_path)
+    names = ["Gr\\xf6.png", "a.png", "b/c.PNG", "new\\nline.png"]
+    assert sorted(found.names) == [f"{tmp_path}/{name}" for name in names]
+    assert {(one.reason, *one.names) for one in found.ignored} == {
+        ("dataset.exclude '*_mask*'", "a_mask.png"),
+        (".txt is not an image's suffix", "notes.txt"),
+    }
+    write_csv(found, tmp_path / "found.csv")
+    assert "Gr\\xf6.png" in (tmp_path / "found.csv").read_text(encoding="utf-8")
+
+
 def test_other_sizes_are_fitted_and_said(model: Model) -> None:
     found = model.predict([grey(1, 80), grey(2)])
     assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]
@@ -192,7 +211,7 @@ def test_the_command_skips_names_and_exits_1(
     assert row.startswith(f"{good},")
     code, out, err = typed(good)
     assert (code, err) == (0, "")
-    assert "ill" in out
+    assert "Positive class: ill" in out
     code, _, err = typed(good, "--device", "tpu")
     assert (code, err.count("\n")) == (2, 1)
 

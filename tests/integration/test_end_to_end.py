@@ -284,7 +284,7 @@ def test_the_report_says_it(summary: ConfirmationSummary, tmp_path: Path, browse
     browser_page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     browser_page.goto((folder / "report.html").as_uri())
     assert browser_page.get_by_text("Confirmed models").is_visible()
-    assert browser_page.get_by_text("Models compared image by image").is_visible()
+    assert browser_page.get_by_text("Models compared on the same test split").is_visible()
     assert browser_page.locator("#exploratory").count() == 0
     shown = browser_page.locator("#confirmed-pictures img")
     assert shown.count() >= 5

@@ -63,9 +63,7 @@ DECIDED = ("sensitivity", "specificity", "precision", "accuracy")
 def decided(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> dict[str, float]:
     called = np.where(right, labels, 1 - labels)[:, None].astype(float)
     thresholds = np.array([0.5])
-    return evaluate(
-        "binary", labels, called, ["no", "yes"], thresholds=thresholds, groups=groups, bootstrap=False
-    ).overall
+    return evaluate("binary", labels, called, ["no", "yes"], thresholds=thresholds, groups=groups).overall
 
 
 def test_groups_of_one_image_change_no_interval() -> None:
@@ -196,17 +194,6 @@ def test_thresholds_given_are_kept() -> None:
     assert result.overall["sensitivity"] == 0.0
     assert result.overall["specificity"] == 1.0
     assert "precision" not in result.overall  # nothing was called positive
-
-
-def test_group_interval_is_bootstrapped_at_the_end_only() -> None:
-    random = np.random.default_rng(4)
-    labels, groups = np.arange(60) % 2, np.arange(60) // 3
-    p = np.clip(0.2 * labels + 0.7 * random.random(60), 0, 1)[:, None]
-    cheap = evaluate("binary", labels, p, ["no", "yes"], groups=groups, bootstrap=False)
-    final = evaluate("binary", labels, p, ["no", "yes"], groups=groups, seed=1)
-    assert cheap.auc_interval == "DeLong, clustered by group"
-    assert final.auc_interval == "bootstrap of 20 groups, 1000 draws"
-    assert cheap.overall["auc"] == final.overall["auc"]
 
 
 def test_rare_labels_keep_the_interval_of_the_mean() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from optuna.trial import TrialState
 
@@ -17,7 +18,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError
 from medfathom.files import home
-from medfathom.scheduling import cluster, run_trials
+from medfathom.scheduling import cluster, run_trials, stall
 from medfathom.scheduling.halt import Halt, since_best
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
@@ -239,6 +240,35 @@ def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None
     assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
     assert trials[1].state != TrialState.FAIL
     assert count_states(trials).failed == 1
+
+
+@ray.remote(num_cpus=1)
+class Squatter:
+    """Holds a CPU that the run counts on, until it is killed."""
+
+    def here(self) -> None:
+        """Answer once it runs."""
+
+
+@pytest.mark.slow
+def test_a_fit_without_a_worker_is_begun_again(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stall, "NO_WORKER_S", 15.0)
+    squatters = [Squatter.remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
+    ray.get([squatter.here.remote() for squatter in squatters])
+
+    class Freeing(Recorder):
+        def note(self, text: str) -> None:
+            notes.append(text)
+            for squatter in squatters:
+                ray.kill(squatter)
+
+    notes: list[str] = []
+    config = load_definition("demo", ["name=late", "budget.trials=2", "budget.epochs=2", "sampler=random"])
+    with open_study(config, default_url(), "data") as driver:
+        run_trials(config, driver, Freeing(), workdir, work=quick)
+        assert driver.counts().failed == 0
+        assert driver.done()
+    assert notes == ["Ray ended the fit early (NoWorkerError: no worker came for 15 s); going on"]
 
 
 def test_the_temporary_folder_is_short_and_removed() -> None:

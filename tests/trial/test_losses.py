@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
 
+from medfathom.metrics.unknown import UNKNOWN
 from medfathom.trial.losses import Loss
 
 
@@ -59,3 +62,34 @@ def test_multilabel_loss_is_binary_cross_entropy() -> None:
 def test_a_class_without_training_images_has_no_weight() -> None:
     loss = Loss("multiclass", torch.tensor([0, 1, 1]), 3, weighted=True)
     assert torch.isfinite(loss.sum(torch.zeros(2, 3), torch.tensor([0, 1])))
+
+
+def test_labels_that_are_not_known_have_no_part_in_the_loss() -> None:
+    labels = torch.tensor([[1, UNKNOWN], [UNKNOWN, 0], [0, 1], [UNKNOWN, UNKNOWN]])
+    logits = torch.tensor([[2.0, 9.0], [-9.0, 1.0], [0.5, -1.0], [7.0, 7.0]], requires_grad=True)
+    loss = Loss("multilabel", labels, 2)
+    mean = loss.sum(logits, labels) / loss.weight(labels)
+    each = [
+        math.log1p(math.exp(-2.0)),
+        math.log1p(math.exp(1.0)),
+        math.log1p(math.exp(0.5)),
+        math.log1p(math.e),
+    ]
+    assert mean.item() == pytest.approx(sum(each) / 4, abs=1e-6)
+    mean.backward()
+    assert logits.grad is not None
+    assert ((logits.grad == 0) == (labels == UNKNOWN)).all()
+    # In two parts, as memory may ask for.
+    parts = [loss.sum(logits[p], labels[p]).item() for p in (slice(0, 1), slice(1, 4))]
+    assert sum(parts) / float(loss.weight(labels)) == pytest.approx(mean.item(), abs=1e-6)
+    nothing = labels[3:]
+    assert (loss.sum(logits[3:], nothing) / loss.weight(nothing)).item() == 0.0
+
+
+def test_class_weights_count_known_labels_only() -> None:
+    labels = torch.tensor([[1, 1], [0, UNKNOWN], [0, 0], [UNKNOWN, 0]])
+    loss = Loss("multilabel", labels, 2, weighted=True)
+    logits = torch.zeros(4, 2)
+    # Present labels weigh absent / present = 2; three known labels of each column.
+    expected = math.log(2) * (2 * 2 + 4) / 6
+    assert (loss.sum(logits, labels) / loss.weight(labels)).item() == pytest.approx(expected, abs=1e-6)

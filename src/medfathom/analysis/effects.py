@@ -1,9 +1,10 @@
 """From rows to one number per architecture: how much better it does than its neighbours in the same cells.
 
-Architectures are compared only within cells (data set, init, unfreeze depth). Replicates of an
-architecture in a cell (seeds) are averaged first; then cell effects are taken out by least squares, so
-that an architecture absent from an easy cell does not look worse for it. The outcome is one effect per
-architecture with the (scaled) covariance that the pattern of absences gives it.
+Architectures are compared only within cells (data set, init, unfreeze depth, any further setting).
+Replicates of an architecture in a cell (seeds) are averaged first; where architectures of a cell have
+different seeds, what a seed does to all of them is taken out before. Then cell effects are taken out by least
+squares, so that an architecture absent from an easy cell does not look worse for it. The outcome is
+one effect per architecture with the (scaled) covariance that the pattern of absences gives it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SETTING = ["init", "unfreeze_depth"]
+SETTING = ["init", "unfreeze_depth", "setting"]
 CELL = ["dataset", *SETTING]
 """The columns that make a cell."""
 
@@ -40,6 +41,7 @@ class Effects:
             of freedom.
         noise_df: its degrees of freedom.
         n_cells: cells that compare at least two architectures.
+        sampling: shape (n,), variance of each effect from its test images; None where not known, or even.
     """
 
     names: list[str]
@@ -49,10 +51,13 @@ class Effects:
     noise_variance: float | None
     noise_df: int
     n_cells: int
+    sampling: Floats | None = None
 
     @property
     def balanced(self) -> bool:
         """Whether all effects are equally precise and equally correlated, as in a table without gaps."""
+        if self.sampling is not None:
+            return False
         off = self.covariance[~np.eye(len(self.names), dtype=bool)]
         diagonal = np.diag(self.covariance)
         scale = float(diagonal.mean())
@@ -72,9 +77,45 @@ def family_codes(rows: pd.DataFrame, architectures: Sequence[str]) -> Ints:
 
 
 def cell_means(frame: pd.DataFrame, outcome: str = "auc") -> pd.DataFrame:
-    """Mean of the outcome over replicates: one row per (architecture, data set, init, unfreeze depth)."""
-    means = frame.groupby(["architecture", *CELL], sort=True, observed=True)[outcome].mean()
-    return means.rename("value").reset_index()
+    """One value per (architecture, data set, init, unfreeze depth, setting), from its replicates.
+
+    The mean, where all architectures of a cell have the same seeds. Elsewhere seeds are blocks: a
+    label that only some architectures have (a resolution called a seed, say) must not count for or
+    against these.
+    """
+    keys = ["architecture", *CELL]
+    means = frame.groupby(keys, sort=True, observed=True)[outcome].mean().rename("value").reset_index()
+    if "seed" not in frame or not frame["seed"].notna().any():
+        return means
+    uneven = uneven_seeds(frame)
+    if uneven.empty:
+        return means
+    indexed = means.set_index(keys)["value"]
+    for _, part in frame.merge(uneven, on=CELL).groupby(CELL, observed=True):
+        indexed.update(_seeds_as_blocks(part, keys, outcome))
+    return indexed.reset_index()
+
+
+def uneven_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells (rows of `CELL`) in which architectures have different seeds."""
+    seen = frame.assign(seed=frame["seed"].fillna("")).drop_duplicates(["architecture", *CELL, "seed"])
+    labels = seen.groupby(CELL, observed=True)["seed"].nunique()
+    runs = seen.groupby([*CELL, "architecture"], observed=True).size()
+    uneven = labels != runs.groupby(CELL, observed=True).min()
+    return uneven[uneven].reset_index()[CELL]
+
+
+def _seeds_as_blocks(part: pd.DataFrame, keys: list[str], outcome: str) -> pd.Series[float]:
+    """One cell's values, by architecture + seed; nothing where seeds do not connect its architectures."""
+    own = part.assign(seed=part["seed"].fillna("")).groupby([*keys, "seed"], observed=True)[outcome].mean()
+    table = own.reset_index()
+    blocks = pd.factorize(table["seed"])[0].astype(np.int64)
+    found = two_way(table["architecture"].tolist(), blocks, table[outcome].to_numpy(float))
+    if len(found.names) < 2 or int(found.component.max()) > 0:
+        return pd.Series(dtype=float)
+    cell = table[CELL].iloc[0].tolist()
+    index = pd.MultiIndex.from_tuples([(name, *cell) for name in found.names], names=keys)
+    return pd.Series(found.values + float(table[outcome].mean()), index=index)
 
 
 def comparing_cells(means: pd.DataFrame) -> pd.DataFrame:
@@ -149,3 +190,32 @@ def _connected(incidence: Floats) -> Ints:
             group = wider
         component[group] = component.max() + 1
     return component
+
+
+EVEN = 1.5
+"""Ratio of sampling variances up to which effects count as equally precise."""
+
+
+def sampling_variance(rows: pd.DataFrame, names: Sequence[str]) -> Floats | None:
+    """Variance that the test images give each architecture's effect, shape (n,).
+
+    From `auc_se`, else from `n_test` by Hanley and McNeil (1982) for classes of equal size. Settings
+    and seeds of one data set share its test images, data sets do not. None where it is not known for
+    all, or about the same for all.
+    """
+    variance = rows["auc_se"] ** 2
+    variance = variance.fillna(_hanley_mcneil(rows["auc"], rows["n_test"] / 2))
+    if variance.isna().any():
+        return None
+    own = (
+        rows.assign(variance=variance).groupby(["architecture", "dataset"], observed=True)["variance"].mean()
+    )
+    grouped = own.groupby("architecture", observed=True)
+    found = (grouped.sum() / grouped.size() ** 2).loc[list(names)].to_numpy(float)
+    return None if found.max() <= EVEN * found.min() else np.maximum(found, 1e-12)
+
+
+def _hanley_mcneil(auc: pd.Series[float], each: pd.Series[float]) -> pd.Series[float]:
+    """Variance of an AUC from so many images of each class."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    return (auc * (1 - auc) + (each - 1) * (q1 - auc**2) + (each - 1) * (q2 - auc**2)) / each**2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,9 @@ from medfathom.analysis.effects import (
     comparing_cells,
     effects_in_dataset,
     effects_over_datasets,
+    sampling_variance,
 )
-from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.predictors import Predictor
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,8 @@ class Modality:
 
 
 def predictor_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that predictors and their alternatives are read from, as far as the rows have them."""
-    main = [predictor.column for predictor in PREDICTORS.values()]
-    beside = [other.column for predictor in PREDICTORS.values() for other in predictor.alternatives]
-    return main + [column for column in beside if column in rows]
+    """The columns of numbers that predictors can be read from."""
+    return [str(c) for c in rows.select_dtypes("number") if not str(c).startswith("_")]
 
 
 def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality | None:
@@ -65,11 +64,13 @@ def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality
     effects = (
         next(iter(per_dataset.values())) if len(per_dataset) == 1 else effects_over_datasets(per_dataset)
     )
+    kept = rows.merge(means[["architecture", *CELL]])
+    if outcome == "auc" and {"auc_se", "n_test"} <= set(rows):
+        effects = replace(effects, sampling=sampling_variance(kept, effects.names))
     grouped = rows.groupby("architecture", observed=True)
     table = grouped[predictor_columns(rows)].median().assign(family=grouped["family"].first())
     table = table.loc[effects.names]
     family_names, families = np.unique(table["family"].to_numpy(str), return_inverse=True)
-    kept = rows.merge(means[["architecture", *CELL]])
     return Modality(
         name, effects, per_dataset, families.astype(np.int64), list(map(str, family_names)), table, len(kept)
     )

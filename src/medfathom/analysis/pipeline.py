@@ -9,8 +9,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
+from medfathom.analysis.facts import Lookup
 from medfathom.analysis.modality import Modality, modality_of
-from medfathom.analysis.predictors import PREDICTORS
+from medfathom.analysis.predictors import IMAGENET, PREDICTORS, Predictor, parse_predictor
 from medfathom.analysis.questions.generalisation import GeneralisationGap, generalisation_gap
 from medfathom.analysis.questions.joint import Joint, explained_together, nothing_explained
 from medfathom.analysis.questions.moderation import (
@@ -30,13 +31,14 @@ from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agree
 from medfathom.analysis.questions.sensitivity import sensitivity
 from medfathom.analysis.questions.unfreezing import UnfreezeDepths, unfreeze_depths
 from medfathom.analysis.results import Exclusion
-from medfathom.analysis.rows import Lookup, prepare
-from medfathom.analysis.size.association import Association, NoSlope, associate
+from medfathom.analysis.rows import notes_on, prepare
+from medfathom.analysis.size.association import Association, NoSlope, Unadjusted, associate
+from medfathom.analysis.size.comparable import comparable, with_columns_of
 from medfathom.analysis.size.inference import Settings
 from medfathom.analysis.size.verdicts import judge
 
 MARGIN = 0.01
-"""AUC per tenfold of parameters or doubling of depth, below which a slope does not matter."""
+"""AUC between the smallest and the largest architecture, below which an effect does not matter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class ModalityFindings:
         architectures: those compared, and their effects.
         counts: of what took part.
         predictors: predictor -> its association with AUC, and the verdict.
+        imagenet: whether ImageNet accuracy goes with AUC, over pretrained networks.
         joint: the predictors together.
         moderation: moderator -> whether it changes the slopes.
     """
@@ -66,6 +69,7 @@ class ModalityFindings:
     architectures: Modality = field(metadata=HIDDEN)
     counts: Counts = field(metadata=FLAT)
     predictors: Mapping[str, Association | NoSlope]
+    imagenet: Association | NoSlope
     joint: Joint
     moderation: dict[str, Moderation]
 
@@ -78,6 +82,7 @@ class NothingCompared:
     moderation: dict[str, Moderation]
     counts: Counts = field(metadata=FLAT)
     predictors: Mapping[str, NoSlope]
+    imagenet: NoSlope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +93,11 @@ class Analysis:
         rows: the rows analysed.
         schema: version of these fields.
         exploratory: the rows are search trials; they suggest and confirm nothing.
-        margin: AUC per unit of a predictor, below which a slope does not matter.
+        margin: AUC over the range of the architectures, below which an effect does not matter.
         seed: of everything random.
         permutations: arrangements drawn where all are too many.
         exclusions: rows left out, and why.
+        notes: what a reader must know of the rows.
         modalities: by name.
         modality_difference: predictor -> whether its slopes differ between modalities.
         pretraining_benefit: by data set and setting.
@@ -104,12 +110,13 @@ class Analysis:
     """
 
     rows: pd.DataFrame = field(metadata=HIDDEN)
-    schema: int = 1
+    schema: int = 2
     exploratory: bool
     margin: float
     seed: int
     permutations: int
     exclusions: list[Exclusion]
+    notes: list[str]
     modalities: dict[str, ModalityFindings | NothingCompared]
     modality_difference: dict[str, ModalityDifferences]
     pretraining_benefit: list[Benefit]
@@ -130,6 +137,7 @@ def analyze(
     frame: pd.DataFrame,
     *,
     margin: float = MARGIN,
+    predictors: Sequence[str] = (),
     exploratory: bool = False,
     permutations: int = 9_999,
     draws: int = 12_000,
@@ -141,7 +149,9 @@ def analyze(
 
     Args:
         frame: one row per result: `architecture dataset modality auc`, and what else `results.COLUMNS` names.
-        margin: AUC per unit of a predictor below which a slope is negligible.
+        margin: AUC over the range of the architectures below which an effect is negligible.
+        predictors: asked about beside parameters and depth: a column of numbers (`macs`, `year:linear`), or a
+            column and one of its values (`family=resnet`), which is compared with all others.
         exploratory: the rows are search trials; everything is labelled so.
         permutations: arrangements drawn where all are too many.
         draws: simulated data sets at each family variance, from which the calibration is had.
@@ -154,18 +164,27 @@ def analyze(
     """
     settings = Settings(permutations, draws, seed)
     rows, left_out = prepare(frame, lookup)
+    asked = PREDICTORS | {
+        p.name: p for p in (parse_predictor(text, list(map(str, rows))) for text in predictors)
+    }
+    rows = with_columns_of(rows, asked.values())
     with threadpool_limits(1):  # the matrices are tiny: threads of BLAS only wait for one another
-        return _analysed(rows, [*exclusions, *left_out], margin, exploratory, settings)
+        return _analysed(rows, [*exclusions, *left_out], margin, exploratory, settings, asked)
 
 
 def _analysed(
-    rows: pd.DataFrame, excluded: list[Exclusion], margin: float, exploratory: bool, settings: Settings
+    rows: pd.DataFrame,
+    excluded: list[Exclusion],
+    margin: float,
+    exploratory: bool,
+    settings: Settings,
+    asked: Mapping[str, Predictor],
 ) -> Analysis:
     parts = {str(name): part for name, part in rows.groupby("modality", sort=True)}
     reduced = {name: modality_of(name, part) for name, part in parts.items()}
     compared = {name: modality for name, modality in reduced.items() if modality is not None}
     benefits = pretraining_benefit(rows, settings.coarse)
-    findings = _findings(parts, compared, margin, settings)
+    findings = _findings(parts, compared, margin, settings, asked)
     return Analysis(
         rows=rows,
         exploratory=exploratory,
@@ -173,7 +192,10 @@ def _analysed(
         seed=settings.seed,
         permutations=settings.permutations,
         exclusions=excluded + _without_company(parts, compared),
-        modalities={name: findings.get(name) or _nothing_compared(parts[name], margin) for name in parts},
+        notes=notes_on(rows),
+        modalities={
+            name: findings.get(name) or _nothing_compared(parts[name], margin, asked) for name in parts
+        },
         modality_difference=between_modalities(compared, settings.coarse),
         pretraining_benefit=benefits,
         pretraining_over_datasets=benefit_over_datasets(benefits, rows, covariates_of(rows), settings.coarse),
@@ -196,31 +218,50 @@ def _without_company(parts: Mapping[str, pd.DataFrame], compared: Mapping[str, M
 
 
 def _findings(
-    parts: Mapping[str, pd.DataFrame], compared: Mapping[str, Modality], margin: float, settings: Settings
+    parts: Mapping[str, pd.DataFrame],
+    compared: Mapping[str, Modality],
+    margin: float,
+    settings: Settings,
+    asked: Mapping[str, Predictor],
 ) -> dict[str, ModalityFindings]:
-    """Each modality's answers; the verdicts are reached together, since tests are adjusted over all."""
-    judged = judge(
-        {
-            (name, predictor.name): associate(modality, predictor, margin=margin, settings=settings)
-            for name, modality in compared.items()
-            for predictor in PREDICTORS.values()
-        }
-    )
+    """Each modality's answers; the verdicts are reached together, since tests are adjusted over all.
+
+    ImageNet accuracy, where it was not asked for, is a question of its own, adjusted over modalities.
+    """
+    also = {} if IMAGENET.name in asked else {IMAGENET.name: IMAGENET}
+    judged = {
+        (name, predictor): answer
+        for family in (asked, also)
+        for (name, predictor), answer in judge(
+            {
+                (name, p.name): _associated(modality, parts[name], p, margin, settings)
+                for name, modality in compared.items()
+                for p in family.values()
+            }
+        ).items()
+    }
     return {
         name: ModalityFindings(
             architectures=modality,
             counts=_counts(modality),
-            predictors={
-                p.name: replace(
-                    judged[name, p.name], sensitivity=sensitivity(modality, parts[name], p, settings)
-                )
-                for p in PREDICTORS.values()
-            },
+            predictors={p: judged[name, p] for p in asked},
+            imagenet=judged[name, IMAGENET.name],
             joint=explained_together(modality, settings.coarse),
             moderation=within_modality(name, parts[name], settings.coarse),
         )
         for name, modality in compared.items()
     }
+
+
+def _associated(
+    modality: Modality, part: pd.DataFrame, predictor: Predictor, margin: float, settings: Settings
+) -> Unadjusted | NoSlope:
+    """One predictor in one modality, over the networks that can be compared in it."""
+    own, rows, notes = comparable(modality, part, predictor)
+    if own is None:
+        return NoSlope(predictor=predictor, margin=margin, reason=notes[-1], notes=notes)
+    answer = associate(own, predictor, margin=margin, settings=settings)
+    return replace(answer, notes=notes, sensitivity=sensitivity(own, rows, predictor, settings))
 
 
 def _counts(modality: Modality) -> Counts:
@@ -234,7 +275,7 @@ def _counts(modality: Modality) -> Counts:
     )
 
 
-def _nothing_compared(part: pd.DataFrame, margin: float) -> NothingCompared:
+def _nothing_compared(part: pd.DataFrame, margin: float, asked: Mapping[str, Predictor]) -> NothingCompared:
     reason = "no cell (data set, init, unfreeze depth) has two architectures to compare"
     return NothingCompared(
         joint=nothing_explained(reason),
@@ -247,5 +288,9 @@ def _nothing_compared(part: pd.DataFrame, margin: float) -> NothingCompared:
             n_cells=0,
             n_rows=0,
         ),
-        predictors={name: NoSlope(margin=margin, reason=reason) for name in PREDICTORS},
+        predictors={
+            name: NoSlope(predictor=predictor, margin=margin, reason=reason)
+            for name, predictor in asked.items()
+        },
+        imagenet=NoSlope(predictor=IMAGENET, margin=margin, reason=reason),
     )

@@ -7,7 +7,7 @@ caller. `rows.py` then checks and completes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from medfathom.analysis.effects import Floats
 from medfathom.errors import ResultsError, did_you_mean
 
 REQUIRED = ("architecture", "dataset", "modality", "auc")
-TEXTS = ("init", "unfreeze_depth", "seed", "family")
+TEXTS = ("init", "unfreeze_depth", "setting", "seed", "family")
 NUMBERS = (
     "n_params",
     "depth",
@@ -30,9 +30,15 @@ NUMBERS = (
     "train_auc",
     "n_train",
     "domain_shift",
+    "imagenet_top1",
+    "year",
+    "attention",
 )
 COLUMNS = REQUIRED + TEXTS + NUMBERS
 AUCS = ("auc", "train_auc")
+WIDE_SHARE, FEWEST_WIDE = 0.8, 4
+"""A table with so many columns that are numbers in this share of its rows has a data set a column."""
+
 TRIALS = "trials"
 """The source of rows that come from studies."""
 
@@ -46,20 +52,46 @@ class Exclusion:
     source: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How tables are read.
+
+    Attributes:
+        maps: pairs of a column of the contract and a column of the file, in either order.
+        wheres: column -> value (or several, separated by commas) that rows must have.
+        fixed: column of the contract -> its value in all rows.
+        names: the table's name of an architecture -> the architecture.
+        settings: columns within whose values architectures are compared.
+        best_by: a column, `-` before it where lower is better: of rows that differ in nothing but how
+            they were tuned, only the best stays.
+        percent: AUCs, training AUCs and their standard errors are in per cent.
+    """
+
+    maps: Mapping[str, str] = field(default_factory=dict)
+    wheres: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    settings: Sequence[str] = ()
+    best_by: str | None = None
+    percent: bool = False
+
+
 def read_tables(
     paths: Sequence[Path],
     maps: Mapping[str, str] | None = None,
     wheres: Mapping[str, str] | None = None,
     *,
     percent: bool = False,
+    reading: Reading | None = None,
 ) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Published results from CSV files.
 
     Args:
-        paths: files, read one after the other into one frame.
-        maps: pairs of a column of the contract and a column of the file, in either order.
-        wheres: column -> value (or several, separated by commas) that rows must have.
-        percent: AUCs, training AUCs and their standard errors are in per cent.
+        paths: files (`.csv`, `.csv.gz`), read one after the other into one frame.
+        maps: as in `Reading`.
+        wheres: as in `Reading`.
+        percent: as in `Reading`.
+        reading: all of these and more; replaces them.
 
     Returns:
         Rows as `prepare` takes them, and what was left out.
@@ -69,13 +101,14 @@ def read_tables(
     """
     if not paths:
         raise ResultsError("no table given: name a CSV file with --table")
+    how = reading or Reading(maps=maps or {}, wheres=wheres or {}, percent=percent)
     frames, exclusions = [], []
     for path in paths:
-        frame, left_out = _read_one(Path(path), maps or {}, wheres or {})
+        frame, left_out = _read_one(Path(path), how)
         frames.append(frame)
         exclusions += left_out
     whole = pd.concat(frames, ignore_index=True)
-    for column in (c for c in (*AUCS, "auc_se") if percent and c in whole):
+    for column in (c for c in (*AUCS, "auc_se") if how.percent and c in whole):
         whole[column] = numbers(whole, column) / 100
     return whole, exclusions
 
@@ -101,21 +134,40 @@ def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
     return number
 
 
-def _read_one(
-    path: Path, maps: Mapping[str, str], wheres: Mapping[str, str]
-) -> tuple[pd.DataFrame, list[Exclusion]]:
+def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
+    raw = _csv(path)
+    frame = raw.rename(columns=lambda name: str(name).strip())
+    frame = frame[[c for c in frame if not str(c).startswith("Unnamed:")]]
+    frame["_row"] = np.arange(2, len(frame) + 2)
+    frame["_source"] = path.name
+    frame = _mapped(frame, how.maps, path).assign(**dict(how.fixed))
+    frame, exclusions = _chosen(frame, how.wheres, path)
+    missing = [column for column in REQUIRED if column not in frame]
+    if missing:
+        raise ResultsError(_no_column(path, missing[0], raw))
+    frame["architecture"] = frame["architecture"].replace(dict(how.names))
+    for column in how.settings:
+        frame = _as_setting(frame, column, path)
+    if how.best_by:
+        frame, merged = _best_of_search(frame, how.best_by, path)
+        exclusions.append(merged)
+    return frame, exclusions
+
+
+def _csv(path: Path) -> pd.DataFrame:
     try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA", "NaN", "nan"])
+        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA", "NaN", "nan"])
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:
         raise ResultsError(f"{path}: the table is empty; give a header and one row per result") from None
     except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise ResultsError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
-    frame = raw.rename(columns=lambda name: str(name).strip())
-    frame["_row"] = np.arange(2, len(frame) + 2)
-    frame["_source"] = path.name
-    frame = _mapped(frame, maps, path)
+
+
+def _chosen(
+    frame: pd.DataFrame, wheres: Mapping[str, str], path: Path
+) -> tuple[pd.DataFrame, list[Exclusion]]:
     exclusions = []
     for column, value in wheres.items():
         keep = _matches(frame, column, value, path)
@@ -125,13 +177,54 @@ def _read_one(
     if frame.empty:
         also = f" with {', '.join(f'{c}={v}' for c, v in wheres.items())}" if wheres else ""
         raise ResultsError(f"{path}: no rows{also}; nothing to analyse")
-    missing = [column for column in REQUIRED if column not in frame]
-    if missing:
-        raise ResultsError(
-            f"{path}: no column {missing[0]!r}; map one with --map {missing[0]}=NAME. "
-            f"The table has: {', '.join(c for c in raw.columns if not c.startswith('_'))}"
+    return frame.copy(), exclusions
+
+
+def _no_column(path: Path, column: str, raw: pd.DataFrame) -> str:
+    """What to do about a required column that the table lacks."""
+    shown = [str(c) for c in raw.columns if not str(c).startswith("_")]
+    numeric = [c for c in shown if pd.to_numeric(raw[c], errors="coerce").notna().mean() > WIDE_SHARE]
+    if column in ("auc", "dataset") and len(numeric) >= FEWEST_WIDE:
+        hint = (
+            f"the table looks wide ({', '.join(numeric[:4])}, …): write one row per result, with a column "
+            "dataset and a column auc"
         )
-    return frame, exclusions
+    elif column in ("modality", "dataset"):
+        hint = f"map one with --map {column}=NAME, or give all rows one with --set {column}=VALUE"
+    else:
+        hint = f"map one with --map {column}=NAME"
+    return f"{path}: no column {column!r}; {hint}. The table has: {', '.join(shown)}"
+
+
+def _as_setting(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
+    if column not in frame:
+        shown = [str(c) for c in frame if not str(c).startswith("_")]
+        raise ResultsError(f"{path}: --setting {column}: no such column; {did_you_mean(column, shown)}")
+    own = column + "=" + frame[column].fillna("not given").astype(str)
+    return frame.assign(setting=frame["setting"] + ", " + own if "setting" in frame else own)
+
+
+def _best_of_search(frame: pd.DataFrame, best_by: str, path: Path) -> tuple[pd.DataFrame, Exclusion]:
+    """One row for each architecture, data set and setting: that with the best value of a column."""
+    column, lower = best_by.lstrip("-"), best_by.startswith("-") or "loss" in best_by or "error" in best_by
+    if column not in frame:
+        shown = [str(c) for c in frame if not str(c).startswith("_")]
+        raise ResultsError(f"{path}: --best-by {best_by}: no such column; {did_you_mean(column, shown)}")
+    keys = [c for c in ("architecture", "dataset", "init", "unfreeze_depth", "setting", "seed") if c in frame]
+    value = numbers(frame, column) * (-1 if lower else 1)
+    ranked = frame.assign(_value=value).dropna(subset=["_value"]).sort_values("_value", kind="stable")
+    best = ranked.drop_duplicates(keys, keep="last").drop(columns="_value").sort_index()
+    runs = ranked.groupby(keys, dropna=False).size()
+    spread = (
+        f"{runs.min()} to {runs.max()} runs each" if runs.min() < runs.max() else f"{runs.max()} runs each"
+    )
+    optimism = (
+        "; chosen by the AUC that is analysed: optimistic, the more so the more runs"
+        if column == "auc"
+        else ""
+    )
+    reason = f"not the best of its search by {'lowest' if lower else 'highest'} {column} ({spread}{optimism})"
+    return best, Exclusion(reason, len(frame) - len(best), path.name)
 
 
 def _mapped(frame: pd.DataFrame, maps: Mapping[str, str], path: Path) -> pd.DataFrame:

@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from medfathom.analysis.effects import uneven_seeds
+from medfathom.analysis.facts import Lookup, facts_at_hand, facts_of, sizes_agree
+from medfathom.analysis.names import TORCHVISION
 from medfathom.analysis.results import AUCS, NUMBERS, REQUIRED, TEXTS, TRIALS, Exclusion, numbers, place
-from medfathom.errors import InputError, ModelError, ResultsError
-from medfathom.models import catalog
+from medfathom.errors import InputError, ResultsError
 from medfathom.models.facts import find_shipped
+from medfathom.models.imagenet import imagenet_top1
+from medfathom.models.years import ATTENTION, YEARS
 
 NOT_GIVEN = "not given"
 
 UNFREEZE_WORDS = {
     "end-to-end": "5", "fine-tuning": "5", "full": "5", "all": "5",
-    "linear-probing": "0", "linear probing": "0", "frozen": "0", "none": "0",
+    "full-fine-tuning": "5", "full-finetuning": "5",
+    "finetuning": "5", "fine-tuned": "5", "finetune": "5", "ft": "5", "e2e": "5", "full-network": "5",
+    "linear-probing": "0", "linear-probe": "0", "linear": "0", "lp": "0", "frozen": "0", "none": "0",
+    "frozen-backbone": "0", "feature-extraction": "0", "head-only": "0",
 }  # fmt: skip
 """What papers call the two ends of the unfreeze depth."""
-
-
-class Facts(Protocol):
-    """What the catalog knows of an architecture."""
-
-    @property
-    def name(self) -> str:
-        """timm's name."""
-
-    @property
-    def family(self) -> str:
-        """timm's module."""
-
-    @property
-    def n_params(self) -> int:
-        """Parameters."""
-
-    @property
-    def depth(self) -> int:
-        """Weighted layers on the longest path."""
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one image."""
-
-
-Lookup = Callable[[str], Facts]
 
 
 def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataFrame, list[Exclusion]]:
@@ -78,6 +58,8 @@ def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataF
     rows, without = _aucs(rows)
     exclusions += without
     rows = _named(rows, lookup)
+    sizes_agree(rows, lookup)
+    rows = _known_of_weights(rows)
     rows, repeated = _duplicates(rows)
     exclusions += repeated
     _one_modality_per_dataset(rows)
@@ -96,8 +78,11 @@ def _texts(rows: pd.DataFrame) -> pd.DataFrame:
             )
         rows[column] = text
     rows["init"] = rows["init"].fillna(NOT_GIVEN)
+    rows["setting"] = rows["setting"].fillna("")
     depth = rows["unfreeze_depth"].fillna(NOT_GIVEN)
-    rows["unfreeze_depth"] = depth.map(lambda word: UNFREEZE_WORDS.get(word.lower(), word))
+    rows["unfreeze_depth"] = depth.map(
+        lambda word: UNFREEZE_WORDS.get(re.sub(r"[\s_]+", "-", word.lower()), word)
+    )
     return rows
 
 
@@ -146,7 +131,9 @@ def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
         if repeats.loc[part.index].any()
     ]
     rows = rows[~repeats]
-    keys = ["architecture", "dataset", "init", "unfreeze_depth", "seed"]
+    keys = ["architecture", "dataset", "init", "unfreeze_depth", "setting", "seed"]
+    if rows.duplicated(keys, keep=False).any():
+        rows = _with_settings(rows, keys)
     clash = rows.duplicated(keys, keep=False)
     if clash.any():
         first = rows[clash].iloc[0]
@@ -154,6 +141,90 @@ def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
         differ = [str(c) for c in content if c not in (*keys, "auc", *NUMBERS) and same[c].nunique() > 1]
         raise ResultsError(_twice(same, differ))
     return rows, exclusions
+
+
+MOST_LEVELS = 12
+"""Values beyond which a column is no setting but a result."""
+
+
+def _with_settings(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Put the columns that tell rows of one architecture and cell apart into the cell, where that is enough.
+
+    A column is a setting, not a result, if it has few values and several architectures share them.
+    """
+    plain = [str(c) for c in rows if not str(c).startswith("_") and c not in (*REQUIRED, *TEXTS, *NUMBERS)]
+    clash = rows[rows.duplicated(keys, keep=False)]
+    chosen = [c for c in plain if _is_setting(clash, c, keys)]
+    if not chosen:
+        return rows
+    found = rows.assign(setting=joined_settings(rows, chosen), _settings=", ".join(chosen))
+    return found if not found.duplicated(keys, keep=False).any() else rows
+
+
+def _is_setting(clash: pd.DataFrame, column: str, keys: list[str]) -> bool:
+    if clash[column].nunique() > MOST_LEVELS or clash[column].isna().any():
+        return False
+    differs = clash.fillna({"seed": ""}).groupby(keys, observed=True)[column].nunique().max() > 1
+    shared = clash.groupby(column, observed=True)["architecture"].nunique().median() >= 2
+    return bool(differs and shared)
+
+
+def joined_settings(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series[str]:
+    """Columns as one text: `resolution=28, scheme=full`."""
+    texts = [column + "=" + rows[column].map(lambda v: _as_text(v) or "") for column in columns]
+    whole = texts[0]
+    for text in texts[1:]:
+        whole = whole + ", " + text
+    return whole
+
+
+def notes_on(rows: pd.DataFrame) -> list[str]:
+    """What a reader must know of the rows that are analysed."""
+    notes = []
+    if "_settings" in rows:
+        columns = rows["_settings"].dropna().unique()
+        notes += [
+            f"compared only among rows of the same {c}: rows that differ in it are no repeats"
+            for c in columns
+        ]
+    if rows["seed"].notna().any():
+        uneven = len(uneven_seeds(rows))
+        if uneven:
+            notes.append(
+                f"architectures have different seeds in {uneven} cell{'s' if uneven > 1 else ''}: "
+                "what a seed does to all of them was taken out first"
+            )
+    return notes
+
+
+def _known_of_weights(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fill ImageNet accuracy by architecture and pretrained tag, year and attention by family."""
+    pairs = rows[["architecture", "init"]].drop_duplicates()
+    top1 = {(a, i): _top1(str(a), str(i)) for a, i in pairs.itertuples(index=False)}
+    keys = pd.MultiIndex.from_frame(rows[["architecture", "init"]])
+    known = pd.Series([top1[key] for key in keys], index=rows.index, dtype=float)
+    family = rows["family"]
+    attention = family.map(lambda name: float(name in ATTENTION) if name in YEARS else np.nan)
+    return rows.assign(
+        imagenet_top1=rows["imagenet_top1"].fillna(known),
+        year=rows["year"].fillna(family.map(YEARS)),
+        attention=rows["attention"].fillna(attention),
+    )
+
+
+def _top1(architecture: str, init: str) -> float:
+    """Of the weights that an init names; NaN where it names none that were judged on ImageNet-1k."""
+    word, _, tag = init.partition(":")
+    if word.lower() not in ("imagenet", "pretrained"):
+        return np.nan
+    if architecture in TORCHVISION:
+        return TORCHVISION[architecture].imagenet_top1
+    entry = find_shipped(architecture)
+    tags = (
+        [tag] if tag else [*(entry.facts.pretrained_tags[:1] if entry else ()), "tv_in1k", "in1k", "ra_in1k"]
+    )
+    found = (imagenet_top1(architecture, one) for one in tags)
+    return next((value for value in found if value is not None), np.nan)
 
 
 def _twice(same: pd.DataFrame, differ: list[str]) -> str:
@@ -170,13 +241,17 @@ def _twice(same: pd.DataFrame, differ: list[str]) -> str:
     elif of_studies == 1:
         way = "leave the table's rows out with --where, or analyse study and table apart"
     elif differ:
-        way = f"tell them apart with --where {differ[0]}={one[differ[0]]} or --map seed={differ[0]}"
+        way = (
+            f"they differ in {', '.join(differ[:4])}: --where {differ[0]}={one[differ[0]]} takes one of "
+            f"them, "
+            f"--setting {differ[0]} compares within each, --best-by COLUMN takes the best of a search"
+        )
     else:
         way = "tell them apart with a seed"
     spelled = f" ({one['_spelled']} and {two['_spelled']})" if one["_spelled"] != two["_spelled"] else ""
     return (
         f"{_origin(one)} and {_origin(two)}: {one['architecture']}{spelled} on {one['dataset']} twice "
-        f"with the same init, unfreeze_depth and seed; {way}"
+        f"with the same init, unfreeze_depth, setting and seed; {way}"
     )
 
 
@@ -206,7 +281,7 @@ def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
         index = rows.index[rows["_spelled"] == name]
         unknown = index[lacking[index]]
         try:
-            facts = _facts(str(name), lookup or (catalog.lookup if len(unknown) else _shipped))
+            facts = facts_of(str(name), lookup) if len(unknown) else (lookup or facts_at_hand)(str(name))
         except InputError as error:
             if unknown.empty:
                 continue
@@ -233,26 +308,3 @@ def _one_family_each(rows: pd.DataFrame) -> None:
             f"{', '.join(sorted(own['family'].unique()))}; it has one: correct the table, or leave the "
             "column out to have the catalog's"
         )
-
-
-def _facts(name: str, lookup: Lookup) -> Facts:
-    """The catalog's facts; a paper's ResNet-18 is timm's resnet18: signs and case may differ."""
-    try:
-        return lookup(name)
-    except InputError:
-        plain = re.sub(r"[^a-z0-9_]", "", name.lower())
-        if plain == name:
-            raise
-        try:
-            return lookup(plain)
-        except InputError:
-            pass
-        raise
-
-
-def _shipped(name: str) -> Facts:
-    """What the catalog's own table knows: other networks would have to be built to be looked up."""
-    entry = find_shipped(name)
-    if entry is None:
-        raise ModelError(f"{name!r} is not in the catalog's table")
-    return entry.facts

@@ -9,6 +9,7 @@ from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import opened, what_varies
 from medfathom.data.leakage import LEAKAGE
 from medfathom.models.folder import ModelConfig
+from medfathom.units import counted
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -29,18 +30,18 @@ medfathom predict FOLDER IMAGES…
 ```python
 import medfathom
 
-predictions = medfathom.load("FOLDER").predict(["image.png"])
+predictions = medfathom.load("FOLDER").predict(["{example}"])
 predictions.class_names, predictions.probabilities
 ```
 
-{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}). `config.json` says how to
-build the network, prepare images and read the outputs.
+{combined}{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}). `config.json` says
+how to build the network, prepare images and read the outputs.
 
 ## Performance
 
-Test split: {n_test} images that neither training nor the search used. {opened}
+Test split: {judged} that neither training nor the search used. {opened}
 
-{metrics}
+{positive}{metrics}
 
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
   the table are for this model alone.
@@ -76,6 +77,7 @@ point for another data set: `init = "export:FOLDER"`.
 
 SHOWN = (
     ("auc", "AUC"),
+    ("image_auc", "AUC per image"),
     ("average_precision", "average precision"),
     ("sensitivity", "sensitivity"),
     ("specificity", "specificity"),
@@ -113,13 +115,16 @@ def model_card(
         modality=config.modality,
         classes=", ".join(config.class_names),
         version=config.medfathom,
+        example="image.png" if config.unit == "image" else "folder_of_images",
         study=study.study_name,
         onnx=_onnx(onnx_difference),
         size=config.image_size,
         fit=config.fit,
         channels="grey" if config.channels == 1 else "colour",
-        n_test=model.n_test,
+        judged=counted(model.n_test, model.test.n_cases, config.unit).replace("test ", ""),
+        combined=_combined(config),
         opened=opened(read_openings(study)),
+        positive=_positive(config),
         metrics=_metrics(model),
         seeds=_seeds(len(configuration.models)),
         test_auc=configuration.test_auc,
@@ -131,7 +136,7 @@ def model_card(
         temperature=config.temperature,
         thresholds=_thresholds(config),
         dataset=config.dataset,
-        groups=_groups(model),
+        groups=_groups(model, config.unit),
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )
@@ -141,6 +146,21 @@ def _trained(unfreeze_depth: int) -> str:
     if unfreeze_depth == 0:
         return "only the head was trained"
     return f"the head and the last {unfreeze_depth} of the 5 layer groups were trained"
+
+
+def _combined(config: ModelConfig) -> str:
+    """How the images of a case become one prediction; empty where images are judged."""
+    if config.unit == "image":
+        return ""
+    how = {
+        "mean": "the mean of its images' probabilities",
+        "max": "the largest of its images' probabilities",
+        "attention": "a mean of its images' logits, weighted by attention",
+    }[config.combine]
+    return (
+        f"It judges whole {config.unit}s: give it a folder for each. The probability of a {config.unit} is\n"
+        f"{how}, before the temperature. All metrics are per {config.unit}, unless they say per image.\n\n"
+    )
 
 
 def _onnx(difference: float | None) -> str:
@@ -167,13 +187,20 @@ def _metrics(model: ConfirmedModel) -> str:
             lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
     how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
     if _by_groups(model):
-        how += ", with the effective number of images (Rao and Scott, Biometrics 1992)"
+        how += ", with the effective number of images or cases (Rao and Scott, Biometrics 1992)"
     return "\n".join([*lines, "", how + "."])
 
 
 def _interval(values: Mapping[str, float | None], name: str) -> str:
     low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
     return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def _positive(config: ModelConfig) -> str:
+    """What the metrics of two classes are about."""
+    if config.positive is None:
+        return ""
+    return f"Positive class: {config.positive}. AUC, sensitivity, specificity and precision are about it.\n\n"
 
 
 def _seeds(number: int) -> str:
@@ -194,11 +221,12 @@ def _thresholds(config: ModelConfig) -> str:
     )
 
 
-def _groups(model: ConfirmedModel) -> str:
+def _groups(model: ConfirmedModel, unit: str) -> str:
     if _by_groups(model):
-        return "Intervals count patients (or slides) as independent, not images."
+        whose = "patients (or slides)" if unit == "image" else "patients"
+        return f"Intervals count {whose} as independent, not {unit}s."
     return (
-        "The data set does not name patients. If some of them have several test images, the intervals are\n"
+        f"The data set does not name patients. If some of them have several test {unit}s, the intervals are\n"
         "  too narrow."
     )
 

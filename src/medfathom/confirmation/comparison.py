@@ -8,6 +8,7 @@ from medfathom.confirmation.find import predictions_file
 from medfathom.confirmation.paired import FEWEST_IMAGES, ModelComparison, compare_models
 from medfathom.confirmation.predictions import read_predictions
 from medfathom.confirmation.results import ConfirmationSummary
+from medfathom.metrics.unknown import is_absent, is_present
 
 MOST_MODELS = 12
 """Compared with one another, the best by validation: pairs, and so Holm's factor, grow with the square."""
@@ -55,7 +56,7 @@ def compare_confirmed(summary: ConfirmationSummary) -> list[ClassComparison]:
     found = []
     for k, class_name in enumerate(first.class_names):
         positive = first.positive[:, k]
-        if min(positive.sum(), (~positive).sum()) >= FEWEST_IMAGES:
+        if min(is_present(positive).sum(), is_absent(positive).sum()) >= FEWEST_IMAGES:
             scores = {name: model.probabilities[:, k] for name, model in models.items()}
             comparison = compare_models(positive, scores, groups)
             found.append(ClassComparison(summary.study, summary.modality, class_name, comparison))

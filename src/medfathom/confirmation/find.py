@@ -21,11 +21,11 @@ CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
 
 PICTURES = {
-    "roc.png": "ROC curve of the test split; band: 95 % over test images",
-    "precision_recall.png": "precision and recall on the test split; band: 95 % over test images",
+    "roc.png": "ROC curve of the test split; band: 95 % interval",
+    "precision_recall.png": "precision and recall on the test split; band: 95 % interval",
     "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
     "calibration.png": "reliability on the test split, after temperature scaling on validation",
-    "gradcam.png": "Grad-CAM of confident right and wrong test cases",
+    "gradcam.png": "Grad-CAM of confident right and wrong predictions on the test split",
     "mistakes.png": "the most confident mistakes on the test split",
     "curves.png": "learning curves",
 }
@@ -71,8 +71,13 @@ def confirmed_folder(study: Study) -> Path:
 
 
 def predictions_file(folder: Path, split: str) -> Path:
-    """The per-image predictions of a confirmed model: `split` is val or test."""
+    """The predictions of a confirmed model, a row for each image or case: `split` is val or test."""
     return folder / f"{split}.parquet"
+
+
+def image_predictions_file(folder: Path, split: str) -> Path:
+    """The predictions of the images of cases, where cases are judged."""
+    return folder / f"{split}_images.parquet"
 
 
 def is_kept(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from medfathom.confirmation.pictures import Judged
 from medfathom.exported.model import Deployed, Model
 from medfathom.metrics.calibration import decide
+from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -34,11 +35,11 @@ EARLY = 0.05
 
 
 @dataclass(frozen=True)
-class Case:
-    """One prediction for one image.
+class Prediction:
+    """One prediction for one image or case.
 
     Attributes:
-        image: its position in the split.
+        image: its position in the split; of a case that of the image to show.
         output: index of the logit that the prediction rests on.
         sign: 1 where a high logit speaks for the prediction; -1 where it speaks against it ("no X").
         confidence: probability of the prediction, in [0, 1].
@@ -56,20 +57,20 @@ class Case:
     true: str
 
 
-def cases(found: Judged) -> list[Case]:
+def predictions(found: Judged) -> list[Prediction]:
     """Every prediction, the most confident first."""
-    config, labels, values = found.config, found.test.labels, found.probabilities
+    config, labels, values = found.config, found.test.units.labels, found.probabilities
     names = config.class_names
+    listed = []
     if config.task == "multiclass":
-        said = values.argmax(axis=1)
-        listed = [
-            Case(i, int(k), 1, float(values[i, k]), bool(k == labels[i]), names[k], names[labels[i]])
-            for i, k in enumerate(said)
-        ]
+        for i, k in enumerate(values.argmax(axis=1).tolist()):
+            image, right = _image_of(found, i, k, yes=True), bool(k == labels[i])
+            listed.append(Prediction(image, k, 1, float(values[i, k]), right, names[k], names[labels[i]]))
     else:
-        listed = []
         for (i, k), yes in np.ndenumerate(decide(values, config.thresholds)):
-            true = bool(found.positive[i, k])
+            if not (is_present(flag := found.positive[i, k]) or is_absent(flag)):
+                continue  # nobody knows whether the prediction is right
+            true = bool(is_present(flag))
             confidence = float(values[i, k] if yes else 1 - values[i, k])
             if config.task == "binary":
                 said_name, true_name, output, sign = names[int(yes)], names[int(true)], int(yes), 1
@@ -77,20 +78,31 @@ def cases(found: Judged) -> list[Case]:
                 said_name = names[k] if yes else f"no {names[k]}"
                 true_name, output = (names[k] if true else f"no {names[k]}"), k
                 sign = 1 if yes else -1
-            listed.append(Case(i, output, sign, confidence, bool(yes) == true, said_name, true_name))
-    return sorted(listed, key=lambda case: -case.confidence)
+            image, right = _image_of(found, i, k, yes=bool(yes)), bool(yes) == true
+            listed.append(Prediction(image, output, sign, confidence, right, said_name, true_name))
+    return sorted(listed, key=lambda each: -each.confidence)
 
 
-def draw_cases(folder: Path, model: Model, found: Judged) -> tuple[list[str], float | None]:
+def _image_of(found: Judged, unit: int, column: int, *, yes: bool) -> int:
+    """The image to show of a unit: of a case the one that speaks most for what was said."""
+    grouping = found.test.units.cases
+    if grouping is None or found.of_images is None:
+        return unit
+    own = np.flatnonzero(grouping.member == unit)
+    values = found.of_images[own, column]
+    return int(own[values.argmax() if yes else values.argmin()])
+
+
+def draw_predictions(folder: Path, model: Model, found: Judged) -> tuple[list[str], float | None]:
     """Draw `gradcam.png` where the network has a map to show, `mistakes.png` where it made mistakes.
 
     Returns:
         The names of the files, and the maps' `border_share` (None: no map).
     """
-    listed, share = cases(found), None
+    listed, share = predictions(found), None
     drawn: list[str] = []
-    wrong = [case for case in listed if not case.right]
-    chosen = [case for case in listed if case.right][:SHOWN] + wrong[:SHOWN]
+    wrong = [each for each in listed if not each.right]
+    chosen = [each for each in listed if each.right][:SHOWN] + wrong[:SHOWN]
     layer = target_layer(model)
     if layer is not None and chosen:
         maps = grad_cam(model, layer, found, chosen)
@@ -127,14 +139,14 @@ def target_layer(model: Model) -> nn.Module | None:
     return order[usable[-1]][0] if usable else None
 
 
-def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Case]) -> NDArray[np.float32]:
+def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Prediction]) -> NDArray[np.float32]:
     """Maps of what speaks for each prediction, (n, s, s), in [0, 1] (Selvaraju et al., ICCV 2017)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorch_grad_cam import GradCAM  # noqa: PLC0415  imports OpenCV
-    raw = as_tensor(np.ascontiguousarray(found.test.images[[case.image for case in chosen]]))
+    raw = as_tensor(np.ascontiguousarray(found.test.images[[each.image for each in chosen]]))
     images = pixels(raw.to(model.device)).contiguous()
-    targets = [partial(_spoken_for, case) for case in chosen]
+    targets = [partial(_spoken_for, each) for each in chosen]
     module: Deployed = model.module
     with torch.enable_grad(), GradCAM(model=module, target_layers=[layer]) as cam:
         maps: NDArray[np.float32] = cam(input_tensor=images, targets=targets)
@@ -142,9 +154,9 @@ def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Case]) 
     return maps
 
 
-def _spoken_for(case: Case, logits: Tensor) -> Tensor:
+def _spoken_for(each: Prediction, logits: Tensor) -> Tensor:
     """How strongly its image's logits speak for a prediction."""
-    return case.sign * logits[case.output]
+    return each.sign * logits[each.output]
 
 
 def border_share(maps: NDArray[np.float32]) -> float:
@@ -156,22 +168,22 @@ def border_share(maps: NDArray[np.float32]) -> float:
     return 1.0 - float(inside) / total if total > 0 else 0.0
 
 
-def _panel(found: Judged, chosen: list[Case], maps: NDArray[np.float32] | None) -> Figure:
+def _panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:
     columns = SHOWN
     rows = math.ceil(len(chosen) / columns)
     figure = Figure(figsize=(2.2 * columns, 2.6 * rows), layout="constrained")
-    for axes, case in zip(
+    for axes, each in zip(
         figure.subplots(rows, columns, squeeze=False).flat, [*chosen, *[None] * columns], strict=False
     ):
         axes.set_axis_off()
-        if case is None:
+        if each is None:
             continue
-        image = np.asarray(found.test.images[case.image])
+        image = np.asarray(found.test.images[each.image])
         shown = image[:, :, 0] if image.shape[2] == 1 else image
         axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
         if maps is not None:
-            axes.imshow(maps[chosen.index(case)], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-        verdict = f"said {case.said} ({case.confidence:.2f})" + ("" if case.right else f", is {case.true}")
-        name = str(found.test.names[case.image])
-        axes.set_title(f"{name[-34:]}\n{verdict}", fontsize=6.5, color="black" if case.right else "#b00020")
+            axes.imshow(maps[chosen.index(each)], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
+        verdict = f"said {each.said} ({each.confidence:.2f})" + ("" if each.right else f", is {each.true}")
+        name = str(found.test.names[each.image])
+        axes.set_title(f"{name[-34:]}\n{verdict}", fontsize=6.5, color="black" if each.right else "#b00020")
     return figure

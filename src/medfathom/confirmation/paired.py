@@ -15,7 +15,8 @@ import numpy as np
 
 from medfathom.analysis.size.multiplicity import holm
 from medfathom.errors import ResultsError
-from medfathom.metrics.auc import Bools, Counts, Floats, Members, delong, weighted_auc
+from medfathom.metrics.auc import Bools, Counts, Flags, Floats, Members, delong, weighted_auc
+from medfathom.metrics.unknown import is_absent, is_present
 
 Interval = tuple[float, float]
 
@@ -106,7 +107,7 @@ class ModelComparison:
 
 
 def compare_models(
-    positive: Bools,
+    positive: Flags,
     scores: Mapping[str, Floats],
     groups: Sequence[object] | None = None,
     *,
@@ -116,7 +117,7 @@ def compare_models(
     """Compare all pairs of models: DeLong where images are independent, bootstrap over groups always.
 
     Args:
-        positive: which images are of the class, (n,).
+        positive: which images are of the class, (n,); an image of which this is not known is left out.
         scores: model -> (n,), higher means of the class; at least one model.
         groups: each image's patient, (n,); None: not known.
         resamples: of the bootstrap.
@@ -128,7 +129,10 @@ def compare_models(
     """
     names = sorted(scores)
     _check(positive, [scores[name] for name in names])
-    table = np.array([scores[name] for name in names], dtype=float)
+    known = is_present(positive) | is_absent(positive)
+    positive = is_present(positive[known])
+    groups = None if groups is None else [group for group, kept in zip(groups, known, strict=True) if kept]
+    table = np.array([scores[name] for name in names], dtype=float)[:, known]
     independent = groups is None or len(set(groups)) == len(positive)
     samples = bootstrap_aucs(positive, table, groups, resamples=resamples, seed=seed)
     found = delong(positive, table.T)
@@ -150,14 +154,14 @@ def compare_models(
     )
 
 
-def _check(positive: Bools, scores: Sequence[Floats]) -> None:
+def _check(positive: Flags, scores: Sequence[Floats]) -> None:
     """Raise ResultsError for what cannot be compared."""
     sizes = {len(positive), *map(len, scores)}
     if len(sizes) > 1:
         raise ResultsError(f"predictions of the same images are needed, but got {sorted(sizes)} images")
     if not all(np.isfinite(column).all() for column in scores):
         raise ResultsError("predictions: a score is not finite")
-    if min(positive.sum(), (~positive).sum()) < FEWEST_IMAGES:
+    if min(is_present(positive).sum(), is_absent(positive).sum()) < FEWEST_IMAGES:
         raise ResultsError(
             f"predictions: the error of an AUC needs {FEWEST_IMAGES} images of the class and as many others"
         )

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from medfathom.colours import GREEN, PALETTE
 from medfathom.data.prepared import Split
-from medfathom.metrics.auc import Bools, Counts, Floats, resampled_counts, roc_auc_score
+from medfathom.metrics.auc import Counts, Flags, Floats, resampled_counts, roc_auc_score
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.classification import average_precision_score, positives
+from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig
+from medfathom.units import counted
 
 MOST_CURVES = 8
 """Classes with a curve in one picture."""
@@ -38,24 +40,28 @@ class Judged:
 
     Attributes:
         config: of the model.
-        test: the test split.
-        positive: which images are of each column's class, (n, C).
-        probabilities: (n, C), calibrated; binary: one column, of the second class.
+        test: the test split, of m images or cases.
+        positive: which of them are of each column's class, (m, C).
+        probabilities: (m, C), calibrated; binary: one column, of the second class.
         names: of the C columns.
+        of_images: the same for the images of cases, (n, C); None where images are judged by themselves.
     """
 
     config: ModelConfig
     test: Split
-    positive: Bools
+    positive: Flags
     probabilities: Floats
     names: list[str]
+    of_images: Floats | None = None
 
 
-def judged(config: ModelConfig, test: Split, probabilities: Floats) -> Judged:
+def judged(
+    config: ModelConfig, test: Split, probabilities: Floats, of_images: Floats | None = None
+) -> Judged:
     """What pictures are drawn from; arguments as in `Judged`."""
     names = config.class_names[1:] if config.task == "binary" else config.class_names
-    positive = positives(config.task, test.labels, probabilities.shape[1])
-    return Judged(config, test, positive, probabilities, list(names))
+    positive = positives(config.task, test.units.labels, probabilities.shape[1])
+    return Judged(config, test, positive, probabilities, list(names), of_images)
 
 
 def draw_metrics(folder: Path, found: Judged) -> list[str]:
@@ -80,9 +86,9 @@ def _axes(width: float = 4.6, height: float = 4.2) -> tuple[Figure, Axes]:
 
 
 def _counts(found: Judged) -> Counts:
-    """How often each image counts: once in the first column, then in each resample of the groups."""
+    """How often each image or case counts: once in the first column, then in each resample of the groups."""
     n = len(found.positive)
-    groups = np.arange(n) if found.test.groups is None else found.test.groups
+    groups = np.arange(n) if found.test.units.groups is None else found.test.units.groups
     member = np.unique(groups, return_inverse=True)[1]
     resampled = resampled_counts(member, DRAWS, np.random.default_rng(0))
     return np.concatenate([np.ones((n, 1), dtype=np.float32), resampled], axis=1)
@@ -93,19 +99,19 @@ def _curves(found: Judged, curve: Curve) -> list[tuple[int, Floats, Floats]]:
     counts, drawn = _counts(found), []
     for k in range(min(found.positive.shape[1], MOST_CURVES)):
         positive = found.positive[:, k]
-        if 0 < positive.sum() < len(positive):
+        if is_present(positive).any() and is_absent(positive).any():
             line, *resampled = _on_grid(positive, found.probabilities[:, k], counts, curve)
             drawn.append((k, line, np.percentile(resampled, [2.5, 97.5], axis=0)))
     return drawn
 
 
-def _on_grid(positive: Bools, scores: Floats, counts: Counts, curve: Curve) -> Iterator[Floats]:
+def _on_grid(positive: Flags, scores: Floats, counts: Counts, curve: Curve) -> Iterator[Floats]:
     """The curve with each column of counts in which both classes are."""
     order = np.argsort(-scores, kind="stable")
     last_of_equals = np.append(np.diff(scores[order]) != 0, True)
     true, false = (
         np.cumsum(counts[order] * flags[order, None], axis=0, dtype=np.float64)[last_of_equals]
-        for flags in (positive, ~positive)
+        for flags in (is_present(positive), is_absent(positive))
     )
     for hits, alarms in zip(true.T, false.T, strict=True):
         if hits[-1] > 0 and alarms[-1] > 0:
@@ -145,7 +151,9 @@ def precision_recall(found: Judged) -> Figure:
     for k, line, (low, high) in _curves(found, _precision):
         value = average_precision_score(found.positive[:, [k]], found.probabilities[:, [k]])[0]
         _draw(axes, k, line, low, high, f"{found.names[k]}: average precision {value:.3f}")
-        axes.axhline(found.positive[:, k].mean(), color=PALETTE[k], linewidth=0.6, linestyle=":")
+        positive = found.positive[:, k]
+        share = is_present(positive).sum() / (is_present(positive) | is_absent(positive)).sum()
+        axes.axhline(float(share), color=PALETTE[k], linewidth=0.6, linestyle=":")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision", ylim=(0, 1.02))
     axes.set_title(_title(found, "Precision and recall"), fontsize=9)
     axes.legend(fontsize=8, loc="lower left", frameon=False)
@@ -159,7 +167,9 @@ def _draw(axes: Axes, k: int, line: Floats, low: Floats, high: Floats, label: st
 
 
 def _title(found: Judged, what: str) -> str:
-    return f"{what}, {len(found.test)} test images\n{found.config.architecture}, init {found.config.init}"
+    units, config = found.test.units, found.config
+    count = counted(len(found.test), None if units.cases is None else len(units), config.unit)
+    return f"{what}, {count}\n{config.architecture}, init {config.init}"
 
 
 def confusion(found: Judged) -> Figure:
@@ -170,7 +180,7 @@ def confusion(found: Judged) -> Figure:
     else:
         said = found.probabilities.argmax(axis=1)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts, (found.test.labels, said), 1)
+    np.add.at(counts, (found.test.units.labels, said), 1)
     side = max(3.6, 0.45 * len(names) + 2.4)
     figure, axes = _axes(side + 0.4, side)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

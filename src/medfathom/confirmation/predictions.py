@@ -1,4 +1,4 @@
-"""Predictions of one confirmed model, a row for each image, as parquet."""
+"""Predictions of one confirmed model, a row for each image or case, as parquet."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medfathom.data.prepared import PreparedData, Split
+from medfathom.data.prepared import PreparedData, Split, Units
 from medfathom.errors import StorageError
 from medfathom.files import write_atomically
+from medfathom.metrics.auc import Flags
+from medfathom.metrics.cases import Cases
 from medfathom.metrics.classification import positives
+from medfathom.metrics.unknown import UNKNOWN
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Per-image predictions of one model on one split.
+    """Predictions of one model on one split, for each image or case.
 
     Attributes:
-        positive: (n, C), which images are of each column's class.
+        positive: (n, C), which of them are of each column's class.
         probabilities: (n, C), calibrated.
         class_names: of the C columns.
-        groups: each image's patient or slide, (n,); None: not known.
-        names: of the images, (n,).
+        groups: each one's patient, (n,); None: not known.
+        names: of the images or cases, (n,).
     """
 
     class_names: list[str]
-    positive: NDArray[np.bool_]
+    positive: Flags
     probabilities: NDArray[np.float64]
     groups: NDArray[Any] | None
     names: list[str]
@@ -59,35 +62,47 @@ def read_predictions(path: Path) -> Predicted:
         task = "binary" if len(columns) == 1 else "multiclass"
         positive = positives(task, table["label"].to_numpy(), len(columns))  # type: ignore[arg-type]
     else:
-        positive = table[[c for c in table.columns if c.startswith("label:")]].to_numpy().astype(bool)
+        columns_of_labels = [c for c in table.columns if c.startswith("label:")]
+        flags = table[columns_of_labels].fillna(UNKNOWN).to_numpy(np.uint8)
+        positive = positives("multilabel", flags, len(columns_of_labels))
     groups = None if table["group"].isna().all() else table["group"].to_numpy()
     names = [str(name) for name in table["name"]]
     return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
 
 
 def write_predictions(
-    path: Path, data: PreparedData, split: Split, values: NDArray[np.float64], logits: NDArray[np.float32]
+    path: Path,
+    data: PreparedData,
+    rows: Split | Units,
+    values: NDArray[np.float64],
+    logits: NDArray[np.floating],
 ) -> None:
-    """Write one row for each image.
+    """Write one row for each image or case.
 
-    Columns: `name group label` (multilabel: `label:CLASS` for each), `probability:CLASS` (binary: of the
-    second class), `logit:CLASS`.
+    Columns: `name group label` (multilabel: `label:CLASS` for each, empty where it is not known),
+    `probability:CLASS` (binary: of the second class), `logit:CLASS`; `case` for images of cases,
+    `n_images` for cases.
 
     Args:
         path: of the file.
         data: the data set.
-        split: of the data set.
+        rows: the images of a split, or its units.
         values: calibrated probabilities, (n, C).
         logits: (n, outputs).
     """
     names = data.class_names
-    table = pd.DataFrame({"name": list(split.names)})
-    table["group"] = None if split.groups is None else [str(group) for group in split.groups]
+    table = pd.DataFrame({"name": list(rows.names)})
+    if isinstance(rows.cases, Cases):
+        table["n_images"] = rows.cases.sizes
+    elif rows.cases is not None:
+        table["case"] = [str(case) for case in rows.cases]
+    table["group"] = None if rows.groups is None else [str(group) for group in rows.groups]
     if data.task == "multilabel":
         for k, name in enumerate(names):
-            table[f"label:{name}"] = split.labels[:, k]
+            label = pd.Series(rows.labels[:, k])
+            table[f"label:{name}"] = label.astype("UInt8").mask(label == UNKNOWN)
     else:
-        table["label"] = split.labels
+        table["label"] = rows.labels
     for k, name in enumerate(names[1:] if data.task == "binary" else names):
         table[f"probability:{name}"] = values[:, k]
     for k, name in enumerate(names):

@@ -18,7 +18,7 @@ class ConfirmedRecord(BaseModel):
 
     Attributes:
         folder: name of its model folder.
-        n_test: images of the test split.
+        n_test: images of the test split; `test.n_cases` of how many cases, where cases are judged.
         test: metrics there.
         temperature: fitted on the validation split.
         pictures: files in the folder; None: none were drawn.

@@ -76,7 +76,7 @@ class StratumResult:
         val_auc: validation AUC, mean over the seeds.
         test_auc: mean over the seeds.
         seed_sd: standard deviation of the test AUC between seeds; None for one seed.
-        sampling_ci: of `test_auc`, were test images drawn anew and the networks the same.
+        sampling_ci: of `test_auc`, were test images (or cases) drawn anew and the networks the same.
         ci: of `test_auc`, were both drawn anew.
         metric_means: metric -> mean over the seeds on the test split; None where it is undefined.
         models: one for each seed, in the order of seeds.
@@ -102,6 +102,11 @@ class StratumResult:
     ci: Interval
     metric_means: Mapping[str, float | None]
     models: tuple[ConfirmedModel, ...]
+
+    @property
+    def unit(self) -> str:
+        """What is judged: `image`, or a kind of case."""
+        return self.models[0].record.unit or "image"
 
     @property
     def optimism(self) -> float:
@@ -131,6 +136,9 @@ class StratumResult:
             "ci": list(self.ci),
             "optimism": self.optimism,
             **self.metric_means,
+            "unit": self.unit,
+            "combine": self.models[0].record.combine,
+            "n_test_cases": self.models[0].test.n_cases,
             "models": [model.to_dict(with_folder=with_folders) for model in self.models],
         }
 
@@ -174,6 +182,11 @@ class ConfirmationSummary:
         return self.openings[-1].n_images if self.openings else None
 
     @property
+    def positive(self) -> str | None:
+        """The positive class of two; None for other tasks, and where an older version confirmed."""
+        return self.strata[0].models[0].test.positive if self.strata else None
+
+    @property
     def best_of_strata(self) -> tuple[StratumResult, ...]:
         """Without configurations that were asked for by number; best mean validation AUC first."""
         return tuple(result for result in self.strata if result.chosen)
@@ -185,6 +198,7 @@ class ConfirmationSummary:
             "modality": self.modality,
             "unfinished": self.unfinished,
             "n_test": self.n_test,
+            "positive": self.positive,
             "openings": [opening.to_dict() for opening in self.openings],
             "strata": [result.to_dict() for result in self.strata],
             "missing": [{"stratum": m.stratum, "reason": m.reason} for m in self.missing],

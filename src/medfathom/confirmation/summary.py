@@ -41,8 +41,9 @@ MEANS = (
     "average_precision",
     "brier_loss",
     "calibration_error",
+    "image_auc",
 )
-"""Metrics of the test split that are averaged over seeds, besides the AUC."""
+"""Metrics of the test split that are averaged over seeds, besides the AUC; `image_auc` only of cases."""
 
 
 def summarize_confirmation(study: Study, confirmation: Study | None) -> ConfirmationSummary:

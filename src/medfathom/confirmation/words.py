@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
+from medfathom.units import counted
 
 if TYPE_CHECKING:
     from medfathom.confirmation.openings import Opening
+    from medfathom.confirmation.results import ConfirmationSummary
 
 CAUTION = (
     "The fronts use point estimates on the test split and ignore their intervals. "
@@ -23,9 +25,27 @@ def sentence(text: str) -> str:
 
 def what_varies(result: StratumResult) -> str:
     """What a configuration's interval accounts for."""
+    units = f"{result.unit}s"
     if len(result.models) > 1:
-        return "over test images and seeds"
-    return "over test images, for this one seed only"
+        return f"over test {units} and seeds"
+    return f"over test {units}, for this one seed only"
+
+
+def judged_on(summary: ConfirmationSummary) -> str:
+    """What the test split consists of, in words."""
+    if not summary.strata:
+        return counted(summary.n_test or 0, None)
+    model = summary.strata[0].models[0]
+    return counted(model.n_test, model.test.n_cases, summary.strata[0].unit)
+
+
+def per_image(result: StratumResult) -> str:
+    """The test AUC per image, where cases are judged, in a sentence; empty: images are."""
+    value = result.metric_means.get("image_auc")
+    if value is None:
+        return ""
+    how = result.models[0].record.combine
+    return f"AUCs are per {result.unit} ({how} over its images); per image the test AUC is {value:.4f}."
 
 
 def opened(openings: Sequence[Opening]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,27 +13,27 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from medfathom.confirmation.find import predictions_file
-from medfathom.confirmation.grad_cam import draw_cases
+from medfathom.confirmation.find import image_predictions_file, predictions_file
+from medfathom.confirmation.grad_cam import draw_predictions
 from medfathom.confirmation.pictures import Judged, draw_metrics, judged, learning_curves
 from medfathom.confirmation.predictions import write_predictions
 from medfathom.confirmation.record import ConfirmedRecord
 from medfathom.data.heldout import open_test
-from medfathom.data.prepared import Split
+from medfathom.data.prepared import PreparedData, Split
+from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
-from medfathom.exported.model import Model
+from medfathom.exported.model import Model, image_logits
 from medfathom.files import write_atomically
-from medfathom.metrics.calibration import as_array, calibrated, fit_temperature, thresholds_of
-from medfathom.metrics.classification import evaluate
+from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
 from medfathom.scheduling.worker import ended_by_failure, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
+from medfathom.trial.judging import judge
 from medfathom.trial.network import network_of
-from medfathom.trial.randomness import derived_seed
-from medfathom.trial.record import SplitMetrics, TrialRecord
+from medfathom.trial.record import TrialRecord
 from medfathom.trial.task import TrialTask
 
 
@@ -56,10 +56,9 @@ def confirmed_results(
             extra: dict[str, Any] = {}
             if record.finished:
                 own = folder / f"trial-{number:05d}"
-                model, probabilities, kept = _keep(plan, params, task, own, (study, number))
+                model, found, kept = _keep(plan, params, task, own, (study, number))
                 if number in pictures:
-                    drawn = judged(model.config, open_test(task.data), probabilities)
-                    kept = _draw(own, model, drawn, kept, record, task)
+                    kept = _draw(own, model, found, kept, record, task)
                 extra = kept.attributes()
             yield EpochResult(record, extra)
 
@@ -68,11 +67,11 @@ def confirmed_results(
 
 def _keep(
     plan: Plan, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
-) -> tuple[Model, NDArray[np.float64], ConfirmedRecord]:
+) -> tuple[Model, Judged, ConfirmedRecord]:
     """Write the model folder and the predictions.
 
     Returns:
-        The model, its probabilities on the test split, and what is recorded of it.
+        The model, what it says of the test split, and what is recorded of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, val, test = task.data, task.data.split("val"), open_test(task.data)
@@ -81,42 +80,64 @@ def _keep(
     state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     model = Model(config, state, task.device)
     val_logits, test_logits = model.logits(val.images), model.logits(test.images)
-    temperature = fit_temperature(data.task, val.labels, val_logits)
-    val_values = calibrated(data.task, val_logits, temperature)
-    test_values = calibrated(data.task, test_logits, temperature)
-    thresholds = thresholds_of(data.task, val.labels, val_values)
-    model.config = config.model_copy(update={"temperature": temperature, "thresholds": thresholds})
+    fitted = _fitted(config, data, val, val_logits)
+    model.config = fitted
     write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
-    write_config(folder, model.config)
-    write_predictions(predictions_file(folder, "val"), data, val, val_values, val_logits)
-    write_predictions(predictions_file(folder, "test"), data, test, test_values, test_logits)
+    write_config(folder, fitted)
+    _write(folder, "val", fitted, data, val, val_logits)
+    found = judged(fitted, test, *_write(folder, "test", fitted, data, test, test_logits))
+    metrics = judge(
+        data,
+        test,
+        test_logits,
+        params.combine,
+        temperature=fitted.temperature,
+        thresholds=fitted.thresholds,
+    )
     record = ConfirmedRecord(
-        folder=folder.name,
-        n_test=len(test),
-        test=_metrics(task, test, test_values, thresholds),
-        temperature=temperature,
+        folder=folder.name, n_test=len(test), test=metrics, temperature=fitted.temperature
     )
-    return model, test_values, record
+    return model, found, record
 
 
-def _metrics(
-    task: TrialTask, test: Split, values: NDArray[np.float64], thresholds: Sequence[float | None]
-) -> SplitMetrics:
-    found = evaluate(
-        task.data.task,
-        test.labels,
-        values,
-        task.data.class_names,
-        thresholds=as_array(thresholds),
-        groups=test.groups,
-        seed=derived_seed(task.seed, "bootstrap"),
-    )
-    return SplitMetrics(
-        **found.overall,
-        auc_interval=found.auc_interval,
-        per_class=found.per_class or None,
-        undefined=found.undefined or None,
-    )
+def _fitted(config: ModelConfig, data: PreparedData, val: Split, logits: NDArray[np.float32]) -> ModelConfig:
+    """With temperature and thresholds from the validation split: of cases, where cases are judged."""
+    units = val.units
+    of_units = units.logits(data.task, logits, config.combine)
+    temperature = fit_temperature(data.task, units.labels, of_units)
+    values = calibrated(data.task, of_units, temperature)
+    update: dict[str, object] = {
+        "temperature": temperature,
+        "thresholds": thresholds_of(data.task, units.labels, values),
+    }
+    if units.cases is not None:
+        update["image_temperature"] = fit_temperature(data.task, val.labels, image_logits(config, logits))
+    return config.model_copy(update=update)
+
+
+def _write(
+    folder: Path,
+    name: str,
+    config: ModelConfig,
+    data: PreparedData,
+    split: Split,
+    logits: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Write the predictions of a split.
+
+    Returns:
+        Its calibrated probabilities, and those of the images of its cases (None: there are no cases).
+    """
+    units = split.units
+    of_units = units.logits(data.task, logits, config.combine)
+    values = calibrated(data.task, of_units, config.temperature)
+    write_predictions(predictions_file(folder, name), data, units, values, of_units)
+    if config.image_temperature is None:
+        return values, None
+    own = image_logits(config, logits)
+    of_images = calibrated(data.task, own, config.image_temperature)
+    write_predictions(image_predictions_file(folder, name), data, split, of_images, own)
+    return values, of_images
 
 
 def _draw(
@@ -127,7 +148,7 @@ def _draw(
     losses = record.losses.model_dump() if record.losses else {}
     aucs = [r.auc or 0.0 for r in load_history(task.checkpoint)] if task.checkpoint else []
     learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
-    shown, border = draw_cases(folder, model, found)
+    shown, border = draw_predictions(folder, model, found)
     pictures = ["curves.png", *draw_metrics(folder, found), *shown]
     seconds = round(time.perf_counter() - started, 2)
     return kept.model_copy(
@@ -151,6 +172,7 @@ def _config(
 ) -> ModelConfig:
     data, dataset = task.data, plan.config.dataset
     mean, std = network.backbone_normalization
+    case_pattern, group_pattern = _patterns(dataset)
     return ModelConfig(
         version=1,
         medfathom=version("medfathom"),
@@ -174,6 +196,20 @@ def _config(
         channels=3 if data.channels == 3 else 1,
         dtype="uint16" if data.split("val").images.dtype == np.uint16 else "uint8",
         bits=dataset.bits,
+        include=getattr(dataset, "include", None),
+        exclude=getattr(dataset, "exclude", []),
         mean=list(mean),
         std=list(std),
+        unit=data.unit,
+        combine=params.combine,
+        case_pattern=case_pattern,
+        group_pattern=group_pattern,
     )
+
+
+def _patterns(dataset: DatasetConfig) -> tuple[str | None, str | None]:
+    """How an image's path names its case. Not where a column names its patient: the path may not do so."""
+    case, group = (getattr(dataset, key, None) for key in ("case_pattern", "group_pattern"))
+    if case is None or getattr(dataset, "group_column", None) is not None:
+        return None, None
+    return case, group

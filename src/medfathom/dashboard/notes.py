@@ -17,6 +17,7 @@ from medfathom.study.record import record_of
 from medfathom.study.summary import completed, count_states
 from medfathom.text import clock
 from medfathom.trial.record import TrialRecord
+from medfathom.units import counted
 
 NOTE_CHUNK = 2045
 """Characters in one attribute of a note, as optuna-dashboard has it."""
@@ -152,7 +153,12 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
         return f"**Result.** No AUC; {reason}."
     low, high = record.auc_ci_low, record.auc_ci_high
     interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
-    text = f"**Result.** Validation AUC {record.auc:.4f}{interval}; {reason}."
+    per = f" per {record.unit}" if record.unit else ""
+    text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}; {reason}."
+    if record.image_auc is not None:
+        text += (
+            f" Per image: {record.image_auc:.4f}. A {record.unit} is the {record.combine} over its images."
+        )
     for name, value in (("Sensitivity", record.sensitivity), ("Specificity", record.specificity)):
         if value is not None:
             text += f" {name} {value:.3f}."
@@ -161,7 +167,9 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
         rank = 1 + sum((t.value or 0.0) > (trial.value or 0.0) for t in done)
         text += f" Rank {rank} of {len(done)} complete trials."
     if "test_auc" in trial.user_attrs:  # of a confirmation
-        text += f" **Test AUC {trial.user_attrs['test_auc']:.4f}** on {trial.user_attrs['n_test']} images."
+        found = trial.user_attrs
+        on = counted(found["n_test"], found.get("test_n_cases"), record.unit or "image")
+        text += f" **Test AUC {found['test_auc']:.4f}** on {on}."
     return text
 
 
@@ -200,8 +208,11 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial]) -> str:
     done = completed(list(trials))
     if not done:
         return "No trial is complete."
-    best = done[0]
-    text = f"Best validation AUC {best.value:.4f}: trial {best.number}, {_network(record_of(best))}."
+    best, record = done[0], record_of(done[0])
+    per = f" per {record.unit}" if record.unit else ""
+    text = f"Best validation AUC{per} {best.value:.4f}: trial {best.number}, {_network(record)}."
+    if record.positive is not None:
+        text += f" Positive class: {record.positive}."
     if verdicts:
         return text + "".join(f"\n- {sentence}" for sentence in verdicts)
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."

@@ -36,6 +36,10 @@ class ArrayFile:
                 file.truncate(n_bytes)
         self._descriptor = os.open(path, os.O_RDWR)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Opened again in another process."""
+        return ArrayFile, (self.path, self._shape, self._dtype)
+
     def write(self, row: int, values: NDArray[Any]) -> None:
         """Write one row."""
         content = np.ascontiguousarray(values, dtype=self._dtype).data.cast("B")

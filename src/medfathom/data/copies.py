@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.check.near_copies import NearCopies, NearCopy, near_copies
-from medfathom.data.decoding import Row
 from medfathom.data.images import Pixels
 from medfathom.data.prepared import SPLIT_NAMES
-from medfathom.data.sources.base import Problem
+from medfathom.data.sources.base import Listing, Problem
+from medfathom.data.workers import Row
 from medfathom.files import write_atomically
+from medfathom.metrics.unknown import UNKNOWN
 
 NEAR_LIMIT = 10_000
 """Preparation looks for near copies among so many images at most: all pairs of images are compared.
@@ -43,7 +44,7 @@ class Copies:
     near: NearCopies | None
 
     def none_left(self) -> Copies:
-        """Once all but one of each set were left out."""
+        """Once all but one of each set were left out, or those of one case."""
         return Copies([], None if self.near is None else replace(self.near, pairs=[]))
 
     def sets(self, n: int) -> list[list[int]]:
@@ -61,28 +62,43 @@ def exact_copies(sha256: Sequence[str], pixels_sha256: Sequence[str]) -> list[li
     return [members for members in joined(len(sha256), same.values()) if len(members) > 1]
 
 
-def find_copies(rows: Sequence[Row], image: Callable[[int], Pixels], limit: int = NEAR_LIMIT) -> Copies:
+def find_copies(
+    rows: Sequence[Row],
+    image: Callable[[int], Pixels],
+    cases: NDArray[np.str_] | None = None,
+    limit: int = NEAR_LIMIT,
+) -> Copies:
     """Exact and near copies among decoded images; near ones only among at most `limit` images.
 
     Args:
         rows: what is known of each image.
         image: gives the prepared image of a row.
+        cases: see `find_near`.
         limit: see `NEAR_LIMIT`.
     """
     exact = exact_copies([row.sha256 for row in rows], [row.pixels_sha256 for row in rows])
-    return Copies(exact, find_near(len(rows), exact, image) if len(rows) <= limit else None)
+    return Copies(exact, find_near(len(rows), exact, image, cases) if len(rows) <= limit else None)
 
 
 def find_near(
     n: int,
     exact: Sequence[Sequence[int]],
     image: Callable[[int], Pixels],
+    cases: NDArray[np.str_] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NearCopies:
-    """Near copies among n images; of exact copies only the first is compared: they would hide others."""
+    """Near copies among n images; of exact copies only the first is compared: they would hide others.
+
+    Args:
+        n: number of images.
+        exact: sets of exact copies.
+        image: gives the prepared image of a row.
+        cases: the case of each image, "" for none; images of one case are not compared.
+        progress: called with the number of pairs compared and of all.
+    """
     again = {row for members in exact for row in members[1:]}
     rows = [row for row in range(n) if row not in again]
-    return renumbered(near_copies(map(image, rows), progress), rows)
+    return renumbered(near_copies(map(image, rows), progress, None if cases is None else cases[rows]), rows)
 
 
 def renumbered(found: NearCopies, rows: Sequence[int]) -> NearCopies:
@@ -102,24 +118,30 @@ def kept_together(groups: NDArray[Any] | None, sets: Sequence[Sequence[int]], n:
     return unit.astype(np.str_)
 
 
-def to_drop(
-    sets: Sequence[Sequence[int]], names: Sequence[str], splits: NDArray[np.str_], labels: NDArray[Any]
-) -> dict[int, Problem]:
+def to_drop(sets: Sequence[Sequence[int]], listing: Listing) -> dict[int, Problem]:
     """All images of each set but one, with the reason.
 
     The test image stays before the validation image, and that before the training image, so that the test
-    stays comparable with what others published; of several the first.
+    stays comparable with what others published; of several the first. A case loses none of its images for a
+    copy in itself.
     """
     order = {"test": 0, "val": 1}
+    names, cases = listing.names, listing.cases
     dropped = {}
     for members in sets:
-        kept = min(members, key=lambda row: (order.get(str(splits[row]), 2), row))
+        kept = min(members, key=lambda row: (order.get(str(listing.splits[row]), 2), row))
         for row in members:
-            if row != kept:
-                same = np.array_equal(labels[row], labels[kept])
-                other = "" if same else ", which has another label"
+            if row != kept and (cases is None or cases[row] != cases[kept]):
+                other = ", which has another label" if _differ(listing.labels[[row, kept]]) else ""
                 dropped[row] = Problem(names[row], f"copy of {names[kept]}{other}")
     return dropped
+
+
+def _differ(labels: NDArray[Any]) -> bool:
+    """Whether two images have different labels; one that is not known differs from none."""
+    first, second = labels
+    known = (first != UNKNOWN) & (second != UNKNOWN) if labels.ndim == 2 else True
+    return bool(np.any((first != second) & known))
 
 
 def write_near(folder: Path, found: NearCopies) -> None:

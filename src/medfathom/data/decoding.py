@@ -1,7 +1,6 @@
 """Decode all images of a source in parallel, straight to their place in the arrays; continue a killed run.
 
-Threads, not processes: Pillow, zlib and hashlib release the interpreter lock while they work. The journal has
-a line for each finished chunk; a run that continues compares every image in it with its hash.
+The journal has a line for each finished chunk; a run that continues compares every image in it with its hash.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import ArrayFile
-from medfathom.data.images import Pixels, UnreadableImageError
+from medfathom.data.images import MAX_PIXELS, Pixels
 from medfathom.data.prepared import SPLIT_NAMES, array_file
 from medfathom.data.sources.base import Listing, Problem, Source
+from medfathom.data.workers import Filler, Item, MemoryGate, Outcome, Processes, Row
 from medfathom.definitions.dataset import DatasetConfig
 
 JOURNAL_FILE = "journal.jsonl"
@@ -30,29 +31,17 @@ JOURNAL_FILE = "journal.jsonl"
 CHUNK_ROWS = 256
 """Images in a line of the journal, at most."""
 
-PART_ROWS = 8
-"""Images that a thread decodes in one task: handing over a task costs as much as a small image."""
+PART_ROWS = 16
+"""Images in one task of a thread or process: handing over a task costs as much as a small image."""
+
+PROCESS_ROWS = 4000
+"""From so many images on processes are worth their start, where the source's work can be handed to them."""
 
 CHUNK_BYTES = 2**25
 """Undecoded images held in memory for one chunk, at most; two chunks are being decoded at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of an image once it is decoded: of the original, and of the pixels as prepared."""
-
-    sha256: str
-    n_bytes: int
-    width: int
-    height: int
-    pixels_sha256: str
-
-    def fields(self) -> tuple[str, int, int, int, str]:
-        """All fields, in order. `dataclasses.astuple` would copy each: as slow as hashing a small image."""
-        return self.sha256, self.n_bytes, self.width, self.height, self.pixels_sha256
-
-
-Outcome = Row | Problem
+Fill = Callable[[Sequence[Item]], list[Outcome]]
 
 
 class Decoder:
@@ -64,6 +53,7 @@ class Decoder:
         self._source, self._listing, self._config = source, listing, config
         self._splits = splits
         self._shape = (config.image_size, config.image_size, listing.channels)
+        self._memory = MemoryGate(MAX_PIXELS)
         self._position = np.zeros(len(listing), dtype=np.int64)
         self._arrays = {}
         for split in SPLIT_NAMES:
@@ -86,9 +76,13 @@ class Decoder:
         outcomes: dict[int, Outcome] = dict(self._still_there())
         chunks = [chunk for chunk in self._chunks() if not all(row in outcomes for row in chunk)]
         progress(len(outcomes), len(self._listing))
-        with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as flusher:
+        with (
+            self._filling(sum(map(len, chunks))) as fill,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            ThreadPoolExecutor(1) as flusher,
+        ):
             flushing = flusher.submit(self.flush)
-            for chunk, futures in self._submitted(pool, chunks):
+            for chunk, futures in self._submitted(pool, fill, chunks):
                 results = [outcome for future in futures for outcome in future.result()]
                 if flushing.done():  # while others decode, so that the last flush has little left to do
                     flushing = flusher.submit(self.flush)
@@ -147,36 +141,42 @@ class Decoder:
             rows = min(CHUNK_ROWS, max(1, CHUNK_BYTES // self._source.row_bytes))
         return (range(start, min(start + rows, n)) for start in range(0, n, rows))
 
+    @contextmanager
+    def _filling(self, n_images: int) -> Iterator[Fill]:
+        """What threads call: decoding in themselves, or in processes where that is faster."""
+        here = Filler(self._source.decode, self._arrays, self._listing.dtype)
+        portable = self._source.portable_decode()
+        if portable is None or n_images < PROCESS_ROWS or (os.cpu_count() or 1) < 2:
+            yield here.fill
+            return
+        processes = Processes(replace(here, decode=portable).fill, here.fill)
+        try:
+            yield processes.call
+        finally:
+            processes.close()
+
     def _submitted(
-        self, pool: ThreadPoolExecutor, chunks: Sequence[range]
+        self, pool: ThreadPoolExecutor, fill: Fill, chunks: Sequence[range]
     ) -> Iterator[tuple[range, list[Future[list[Outcome]]]]]:
         """Each chunk once the next is being decoded, so that no thread waits for the slowest of a chunk."""
         waiting: tuple[range, list[Future[list[Outcome]]]] | None = None
         for chunk in chunks:
-            fetched = self._source.fetch(chunk)
-            parts = range(0, len(chunk), PART_ROWS)
-            futures = [
-                pool.submit(self._several, chunk[p : p + PART_ROWS], fetched[p : p + PART_ROWS])
-                for p in parts
+            items = [
+                Item(self._listing.names[row], fetched, str(self._splits[row]), int(self._position[row]))
+                for row, fetched in zip(chunk, self._source.fetch(chunk), strict=True)
             ]
+            parts = [items[start : start + PART_ROWS] for start in range(0, len(items), PART_ROWS)]
+            futures = [pool.submit(self._part, fill, part) for part in parts]
             if waiting is not None:
                 yield waiting
             waiting = chunk, futures
         if waiting is not None:
             yield waiting
 
-    def _several(self, rows: Sequence[int], fetched: Sequence[Any]) -> list[Outcome]:
-        return [self._one(row, item) for row, item in zip(rows, fetched, strict=True)]
-
-    def _one(self, row: int, fetched: Any) -> Outcome:
-        try:
-            raw = self._source.decode(fetched)
-        except UnreadableImageError as error:
-            return Problem(self._listing.names[row], str(error))
-        pixels = np.ascontiguousarray(raw.pixels, dtype=self._listing.dtype)
-        self._arrays[self._splits[row]].write(int(self._position[row]), pixels)
-        digest = hashlib.sha256(pixels.data).hexdigest()
-        return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest)
+    def _part(self, fill: Fill, items: Sequence[Item]) -> list[Outcome]:
+        largest = max(self._source.pixels_in_memory(item.fetched) for item in items)
+        with self._memory.hold(largest):
+            return fill(items)
 
     def _still_there(self) -> Iterator[tuple[int, Outcome]]:
         """What an earlier run decoded, if its pixels are on the disk: after a power cut they may not be."""

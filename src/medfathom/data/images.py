@@ -1,94 +1,148 @@
-"""Image files: decoded correctly whatever they hold, then made square at the network's image size."""
+"""Image files: recognised by their content, decoded right whatever they hold, made square."""
 
 from __future__ import annotations
 
-import warnings
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-Pixels = NDArray[np.unsignedinteger[Any]]
-"""(h, w, channels), uint8 or uint16."""
+from medfathom.data.formats import jpeg, jpeg2000, pillow, png, pnm, tiff
+from medfathom.data.pixels import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    Fit,
+    Header,
+    Opened,
+    Pixels,
+    UnreadableImageError,
+    bits_in_use,
+    fit_square,
+    full_range,
+    to_pixels,
+    with_type,
+)
 
-Fit = Literal["squash", "pad", "crop"]
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "SUFFIXES",
+    "Decoded",
+    "Fit",
+    "Header",
+    "Pixels",
+    "UnreadableImageError",
+    "decode",
+    "fit_square",
+    "full_range",
+    "read_bytes",
+    "read_header",
+]
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-
-MAX_PIXELS = 89_478_485
-"""Pillow's own limit against decompression bombs: an RGB image of 256 MiB."""
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
+    *(".gif", ".webp", ".jp2", ".j2k", ".j2c", ".pgm", ".ppm", ".pnm"),
+)
+"""Files of a folder that are taken for images. What a file really is, its content says."""
 
 MAX_FILE_BYTES = 2**29
-"""No image within the limit above needs a larger file."""
+"""No image within MAX_PIXELS needs a larger file."""
 
-MIN_SIDE = 8
-"""Pixels. A smaller image is a placeholder or a damaged file."""
-
-_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
-"""EXIF and TIFF tags."""
-
-# Pillow warns between its limit and twice that, and raises above: here both raise.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+START_BYTES = 132
+"""Enough of a file to recognise its format."""
 
 
-class UnreadableImageError(Exception):
-    """One image cannot be used; the message is the reason. Preparation collects and reports all of them."""
+class Reader(Protocol):
+    """Reads one format. Both raise UnreadableImageError, or any other error for a damaged file."""
+
+    def header(self, file: BinaryIO, /) -> Header:
+        """Look at an open file without decoding its pixels."""
+
+    def opened(self, content: bytes, /) -> Opened:
+        """Look at a whole file."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """What an image file says before its pixels are read: sizes in pixels, before EXIF orientation."""
+class _Pillow:
+    kind: str
 
-    width: int
-    height: int
-    colour: bool
-    deep: bool
-    """Grey with more than 8 bits."""
+    def header(self, file: BinaryIO, /) -> Header:
+        return pillow.header(file, self.kind)
 
-
-def read_bytes(path: Path) -> bytes:
-    """A file's content. Raises UnreadableImageError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except PermissionError:
-        raise UnreadableImageError("may not be read (permissions)") from None
-    except FileNotFoundError:
-        raise UnreadableImageError("no such file") from None
-    except OSError as error:
-        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    return content
+    def opened(self, content: bytes, /) -> Opened:
+        return pillow.opened(content, self.kind)
 
 
-def read_header(path: Path) -> Header:
-    """Look at a file without decoding its pixels. Raises UnreadableImageError."""
-    try:
-        with path.open("rb") as file, _open(file) as image:
-            return _header(image)
-    except PermissionError:
-        raise UnreadableImageError("may not be read (permissions)") from None
-    except FileNotFoundError:
-        raise UnreadableImageError("no such file") from None
-    except IsADirectoryError:
-        raise UnreadableImageError("is a folder") from None
-    except OSError as error:
-        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
+READERS: tuple[tuple[tuple[bytes, ...], Reader], ...] = (
+    ((b"\x89PNG\r\n\x1a\n",), png),
+    ((b"\xff\xd8\xff",), jpeg),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff),
+    ((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), jpeg2000),
+    ((b"P2", b"P3", b"P5", b"P6"), pnm),
+    ((b"BM",), _Pillow("BMP")),
+    ((b"GIF8",), _Pillow("GIF")),
+    ((b"RIFF",), _Pillow("WEBP")),
+)
+"""How a file of each format starts."""
+
+OTHERS = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"8BPS": "a Photoshop file",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"version https://git-lfs": "a Git LFS pointer: the image itself was not downloaded",
+    b"P1": "a bitmap of the PBM format",
+    b"P4": "a bitmap of the PBM format",
+    b"II\xbc\x01": "JPEG XR",
+    b"PF": "a floating-point image of the PFM format",
+    b"Pf": "a floating-point image of the PFM format",
+    b"<": "HTML or XML: a failed download, perhaps",
+}
+"""What a file is that is not read, by its start."""
+
+READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, PGM or PPM image"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels, and the image's size in the file, pixels."""
+    """Pixels, and what is known of the file.
+
+    Attributes:
+        pixels: (size, size, channels) or (h, w, channels).
+        width: of the image in the file, pixels.
+        height: of the image in the file, pixels.
+        bits_used: bits that the file's values need; 0 for a file of 8 bits.
+    """
 
     pixels: Pixels
     width: int
     height: int
+    bits_used: int = 0
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises UnreadableImageError."""
+    with _named_reasons(), path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        return file.readall()
+
+
+def read_header(path: Path) -> Header:
+    """Look at a file without decoding its pixels. Raises UnreadableImageError."""
+    with _named_reasons(), path.open("rb") as file:
+        reader = _reader(file.read(START_BYTES))
+        with _damage():
+            file.seek(0)
+            return reader.header(file)
 
 
 def decode(
@@ -102,15 +156,15 @@ def decode(
 ) -> Decoded:
     """Decode an image file.
 
-    Palettes are resolved, transparent pixels are shown on black, EXIF orientation is applied, colour becomes
-    grey by ITU-R 601 luma, and 16-bit values are scaled so that `bits` bits reach white. Colour of 16 bits
-    keeps its upper 8, as Pillow reads it.
+    Palettes are resolved, transparent pixels are shown on black, EXIF and TIFF orientation is applied, signed
+    values are shifted, colour becomes grey by ITU-R 601 luma, and values of more than 8 bits are scaled so
+    that `bits` bits reach white.
 
     Args:
         content: the file's bytes.
         channels: 1 or 3, of the result.
         dtype: uint8 or uint16, of the result; 8-bit images are scaled up to uint16, never 16-bit ones down.
-        bits: bits in use of 16-bit images.
+        bits: bits in use of images with more than 8.
         size: side of the square result, pixels; None: keep the image's size. A JPEG more than twice as large
             is decoded at 1/2, 1/4 or 1/8 first.
         fit: how it is made square.
@@ -118,160 +172,53 @@ def decode(
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
-    with _open(BytesIO(content)) as image:
-        header = _header(image)
-        if size is not None and image.format == "JPEG":
-            image.draft(None, (2 * size, 2 * size))
-        try:
-            white_is_zero = header.deep and image.format == "TIFF" and _tiff_tag(image, _PHOTOMETRIC) == 0
-            turned = image.getexif().get(_ORIENTATION, 1) != 1
-            upright = ImageOps.exif_transpose(image) if turned else image
-            upright.load()
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
-            raise UnreadableImageError(f"damaged or truncated ({_first_line(error)})") from None
-        if header.deep:
-            pixels = _deep(upright, bits, white_is_zero)
-            pixels = pixels if size is None else fit_square(pixels, size, fit)
-        else:
-            shallow = _shallow(upright, channels)
-            pixels = _as_array(shallow if size is None else _fit_image(shallow, size, fit))
-    return Decoded(_as_type(_with_channels(pixels, channels), dtype), header.width, header.height)
+    reader = _reader(content[:START_BYTES])
+    with _damage():
+        opened = reader.opened(content)
+        samples = opened.samples(0 if size is None else 2 * size)
+        header = opened.header
+        pixels = to_pixels(samples, header, channels, bits)
+        if size is not None:
+            pixels = fit_square(pixels, size, fit)
+        used = bits_in_use(samples.values) if header.deep else 0
+    return Decoded(with_type(pixels, dtype), header.width, header.height, used)
 
 
-def _open(file: Any) -> Image.Image:
+def _reader(start: bytes) -> Reader:
+    """The reader of a file that starts like this. Raises UnreadableImageError."""
+    for starts, reader in READERS:
+        if start.startswith(starts):
+            return reader
+    if not start:
+        raise UnreadableImageError("empty file")
+    other = next((name for known, name in OTHERS.items() if start.startswith(known)), None)
+    if start[4:8] == b"ftyp":
+        other = "HEIC, AVIF or a video"
+    raise UnreadableImageError(f"{other + ', ' if other else ''}not a {READ_FORMATS}")
+
+
+@contextmanager
+def _named_reasons() -> Iterator[None]:
+    """Errors of the file system as reasons."""
     try:
-        return Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError:
-        file.seek(0)
-        kind = "empty file" if not file.read(1) else "not a PNG, JPEG, TIFF or BMP image"
-        raise UnreadableImageError(kind) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UnreadableImageError(f"damaged or truncated ({_first_line(error)})") from None
+        yield
+    except PermissionError:
+        raise UnreadableImageError("may not be read (permissions)") from None
+    except FileNotFoundError:
+        raise UnreadableImageError("no such file") from None
+    except IsADirectoryError:
+        raise UnreadableImageError("is a folder") from None
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
 
 
-def _header(image: Image.Image) -> Header:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(f"{width}x{height}: more than {MAX_PIXELS:,} pixels")
-    if min(width, height) < MIN_SIDE:
-        raise UnreadableImageError(f"{width}x{height}: a side below {MIN_SIDE} pixels")
-    if _has_more_pages(image):
-        raise UnreadableImageError("several pages; one image is expected in a file")
-    mode = image.mode
-    if mode == "F":
-        raise UnreadableImageError("floating-point pixels; save it with 8 or 16 bits")
-    colour = mode not in ("1", "L", "LA", "La", "I") and not mode.startswith("I;")
-    if mode == "P" and image.palette is not None:
-        colour = not _is_grey(np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3))
-    return Header(width, height, colour, mode == "I" or mode.startswith("I;"))
-
-
-def _has_more_pages(image: Image.Image) -> bool:
-    if image.format == "TIFF":  # n_frames would read every page's directory
-        return bool(getattr(getattr(image, "tag_v2", None), "next", 0))
-    return int(getattr(image, "n_frames", 1)) > 1
-
-
-def _is_grey(colours: NDArray[Any]) -> bool:
-    return bool((colours == colours[:, :1]).all())
-
-
-def _tiff_tag(image: Image.Image, tag: int) -> Any:
-    return getattr(image, "tag_v2", {}).get(tag)
-
-
-def full_range(values: NDArray[Any], bits: int) -> Pixels:
-    """Scale values of `bits` bits to uint16, 65535 being white.
-
-    Raises:
-        UnreadableImageError: a value has more bits.
-    """
-    top = 2**bits - 1
-    if top == 65535 and values.dtype == np.uint16:
-        return values
-    if values.min() < 0 or values.max() > top:
-        raise UnreadableImageError(
-            f"values from {values.min()} to {values.max()}, outside 0 to {top} (dataset.bits = {bits})"
-        )
-    scaled: Pixels = (values.astype(np.int64) * 65535 // top).astype(np.uint16)
-    return scaled
-
-
-def _deep(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
-    values = np.asarray(image)
-    scaled = full_range(values, bits)
-    if white_is_zero:  # Pillow inverts such images of 8 bits, but not those of 16
-        scaled = full_range(2**bits - 1 - values.astype(np.int64), bits)
-    return scaled[:, :, None]
-
-
-def _shallow(image: Image.Image, channels: int) -> Image.Image:
-    """As L or RGB, without transparency."""
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image)
-    mode = "L" if channels == 1 else "RGB"
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _as_array(image: Image.Image) -> Pixels:
-    pixels: Pixels = np.asarray(image)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
-
-
-def _with_channels(pixels: Pixels, channels: int) -> Pixels:
-    return pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2)
-
-
-def _as_type(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
-    if pixels.dtype == dtype:
-        return pixels
-    if dtype == np.uint16:
-        widened: Pixels = pixels.astype(np.uint16) * np.uint16(257)
-        return widened
-    raise UnreadableImageError("has 16 bits, but the other images have 8")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def fit_square(pixels: Pixels, size: int, fit: Fit) -> Pixels:
-    """Resize to (size, size, channels), antialiased bilinear, keeping the type.
-
-    Args:
-        pixels: an image of any size.
-        size: side of the result, pixels.
-        fit: `squash` changes the aspect ratio, `pad` adds black borders, `crop` keeps the centre.
-    """
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    # Pillow resizes its 16-bit modes less exactly than its float mode.
-    planes = [pixels[:, :, c] for c in range(pixels.shape[2])]
-    if pixels.dtype == np.uint16:
-        resized = [np.asarray(_fit_image(Image.fromarray(p.astype(np.float32)), size, fit)) for p in planes]
-        rounded: Pixels = np.clip(np.rint(np.stack(resized, axis=2)), 0, 65535).astype(np.uint16)
-        return rounded
-    return _as_array(_fit_image(Image.fromarray(planes[0] if len(planes) == 1 else pixels), size, fit))
-
-
-def _fit_image(image: Image.Image, size: int, fit: Fit) -> Image.Image:
-    """`fit_square` for Pillow's modes L, RGB and F."""
-    width, height = image.size
-    if (width, height) == (size, size):
-        return image
-    if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    if fit == "squash":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
-    scale = size / max(width, height)
-    across, down = max(1, round(width * scale)), max(1, round(height * scale))
-    square = Image.new(image.mode, (size, size))
-    resized = image.resize((across, down), Image.Resampling.BILINEAR)
-    square.paste(resized, ((size - across) // 2, (size - down) // 2))
-    return square
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Errors of decoders as reasons: on damaged files they raise nearly anything."""
+    try:
+        yield
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a decoder raises is a reason
+        first = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UnreadableImageError(f"damaged or truncated ({first})") from None

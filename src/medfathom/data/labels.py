@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.sources.base import Problem, task_of
-from medfathom.errors import DataError
+from medfathom.definitions.dataset import CsvDataset, FolderDataset, SimilarWords
+from medfathom.errors import DataError, did_you_mean
 from medfathom.metrics.classification import TaskKind
 
 MISSING = ("", "nan", "na", "n/a", "null")
@@ -19,13 +23,17 @@ MISSING = ("", "nan", "na", "n/a", "null")
 SHOWN_CLASSES = 12
 """Classes that a problem's line names, at most."""
 
+_INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Labels:
     """Labels of all n rows of a source.
 
     Attributes:
-        values: int64 (n,) class indices, or uint8 (n, K); meaningless where `good` is False.
+        values: int64 (n,) class indices, or uint8 (n, K) of 0, 1 and `UNKNOWN`; meaningless where `good` is
+            False.
         good: bool (n,), rows whose label can be used.
         problems: one for each row that is not good.
     """
@@ -109,16 +117,103 @@ def _single(
     return Labels(indices, task_of(len(found)), found, good, problems)
 
 
+def normal_word(text: str) -> str:
+    """One spelling for words that read the same: Unicode form NFC, single spaces, no invisible characters.
+
+    >>> normal_word(" No\\u00a0 finding ")
+    'No finding'
+    """
+    return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+
+
+def normal_words(words: Iterable[str]) -> list[str]:
+    """`normal_word` of each; where all are whole numbers (or missing), "7.0" becomes "7".
+
+    Spreadsheets and pandas write whole numbers so, once a column has an empty cell.
+    """
+    plain = [normal_word(word) for word in words]
+    numbers = {word: _WHOLE_NUMBER.fullmatch(word) for word in set(plain) if word.lower() not in MISSING}
+    if not all(numbers.values()):
+        return plain
+    short = {word: found.group(1) for word, found in numbers.items() if found}
+    return [short.get(word, word) for word in plain]
+
+
+def one_spelling(words: Sequence[str], rule: SimilarWords, what: str, known: Sequence[str] = ()) -> list[str]:
+    """Settle words that differ only in case, separators, leading zeros or the form of a number.
+
+    Args:
+        words: in normal form, "" where there is none.
+        rule: `error` refuses them, `merge` takes the known or else the most frequent spelling, `keep` takes
+            them for different words.
+        what: they are, for the error.
+        known: words of the definition; two of these are different whatever they look like.
+
+    Raises:
+        DataError: there are such words, and the rule is `error`.
+    """
+    counts = Counter(word for word in words if word)
+    alike = _alike((counts.keys() | set(known)) - {""}, known)
+    if rule == "keep" or not alike:
+        return list(words)
+    if rule == "error":
+        shown = ", ".join(f"{word!r} ({counts[word]} times)" for word in alike[0])
+        more = f", and {len(alike) - 1} more such sets" if len(alike) > 1 else ""
+        raise DataError(
+            f"{what} differ only in their spelling: {shown}{more}; "
+            'dataset.similar_words = "merge" makes them one, "keep" takes them for different ones'
+        )
+    best = {
+        word: max(members, key=lambda member: (member in known, counts[member]))
+        for members in alike
+        for word in members
+    }
+    return [best.get(word, word) for word in words]
+
+
+def _alike(words: Iterable[str], known: Sequence[str]) -> list[list[str]]:
+    """Sets of two or more words with one folded form, sorted; not those that `known` tells apart."""
+    sets: dict[str, list[str]] = defaultdict(list)
+    for word in sorted(words):
+        sets[_folded(word)].append(word)
+    return [members for members in sets.values() if len(members) > 1 and not set(members) <= set(known)]
+
+
+def _folded(word: str) -> str:
+    """What words that may mean the same have in common."""
+    word = unicodedata.normalize("NFKC", word).casefold()
+    if number := _WHOLE_NUMBER.fullmatch(word):
+        return str(int(number.group(1)))
+    word = re.sub(r"(?<=\d)[\s_-]+(?=\d)", " ", word.rstrip(".,;:"))
+    word = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_-]+(?=\d)", "", word)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", word)
+
+
 def from_words(
-    words: Sequence[str | None], names: Sequence[str], class_names: Sequence[str] | None
+    words: Sequence[str | None],
+    names: Sequence[str],
+    config: FolderDataset | CsvDataset,
+    *,
+    empty: Iterable[str] = (),
 ) -> Labels:
-    """Read one class name for each row; None or an empty one is a problem."""
-    cleaned = [_cleaned(word, class_names or ()) for word in words]
-    found = tuple(class_names) if class_names is not None else sorted_names({w for w in cleaned if w})
-    index = {name: i for i, name in enumerate(found)}
-    values = np.array([index.get(word, -1) for word in cleaned], dtype=np.int64)
+    """Read one class word for each row; None or an empty one is a problem.
+
+    Args:
+        words: as the source has them.
+        names: how to name each row in a problem.
+        config: its `class_names`, `classes` and `similar_words`.
+        empty: words of classes without a row.
+
+    Raises:
+        DataError: words differ only in their spelling; a word of `classes` is not there.
+    """
+    several = [*words, *sorted(set(empty) - set(words))]
+    settled = class_words(several, config)
+    found = _found(settled, config)
+    index = _index(found)
+    values = np.array([index.get(word, -1) for word in settled[: len(words)]], dtype=np.int64)
     problems = [
-        Problem(names[row], _why_not(cleaned[row], words[row], found))
+        Problem(names[row], _why_not(settled[row], words[row], found))
         for row in np.flatnonzero(values < 0).tolist()
     ]
     return Labels(values, task_of(len(found)), found, values >= 0, problems)
@@ -127,29 +222,66 @@ def from_words(
 def from_word_lists(
     words: Sequence[str | None],
     names: Sequence[str],
-    class_names: Sequence[str] | None,
-    *,
-    separator: str,
-    no_label: str | None,
+    config: CsvDataset,
 ) -> Labels:
-    """Read several class names for each row ("Effusion|Mass"): a multilabel task."""
-    lists = [[_cleaned(part, class_names or ()) for part in (word or "").split(separator)] for word in words]
-    empty = {no_label} if no_label is not None else set()
-    named = {part for parts in lists for part in parts if part} - empty
-    found = tuple(class_names) if class_names is not None else sorted_names(named)
-    index = {name: i for i, name in enumerate(found)}
+    """Read several class words for each row ("Effusion|Mass"): a multilabel task. See `from_words`."""
+    lists = [(word or "").split(config.label_separator) for word in words]
+    settled = iter(class_words([part for parts in lists for part in parts], config))
+    none = {normal_word(config.no_label)} if config.no_label is not None else set()
+    rows = [[word for word in (next(settled) for _ in parts) if word not in none] for parts in lists]
+    found = _found([word for parts in rows for word in parts], config)
+    index = _index(found)
     values = np.zeros((len(words), len(found)), dtype=np.uint8)
     problems = []
     good = np.ones(len(words), dtype=bool)
-    for row, parts in enumerate(lists):
-        positive = [part for part in parts if part not in empty]
-        unknown = [part for part in positive if part not in index]
+    for row, parts in enumerate(rows):
+        unknown = [part for part in parts if part not in index]
         if unknown:
             good[row] = False
             problems.append(Problem(names[row], _why_not(unknown[0], words[row], found)))
         else:
-            values[row, [index[part] for part in positive]] = 1
+            values[row, [index[part] for part in parts]] = 1
     return Labels(values, "multilabel", found, good, problems)
+
+
+def class_words(words: Sequence[str | None], config: FolderDataset | CsvDataset) -> list[str]:
+    """The class that each word names, in one spelling; "" where it is missing.
+
+    Raises:
+        DataError: see `from_words`.
+    """
+    no_label = (config.no_label if isinstance(config, CsvDataset) else None) or ""
+    merged = _merged_words(config.classes or {})
+    known = [*normal_words(config.class_names or ()), normal_word(no_label)]
+    plain = [
+        "" if word.lower() in MISSING and word not in merged and word not in known else word
+        for word in normal_words(word or "" for word in words)
+    ]
+    if strange := sorted(merged.keys() - set(plain) - set(config.classes or ())):
+        hint = did_you_mean(strange[0], filter(None, plain))
+        raise DataError(f"dataset.classes: no image has the class word {strange[0]!r}; {hint}")
+    plain = [merged.get(word, word) for word in plain]
+    return one_spelling(plain, config.similar_words, "class words", [*known, *merged.values()])
+
+
+def _merged_words(classes: Mapping[str, Sequence[str | int]]) -> dict[str, str]:
+    """Word -> the class that it is merged into."""
+    return {
+        word: normal_word(name)
+        for name, words in classes.items()
+        for word in normal_words([str(word) for word in words])
+    }
+
+
+def _found(words: Iterable[str], config: FolderDataset | CsvDataset) -> tuple[str, ...]:
+    if config.class_names is not None:
+        return tuple(config.class_names)
+    return sorted_names({word for word in words if word})
+
+
+def _index(class_names: Sequence[str]) -> dict[str, int]:
+    """Normal form of each class's name -> its index."""
+    return {word: index for index, word in enumerate(normal_words(class_names))}
 
 
 def sorted_names(found: set[str]) -> tuple[str, ...]:
@@ -159,13 +291,9 @@ def sorted_names(found: set[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _cleaned(word: str | None, known: Sequence[str]) -> str:
-    """The class name; "" where it is missing."""
-    word = (word or "").strip()
-    return "" if word.lower() in MISSING and word not in known else word
-
-
 def _why_not(cleaned: str, written: str | None, known: Sequence[str]) -> str:
+    if written is None:
+        return "dataset.class_pattern finds no class in its path"
     if not cleaned:
         return f"no label ({written!r})"
     return f"label {cleaned!r} is none of {', '.join(map(repr, known[:SHOWN_CLASSES]))}"

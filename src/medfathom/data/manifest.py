@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.decoding import Row
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing
+from medfathom.data.workers import Row
 from medfathom.files import write_atomically
 
 FILE = "manifest.csv"
 
-COLUMNS = ("name", "split", "label", "group", "sha256", "n_bytes", "width", "height", "pixels_sha256")
+COLUMNS = (
+    *("name", "split", "label", "group"),
+    *("sha256", "n_bytes", "width", "height", "pixels_sha256", "bits_used", "case"),
+)
 """`name`: file or row of the source. `label`: class index, or 0/1 for each label. `group`: patient or
 slide, empty where not known. `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
 there is none. `sha256`: of the file, or of the row's pixels where there is none. `pixels_sha256`: of the
-image as prepared.
+image as prepared. `bits_used`: that the original's values need; 0 for 8-bit images. `case`: volume or slide,
+empty where each image is judged by itself.
 """
 
-NUMBERS = ("n_bytes", "width", "height")
+NUMBERS = ("n_bytes", "width", "height", "bits_used")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Manifest:
     width: NDArray[np.int64]
     height: NDArray[np.int64]
     pixels_sha256: NDArray[np.str_]
+    case: NDArray[np.str_]
+    bits_used: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.name)
@@ -60,17 +66,22 @@ def _write_table(path: Path, listing: Listing, splits: NDArray[np.str_], rows: S
                 row = rows[index]
                 group = "" if listing.groups is None else listing.groups[index]
                 label = " ".join(map(str, np.atleast_1d(listing.labels[index])))
-                table.writerow([listing.names[index], split, label, group, *row.fields()])
+                case = "" if listing.cases is None else listing.cases[index]
+                table.writerow([listing.names[index], split, label, group, *row.fields(), case])
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read it back. Text stays text: patient 007 is not patient 7."""
     with (folder / FILE).open(newline="", encoding="utf-8") as file:
         table = csv.reader(file)
-        next(table)
+        names = next(table)
         columns = list(zip(*table, strict=True))
     arrays: dict[str, NDArray[Any]] = {
         name: np.array(values, dtype=np.int64 if name in NUMBERS else np.str_)
-        for name, values in zip(COLUMNS, columns, strict=True)
+        for name, values in zip(names, columns, strict=True)
     }
+    # Sets that an earlier version prepared know of no cases.
+    arrays.setdefault("case", np.zeros(len(arrays["name"]), dtype=np.str_))
+    # What earlier versions did not record.
+    arrays.setdefault("bits_used", np.zeros(len(arrays["name"]), dtype=np.int64))
     return Manifest(**arrays)

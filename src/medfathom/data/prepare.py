@@ -2,7 +2,7 @@
 
     storage/cache/datasets/KEY/
         {train,val,test}_images.npy  (n, s, s, c) uint8 or uint16
-        {train,val,test}_labels.npy, _groups.npy, _names.json
+        {train,val,test}_labels.npy, _groups.npy, _cases.npy, _names.json
         manifest.csv                 a row for each image: see `manifest`
         prepared.json                facts, fingerprint, what was left out, what is in two splits
 
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
 from medfathom.data.copies import Copies, find_copies, kept_together, renumbered, to_drop, write_near
-from medfathom.data.decoding import JOURNAL_FILE, Decoder, Row
-from medfathom.data.leakage import count_leaks
+from medfathom.data.decoding import JOURNAL_FILE, Decoder
+from medfathom.data.leakage import count_leaks, groups_across
+from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
@@ -42,10 +43,11 @@ from medfathom.data.prepared import (
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
-from medfathom.definitions.dataset import DatasetConfig
+from medfathom.data.usable import check_bits, check_classes
+from medfathom.data.workers import Row
+from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
-from medfathom.metrics.classification import has_auc
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -103,14 +105,12 @@ class _Job:
 
 def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
-    listing = source.listing()
+    listing = list_images(source, config)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
-        splits = complete_splits(
-            listing.splits, listing.labels, listing.groups, config.splits, listing.class_names
-        )
-        _check_classes(listing, splits)
+        splits = _split(listing, config.splits)
+        check_classes(listing, splits)
     except DataError as error:
         if not listing.problems:
             raise
@@ -118,6 +118,27 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
         whole = len(listing) + len(listing.problems)
         raise UnusableRowsError(listing.problems, whole, follows=str(error)) from None
     return _Job(source, config, listing, splits)
+
+
+def _split(listing: Listing, config: SplitsConfig) -> NDArray[np.str_]:
+    """A split for every image. No case is divided, even where patients may be."""
+    clusters = _clusters(listing, config)
+    whole = config if clusters is None else config.model_copy(update={"grouped": True})
+    splits = complete_splits(listing.splits, listing.labels, clusters, whole, listing.class_names)
+    if listing.cases is not None and (across := groups_across(listing.cases, splits)):
+        case, places = next(iter(across.items()))
+        raise DataError(
+            f"{len(across)} cases are in several splits of the source, {case!r} in {' and '.join(places)}: "
+            "a case belongs to one split; where these are different cases, name them apart in "
+            'dataset.case_pattern; else let all splits be drawn, by dataset.splits.given = "ignore"'
+        )
+    return splits
+
+
+def _clusters(listing: Listing, config: SplitsConfig) -> NDArray[np.str_] | None:
+    """What a drawn split does not divide, besides copies: patients, else cases."""
+    by_patient = config.grouped and listing.groups is not None
+    return listing.groups if by_patient else listing.cases
 
 
 def _build(job: _Job, folder: Path, progress: Progress) -> None:
@@ -159,10 +180,12 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
         problems = [*job.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
         places = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Row)]
         rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
-        copies = find_copies(rows, lambda row: decoder.image(places[row]))
-        decoded, dropped = _Decoded(_chosen(job, places), rows, copies), {}
+        check_bits(rows, job.config)
+        good = _chosen(job, places)
+        copies = find_copies(rows, lambda row: decoder.image(places[row]), good.listing.cases)
+        decoded, dropped = _Decoded(good, rows, copies), {}
         if job.config.drop_copies:
-            dropped = _to_drop(decoded)
+            dropped = to_drop(copies.sets(len(rows)), good.listing)
             decoded = decoded.without(dropped)
             places = [place for row, place in enumerate(places) if row not in dropped]
         decoded = replace(decoded, job=_settled(decoded, problems))
@@ -182,23 +205,17 @@ def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
         labels=listing.labels[rows],
         splits=listing.splits[rows],
         groups=None if listing.groups is None else listing.groups[rows],
+        cases=None if listing.cases is None else listing.cases[rows],
     )
     return replace(job, listing=left, splits=job.splits[rows])
-
-
-def _to_drop(decoded: _Decoded) -> dict[int, Problem]:
-    """The copies that are left out, each with the image that stays."""
-    listing = decoded.job.listing
-    sets = decoded.copies.sets(len(listing))
-    return to_drop(sets, listing.names, listing.splits, listing.labels)
 
 
 def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
     """The job with splits that keep copies together and have every class."""
     job, listing, config = decoded.job, decoded.job.listing, decoded.job.config.splits
     sets = decoded.copies.sets(len(listing))
-    groups = listing.groups if config.grouped else None
-    units = kept_together(groups, sets, len(listing)) if groups is not None or sets else None
+    clusters = _clusters(listing, config)
+    units = kept_together(clusters, sets, len(listing)) if clusters is not None or sets else None
     try:
         splits = settled_splits(
             job.splits, listing.splits, listing.labels, units, config, listing.class_names
@@ -208,7 +225,7 @@ def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
             f"{error} (copies of an image, of which there are {len(sets)} sets, count as one group, "
             f"and {len(problems)} images or rows cannot be used)"
         ) from None
-    _check_classes(listing, splits, problems)
+    check_classes(listing, splits, problems)
     return replace(job, splits=splits)
 
 
@@ -221,8 +238,9 @@ def _write_tables(
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
         save_array(array_file(folder, split, "labels"), listing.labels[chosen])
-        if listing.groups is not None:
-            save_array(array_file(folder, split, "groups"), listing.groups[chosen])
+        for what, texts in (("groups", listing.groups), ("cases", listing.cases)):
+            if texts is not None:
+                save_array(array_file(folder, split, what), texts[chosen])
         names = [listing.names[row] for row in chosen]
         write_atomically(names_file(folder, split), json.dumps(names))
     write_manifest(folder, listing, splits, rows)
@@ -235,67 +253,36 @@ def _write_tables(
         image_size=config.image_size,
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
+        unit=getattr(config, "unit", "image"),
+        cases=_count_cases(listing, splits),
     )
     near = decoded.copies.near
     if near is not None:
         in_manifest = np.argsort(np.argsort([SPLIT_NAMES.index(s) for s in splits.tolist()], kind="stable"))
         near = renumbered(near, in_manifest.tolist())
         write_near(folder, near)
-    write_facts(Facts(data, problems, count_leaks(read_manifest(folder), near), dropped))
+    leaks = count_leaks(read_manifest(folder), near)
+    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, listing.notes))
+
+
+def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:
+    if listing.cases is None:
+        return None
+    return {split: len(np.unique(listing.cases[splits == split])) for split in SPLIT_NAMES}
 
 
 def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
-    """SHA-256 over images (through their own hashes), labels, groups and splits, in order."""
+    """SHA-256 over images (through their own hashes), labels, groups, splits and cases, in order."""
     listing, size = job.listing, job.config.image_size
     form = [size, listing.channels, listing.dtype.name, listing.task, listing.class_names]
     digest = hashlib.sha256(json.dumps(form).encode())
     for index, row in enumerate(rows):
         group = None if listing.groups is None else str(listing.groups[index])
         facts = [row.pixels_sha256, listing.labels[index].tolist(), group, str(job.splits[index])]
+        # Without cases as before there were any: the same data are the same study's.
+        facts += [] if listing.cases is None else [str(listing.cases[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
-
-
-def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:
-    """Every split needs images, and training and validation every class."""
-    because = f" once {len(problems)} bad ones are left out ({problems[0]}, ...)" if problems else ""
-    for split in SPLIT_NAMES:
-        labels = listing.labels[splits == split]
-        if not len(labels):
-            raise DataError(f"the data set has no {split} image{because}")
-        if split != "test":
-            _check_coverage(listing, labels, split, because, splits)
-        elif not has_auc(listing.task, labels, len(listing.class_names)):
-            raise DataError(
-                f"all {len(labels)} test images are of one class{because}, so the test has no AUC; "
-                "give a test split that has both"
-            )
-
-
-def _check_coverage(
-    listing: Listing, labels: NDArray[np.integer], split: str, because: str, splits: NDArray[np.str_]
-) -> None:
-    names = listing.class_names
-    counts = _class_counts(labels, len(names))
-    if (counts == 0).any():
-        absent = [name for name, count in zip(names, counts, strict=True) if count == 0]
-        elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
-        hint = ", though the test split has some" if elsewhere.all() else ""
-        raise DataError(f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}")
-    if listing.task == "multilabel" and (counts == len(labels)).any():
-        always = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
-        raise DataError(
-            f"every {split} image has label {', '.join(map(repr, always))}: "
-            "no network can learn it; remove it from the labels"
-        )
-
-
-def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
-    """Images of each class."""
-    if labels.ndim == 2:
-        counts: NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
-        return counts
-    return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
 
 def _check_space(job: _Job, partial: Path) -> None:

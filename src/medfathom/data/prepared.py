@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.sources.base import Problem
+from medfathom.data.sources.base import Ignored, Problem, told
 from medfathom.errors import DataError, HeldOutError
 from medfathom.files import write_atomically
-from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.cases import Cases, cases_of, combine_logits
+from medfathom.metrics.classification import TaskKind, positive_class
+from medfathom.units import Combine, Unit
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
@@ -29,18 +32,69 @@ class Split:
 
     Attributes:
         images: memory-mapped, uint8 or uint16, (n, image_size, image_size, channels).
-        labels: int64 (n,), the class index, for binary and multiclass; uint8 (n, K), 0 or 1, for multilabel.
+        labels: int64 (n,), the class index, for binary and multiclass; uint8 (n, K), 0, 1 or
+            `metrics.unknown.UNKNOWN`, for multilabel.
         groups: the patient or slide of each image, (n,), text; None where the source does not know it.
         names: file name or row of each image, as the source calls it.
+        cases: the case (volume, slide) of each image, (n,), text; None where each image is judged by itself.
     """
 
     images: NDArray[Any]
     labels: NDArray[Any]
     groups: NDArray[Any] | None
     names: Sequence[str]
+    cases: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def clusters(self) -> NDArray[Any] | None:
+        """What no split divides: the patient of each image, else its case; None where neither is known."""
+        return self.cases if self.groups is None else self.groups
+
+    @cached_property
+    def units(self) -> Units:
+        """What has a label and is judged: the images, or the cases."""
+        if self.cases is None:
+            return Units(self.labels, self.groups, list(self.names))
+        found = cases_of(self.cases)
+        groups = None if self.groups is None else self.groups[found.first]
+        return Units(self.labels[found.first], groups, found.names.tolist(), found)
+
+    def part(self, rows: NDArray[np.int64]) -> Split:
+        """Some of the images, read into memory."""
+        return Split(
+            images=self.images[rows],
+            labels=self.labels[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            names=[self.names[row] for row in rows],
+            cases=None if self.cases is None else self.cases[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a split is judged by: its images, or its cases.
+
+    Attributes:
+        labels: as in `Split`, of the m units.
+        groups: the patient of each unit, (m,), text; None where the source does not know it.
+        names: of the images or cases.
+        cases: which images belong to which case; None: each image is a unit.
+    """
+
+    labels: NDArray[Any]
+    groups: NDArray[Any] | None
+    names: Sequence[str]
+    cases: Cases | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def logits(self, task: TaskKind, of_images: NDArray[np.floating], how: Combine) -> NDArray[np.floating]:
+        """Logits of the units (m, outputs) from those of the images; see `combine_logits`."""
+        return of_images if self.cases is None else combine_logits(task, of_images, self.cases.member, how)
 
 
 @dataclass(frozen=True)
@@ -53,6 +107,8 @@ class PreparedData:
         image_size: side of the square images, pixels.
         channels: 1 or 3.
         sizes: images per split, with `test` (its number of images gives nothing away).
+        unit: what has one label and is judged.
+        cases: cases per split; None where the unit is the image.
     """
 
     folder: Path
@@ -63,6 +119,13 @@ class PreparedData:
     image_size: int
     channels: int
     sizes: dict[str, int]
+    unit: Unit = "image"
+    cases: dict[str, int] | None = None
+
+    @property
+    def positive(self) -> str | None:
+        """The class that the metrics of two classes are about; None for other tasks."""
+        return positive_class(self.task, self.class_names)
 
     def split(self, name: Literal["train", "val"]) -> Split:
         """The training or the validation split.
@@ -105,16 +168,24 @@ class Facts:
         left_out: files or rows that cannot be used.
         leaks: what is in several splits.
         dropped: copies of other images that `drop_copies` left out.
+        ignored: files and rows that do not belong to the data set.
+        notes: what its reader should know, a line each.
     """
 
     data: PreparedData
     left_out: Sequence[Problem] = ()
     leaks: Leaks = Leaks()
     dropped: Sequence[Problem] = ()
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        """What the data set's reader should know, besides leaks."""
+        return told(self.data.positive, self.ignored, self.notes)
 
 
 def array_file(folder: Path, split: str, what: str) -> Path:
-    """Where one array of a split lies: `what` is images, labels or groups."""
+    """Where one array of a split lies: `what` is images, labels, groups or cases."""
     return folder / f"{split}_{what}.npy"
 
 
@@ -125,16 +196,22 @@ def names_file(folder: Path, split: str) -> Path:
 
 def load_split(folder: Path, name: SplitName) -> Split:
     """Open one split's memory maps. For the test split go through `heldout.open_test`."""
-    groups = array_file(folder, name, "groups")
     try:
         return Split(
             images=np.load(array_file(folder, name, "images"), mmap_mode="r", allow_pickle=False),
             labels=np.load(array_file(folder, name, "labels"), allow_pickle=False),
-            groups=np.load(groups, allow_pickle=False) if groups.exists() else None,
+            groups=_texts(folder, name, "groups"),
             names=json.loads(names_file(folder, name).read_text(encoding="utf-8")),
+            cases=_texts(folder, name, "cases"),
         )
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None
+
+
+def _texts(folder: Path, split: str, what: str) -> NDArray[Any] | None:
+    """An array that not every data set has."""
+    file = array_file(folder, split, what)
+    return np.load(file, allow_pickle=False) if file.exists() else None
 
 
 def write_facts(facts: Facts) -> None:
@@ -144,6 +221,8 @@ def write_facts(facts: Facts) -> None:
         "left_out": [asdict(problem) for problem in facts.left_out],
         "dropped": [asdict(problem) for problem in facts.dropped],
         "leakage": asdict(facts.leaks),
+        "ignored": [asdict(ignored) for ignored in facts.ignored],
+        "notes": list(facts.notes),
     }
     write_atomically(facts.data.folder / FACTS_FILE, json.dumps(content, indent=1))
 
@@ -156,11 +235,15 @@ def read_facts(folder: Path) -> Facts:
     """
     try:
         content = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        # Sets that an earlier version prepared know of no cases.
+        content = {"unit": "image", "cases": None, **content}
         own = {key: content[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
         own["class_names"] = tuple(own["class_names"])
         left_out, dropped = (
-            [Problem(**problem) for problem in content[key]] for key in ("left_out", "dropped")
+            [Problem(**problem) for problem in content.get(key, [])] for key in ("left_out", "dropped")
         )
-        return Facts(PreparedData(folder=folder, **own), left_out, Leaks(**content["leakage"]), dropped)
+        ignored = [Ignored(**ignored) for ignored in content.get("ignored", [])]
+        data, leaks = PreparedData(folder=folder, **own), Leaks(**content["leakage"])
+        return Facts(data, left_out, leaks, dropped, ignored, content.get("notes", []))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from medfathom.data.covering import SECONDS, NoDivisionError, cover
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
+from medfathom.metrics.unknown import is_present
 
 # scikit-learn is imported where it draws: training reads this module too, and a worker need not pay for it.
 # ruff: noqa: PLC0415
@@ -265,10 +266,10 @@ def strata_of(labels: Labels) -> NDArray[np.int64]:
     """The stratum of each image: its class; for several labels its rarest one, or K where it has none."""
     if labels.ndim == 1:
         return labels.astype(np.int64)
-    counts = labels.sum(axis=0)
-    cost = np.where(labels > 0, counts, np.iinfo(np.int64).max)
+    present = is_present(labels)
+    cost = np.where(present, present.sum(axis=0), np.iinfo(np.int64).max)
     rarest = cost.argmin(axis=1)
-    strata: NDArray[np.int64] = np.where(labels.any(axis=1), rarest, labels.shape[1]).astype(np.int64)
+    strata: NDArray[np.int64] = np.where(present.any(axis=1), rarest, labels.shape[1]).astype(np.int64)
     return strata
 
 
@@ -323,5 +324,5 @@ def _group_strata(strata: NDArray[np.int64], member: NDArray[np.int64]) -> NDArr
 def _covering(labels: Labels, member: NDArray[np.int64], order: NDArray[np.int64]) -> list[int]:
     """For each class the first group in the order that has it: kept at any fraction."""
     position = np.argsort(order)[member]
-    columns = labels.T > 0 if labels.ndim == 2 else labels == np.unique(labels)[:, None]
+    columns = is_present(labels).T if labels.ndim == 2 else labels == np.unique(labels)[:, None]
     return [int(order[position[has].min()]) for has in columns if has.any()]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
@@ -93,6 +93,15 @@ class StudyConfig(Schema):
     @classmethod
     def _stripped(cls, text: str) -> str:
         return text.strip()
+
+    @model_validator(mode="after")
+    def _combine_goes_with_cases(self) -> StudyConfig:
+        if "combine" in self.space.dimensions and getattr(self.dataset, "unit", "image") == "image":
+            raise ValueError(
+                'space.combine: there is nothing to combine, as dataset.unit is "image"; give dataset.unit = '
+                '"case", "volume" or "slide" (sources folder and csv)'
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.

@@ -8,8 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from medfathom.definitions.schema import Schema
+from medfathom.definitions.table import TableKeys
+from medfathom.units import Unit
 
 Channels = Literal[1, 3, "auto"]
+SimilarWords = Literal["error", "merge", "keep"]
 
 
 class SplitsConfig(Schema):
@@ -48,9 +51,14 @@ class _Dataset(Schema):
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unusable image or row does: stop the study, or be left out and recorded."""
     bits: int = Field(default=16, ge=9, le=16)
-    """Bits in use of 16-bit images, in files and in arrays: with 12, the value 4095 is white. It does not
-    matter for 8-bit images.
+    """Bits in use of images with more than 8, in files and in arrays: with 12, the value 4095 is white. Must
+    be given where no such image reaches white by itself. It does not matter for 8-bit images.
     """
+    similar_words: SimilarWords = "error"
+    """What happens to class words, and to patients, that differ only in case, separators or leading zeros
+    (`Normal` and `normal`, `P7` and `P07`). `merge`: they are one. `keep`: they are different."""
+    positive: str | int | None = None
+    """The positive class of two. Default: the second of the classes in their order."""
     splits: SplitsConfig = SplitsConfig()
     drop_copies: bool = False
     """Leave out all but one of images that are exact or near copies of one another. A test image stays before
@@ -82,19 +90,55 @@ class _Files(_OnDisk):
     group_pattern: str | None = None
     """Regular expression whose group in parentheses finds the patient or slide in a file's path:
     `person(\\d+)_`."""
+    unit: Unit = "image"
+    """What has one label and is judged. `volume`: a folder of slices, or a file with several. `slide`: a
+    folder of tiles, or a whole-slide file. `case`: any images that belong together."""
+    case_pattern: str | None = None
+    """Regular expression whose group in parentheses finds the case of an image in its path, where a case is
+    not a folder of its own. Equal cases of two patients are two cases."""
+    include: list[str] | None = Field(default=None, min_length=1)
+    """Only these files: patterns such as `*.png`. A pattern without `/` is compared with a file's name and
+    with the name of each folder that it lies in, one with `/` with its whole path; upper and lower case are
+    the same. Default: every file of a folder whose suffix is an image's, every file of a table."""
+    exclude: list[str] = Field(default_factory=list)
+    """Not these files, though `include` names them: `*_mask*`, `lung masks`."""
+    classes: dict[str, list[str | int]] | None = Field(default=None, min_length=1)
+    """Classes that take several words: `{referable = [2, 3, 4]}`. Other words stay classes of their own."""
 
-    @field_validator("group_pattern")
+    @field_validator("classes")
     @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
-        if pattern is None:
-            return pattern
-        try:
-            n_groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"not a regular expression ({error})") from None
-        if n_groups != 1:
-            raise ValueError(f"needs exactly one group in parentheses, but has {n_groups}")
+    def _one_class_each(cls, classes: dict[str, list[str | int]] | None) -> dict[str, list[str | int]] | None:
+        words = [str(word) for listed in (classes or {}).values() for word in listed]
+        if twice := [word for word in words if words.count(word) > 1]:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        return classes
+
+    @model_validator(mode="after")
+    def _unit_of_cases(self) -> _Files:
+        given = [key for key in ("case_pattern", "case_column") if getattr(self, key, None) is not None]
+        if given and self.unit == "image":
+            raise ValueError(f'{given[0]} goes with unit = "case", "volume" or "slide"; but unit is "image"')
+        if len(given) > 1:
+            raise ValueError("give case_column or case_pattern, not both")
+        return self
+
+    @field_validator("group_pattern", "case_pattern")
+    @classmethod
+    def _finds_a_group(cls, pattern: str | None) -> str | None:
+        return _with_one_group(pattern)
+
+
+def _with_one_group(pattern: str | None) -> str | None:
+    """The pattern. Raises ValueError where it is no regular expression with one group in parentheses."""
+    if pattern is None:
         return pattern
+    try:
+        n_groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    if n_groups != 1:
+        raise ValueError(f"needs exactly one group in parentheses, but has {n_groups}")
+    return pattern
 
 
 class MedmnistDataset(_Dataset):
@@ -127,36 +171,42 @@ class FolderDataset(_Files):
     source: Literal["folder"]
     folders: SplitFolders | None = None
     """Needed where the folders are not called train, val (valid, validation) and test."""
+    class_level: int = 1
+    """Which folder is the class: 1 is the first one (below the split's), 2 the one in it; -1 is the one that
+    the file lies in, -2 the one around that."""
+    class_pattern: str | None = None
+    """Regular expression whose group in parentheses finds the class in a file's path, instead of a level:
+    `([A-Z]+)\\d+/`."""
+
+    @field_validator("class_pattern")
+    @classmethod
+    def _finds_a_class(cls, pattern: str | None) -> str | None:
+        return _with_one_group(pattern)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> FolderDataset:
+        if self.class_level == 0:
+            raise ValueError("class_level must be 1 or more, or -1 or less")
+        if self.class_pattern is not None and self.class_level != 1:
+            raise ValueError("give class_level or class_pattern, not both")
+        return self
 
 
-class CsvDataset(_Files):
-    """A table with a row for each image file. Paths in it start at `root`: the table's folder by default."""
+class CsvDataset(_Files, TableKeys):
+    """A table (csv, tsv, xlsx, parquet) with a row for each image file."""
 
     source: Literal["csv"]
-    root: str | None = None
-    path_column: str = "path"
-    label_column: str | None = None
-    label_columns: list[str] | None = Field(default=None, min_length=2)
-    """Columns of zeros and ones, one for each label: a multilabel task."""
-    label_separator: str | None = Field(default=None, min_length=1)
-    """Splits `label_column` into several labels ("a|b"): a multilabel task."""
-    no_label: str | None = None
-    """With `label_separator`: the word for none of the labels, such as "No Finding"."""
-    split_column: str | None = None
-    group_column: str | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> CsvDataset:
-        if self.label_columns is not None and self.label_column is not None:
-            raise ValueError("give label_column or label_columns, not both")
         if self.label_columns is not None and self.class_names is not None:
             raise ValueError("label_columns name the classes already; leave class_names out")
-        if self.label_separator is not None and self.label_columns is not None:
-            raise ValueError("label_separator splits label_column; it does not go with label_columns")
-        if self.no_label is not None and self.label_separator is None:
-            raise ValueError("no_label goes with label_separator")
+        if self.label_columns is not None and self.classes is not None:
+            raise ValueError("classes merges words of label_column; it does not go with label_columns")
         if self.group_column is not None and self.group_pattern is not None:
             raise ValueError("give group_column or group_pattern, not both")
+        if self.unlisted == "drop" and None in (self.class_names, self.no_label):
+            raise ValueError('unlisted = "drop" goes with class_names and no_label')
         return self
 
 

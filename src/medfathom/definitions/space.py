@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from medfathom.definitions.schema import Schema
 from medfathom.errors import did_you_mean
+from medfathom.units import Combine
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -51,6 +52,8 @@ class TrialParams(Schema):
     head_pooling: Literal["avg", "max", "avgmax"] = "avg"
     head_hidden: int = Field(default=0, ge=0, le=8192)
     """Width of a hidden layer in the head; 0: none."""
+    combine: Combine = "mean"
+    """How the predictions of a case's images become one, where the unit is not the image."""
 
 
 class Dimension(Schema):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from medfathom.data.images import (
     MIN_SIDE,
-    SUFFIXES,
     Header,
     UnreadableImageError,
     decode,
@@ -27,13 +26,22 @@ from medfathom.data.images import (
     read_bytes,
     read_header,
 )
+from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.walk import Choice, files_below
 from medfathom.errors import DataError, ExportedModelError, InputError
+from medfathom.exported.cases import CaseImages, images_by_case
+from medfathom.exported.predictions import Predictions
 from medfathom.metrics.calibration import calibrated, decide
+from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
+from medfathom.text import printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
+
+DARK_BELOW = 4
+"""An image that leaves so many upper bits unused may be of another depth."""
 
 BATCH = 64
 """Images in one forward pass. A constant: results differ in their last bits with the size of a batch."""
@@ -55,7 +63,9 @@ class Deployed(nn.Module):
             num_outputs=num_outputs(config.task, len(config.class_names)),
             image_size=config.image_size,
             in_channels=config.channels,
-            head=HeadOptions(config.head_dropout, config.head_pooling, config.head_hidden),
+            head=HeadOptions(
+                config.head_dropout, config.head_pooling, config.head_hidden, config.combine == "attention"
+            ),
             grey=config.grey,
             normalization=config.normalization,
         )
@@ -64,46 +74,9 @@ class Deployed(nn.Module):
         self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, outputs)."""
+        """Logits (n, outputs); with attention the score as the last column."""
         logits: Tensor = self.network((images - self._mean) / self._std)
         return logits
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Class probabilities of some images.
-
-    Attributes:
-        names: file or position of each image.
-        class_names: of the columns of `probabilities`.
-        probabilities: (n, K) in [0, 1], calibrated on the validation split. They sum to 1; with several
-            labels each stands alone.
-        predicted: (n,) the class by the threshold (binary), the most probable class (multiclass), or all
-            labels that reach their thresholds, joined by "|" (multilabel).
-        unreadable: image -> why it was skipped.
-        remarks: how images were changed to fit the model, in words.
-    """
-
-    names: list[str]
-    class_names: list[str]
-    probabilities: NDArray[np.float64]
-    predicted: list[str]
-    unreadable: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def rows(self) -> list[dict[str, object]]:
-        """One mapping for each image: `image`, `predicted`, and a probability for each class."""
-        return [
-            {
-                "image": name,
-                "predicted": predicted,
-                **dict(zip(self.class_names, map(float, values), strict=True)),
-            }
-            for name, predicted, values in zip(self.names, self.predicted, self.probabilities, strict=True)
-        ]
 
 
 class Model:
@@ -132,23 +105,54 @@ class Model:
         """Class probabilities of images.
 
         Args:
-            images: a file, a folder (all images in it), an array (h, w), (h, w, c) or (n, h, w, c) of uint8
-                or uint16, or several files and arrays. Arrays have the raw values of the source: in uint16,
-                white is the largest value of the model's `bits`. Images of another size, depth or number of
-                channels are converted, and a remark says so; unreadable files are skipped and named in the
-                result.
+            images: a file, a folder (its images, as in training), an array (h, w), (h, w, c) or
+                (n, h, w, c) of uint8 or uint16, or several files and arrays. Where the model judges cases,
+                the images of a folder are a case, and so is an array of several images: see
+                `images_by_case`. Arrays have the raw
+                values of the source: in uint16, white is the largest value of the model's `bits`. Images of
+                another size, depth or number of channels are converted, and a remark says so; unreadable
+                files are skipped and named in the result.
 
         Raises:
             DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
         """
         reading = _Reading(self.config)
-        logits, names = [], []
-        for batch in _batched(reading.images(listed(images)), BATCH):
-            names += [name for name, _ in batch]
-            logits.append(self.logits(np.stack([image for _, image in batch])))
-        outputs = num_outputs(self.config.task, len(self.config.class_names))
-        whole = np.concatenate(logits) if logits else np.empty((0, outputs), dtype=np.float32)
-        return self.decide(names, whole, reading)
+        if self.config.unit != "image":
+            return self._predict_cases(images_by_case(images, self.config), reading)
+        items, ignored = listed(images, Choice(self.config.include, self.config.exclude))
+        _, names, logits = self._read(items, reading)
+        return replace(self.decide(names, logits, reading), ignored=ignored)
+
+    def _read(
+        self, items: Sequence[str | Path | NDArray[Any]], reading: _Reading
+    ) -> tuple[list[int], list[str], NDArray[np.float32]]:
+        """Positions, names and logits of all items that can be read."""
+        logits, places, names = [], [], []
+        for batch in _batched(reading.images(items), BATCH):
+            places += [place for place, _, _ in batch]
+            names += [name for _, name, _ in batch]
+            logits.append(self.logits(np.stack([image for _, _, image in batch])))
+        outputs = network_outputs(self.config)
+        return places, names, np.concatenate(logits) if logits else np.empty((0, outputs), dtype=np.float32)
+
+    def _predict_cases(self, found: CaseImages, reading: _Reading) -> Predictions:
+        reading.unreadable.update(found.without)
+        places, names, logits = self._read(found.items, reading)
+        grouping = cases_of([found.cases[place] for place in places])
+        config = self.config
+        combined = combine_logits(config.task, logits, grouping.member, config.combine) if names else logits
+        whole = self.decide(grouping.names.tolist(), combined, reading)
+        temperature = config.image_temperature or 1.0
+        values = calibrated(config.task, image_logits(config, logits), temperature)
+        cases = grouping.names[grouping.member].tolist()
+        sizes = _range(grouping.sizes)
+        said = f"images read: {len(names)}; {config.unit}s: {len(grouping)}, of {sizes} images each"
+        return replace(
+            whole,
+            n_images=grouping.sizes.tolist(),
+            of_images=Predictions(names, whole.class_names, _both(config, values), [], cases=cases),
+            remarks=[said, *whole.remarks],
+        )
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (n, outputs), in float32, of images (n, s, s, c) in the model's own size and type."""
@@ -161,17 +165,24 @@ class Model:
         return np.concatenate(parts)
 
     def decide(
-        self, names: list[str], logits: NDArray[np.float32], reading: _Reading | None = None
+        self, names: list[str], logits: NDArray[np.floating], reading: _Reading | None = None
     ) -> Predictions:
         """Calibrated probabilities and predicted classes from logits (n, outputs)."""
         config = self.config
         values = calibrated(config.task, logits, config.temperature)
         predicted = _predicted(config, values)
-        if config.task == "binary":
-            values = np.concatenate([1 - values, values], axis=1)
+        values = _both(config, values)
         unreadable = reading.unreadable if reading else {}
         remarks = reading.remarks() if reading else []
-        return Predictions(names, list(config.class_names), values, predicted, unreadable, remarks)
+        return Predictions(
+            names,
+            list(config.class_names),
+            values,
+            predicted,
+            unreadable,
+            remarks,
+            positive=config.positive,
+        )
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
@@ -205,6 +216,27 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:160]
 
 
+def _both(config: ModelConfig, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A column for each class: of a binary task the first class's too."""
+    return np.concatenate([1 - values, values], axis=1) if config.task == "binary" else values
+
+
+def _range(sizes: NDArray[np.int64]) -> str:
+    if not len(sizes):
+        return "no"
+    return str(sizes[0]) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+
+
+def network_outputs(config: ModelConfig) -> int:
+    """How many outputs the network has: the logits, and with attention a score."""
+    return num_outputs(config.task, len(config.class_names)) + (config.combine == "attention")
+
+
+def image_logits(config: ModelConfig, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits of images, (n, outputs), without what is only of use to combine them."""
+    return outputs[:, : num_outputs(config.task, len(config.class_names))]
+
+
 def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     names = config.class_names
     if config.task == "multiclass":
@@ -215,25 +247,24 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
     return ["|".join(n for n, flag in zip(names, row, strict=True) if flag) for row in above]
 
 
-def listed(images: Images) -> list[str | Path | NDArray[Any]]:
-    """All images in one list: a folder becomes its files, a stack of images its images."""
+def listed(images: Images, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
+    """All images in one list: a folder becomes its files, a stack its images. And what else folders have."""
     if isinstance(images, str | Path):
-        return list(_files(Path(images)))
+        return _files(Path(images), choice)
     if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    found: list[str | Path | NDArray[Any]] = []
-    for item in images:
-        found += listed(item)
-    return found
+        return list(images) if images.ndim == 4 else [images], []
+    parts = [listed(item, choice) for item in images]
+    return [item for items, _ in parts for item in items], [one for _, ignored in parts for one in ignored]
 
 
-def _files(path: Path) -> Iterable[Path]:
+def _files(path: Path, choice: Choice) -> tuple[list[str | Path | NDArray[Any]], list[Ignored]]:
     if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
-    return files
+        return [path], []
+    below = files_below(path, choice)
+    if not below.files:
+        left_out = "; ".join(map(str, below.ignored)) or "it is empty"
+        raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
+    return [path / file for file in below.files], below.ignored
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -250,17 +281,18 @@ class _Reading:
         self._dtype = np.dtype(config.dtype)
         self.unreadable: dict[str, str] = {}
         self._made_grey = self._made_colour = self._made_8_bits = self._made_16_bits = self._resized = 0
+        self._dark = 0
 
-    def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Name and pixels (s, s, c) of every readable image, in order."""
+    def images(self, items: Iterable[str | Path | NDArray[Any]]) -> Iterator[tuple[int, str, NDArray[Any]]]:
+        """Position, name and pixels (s, s, c) of every readable image, in order."""
         for position, item in enumerate(items):
             if isinstance(item, np.ndarray):
-                yield str(position), self._from_array(item, position)
+                yield position, str(position), self._from_array(item, position)
                 continue
             try:
-                yield str(item), self._from_file(Path(item))
+                yield position, printable(str(item)), self._from_file(Path(item))
             except UnreadableImageError as error:
-                self.unreadable[str(item)] = str(error)
+                self.unreadable[printable(str(item))] = str(error)
 
     def _from_file(self, path: Path) -> NDArray[Any]:
         config, header = self._config, read_header(path)
@@ -271,6 +303,7 @@ class _Reading:
             read_bytes(path), config.channels, dtype, bits=config.bits, size=config.image_size, fit=config.fit
         )
         self._count(header)
+        self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
         return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
 
     def _from_array(self, array: NDArray[Any], position: int) -> NDArray[Any]:
@@ -325,6 +358,11 @@ class _Reading:
                 f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
             ),
             (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
+            (
+                self._dark,
+                f"of 16 bits are darker than {white // 2**DARK_BELOW} of {white}: do they use fewer bits "
+                "than the model's images?",
+            ),
             (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
         ]
         return [f"{count} {text}" for count, text in counted if count]

@@ -14,27 +14,40 @@ from torch import Tensor, nn
 
 from medfathom.errors import RunError
 from medfathom.exported.model import Deployed, Model, load_unsealed
+from medfathom.metrics.probabilities import num_outputs
+from medfathom.models.folder import ModelConfig
 
 TOLERANCE = 1e-4
 """Largest difference allowed: of a probability, and of a logit relative to the largest logit."""
+
+OUTPUTS = ("logits", "probabilities", "attention")
+"""Names of what it gives; the last only of a head with attention."""
 
 CHECKED = 16
 """Random images that ONNX is checked on, in two batches of different size."""
 
 
 class _WithProbabilities(nn.Module):
-    """Images in [0, 1], (n, c, s, s) -> logits and calibrated probabilities, (n, K) each (binary: two)."""
+    """Images in [0, 1], (n, c, s, s) -> logits and calibrated probabilities, (n, K) each (binary: two).
 
-    def __init__(self, deployed: Deployed, task: str, temperature: float) -> None:
+    With attention also the images' scores, (n, 1).
+    """
+
+    def __init__(self, deployed: Deployed, config: ModelConfig) -> None:
         super().__init__()
-        self.deployed, self.task, self.temperature = deployed, task, temperature
+        self.deployed, self.task = deployed, config.task
+        # It takes images, also where cases are judged.
+        self.temperature = config.image_temperature or config.temperature
+        self.n_logits = num_outputs(config.task, len(config.class_names))
+        self.attention = config.combine == "attention"
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Both at once."""
-        logits = self.deployed(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All at once."""
+        outputs = self.deployed(images)
+        logits = outputs[:, : self.n_logits]
         scaled = logits / self.temperature
         values = torch.sigmoid(scaled) if self.task == "multilabel" else torch.softmax(scaled, dim=1)
-        return logits, values
+        return (logits, values, outputs[:, self.n_logits :]) if self.attention else (logits, values)
 
 
 def write_onnx(path: Path, folder: Path) -> float:
@@ -52,7 +65,7 @@ def write_onnx(path: Path, folder: Path) -> float:
     """
     model = load_unsealed(folder)
     config = model.config
-    module = _WithProbabilities(model.module, config.task, config.temperature).eval()
+    module = _WithProbabilities(model.module, config).eval()
     example = torch.rand(2, config.channels, config.image_size, config.image_size)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -65,7 +78,7 @@ def write_onnx(path: Path, folder: Path) -> float:
                 (example,),
                 path,
                 input_names=["images"],
-                output_names=["logits", "probabilities"],
+                output_names=list(OUTPUTS[: 2 + module.attention]),
                 dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=2**16)}},
                 dynamo=True,
                 external_data=False,
@@ -88,11 +101,12 @@ def _difference(path: Path, model: Model, module: nn.Module) -> float:
     for count in (1, CHECKED - 1):
         images = torch.rand(count, config.channels, config.image_size, config.image_size, generator=random)
         with torch.inference_mode():
-            logits, values = (part.numpy() for part in module(images))
-        theirs = session.run(["logits", "probabilities"], {"images": images.numpy()})
-        scale = max(1.0, float(np.abs(logits).max()))
+            logits, values, *scores = (part.numpy() for part in module(images))
+        theirs = session.run(list(OUTPUTS[: 2 + len(scores)]), {"images": images.numpy()})
         found = float(np.abs(theirs[1] - values).max())
-        if max(found, float(np.abs(theirs[0] - logits).max()) / scale) > TOLERANCE:
+        others = zip([theirs[0], *theirs[2:]], [logits, *scores], strict=True)
+        relative = max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in others)
+        if max(found, relative) > TOLERANCE:
             raise RunError(
                 f"{config.architecture}: ONNX Runtime differs from torch by {found:.2g} in a probability, "
                 f"more than {TOLERANCE:g}; --no-onnx leaves it out"

@@ -2,7 +2,8 @@
 
 Everything here works on columns: `positive` (which images are of the class) and `scores` are (n, C), one
 column for each class or model. A column without a positive or without a negative image has no AUC: it is NaN
-here and is left out, and said to be undefined, one level up; never 0, never 1.
+here and is left out, and said to be undefined, one level up; never 0, never 1. An image whose class is not
+known (`unknown.UNKNOWN`) is neither: its column is as if the image were not there.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medfathom.metrics.unknown import is_absent, is_present
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Flags = NDArray[Any]
+"""Which images are of a class: bool, or uint8 of 0, 1 and `UNKNOWN`."""
 Members = NDArray[np.intp]
 """Each image's group as a number from 0 without gaps, (n,)."""
 Counts = NDArray[np.float32]
@@ -23,12 +29,6 @@ Counts = NDArray[np.float32]
 
 Z95 = 1.959963984540054
 """The normal distribution's 0.975 quantile."""
-
-BOOTSTRAP_DRAWS = 1000
-"""Resamples of a group bootstrap; for percentiles 1,000 is the usual least (Efron and Tibshirani 1993)."""
-
-CHUNK_ELEMENTS = 2**22
-"""Counts held at once by the bootstrap: 16 MiB."""
 
 BLOCK = 250
 """Resamples handled at a time: the tables of 10,000 images then stay in the processor's cache."""
@@ -49,7 +49,7 @@ def roc_auc_score(positive: ArrayLike, scores: ArrayLike) -> Floats:
     """AUC of each column, ties counted half; O(C n log n).
 
     Args:
-        positive: bool or 0/1, (n,) shared by all columns or (n, C).
+        positive: bool, or 0, 1 and `UNKNOWN`, (n,) shared by all columns or (n, C).
         scores: finite, (n,) or (n, C); higher means positive.
 
     Returns:
@@ -63,13 +63,13 @@ def roc_auc_score(positive: ArrayLike, scores: ArrayLike) -> Floats:
     """
     flags, columns = _columns(positive, scores)
     ranked = _rank(flags, columns)
-    return _auc(flags, np.where(ranked.positive, _beaten(~ranked.positive, ranked.starts), 0.0))
+    return _auc(flags, np.where(ranked.positive, _beaten(ranked.negative, ranked.starts), 0.0))
 
 
-def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
+def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Flags, Floats]:
     """Both as (C, n): the last axis is the one that is sorted."""
     columns = np.atleast_2d(np.asarray(scores, dtype=np.float64).T)
-    flags = np.atleast_2d(np.asarray(positive).astype(bool).T)
+    flags = np.atleast_2d(np.asarray(positive).T)
     if np.isnan(columns).any():
         raise ValueError("a score is NaN: images cannot be ranked by it")
     if flags.shape[1] != columns.shape[1]:
@@ -79,17 +79,16 @@ def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
     return np.broadcast_to(flags, columns.shape), np.ascontiguousarray(columns)
 
 
-def _placements(positive: Bools, scores: Floats) -> tuple[Floats, Floats]:
+def _placements(flags: Flags, scores: Floats) -> tuple[Floats, Floats]:
     """AUC (C,) and each image's placement (C, n): the share of the other class that it beats, ties half."""
-    ranked = _rank(positive, scores)
-    negatives, positives = (_beaten(flags, ranked.starts) for flags in (~ranked.positive, ranked.positive))
-    n_positive = positive.sum(axis=1, dtype=np.float64)[:, None]
-    n_negative = positive.shape[1] - n_positive
+    ranked = _rank(flags, scores)
+    negatives, positives = (_beaten(which, ranked.starts) for which in (ranked.negative, ranked.positive))
+    n_positive, n_negative = _class_sizes(flags)[:, :, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         ordered = np.where(ranked.positive, negatives / n_negative, 1.0 - positives / n_positive)
     placements = np.empty_like(ordered)
     np.put_along_axis(placements, ranked.order, ordered, axis=1)
-    return _auc(positive, np.where(ranked.positive, negatives, 0.0)), placements
+    return _auc(flags, np.where(ranked.positive, negatives, 0.0)), placements
 
 
 @dataclass(frozen=True)
@@ -98,23 +97,29 @@ class _Ranking:
 
     order: NDArray[np.intp]
     positive: Bools
+    negative: Bools
     starts: Bools
     """Where a score differs from the one before it."""
 
 
-def _rank(positive: Bools, scores: Floats) -> _Ranking:
+def _rank(flags: Flags, scores: Floats) -> _Ranking:
     order = np.argsort(scores, axis=1)
+    ordered = np.take_along_axis(flags, order, axis=1)
     ranked = np.take_along_axis(scores, order, axis=1)
     starts = np.ones(ranked.shape, dtype=bool)
     starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    return _Ranking(order, np.take_along_axis(positive, order, axis=1), starts)
+    return _Ranking(order, is_present(ordered), is_absent(ordered), starts)
 
 
-def _auc(positive: Bools, wins: Floats) -> Floats:
+def _class_sizes(flags: Flags) -> Floats:
+    """Images of each column's class, and images that are not of it, (2, C)."""
+    return np.stack([which.sum(axis=1, dtype=np.float64) for which in (is_present(flags), is_absent(flags))])
+
+
+def _auc(flags: Flags, wins: Floats) -> Floats:
     """The share of (positive, negative) pairs that are won, (C,)."""
-    n_positive = positive.sum(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        auc: Floats = wins.sum(axis=1) / (n_positive * (positive.shape[1] - n_positive))
+        auc: Floats = wins.sum(axis=1) / _class_sizes(flags).prod(axis=0)
     return auc
 
 
@@ -138,7 +143,8 @@ class AucDifference:
         value: in [-1, 1].
         standard_error: by DeLong's covariance.
         ci95: its 95 % interval by the normal distribution, not clipped.
-        p_value: two-sided.
+        p_value: two-sided; never below 2^(1 - n) for n images (or groups), which is the least that swapping
+            the two columns' scores image by image could give.
     """
 
     value: float
@@ -168,11 +174,12 @@ class Delong:
         return covariance
 
     def difference(self, first: int, second: int) -> AucDifference:
-        """Two columns that share their images, compared. Without any error, p is 1 for equal AUCs, else 0."""
+        """Two columns that share their images, compared; without any error, p is 1 or the least there is."""
         value = float(self.auc[first] - self.auc[second])
         error = float(np.sqrt(np.square(self.influence[first] - self.influence[second]).sum()))
         p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)
-        return AucDifference(value, error, (value - Z95 * error, value + Z95 * error), p)
+        least = 2.0 ** (1 - self.influence.shape[1])
+        return AucDifference(value, error, (value - Z95 * error, value + Z95 * error), max(p, least))
 
 
 def delong(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Delong:
@@ -196,8 +203,11 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     """DeLong's interval of each column's AUC, and of the mean over the defined columns.
 
     The mean's variance sums each image's influence over the columns first, and so keeps the covariance
-    between columns that share images. Where DeLong's variance is 0 (perfect separation) or undefined (one
-    image or group of a class), the interval is Newcombe's; `method` then says so.
+    between columns that share images. Ends are found on the logit scale: on small splits, intervals on the
+    AUC's own scale promise too much (Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2).
+    The quantile is Student's, on the images (or groups) of the rarer class less one. Where DeLong's variance
+    is 0 (perfect separation) or undefined (one image or group of a class), the interval is Newcombe's;
+    `method` then says so.
 
     Args:
         positive: as in `roc_auc_score`.
@@ -206,14 +216,42 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     """
     found = delong(positive, scores, groups)
     auc, influence = found.auc, found.influence
-    spread = Z95 * np.sqrt(np.square(influence).sum(axis=1))
-    low, high = np.clip(auc - spread, 0.0, 1.0), np.clip(auc + spread, 0.0, 1.0)
-    usable = spread > 0
-    total = float(auc[usable].sum())
-    total_spread = Z95 * float(np.sqrt(np.square(influence[usable].sum(axis=0)).sum()))
+    error = np.sqrt(np.square(influence).sum(axis=1))
+    usable = error > 0
+    quantile = student_quantile(found.units.min(axis=0) - 1)
+    low, high = _logit_ends(auc, quantile * error)
+    count = int(usable.sum())
+    mean_error = float(np.sqrt(np.square(influence[usable].sum(axis=0)).sum())) / max(count, 1)
+    mean = float(auc[usable].mean()) if count else np.nan
+    reach = float(quantile[usable].max(initial=Z95)) * mean_error
+    ends = _logit_ends(np.array([mean]), np.array([reach]))
     known = _Known(auc, low, high, usable, found.units)
-    method = "DeLong" if groups is None else "DeLong, clustered by group"
-    return _completed(known, (total - total_spread, total + total_spread), groups is not None, method)
+    method = "DeLong, logit" if groups is None else "DeLong, logit, clustered by group"
+    return _completed(
+        known, (float(ends[0][0]) * count, float(ends[1][0]) * count), groups is not None, method
+    )
+
+
+def student_quantile(df: Floats) -> Floats:
+    """Student's 0.975 quantile, (C,), by Cornish and Fisher's expansion; exact to 1 % from 3 degrees on.
+
+    Below 3 degrees of freedom it is that of 3.
+    """
+    n, z = np.maximum(df, 3.0), Z95
+    terms = (
+        (z**3 + z) / 4 / n
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / n**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / n**3
+    )
+    result: Floats = z + terms
+    return result
+
+
+def _logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:
+    """The ends (C,) of intervals that reach so far on the logit scale; NaN at an AUC of 0 or 1."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        middle, width = np.log(auc / (1 - auc)), reach / (auc * (1 - auc))
+        return 1 / (1 + np.exp(width - middle)), 1 / (1 + np.exp(-width - middle))
 
 
 @dataclass(frozen=True)
@@ -258,31 +296,29 @@ def _completed(known: _Known, sum_ends: tuple[float, float], grouped: bool, meth
     return AucInterval(low, high, max(float(mean_low), 0.0), min(float(mean_high), 1.0), method)
 
 
-def _units(positive: Bools, member: Members | None) -> Floats:
+def _units(flags: Flags, member: Members | None) -> Floats:
     """Images of each column's class and of the others, (2, C); groups that have such images."""
     if member is None:
-        n_positive = positive.sum(axis=1, dtype=np.float64)
-        return np.stack([n_positive, positive.shape[1] - n_positive])
-    found, sizes = sums_within(positive, member), np.bincount(member)
-    return np.stack([(found > 0).sum(axis=1), (found < sizes).sum(axis=1)]).astype(np.float64)
+        return _class_sizes(flags)
+    found = [sums_within(which, member) > 0 for which in (is_present(flags), is_absent(flags))]
+    return np.stack([which.sum(axis=1) for which in found]).astype(np.float64)
 
 
-def _influence(positive: Bools, auc: Floats, placements: Floats, units: Floats) -> Floats:
+def _influence(flags: Flags, auc: Floats, placements: Floats, units: Floats) -> Floats:
     """Each image's share of the AUC's deviation, (C, n), scaled: the squares of the units' sums add up to
-    DeLong's variance.
+    DeLong's variance. An image whose class is not known has none.
     """
-    n_positive = positive.sum(axis=1, dtype=np.float64)
-    sizes = np.stack([n_positive, positive.shape[1] - n_positive])
     with np.errstate(invalid="ignore", divide="ignore"):
-        scales = (sizes * np.sqrt((units - 1) / units))[:, :, None]
-        scale = np.where(positive, scales[0], scales[1])
+        scales = (_class_sizes(flags) * np.sqrt((units - 1) / units))[:, :, None]
+        scale = np.where(is_present(flags), scales[0], np.where(is_absent(flags), scales[1], np.inf))
         influence: Floats = (placements - auc[:, None]) / scale
     return np.where(scale == 0, np.nan, influence)
 
 
 def sums_within(values: Floats | Bools, member: Members) -> Floats:
     """(C, n) -> (C, G): each group's sum."""
-    return np.stack([np.bincount(member, weights=row) for row in values])
+    sums = [np.bincount(member, weights=row) for row in values]
+    return np.array(sums, dtype=np.float64).reshape(len(values), int(member.max()) + 1)
 
 
 def newcombe_interval(auc: float, n_positive: float, n_negative: float) -> tuple[float, float]:
@@ -310,43 +346,6 @@ def _bisect(excess: Callable[[float], float], outside: float, inside: float) -> 
     return inside
 
 
-def group_bootstrap_interval(
-    positive: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, seed: int, draws: int = BOOTSTRAP_DRAWS
-) -> AucInterval:
-    """Percentile interval of each column's AUC and of the mean, resampling whole groups (patients, slides).
-
-    A column is sorted once; a resample only changes how often each image counts. Resamples in which a column
-    has no AUC are left out of that column's percentiles (and of the mean's). Where the percentiles coincide
-    (perfect separation stays so in every resample), where most resamples have no AUC, or where one group
-    alone has a class, the interval is Newcombe's from the numbers of groups; `method` then says so.
-
-    Args:
-        positive: as in `roc_auc_score`.
-        scores: as in `roc_auc_score`.
-        groups: each image's group, (n,).
-        seed: of the resampling.
-        draws: number of resamples.
-    """
-    flags, columns = _columns(positive, scores)
-    auc, _ = _placements(flags, columns)
-    defined = np.flatnonzero(~np.isnan(auc))
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    random = np.random.default_rng(seed)
-    resampled = np.full((draws, len(auc)), np.nan)
-    rows = max(1, CHUNK_ELEMENTS // len(member))
-    for start in range(0, draws, rows):
-        counts = resampled_counts(member, min(rows, draws - start), random)
-        for column in defined:
-            resampled[start : start + rows, column] = weighted_auc(flags[column], columns[column], counts)
-    low, high = (np.full(len(auc), np.nan) for _ in range(2))
-    for column in defined:
-        low[column], high[column] = _percentiles(resampled[:, column])
-    units = _units(flags, member)
-    known = _Known(auc, low, high, (high > low) & (units.min(axis=0) > 1), units)
-    sum_ends = _percentiles(resampled[:, known.usable].sum(axis=1))
-    return _completed(known, sum_ends, True, f"bootstrap of {len(names)} groups, {draws} draws")
-
-
 def resampled_counts(member: Members, draws: int, random: np.random.Generator) -> Counts:
     """How often each image is in each of `draws` resamples of whole groups, (n, draws)."""
     n_groups = int(member.max()) + 1
@@ -354,16 +353,16 @@ def resampled_counts(member: Members, draws: int, random: np.random.Generator) -
     return times.T.astype(np.float32)[member]
 
 
-def weighted_auc(positive: Bools, scores: Floats, counts: Counts) -> Floats:
+def weighted_auc(flags: Flags, scores: Floats, counts: Counts) -> Floats:
     """AUC (B,) of one column where image i counts `counts[i, b]` times, ties half; NaN where a class is
     absent.
 
     Args:
-        positive: (n,).
+        flags: which images are of the class, (n,).
         scores: (n,), finite.
         counts: (n, B), whole numbers; single precision holds their sums exactly up to 2^23 images.
     """
-    up, down = np.flatnonzero(positive), np.flatnonzero(~positive)
+    up, down = np.flatnonzero(is_present(flags)), np.flatnonzero(is_absent(flags))
     down = down[np.argsort(scores[down], kind="stable")]
     low = np.searchsorted(scores[down], scores[up], side="left")
     high = np.searchsorted(scores[down], scores[up], side="right")
@@ -380,12 +379,3 @@ def weighted_auc(positive: Bools, scores: Floats, counts: Counts) -> Floats:
     with np.errstate(invalid="ignore"):
         auc: Floats = wins / pairs
     return auc
-
-
-def _percentiles(values: Floats) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the finite values; NaN where fewer than half are."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < len(values) / 2:
-        return np.nan, np.nan
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)

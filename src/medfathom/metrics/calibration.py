@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from medfathom.metrics.classification import TaskKind, choose_thresholds, positives
 from medfathom.metrics.probabilities import probabilities
+from medfathom.metrics.unknown import is_absent, is_present
 
 LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures looked at. A perfectly separated validation split would ask for 0."""
@@ -26,12 +27,14 @@ def calibrated(task: TaskKind, logits: NDArray[np.floating], temperature: float)
 
 
 def log_loss(task: TaskKind, labels: NDArray[np.integer], values: NDArray[np.float64]) -> float:
-    """Mean negative log-likelihood of the labels; multilabel: the mean over labels."""
+    """Mean negative log-likelihood of the labels; multilabel: the mean over known labels."""
     if task == "multiclass":
         chosen = values[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(chosen, TINY)).mean())
-    positive = positives(task, labels, values.shape[1])
-    return float(-np.log(np.maximum(np.where(positive, values, 1 - values), TINY)).mean())
+    flags = positives(task, labels, values.shape[1])
+    positive = is_present(flags)
+    known = positive | is_absent(flags)
+    return float(-np.log(np.maximum(np.where(positive, values, 1 - values), TINY)).mean(where=known))
 
 
 def fit_temperature(task: TaskKind, labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:

@@ -19,13 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 from medfathom.metrics.auc import (
     Z95,
     Bools,
+    Flags,
     Floats,
     Members,
     delong_interval,
-    group_bootstrap_interval,
     roc_auc_score,
     sums_within,
 )
+from medfathom.metrics.unknown import is_absent, is_present
 
 TaskKind = Literal["binary", "multiclass", "multilabel"]
 """What labels mean: one of two classes, one of several classes, any number of several labels."""
@@ -56,32 +57,24 @@ def evaluate(
     *,
     thresholds: Floats | None = None,
     groups: ArrayLike | None = None,
-    bootstrap: bool = True,
-    seed: int = 0,
 ) -> Evaluation:
     """Every metric of a split.
 
     Args:
         task: what the labels mean.
-        labels: class index (n,), or 0/1 (n, K) for multilabel.
+        labels: class index (n,), or 0, 1 and `UNKNOWN` (n, K) for multilabel: a label is judged on the
+            images where it is known.
         probabilities: (n, 1) for binary, else (n, K); see `medfathom.metrics.probabilities`.
         class_names: K names; two for binary.
         thresholds: (C,) chosen before on validation. None: chosen here (and then sensitivity, specificity and
             precision are slightly optimistic, as the same images choose and judge).
         groups: each image's patient or slide, (n,): intervals then count groups, not images.
-        bootstrap: have the AUC's interval from resampled groups; else, a hundred times cheaper, from DeLong's
-            influences.
-        seed: of the bootstrap.
     """
     positive = positives(task, labels, probabilities.shape[1])
     names = list(class_names[1:]) if task == "binary" else list(class_names)
     auc = roc_auc_score(positive, probabilities)
     member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    interval = (
-        delong_interval(positive, probabilities, member)
-        if member is None or not bootstrap
-        else group_bootstrap_interval(positive, probabilities, member, seed=seed)
-    )
+    interval = delong_interval(positive, probabilities, member)
     chosen = choose_thresholds(positive, probabilities) if thresholds is None else thresholds
     columns = {
         "auc": auc,
@@ -108,10 +101,16 @@ def evaluate(
     )
 
 
-def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Bools:
-    """Which images are of each column's class, (n, C)."""
+def positive_class(task: TaskKind, class_names: Sequence[str]) -> str | None:
+    """The class that the metrics of two classes are about: the second; None for other tasks."""
+    return class_names[1] if task == "binary" else None
+
+
+def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Flags:
+    """Which images are of each column's class, (n, C): bool, or uint8 where some labels are not known."""
     if task == "multilabel":
-        return labels.astype(bool)
+        present = is_present(labels)
+        return present if (present | is_absent(labels)).all() else labels.astype(np.uint8)
     if task == "binary":
         flags: Bools = (labels == 1)[:, None]
         return flags
@@ -121,11 +120,11 @@ def positives(task: TaskKind, labels: NDArray[np.integer], n_columns: int) -> Bo
 
 def has_auc(task: TaskKind, labels: NDArray[np.integer], n_classes: int) -> bool:
     """Whether any class has both images that are of it and images that are not."""
-    count = positives(task, labels, n_classes).sum(axis=0)
-    return bool(((count > 0) & (count < len(labels))).any())
+    flags = positives(task, labels, n_classes)
+    return bool((is_present(flags).any(axis=0) & is_absent(flags).any(axis=0)).any())
 
 
-def average_precision_score(positive: Bools, scores: Floats) -> Floats:
+def average_precision_score(positive: Flags, scores: Floats) -> Floats:
     """Average precision of each column (C,): precision at each threshold, weighted by the recall it adds.
 
     Not interpolated, equal to scikit-learn's. NaN for a column without a positive image.
@@ -138,16 +137,20 @@ def average_precision_score(positive: Bools, scores: Floats) -> Floats:
     return values
 
 
-def _counts_by_threshold(positive: Bools, scores: Floats) -> tuple[Floats, Floats, Floats]:
+def _counts_by_threshold(positive: Flags, scores: Floats) -> tuple[Floats, Floats, Floats]:
     """Distinct scores, falling; how many positive, and how many negative, images score as high or higher."""
+    known = is_present(positive) | is_absent(positive)
+    if not known.any():
+        return np.zeros(1), np.zeros(1), np.zeros(1)
+    flags, scores = is_present(positive[known]), scores[known]
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last = np.flatnonzero(np.concatenate([ranked[1:] != ranked[:-1], [True]]))
-    true = np.cumsum(positive[order], dtype=np.float64)[last]
+    true = np.cumsum(flags[order], dtype=np.float64)[last]
     return ranked[last], true, last + 1.0 - true
 
 
-def choose_thresholds(positive: Bools, scores: Floats) -> Floats:
+def choose_thresholds(positive: Flags, scores: Floats) -> Floats:
     """The threshold of each column (C,) with the greatest Youden's J = sensitivity + specificity - 1.
 
     It lies halfway to the next lower score, so that a new image near the border is not decided by rounding.
@@ -164,15 +167,16 @@ def choose_thresholds(positive: Bools, scores: Floats) -> Floats:
 
 
 def _at_thresholds(
-    positive: Bools, scores: Floats, thresholds: Floats, member: Members | None
+    flags: Flags, scores: Floats, thresholds: Floats, member: Members | None
 ) -> dict[str, Floats]:
     """Sensitivity, specificity and precision of each column with their intervals, {name: (C,)}."""
     called, known = scores >= thresholds, ~np.isnan(thresholds)
+    positive, negative = is_present(flags), is_absent(flags)
     hits = called & positive
     parts = {
         "sensitivity": (hits, positive & known),
-        "specificity": (~called & ~positive & known, ~positive & known),
-        "precision": (hits, called),
+        "specificity": (~called & negative & known, negative & known),
+        "precision": (hits, called & (positive | negative)),
     }
     values: dict[str, Floats] = {}
     for name, (successes, trials) in parts.items():
@@ -237,17 +241,20 @@ def _accuracy(
     task: TaskKind,
     labels: NDArray[np.integer],
     probabilities: Floats,
-    positive: Bools,
+    flags: Flags,
     thresholds: Floats,
     member: Members | None,
 ) -> dict[str, float]:
     """Share of right decisions: the likeliest class of a multiclass task, else what the thresholds say."""
     if task == "multiclass":
         right: Bools = (probabilities.argmax(axis=1) == labels)[:, None]
+        tried = np.ones_like(right)
     else:
-        known = ~np.isnan(thresholds)
-        right = (probabilities[:, known] >= thresholds[known]) == positive[:, known]
-    value, low, high = _share(right, np.ones_like(right), member)
+        judged = flags[:, ~np.isnan(thresholds)]
+        called = (probabilities >= thresholds)[:, ~np.isnan(thresholds)]
+        tried = is_present(judged) | is_absent(judged)
+        right = (called == is_present(judged)) & tried
+    value, low, high = _share(right, tried, member)
     return {
         "accuracy": _mean_of_defined(value),
         "accuracy_ci_low": _mean_of_defined(low),
@@ -255,17 +262,22 @@ def _accuracy(
     }
 
 
-def brier_loss(task: TaskKind, positive: Bools, probabilities: Floats) -> float:
+def brier_loss(task: TaskKind, flags: Flags, probabilities: Floats) -> float:
     """Mean squared error of the probabilities (Brier 1950).
 
     Binary and multilabel: (p - y)^2, in [0, 1], the mean over labels. Multiclass: summed over classes, in [0,
     2].
     """
+    positive = is_present(flags)
     squares = np.square(probabilities - positive)
-    return float(squares.sum(axis=1).mean() if task == "multiclass" else squares.mean())
+    if task == "multiclass":
+        return float(squares.sum(axis=1).mean())
+    known = positive | is_absent(flags)
+    with np.errstate(invalid="ignore"):
+        return _mean_of_defined((squares * known).sum(axis=0) / known.sum(axis=0))
 
 
-def calibration_error(task: TaskKind, positive: Bools, probabilities: Floats) -> float:
+def calibration_error(task: TaskKind, positive: Flags, probabilities: Floats) -> float:
     """Expected calibration error: |mean probability - share that came true| over 15 bins, weighted by their
     size.
 
@@ -278,19 +290,23 @@ def calibration_error(task: TaskKind, positive: Bools, probabilities: Floats) ->
         positive = np.take_along_axis(positive, top, axis=1)
     errors = []
     for column in range(probabilities.shape[1]):
-        values, came_true = probabilities[:, column], positive[:, column]
+        flags = positive[:, column]
+        known = is_present(flags) | is_absent(flags)
+        if not known.any():
+            continue
+        values, came_true = probabilities[known, column], is_present(flags[known])
         bins = np.minimum((values * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
         gap = np.bincount(bins, weights=values - came_true, minlength=CALIBRATION_BINS)
         errors.append(np.abs(gap).sum() / len(values))
-    return float(np.mean(errors))
+    return _mean_of_defined(errors) if errors else np.nan
 
 
-def _undefined(positive: Bools, names: Sequence[str]) -> list[str]:
+def _undefined(flags: Flags, names: Sequence[str]) -> list[str]:
     """One line for each class whose AUC does not exist in this split."""
     lines = []
     for column, name in enumerate(names):
-        count = int(positive[:, column].sum())
-        if count in (0, len(positive)):
+        count, others = int(is_present(flags[:, column]).sum()), int(is_absent(flags[:, column]).sum())
+        if not count or not others:
             which = "no image of the split is" if count == 0 else f"all {count} images of the split are"
             lines.append(f"auc of class {name!r} is undefined: {which} of it")
     return lines

@@ -14,6 +14,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from medfathom.errors import ModelError
+from medfathom.models.attention import AttentionHead
 from medfathom.models.catalog import check_architecture
 from medfathom.models.facts import find_shipped
 from medfathom.models.graph.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
@@ -41,11 +42,14 @@ class HeadOptions:
         pooling: "avg" is the architecture's own: the average over positions, or the class token where the
             network has one. "max" and "avgmax" (the mean of both) are over positions.
         hidden: width of a hidden layer; 0 for none.
+        attention: whether each image also gets a score, to weigh the images of a case by; it is the network's
+            last output, one more than `num_outputs`.
     """
 
     dropout: float = 0.0
     pooling: Literal["avg", "max", "avgmax"] = "avg"
     hidden: int = 0
+    attention: bool = False
 
 
 def build_network(
@@ -202,11 +206,12 @@ def normalization_of(architecture: str, tag: str | None = None) -> Normalization
     return tuple(config.mean), tuple(config.std)
 
 
-def make_head(features: int, num_outputs: int, options: HeadOptions) -> nn.Sequential:
-    """The head: dropout, a hidden layer if asked for, the classifier."""
+def make_head(features: int, num_outputs: int, options: HeadOptions) -> nn.Module:
+    """The head: dropout, a hidden layer if asked for, the classifier; attention beside it if asked for."""
     layers: list[nn.Module] = []
     width = features
     if options.hidden:
         layers += [nn.Dropout(options.dropout), nn.Linear(width, options.hidden), nn.ReLU()]
         width = options.hidden
-    return nn.Sequential(*layers, nn.Dropout(options.dropout), nn.Linear(width, num_outputs))
+    classifier = nn.Sequential(*layers, nn.Dropout(options.dropout), nn.Linear(width, num_outputs))
+    return AttentionHead(classifier, features) if options.attention else classifier

@@ -18,8 +18,9 @@ from pydantic import Field, ValidationError
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
-from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.classification import TaskKind, positive_class
 from medfathom.text import command
+from medfathom.units import Combine, Unit
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -43,6 +44,11 @@ class ModelConfig(Schema):
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
         thresholds: of each probability (binary: of the second class), from validation by Youden's J.
+        unit, combine: what is judged, and how the predictions of a case's images become one. Where there are
+            cases, temperature and thresholds are of cases, and `image_temperature` of their images.
+        case_pattern, group_pattern: find an image's case, and its patient, in its path; None: a folder is a
+            case.
+        include, exclude: which files of a folder are images, as the data set's definition said.
     """
 
     version: Literal[1]
@@ -71,6 +77,18 @@ class ModelConfig(Schema):
     std: list[float]
     temperature: float = 1.0
     thresholds: list[float | None] = Field(default_factory=list)
+    unit: Unit = "image"
+    combine: Combine = "mean"
+    image_temperature: float | None = None
+    case_pattern: str | None = None
+    group_pattern: str | None = None
+    include: list[str] | None = None
+    exclude: list[str] = Field(default_factory=list)
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class of two; None for other tasks."""
+        return positive_class(self.task, self.class_names)
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medfathom.errors import ModelError
+from medfathom.models.attention import AttentionHead
 from medfathom.models.graph.blueprint import Blueprint, Cut, family_of
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.models.weights.read import MatchReport
@@ -255,6 +256,8 @@ class Network(nn.Module):
         n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
         layers = [*self._blueprint.layers_per_group, len(linear)]
+        # Attention is beside the path from input to logits.
+        path = self.head.classifier if isinstance(self.head, AttentionHead) else self.head
         return NetworkFacts(
             architecture=self.architecture,
             family=family_of(self.architecture),
@@ -262,7 +265,7 @@ class Network(nn.Module):
             n_trainable_params=n_trained,
             trainable_fraction=n_trained / n_params,
             trainable_layer_fraction=sum(layers[GROUPS - self.unfreeze_depth :]) / sum(layers),
-            depth=self._blueprint.depth + len(linear),
+            depth=self._blueprint.depth + sum(isinstance(m, nn.Linear) for m in path.modules()),
             macs=self._blueprint.macs + sum(m.in_features * m.out_features for m in linear),
         )
 

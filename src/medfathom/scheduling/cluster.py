@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import shlex
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +84,16 @@ def _remove_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _give_token() -> None:
+    """Let a cluster of our own start where HOME cannot be written.
+
+    Ray keeps a cluster's token in `~/.ray/auth_token`. A token from the environment needs no file, and two
+    runs that start at the same time cannot overwrite each other's.
+    """
+    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _connect(address: str | None, folder: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     own: dict[str, Any] = {
@@ -89,6 +102,11 @@ def _connect(address: str | None, folder: Path) -> None:
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),
     }
+    if (quoted := shlex.quote(sys.executable)) != sys.executable:
+        # Ray starts workers by a line of shell, and does not quote Python's path in it.
+        own["runtime_env"] = {"py_executable": quoted}
+    if address is None:
+        _give_token()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -16,6 +16,7 @@ from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import Plan, Work
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
+from medfathom.scheduling.stall import Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
@@ -126,6 +127,7 @@ class Run:
                 name="fit",
                 storage_path=str(folder),
                 stop=self.halt,
+                callbacks=[Stall()],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),

@@ -74,6 +74,8 @@ SHOWN_OF_A_TRIAL = (
     "depth",
     "epochs",
     "train_seconds",
+    "unit",
+    "image_auc",
 )
 
 
@@ -88,6 +90,8 @@ class TrialSummary:
     Attributes:
         auc: of the validation split, with its 95 % interval.
         depth: weighted layers on the longest path.
+        unit: what the AUC is per, where that is not the image.
+        image_auc: AUC per image, where it is not `auc`.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -103,6 +107,8 @@ class TrialSummary:
     depth: int | None
     epochs: int | None
     train_seconds: float | None
+    unit: str | None
+    image_auc: float | None
     params: Mapping[str, Value]
 
 

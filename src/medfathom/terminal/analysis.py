@@ -29,22 +29,47 @@ def print_analysis(
     storage: str | None,
     maps: Sequence[str],
     wheres: Sequence[str],
+    fixed: Sequence[str],
+    names: Sequence[str],
+    settings: Sequence[str],
+    best_by: str | None,
+    margin: float | None,
+    predictors: Sequence[str],
     percent: bool,
     exploratory: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Analyse as `analyze_all` does and print the verdicts; `maps` and `wheres` are NAME=VALUE."""
-    renamed, chosen = _pairs("--map", maps), _pairs("--where", wheres)
+    """Analyse as `analyze_all` does and print the verdicts; maps, wheres, fixed and names are NAME=VALUE."""
+    stray = [name for name in studies if "=" in name]
+    if stray:
+        raise InputError(
+            f"{stray[0]}: no study; --map, --where and the like take one pair each: --map {stray[0]}"
+        )
+    if margin is not None and not 0 < margin < 1:
+        raise InputError(f"--margin {margin:g}: expected an AUC between 0 and 1")
+    pairs = [
+        _pairs(*each) for each in (("--map", maps), ("--where", wheres), ("--set", fixed), ("--name", names))
+    ]
+    from medfathom.analysis.pipeline import MARGIN  # noqa: PLC0415
+    from medfathom.analysis.results import Reading  # noqa: PLC0415
     from medfathom.answer import analyze_all  # noqa: PLC0415
 
     analysis, folder = analyze_all(
         studies,
         tables,
         storage=storage,
-        maps=renamed,
-        wheres=chosen,
-        percent=percent,
+        reading=Reading(
+            maps=pairs[0],
+            wheres=pairs[1],
+            fixed=pairs[2],
+            names=pairs[3],
+            settings=settings,
+            best_by=best_by,
+            percent=percent,
+        ),
+        margin=MARGIN if margin is None else margin,
+        predictors=predictors,
         exploratory=exploratory,
         out=out,
     )
@@ -77,7 +102,8 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
-        parts += [_verdicts(found.predictors), Text()]
+        parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
+    parts += [Text(f"note: {note}", "dim") for note in analysis.notes]
     parts += [Text(f"left out: {left.reason} ({left.rows})", "dim") for left in analysis.exclusions]
     parts.append(Text(f"Report: {folder}"))
     return Group(*parts)
@@ -99,22 +125,26 @@ def _architectures(rows: pd.DataFrame) -> Table:
 
 
 def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> Table:
-    from medfathom.analysis.predictors import PREDICTORS  # noqa: PLC0415  imports pandas
-
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("AUC against", "verdict", "slope", "95 % interval", "p (Holm)", "why"):
+    for title in ("AUC against", "verdict", "over the range", "95 % interval", "p (Holm)", "why"):
         table.add_column(title, justify="left" if title in ("AUC against", "verdict", "why") else "right")
-    for name, found in predictors.items():
-        low, high = found.ci95
+    for found in predictors.values():
+        low, high = found.effect_ci95
         table.add_row(
-            f"{PREDICTORS[name].quantity}, per {PREDICTORS[name].scale.step}",
+            found.predictor.quantity,
             Text(found.verdict, style=VERDICT_STYLE[found.verdict]),
-            _signed(found.slope),
-            f"{_signed(low)} to {_signed(high)}" if low is not None else "",
-            "" if found.p_holm is None else f"{found.p_holm:.3f}",
+            _signed(found.effect),
+            f"{_signed(low)} to {_signed(high)}" if low is not None and high is not None else "",
+            _p(found),
             found.reason,
         )
     return table
+
+
+def _p(found: Association | NoSlope) -> str:
+    """The p-value of the test that the verdict rests on."""
+    value = found.p_equivalence_holm if found.verdict == "negligible" else found.p_holm
+    return "" if value is None else f"{value:.3f}"
 
 
 def _signed(value: float | None) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfathom.confirmation.words import front_words, opened, sentence, what_varies
+from medfathom.confirmation.words import front_words, judged_on, opened, per_image, sentence, what_varies
 from medfathom.definitions.load import study_name
 from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from medfathom.terminal.output import print_json, print_text
@@ -75,8 +75,10 @@ def confirm_and_tell(
 def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     """All of a summary."""
     head = Text(summary.study, "bold")
-    head.append(f"  {summary.modality}, confirmed on {summary.n_test or 0} test images", "not bold")
+    head.append(f"  {summary.modality}, confirmed on {judged_on(summary)}", "not bold")
     parts: list[RenderableType] = [head]
+    if summary.positive is not None:
+        parts.append(Text(f"Positive class: {summary.positive}"))
     if summary.strata:
         parts += [Text(), _table(summary.strata), Text(), *_sentences(summary.strata)]
     if summary.efficiency:
@@ -124,6 +126,7 @@ def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
             f"Best by validation: {best.stratum}, test AUC {best.test_auc:.4f} "
             f"(95 % interval {_interval(best.ci)}, {what_varies(best)})."
         ),
+        *[Text(line) for line in [per_image(best)] if line],
         Text(
             f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "
             "they were optimistic by that much."
@@ -131,7 +134,7 @@ def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
             else f"On average the search's best validation AUCs were {-optimism:.4f} below the test AUCs."
         ),
         Text(
-            "seed sd: between trainings on the same data. sampling: the same networks on other test images.",
+            "seed sd: between trainings on the same data. sampling: the same networks on another test split.",
             "dim",
         ),
     ]

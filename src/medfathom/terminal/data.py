@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -14,11 +15,15 @@ from rich.text import Text
 from medfathom.data.check.check import CheckReport, check_data
 from medfathom.data.check.page import write_page
 from medfathom.data.prepare import prepare
+from medfathom.data.prepared import read_facts
 from medfathom.data.samples import write_samples
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.terminal.output import print_json, print_text
+
+TOLD = ("positive", "ignored", "notes")
+"""Facts that are told in words to people."""
 
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
 
@@ -39,7 +44,9 @@ def print_prepared(study: str, overrides: Sequence[str], *, samples: Path | None
     if as_json:
         print_json(facts)
     else:
-        print("\n".join(f"{key}: {value}" for key, value in facts.items()))  # noqa: T201
+        told = read_facts(Path(str(facts["folder"]))).lines()
+        shown = [f"{key}: {value}" for key, value in facts.items() if key not in TOLD]
+        print("\n".join([*shown, *told]))  # noqa: T201
 
 
 def check_with_page(
@@ -74,7 +81,14 @@ def prepare_now(
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
     written = [] if samples is None else write_samples(data, samples)
-    return {**data.to_dict(), **({"samples": [str(file) for file in written]} if written else {})}
+    facts = read_facts(data.folder)
+    return {
+        **data.to_dict(),
+        "positive": data.positive,
+        "ignored": [asdict(ignored) for ignored in facts.ignored],
+        "notes": list(facts.notes),
+        **({"samples": [str(file) for file in written]} if written else {}),
+    }
 
 
 @contextmanager

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from medfathom.errors import EXIT_FAILED, InputError
 from medfathom.files import write_atomically
@@ -16,16 +19,24 @@ from medfathom.models.folder import read_config
 from medfathom.terminal.output import complain, print_json, print_text
 
 if TYPE_CHECKING:
-    from medfathom.exported.model import Predictions
+    from medfathom.exported.predictions import Predictions
 
 MOST_CLASSES = 8
 """Columns of probabilities in a table; CSV and JSON have all."""
 
 
 def print_predictions(
-    folder: Path, images: Sequence[Path], *, csv_file: Path | None, device: str, as_json: bool
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    csv_file: Path | None,
+    device: str,
+    as_json: bool,
+    per_image: bool = False,
 ) -> int:
     """Predict images with the model in a folder, and print or write what it says.
+
+    Of a model of cases (volumes, slides) a row is a case; with `per_image` it is an image.
 
     Returns:
         The exit code: 1 where some images could not be read; they are named on standard error.
@@ -34,13 +45,22 @@ def print_predictions(
     from medfathom.exported.model import predict_files  # noqa: PLC0415
 
     found = predict_files(folder, images, device)
+    shown = found.of_images if per_image and found.of_images is not None else found
     if csv_file is not None:
-        write_csv(found, csv_file)
+        write_csv(shown, csv_file)
     if as_json:
-        print_json({"images": found.rows(), "unreadable": found.unreadable, "remarks": found.remarks})
+        print_json(
+            {
+                "positive": found.positive,
+                "images" if shown.n_images is None else "cases": shown.rows(),
+                "unreadable": found.unreadable,
+                "ignored": [asdict(ignored) for ignored in found.ignored],
+                "remarks": found.remarks,
+            }
+        )
     elif csv_file is None:
-        print_text(predictions_text(found))
-    for remark in found.remarks:
+        print_text(predictions_text(shown))
+    for remark in [*map(str, found.ignored), *found.remarks]:
         complain(remark)
     for name, reason in found.unreadable.items():
         complain(f"{name}: {reason}; skipped")
@@ -48,10 +68,10 @@ def print_predictions(
 
 
 def write_csv(found: Predictions, path: Path) -> None:
-    """A header, and a row for each image. Raises InputError where it cannot be written."""
+    """A header, and a row for each image or case. Raises InputError where it cannot be written."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", "predicted", *found.class_names])
+    table.writerow(found.columns)
     for row in found.rows():
         table.writerow(row.values())
     try:
@@ -60,14 +80,17 @@ def write_csv(found: Predictions, path: Path) -> None:
         raise InputError(f"--csv {path}: cannot be written ({error.strerror})") from None
 
 
-def predictions_text(found: Predictions) -> Table:
-    """For a terminal."""
+def predictions_text(found: Predictions) -> RenderableType:
+    """For a terminal: a table, and which of two classes is the positive one."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("image", overflow="fold")
-    table.add_column("predicted")
+    n_first = len(found.columns) - len(found.class_names)
     names = found.class_names[:MOST_CLASSES]
+    for column in found.columns[:n_first]:
+        table.add_column(column, overflow="fold")
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for row in found.rows():
-        table.add_row(str(row["image"]), str(row["predicted"]), *(f"{row[name]:.4f}" for name in names))
-    return table
+        # As Text: rich would take a [name] in brackets for a style.
+        words = [Text(str(value)) for value in row.values()][:n_first]
+        table.add_row(*words, *(f"{row[name]:.4f}" for name in names))
+    return table if found.positive is None else Group(table, Text(f"Positive class: {found.positive}", "dim"))

@@ -40,7 +40,9 @@ def study_text(summary: StudySummary) -> RenderableType:
     head.append(f"  {summary.modality}, goal {summary.goal}, budget {summary.budget} trials", "not bold")
     parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
     if summary.best:
-        parts += [Text(), Text("Best trials (validation AUC)", style="bold"), _best_table(summary.best)]
+        unit = summary.best[0].unit
+        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''})"
+        parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
     if summary.failures:
@@ -59,9 +61,9 @@ def _table(*columns: str) -> Table:
 
 
 def _best_table(best: Sequence[TrialSummary]) -> Table:
-    table = _table(
-        "trial", "AUC", "95 % interval", "architecture", "init", "unfreeze", "rate", "params", "time"
-    )
+    per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
+    columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
+    table = _table("trial", "AUC", "95 % interval", *per_image, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
@@ -69,6 +71,7 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
             str(row.number),
             f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
+            *["" if row.image_auc is None else f"{row.image_auc:.4f}" for _ in per_image],
             str(row.architecture),
             str(row.init),
             str(row.unfreeze_depth),

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.unknown import is_present
 from medfathom.trial.randomness import derived_seed
 
 Indices = NDArray[np.int64]
@@ -22,7 +23,7 @@ def epoch_batches(
     """
     random = np.random.default_rng(derived_seed(seed, "order", epoch))
     if balanced:
-        weights = _balancing_weights(task, labels)
+        weights = balancing_weights(task, labels)
         order = random.choice(len(labels), size=len(labels), p=weights / weights.sum())
     else:
         order = random.permutation(len(labels))
@@ -34,11 +35,13 @@ def steps_per_epoch(n_images: int, batch_size: int) -> int:
     return -(-n_images // batch_size)
 
 
-def _balancing_weights(task: TaskKind, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+def balancing_weights(task: TaskKind, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """How much likelier each image is drawn, so that every class is drawn as often; not scaled."""
     if task == "multilabel":
-        rarity = 1.0 / np.maximum(labels.sum(axis=0), 1)
-        weights: NDArray[np.float64] = (labels * rarity).max(axis=1)
-        without = labels.sum(axis=1) == 0
+        present = is_present(labels)
+        rarity = 1.0 / np.maximum(present.sum(axis=0), 1)
+        weights: NDArray[np.float64] = (present * rarity).max(axis=1)
+        without = ~present.any(axis=1)
         weights[without] = 1.0 / max(int(without.sum()), 1)
         return weights
     inverse: NDArray[np.float64] = 1.0 / np.bincount(labels)[labels]

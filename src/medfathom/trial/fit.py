@@ -14,7 +14,9 @@ from torch import Tensor
 
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
+from medfathom.models.attention import attended
 from medfathom.models.batch_norm import BatchNorm
+from medfathom.trial.bags import BagBatch, bag_batches
 from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.trial.inputs import Inputs
 from medfathom.trial.losses import Loss
@@ -88,11 +90,17 @@ class Fit:
         subset: Indices,
         params: TrialParams,
         settings: FitSettings,
+        member: NDArray[np.integer] | None = None,
     ) -> None:
-        """Labels are those of the whole training split; `subset` says which of its images are used."""
+        """Labels are those of the whole training split; `subset` says which of its images are used.
+
+        `member` is the case of each used image, numbered from 0, where the head has attention: the loss is
+        then of cases. None: it is of images.
+        """
         self._network = network
         self._inputs = inputs
         self._subset = subset
+        self._member = member
         self._used_labels = labels[subset]
         self._params = params
         self._settings = settings
@@ -153,14 +161,7 @@ class Fit:
             NonFiniteLossError: the loss became infinite or NaN.
             OutOfMemoryError: one image at a time (two with trained batch norm) is too much.
         """
-        batches = epoch_batches(
-            self._settings.task,
-            self._used_labels,
-            self._params.batch_size,
-            balanced=self._params.balanced_sampling,
-            seed=self._settings.seed,
-            epoch=epoch,
-        )
+        batches = self._batches(epoch)
         torch.manual_seed(derived_seed(self._settings.seed, "dropout", epoch))
         augmenting = generator(self._settings.seed, "augmentation", epoch, device=self._settings.device)
         rows = self._inputs.rows(epoch)  # may compute them first, with all threads
@@ -169,15 +170,24 @@ class Fit:
         self._network.train()
         total = torch.zeros((), device=self._settings.device)
         with cpu_threads(self._threads):
-            raws = rows.batches([self._subset[batch] for batch in batches])
+            raws = rows.batches([self._subset[batch.rows] for batch in batches])
             for position, (batch, raw) in enumerate(zip(batches, raws, strict=True)):
                 step = (epoch - 1) * self._steps + position
                 set_rates(self.optimizer, rate_factor(step, self._total_steps, self._params))
-                targets = self._labels[torch.from_numpy(batch).to(self._settings.device)]
-                total += self._step(raw, targets, augmenting)
+                targets = self._labels[torch.from_numpy(batch.rows).to(self._settings.device)]
+                total += self._step(raw, targets, batch, augmenting)
                 if position % STEPS_BETWEEN_CHECKS == 0 or position == len(batches) - 1:
                     self._check(total, epoch, position)
         return float(total) / len(batches)
+
+    def _batches(self, epoch: int) -> list[BagBatch]:
+        """Without attention each image is a bag of its own."""
+        settings, size, balanced = self._settings, self._params.batch_size, self._params.balanced_sampling
+        task, labels, seed = settings.task, self._used_labels, settings.seed
+        if self._member is not None:
+            return bag_batches(task, labels, self._member, size, balanced=balanced, seed=seed, epoch=epoch)
+        batches = epoch_batches(task, labels, size, balanced=balanced, seed=seed, epoch=epoch)
+        return [BagBatch(rows, np.arange(len(rows))) for rows in batches]
 
     def _check(self, total: Tensor, epoch: int, position: int) -> None:
         if not bool(torch.isfinite(total)):
@@ -187,20 +197,20 @@ class Fit:
                 "learning_rate or raise warmup_fraction"
             )
 
-    def _step(self, raw: Tensor, targets: Tensor, augmenting: torch.Generator) -> Tensor:
+    def _step(self, raw: Tensor, targets: Tensor, batch: BagBatch, augmenting: torch.Generator) -> Tensor:
         """One update, in as many parts as memory asks for; the batch's mean loss."""
 
         def accumulate(at_once: int) -> Tensor:
             self.optimizer.zero_grad(set_to_none=True)
-            weight = self._loss.weight(targets)
+            weight = self._loss.weight(targets[torch.from_numpy(batch.first).to(targets.device)])
             prepared = self._inputs.prepare(raw, augmenting)
             total = torch.zeros((), device=targets.device)
             # Equal parts: a small last one would upset batch norm, as a small last batch would.
             parts = self.portions.count(len(targets), at_once)
-            for inputs, wanted in zip(prepared.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            for span in batch.spans(parts):
                 with self._autocast():
-                    logits = self._inputs.logits(inputs)
-                loss = self._loss.sum(logits, wanted) / weight
+                    logits = self._inputs.logits(prepared[span])
+                loss = self._sum(logits, targets[span], batch.member[span]) / weight
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
             return total
@@ -208,6 +218,15 @@ class Fit:
         loss = self.portions.run(accumulate, "training")
         self.optimizer.step()
         return loss
+
+    def _sum(self, logits: Tensor, targets: Tensor, member: NDArray[np.int64]) -> Tensor:
+        """The loss summed over images, or with attention over bags."""
+        if self._member is None:
+            return self._loss.sum(logits, targets)
+        starts = np.flatnonzero(np.diff(member, prepend=-1))
+        of_bag = torch.from_numpy(member - member[0]).to(targets.device)
+        of_bags = attended(logits, of_bag, len(starts))
+        return self._loss.sum(of_bags, targets[torch.from_numpy(starts).to(targets.device)])
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._settings.device.type, torch.bfloat16, enabled=self._settings.autocast)

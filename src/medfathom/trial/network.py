@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medfathom.data.prepared import Split
+from medfathom.data.prepared import PreparedData, Split
 from medfathom.definitions.space import TrialParams
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.batch_norm import calibrate_batch_norm
@@ -50,6 +50,8 @@ def identity_record(params: TrialParams, task: TrialTask, network: Network) -> T
         compute_type="bfloat16" if runs_in_bfloat16(task.training.precision, device) else "float32",
         dataset_fingerprint=task.data.fingerprint,
         versions=versions(),
+        unit=None if task.data.cases is None else task.data.unit,
+        combine=None if task.data.cases is None else params.combine,
     )
 
 
@@ -74,7 +76,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         image_size=data.image_size,
         in_channels=data.channels,
         seed=derived_seed(task.seed, "weights"),
-        head=_head_options(params),
+        head=_head_options(params, data),
         grey=training.grey,
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
     )
@@ -93,7 +95,7 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
         num_outputs=num_outputs(data.task, len(data.class_names)),
         image_size=data.image_size,
         in_channels=data.channels,
-        head=_head_options(params),
+        head=_head_options(params, data),
         grey=task.training.grey,
         normalization=((0.0,), (1.0,)),
         device="meta",
@@ -102,8 +104,13 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
     return network
 
 
-def _head_options(params: TrialParams) -> HeadOptions:
-    return HeadOptions(dropout=params.head_dropout, pooling=params.head_pooling, hidden=params.head_hidden)
+def _head_options(params: TrialParams, data: PreparedData) -> HeadOptions:
+    return HeadOptions(
+        dropout=params.head_dropout,
+        pooling=params.head_pooling,
+        hidden=params.head_hidden,
+        attention=params.combine == "attention" and data.cases is not None,
+    )
 
 
 def _calibrate(network: Network, train: Split, device: torch.device) -> None:

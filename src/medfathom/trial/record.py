@@ -72,12 +72,20 @@ class SplitMetrics(_Fields):
     calibration_error: float | None = None
     threshold: float | None = None
     """Of a binary task's positive class."""
+    positive: str | None = None
+    """The positive class of a binary task; older records do not have it."""
     auc_interval: str | None = None
     """How the AUC's interval was computed."""
     per_class: dict[str, dict[str, float]] | None = None
     """Class name -> its metrics, where there are more than two classes or several labels."""
     undefined: list[str] | None = None
     """One sentence for each class whose AUC does not exist in this split."""
+    n_cases: int | None = None
+    """Cases of the split. Where there are cases, all metrics but these three are per case."""
+    image_auc: float | None = None
+    """Per image, each with its case's label; where there are cases."""
+    image_auc_ci_low: float | None = None
+    image_auc_ci_high: float | None = None
 
 
 class TrialRecord(SplitMetrics):
@@ -101,6 +109,8 @@ class TrialRecord(SplitMetrics):
         images_per_second: trained on in the latest epoch.
         peak_memory_bytes, device_memory_bytes: the most that was held; the device's own (a GPU's).
         compute_type: `float32` or `bfloat16`.
+        unit: what is judged where that is not the image: `case`, `volume` or `slide`.
+        combine: how the predictions of its images become one.
         versions: package -> version.
         accumulation: where memory ran out: how many images of a batch were worked on at once.
         train_auc: on at most 500 training images, after the last epoch.
@@ -131,6 +141,8 @@ class TrialRecord(SplitMetrics):
     device_memory_bytes: int | None = None
     device: str | None = None
     compute_type: str | None = None
+    unit: str | None = None
+    combine: str | None = None
     dataset_fingerprint: str | None = None
     definition_hash: str | None = None
     versions: dict[str, str] | None = None

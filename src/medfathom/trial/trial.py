@@ -8,30 +8,35 @@ from collections.abc import Generator
 import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
 
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.data.splits import training_subset
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
-from medfathom.metrics.classification import Evaluation, evaluate, positives
-from medfathom.metrics.probabilities import num_outputs, probabilities
+from medfathom.metrics.cases import cases_of
+from medfathom.metrics.classification import has_auc
+from medfathom.metrics.probabilities import num_outputs
+from medfathom.models.attention import attended
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
 from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
+from medfathom.trial.judging import judge
 from medfathom.trial.losses import Loss
 from medfathom.trial.memory import PeakMemory, as_run_error
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.randomness import derived_seed
-from medfathom.trial.record import TrialRecord
+from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
 
-TRAIN_AUC_IMAGES = 500
-"""Training images on which the AUC is taken at the end, to be held against the validation AUC."""
+TRAIN_AUC_IMAGES, TRAIN_AUC_CASES = 500, 50
+"""Training images on which the AUC is taken at the end, to be held against the validation AUC. Of cases as
+many as have so many images, but so many cases at least."""
 
 
 def run_trial(params: TrialParams, task: TrialTask) -> Generator[TrialRecord]:
@@ -69,7 +74,7 @@ class _Trial:
         self._network = network_of(params, task, self._train)
         self._subset = training_subset(
             self._train.labels,
-            self._train.groups,
+            self._train.clusters,
             params.train_fraction,
             derived_seed(task.seed, "train_fraction"),
         )
@@ -91,6 +96,7 @@ class _Trial:
             subset=self._subset,
             params=params,
             settings=settings,
+            member=self._attended_cases(),
         )
         self._val_labels = torch.from_numpy(self._val.labels.astype(np.int64))
         self._val_loss = Loss(task.data.task, self._val_labels, settings.n_outputs)
@@ -142,6 +148,12 @@ class _Trial:
             "timm": timm.__version__,
         }
 
+    def _attended_cases(self) -> NDArray[np.intp] | None:
+        """The case of each used training image, where the head weighs images of a case by attention."""
+        if self._params.combine != "attention" or self._train.cases is None:
+            return None
+        return cases_of(self._train.cases[self._subset]).member
+
     def _restore(self) -> None:
         path = self._task.checkpoint
         checkpoint = None if path is None else load_checkpoint(path, self._device)
@@ -166,12 +178,12 @@ class _Trial:
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
-        val_loss, evaluation = self._validate(last=last)
+        val_loss, metrics = self._validate()
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
             epoch,
-            evaluation,
+            metrics,
             train_loss=train_loss,
             val_loss=val_loss,
             train_auc=self._auc_on_training_images() if last else None,
@@ -181,38 +193,45 @@ class _Trial:
         self._save()
         return record
 
-    def _validate(self, *, last: bool) -> tuple[float, Evaluation]:
+    def _validate(self) -> tuple[float, SplitMetrics]:
         logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
-        data = self._task.data
-        evaluation = evaluate(
-            data.task,
-            self._val.labels,
-            probabilities(data.task, logits),
-            data.class_names,
-            groups=self._val.groups,
-            bootstrap=last,
-            seed=derived_seed(self._task.seed, "bootstrap"),
-        )
-        loss = self._val_loss.sum(torch.from_numpy(logits), self._val_labels)
-        return float(loss) / len(self._val), evaluation
+        metrics = judge(self._task.data, self._val, logits, self._params.combine)
+        return self._loss_on_validation(logits), metrics
+
+    def _loss_on_validation(self, logits: NDArray[np.float32]) -> float:
+        """The mean over images, or with attention over cases: as in training."""
+        values, labels, cases = torch.from_numpy(logits), self._val_labels, self._val.units.cases
+        if self._params.combine == "attention" and cases is not None:
+            values = attended(values, torch.from_numpy(cases.member), len(cases))
+            labels = labels[torch.from_numpy(cases.first)]
+        return float(self._val_loss.sum(values, labels)) / float(self._val_loss.weight(labels))
 
     def _auc_on_training_images(self) -> float | None:
-        """AUC on the images trained on, a fixed choice of at most `TRAIN_AUC_IMAGES`; None: undefined."""
-        chosen = np.sort(np.random.default_rng(0).permutation(self._subset)[:TRAIN_AUC_IMAGES])
+        """AUC on some of what was trained on, always the same; None: undefined."""
+        chosen = self._chosen_to_judge()
         logits = self._fit.predict(self._feeding.train, INFERENCE_BATCH, chosen)
-        data = self._task.data
-        scores = probabilities(data.task, logits)
-        return evaluate(data.task, self._train.labels[chosen], scores, data.class_names).overall.get("auc")
+        part = self._train.part(chosen)
+        return judge(self._task.data, part, logits, self._params.combine).auc
+
+    def _chosen_to_judge(self) -> NDArray[np.int64]:
+        """Training images on which the AUC is taken at the end: of cases all or none."""
+        drawn = np.random.default_rng(0).permutation(self._subset)
+        if self._train.cases is None:
+            return np.sort(drawn[:TRAIN_AUC_IMAGES])
+        found = cases_of(self._train.cases[drawn])
+        kept = np.cumsum(found.sizes) <= TRAIN_AUC_IMAGES
+        kept[:TRAIN_AUC_CASES] = True
+        return np.sort(drawn[kept[found.member]])
 
     def _record(
         self,
         epoch: int,
-        evaluation: Evaluation,
+        metrics: SplitMetrics,
         *,
         train_loss: float,
         val_loss: float,
@@ -230,12 +249,9 @@ class _Trial:
             "train_loss": train_loss,
             "val_loss": val_loss,
             "train_auc": train_auc,
-            "auc_interval": evaluation.auc_interval,
-            "per_class": evaluation.per_class or None,
-            "undefined": evaluation.undefined or None,
         }
         identity = identity_record(self._params, self._task, self._network)
-        return identity.model_copy(update=evaluation.overall | measured)
+        return identity.model_copy(update=metrics.model_dump() | measured)
 
     def _accumulation(self) -> str | None:
         at_once, batch = self._fit.portions.at_once, self._params.batch_size
@@ -265,9 +281,7 @@ def _check_augmentation(params: TrialParams) -> None:
 
 def _check_validation(data: PreparedData, val: Split) -> None:
     """A split in which no class has both members and others cannot rank models."""
-    n_columns = 1 if data.task == "binary" else len(data.class_names)
-    counts = positives(data.task, val.labels, n_columns).sum(axis=0)
-    if not ((counts > 0) & (counts < len(val))).any():
+    if not has_auc(data.task, val.labels, len(data.class_names)):
         raise DataError(
             f"{data.folder}: the validation split's {len(val)} images are all of one class: "
             "its AUC is undefined; give a validation split that has both"

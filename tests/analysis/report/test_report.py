@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made_studies import analyze, study
+from made_studies import analyze, study, unheard_of
 from medfathom.analysis import Analysis, write_report
 from medfathom.analysis.report.report import page
 
@@ -98,7 +98,7 @@ def test_what_a_predictor_explains_by_itself_and_beyond_the_other() -> None:
     """Two sizes that predict nearly alike: each explains nearly all, and hardly more than the other."""
     frame = study(slope=0.05, noise=0.0005)
     by_size = frame["n_params"].rank(method="dense")
-    page_ = page(analyze(frame.assign(depth=(2 ** (3 + by_size / 4)).round())), {})
+    page_ = page(analyze(unheard_of(frame.assign(depth=(2 ** (3 + by_size / 4)).round()))), {})
     found = re.search(
         r"parameter count by itself explains (\d+) %, depth by itself (\d+) %, the two together (\d+) %\. "
         r"Beyond depth, parameter count explains (\d+) %",

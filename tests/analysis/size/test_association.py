@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 
-from made_studies import PAPER, analyze, study
+from made_studies import PAPER, analyze, study, unheard_of
 from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
 from medfathom.analysis.effects import two_way
 from medfathom.analysis.modality import modality_of
@@ -63,7 +63,7 @@ def test_noise_is_inconclusive_with_a_reason_and_a_number_of_architectures() -> 
 
 def test_design_schema() -> None:
     found = analyze(study(datasets={"a": "CXR", "b": "OCT"})).to_dict()
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     cxr = found["modalities"]["CXR"]
     assert {k: cxr[k] for k in ("n_datasets", "n_architectures", "n_families", "n_cells", "n_rows")} == {
         "n_datasets": 1, "n_architectures": 10, "n_families": 5, "n_cells": 2, "n_rows": 40,
@@ -126,7 +126,9 @@ def test_gaps_do_not_bias() -> None:
 def test_three_data_sets_speak_for_the_modality_and_two_for_themselves() -> None:
     two = answer(study(datasets={"a": "CXR", "b": "CXR"}))
     three = answer(study(datasets={"a": "CXR", "b": "CXR", "c": "CXR"}))
-    assert "heterogeneity" not in two
+    assert set(two["heterogeneity"]["slopes"]) == {"a", "b"}
+    assert two["prediction95"] == [None, None]
+    assert None not in three["prediction95"]
     assert two["speaks_for"] == "these two data sets"
     assert set(three["heterogeneity"]["slopes"]) == {"a", "b", "c"}
 
@@ -164,7 +166,7 @@ def test_architectures_needed_shrink_their_own_error_only() -> None:
     found = associate(modality, PARAMETERS, margin=0.02, settings=Settings(99, 200))
     assert isinstance(found, Unadjusted)
     assert found.n_architectures == 10
-    alone = replace(found, slope=0.0, ci90=(-0.02, 0.02))
+    alone = replace(found, slope=0.0, span=1.0, ci90=(-0.02, 0.02))
     extra = 0.0001 / stdtrit(7, 0.95) ** 2
     spread = Spread(
         dict.fromkeys("abcdefgh", 0.0), tau=0.0, i2=0.0, f=1.0, p_value=None, extra_variance=extra
@@ -215,7 +217,7 @@ def test_fewer_than_three_architectures_are_inconclusive(kept: list[str]) -> Non
 
 
 def test_one_value_of_a_predictor_is_inconclusive() -> None:
-    found = answer(study().assign(depth=50), "log2_depth")
+    found = answer(unheard_of(study().assign(depth=50)), "log2_depth")
     assert (found["verdict"], found["p_value"]) == ("inconclusive", None)
     assert "same value" in found["reason"]
 

@@ -216,7 +216,8 @@ def test_dark_16_bit_images_and_darker_splits_are_said(tmp_path: Path) -> None:
     }
     content["test_images"] = content["test_images"] // 2
     labels = {f"{split}_labels": (np.arange(n) % 2)[:, None] for split, n in N.items()}
-    report = check_data(config("npz", path=str(npz(tmp_path, **content, **labels))), tmp_path / "cache")
+    dark = config("npz", path=str(npz(tmp_path, **content, **labels)), bits=16)
+    report = check_data(dark, tmp_path / "cache")
     messages = [row[2] for row in report.rows()]
     assert any("16-bit images use the lowest 6% of the range: give dataset.bits" in m for m in messages)
     assert any("test images are darker than training images" in m for m in messages)
@@ -328,3 +329,21 @@ def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path)
     assert sum(s.count("train") - 1 for s in splits if "train" in s) == 18
     assert sum(s.count("test") - 1 for s in splits if "test" in s) == 3
     assert len(manifest) == sum(len(content[f"{split}_images"]) for split in N)
+
+
+def test_slices_of_a_volume_may_be_alike_and_volumes_may_not(tmp_path: Path) -> None:
+    """Neighbouring slices are alike by nature; two volumes that share a slice are a finding."""
+    pixels = images(9, side=SIDE, seed=5)
+    smooth = [np.asarray(Image.fromarray(p).filter(ImageFilter.GaussianBlur(2))) for p in pixels]
+    for number, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
+        folder = tmp_path / "set" / split / ("ill", "well")[number % 2] / f"v{number}"
+        for k in range(6):  # slices that hardly differ
+            save(folder / f"{k}.png", np.clip(smooth[number].astype(int) + k, 0, 255).astype(np.uint8))
+    shared = tmp_path / "set" / "val" / "ill" / "v4"
+    save(shared / "6.png", np.clip(smooth[0].astype(int) + 9, 0, 255).astype(np.uint8))
+    report = check_data(config("folder", path=str(tmp_path / "set"), unit="volume"), tmp_path / "cache")
+    found = {finding.check: finding for finding in report.findings}
+    assert "near copies within a split" not in found
+    assert found["near copies across splits"].severity == "error"
+    assert [split.n_cases for split in report.splits] == [4, 2, 2]
+    assert found["cases"].message.endswith("test 2 volumes of unknown patients, 12 images")

@@ -11,9 +11,10 @@ from medfathom.analysis.effects import Floats
 from medfathom.analysis.modality import Modality
 from medfathom.analysis.predictors import PREDICTORS
 from medfathom.analysis.size.association import SAME
-from medfathom.analysis.size.estimate import Estimate, estimate_of
-from medfathom.analysis.size.inference import Settings, noise_shape, regression
-from medfathom.analysis.size.permutation import centred
+from medfathom.analysis.size.estimate import Estimate
+from medfathom.analysis.size.inference import Settings
+from medfathom.analysis.size.partial import partial
+from medfathom.analysis.size.permutation import ROUNDING, centred
 from medfathom.analysis.size.slope import indicators
 
 STRONG_CORRELATION = 0.8
@@ -28,6 +29,8 @@ class Joint:
         r2_unique: predictor -> what R^2 loses without it.
         r2_shared: what either predictor could explain; negative where one hides the other.
         r2_total: share of the variance between architectures that both explain, 0 to 1.
+        r2_adjusted: the same less what two predictors without an effect would explain by chance; can
+            be negative.
         predictor_correlation: Pearson's, within architectures that can be compared, -1 to 1.
         variance_inflation: 1 / (1 - correlation^2).
         partial: predictor -> its slope with the other held fixed.
@@ -37,6 +40,7 @@ class Joint:
     r2_unique: dict[str, float | None] = field(metadata=FLAT)
     r2_shared: float | None = None
     r2_total: float | None = None
+    r2_adjusted: float | None = None
     predictor_correlation: float | None = None
     variance_inflation: float | None = None
     partial: dict[str, Estimate] = field(default_factory=dict)
@@ -61,9 +65,10 @@ def explained_together(modality: Modality, settings: Settings) -> Joint:
         r2_unique={name: both - alone[1 - i] for i, name in enumerate(names)},
         r2_shared=alone[0] + alone[1] - both,
         r2_total=both,
+        r2_adjusted=1 - (1 - both) * (len(values) - groups.shape[1]) / (len(values) - groups.shape[1] - 2),
         predictor_correlation=correlation,
         variance_inflation=1 / (1 - correlation**2),
-        partial={name: _partial(modality, x, i, settings) for i, name in enumerate(names)},
+        partial={name: partial(modality, x, i, settings) for i, name in enumerate(names)},
         reason=beware if abs(correlation) >= STRONG_CORRELATION else "",
     )
 
@@ -90,17 +95,8 @@ def _why_not(x: Floats, groups: int) -> str:
 def _r_squared(values: Floats, groups: Floats, x: Floats) -> float:
     centred = values - groups @ np.linalg.lstsq(groups, values, rcond=None)[0]
     total = float(centred @ centred)
-    if total <= 0:
+    if total <= ROUNDING**2 * len(values):
         return 0.0
     X = np.column_stack([groups, x])
     residual = values - X @ np.linalg.lstsq(X, values, rcond=None)[0]
     return 1 - float(residual @ residual) / total
-
-
-def _partial(modality: Modality, x: Floats, which: int, settings: Settings) -> Estimate:
-    centred = x - x.mean(0)
-    X = np.column_stack(
-        [indicators(modality.effects.component), centred[:, [1 - which]], centred[:, [which]]]
-    )
-    noise = noise_shape(modality.effects, X)
-    return estimate_of(regression(modality.effects.values, X, modality.families, noise, settings)[0])

@@ -172,7 +172,9 @@ def _two_modalities(
         return None
     within, _, _ = slope_in(effects, {}, x, families, settings)
     spreads = [spread_of_slopes(m.effects, m.per_dataset, m.values_of(predictor)) for m in (first, second)]
-    over = OverDatasets(within, tuple(spread.added for spread in spreads if spread))
+    over = OverDatasets(
+        within, tuple(spread.added for spread in spreads if spread and spread.stands_for_others)
+    )
     answer = _answer((first.name, second.name), over, len(common))
     return replace(answer, speaks_for="; ".join(map(_speaks_for, (first, second), spreads)))
 
@@ -180,7 +182,7 @@ def _two_modalities(
 def _speaks_for(modality: Modality, spread: Spread | None) -> str:
     """Which data sets of a modality a difference of slopes speaks for: fewer than three for themselves."""
     count = len(modality.per_dataset)
-    if spread is None:
+    if spread is None or not spread.stands_for_others:
         return f"{modality.name}: only its {count} data set{'' if count == 1 else 's'}"
     return f"{modality.name}: data sets like its {count}"
 

@@ -112,10 +112,12 @@ def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[
     """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named."""
     name, names = pd.factorize(part["architecture"], sort=True)
     init, inits = pd.factorize(part["init"], sort=True)
-    seed, seeds = pd.factorize(part["seed"].fillna(""), sort=True)
+    seed, seeds = pd.factorize(
+        part["setting"] + "|" + part["seed"].astype(object).fillna("").astype(str), sort=True
+    )
     table = np.full((len(names), len(seeds), len(inits)), np.nan)
     table[name, seed, init] = part["auc"].to_numpy(float)
-    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "")
+    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "|")
 
 
 def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> Floats:

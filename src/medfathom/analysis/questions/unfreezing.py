@@ -51,11 +51,15 @@ def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[UnfreezeDept
     found = []
     for (modality, dataset, init), part in rows.groupby(["modality", "dataset", "init"], observed=True):
         wide = part.pivot_table(
-            index="architecture", columns="unfreeze_depth", values="auc", aggfunc="mean", observed=True
+            index=["architecture", "setting"],
+            columns="unfreeze_depth",
+            values="auc",
+            aggfunc="mean",
+            observed=True,
         )
         if wide.shape[1] < 2:
             continue
-        complete = wide.dropna()
+        complete = wide.dropna().groupby(level="architecture").mean()
         codes = family_codes(part, list(complete.index))
         found.append(_best_depth((str(modality), str(dataset), str(init)), complete, codes, settings))
     return found

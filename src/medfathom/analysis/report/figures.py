@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from medfathom.analysis.modality import Modality
 from medfathom.analysis.pipeline import Analysis, ModalityFindings
-from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.predictors import Predictor
 from medfathom.analysis.questions.ranking import Ranking
+from medfathom.analysis.report.overview import overview
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.estimate import Interval
 from medfathom.colours import BLUE, GREEN, PALETTE, VERMILION
@@ -50,6 +51,10 @@ def draw_all(analysis: Analysis) -> dict[str, Drawing]:
         for name, findings in analysis.modalities.items()
         if isinstance(findings, ModalityFindings)
     }
+    whole = overview(analysis)
+    if whole is not None:
+        text = "AUC of the largest less that of the smallest network, 95 % intervals; band: the margin"
+        found["overview.svg"] = Drawing(svg(whole), text)
     starts = slugs(compared)
     for name, findings in compared.items():
         rows = analysis.rows[analysis.rows["modality"] == name]
@@ -66,16 +71,27 @@ def _of_modality(findings: ModalityFindings, rows: pd.DataFrame) -> dict[str, tu
     """Kind -> figure and what is to be seen."""
     drawn = {
         name: (
-            scatter(findings.architectures, PREDICTORS[name], answer),
-            f"AUC against {PREDICTORS[name].axis}, one point per architecture. "
+            scatter(
+                findings.architectures if isinstance(answer, NoSlope) else answer.compared,
+                answer.predictor,
+                answer,
+            ),
+            f"AUC against {answer.predictor.axis}, one point per architecture. "
             "Line and band: the slope and what its 95 % interval allows.",
         )
-        for name, answer in findings.predictors.items()
+        for name, answer in _shown(findings).items()
     }
     forest_text = "slopes by data set, 95 % intervals. Green: within the margin."
     drawn["forest"] = forest(findings.predictors), forest_text
     drawn["settings"] = settings_map(rows), "mean AUC by init and unfreeze depth."
     return drawn
+
+
+def _shown(findings: ModalityFindings) -> dict[str, Association | NoSlope]:
+    """The answers that have a picture: ImageNet accuracy only where it is known."""
+    imagenet = findings.imagenet
+    known = {} if isinstance(imagenet, NoSlope) else {imagenet.predictor.name: imagenet}
+    return {**findings.predictors, **known}
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
@@ -125,10 +141,11 @@ def scatter(modality: Modality, predictor: Predictor, answer: Association | NoSl
             axes.annotate(
                 name, (place, value), fontsize=6.5, xytext=(4, 3), textcoords="offset points", color="0.25"
             )
-    axes.set_xscale("log")
+    if predictor.scale.times:
+        axes.set_xscale("log")
     _line(axes, predictor, modality, answer)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"{predictor.axis}, log scale")
+    axes.set_xlabel(f"{predictor.axis}{', log scale' if predictor.scale.times else ''}")
     axes.set_ylabel("AUC less the cell's mean")
     axes.margins(x=0.15, y=0.12)
     if len(modality.family_names) <= 24:
@@ -162,7 +179,7 @@ def forest(predictors: Mapping[str, Association | NoSlope]) -> Figure:
     rows = max((len(answer.per_dataset) for answer in predictors.values()), default=0) + 1
     figure = Figure(figsize=(6.4, 1.3 + 0.32 * rows), layout="constrained")
     panels = figure.subplots(1, len(predictors), squeeze=False)[0]
-    for axes, (name, answer) in zip(panels, predictors.items(), strict=True):
+    for axes, answer in zip(panels, predictors.values(), strict=True):
         _whisker(axes, 0, answer.slope, answer.ci95, True)
         own = {dataset: each.estimate for dataset, each in answer.per_dataset.items()}
         for place, estimate in enumerate(reversed(own.values()), start=1):
@@ -170,7 +187,7 @@ def forest(predictors: Mapping[str, Association | NoSlope]) -> Figure:
         axes.set_yticks(range(len(own) + 1), ["all", *reversed(own)], fontsize=7)
         axes.axvline(0, color="0.4", linewidth=0.8)
         axes.axvspan(-answer.margin, answer.margin, color=GREEN, alpha=0.12, linewidth=0)
-        axes.set_xlabel(f"AUC per {PREDICTORS[name].unit}", fontsize=7)
+        axes.set_xlabel(f"AUC per {answer.predictor.unit}", fontsize=7)
         axes.tick_params(axis="x", labelsize=6.5)
         axes.set_ylim(-0.6, len(own) + 0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -13,9 +13,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from medfathom.analysis.pipeline import Analysis
-from medfathom.analysis.predictors import PREDICTORS
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.figures import Drawing, draw_all
+from medfathom.analysis.report.overview import overview_table
 from medfathom.analysis.size.estimate import Interval
 from medfathom.files import write_atomically
 
@@ -39,6 +39,7 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
     drawn = draw_all(analysis)
     texts = {
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
+        "overview.csv": overview_table(analysis).to_csv(index=False),
         "results.csv": analysis.rows[columns].to_csv(index=False),
         **{name: drawing.svg for name, drawing in drawn.items()},
         "report.html": page(analysis, drawn, pictures),
@@ -72,7 +73,11 @@ def page(
         results=_cell_means(analysis.rows),
         n_results=len(analysis.rows),
         most_rows=MOST_ROWS,
-        units=[predictor.unit for predictor in PREDICTORS.values()],
+        headlines={name: sentences.headline(name, found) for name, found in analysis.modalities.items()},
+        imagenet={
+            name: sentences.verdict(name, found.imagenet, found.counts)
+            for name, found in analysis.modalities.items()
+        },
         words=sentences,
     )
 

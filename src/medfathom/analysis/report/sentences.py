@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from medfathom.analysis.pipeline import Counts, ModalityFindings, NothingCompared
-from medfathom.analysis.predictors import PREDICTORS, Predictor
-from medfathom.analysis.size.association import Association, NoSlope
+import numpy as np
 
-NAMES = {name: predictor.noun for name, predictor in PREDICTORS.items()}
+from medfathom.analysis.pipeline import Counts, ModalityFindings, NothingCompared
+from medfathom.analysis.predictors import BUILT_IN
+from medfathom.analysis.size.association import Association, NoSlope
+from medfathom.analysis.size.multiplicity import ALPHA
+
+NAMES = {predictor.name: predictor.noun for predictor in BUILT_IN.values()}
 
 EXPLORATORY = (
     "Exploratory: these are search trials, judged on validation images, tuned more where the search "
@@ -20,42 +23,61 @@ EXPLORATORY = (
 METHODS = (
     ("Unit of inference", (
         "The architecture, never the run. Runs of an architecture in a cell (data set, init, unfreeze "
-        "depth) are "
-        "averaged; cell effects are taken out by least squares, so that gaps in the table do not bias; "
-        "data sets weigh "
-        "the same. What remains is one effect per architecture, and slopes are fitted to these.")),
+        "depth, further "
+        "settings) are averaged; where architectures have different seeds, what a seed does to all of "
+        "them is taken "
+        "out first. Cell effects are taken out by least squares, so that gaps in the table do not bias; "
+        "where "
+        "absences go with a predictor, only cells with all networks count. Data sets weigh the same. "
+        "What remains is "
+        "one effect per architecture, and slopes are fitted to these. Where test sets differ in size "
+        "(auc_se, n_test), "
+        "effects are weighted.")),
     ("Families", (
         "Architectures of one family are alike. Where families have several members, the slope is "
         "estimated with "
         "random families, averaged over the ratio of family to architecture variance with the weights of the "
-        "restricted likelihood; the resulting confidence distribution is stretched by a factor found "
-        "by simulation on "
-        "this very design, so that false alarms are held at 5 % whatever that ratio is. Where no "
-        "family has two "
+        "restricted likelihood; the resulting confidence distribution is stretched by a factor found by "
+        "simulation on "
+        "this very design, so that false alarms are held at 5 % whatever that ratio is. Where no family "
+        "has two "
         "members (or there is one family), the predictor is permuted among architectures, all "
         "arrangements where they "
-        "are few; where cells have gaps, a regression weighs each architecture by its precision instead. "
-        "The within-family test permutes among members of a family only: it assumes nothing "
-        "about families, "
-        "and sees only what differs inside them.")),
+        "are few. Standard errors are robust (HC2): networks may differ in how noisy their AUC is. The "
+        "within-family "
+        "test permutes among members of a family only: it assumes nothing about families.")),
     ("Data sets", (
-        "With one or two data sets a verdict speaks for these. With three or more, the spread of "
-        "slopes beyond noise "
+        "With one or two data sets a verdict speaks for these. With three or more, the spread of slopes "
+        "beyond noise "
         "is added to the interval with Hartung and Knapp's degrees of freedom; the verdict then speaks "
         "for data sets "
-        "of the modality, as far as those at hand stand for them. Errors that architectures share over "
-        "data sets are "
-        "not averaged out.")),
+        "of the modality, as far as those at hand stand for them, and the prediction interval for one "
+        "more. There is "
+        "no verdict over data sets whose slopes differ significantly and point to different verdicts.")),
     ("Several tests", (
-        "The p-values of the slopes are adjusted by Holm's method over modalities and predictors, those "
-        "for a difference and those for equivalence each; differences between levels or modalities over "
-        "their pairs; compared models within each class and study. Those within families, with the other "
-        "predictor held fixed, by data set, of pretraining and of the generalisation gap are not adjusted. "
-        "A verdict is reached on adjusted values; intervals are not adjusted.")),
+        "The p-values of the slopes are adjusted by Holm's method over modalities and all predictors "
+        "asked for; those "
+        "for a difference and those for equivalence each, so that the chance of any false verdict of "
+        "either kind is "
+        "at most 5 %, and of any at all at most 10 %. ImageNet accuracy, where it is not asked for, is "
+        "a question of "
+        "its own, adjusted over modalities. Differences between levels or modalities are adjusted over "
+        "their pairs, "
+        "pretraining over all its tests; compared models within each class and study. Those within "
+        "families, with "
+        "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
+        "Intervals are not "
+        "adjusted.")),
     ("Verdicts", (
-        "Negligible: two one-sided tests show the slope to be within the margin. Increases or "
-        "decreases: the slope differs "
-        "significantly from zero. Inconclusive: neither; that is no evidence that size does not matter.")),
+        "About the effect over the range of the architectures at hand, on the fitted line. Negligible: "
+        "two one-sided "
+        "tests show it to be within the margin, and a fitted parabola stays within it, too. Increases "
+        "or decreases: it "
+        "differs significantly from zero, does not rest on one network (without any one of them p stays "
+        "at most 0.2), "
+        "is not explained as well by a correlated predictor, and does not turn inside the range. "
+        "Inconclusive: "
+        "neither; that is no evidence that size does not matter.")),
     ("What this cannot say", (
         "Architectures were chosen, not drawn at random, and size comes with much else (design, year, "
         "pretraining): "
@@ -81,36 +103,108 @@ REFERENCES = (
 
 def verdicts(modality: str, found: ModalityFindings | NothingCompared) -> dict[str, str]:
     """One sentence for each predictor."""
-    return {
-        name: verdict(modality, PREDICTORS[name], answer, found.counts)
-        for name, answer in found.predictors.items()
-    }
+    return {name: verdict(modality, answer, found.counts) for name, answer in found.predictors.items()}
 
 
-def verdict(modality: str, predictor: Predictor, answer: Association | NoSlope, counts: Counts) -> str:
+PLAIN = {
+    "increases": "AUC rises with {}",
+    "decreases": "AUC falls with {}",
+    "negligible": "{} makes no difference that matters",
+    "inconclusive": "not known for {}",
+}
+
+
+def headline(modality: str, found: ModalityFindings | NothingCompared) -> str:
+    """One line of plain words over all predictors."""
+    answers = [a for a in [*found.predictors.values(), found.imagenet] if a.slope is not None]
+    parts = []
+    for word, text in PLAIN.items():
+        nouns = [answer.predictor.noun for answer in answers if answer.verdict == word]
+        if nouns:
+            parts.append(
+                text.format(" and ".join([", ".join(nouns[:-1]), nouns[-1]] if nouns[1:] else nouns))
+            )
+    return f"{modality}: {'; '.join(parts)}." if parts else f"{modality}: nothing can be said."
+
+
+def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str:
     """The verdict as one sentence, with the numbers it rests on."""
-    name = predictor.noun
-    who = f"{_count(counts.n_architectures, 'architecture')} of {_count(counts.n_families, 'family')}"
-    start = f"{modality} ({who}, {_count(counts.n_datasets, 'data set')}): "
+    name = answer.predictor.noun
     if isinstance(answer, NoSlope):
-        return f"{start}whether {name} predicts AUC cannot be said: {answer.reason}."
-    low, high = (("−∞", "∞")[i] if end is None else f"{end:+.4f}" for i, end in enumerate(answer.ci95))
-    numbers = f"{answer.slope:+.4f} AUC {predictor.change} (95 % interval {low} to {high}".replace("-", "−")
+        who = f"{_count(counts.n_architectures, 'architecture')}, {_count(counts.n_datasets, 'data set')}"
+        return f"{modality} ({who}): whether {name} predicts AUC cannot be said: {answer.reason}."
+    who = (
+        f"{_count(answer.n_architectures, 'architecture')} of "
+        f"{_count(len(answer.compared.family_names), 'family')}, "
+        f"{_count(len(answer.per_dataset), 'data set')}"
+    )
+    start, end = f"{modality} ({who}): ", f"{_on(answer)}{_beside_it(answer)}"
+    numbers = effect_words(answer)
     if answer.verdict == "negligible":
         margin = f"within ±{answer.margin:g}, p = {answer.p_equivalence_holm:.3g} after Holm"
-        return f"{start}{name} makes a negligible difference to AUC: {numbers}; {margin})."
+        return (
+            f"{start}{name} makes a negligible difference to AUC{_here(answer)}: {numbers}; {margin}).{end}"
+        )
     if answer.verdict == "inconclusive":
-        return f"{start}inconclusive whether {name} predicts AUC: {numbers}). {_what_is_missing(answer)}"
+        return (
+            f"{start}inconclusive whether {name} predicts AUC{_here(answer)}: {numbers}). "
+            f"{_what_is_missing(answer)}{end}"
+        )
     direction = "rises" if answer.verdict == "increases" else "falls"
-    return f"{start}AUC {direction} with {name}: {numbers}; p = {answer.p_holm:.3g} after Holm)."
+    said = f"AUC {direction} with {name}{_here(answer)}: {numbers}"
+    return f"{start}{said}; p = {answer.p_holm:.3g} after Holm).{end}"
+
+
+def effect_words(answer: Association) -> str:
+    """The effect over the range, with its interval; the bracket is left open."""
+    low, high = (("−∞", "∞")[i] if end is None else f"{end:+.4f}" for i, end in enumerate(answer.effect_ci95))
+    first, last = (answer.predictor.shown(value) for value in answer.range)
+    text = f"{answer.effect:+.4f} AUC from {first} to {last} (95 % interval {low} to {high}".replace("-", "−")
+    slope = f"{answer.slope:+.4f}".replace("-", "−")
+    return text if answer.predictor.level else f"{text}; {slope} {answer.predictor.change}"
+
+
+def _here(answer: Association) -> str:
+    count = len(answer.per_dataset)
+    return {1: " on this data set", 2: " on these two data sets"}.get(count, "")
+
+
+def _on(answer: Association) -> str:
+    """What holds beyond these data sets, and which family the slope rests on."""
+    family = answer.diagnostics.family
+    text = ""
+    if None not in answer.prediction95:
+        low, high = (f"{end:+.3f}".replace("-", "−") for end in answer.prediction95 if end is not None)
+        text = f" In another data set like these it would be {low} to {high} (95 % prediction interval)."
+    if answer.verdict in ("increases", "decreases") and family is not None and family.decides:
+        text += f" It rests on family {family.left_out}: without it the slope has p = {family.p_value:.2g}."
+    return text
+
+
+def _beside_it(answer: Association) -> str:
+    """The odds of error, where AUC near 1 hides what they do; what is particular about the networks."""
+    logit = next((v.estimate for v in answer.sensitivity if v.name == "logit AUC"), None)
+    text = ""
+    silent = answer.verdict in ("negligible", "inconclusive")
+    if silent and logit and logit.slope is not None and logit.p_value is not None and logit.p_value <= ALPHA:
+        text = (
+            f" On the logit scale it {'rises' if logit.slope > 0 else 'falls'}: the odds of error change "
+            f"{np.exp(-logit.slope * answer.span):.2g}-fold over the range "
+            f"(p = {logit.p_value:.2g}, not adjusted)."
+        )
+    return text + "".join(f" {note[:1].upper()}{note[1:]}." for note in answer.notes)
 
 
 def _what_is_missing(answer: Association) -> str:
     why = f"{answer.reason[:1].upper()}{answer.reason[1:]}."
-    if not answer.architectures_needed:
+    if not answer.architectures_needed or "decide" in answer.reason or "disagree" in answer.reason:
         return why
-    needed = f"About {answer.architectures_needed:,} architectures spread like these would be needed"
-    return f"{why} {needed} to find a slope of {answer.margin:g} with 80 % power."
+    low, high = (f"{end:,}" if end else "any number" for end in answer.architectures_needed95)
+    return (
+        f"{why} About {answer.architectures_needed:,} architectures spread like these ({low} to {high}) "
+        f"would be "
+        f"needed to find a difference of {answer.margin:g} over the range with 80 % power."
+    )
 
 
 def _count(number: int, noun: str) -> str:

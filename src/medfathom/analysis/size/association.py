@@ -7,19 +7,32 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from medfathom.analysis.as_json import FLAT, OPTIONAL
+from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL
 from medfathom.analysis.effects import Floats, Ints
 from medfathom.analysis.modality import Modality
-from medfathom.analysis.predictors import Predictor
+from medfathom.analysis.predictors import PREDICTORS, Predictor
+from medfathom.analysis.size.diagnostics import Diagnostics, diagnose
 from medfathom.analysis.size.estimate import NO_INTERVAL, Estimate, Interval, estimate_of, interval_of
-from medfathom.analysis.size.inference import Settings, SlopeInference, Spread, slope_in, slope_of
+from medfathom.analysis.size.inference import (
+    OverDatasets,
+    Settings,
+    SlopeInference,
+    Spread,
+    slope_in,
+    slope_of,
+)
 from medfathom.analysis.size.multiplicity import Verdict, equivalence
+from medfathom.analysis.size.partial import Beside, beside
 from medfathom.analysis.size.permutation import centred, levels, permutation_slope
 
 SAME = 1e-9
 """Values of a predictor that differ by less (on its transformed scale) are the same."""
 
+MARGINS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+"""Margins, in AUC over the range, at which the equivalence test is shown."""
+
 SPEAKS_FOR = {1: "this data set", 2: "these two data sets"}
+SPEAKS_FOR_OTHERS = "data sets of this modality, as far as these stand for them"
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,15 @@ class Unadjusted:
     """A predictor's slope taken alone, before the other tests are looked at.
 
     Attributes:
+        predictor: what the slope is on.
+        compared: the networks that it is fitted to.
         slope: AUC per unit of the predictor.
-        heterogeneity: how slopes differ between data sets, from three on.
+        span: units of the predictor from the smallest to the largest architecture.
+        range: the predictor's least and greatest value, in its own unit.
+        effect: AUC of the largest less that of the smallest, on the line: slope times span.
+        effect_ci95: its 95 % interval.
+        heterogeneity: how slopes differ between data sets, from two on.
+        prediction95: 95 % interval for the effect in another data set, from three on.
         ci95: 95 % interval.
         ci90: 90 % interval; within the margin where the slope is negligible at 5 %.
         p_value: of "no slope", two-sided.
@@ -94,12 +114,24 @@ class Unadjusted:
         p_within_family: of "no slope among members of a family"; None where no family has two that differ.
         within_family: the slope that belongs to it.
         n_architectures: that the slope is fitted to.
-        margin: AUC per unit of the predictor, below which a slope does not matter.
+        margin: AUC over the range, below which an effect does not matter.
+        curve_of_margins: margin -> p-value of "the effect is at least so large", before Holm.
+        diagnostics: a bend, one network that decides, an outlier.
+        beside: other predictor -> both in one regression.
         method: in words.
         speaks_for: which data sets the slope speaks for, in words.
+        notes: what is particular about the networks compared.
+        sensitivity: the slope under other choices.
     """
 
+    predictor: Predictor = field(metadata=HIDDEN)
+    compared: Modality = field(metadata=HIDDEN)
     slope: float
+    span: float
+    range: tuple[float, float]
+    effect: float
+    effect_ci95: Interval
+    prediction95: Interval
     heterogeneity: Spread | None = field(metadata=OPTIONAL)
     ci95: Interval
     ci90: Interval
@@ -112,8 +144,13 @@ class Unadjusted:
     within_family: WithinFamily
     n_architectures: int
     margin: float
+    curve_of_margins: dict[str, float]
+    diagnostics: Diagnostics
+    beside: dict[str, Beside]
     method: str
     speaks_for: str
+    notes: tuple[str, ...] = ()
+    sensitivity: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,35 +161,42 @@ class Association(Unadjusted):
         reason: why the verdict is inconclusive; empty where it is not.
         p_holm: `p_value` adjusted by Holm's method.
         p_equivalence_holm: `p_equivalence`, likewise.
-        architectures_needed: to find a slope of the margin with 80 % power; None where no number would do.
+        architectures_needed: to find an effect of the margin with 80 % power; None where no number would do.
+        architectures_needed95: its 95 % interval, from that of the residual variance; None: beyond any
+            number.
         verdict: in one word.
-        sensitivity: the slope under other choices.
     """
 
     reason: str
     p_holm: float
     p_equivalence_holm: float
     architectures_needed: int | None
+    architectures_needed95: tuple[int | None, int | None]
     verdict: Verdict
-    sensitivity: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoSlope:
     """An `Association` where no slope can be fitted: `reason` says why, and the verdict is inconclusive."""
 
+    predictor: Predictor = field(metadata=HIDDEN)
     slope: None = None
+    effect: None = None
+    effect_ci95: Interval = NO_INTERVAL
+    prediction95: Interval = NO_INTERVAL
     p_value: None = None
     smallest_reachable_p: None = None
     p_within_family: None = None
     ranks: RankCorrelations = field(default=RankCorrelations(None, None), metadata=FLAT)
     p_equivalence: None = None
     architectures_needed: None = None
+    architectures_needed95: tuple[None, None] = (None, None)
     ci95: Interval = NO_INTERVAL
     ci90: Interval = NO_INTERVAL
     per_dataset: dict[str, DatasetSlope] = field(default_factory=dict)
     within_family: WithinFamily = WithinFamily()
     sensitivity: tuple[Variant, ...] = ()
+    notes: tuple[str, ...] = ()
     margin: float
     method: str = "none"
     speaks_for: str = ""
@@ -170,34 +214,63 @@ def associate(
     Args:
         modality: the architectures.
         predictor: what the slope is on.
-        margin: the smallest slope that matters, AUC per unit of the predictor.
+        margin: the smallest effect over the range that matters, in AUC.
         settings: how much is simulated.
     """
     x = modality.values_of(predictor)
     reason = why_no_slope(x, modality.effects.component)
     if reason:
-        return NoSlope(margin=margin, reason=reason)
+        return NoSlope(predictor=predictor, margin=margin, reason=reason)
     inference, method, spread = slope_on(modality, predictor, settings)
     p_within_family, within_family = _within_family(modality, x, settings)
+    raw, span = predictor.scale.inverse(np.array([x.min(), x.max()])), float(np.ptp(x))
     return Unadjusted(
+        predictor=predictor,
+        compared=modality,
         slope=inference.estimate,
+        span=span,
+        range=(float(raw[0]), float(raw[1])),
+        effect=inference.estimate * span,
+        effect_ci95=_times(interval_of(inference, 0.95), span),
+        prediction95=_times(_prediction(inference, spread), span),
         heterogeneity=spread,
         ci95=interval_of(inference, 0.95),
         ci90=interval_of(inference, 0.90),
         p_value=inference.p_value(),
         smallest_reachable_p=inference.smallest_p,
-        p_equivalence=equivalence(inference, margin),
+        p_equivalence=equivalence(inference, margin / span),
         per_dataset=_by_dataset(modality, x, settings),
         ranks=rank_correlations(x, modality.effects.values),
         p_within_family=p_within_family,
         within_family=within_family,
         n_architectures=len(x),
         margin=margin,
+        curve_of_margins={f"{m:g}": equivalence(inference, m / span) for m in MARGINS},
+        diagnostics=diagnose(modality.effects, x, modality.families, modality.family_names, inference),
+        beside=_beside(modality, predictor, settings),
         method=method,
-        speaks_for=SPEAKS_FOR.get(
-            len(modality.per_dataset), "data sets of this modality, as far as these stand for them"
-        ),
+        speaks_for=SPEAKS_FOR.get(len(modality.per_dataset), SPEAKS_FOR_OTHERS),
     )
+
+
+def _times(interval: Interval, factor: float) -> Interval:
+    low, high = interval
+    return None if low is None else low * factor, None if high is None else high * factor
+
+
+def _prediction(inference: SlopeInference, spread: Spread | None) -> Interval:
+    """The slope in another data set: the true slopes' own variance is added to that of their mean."""
+    if spread is None or not isinstance(inference, OverDatasets):
+        return NO_INTERVAL
+    added = (spread.extra_variance + spread.tau**2, len(spread.slopes) - 1)
+    return interval_of(OverDatasets(inference.within, (added,)), 0.95)
+
+
+def _beside(modality: Modality, predictor: Predictor, settings: Settings) -> dict[str, Beside]:
+    pairs = {
+        name: beside(modality, predictor, PREDICTORS[name], settings.coarse) for name in predictor.held_fixed
+    }
+    return {name: both for name, both in pairs.items() if both is not None}
 
 
 def slope_on(

@@ -1,10 +1,13 @@
 """Which method suits which design, for one slope.
 
 architectures of one family, or each its own family   exact permutation (drawn at random where there are many)
-the same, in a table with gaps                        Student t, effects weighted by their precision
-families with several members                         calibrated mixture over the family variance (slope.py)
-architectures that share no cells                     Student t on the comparable contrasts
-three data sets or more                               and the slopes' spread over data sets added to the above
+the same, in a table with gaps or unequal test sets   calibrated regression, effects weighted by their
+precision families with several members                         calibrated mixture over the family
+variance (slope.py) architectures that share no cells                     calibrated regression on the
+comparable contrasts three data sets or more                               and the slopes' spread over
+data sets added to the above
+
+All of them use standard errors that hold where some architectures' AUCs are noisier than others'.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ PERMUTATION = "permutation of the predictor among architectures"
 MIXTURE = (
     "architecture-level regression with random families, averaged over the family variance and calibrated"
 )
-STUDENT = "architecture-level regression"
+STUDENT = "architecture-level regression with robust standard errors, calibrated"
 
 NOISE_TAKEN_OFF = 2.0
 """How often noise is taken off the spread of slopes: with few data sets that spread exceeds the noise by
@@ -85,7 +88,7 @@ class Settings:
 def slope_in(
     effects: Effects, per_dataset: dict[str, Effects], predictor: Floats, families: Ints, settings: Settings
 ) -> tuple[SlopeInference, str, Spread | None]:
-    """The slope that a verdict rests on, the name of the method, and the spread over three data sets or more.
+    """The slope that a verdict rests on, the name of the method, and the spread over two data sets or more.
 
     Args:
         effects: of n architectures, over all data sets.
@@ -97,8 +100,8 @@ def slope_in(
     compared = effects if _alike(families) else with_cell_noise(effects, per_dataset)
     within, method = slope_of(compared, predictor, families, settings)
     spread = spread_of_slopes(effects, per_dataset, predictor)
-    if spread is None:
-        return within, method, None
+    if spread is None or not spread.stands_for_others:
+        return within, method, spread
     over = OverDatasets(within, (spread.added,))
     return over, f"{method}; the spread of slopes over data sets added (Hartung-Knapp)", spread
 
@@ -154,7 +157,7 @@ def regression(
 ) -> tuple[MixtureSlope, str]:
     """The last coefficient of a regression of values (n,) on X (n, p), families being random."""
     design, calibration = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
-    return mixture_slope(values, design, calibration), STUDENT if calibration is None else MIXTURE
+    return mixture_slope(values, design, calibration), STUDENT if len(design.ratios) == 1 else MIXTURE
 
 
 def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
@@ -165,21 +168,27 @@ def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
 def noise_shape(effects: Effects, X: Floats) -> Floats:
     """Covariance shape (n, n) of the effects but for families: architectures' own spread plus cell noise.
 
-    Where cells have gaps, effects differ in precision; the share of the noise in the residual variance
-    is estimated by moments and rounded to quarters (its influence is small, and few shapes can be
-    calibrated once for all).
+    Where cells have gaps, or test sets differ in size, effects differ in precision; the share of the
+    noise in the residual variance is estimated by moments and rounded to quarters (its influence is
+    small, and few shapes can be calibrated once for all).
     """
     n = len(X)
-    if effects.balanced or effects.noise_variance is None:
+    noise_variance = effects.noise_variance
+    if effects.sampling is not None:
+        shape, noise_variance = np.diag(effects.sampling) / effects.sampling.mean(), None
+    elif effects.balanced or noise_variance is None:
         return np.eye(n)
-    shape = effects.covariance * (n - 1) / np.trace(effects.covariance)
+    else:
+        shape = effects.covariance * (n - 1) / np.trace(effects.covariance) + np.full((n, n), 1.0 / n)
     residual = effects.values - X @ np.linalg.lstsq(X, effects.values, rcond=None)[0]
     df = n - X.shape[1]
     spread = float(residual @ residual) / df if df > 0 else 0.0
-    noise = effects.noise_variance * np.trace(effects.covariance) / (n - 1)
+    if noise_variance is None:
+        noise = float(effects.sampling.mean()) if effects.sampling is not None else 0.0
+    else:
+        noise = noise_variance * float(np.trace(effects.covariance)) / (n - 1)
     share = np.clip(np.round(4 * noise / spread) / 4, 0.0, 0.75) if spread > 0 else 0.0
-    ones = np.full((n, n), 1.0 / n)
-    result: Floats = (1 - share) * np.eye(n) + share * (shape + ones)
+    result: Floats = (1 - share) * np.eye(n) + share * shape
     return result
 
 
@@ -273,13 +282,18 @@ class Spread:
     extra_variance: float
 
     @property
+    def stands_for_others(self) -> bool:
+        """Whether there are data sets enough (three) to speak for others like them."""
+        return len(self.slopes) >= 3
+
+    @property
     def added(self) -> tuple[float, int]:
         """The extra variance and its degrees of freedom."""
         return self.extra_variance, len(self.slopes) - 1
 
 
 def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predictor: Floats) -> Spread | None:
-    """Compare the data sets' slopes; None where fewer than three have one.
+    """Compare the data sets' slopes; None where fewer than two have one.
 
     What architectures do alike in all data sets cancels from the differences between slopes, so their
     noise is the interaction of architecture and data set, after a slope of its own for each data set.
@@ -289,7 +303,7 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
         per_dataset: in each.
         predictor: shape (n,), in the order of `effects.names`.
     """
-    if len(per_dataset) < 3 or np.isnan(predictor).any():
+    if len(per_dataset) < 2 or np.isnan(predictor).any():
         return None
     slopes, widths, explained = {}, [], 0.0
     for dataset, own in per_dataset.items():
@@ -301,7 +315,7 @@ def spread_of_slopes(effects: Effects, per_dataset: dict[str, Effects], predicto
         slopes[dataset] = float(x @ own.values / width)
         widths.append(width)
         explained += float(x @ (own.values - effects.values[index])) ** 2 / width
-    if len(slopes) < 3:
+    if len(slopes) < 2:
         return None
     df = effects.noise_df - (len(slopes) - 1)
     total = (effects.noise_variance or 0.0) * effects.noise_df

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from math import factorial
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy import stats
 
 from medfathom.analysis.size.association import Association, NoSlope, Unadjusted
 from medfathom.analysis.size.inference import reach_of_spread
-from medfathom.analysis.size.multiplicity import ALPHA, holm, verdict
+from medfathom.analysis.size.multiplicity import ALPHA, Verdict, holm, verdict
+from medfathom.analysis.size.objections import against_direction, against_negligible
 
 POWER = 0.80
 
@@ -33,24 +35,39 @@ def judge(found: Mapping[Key, Unadjusted | NoSlope]) -> dict[Key, Association | 
 
 
 def _judged(answer: Unadjusted, p_holm: float, p_equivalence: float, tests: int) -> Association:
-    word = verdict(answer.slope, p_holm, p_equivalence)
-    inconclusive = word == "inconclusive"
+    word: Verdict = verdict(answer.slope, p_holm, p_equivalence)
+    objection = {"negligible": against_negligible, "inconclusive": _no_objection}.get(
+        word, against_direction
+    )(answer)
+    reason = objection
+    if word == "inconclusive":
+        reason = _why_inconclusive(answer, tests) + _more_data_sets(answer, tests)
     return Association(
         **vars(answer),
-        reason=_why_inconclusive(answer, tests) + _more_data_sets(answer, tests) if inconclusive else "",
+        reason=reason,
         p_holm=p_holm,
         p_equivalence_holm=p_equivalence,
         architectures_needed=architectures_needed(answer, tests),
-        verdict=word,
+        architectures_needed95=_needed_interval(answer, tests),
+        verdict="inconclusive" if objection else word,
     )
 
 
-def architectures_needed(answer: Unadjusted, tests: int) -> int | None:
-    """Architectures, spread like these, with which a slope of the margin would be found with 80 % power.
+def _no_objection(answer: Unadjusted) -> str:
+    return ""
+
+
+def architectures_needed(answer: Unadjusted, tests: int, noise: float = 1.0) -> int | None:
+    """Architectures, spread like these, with which an effect of the margin would be found with 80 % power.
 
     At 5 % over all tests (Bonferroni, which Holm's first step is). The standard error is read off the 90 %
     interval less the spread over data sets, and shrinks with the root of n - 2; the spread does not shrink.
-    None where no number would do.
+    Never fewer than a permutation test needs for such a level. None where no number would do.
+
+    Args:
+        answer: of the pilot.
+        tests: that Holm's method adjusts for.
+        noise: a factor on the standard error.
     """
     margin = _left_by_spread(answer, tests)
     low, high = answer.ci90
@@ -60,9 +77,9 @@ def architectures_needed(answer: Unadjusted, tests: int) -> int | None:
     alpha = ALPHA / tests
     df = max(answer.n_architectures - 2, 1)
     spread = reach_of_spread(_added(answer), 0.95)
-    error = float(np.sqrt(np.maximum(half**2 - spread**2, 0)).mean() / stats.t.ppf(0.95, df))
+    error = noise * float(np.sqrt(np.maximum(half**2 - spread**2, 0)).mean() / stats.t.ppf(0.95, df))
     target = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
-    for count in range(4, MOST_ARCHITECTURES + 1):
+    for count in range(_fewest(alpha), MOST_ARCHITECTURES + 1):
         own = count - 2
         scale = float(stats.t.ppf(1 - alpha / 2, own) + stats.t.ppf(POWER, own)) if own < 200 else target
         if scale * error * np.sqrt(df / own) <= margin:
@@ -70,16 +87,29 @@ def architectures_needed(answer: Unadjusted, tests: int) -> int | None:
     return None
 
 
+def _fewest(alpha: float) -> int:
+    """Architectures whose arrangements can give a two-sided p-value of alpha."""
+    return next(count for count in range(4, 20) if 2 / factorial(count) <= alpha)
+
+
+def _needed_interval(answer: Unadjusted, tests: int) -> tuple[int | None, int | None]:
+    """95 %: the residual variance of a pilot of n architectures is a chi-squared on n - 2."""
+    df = max(answer.n_architectures - 2, 1)
+    low, high = (float(np.sqrt(df / stats.chi2.ppf(q, df))) for q in (0.975, 0.025))
+    return architectures_needed(answer, tests, low), architectures_needed(answer, tests, high)
+
+
 def _added(answer: Unadjusted) -> list[tuple[float, int]]:
     """What the data sets' own slopes add to the slope's variance, with its degrees of freedom."""
-    return [answer.heterogeneity.added] if answer.heterogeneity else []
+    spread = answer.heterogeneity
+    return [spread.added] if spread and spread.stands_for_others else []
 
 
 def _left_by_spread(answer: Unadjusted, tests: int) -> float:
     """Of the margin, what the spread over data sets leaves for the architectures' own error; 0 for none."""
     added = _added(answer)
     spread = reach_of_spread(added, 1 - ALPHA / tests / 2) + reach_of_spread(added, POWER)
-    return float(np.sqrt(max(answer.margin**2 - spread**2, 0.0)))
+    return float(np.sqrt(max((answer.margin / answer.span) ** 2 - spread**2, 0.0)))
 
 
 def _why_inconclusive(answer: Unadjusted, tests: int) -> str:
@@ -99,9 +129,9 @@ def _why_inconclusive(answer: Unadjusted, tests: int) -> str:
 
 def _more_data_sets(answer: Unadjusted, tests: int) -> str:
     """That no number of architectures would do, where it would not."""
-    if not answer.heterogeneity or _left_by_spread(answer, tests) > 0:
+    if not _added(answer) or _left_by_spread(answer, tests) > 0:
         return ""
     return (
-        f"; slopes differ so much between these {len(answer.heterogeneity.slopes)} data sets that more data "
+        f"; slopes differ so much between these {len(answer.per_dataset)} data sets that more data "
         "sets are needed, however many architectures there are"
     )

@@ -102,9 +102,12 @@ def check_data(
     shortcuts = _shortcuts(splits, seed)
     found = [
         *findings.unusable(data),
+        *findings.left_out(data),
+        *findings.notes(data),
         *findings.exact(splits, copies),
         *findings.near(splits, near),
         *findings.groups(splits),
+        *findings.cases(statistics, data),
         *findings.conflicts(splits, copies),
         *findings.blank(splits),
         *findings.balance(statistics),
@@ -118,14 +121,19 @@ def check_data(
 
 def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progress) -> NearCopies:
     """What preparation found; of a set that was too large for it they are looked for now, and kept."""
-    folder = splits.data.folder
+    folder, manifest = splits.data.folder, splits.manifest
     known = read_near(folder)
     if known is not None:
         return known
-    n = len(splits.manifest)
-    found = find_near(n, copies, splits.image, lambda done, total: tell("near copies", done, total))
+    found = find_near(
+        len(manifest),
+        copies,
+        splits.image,
+        manifest.case,
+        lambda done, total: tell("near copies", done, total),
+    )
     write_near(folder, found)
-    write_facts(replace(read_facts(folder), leaks=count_leaks(splits.manifest, found)))
+    write_facts(replace(read_facts(folder), leaks=count_leaks(manifest, found)))
     return found
 
 
@@ -135,8 +143,8 @@ def _shortcuts(splits: AllSplits, seed: int) -> list[Shortcut]:
     labels = np.concatenate([split.labels for split in learned])
     manifests = [splits.manifest_of(name) for name in ("train", "val")]
     groups = None
-    if learned[0].groups is not None:
-        groups = np.concatenate([m.group for m in manifests])
+    if clusters := [split.clusters for split in learned if split.clusters is not None]:
+        groups = np.concatenate(clusters)
     borders = np.concatenate([border_features(split.images) for split in learned])
     columns = ("n_bytes", "width", "height")
     files = np.stack([np.concatenate([getattr(m, c) for m in manifests]) for c in columns], axis=1)

@@ -16,6 +16,7 @@ from medfathom.data.check.statistics import SplitStatistics, blank_images
 from medfathom.data.leakage import groups_across
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
 from medfathom.data.sources.base import Problem
+from medfathom.metrics.unknown import UNKNOWN
 
 Severity = Literal["error", "warning", "note"]
 """error: invalidates results, or cannot be used. warning: look at it. note: good to know."""
@@ -103,6 +104,22 @@ def unusable(data: PreparedData) -> list[Finding]:
     return [Finding("error", "unusable", message, problems)]
 
 
+def left_out(data: PreparedData) -> list[Finding]:
+    """Files and rows that do not belong to the data set."""
+    return [
+        Finding("warning", "left out", str(ignored), [{"file": name} for name in ignored.names])
+        for ignored in read_facts(data.folder).ignored
+    ]
+
+
+def notes(data: PreparedData) -> list[Finding]:
+    """What the source noticed, and which of two classes is the positive one."""
+    named = (
+        [] if data.positive is None else [Finding("note", "classes", f"positive class: {data.positive!r}")]
+    )
+    return [*named, *(Finding("warning", "definition", note) for note in read_facts(data.folder).notes)]
+
+
 def exact(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """The same image several times."""
     sets = [ImageSet([splits.describe(row) for row in rows]) for rows in copies]
@@ -159,16 +176,34 @@ def groups(splits: AllSplits) -> list[Finding]:
     return [Finding("error", "groups across splits", message, items)]
 
 
+def cases(statistics: Sequence[SplitStatistics], data: PreparedData) -> list[Finding]:
+    """How many cases, and of how many patients, the images are."""
+    if data.cases is None:
+        return []
+    counts = [
+        f"{s.split} {_counted(s.n_cases or 0, data.unit)} of "
+        f"{'unknown' if s.n_groups is None else s.n_groups} patients, {_counted(s.n_images, 'image')}"
+        for s in statistics
+    ]
+    return [Finding("note", "cases", f"AUCs are per {data.unit}: {'; '.join(counts)}")]
+
+
 def conflicts(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:
     """Identical images with different labels."""
     labels = splits.manifest.label
-    differing = [rows for rows in copies if len({str(labels[row]) for row in rows}) > 1]
+    differing = [rows for rows in copies if _differ({str(labels[row]) for row in rows})]
     if not differing:
         return []
     chosen = [ImageSet([splits.describe(row) for row in rows]) for rows in differing]
     examples = _some([" / ".join(f"{i.name} is {i.label}" for i in found.images) for found in chosen])
     message = f"the same image with different labels in {_counted(len(chosen), 'set')}: {examples}"
     return [Finding("warning", "label conflicts", message, chosen)]
+
+
+def _differ(labels: set[str]) -> bool:
+    """Whether labels as the manifest has them differ; one that is not known differs from none."""
+    columns = zip(*(label.split() for label in labels), strict=True)
+    return any(len(set(column) - {str(UNKNOWN)}) > 1 for column in columns)
 
 
 def blank(splits: AllSplits) -> list[Finding]:
@@ -198,7 +233,7 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
         Finding(
             "warning",
             "class balance",
-            f"class {name!r} is rare: {count} training images, the largest class has {largest}",
+            f"class {name!r} is rare: {count} training {train.counted}, the largest class has {largest}",
             [{"class": name, "train": count, "largest": largest}],
         )
         for name, count in train.classes.items()
@@ -208,7 +243,7 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
         few = {name: count for name, count in split.classes.items() if count < FEW_IMAGES}
         if few:
             counts = ", ".join(f"{name} {count}" for name, count in few.items())
-            message = f"fewer than {FEW_IMAGES} {split.split} images of a class: {counts}"
+            message = f"fewer than {FEW_IMAGES} {split.split} {split.counted} of a class: {counts}"
             findings.append(Finding("warning", "class balance", message, [{"split": split.split, **few}]))
         if split is not train:
             findings += _different_shares(train, split)
@@ -218,12 +253,16 @@ def balance(statistics: Sequence[SplitStatistics]) -> list[Finding]:
 def _different_shares(train: SplitStatistics, other: SplitStatistics) -> list[Finding]:
     findings = []
     for name, count in train.classes.items():
-        share, elsewhere = count / train.n_images, other.classes[name] / other.n_images
-        error = np.sqrt(share * (1 - share) * (1 / train.n_images + 1 / other.n_images))
+        n, n_other = train.known[name], other.known[name]
+        if not n or not n_other:
+            continue
+        share, elsewhere = count / n, other.classes[name] / n_other
+        error = np.sqrt(share * (1 - share) * (1 / n + 1 / n_other))
         ratio = max(share, elsewhere) / max(min(share, elsewhere), 1e-9)
         if ratio > SHARE_RATIO and abs(share - elsewhere) > 3 * error:
             message = (
-                f"class {name!r} is {share:.0%} of the training images, {elsewhere:.0%} of the {other.split}"
+                f"class {name!r} is {share:.0%} of the training {train.counted}, "
+                f"{elsewhere:.0%} of the {other.split}"
             )
             items: list[Numbers] = [{"class": name, "train": share, other.split: elsewhere}]
             findings.append(Finding("note", "class balance", message, items))

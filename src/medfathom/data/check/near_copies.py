@@ -68,15 +68,18 @@ class NearCopies:
     typical: float
 
 
-def near_copies(images: Iterable[Pixels], progress: Progress | None = None) -> NearCopies:
+def near_copies(
+    images: Iterable[Pixels], progress: Progress | None = None, cases: NDArray[np.str_] | None = None
+) -> NearCopies:
     """Pairs of images that are nearly, but not exactly, the same.
 
     Args:
         images: prepared images, at least one, without exact copies of one another (they would hide others).
         progress: called with the number of pairs compared and of all.
+        cases: the case of each image, "" for none; images of one case are not compared.
     """
     thumbnails = np.stack([thumbnail(image) for image in images])
-    pairs = candidates(thumbnails)
+    pairs = candidates(thumbnails, cases)
     chunks = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
     found: list[NearCopy] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -66,11 +66,21 @@ def turned(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
     return image[:, ::-1] if turn & 4 else image
 
 
-def candidates(thumbnails: NDArray[np.uint8]) -> list[Candidate]:
-    """Each image's nearest neighbours, each pair once, in order."""
+def candidates(thumbnails: NDArray[np.uint8], cases: NDArray[np.str_] | None = None) -> list[Candidate]:
+    """Each image's nearest neighbours, each pair once, in order.
+
+    Args:
+        thumbnails: of the images.
+        cases: the case of each, "" for none. Images of one case are no candidates: neighbouring slices of a
+            volume are alike by nature, and would hide a copy in another volume.
+    """
+    own = np.arange(len(thumbnails))
+    if cases is not None:
+        names = np.where(cases == "", own.astype(np.str_), np.char.add("case ", cases))
+        own = np.unique(names, return_inverse=True)[1].reshape(-1)
     found = {
-        *_nearest(_looks(thumbnails), _orientations),
-        *_nearest(_spectra(thumbnails), lambda spectra: [spectra]),
+        *_nearest(_looks(thumbnails), own, _orientations),
+        *_nearest(_spectra(thumbnails), own, lambda spectra: [spectra]),
     }
     return sorted(found)
 
@@ -109,12 +119,17 @@ def _orientations(looks: Floats) -> list[Floats]:
     return [np.stack([turned(s, turn) for s in squares]).reshape(looks.shape) for turn in range(TURNS)]
 
 
-def _nearest(embeddings: Floats, turns_of: Callable[[Floats], list[Floats]]) -> Iterator[Candidate]:
-    """Neighbours of each image among all others; `turns_of` gives embeddings in each orientation."""
+def _nearest(
+    embeddings: Floats, own: NDArray[np.intp], turns_of: Callable[[Floats], list[Floats]]
+) -> Iterator[Candidate]:
+    """Neighbours of each image among those of another number in `own`.
+
+    `turns_of` gives embeddings in each orientation.
+    """
     n = len(embeddings)
     for start in range(0, n, BLOCK):
         turns = turns_of(embeddings[start : start + BLOCK])
-        parts = [_best(turns, start, embeddings, first) for first in range(0, n, OTHERS)]
+        parts = [_best(turns, start, embeddings, own, first) for first in range(0, n, OTHERS)]
         likeness, turn, other = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
         best = _largest(likeness)
         for row, columns in enumerate(best.tolist()):
@@ -124,7 +139,7 @@ def _nearest(embeddings: Floats, turns_of: Callable[[Floats], list[Floats]]) -> 
 
 
 def _best(
-    turns: list[Floats], start: int, embeddings: Floats, first: int
+    turns: list[Floats], start: int, embeddings: Floats, own: NDArray[np.intp], first: int
 ) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
     """The likest of some others: likeness, turn and row, each (images, NEIGHBOURS).
 
@@ -133,8 +148,8 @@ def _best(
     others = embeddings[first : first + OTHERS]
     likeness = np.stack([turn @ others.T for turn in turns], axis=1)
     rows = np.arange(start, start + len(likeness))
-    own = np.flatnonzero((rows >= first) & (rows < first + len(others)))
-    likeness[own, :, rows[own] - first] = -1.0
+    same = own[rows][:, None] == own[first : first + len(others)]
+    likeness[np.broadcast_to(same[:, None, :], likeness.shape)] = -1.0
     flat = likeness.reshape(len(rows), -1)
     best = _largest(flat)
     turn, other = np.divmod(best, len(others))

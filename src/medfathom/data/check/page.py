@@ -23,6 +23,7 @@ from medfathom.data.check.findings import Finding, ImageSet
 from medfathom.data.check.statistics import SplitStatistics
 from medfathom.data.images import Pixels
 from medfathom.files import write_atomically
+from medfathom.metrics.unknown import is_present
 
 PER_CLASS = 24
 """Images of each class on its contact sheet, from training and validation."""
@@ -116,8 +117,13 @@ def _numbers(splits: Sequence[SplitStatistics]) -> Iterator[tuple[str, list[str]
         return " / ".join(f"{value:,.0f}" for value in values)
 
     yield "images", [f"{s.n_images:,}" for s in splits]
+    if splits[0].n_cases is not None:
+        yield "cases", [f"{s.n_cases:,}" for s in splits]
     for name in splits[0].classes:
-        yield f"of class {name}", [f"{s.classes[name]:,}" for s in splits]
+        yield (
+            f"{'' if splits[0].n_cases is None else 'cases '}of class {name}",
+            [f"{s.classes[name]:,}" for s in splits],
+        )
     yield "patients or slides", ["not known" if s.n_groups is None else f"{s.n_groups:,}" for s in splits]
     yield "width (smallest / median / largest), px", [three(s.sizes.width) for s in splits]
     yield "height, px", [three(s.sizes.height) for s in splits]
@@ -154,7 +160,7 @@ def _contact_sheets(splits: AllSplits, seed: int) -> Iterator[_ContactSheet]:
     rows = np.concatenate([splits.rows_of("train"), splits.rows_of("val")])
     labels = np.concatenate([splits["train"].labels, splits["val"].labels])
     for index, name in enumerate(splits.data.class_names):
-        has = labels[:, index] > 0 if labels.ndim == 2 else labels == index
+        has = is_present(labels[:, index]) if labels.ndim == 2 else labels == index
         chosen = np.sort(random.permutation(rows[has])[:PER_CLASS])
         sheet = _sheet([_tile(splits.image(int(row))) for row in chosen])
         yield _ContactSheet(name, int(has.sum()), _embedded(sheet))

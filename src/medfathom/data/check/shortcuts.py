@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medfathom.data.images import Pixels
 from medfathom.data.splits import Groups, Labels, strata_of
 from medfathom.metrics.auc import delong_interval, roc_auc_score
+from medfathom.metrics.unknown import is_present
 
 MOST_IMAGES = 4000
 """If there are more images, so many are drawn at random: the interval is narrow enough."""
@@ -88,7 +89,9 @@ def shortcut_auc(
         return None
     if np.ptp(features, axis=0).max() == 0:
         return None
-    positive = _columns(labels)
+    flags = _columns(labels)
+    # A forest cannot leave a label of an image out; the AUC does.
+    positive = is_present(flags).astype(np.int64)
     scores = np.full(positive.shape, np.nan)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for train, held in folds.split(features, strata, members):
@@ -96,13 +99,13 @@ def shortcut_auc(
         # scikit-learn expects one column as a vector.
         forest.fit(features[train], positive[train, 0] if positive.shape[1] == 1 else positive[train])
         scores[held] = _probabilities(forest.predict_proba(features[held]), len(held))
-    auc = roc_auc_score(positive, scores)
-    interval = delong_interval(positive, scores, None if groups is None else members)
+    auc = roc_auc_score(flags, scores)
+    interval = delong_interval(flags, scores, None if groups is None else members)
     return Shortcut(predictor, float(np.nanmean(auc)), interval.mean_low, interval.mean_high, len(rows))
 
 
 def _columns(labels: Labels) -> NDArray[np.int64]:
-    """One column of 0 and 1 for each class (the second alone, of two)."""
+    """One column of 0, 1 and `UNKNOWN` for each class (the second alone, of two)."""
     if labels.ndim == 2:
         return labels.astype(np.int64)
     classes = np.unique(labels)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.manifest import Manifest
 from medfathom.data.prepared import PreparedData, Split
+from medfathom.metrics.unknown import is_absent, is_present
 
 BLANK_SPREAD = 0.01
 """An image whose standard deviation is below this (of the full range) is nearly blank."""
@@ -49,25 +50,42 @@ class Intensities:
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """One split in numbers."""
+    """One split in numbers. `classes`: images of each class; cases, where the data set has cases."""
 
     split: str
     n_images: int
     classes: dict[str, int]
+    known: dict[str, int]
+    """Images of which it is known whether they are of the class."""
     n_groups: int | None
+    n_cases: int | None
     sizes: Sizes
     intensities: Intensities
+
+    @property
+    def n_units(self) -> int:
+        """What `classes` counts: cases, or images."""
+        return self.n_images if self.n_cases is None else self.n_cases
+
+    @property
+    def counted(self) -> str:
+        """The word for it."""
+        return "images" if self.n_cases is None else "cases"
 
 
 def split_statistics(name: str, split: Split, manifest: Manifest, data: PreparedData) -> SplitStatistics:
     """Describe a split; `manifest` has its rows only."""
-    labels = split.labels
-    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(data.class_names))
+    labels = split.units.labels
+    columns = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(data.class_names))
+    counts = is_present(columns).sum(axis=0)
+    known = counts + is_absent(columns).sum(axis=0)
     return SplitStatistics(
         split=name,
         n_images=len(split),
         classes={c: int(n) for c, n in zip(data.class_names, counts, strict=True)},
+        known={c: int(n) for c, n in zip(data.class_names, known, strict=True)},
         n_groups=None if split.groups is None else len(np.unique(split.groups)),
+        n_cases=None if split.cases is None else len(split.units),
         sizes=Sizes(*(_three(getattr(manifest, column)) for column in ("width", "height", "n_bytes"))),
         intensities=_intensities(split),
     )

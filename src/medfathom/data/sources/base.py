@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from medfathom.text import command
 SHOWN_PROBLEMS = 20
 """An error names this many problems; `data check` and the error's `problems` have all."""
 
+SHOWN_IGNORED = 3
+"""A line names this many of the files that are left out; prepared.json has all."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -28,6 +31,20 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Files or rows that do not belong to the data set, for one reason: nothing is wrong with them."""
+
+    reason: str
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:SHOWN_IGNORED])
+        more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
+        files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        return f"left out: {files}, {self.reason} ({shown}{more})"
 
 
 class UnusableRowsError(DataError):
@@ -52,12 +69,15 @@ class Listing:
 
     Attributes:
         names: file or row of each of the n images.
-        labels: int64 (n,) class indices, or uint8 (n, K).
+        labels: int64 (n,) class indices, or uint8 (n, K) of 0, 1 and `metrics.unknown.UNKNOWN`.
         splits: `train`, `val` or `test` for each image; "" where the source does not say.
         groups: patient or slide of each image, text; None where not known.
         channels: 1 or 3.
         dtype: uint8 or uint16, of the images.
         problems: rows that cannot be used; they are not among the n.
+        cases: the case (volume, slide) of each image, text; None where each image is judged by itself.
+        ignored: files and rows that do not belong to the data set; they are not among the n.
+        notes: what its reader should know, a line each.
     """
 
     names: Sequence[str]
@@ -69,9 +89,17 @@ class Listing:
     channels: int
     dtype: np.dtype[Any]
     problems: Sequence[Problem] = ()
+    cases: NDArray[np.str_] | None = None
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def clusters(self) -> NDArray[np.str_] | None:
+        """What no split divides: the patient of each image, else its case; None where neither is known."""
+        return self.cases if self.groups is None else self.groups
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,7 @@ class RawImage:
         height: of the original, pixels.
         sha256: over the file's bytes, or over the row's pixels where there is no file.
         n_bytes: the file's size; 0 where there is none.
+        bits_used: bits that the original's values need; 0 for 8-bit images.
     """
 
     pixels: Pixels
@@ -91,6 +120,13 @@ class RawImage:
     height: int
     sha256: str
     n_bytes: int = 0
+    bits_used: int = 0
+
+
+def told(positive: str | None, ignored: Sequence[Ignored], notes: Sequence[str]) -> list[str]:
+    """What a data set's reader should know, a line each; `positive`: the positive class of two."""
+    named = [] if positive is None else [f"positive class: {positive!r}"]
+    return [*named, *map(str, ignored), *(f"note: {note}" for note in notes)]
 
 
 class Source(ABC):
@@ -118,6 +154,14 @@ class Source(ABC):
     @abstractmethod
     def decode(self, fetched: Any) -> RawImage:
         """One image, at the study's size. Raises UnreadableImageError with the reason."""
+
+    def portable_decode(self) -> Callable[[Any], RawImage] | None:
+        """`decode` as something that can be handed to another process; None where that does not pay."""
+        return None
+
+    def pixels_in_memory(self, fetched: Any) -> int:
+        """Pixels that `decode` holds beyond the image as prepared: where many, few are decoded at once."""
+        return 0
 
     def close(self) -> None:  # noqa: B027  most sources have nothing to close
         """Close open files."""

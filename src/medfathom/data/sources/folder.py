@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
 
 from medfathom.data.images import SUFFIXES
-from medfathom.data.labels import from_words, sorted_names
+from medfathom.data.labels import Labels, from_words, normal_word
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.files import FileSource, existing, file_signature
+from medfathom.data.sources.suspicions import folder_suspicions
+from medfathom.data.sources.walk import Choice, FilesBelow, by_reason, files_below
 from medfathom.definitions.dataset import FolderDataset
 from medfathom.errors import DataError
+from medfathom.text import printable
 
 SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -24,94 +31,164 @@ SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
 
 
 class FolderSource(FileSource):
-    """Class folders. Files in subfolders belong to the class too; hidden files are ignored."""
+    """Class folders. Files in subfolders belong to the class too; what is left out is named."""
 
     def __init__(self, config: FolderDataset) -> None:
         super().__init__(config)
         self._folder_config = config
-        self.path = existing(config.path, folder=True)
-        self._splits = self._split_folders()
-        self._images = [
-            (split, class_folder.name, file)
-            for split, folder in self._splits
-            for class_folder in sorted(_visible_folders(folder))
-            for file in sorted(_images_below(class_folder))
-        ]
+        self.path = self.root = existing(config.path, folder=True)
+        below = files_below(self.path, Choice(config.include, config.exclude))
+        self._splits = self._split_folders(below)
+        self._images, outside = self._placed(below)
+        self._class_folders = self._all_class_folders(below)
+        self._ignored = [*below.ignored, *by_reason(outside)]
         if not self._images:
-            raise DataError(
-                f"dataset.path: no image in {self.path}/{self._layout()}; {self._what_is_there()}"
-            )
+            raise DataError(f"dataset.path: no image in {self._layout()}; {self._what_is_there()}")
 
     def signature(self) -> str:
         """Path, size and time of every file."""
         digest = hashlib.sha256()
-        for _, _, file in self._images:
-            digest.update(file_signature(file).encode())
-        return f"{self.path} {digest.hexdigest()}"
+        for image in self._images:
+            digest.update(file_signature(self.path / image.file).encode())
+        return f"{printable(str(self.path))} {digest.hexdigest()}"
 
     def listing(self) -> Listing:
         """Every image file, sorted by split, class and name."""
-        names = [file.relative_to(self.path).as_posix() for _, _, file in self._images]
-        known = self._folder_config.class_names
-        folders = {c.name for _, folder in self._splits for c in _visible_folders(folder)}
-        if known is not None and (strange := sorted(folders - set(known))):
-            raise DataError(f"{self.path}: folder {strange[0]!r} is none of dataset.class_names = {known}")
-        # From all class folders, so that a class without images is reported, not forgotten.
-        classes = known or sorted_names(folders)
-        if len(classes) < 2:
-            raise DataError(
-                f"{self.path}/{self._layout()}: one class folder ({classes[0]!r}); two are needed"
-            )
-        labels = from_words([folder for _, folder, _ in self._images], names, classes)
+        names = [printable(image.file) for image in self._images]
+        words = [image.word for image in self._images]
+        # All class folders, so that a class without images is reported, not forgotten.
+        labels = from_words(words, names, self._folder_config, empty=self._class_folders)
+        self._check_classes(labels)
         return self._list_files(
-            paths=[file for _, _, file in self._images],
+            paths=[self.path / image.file for image in self._images],
             names=names,
             labels=labels,
-            splits=[split for split, _, _ in self._images],
+            splits=[image.split for image in self._images],
             groups=self._groups_from_names(names),
             problems=(),
+            folders=[image.folder for image in self._images],
+            ignored=self._ignored,
+            notes=folder_suspicions(names, words, [image.below for image in self._images]),
         )
 
-    def _split_folders(self) -> list[tuple[str, Path]]:
-        """(split, folder) of each split folder there is; ("", path) where there is none."""
+    def _split_folders(self, below: FilesBelow) -> list[_SplitFolder]:
+        """Each split folder there is; the whole folder, without a split, where there is none."""
         asked = self._folder_config.folders
         if asked is not None:
             named = [(split, getattr(asked, split)) for split in SPLIT_NAMES if getattr(asked, split)]
             for split, name in named:
                 if not (self.path / name).is_dir():
                     raise DataError(f"dataset.folders.{split}: no folder {name!r} in {self.path}")
-            return [(split, self.path / name) for split, name in named]
-        there = {folder.name.lower(): folder for folder in _visible_folders(self.path)}
-        found: list[tuple[str, Path]] = []
-        for split, words in SPLIT_FOLDERS.items():
-            matches = [there[word] for word in words if word in there]
-            if len(matches) > 1:
-                raise DataError(f"{self.path}: both {matches[0].name} and {matches[1].name} could be {split}")
-            found += [(split, folder) for folder in matches]
-        if found and found[0][0] != "train":
-            raise DataError(f"{self.path}: there is {found[0][1].name}, but no folder train")
-        return found or [("", self.path)]
+            return [_SplitFolder(split, PurePosixPath(name).parts) for split, name in named]
+        found = [folder for split in SPLIT_NAMES for folder in self._named_like(split, below.folders)]
+        if found and found[0].split != "train":
+            raise DataError(f"{printable(str(self.path))}: there is {found[0].parts[0]}, but no folder train")
+        return found or [_SplitFolder("", ())]
+
+    def _named_like(self, split: SplitName, folders: Sequence[str]) -> list[_SplitFolder]:
+        """The folder of a split, at the top."""
+        found = [
+            folder
+            for folder in folders
+            if "/" not in folder and normal_word(folder).casefold() in SPLIT_FOLDERS[split]
+        ]
+        if len(found) > 1:
+            raise DataError(f"{printable(str(self.path))}: both {found[0]} and {found[1]} could be {split}")
+        return [_SplitFolder(split, (folder,)) for folder in found]
+
+    def _placed(self, below: FilesBelow) -> tuple[list[_ImageFile], dict[str, str]]:
+        """The images with their classes, split by split; files elsewhere, with the reason."""
+        found = {file: self._place(file) for file in below.files}
+        images = [placed for placed in found.values() if not isinstance(placed, str)]
+        order = [split.split for split in self._splits]
+        images.sort(key=lambda image: order.index(image.split))
+        return images, {file: reason for file, reason in found.items() if isinstance(reason, str)}
+
+    def _all_class_folders(self, below: FilesBelow) -> list[str]:
+        """The names of class folders with and without images, sorted."""
+        level = self._folder_config.class_level
+        if self._folder_config.class_pattern is not None or level < 0:
+            return []  # files alone say where a class is
+        paths = [tuple(folder.split("/")) for folder in below.folders]
+        places = [(split, path) for split in self._splits for path in paths if split.holds(path)]
+        found = {path[-1] for split, path in places if len(path) == len(split.parts) + level}
+        return sorted(map(printable, found))
+
+    def _place(self, file: str) -> _ImageFile | str:
+        """A file's split and class, or why it has none."""
+        parts = tuple(file.split("/"))
+        split = next((split for split in self._splits if split.holds(parts)), None)
+        if split is None:
+            return "outside the split folders"
+        folders = tuple(map(printable, parts[len(split.parts) : -1]))
+        config = self._folder_config
+        if config.class_pattern is not None:
+            match = re.search(config.class_pattern, printable(file))
+            return _ImageFile(file, split.split, match.group(1) if match else None, ())
+        level = config.class_level
+        if len(folders) < abs(level):
+            return "above the class folders"
+        place = level - 1 if level > 0 else len(folders) + level
+        return _ImageFile(file, split.split, folders[place], folders[place + 1 :])
+
+    def _check_classes(self, labels: Labels) -> None:
+        """Raise DataError for a class folder that is none of the known ones or empty, and for one class."""
+        names, known = labels.class_names, self._folder_config.class_names
+        pairs = zip(self._images, labels.good, strict=True)
+        strange = sorted({image.word for image, good in pairs if image.word and not good})
+        if known is not None and strange:
+            raise DataError(
+                f"{printable(str(self.path))}: folder {strange[0]!r} is none of dataset.class_names = {known}"
+            )
+        if len(names) < 2:
+            found = ", ".join(names) or "none"
+            raise DataError(f"{self._layout()}: one class ({found!r}); two are needed{self._deeper()}")
+        counts = np.bincount(labels.values[labels.good], minlength=len(names))
+        if known is None and not counts.all():
+            empty = names[int(counts.argmin())]
+            raise DataError(
+                f"{printable(str(self.path))}: no image of class {empty!r}; where its folder is no class, "
+                f'dataset.exclude = ["{empty}"] leaves it out'
+            )
+
+    def _deeper(self) -> str:
+        """Where else the classes may be."""
+        inner = sorted({image.below[0] for image in self._images if image.below})
+        return (
+            f"; below are {', '.join(inner[:6])}: see dataset.path and dataset.class_level" if inner else ""
+        )
 
     def _layout(self) -> str:
-        return "CLASS/*" if self._splits[0][0] == "" else "{train,val,test}/CLASS/*"
+        place = "CLASS/*" if self._splits[0].split == "" else "{train,val,test}/CLASS/*"
+        return f"{printable(str(self.path))}/{place}"
 
     def _what_is_there(self) -> str:
-        suffixes = {f.suffix.lower() or f.name for _, folder in self._splits for f in _files_below(folder)}
-        return f"expected {', '.join(SUFFIXES)}, found {', '.join(sorted(suffixes)[:8]) or 'no file'}"
+        left_out = "; ".join(map(str, self._ignored))
+        return f"expected {', '.join(SUFFIXES)}; {left_out or 'no file is there'}"
 
 
-def _visible_folders(folder: Path) -> list[Path]:
-    try:
-        return [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))]
-    except PermissionError:
-        raise DataError(f"dataset.path: {folder} may not be read (permissions)") from None
+@dataclass(frozen=True)
+class _SplitFolder:
+    """A split, "" for none, and where its folder lies below the data set's."""
+
+    split: str
+    parts: tuple[str, ...]
+
+    def holds(self, parts: tuple[str, ...]) -> bool:
+        """Whether a path, in parts, lies in it."""
+        return parts[: len(self.parts)] == self.parts
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    return (file for file in _files_below(folder) if file.suffix.lower() in SUFFIXES)
+@dataclass(frozen=True)
+class _ImageFile:
+    """A file below the data set's folder, its split and its class word, and the folders below its class."""
 
+    file: str
+    split: str
+    word: str | None
+    below: tuple[str, ...]
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Files at any depth, except hidden ones (macOS leaves a `._name.png` with each image)."""
-    for place, _, names in os.walk(folder):
-        yield from (Path(place, name) for name in names if not name.startswith("."))
+    @property
+    def folder(self) -> str | None:
+        """The folder of the file where that lies below its class; None where the file lies in its class."""
+        return posixpath.dirname(self.file) if self.below else None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +78,8 @@ def known_sets() -> dict[str, MedmnistSet]:
             "dataset.source = 'medmnist': the installed medmnist package has no table of its sets"
         )
     module = importlib.util.module_from_spec(table)
-    table.loader.exec_module(module)
+    with _quiet_where_home_is_read_only():
+        table.loader.exec_module(module)
     return {
         name: MedmnistSet(
             class_names=tuple(facts["label"][str(index)] for index in range(len(facts["label"]))),
@@ -87,6 +91,14 @@ def known_sets() -> dict[str, MedmnistSet]:
     }
 
 
+@contextmanager
+def _quiet_where_home_is_read_only() -> Iterator[None]:
+    """The package makes `~/.medmnist` when it is imported, and warns where it cannot."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Failed to setup default root", category=UserWarning)
+        yield
+
+
 def _find_or_download(config: MedmnistDataset, known: MedmnistSet) -> Path:
     large_enough = [side for side in SIZES if side >= config.image_size]
     size: int = config.size or (large_enough or SIZES[-1:])[0]
@@ -94,7 +106,8 @@ def _find_or_download(config: MedmnistDataset, known: MedmnistSet) -> Path:
     path = folder / _file_name(config.name, size)
     if path.is_file():
         return path
-    import medmnist  # noqa: PLC0415  takes seconds
+    with _quiet_where_home_is_read_only():
+        import medmnist  # noqa: PLC0415  takes seconds
 
     try:
         getattr(medmnist, known.python_class)(split="train", download=True, size=size, mmap_mode="r")

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from medfathom.data.images import MIN_SIDE, Fit, Pixels, fit_square, full_range
 from medfathom.data.labels import from_numbers, need_groups
+from medfathom.data.pixels import MIN_SIDE, Fit, Pixels, bits_in_use, fit_square, full_range
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
@@ -263,5 +263,8 @@ def as_raw(pixels: Pixels, size: int, fit: Fit, bits: int) -> RawImage:
     """
     whole = np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
     digest = hashlib.sha256(whole.data).hexdigest()
-    scaled = full_range(whole, bits) if whole.dtype == np.uint16 else whole
-    return RawImage(fit_square(scaled, size, fit), whole.shape[1], whole.shape[0], digest)
+    deep = whole.dtype == np.uint16
+    scaled = full_range(whole, bits) if deep else whole
+    height, width, _ = whole.shape
+    used = bits_in_use(whole) if deep else 0
+    return RawImage(fit_square(scaled, size, fit), width, height, digest, bits_used=used)

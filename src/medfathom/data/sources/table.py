@@ -1,171 +1,173 @@
-"""A CSV table with a row for each image file."""
+"""A table with a row for each image file, or several rows, or several files a row."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from medfathom.data.labels import Labels, from_word_lists, from_words
+from medfathom.data.labels import Labels, normal_word, normal_words
 from medfathom.data.sources.base import Listing, Problem
-from medfathom.data.sources.files import FileSource, existing, file_signature
+from medfathom.data.sources.cases import files_of
+from medfathom.data.sources.cells import label_notes, read_labels
+from medfathom.data.sources.files import FileSource, file_signature
+from medfathom.data.sources.find_files import FileFinder, FoundFile
 from medfathom.data.sources.folder import SPLIT_FOLDERS
+from medfathom.data.sources.repeated import Merged, RowFacts, merge_rows
+from medfathom.data.sources.split_lists import SplitNames, read_split_lists
+from medfathom.data.sources.suspicions import mask_suspicions
+from medfathom.data.sources.table_rows import Row, read_rows
+from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset
-from medfathom.errors import DataError, did_you_mean
+from medfathom.errors import DataError
 
-DELIMITERS = ",;\t"
-"""Known delimiters; a table uses the one that is most frequent in its first line."""
+SPLIT_WORDS = {"validate": "val"} | {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
+"""What a column of splits may say, in lower case."""
 
 
 class CsvSource(FileSource):
-    """A row's name is its file and line: `a.png (line 7)`; the header is line 1."""
+    """A row's name is its path and its place: `a.png (line 7)`; the header is line 1."""
 
     def __init__(self, config: CsvDataset) -> None:
         super().__init__(config)
         self._table_config = config
-        self.path = existing(config.path, folder=False)
-        self.root = Path(config.root).expanduser().absolute() if config.root else self.path.parent
-        if not self.root.is_dir():
-            raise DataError(f"dataset.root: no folder {self.root}")
-        self._columns, self._rows = _read_table(self.path)
-        self._check_columns()
+        self._table = read_rows(config)
+        self.root = self._table.root
+        self._choice = Choice(config.include, config.exclude)
+        kept, self._ignored = self._choice.of_rows([row.path for row in self._table.rows])
+        if not kept:
+            left = "; ".join(map(str, self._ignored))
+            raise DataError(f"dataset.path: no row of {self._table.files[0]} is left; {left}")
+        self._rows = [self._table.rows[row] for row in kept]
+        self._lists = read_split_lists(config)
 
     def signature(self) -> str:
-        """Path, size and time of the table and of every file in it."""
-        digest = hashlib.sha256(file_signature(self.path).encode())
-        for row in self._rows:
-            digest.update(file_signature(self._file(row)).encode())
-        return f"{self.path} {digest.hexdigest()}"
+        """Path, size and time of the tables, the lists and every image file."""
+        digest = hashlib.sha256()
+        lists = self._lists.files if self._lists else []
+        for path in (*self._table.files, *lists, *self._image_files()):
+            digest.update(file_signature(path).encode())
+        return f"{self._table.files[0]} {digest.hexdigest()}"
+
+    def _image_files(self) -> Iterator[Path]:
+        for found in self._found:
+            # Only a case can be a folder.
+            image = self._table_config.unit == "image"
+            yield from [found.path] if image else files_of(found.path, self._choice)
 
     def listing(self) -> Listing:
-        """The rows, in the table's order."""
-        names = [f"{row.cells[self._table_config.path_column]} (line {row.line})" for row in self._rows]
+        """An image for each file, in the order of the rows."""
+        names = [row.name for row in self._rows]
         splits, problems = self._splits(names)
-        problems = [*self._uneven(names), *problems]
-        labels = self._labels(names)
-        bad = {problem.name for problem in problems}
-        # A row with a bad split and a bad label is one bad row, not two.
-        labels.problems[:] = [problem for problem in labels.problems if problem.name not in bad]
-        labels.good[[row for row, name in enumerate(names) if name in bad]] = False
+        # A row with a bad path and a bad split is one bad row, not two: the first reason is told.
+        problems = list({p.name: p for p in reversed([*self._row_problems(names), *problems])}.values())[::-1]
+        labels = _without(read_labels(self._rows, self._table_config), problems, names)
+        notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
+        notes += mask_suspicions([row.path for row in self._rows])
+        cases = self._cases()
+        groups = self._groups()
+        merged = self._merged(names, labels, splits, groups)
+        kept = merged.kept
         return self._list_files(
-            paths=[self._file(row) for row in self._rows],
-            names=names,
-            labels=labels,
-            splits=splits,
-            groups=self._groups(names),
+            paths=[self._found[row].path for row in kept],
+            names=[names[row] for row in kept],
+            labels=_rows_of(merged.labels, kept),
+            splits=[splits[row] for row in kept],
+            groups=None if groups is None else [groups[row] for row in kept],
             problems=problems,
+            cases=None if cases is None else [cases[row] for row in kept],
+            ignored=self._ignored,
+            notes=[*notes, *merged.notes],
         )
 
-    def _file(self, row: _Row) -> Path:
-        return self.root / row.cells[self._table_config.path_column].strip()
-
-    def _uneven(self, names: Sequence[str]) -> list[Problem]:
-        wanted = len(self._columns)
-        return [
-            Problem(name, f"has {row.n_cells} cells, but the header has {wanted}")
-            for name, row in zip(names, self._rows, strict=True)
-            if row.n_cells != wanted
-        ]
-
-    def _check_columns(self) -> None:
+    @cached_property
+    def _found(self) -> list[FoundFile]:
+        """The file of each row."""
         config = self._table_config
-        wanted = {
-            "path_column": [config.path_column],
-            "label_columns": config.label_columns or [],
-            "label_column": [] if config.label_columns else [config.label_column or "label"],
-            "split_column": [config.split_column] if config.split_column else [],
-            "group_column": [config.group_column] if config.group_column else [],
+        given = config.path_template or "{" + config.path_column + "}"
+        template = given if isinstance(given, str) else given[0]
+        finders = {
+            root: FileFinder(root, template, anywhere=config.anywhere)
+            for root in {row.root for row in self._rows}
         }
-        for key, columns in wanted.items():
-            for column in columns:
-                if column not in self._columns:
-                    hint = did_you_mean(column, self._columns)
-                    raise DataError(f"dataset.{key}: {self.path} has no column {column!r}; {hint}")
+        return [finders[row.root].find(row.path) for row in self._rows]
 
-    def _labels(self, names: Sequence[str]) -> Labels:
+    def _row_problems(self, names: Sequence[str]) -> list[Problem]:
+        reasons = [row.problem or found.problem for row, found in zip(self._rows, self._found, strict=True)]
+        return [Problem(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
+
+    def _repairs(self) -> list[str]:
+        counts = Counter(found.repair for found in self._found if found.repair)
+        return [f"paths of {count} rows were repaired: {repair}" for repair, count in counts.items()]
+
+    def _merged(
+        self, names: Sequence[str], labels: Labels, splits: Sequence[str], groups: Sequence[str | None] | None
+    ) -> Merged:
+        facts = RowFacts(names, [found.path for found in self._found], splits, groups)
+        numbers = all(name.isdecimal() for name in labels.class_names)
         config = self._table_config
-        if config.label_columns is not None:
-            return self._label_columns(config.label_columns, names)
-        words = [row.cells[config.label_column or "label"] for row in self._rows]
-        if config.label_separator is None:
-            return from_words(words, names, config.class_names)
-        return from_word_lists(
-            words, names, config.class_names, separator=config.label_separator, no_label=config.no_label
-        )
-
-    def _label_columns(self, columns: Sequence[str], names: Sequence[str]) -> Labels:
-        meanings = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
-        values = np.zeros((len(self._rows), len(columns)), dtype=np.uint8)
-        good = np.ones(len(self._rows), dtype=bool)
-        problems = []
-        for index, row in enumerate(self._rows):
-            cells = [row.cells[column].strip() for column in columns]
-            wrong = [f"{c} = {v!r}" for c, v in zip(columns, cells, strict=True) if v not in meanings]
-            if wrong:
-                good[index] = False
-                problems.append(Problem(names[index], f"label {', '.join(wrong)}: must be 0 or 1"))
-            else:
-                values[index] = [meanings[cell] for cell in cells]
-        return Labels(values, "multilabel", tuple(columns), good, problems)
+        ordered = numbers or config.class_names is not None
+        if config.positive is not None and labels.task == "binary":
+            # The positive class is put second only after the rows are merged.
+            ordered = labels.class_names[1] == config.positive
+        return merge_rows(facts, labels, self._table_config.repeated, ordered=ordered)
 
     def _splits(self, names: Sequence[str]) -> tuple[list[str], list[Problem]]:
+        """The split of every row, and rows whose split cannot be used."""
+        if self._lists is not None:
+            return _listed_splits(self._lists, self._rows, names)
         column = self._table_config.split_column
         if column is None:
-            return [""] * len(self._rows), []
-        meanings = {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
-        words = [row.cells[column].strip() for row in self._rows]
+            return [row.split for row in self._rows], []
+        words = [normal_word(row.cells[column]).casefold() for row in self._rows]
         problems = [
-            Problem(name, f"{column} = {word!r}: must be train, val or test")
-            for name, word in zip(names, words, strict=True)
-            if word.lower() not in meanings
+            Problem(name, f"{column} = {row.cells[column]!r}: must be train, val or test")
+            for name, word, row in zip(names, words, self._rows, strict=True)
+            if word not in SPLIT_WORDS
         ]
-        return [meanings.get(word.lower(), "") for word in words], problems
+        return [SPLIT_WORDS.get(word, "") for word in words], problems
 
-    def _groups(self, names: Sequence[str]) -> list[str | None] | None:
+    def _groups(self) -> list[str | None] | None:
         column = self._table_config.group_column
         if column is None:
-            return self._groups_from_names(names)
-        return [row.cells[column].strip() or None for row in self._rows]
+            # The file that was found: with `anywhere` its folders may name the patient.
+            return self._groups_from_names([self._below_root(row) for row in range(len(self._rows))])
+        return [word or None for word in normal_words(row.cells[column] for row in self._rows)]
+
+    def _cases(self) -> list[str | None] | None:
+        column = self._table_config.case_column
+        return None if column is None else [row.cells[column] or None for row in self._rows]
+
+    def _below_root(self, row: int) -> str:
+        path, root = self._found[row].path, self._rows[row].root
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row of a table; cells by column, empty where the row is too short."""
-
-    cells: Mapping[str, str]
-    n_cells: int
-    line: int
-
-
-def _read_table(path: Path) -> tuple[list[str], list[_Row]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            delimiter = _delimiter(file.readline())
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
-            rows = [_as_row(columns, cells, reader.line_num) for cells in reader if cells]
-    except UnicodeDecodeError:
-        raise DataError(f"dataset.path: {path} is not a CSV table in UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"dataset.path: {path}, line {reader.line_num}: not CSV ({error})") from None
-    except OSError as error:
-        raise DataError(f"dataset.path: {path} cannot be read ({error.strerror})") from None
-    if len(set(columns)) < len(columns):
-        raise DataError(f"dataset.path: {path} has two columns of the same name: {', '.join(columns)}")
-    if not rows:
-        raise DataError(f"dataset.path: {path} has no rows below its header")
-    return columns, rows
+def _listed_splits(
+    lists: SplitNames, rows: Sequence[Row], names: Sequence[str]
+) -> tuple[list[str], list[Problem]]:
+    found = [lists.split_of(PurePosixPath(row.path.replace("\\", "/"))) for row in rows]
+    problems = [
+        Problem(name, "is in none of dataset.split_lists")
+        for name, split in zip(names, found, strict=True)
+        if split is None
+    ]
+    return [split or "" for split in found], problems
 
 
-def _delimiter(first_line: str) -> str:
-    return max(DELIMITERS, key=first_line.count)
+def _without(labels: Labels, problems: Sequence[Problem], names: Sequence[str]) -> Labels:
+    """The labels without rows that have a problem: a row with a bad path and a bad label is one, not two."""
+    bad = {problem.name for problem in problems}
+    kept = [problem for problem in labels.problems if problem.name not in bad]
+    good = labels.good & np.array([name not in bad for name in names])
+    return Labels(labels.values, labels.task, labels.class_names, good, kept)
 
 
-def _as_row(columns: Sequence[str], cells: Sequence[str], line: int) -> _Row:
-    padded = [*cells, *[""] * (len(columns) - len(cells))]
-    return _Row(dict(zip(columns, padded, strict=False)), len(cells), line)
+def _rows_of(labels: Labels, kept: Sequence[int]) -> Labels:
+    """Labels of some rows, and the problems of all."""
+    rows = list(kept)
+    return Labels(labels.values[rows], labels.task, labels.class_names, labels.good[rows], labels.problems)

@@ -1,0 +1,1 @@
+"""Formats of image files: the header, and the values as they were written."""

@@ -1,0 +1,188 @@
+"""TIFF, read by tifffile: only what the tests compare with values written; all else is refused by name."""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile, TiffPage
+
+from medfathom.data.pixels import Header, Opened, Samples, UnreadableImageError
+
+_COMPRESSIONS = {
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.JPEG,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.CCITTFAX4,
+    COMPRESSION.JPEG2000,
+    COMPRESSION.ZSTD,
+    COMPRESSION.LZMA,
+}
+_COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
+_GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
+_PREDICTORS = (1, 2)
+"""None, and horizontal differences; 3 is for floating-point values."""
+
+_UNSIGNED, _SIGNED = 1, 2
+_ORIENTATION = 274
+
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType."""
+
+# Its complaints about odd tags would go to the user's terminal; what matters is raised.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def header(file: BinaryIO) -> Header:
+    """Raises UnreadableImageError."""
+    file.seek(0)
+    with TiffFile(file) as tiff:
+        return _header(_page(tiff))
+
+
+def opened(content: bytes) -> Opened:
+    """Raises UnreadableImageError."""
+    page = _page(TiffFile(BytesIO(content)))
+    found = _header(page)
+
+    def samples(_: int) -> Samples:
+        return Samples(
+            _values(page, content),
+            white=255 if page.photometric == PHOTOMETRIC.PALETTE else _white(page),
+            orientation=_orientation(page),
+            zero_is_white=page.photometric == PHOTOMETRIC.MINISWHITE,
+        )
+
+    return Opened(found, samples)
+
+
+def _page(tiff: TiffFile) -> TiffPage:
+    """The image; smaller copies of it and masks may stand behind it."""
+    page = tiff.pages.first
+    for other in tiff.pages[1:] if _next_page(tiff) else ():
+        if not int(other.aspage().subfiletype) & (_REDUCED | _MASK):
+            raise UnreadableImageError("several pages; one image is expected in a file")
+    reason = _unread(page)
+    if reason:
+        raise UnreadableImageError(f"TIFF {reason}")
+    return page
+
+
+def _next_page(tiff: TiffFile) -> bool:
+    try:
+        return tiff.pages[1] is not None
+    except IndexError:
+        return False
+
+
+def _header(page: TiffPage) -> Header:
+    colour = page.photometric in _COLOURS
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        palette = _palette(page)
+        colour = bool((palette != palette[:, :1]).any())
+    deep = page.bitspersample > 8 and page.photometric != PHOTOMETRIC.PALETTE
+    return Header(page.imagewidth, page.imagelength, colour, deep)
+
+
+def _unread(page: TiffPage) -> str | None:
+    """Why this image is not read."""
+    return _unread_form(page) or _unread_values(page) or _unread_colours(page)
+
+
+def _unread_form(page: TiffPage) -> str | None:
+    if page.compression not in _COMPRESSIONS:
+        return f"with {_name(COMPRESSION, page.compression)} compression; save it with LZW or none"
+    if page.axes not in ("YX", "YXS", "SYX"):
+        return f"with axes {page.axes}; one flat image is expected"
+    if page.predictor not in _PREDICTORS:
+        return f"with predictor {page.predictor}; save it without"
+    if not all(page.databytecounts):
+        return "with parts that were never written"
+    ends = (start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=True))
+    # Decoders would fill up what is missing of some compressions without a word.
+    return "that was cut off" if max(ends) > page.parent.filehandle.size else None
+
+
+def _unread_values(page: TiffPage) -> str | None:
+    bits, form = page.bitspersample, page.sampleformat
+    if not isinstance(bits, int):
+        return f"whose channels differ in depth ({bits} bits)"
+    kinds = {
+        "floating-point pixels": form == 3,
+        f"sample format {form}": form not in (_UNSIGNED, _SIGNED, 3),
+        f"values of {bits} bits": bits > 16,
+        f"signed values of {bits} bits": form == _SIGNED and bits not in (8, 16),
+        f"JPEG compression of {bits} bits": page.compression == COMPRESSION.JPEG and bits != 8,
+    }
+    found = next((kind for kind, there in kinds.items() if there), None)
+    return f"with {found}; save it with 8 or 16 bits" if found else None
+
+
+def _unread_colours(page: TiffPage) -> str | None:
+    kind, extra, n = page.photometric, page.extrasamples, page.samplesperpixel
+    known = kind in _COLOURS | _GREYS | {PHOTOMETRIC.PALETTE}
+    alpha = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+    signed = page.sampleformat == _SIGNED
+    kinds = {
+        f"{_name(PHOTOMETRIC, kind)} colours": not known,
+        "YCbCr colours that are not JPEG": kind == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG,
+        "a palette of more than 8 bits": kind == PHOTOMETRIC.PALETTE and page.bitspersample > 8,
+        f"{n} channels": n - len(extra) != (3 if kind in _COLOURS else 1) or len(extra) > 1,
+        "an extra channel of unknown meaning": bool(extra) and extra[0] not in alpha,
+        "a palette and alpha": kind == PHOTOMETRIC.PALETTE and n > 1,
+        "signed values in colour or with alpha": signed and (n > 1 or kind not in _GREYS),
+    }
+    found = next((kind for kind, there in kinds.items() if there), None)
+    return f"with {found}; save it as RGB or grey" if found else None
+
+
+def _values(page: TiffPage, content: bytes) -> NDArray[Any]:
+    """(h, w, channels) as written; palettes resolved, premultiplied alpha left away."""
+    values: NDArray[Any]
+    if page.is_memmappable and page.dtype is not None:
+        order = page.parent.byteorder + page.dtype.char
+        values = np.frombuffer(content, order, np.prod(page.shape), page.dataoffsets[0]).reshape(page.shape)
+    else:
+        values = page.asarray(maxworkers=1)
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        colours: NDArray[Any] = _palette(page)[values]
+        return colours
+    if page.axes == "SYX":
+        values = np.moveaxis(values, 0, 2)
+    elif page.axes == "YX":
+        values = values[:, :, None]
+    if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:  # values shown on black already
+        values = values[:, :, :-1]
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _palette(page: TiffPage) -> NDArray[np.uint8]:
+    """(colours, 3). Of 16 bits, though some programs write 8."""
+    if page.colormap is None:
+        raise UnreadableImageError("damaged (a TIFF without its palette)")
+    palette = page.colormap if page.colormap.max() < 256 else page.colormap >> 8
+    return np.ascontiguousarray(palette.T.astype(np.uint8))
+
+
+def _white(page: TiffPage) -> int:
+    return int(2**page.bitspersample - 1)
+
+
+def _orientation(page: TiffPage) -> int:
+    turn = page.tags.valueof(_ORIENTATION, 1)
+    return turn if turn in range(1, 9) else 1
+
+
+def _name(kinds: Any, value: int) -> str:
+    try:
+        return str(kinds(value).name)
+    except ValueError:
+        return f"unknown ({value})"

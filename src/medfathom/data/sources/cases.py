@@ -1,0 +1,168 @@
+"""From a source's rows to the images of its cases: a folder becomes its images, each image has its case."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from medfathom.data.labels import Labels
+from medfathom.data.sources.base import Problem
+from medfathom.data.sources.walk import Choice, files_below
+from medfathom.definitions.dataset import CsvDataset, FolderDataset
+from medfathom.metrics.cases import cases_of
+from medfathom.units import Unit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Image files, or folders of them, as a source lists them: n rows.
+
+    Attributes:
+        paths, names, labels, splits, groups: as a source lists them.
+        folders: the folder that is each row's case, as text; None where the row lies in no folder of its own.
+        cases: each row's case as a column names it, equal only within a patient; None: there is no column.
+    """
+
+    paths: Sequence[Path]
+    names: Sequence[str]
+    labels: Labels
+    splits: Sequence[str]
+    groups: Sequence[str | None] | None
+    folders: Sequence[str | None]
+    cases: Sequence[str | None] | None = None
+
+
+def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Path) -> FileRows:
+    """One row for each image.
+
+    Args:
+        rows: as the source lists them.
+        config: says what a case is (not `image`), which files of a folder count, and by `case_pattern` which
+            case an image is of; without a pattern a column or the folders say it.
+        root: of the paths that cases are named by.
+
+    Returns:
+        Rows whose `cases` are known. A row whose case is not known, or disagrees with others of its case, is
+        not good any more, and a problem of the labels says why.
+    """
+    unit, pattern = config.unit, config.case_pattern
+    wide = _expanded(rows, root, Choice(config.include, config.exclude))
+    if pattern is not None:
+        found = [re.search(pattern, os.path.relpath(path, root)) for path in wide.paths]
+        wide = replace(wide, cases=[match.group(1) if match else None for match in found])
+    named = wide.cases is not None
+    cases = wide.folders if wide.cases is None else wide.cases
+    # A file that is not there has a reason of its own, when its header is read.
+    without = [i for i, case in enumerate(cases) if not case and wide.paths[i].is_file()]
+    wide = _spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
+    if named and wide.groups is not None:
+        cases = [f"{g}/{c}" if g and c else c for g, c in zip(wide.groups, cases, strict=True)]
+    wide = replace(wide, cases=cases)
+    return _spoilt(wide, _disagreeing(wide, cases, unit))
+
+
+def _without(unit: Unit, *, named: bool) -> str:
+    if named:
+        return f"no {unit}: dataset.case_pattern or case_column finds none"
+    return f"no {unit}: it is one image in no folder of its own; give dataset.case_pattern or case_column"
+
+
+def files_of(path: Path, choice: Choice) -> list[Path]:
+    """The file itself; of a folder its images at any depth, in natural order (2 before 10)."""
+    try:
+        is_folder = path.is_dir()
+    except OSError:  # a name that is too long: reading it says so
+        is_folder = False
+    if not is_folder:
+        return [path]
+    return sorted((path / file for file in files_below(path, choice).files), key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """A sort key in which numbers count as numbers."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def _expanded(rows: FileRows, root: Path, choice: Choice) -> FileRows:
+    """A row for each image of a folder, in the folder's place."""
+    files = [files_of(path, choice) for path in rows.paths]
+    empty = {i: "no image in this folder" for i, found in enumerate(files) if not found}
+    rows = _spoilt(rows, empty)
+    files = [found or [path] for path, found in zip(rows.paths, files, strict=True)]
+    index = [i for i, found in enumerate(files) for _ in found]
+    paths = [file for found in files for file in found]
+    whole = [paths[k] == rows.paths[i] for k, i in enumerate(index)]
+    names = [
+        rows.names[i] if same else f"{rows.names[i]}: {path.relative_to(rows.paths[i]).as_posix()}"
+        for i, path, same in zip(index, paths, whole, strict=True)
+    ]
+    folders = [
+        rows.folders[i] if same else _below(rows.paths[i], root) for i, same in zip(index, whole, strict=True)
+    ]
+    return FileRows(
+        paths=paths,
+        names=names,
+        labels=replace(rows.labels, values=rows.labels.values[index], good=rows.labels.good[index]),
+        splits=_picked(rows.splits, index),
+        groups=None if rows.groups is None else _picked(rows.groups, index),
+        cases=None if rows.cases is None else _picked(rows.cases, index),
+        folders=folders,
+    )
+
+
+def _below(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _picked(values: Sequence[T], index: Sequence[int]) -> list[T]:
+    return [values[i] for i in index]
+
+
+def _spoilt(rows: FileRows, reasons: Mapping[int, str]) -> FileRows:
+    """These rows are not good; of those that were, a problem says why."""
+    labels, good = rows.labels, rows.labels.good.copy()
+    new = [Problem(rows.names[i], reason) for i, reason in reasons.items() if good[i]]
+    good[list(reasons)] = False
+    return replace(rows, labels=replace(labels, good=good, problems=[*labels.problems, *new]))
+
+
+def _disagreeing(rows: FileRows, cases: Sequence[str | None], unit: Unit) -> dict[int, str]:
+    """Rows whose case has two labels, or two patients: row -> why."""
+    good = [i for i in np.flatnonzero(rows.labels.good).tolist() if cases[i]]
+    found = cases_of([str(cases[i]) for i in good])
+    reasons: dict[int, str] = {}
+    for what, values in (("label", _label_words(rows.labels)), ("patient", rows.groups)):
+        if values is None:
+            continue
+        own = np.array([str(values[i]) for i in good], dtype=np.str_)
+        first = own[found.first][found.member]
+        wrong = {int(m): k for k, m in enumerate(found.member) if own[k] != first[k]}
+        for k in np.flatnonzero(np.isin(found.member, list(wrong))):
+            other = wrong[int(found.member[k])]
+            case, one, two = (str(v) for v in (found.names[found.member[k]], first[other], own[other]))
+            reasons[good[k]] = (
+                f"its {unit} {case!r} has images of {what} {one!r} and of {what} {two!r}; "
+                f"a {unit} needs one {what}"
+            )
+    return reasons
+
+
+def _label_words(labels: Labels) -> list[str]:
+    """Each row's label as text."""
+    if labels.values.ndim == 1:
+        words = dict(enumerate(labels.class_names))
+        return [words.get(value, "?") for value in labels.values.tolist()]
+    return [
+        "+".join(n if v == 1 else f"{n} {v}" for n, v in zip(labels.class_names, row, strict=True) if v)
+        or "none"
+        for row in labels.values.tolist()
+    ]

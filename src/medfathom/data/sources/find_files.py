@@ -1,0 +1,154 @@
+"""From a path as a table writes it to the file that it means."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from medfathom.data.images import SUFFIXES
+
+HINTED = (*SUFFIXES, ".dcm", ".dicom")
+"""Suffixes that a missing file may have after all."""
+
+SHOWN_PLACES = 2
+"""Places that a problem names where a name is found in several."""
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """What a written path means.
+
+    Attributes:
+        path: of the file; where it is missing, where it was expected.
+        problem: why there is no file; "" where there is one.
+        repair: what had to be changed in the written path; "" for nothing.
+    """
+
+    path: Path
+    problem: str = ""
+    repair: str = ""
+
+
+class FileFinder:
+    """Finds files below one folder, which is listed only where that is needed.
+
+    A path is taken as it is written. Backslashes count as slashes, and the suffix may be written in another
+    case, where there is no such file otherwise. With `anywhere` the file may lie in any folder below.
+    """
+
+    def __init__(self, root: Path, template: str, *, anywhere: bool) -> None:
+        """`template`: how the written paths were made of columns, for hints."""
+        self._root = root
+        self._template = template
+        self._anywhere = anywhere
+        self._folders: dict[Path, dict[str, list[str]]] = {}
+
+    def find(self, written: str) -> FoundFile:
+        """The file that a path means."""
+        path = self._root / written
+        if _is_file(path):
+            return FoundFile(path)
+        slashes, repair = written, ""
+        if "\\" in written:
+            slashes, repair = written.replace("\\", "/"), "backslashes were read as slashes"
+            path = self._root / slashes
+            if _is_file(path):
+                return FoundFile(path, repair=repair)
+        if others := self._other_case(path):
+            return _only(path, [path.with_name(name) for name in others], "the suffix has another case")
+        if self._anywhere and (places := self._below(slashes)):
+            return _only(path, places, repair)
+        # What is there and is no file, or has a name that no file can have: reading it says what is wrong.
+        return FoundFile(path) if not _is_missing(path) else FoundFile(path, self._missing(slashes, path))
+
+    def _other_case(self, path: Path) -> Sequence[str]:
+        """Files of the same name whose suffix differs in case."""
+        found = self._listed(path.parent).get(path.name.lower(), [])
+        return [name for name in found if Path(name).stem == path.stem]
+
+    def _listed(self, folder: Path) -> Mapping[str, list[str]]:
+        """The names in a folder, by their lower case."""
+        if folder not in self._folders:
+            names: dict[str, list[str]] = defaultdict(list)
+            try:
+                for name in sorted(os.listdir(folder)):  # noqa: PTH208  Path.iterdir takes longer
+                    names[name.lower()].append(name)
+            except OSError:
+                pass
+            self._folders[folder] = dict(names)
+        return self._folders[folder]
+
+    @cached_property
+    def _places(self) -> Mapping[str, list[Path]]:
+        """Every visible file below the root, by the lower case of its name."""
+        places: dict[str, list[Path]] = defaultdict(list)
+        for folder, folders, names in os.walk(self._root):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+            for name in sorted(names):
+                if not name.startswith("."):
+                    places[name.lower()].append(Path(folder, name))
+        return places
+
+    def _below(self, written: str) -> list[Path]:
+        """Files at any depth whose path ends as the written one does; the suffix in any case."""
+        wanted = Path(written)
+        parts = wanted.parts
+        fitting = [
+            place
+            for place in self._places.get(wanted.name.lower(), [])
+            if place.stem == wanted.stem and place.parts[-len(parts) : -1] == parts[:-1]
+        ]
+        return [place for place in fitting if place.name == wanted.name] or fitting
+
+    def _missing(self, written: str, path: Path) -> str:
+        """That there is no file, and what would find it."""
+        return "no such file" + (self._hint(written, path) if path.name else "")
+
+    def _hint(self, written: str, path: Path) -> str:
+        name = path.name
+        for suffix in HINTED:
+            if _is_file(self._root / (written + suffix)):
+                return f", but {name}{suffix} is there: {self._with_suffix(suffix)}"
+        for suffix in ("", *HINTED):
+            if places := self._below(written + suffix):
+                keys = "dataset.anywhere = true" + (f" and {self._with_suffix(suffix)}" if suffix else "")
+                return f", but {name}{suffix} lies in {self._place(places)}: {keys}"
+        if places := self._places.get(name.lower(), []):
+            return f", but {name} lies in {self._place(places)}: dataset.root says where paths start"
+        others = [suffix for suffix in HINTED if _is_file(path.with_suffix(suffix))]
+        return f", but {path.stem}{others[0]} is there" if others else ""
+
+    def _with_suffix(self, suffix: str) -> str:
+        return f'dataset.path_template = "{self._template}{suffix}"'
+
+    def _place(self, places: Sequence[Path]) -> str:
+        return places[0].parent.relative_to(self._root).as_posix()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _only(path: Path, places: Sequence[Path], repair: str) -> FoundFile:
+    """The one file that was found; several are a problem."""
+    if len(places) == 1:
+        return FoundFile(places[0], repair=repair)
+    shown = ", ".join(str(place) for place in places[:SHOWN_PLACES])
+    return FoundFile(path, f"{len(places)} files could be meant: {shown}")

@@ -1,0 +1,68 @@
+"""Text files that list the images of each split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from medfathom.data.prepared import SPLIT_NAMES
+from medfathom.data.sources.table_files import read_lines
+from medfathom.definitions.dataset import CsvDataset
+from medfathom.errors import DataError
+
+
+@dataclass(frozen=True)
+class SplitNames:
+    """The split of each listed name.
+
+    Attributes:
+        files: the lists.
+        splits: listed path -> its split.
+        rest: the split of names in no list; None where every image must be listed.
+    """
+
+    files: Sequence[Path]
+    splits: Mapping[str, str]
+    rest: str | None
+
+    def split_of(self, path: PurePosixPath) -> str | None:
+        """The split of an image; lists may leave out its suffix or its folders."""
+        for name in (path, path.with_suffix(""), path.name, path.stem):
+            if str(name) in self.splits:
+                return self.splits[str(name)]
+        return self.rest
+
+
+def read_split_lists(config: CsvDataset) -> SplitNames | None:
+    """Read the lists of a definition; None where it has none.
+
+    Raises:
+        DataError: a list is not there, or a name is in two lists.
+    """
+    if config.split_lists is None:
+        return None
+    base = Path(config.path).expanduser().absolute()
+    folder = base if config.tables is not None else base.parent
+    files: list[Path] = []
+    splits: dict[str, str] = {}
+    for split in SPLIT_NAMES:
+        name = getattr(config.split_lists, split)
+        if name is None:
+            continue
+        files.append(folder / name)
+        for listed in _names(files[-1], split, config.encoding):
+            if splits.setdefault(listed, split) != split:
+                raise DataError(
+                    f"dataset.split_lists: {listed} is in the lists of {splits[listed]} and of {split}"
+                )
+    # Where the training images are listed, whatever is in no list is no image of the study.
+    rest = None if config.split_lists.train else "train"
+    return SplitNames(files, splits, rest)
+
+
+def _names(path: Path, split: str, encoding: str) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"dataset.split_lists.{split}: no file {path}")
+    lines = [line.strip().replace("\\", "/") for line in read_lines(path, encoding)]
+    return [line.removeprefix("./") for line in lines if line]

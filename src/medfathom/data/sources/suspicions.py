@@ -1,0 +1,192 @@
+"""What names of files and folders say about a definition that may read them wrongly: lines, no change."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
+from pathlib import PurePosixPath
+
+MASK = re.compile(
+    r"(?:^|[\W_])(?:masks?|segmentations?|ground[\W_]?truths?|annotations?|(?:seg|gt)(?=[\W_]*\d*$))"
+    r"(?:[\W_]|\d|$)",
+    re.IGNORECASE,
+)
+"""A word in the name of a mask, or of its folder: `benign (1)_mask_1`, `lung masks`."""
+
+NUMBERED = re.compile(r"(.*?)[\s_(-]*\d+\)?")
+"""A name that ends in a number."""
+
+PATIENT = re.compile(
+    r"(?:^|[\W_])(?:patients?|p|pat|pt|subjects?|sub|person|case|slide|volume|scan|study|series)(?:[\W_]|$)",
+    re.IGNORECASE,
+)
+"""A word for one patient, or for one examination, before its number."""
+
+SPLIT = re.compile(
+    r"(?:.*[\W_])?(?:train|training|val|valid|validation|test|testing)(?:[\W_].*)?", re.IGNORECASE
+)
+"""A folder of a split: `train`, `test_set`."""
+
+CONTAINER = re.compile(r"images|imgs?|masks|labels|annotations|segmentations", re.IGNORECASE)
+"""A folder that is named after the kind of files in it."""
+
+FIND_IN_PATH = r"dataset.class_pattern = '([^/]*?)[ _(-]*\d+\)?/' and dataset.group_pattern = '([^/]*\d\)?)/'"
+"""Where class and patient are in `AMD1/...`."""
+
+FEW_IN_A_SERIES = 10
+"""More classes than these that differ in a number alone are no grades or stages."""
+
+MOST_CLASSES = 50
+"""More folders than these are patients or slides, not classes."""
+
+FEWEST_PAIRS = 2
+"""Fewer files that are named after others are chance."""
+
+
+def folder_suspicions(
+    names: Sequence[str], words: Sequence[str | None], below: Sequence[tuple[str, ...]]
+) -> list[str]:
+    """What is suspicious in a data set of class folders.
+
+    Args:
+        names: of the n files, with their folders.
+        words: each file's class.
+        below: folders between each file's class folder and the file.
+    """
+    inner = [
+        "/".join((*folders, PurePosixPath(name).name)) for name, folders in zip(names, below, strict=True)
+    ]
+    classes = {word for word in words if word}
+    found = [
+        _patients(classes),
+        _no_classes(classes),
+        _split_below(below),
+        _deeper_classes(classes, words, below),
+    ]
+    return [*mask_suspicions(names, inner), *filter(None, found)]
+
+
+def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) -> list[str]:
+    """Lines where files look like masks of others.
+
+    Args:
+        names: of the files, with their folders.
+        inner: the part of each that may tell a mask, which is not the class's folder; None: all.
+    """
+    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
+    masks = {name: pattern for name, pattern in patterns.items() if pattern}
+    after = {name: pattern for name, pattern in _named_after_others(names).items() if name not in masks}
+    found = [_line(masks, "look like masks")] if masks else []
+    if len(after) >= FEWEST_PAIRS:
+        found.append(_line(after, "are named after another image: masks or copies?"))
+    return found
+
+
+def _line(found: Mapping[str, str], what: str) -> str:
+    """Args: found: file -> the pattern that leaves it out, "" where there is none."""
+    names = list(found)
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    patterns = [f'"{pattern}"' for pattern, _ in Counter(found.values()).most_common(3) if pattern]
+    key = f"dataset.exclude = [{', '.join(patterns)}]" if patterns else "dataset.include or dataset.exclude"
+    return f"{len(names)} images {what} ({shown}); {key} leaves them out"
+
+
+def _mask_pattern(path: str) -> str:
+    """The pattern that would leave a mask out; "" where the name is no mask's."""
+    *folders, file = path.split("/")
+    for folder in folders:
+        if MASK.search(_spaced(folder)):
+            return escape(folder)
+    match = MASK.search(PurePosixPath(file).stem)
+    return f"*{match.group().rstrip('0123456789_- ')}*" if match else ""
+
+
+def _spaced(name: str) -> str:
+    """`lungMasks` -> `lung Masks`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+
+
+def _named_after_others(names: Iterable[str]) -> dict[str, str]:
+    """Files whose name is another's in the same folder and a word: `7_x.png` beside `7.png`.
+
+    Returns:
+        Each with the pattern that leaves it out; "" where only the suffix differs (`7.jpg`, `7.png`).
+    """
+    stems: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in names:
+        path = PurePosixPath(name)
+        stems[str(path.parent), path.stem].append(name)
+    found: dict[str, str] = {}
+    for (folder, stem), files in stems.items():
+        found.update(dict.fromkeys(sorted(set(files))[1:], ""))
+        ends = (stem[cut.start() :] for cut in re.finditer(r"(?<=[\w)])[\s_.-]", stem))
+        end = next((end for end in ends if (folder, stem.removesuffix(end)) in stems), "")
+        if re.search(r"[^\W\d_]", end):
+            found.update(dict.fromkeys(files, "*" + re.sub(r"\d+$", "", end) + "*"))
+    return found
+
+
+def _patients(classes: set[str]) -> str:
+    """A line where classes look like patients or slides: AMD1, AMD2, ..., NORMAL8, or patient 1, 2, 3."""
+    series: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(classes):
+        if match := NUMBERED.fullmatch(name):
+            series[match.group(1)].append(name)
+    long = {stem: names for stem, names in series.items() if len(names) > 1}
+    certain = any(PATIENT.search(stem) or len(names) > FEW_IN_A_SERIES for stem, names in long.items())
+    if len(classes) <= MOST_CLASSES and len(long) < 2 and not certain:
+        return ""
+    shown = "; ".join(", ".join(names[:3]) for names in [*long.values(), sorted(classes)][:3])
+    return (
+        f"there are {len(classes)} classes ({shown}, ...): are they patients or slides? {FIND_IN_PATH} "
+        "find class and patient in the path"
+    )
+
+
+def _no_classes(classes: set[str]) -> str:
+    """A line where class folders are named after splits, or after what lies in them."""
+    found = sorted(name for name in classes if CONTAINER.fullmatch(name) or SPLIT.fullmatch(_spaced(name)))
+    if not found:
+        return ""
+    return (
+        f"class folders {', '.join(found)} are named like splits or like kinds of files, not like classes: "
+        "dataset.folders names the splits' folders, dataset.class_level takes another level for the class"
+    )
+
+
+def _split_below(below: Sequence[tuple[str, ...]]) -> str:
+    found = sorted({folder for folders in below for folder in folders if SPLIT.fullmatch(folder)})
+    if not found:
+        return ""
+    return (
+        f"folders {', '.join(found)} lie below the class folders, and are not taken for splits: "
+        "{train,val,test}/CLASS/* is the layout"
+    )
+
+
+def _deeper_classes(classes: set[str], words: Sequence[str | None], below: Sequence[tuple[str, ...]]) -> str:
+    """A line where the folders just below the class folders look like classes themselves."""
+    inner: dict[str, set[str]] = defaultdict(set)
+    for word, folders in zip(words, below, strict=True):
+        if word and folders and not MASK.search(_spaced(folders[0])):
+            inner[word].add(folders[0])
+    names = set().union(*inner.values())
+    if inner.keys() != classes or not 2 <= len(names) <= MOST_CLASSES:
+        return ""
+    if any(PATIENT.search(_spaced(name)) for name in names):
+        return ""
+    numbered = any(re.search(r"\d", name) for name in names)
+    shared = all(sum(name in found for found in inner.values()) > 1 for name in names)
+    # Numbers are classes where they come again below many patients; else they are patients themselves.
+    if (shared and len(names) >= len(classes) and numbered) or (
+        not shared and (numbered or len(names) <= len(classes))
+    ):
+        return ""
+    shown = ", ".join(sorted(names)[:6]) + (", ..." if len(names) > 6 else "")
+    above = ", ".join(sorted(classes)[:3])
+    return (
+        f"the class folders ({above}) hold folders that may be the classes ({shown}): "
+        "dataset.class_level = 2 takes these"
+    )

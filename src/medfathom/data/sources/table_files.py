@@ -1,0 +1,192 @@
+"""Table files of every kind that data sets come with: csv, tsv, xlsx, parquet; all cells as text."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import IO
+
+from medfathom.errors import DataError, did_you_mean
+
+DELIMITERS = ",;\t|"
+"""Known delimiters; a table uses the one that is most frequent in its header."""
+
+BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""How UTF-16 files begin."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row. Cells are stripped text, empty where the row is too short; `number` is its line or row."""
+
+    cells: Mapping[str, str]
+    number: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table file.
+
+    Attributes:
+        path: where it lies.
+        columns: in order, as the header has them.
+        rows: below the header.
+        unit: what numbers count: "line" (the header is line 1, or stands below comments) or "row".
+    """
+
+    path: Path
+    columns: Sequence[str]
+    rows: Sequence[TableRow]
+    unit: str = "line"
+
+    def need(self, column: str, key: str) -> None:
+        """Raise a DataError that names the key where the column is not there, or there twice."""
+        count = self.columns.count(column)
+        if count == 0:
+            hint = did_you_mean(column, [name for name in self.columns if name])
+            raise DataError(f"dataset.{key}: {self.path} has no column {column!r}; {hint}")
+        if count > 1:
+            raise DataError(f"dataset.{key}: {self.path} has two columns of the same name: {column!r}")
+
+
+def read_table(path: Path, key: str, *, encoding: str = "utf-8", comment: str | None = None) -> Table:
+    """Read a table; its suffix says which kind it is.
+
+    Args:
+        path: csv, tsv, txt (each also with .gz), xlsx or parquet.
+        key: of the definition, for errors: `path`.
+        encoding: of text tables.
+        comment: lines of text tables that begin with it are not read.
+
+    Raises:
+        DataError: the file is no such table, or has no rows.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".xlsx":
+            table = _read_xlsx(path)
+        elif suffix == ".parquet":
+            table = _read_parquet(path)
+        elif suffix == ".xls":
+            raise DataError(f"dataset.{key}: {path} is in Excel's old format; save it as .xlsx or .csv")
+        else:
+            table = _read_text(path, key, encoding, comment)
+    except OSError as error:
+        raise DataError(f"dataset.{key}: {path} cannot be read ({error.strerror or error})") from None
+    if not table.rows:
+        raise DataError(f"dataset.{key}: {path} has no rows below its header")
+    return table
+
+
+def _read_text(path: Path, key: str, encoding: str, comment: str | None) -> Table:
+    lines = read_lines(path, encoding)
+    kept = [
+        (number, line)
+        for number, line in enumerate(lines, start=1)
+        if not (comment is not None and line.startswith(comment))
+    ]
+    while kept and not kept[0][1].strip():
+        kept.pop(0)
+    header = kept[0][1] if kept else ""
+    reader = csv.reader((line for _, line in kept), delimiter=_delimiter(path, header), strict=True)
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+        rows = [_as_row(columns, cells, kept[reader.line_num - 1][0]) for cells in reader if _filled(cells)]
+    except csv.Error as error:
+        number = kept[min(reader.line_num, len(kept)) - 1][0]
+        raise DataError(f"dataset.{key}: {path}, line {number}: not CSV ({error})") from None
+    return Table(path, columns, rows)
+
+
+def read_lines(path: Path, encoding: str) -> list[str]:
+    """The lines of a text file, with their ends. Raises a DataError that names the key `encoding`."""
+    plain = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    try:
+        with _opened(path) as raw:
+            start = raw.read(2)
+        with _opened(path) as raw:
+            text = raw.read().decode(plain)
+    except UnicodeError:
+        raise DataError(f"dataset.encoding: {path} is not in {encoding}; {_guess(start)}") from None
+    if "\0" in text:
+        raise DataError(f"dataset.encoding: {path} is no text in {encoding}; {_guess(start)}")
+    return list(io.StringIO(text, newline=""))
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _guess(start: bytes) -> str:
+    if start in BYTE_ORDER_MARKS:
+        return 'it begins as UTF-16 does: encoding = "utf-16"'
+    return 'set it: tables from Excel are often in "cp1252"'
+
+
+def _delimiter(path: Path, header: str) -> str:
+    if ".tsv" in [suffix.lower() for suffix in path.suffixes]:
+        return "\t"
+    return max(DELIMITERS, key=re.sub(r'"[^"]*"', "", header).count)
+
+
+def _filled(cells: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in cells)
+
+
+def _as_row(columns: Sequence[str], cells: Sequence[str], number: int) -> TableRow:
+    beyond = [cell for cell in cells[len(columns) :] if cell.strip()]
+    uneven = len(cells) < len(columns) or beyond
+    problem = f"has {len(cells)} cells, but the header has {len(columns)}" if uneven else ""
+    padded = [*cells, *[""] * (len(columns) - len(cells))]
+    return TableRow({c: v.strip() for c, v in zip(columns, padded, strict=False)}, number, problem)
+
+
+def _read_xlsx(path: Path) -> Table:
+    """The first sheet of a workbook."""
+    try:
+        import openpyxl  # noqa: PLC0415  an extra
+    except ImportError:
+        raise DataError(
+            f"dataset.path: {path}: reading .xlsx needs openpyxl: install medfathom[xlsx], or save it as .csv"
+        ) from None
+    try:
+        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        lines = [[_as_text(value) for value in line] for line in sheet.iter_rows(values_only=True)]
+    except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise DataError(f"dataset.path: {path} is no Excel workbook ({error})") from None
+    if not lines:
+        return Table(path, [], [], "row")
+    width = max((i + 1 for i, cell in enumerate(lines[0]) if cell), default=0)
+    columns = [name.strip() for name in lines[0][:width]]
+    numbered = enumerate(lines[1:], start=2)
+    rows = [_as_row(columns, cells, number) for number, cells in numbered if _filled(cells)]
+    return Table(path, columns, rows, "row")
+
+
+def _read_parquet(path: Path) -> Table:
+    import pyarrow  # noqa: PLC0415  takes a moment
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        content = parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"dataset.path: {path} is no parquet file ({error})") from None
+    values = [map(_as_text, column.to_pylist()) for column in content.columns]
+    columns = [str(name).strip() for name in content.column_names]
+    rows = [_as_row(columns, cells, n) for n, cells in enumerate(zip(*values, strict=True), start=1)]
+    return Table(path, columns, rows, "row")
+
+
+def _as_text(value: object) -> str:
+    """A typed cell as a text table would have it."""
+    if value is None or (isinstance(value, float) and isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,441 @@
+"""Tables as people have them: every quirk is read right, or named with its row."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from making import config, images, save
+from medfathom.data.prepare import prepare
+from medfathom.data.sources.base import Listing, UnusableRowsError
+from medfathom.data.sources.open import open_source
+from medfathom.errors import DataError
+from medfathom.metrics.unknown import UNKNOWN
+
+IMAGE = images(1)[0]
+
+
+def listed(path: Path, **keys: Any) -> Listing:
+    """What a table's source lists."""
+    return open_source(config("csv", path=str(path), **keys)).listing()
+
+
+def refused(path: Path, **keys: Any) -> str:
+    with pytest.raises(DataError) as raised:
+        listed(path, **keys)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def files(folder: Path, *names: str) -> None:
+    for name in names:
+        save(folder / name, IMAGE)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def by_name(listing: Listing) -> dict[str, Any]:
+    """File -> its label, without the row's place."""
+    labels = listing.labels.tolist()
+    return {name.split(" (")[0]: label for name, label in zip(listing.names, labels, strict=True)}
+
+
+def reasons(listing: Listing) -> dict[str, str]:
+    return {problem.name: problem.reason for problem in listing.problems}
+
+
+# several rows of a file
+
+
+class TestRepeatedPaths:
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> Path:
+        files(tmp_path, "a.png", "b.png", "c.png")
+        return write(tmp_path / "t.csv", "path,label", "a.png,1", "b.png,0", "a.png,1", "c.png,1", "c.png,0")
+
+    def test_rows_that_agree_are_one_image_and_others_are_named(self, table: Path) -> None:
+        found = listed(table)
+        assert by_name(found) == {"a.png": 1, "b.png": 0}
+        assert reasons(found) == {
+            "c.png (line 5)": "rows of this file disagree: c.png (line 5) says '1', c.png (line 6) says '0'; "
+            'dataset.repeated = "any", "majority" or "max" says what holds'
+        }
+        assert "4 rows name 2 files several times: each file is one image" in found.notes
+
+    @pytest.mark.parametrize("rule", ["any", "max"])
+    def test_a_rule_resolves_them(self, table: Path, rule: str) -> None:
+        found = listed(table, repeated=rule)
+        assert by_name(found) == {"a.png": 1, "b.png": 0, "c.png": 1}
+        assert any(f'repeated = "{rule}" resolved them' in note for note in found.notes)
+
+    def test_a_tie_has_no_majority(self, table: Path) -> None:
+        found = listed(table, repeated="majority")
+        assert "no majority" in reasons(found)["c.png (line 5)"]
+        write(table, *table.read_text().split(), "c.png,0")
+        assert by_name(listed(table, repeated="majority"))["c.png"] == 0
+
+    def test_other_spellings_and_links_are_the_same_file(self, tmp_path: Path) -> None:
+        files(tmp_path, "x/a.PNG", "b.png")
+        (tmp_path / "link.png").symlink_to(tmp_path / "x/a.PNG")
+        path = write(
+            tmp_path / "t.csv",
+            "path,label",
+            "x/a.PNG,1",
+            "./x/a.png,1",
+            "x\\a.PNG,1",
+            "link.png,1",
+            "b.png,0",
+        )
+        found = listed(path)
+        assert by_name(found) == {"x/a.PNG": 1, "b.png": 0}
+        assert "paths of 1 rows were repaired: the suffix has another case" in found.notes
+        assert "paths of 1 rows were repaired: backslashes were read as slashes" in found.notes
+
+    @pytest.mark.parametrize(("key", "what"), [("split_column", "split"), ("group_column", "group")])
+    def test_one_file_in_two_splits_or_groups_is_an_error_whatever_the_rule(
+        self, tmp_path: Path, key: str, what: str
+    ) -> None:
+        files(tmp_path, "a.png", "b.png")
+        path = write(tmp_path / "t.csv", "path,label,x", "a.png,1,train", "b.png,0,val", "a.png,1,test")
+        said = refused(path, repeated="any", **{key: "x"})
+        assert f"1 files have rows that disagree on their {what}" in said
+        assert "a.png (line 2): train but a.png (line 4): test" in said
+
+    def test_a_file_with_an_unusable_row_is_unusable(self, table: Path) -> None:
+        write(table, *table.read_text().split(), "a.png,")
+        found = listed(table, repeated="any")
+        assert by_name(found) == {"b.png": 0, "c.png": 1}
+        assert reasons(found)["a.png (line 2)"] == "another row of this file cannot be used: a.png (line 7)"
+
+    def test_labels_of_several_rows_are_united_or_voted_on(self, tmp_path: Path) -> None:
+        files(tmp_path, "a.png", "b.png")
+        rows = ["a.png,1,0,-1", "a.png,1,1,0", "a.png,0,0,-1", "b.png,0,1,0"]
+        path = write(tmp_path / "t.csv", "path,x,y,z", *rows)
+        keys: dict[str, Any] = {"label_columns": ["x", "y", "z"], "uncertain": "ignore"}
+        assert by_name(listed(path, repeated="any", **keys))["a.png"] == [1, 1, UNKNOWN]
+        assert by_name(listed(path, repeated="majority", **keys))["a.png"] == [1, 0, 0]
+
+    def test_classes_without_an_order_have_no_highest(self, tmp_path: Path) -> None:
+        files(tmp_path, "a.png", "b.png", "c.png")
+        rows = ["a.png,mild", "a.png,severe", "b.png,none", "c.png,mild"]
+        path = write(tmp_path / "t.csv", "path,label", *rows)
+        assert "give dataset.class_names from the lowest to the highest" in refused(path, repeated="max")
+        assert '"any" needs labels that are present or not' in refused(path, repeated="any")
+        ordered = listed(path, repeated="max", class_names=["none", "mild", "severe"])
+        assert by_name(ordered) == {"a.png": 2, "b.png": 0, "c.png": 1}
+
+
+# files
+
+
+class TestFindingFiles:
+    def test_ids_become_paths_by_a_template(self, tmp_path: Path) -> None:
+        files(tmp_path, "x/007.bmp", "x/008.bmp")
+        path = write(tmp_path / "t.csv", "image_id,label,d", "7,1,x", "8.0,0,x", "y,0,x")
+        found = listed(path, path_template="{d}/{image_id:03d}.bmp")
+        assert by_name(found) == {"x/007.bmp": 1, "x/008.bmp": 0}
+        assert list(reasons(found).values()) == [
+            "image_id = 'y' does not fit {image_id:03d} of path_template"
+        ]
+
+    def test_part_of_a_cell_can_name_a_folder(self, tmp_path: Path) -> None:
+        files(tmp_path, "p10/p1000/a.png", "p11/p1100/b.png")
+        path = write(tmp_path / "t.csv", "subject,id,label", "1000,a,1", "1100,b,0")
+        assert len(listed(path, path_template="p{subject:.2}/p{subject}/{id}.png")) == 2
+
+    def test_files_may_lie_anywhere_below_the_root(self, tmp_path: Path) -> None:
+        files(tmp_path, "images_001/images/a.png", "images_002/images/b.png", "images_002/images/c.png")
+        files(tmp_path, "images_001/images/c.png")
+        path = write(
+            tmp_path / "t.csv", "path,label", "a.png,1", "b.PNG,0", "c.png,1", "images_002/images/c.png,1"
+        )
+        found = listed(path, anywhere=True)
+        assert by_name(found) == {"a.png": 1, "b.PNG": 0, "images_002/images/c.png": 1}
+        assert "2 files could be meant" in reasons(found)["c.png (line 4)"]
+
+    @pytest.mark.parametrize(
+        ("there", "cell", "hint"),
+        [
+            ("a.png", "a", 'but a.png is there: dataset.path_template = "{path}.png"'),
+            ("x/y/a.png", "a.png", "but a.png lies in x/y: dataset.anywhere = true"),
+            (
+                "x/a.jpg",
+                "a",
+                'but a.jpg lies in x: dataset.anywhere = true and dataset.path_template = "{path}.jpg"',
+            ),
+            ("a.png", "images/a.png", "but a.png lies in .: dataset.root says where paths start"),
+            ("a.png", "a.dcm", "but a.png is there"),
+        ],
+    )
+    def test_a_missing_file_says_what_would_find_it(
+        self, tmp_path: Path, there: str, cell: str, hint: str
+    ) -> None:
+        files(tmp_path, there, "b.png")
+        path = write(tmp_path / "t.csv", "path,label", f"{cell},1", "b.png,0")
+        assert reasons(listed(path)) == {f"{cell} (line 2)": f"no such file, {hint}"}
+
+    def test_several_images_a_row(self, tmp_path: Path) -> None:
+        files(tmp_path, "0_left.jpg", "0_right.jpg", "1_left.jpg")
+        path = write(tmp_path / "t.csv", "ID,L,R,label", "0,0_left.jpg,0_right.jpg,1", "1,1_left.jpg,,0")
+        found = listed(path, path_template=["{L}", "{R}"], group_column="ID")
+        assert by_name(found) == {"0_left.jpg": 1, "0_right.jpg": 1, "1_left.jpg": 0}
+        assert found.groups is not None
+        assert found.groups.tolist() == ["0", "0", "1"]
+
+    def test_a_group_is_sought_in_the_path_not_in_the_line_number(self, tmp_path: Path) -> None:
+        files(tmp_path, "p/a.png", "p/b1.png")
+        path = write(tmp_path / "t.csv", "path,label", "p/a.png,0", "p/b1.png,1")
+        assert list(reasons(listed(path, group_pattern=r"(\d+)"))) == ["p/a.png (line 2)"]
+
+
+# labels
+
+
+class TestColumnsOfLabels:
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> Path:
+        files(tmp_path, *(f"{name}.png" for name in "abcd"))
+        return write(tmp_path / "t.csv", "path,x,y", "a.png,1.0,0.0", "b.png,-1.0,", "c.png,0,1", "d.png,1,2")
+
+    def test_other_values_are_named_with_the_key_that_reads_them(self, table: Path) -> None:
+        found = listed(table, label_columns=["x", "y"])
+        assert reasons(found) == {
+            "b.png (line 3)": "label x = '-1.0', y = '': must be 0 or 1; "
+            "dataset.missing and dataset.uncertain can say what that means",
+            "d.png (line 5)": "label y = '2': must be 0 or 1",
+        }
+
+    @pytest.mark.parametrize(
+        ("uncertain", "missing", "expected"),
+        [
+            ("one", "zero", [1, 0]),
+            ("zero", "one", [0, 1]),
+            ("ignore", "zero", [UNKNOWN, 0]),
+            ({"x": "one"}, {"y": "ignore"}, [1, UNKNOWN]),
+        ],
+    )
+    def test_uncertain_and_missing_cells_mean_what_is_said(
+        self, table: Path, uncertain: Any, missing: Any, expected: list[int]
+    ) -> None:
+        found = listed(table, label_columns=["x", "y"], uncertain=uncertain, missing=missing)
+        assert by_name(found)["b.png"] == expected
+        assert by_name(found)["a.png"] == [1, 0]
+        assert list(reasons(found)) == ["d.png (line 5)"]
+
+    def test_a_label_that_the_table_of_meanings_leaves_out_stays_an_error(self, table: Path) -> None:
+        found = listed(table, label_columns=["x", "y"], uncertain={"y": "one"}, missing="zero")
+        assert "b.png (line 3)" in reasons(found)
+
+    def test_exclusive_columns_are_classes(self, tmp_path: Path) -> None:
+        files(tmp_path, *(f"{name}.png" for name in "abcde"))
+        rows = ["a.png,0.0,1.0,0.0", "b.png,1,0,0", "c.png,0,0,1"]
+        path = write(tmp_path / "t.csv", "path,MEL,NV,BCC", *rows)
+        assert any(
+            "one_hot = true" in note for note in listed(path, label_columns=["MEL", "NV", "BCC"]).notes
+        )
+        write(path, "path,MEL,NV,BCC", *rows, "d.png,1,1,0", "e.png,0,0,0")
+        found = listed(path, label_columns=["MEL", "NV", "BCC"], one_hot=True)
+        assert (found.task, found.class_names) == ("multiclass", ("MEL", "NV", "BCC"))
+        assert by_name(found) == {"a.png": 1, "b.png": 0, "c.png": 2}
+        assert [reason[0] for reason in reasons(found).values()] == ["2", "0"]
+
+    def test_lists_as_python_writes_them_and_labels_that_are_not_asked_for(self, tmp_path: Path) -> None:
+        files(tmp_path, *(f"{name}.png" for name in "abcd"))
+        path = write(
+            tmp_path / "t.csv",
+            "path,label",
+            "a.png,\"['nodule', 'pleural effusion']\"",
+            "b.png,\"[' scoliosis']\"",
+            "c.png,['normal']",
+            "d.png,",
+        )
+        keys = {"class_names": ["nodule", "pleural effusion"], "no_label": "normal", "label_separator": ","}
+        found = listed(path, unlisted="drop", **keys)
+        assert by_name(found) == {"a.png": [1, 1], "b.png": [0, 0], "c.png": [0, 0]}
+        assert reasons(found) == {"d.png (line 5)": "no label ('')"}
+        assert "b.png (line 3)" in reasons(listed(path, **keys))
+
+
+# forms of tables
+
+
+ROWS = [("path", "label"), ("ä1.png", "0"), ("b2.png", "1")]
+
+
+def _text(path: Path, separator: str, encoding: str, before: str = "") -> Path:
+    path.write_bytes((before + "\r\n".join(separator.join(row) for row in ROWS) + "\r\n").encode(encoding))
+    return path
+
+
+def _xlsx(path: Path) -> Path:
+    book = openpyxl.Workbook()
+    for row in ROWS:
+        book.active.append([float(cell) if cell.isdecimal() else cell for cell in row])
+    book.save(path)
+    return path
+
+
+def _parquet(path: Path) -> Path:
+    pd.DataFrame(ROWS[1:], columns=list(ROWS[0])).astype({"label": float}).to_parquet(path)
+    return path
+
+
+def _gz(path: Path) -> Path:
+    path.write_bytes(gzip.compress("\n".join(",".join(row) for row in ROWS).encode()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "keys"),
+    [
+        (lambda folder: _text(folder / "t.csv", ",", "utf-8"), {}),
+        (lambda folder: _text(folder / "t.csv", ";", "utf-8-sig"), {}),
+        (lambda folder: _text(folder / "t.txt", "|", "utf-8"), {}),
+        (lambda folder: _text(folder / "t.tsv", "\t", "utf-8"), {}),
+        (lambda folder: _text(folder / "t.csv", ",", "cp1252"), {"encoding": "cp1252"}),
+        (lambda folder: _text(folder / "t.csv", "\t", "utf-16"), {"encoding": "utf-16"}),
+        (lambda folder: _text(folder / "t.csv", ",", "utf-8", "# made by x\r\n#, y\r\n"), {"comment": "#"}),
+        (lambda folder: _text(folder / "t.csv", ",", "utf-8", "\r\n"), {}),
+        (lambda folder: _xlsx(folder / "t.xlsx"), {}),
+        (lambda folder: _parquet(folder / "t.parquet"), {}),
+        (lambda folder: _gz(folder / "t.csv.gz"), {}),
+    ],
+)
+def test_every_form_of_a_table_reads_the_same(tmp_path: Path, make: Any, keys: dict[str, Any]) -> None:
+    files(tmp_path, "ä1.png", "b2.png")
+    found = listed(make(tmp_path), **keys)
+    assert by_name(found) == {"ä1.png": 0, "b2.png": 1}
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("encoding", "hint"), [("cp1252", '"cp1252"'), ("utf-16", 'encoding = "utf-16"'), ("latin-1", '"cp1252"')]
+)
+def test_an_error_names_the_encoding_key(tmp_path: Path, encoding: str, hint: str) -> None:
+    said = refused(_text(tmp_path / "t.csv", ",", encoding))
+    assert said.startswith("dataset.encoding: ")
+    assert hint in said
+
+
+def test_what_is_no_workbook_or_parquet_file(tmp_path: Path) -> None:
+    for name, hint in (
+        ("t.xlsx", "no Excel workbook"),
+        ("t.parquet", "no parquet file"),
+        ("t.xls", "save it as"),
+    ):
+        assert hint in refused(write(tmp_path / name, "path,label", "a.png,1"))
+
+
+def test_line_numbers_count_comments_and_cells_of_several_lines(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    path = write(
+        tmp_path / "t.csv", "# x", "path,label,note", 'a.png,1,"two', 'lines"', "# y", "b.png,0,", "c.png,0,"
+    )
+    found = listed(path, comment="#")
+    assert found.names == ["a.png (line 4)", "b.png (line 6)"]
+    assert list(reasons(found)) == ["c.png (line 7)"]
+
+
+def test_columns_without_a_name_and_unused_ones_of_the_same_name_do_no_harm(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    path = write(tmp_path / "t.csv", "path,label,x,x,,", "a.png,1,5,6,,", "b.png,0,,,,,,")
+    assert by_name(listed(path)) == {"a.png": 1, "b.png": 0}
+    assert "two columns of the same name: 'x'" in refused(path, group_column="x")
+
+
+# several tables, filters, lists
+
+
+def test_a_table_for_each_split_with_its_own_root(tmp_path: Path) -> None:
+    files(tmp_path / "A", "1.png", "2.png")
+    files(tmp_path / "B", "1.png")
+    write(tmp_path / "train.csv", "ID,y", "1,0", "2,1")
+    write(tmp_path / "A/valid.csv", "ID,y", "1,1")
+    tables = [
+        {"path": "train.csv", "split": "train", "root": "A"},
+        {"path": "A/valid.csv", "split": "val", "root": "B"},
+    ]
+    found = listed(tmp_path, tables=tables, path_template="{ID}.png", label_column="y")
+    assert found.names == [
+        "1.png (train.csv, line 2)",
+        "2.png (train.csv, line 3)",
+        "1.png (valid.csv, line 2)",
+    ]
+    assert found.splits.tolist() == ["train", "train", "val"]
+    assert found.labels.tolist() == [0, 1, 1]
+
+
+def test_columns_of_another_table_are_joined(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png", "c.png")
+    path = write(tmp_path / "t.csv", "image,study,label", "a,1,0", "b,2,1", "c,3,1")
+    write(tmp_path / "meta.csv", "study,patient,label", "1,P1,9", "2,P2,9", "2,P2,9")
+    keys = {"path_template": "{image}.png", "group_column": "patient"}
+    found = listed(path, join=[{"path": "meta.csv", "on": ["study"]}], **keys)
+    assert found.groups is not None
+    assert found.groups.tolist() == ["P1", "P2"]
+    assert found.labels.tolist() == [0, 1]
+    assert reasons(found) == {"c.png (line 4)": "meta.csv has no row with study = '3'"}
+    write(tmp_path / "meta.csv", "study,patient", "1,P1", "2,P2", "2,P3")
+    said = refused(path, join=[{"path": "meta.csv", "on": ["study"]}], **keys)
+    assert "line 4: a second row has study = '2', with other values" in said
+
+
+def test_rows_are_filtered_by_values_that_must_be_there(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    path = write(
+        tmp_path / "t.csv", "path,label,view,n", "a.png,1,Frontal,1", "b.png,0,PA,1.0", "c.png,0,Lateral,2"
+    )
+    found = listed(path, where={"view": ["Frontal", "PA"], "n": 1})
+    assert by_name(found) == {"a.png": 1, "b.png": 0}
+    assert "1 of 3 rows are left out by dataset.where" in found.notes
+    said = refused(path, where={"view": "frontal"})
+    assert said == "dataset.where: no row has view = 'frontal'; there are 'Frontal', 'PA', 'Lateral'"
+
+
+class TestSplitLists:
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> Path:
+        files(tmp_path, "a.png", "b.png", "c.png")
+        write(tmp_path / "train_val_list.txt", "a.png", "./b")
+        write(tmp_path / "test_list.txt", "c.png", "gone.png")
+        return write(tmp_path / "t.csv", "path,label", "a.png,1", "b.png,0", "c.png,0")
+
+    def test_lists_say_each_image_s_split(self, table: Path) -> None:
+        lists = {"train": "train_val_list.txt", "test": "test_list.txt"}
+        assert listed(table, split_lists=lists).splits.tolist() == ["train", "train", "test"]
+        assert listed(table, split_lists={"test": "test_list.txt"}).splits.tolist() == [
+            "train",
+            "train",
+            "test",
+        ]
+
+    def test_an_image_in_no_list_or_in_two(self, table: Path) -> None:
+        lists = {"train": "train_val_list.txt", "test": "test_list.txt"}
+        write(table.parent / "test_list.txt", "x.png")
+        found = listed(table, split_lists=lists)
+        assert reasons(found) == {"c.png (line 4)": "is in none of dataset.split_lists"}
+        write(table.parent / "test_list.txt", "a.png")
+        assert "a.png is in the lists of train and of test" in refused(table, split_lists=lists)
+
+
+# the true cause first
+
+
+def test_unusable_rows_are_told_before_the_splits_that_they_spoil(tmp_path: Path) -> None:
+    lines = ["path,label,patient"]
+    for row in range(40):
+        files(tmp_path, f"{row}.png")
+        lines.append(f"{row}.png,{row % 2 if row < 2 else ''},{row}")
+    with pytest.raises(UnusableRowsError) as raised:
+        prepare(config("csv", path=str(write(tmp_path / "t.csv", *lines)), group_column="patient"), tmp_path)
+    assert str(raised.value).startswith("38 of 40 images or rows cannot be used")
+    assert "without them: dataset.splits: " in str(raised.value)

@@ -1,0 +1,168 @@
+"""The positive class and the patients of any source; what is left out is in prepared.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from making import class_folders, config, hdf5, images, npz, save, table
+from medfathom.data.listing import is_negation, list_images
+from medfathom.data.prepare import prepare
+from medfathom.data.prepared import FACTS_FILE, read_facts
+from medfathom.data.sources.base import Listing
+from medfathom.data.sources.open import open_source
+from medfathom.definitions.load import load_definition
+from medfathom.errors import DataError
+from medfathom.validate import check_source
+
+
+def listed(found: Any) -> Listing:
+    source = open_source(found)
+    try:
+        return list_images(source, found)
+    finally:
+        source.close()
+
+
+def of_every_source(folder: Path, **keys: Any) -> list[Any]:
+    """Definitions of data sets of two classes."""
+    class_folders(folder / "folders")
+    (folder / "table").mkdir()
+    (folder / "hdf5").mkdir()
+    phantom = {"n_train": 6, "n_val": 4, "n_test": 4}
+    return [
+        config("folder", path=str(folder / "folders"), **keys),
+        config("csv", path=str(table(folder / "table")), **keys),
+        config("npz", path=str(npz(folder)), **keys),
+        config("hdf5", path=str(hdf5(folder / "hdf5")), **keys),
+        config("phantom-cxr", **phantom, classes=["normal", "nodule"], **keys),
+    ]
+
+
+def test_the_positive_class_of_every_source(tmp_path: Path) -> None:
+    for found in of_every_source(tmp_path):
+        before = listed(found)
+        for index, name in enumerate(before.class_names):
+            after = listed(found.model_copy(update={"positive": name}))
+            assert after.class_names[1] == name
+            # The same images are of the same class.
+            words = np.array(before.class_names)[before.labels]
+            assert np.array(after.class_names)[after.labels].tolist() == words.tolist()
+            assert (after.class_names == before.class_names) == (index == 1)
+
+
+def test_a_positive_class_that_is_none(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set")
+    with pytest.raises(DataError, match=r"dataset.positive: 'il' is no class; did you mean 'ill'"):
+        listed(config("folder", path=str(folder), positive="il"))
+    class_folders(folder, ("other",))
+    with pytest.raises(DataError, match=r"dataset.positive goes with one label of two classes; here 3"):
+        listed(config("folder", path=str(folder), positive="ill"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("normal", "NORMAL", "No finding", "no_finding", "NoFinding", "non-COVID", "Non-Covid", "noncancer"),
+        *("Healthy", "negative", "control", "Controls", "benign", "No_DR", "NoTumor", "uninfected", "0"),
+        *("tumor free", "absent", "without lesion", "normal, benign", "CN", "H. pylori negative"),
+    ],
+)
+def test_negations(name: str) -> None:
+    assert is_negation(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["COVID-19", "abnormal", "nodule", "Pneumonia", "1", "malignant", "positive", "nose", "DR", "notch"],
+)
+def test_no_negations(name: str) -> None:
+    assert not is_negation(name)
+
+
+def test_a_negation_as_the_positive_class_is_told_until_it_is_chosen(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set", ("COVID", "non-COVID"))
+    note = "\n".join(listed(config("folder", path=str(folder))).notes)
+    assert "the positive class 'non-COVID'" in note
+    assert 'dataset.positive = "COVID"' in note
+    for chosen in ("COVID", "non-COVID"):
+        assert listed(config("folder", path=str(folder), positive=chosen)).notes == []
+    # The order of class_names may be an oversight: it is told too.
+    assert listed(config("folder", path=str(folder), class_names=["COVID", "non-COVID"])).notes
+
+
+def test_patients_as_numbers_of_two_kinds_are_one(tmp_path: Path) -> None:
+    groups = {
+        "train_groups": np.arange(12) // 2,
+        "val_groups": 100.0 + np.arange(6) // 2,
+        "test_groups": np.array(["5 ", "5.0", "201", "201", "202", "202"]),
+    }
+    found = listed(config("npz", path=str(npz(tmp_path, **groups)))).groups
+    assert found is not None
+    assert found[18:20].tolist() == ["5", "5"]
+    assert set(found.tolist()) == {*map(str, range(6)), "100", "101", "102", "201", "202"}
+
+
+def test_rows_of_a_table_are_chosen_by_patterns(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    save(tmp_path / "images" / "0_mask.png", images(1)[0])
+    with path.open("a") as file:
+        file.write("images/0_mask.png,0,train,p0\n")
+    whole = listed(config("csv", path=str(path)))
+    assert any("look like masks (images/0_mask.png)" in note for note in whole.notes)
+    chosen = listed(config("csv", path=str(path), exclude=["*_mask*"]))
+    assert len(chosen) == len(whole) - 1
+    assert [(one.reason, one.names) for one in chosen.ignored] == [
+        ("dataset.exclude '*_mask*'", ("images/0_mask.png",))
+    ]
+    with pytest.raises(DataError, match="no row of"):
+        listed(config("csv", path=str(path), include=["nothing"]))
+
+
+def test_what_is_left_out_is_recorded_and_told(tmp_path: Path, workdir: Path) -> None:
+    folder = class_folders(tmp_path / "set", ("COVID", "non-COVID"))
+    for number in range(5):
+        (folder / "train" / "COVID" / f"{number}.xcf").write_bytes(b"1")
+    data = prepare(config("folder", path=str(folder)), tmp_path / "cache")
+    facts = read_facts(data.folder)
+    assert data.positive == "non-COVID"
+    stored = json.loads((data.folder / FACTS_FILE).read_text())
+    assert stored["ignored"][0]["names"] == [f"train/COVID/{number}.xcf" for number in range(5)]
+    lines = facts.lines()
+    assert lines[0] == "positive class: 'non-COVID'"
+    assert lines[1].startswith("left out: 5 files, .xcf is not an image's suffix (train/COVID/0.xcf")
+    assert lines[2].startswith("note: the positive class 'non-COVID'")
+    (workdir / "study.toml").write_text(DEFINITION.format(folder=folder))
+    assert check_source(load_definition("study.toml")) == lines
+
+
+DEFINITION = """
+version = 1
+name = "study"
+question = "Which?"
+goal = "best"
+sampler = "random"
+scheduler = "none"
+[budget]
+base = "smoke"
+[dataset]
+source = "folder"
+path = "{folder}"
+modality = "CXR"
+image_size = 16
+[space.architecture]
+role = "scientific"
+choices = ["resnet18"]
+[space.init]
+value = "random"
+[space.unfreeze_depth]
+value = 5
+[space.learning_rate]
+low = 1e-4
+high = 1e-2
+log = true
+"""
