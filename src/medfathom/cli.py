@@ -118,7 +118,10 @@ def validate(
     ],
     set_: SetOption = None,
 ) -> int:
-    """Check all that `run` checks before it starts; run nothing."""
+    """Check all that `run` checks before it decodes an image: names, weights, files, labels, splits.
+
+    Damaged pixels and copies of images are found by `data check`.
+    """
     from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
     return print_validity(studies, set_ or [])

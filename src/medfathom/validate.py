@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DefinitionError, WeightsError
+from medfathom.files import home
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
@@ -22,7 +23,8 @@ class Valid:
     """A definition that passed every check: how many strata and trials it has.
 
     Attributes:
-        notes: a line for each of the user's own weight files: what it fits, and how well.
+        notes: a line for each of the user's own weight files (what it fits, and how well), and for each split
+            that is too small.
     """
 
     strata: int
@@ -31,7 +33,9 @@ class Valid:
 
 
 def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
-    """Make every check that `run` makes before it spends anything; create nothing.
+    """Make every check that `run` makes before it decodes an image: names, weights, files, labels, splits.
+
+    Only a note of what was found is kept in the cache. Damaged pixels and copies are found by `data check`.
 
     Args:
         reference: a TOML file, or the name of one in study_defs/.
@@ -42,7 +46,7 @@ def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
     """
     config = load_definition(reference, overrides)
     notes = check_definition(config)
-    check_source(config)
+    notes += check_source(config)
     return Valid(len(config.space.strata()), trials_of(config), notes)
 
 
@@ -111,12 +115,15 @@ def _check_file(config: StudyConfig, architecture: str, location: WeightsLocatio
     )
 
 
-def check_source(config: StudyConfig) -> None:
-    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing."""
-    from medfathom.data.sources.open import open_source  # noqa: PLC0415
+def check_source(config: StudyConfig) -> list[str]:
+    """Make every check of the data that needs no pixels: files, headers, labels, splits.
 
-    source = open_source(config.dataset)
-    try:
-        source.listing()
-    finally:
-        source.close()
+    Returns:
+        A line for each thing to know: few patients, rare classes.
+
+    Raises:
+        DataError: the data set is absent or damaged, or its splits cannot be drawn or lack a class.
+    """
+    from medfathom.data.prepare import foresee  # noqa: PLC0415  imports image readers
+
+    return foresee(config.dataset, home() / "cache")

@@ -42,6 +42,7 @@ from medfathom.data.prepared import (
 from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
+from medfathom.data.too_few import few_notes
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
@@ -99,6 +100,37 @@ class _Job:
     config: DatasetConfig
     listing: Listing
     splits: NDArray[np.str_]
+
+
+def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
+    """Make every check of `prepare` that needs no pixels; keep the notes for the next call.
+
+    Args:
+        config: the `[dataset]` table.
+        cache_dir: as for `prepare`.
+
+    Returns:
+        What to know before anything is spent, a line each.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    source = open_source(config)
+    try:
+        known = cache_dir.absolute() / "validated" / f"{_key(config, source.signature())}.json"
+        if known.exists():
+            found: list[str] = json.loads(known.read_text(encoding="utf-8"))
+            return found
+        job = _job(source, config)
+    finally:
+        source.close()
+    listing = job.listing
+    if listing.problems and config.on_bad_image == "error":
+        raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
+    notes = few_notes(listing, job.splits)
+    known.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(known, json.dumps(notes))
+    return notes
 
 
 def _job(source: Source, config: DatasetConfig) -> _Job:

@@ -105,6 +105,8 @@ def check_data(
         *findings.exact(splits, copies),
         *findings.near(splits, near),
         *findings.groups(splits),
+        *findings.few_groups(splits),
+        *findings.unlike(splits),
         *findings.conflicts(splits, copies),
         *findings.blank(splits),
         *findings.balance(statistics),
