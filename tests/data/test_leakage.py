@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,55 @@ def test_a_copy_with_another_label_is_said_to_have_one() -> None:
         0: "a: copy of b",
         2: "c: copy of b, which has another label",
     }
+
+
+def test_a_label_that_is_not_known_is_no_other_label() -> None:
+    labels = np.array([[1, 255], [1, 0], [0, 255]], dtype=np.uint8)
+    listing = Listing(
+        list("abc"), labels, np.array([""] * 3), None, "multilabel", ("x", "y"), 1, np.dtype("uint8")
+    )
+    reasons = [problem.reason for problem in to_drop([[0, 1, 2]], listing).values()]
+    assert reasons == ["copy of a", "copy of a, which has another label"]
+
+
+def volumes(root: Path) -> dict[str, Any]:
+    """Twenty volumes of three slices: 0 has a slice twice, 2 has one of 0, and 4 nearly one of 6."""
+    pixels = textured(60)
+    pixels[1] = pixels[6] = pixels[0]
+    pixels[12] = np.clip(pixels[18] * 0.8 + 10, 0, 255).astype(np.uint8)
+    lines = ["path,label"]
+    for volume in range(20):
+        for k in range(3):
+            save(root / f"v{volume}" / f"{k}.png", pixels[3 * volume + k])
+        lines.append(f"v{volume},{('ill', 'well')[volume % 2]}")
+    (root / "table.csv").write_text("\n".join(lines) + "\n")
+    return {"path": str(root / "table.csv"), "image_size": 64, "unit": "volume"}
+
+
+def test_whole_volumes_that_share_an_image_go_to_one_split(tmp_path: Path) -> None:
+    keys = volumes(tmp_path)
+    apart = 0
+    for seed in range(6):
+        found = config("csv", **keys, splits={"seed": seed, "val_fraction": 0.3, "test_fraction": 0.3})
+        data = prepare(found, tmp_path / "cache")
+        manifest = read_manifest(data.folder)
+        split: dict[str, set[str]] = {}
+        for case, place in zip(manifest.case.tolist(), manifest.split.tolist(), strict=True):
+            split.setdefault(case, set()).add(place)
+        assert len(split) == 20
+        assert {len(places) for places in split.values()} == {1}
+        assert split["v0"] == split["v2"]
+        assert split["v4"] == split["v6"]
+        apart += split["v0"] != split["v4"]
+        assert read_facts(data.folder).leaks == Leaks(near={})
+    assert apart
+
+
+def test_a_volume_loses_no_slice_for_a_copy_in_itself(tmp_path: Path) -> None:
+    found = config("csv", **volumes(tmp_path), drop_copies=True)
+    dropped = read_facts(prepare(found, tmp_path / "cache").folder).dropped
+    copies = sorted(str(problem) for problem in dropped)
+    assert [(*map(int, re.findall(r"v(\d+)", line)),) for line in copies] == [(2, 0), (6, 4)]
 
 
 def textured(n: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -40,14 +40,16 @@ from medfathom.data.prepared import (
     read_facts,
     write_facts,
 )
-from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
+from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError, told
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
+from medfathom.data.too_few import few_notes
 from medfathom.data.usable import check_bits, check_classes
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
+from medfathom.metrics.classification import positive_class
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -101,6 +103,39 @@ class _Job:
     config: DatasetConfig
     listing: Listing
     splits: NDArray[np.str_]
+
+
+def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
+    """Make every check of `prepare` that needs no pixels; keep the notes for the next call.
+
+    Args:
+        config: the `[dataset]` table.
+        cache_dir: as for `prepare`.
+
+    Returns:
+        What to know before anything is spent, a line each.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    source = open_source(config)
+    try:
+        known = cache_dir.absolute() / "validated" / f"{_key(config, source.signature())}.json"
+        if known.exists():
+            found: list[str] = json.loads(known.read_text(encoding="utf-8"))
+            return found
+        job = _job(source, config)
+    finally:
+        source.close()
+    listing = job.listing
+    if listing.problems and config.on_bad_image == "error":
+        raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
+    positive = positive_class(listing.task, listing.class_names)
+    notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
+    if not listing.problems:  # whether they are an error is no part of the key
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(known, json.dumps(notes))
+    return notes
 
 
 def _job(source: Source, config: DatasetConfig) -> _Job:

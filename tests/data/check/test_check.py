@@ -347,3 +347,17 @@ def test_slices_of_a_volume_may_be_alike_and_volumes_may_not(tmp_path: Path) -> 
     assert found["near copies across splits"].severity == "error"
     assert [split.n_cases for split in report.splits] == [4, 2, 2]
     assert found["cases"].message.endswith("test 2 volumes of unknown patients, 12 images")
+
+
+def test_localisers_among_b_scans_and_six_subjects_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for row, pixels in enumerate(images(48, side=64)):
+        shape = (96, 96) if row in (5, 30) else (62, 64)
+        split = ("train", "train", "val", "test")[row % 4]
+        name = f"s{row % 4}{row // 4 % 3}-{row}.png"
+        resized = np.asarray(Image.fromarray(pixels).resize(shape[::-1]))
+        save(folder / split / ("ill", "well")[row // 4 % 2] / name, resized)
+    found_config = config("folder", path=str(folder), group_pattern="(s[0-9]+)-")
+    report = check_data(found_config, tmp_path / "cache")
+    assert {item["name"].split("-")[1] for item in found(report, "unlike the others")} == {"5.png", "30.png"}
+    assert found(report, "groups") == [{"split": "val", "groups": 3}, {"split": "test", "groups": 3}]

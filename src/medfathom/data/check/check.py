@@ -108,6 +108,8 @@ def check_data(
         *findings.near(splits, near),
         *findings.groups(splits),
         *findings.cases(statistics, data),
+        *findings.few_groups(splits),
+        *findings.unlike(splits),
         *findings.conflicts(splits, copies),
         *findings.blank(splits),
         *findings.balance(statistics),
