@@ -126,7 +126,7 @@ def validate(
     ],
     set_: SetOption = None,
 ) -> int:
-    """Check all that `run` checks before it starts; run nothing."""
+    """Check all that `run` checks before it decodes an image; `data check` finds bad pixels and copies."""
     from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
     return print_validity(studies, set_ or [])

@@ -22,7 +22,7 @@ from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
-from medfathom.data.leakage import LEAKAGE, leakage_note
+from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
@@ -82,9 +82,9 @@ def confirm_study(
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
-    leaks = leakage_note(data, name)
+    leaks = leakage_note(data, config.dataset, name)
     study.set_user_attr(LEAKAGE, leaks)
-    for note in filter(None, (leaks, unfinished_search(study))):
+    for note in filter(None, (leaks, copies_note(data), unfinished_search(study))):
         watcher.note(note)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""

@@ -57,15 +57,16 @@ def run_study(
     url = storage or default_url()
     check_definition(config, address)
     check_url(url)
-    from medfathom.data.leakage import leakage_note  # noqa: PLC0415
+    from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
     from medfathom.data.prepared import read_facts  # noqa: PLC0415
 
     data = prepare(config.dataset, home() / "cache")
-    for note in [*read_facts(data.folder).lines(), leakage_note(data, config.name)]:
-        if note:
-            watcher.note(note)
+    leaks = refuse_leakage(data, config.dataset, config.name)
+    for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
+        watcher.note(note)
     with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
+        driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         halted = ""
         if driver.counts().finished < driver.budget:

@@ -24,8 +24,8 @@ class Valid:
     """A definition that passed every check: how many strata and trials it has.
 
     Attributes:
-        notes: a line for each of the user's own weight files (what it fits, and how well), and what the
-            reader of the data set should know.
+        notes: a line for each of the user's own weight files (what it fits, and how well), what the reader of
+            the data set should know, and a line for each split that is too small.
     """
 
     strata: int
@@ -34,7 +34,9 @@ class Valid:
 
 
 def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
-    """Make every check that `run` makes before it spends anything; create nothing.
+    """Make every check that `run` makes before it decodes an image: names, weights, files, labels, splits.
+
+    Only a note of what was found is kept in the cache. Damaged pixels and copies are found by `data check`.
 
     Args:
         reference: a TOML file, or the name of one in study_defs/.
@@ -122,19 +124,15 @@ def _check_file(config: StudyConfig, architecture: str, location: WeightsLocatio
 
 
 def check_source(config: StudyConfig) -> list[str]:
-    """Raise a DataError where the data set is absent, damaged, or has unusable labels; decode nothing.
+    """Make every check of the data that needs no pixels: files, headers, labels, splits.
 
     Returns:
-        What its reader should know, a line each: the positive class, what is left out, what is suspicious.
-    """
-    from medfathom.data.listing import list_images  # noqa: PLC0415
-    from medfathom.data.sources.base import told  # noqa: PLC0415
-    from medfathom.data.sources.open import open_source  # noqa: PLC0415
-    from medfathom.metrics.classification import positive_class  # noqa: PLC0415
+        A line for each thing to know: the positive class, what is left out or suspicious, few patients, rare
+        classes.
 
-    source = open_source(config.dataset)
-    try:
-        listing = list_images(source, config.dataset)
-    finally:
-        source.close()
-    return told(positive_class(listing.task, listing.class_names), listing.ignored, listing.notes)
+    Raises:
+        DataError: the data set is absent or damaged, or its splits cannot be drawn or lack a class.
+    """
+    from medfathom.data.prepare import foresee  # noqa: PLC0415  imports image readers
+
+    return foresee(config.dataset, home() / "cache")

@@ -1,18 +1,29 @@
-"""Copies and patients in two splits are counted at preparation, and `run` says them."""
+"""Copies and patients in two splits are counted at preparation; `run` stops for them, or says them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from making import config, images, npz, save, table
 from medfathom import scheduling
-from medfathom.data.leakage import leakage_note
+from medfathom.data.copies import read_near, to_drop
+from medfathom.data.leakage import LEAKAGE, leakage_note, refuse_leakage
+from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
+from medfathom.data.prepared import Leaks, read_facts
+from medfathom.data.sources.base import Listing
 from medfathom.definitions.load import load_definition
+from medfathom.errors import DataError
 from medfathom.run import run_study
+from medfathom.study.connection import default_url
+from medfathom.study.read import read_study
 from medfathom.study.watcher import Watcher
 
 DEFINITION = """
@@ -60,24 +71,27 @@ SAID = (
     "`medfathom data check leaking` lists them"
 )
 
+ACCEPTED = f"{SAID}; the definition accepts it (dataset.leakage)"
+
+
+def note(found: Any, folder: Path) -> str:
+    return leakage_note(prepare(found, folder / "cache"), found, "leaking")
+
 
 def test_copies_and_patients_in_two_splits_are_counted(tmp_path: Path) -> None:
     found = config("csv", path=str(leaking(tmp_path)), split_column="split", group_column="patient")
-    assert leakage_note(prepare(found, tmp_path / "cache"), "leaking") == SAID
-    groupless = config("csv", path=found.path, split_column="split")
-    note = leakage_note(prepare(groupless, tmp_path / "cache"), "leaking")
-    assert "patients" not in note
-    assert "3 in train and val, 1 in train and test" in note
+    assert note(found, tmp_path) == SAID
+    groupless = note(config("csv", path=found.path, split_column="split"), tmp_path)
+    assert "patients" not in groupless
+    assert "3 in train and val, 1 in train and test" in groupless
 
 
 def test_nothing_is_said_where_nothing_is_in_two_splits(tmp_path: Path) -> None:
-    path = npz(tmp_path)
-    assert leakage_note(prepare(config("npz", path=str(path)), tmp_path / "cache"), "clean") == ""
+    assert note(config("npz", path=str(npz(tmp_path))), tmp_path) == ""
 
 
-def test_run_says_it_and_goes_on(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leaking(workdir)
-    (workdir / "leaking.toml").write_text(DEFINITION)
+def ran(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[list[str], Any]:
+    """What a run says, up to its trials; and the study's attribute."""
     events: list[str] = []
 
     class Listening(Watcher):
@@ -89,5 +103,177 @@ def test_run_says_it_and_goes_on(workdir: Path, monkeypatch: pytest.MonkeyPatch)
         return ""
 
     monkeypatch.setattr(scheduling, "run_trials", run_trials)
-    run_study(load_definition("leaking.toml"), watcher=Listening())
-    assert events == ["positive class: 'well'", SAID, "trials"]
+    definition = load_definition("leaking.toml", list(overrides))
+    run_study(definition, watcher=Listening())
+    return events, read_study(default_url(), "leaking").user_attrs[LEAKAGE]
+
+
+def test_run_stops_for_leakage_and_leaves_nothing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaking(workdir)
+    (workdir / "leaking.toml").write_text(DEFINITION)
+    with pytest.raises(DataError) as raised:
+        ran(monkeypatch)
+    assert str(raised.value).startswith(f"{SAID}. ")
+    for way in (
+        'dataset.leakage = "accept"',
+        "dataset.drop_copies = true",
+        'dataset.splits.given = "ignore"',
+    ):
+        assert way in str(raised.value)
+    assert not list((workdir / "storage").glob("*.db"))
+
+
+def test_accepted_leakage_is_told_and_kept(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaking(workdir)
+    (workdir / "leaking.toml").write_text(DEFINITION)
+    assert ran(monkeypatch, 'dataset.leakage="accept"') == (
+        ["positive class: 'well'", ACCEPTED, "trials"],
+        ACCEPTED,
+    )
+
+
+def test_accepting_makes_no_other_study_and_no_other_data(workdir: Path) -> None:
+    leaking(workdir)
+    (workdir / "leaking.toml").write_text(DEFINITION)
+    first, second = (load_definition("leaking.toml", o) for o in ([], ['dataset.leakage="accept"']))
+    assert first.definition_hash == second.definition_hash
+    folders = {prepare(each.dataset, workdir / "cache").folder for each in (first, second)}
+    assert len(folders) == 1
+
+
+def test_dropped_copies_are_named_and_the_test_image_stays(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaking(workdir)
+    (workdir / "leaking.toml").write_text(DEFINITION.replace('group_column = "patient"\n', ""))
+    (_, said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
+    assert said.startswith(
+        "5 copies were left out (dataset.drop_copies), the first images/0.png (line 2): copy"
+    )
+    found = load_definition("leaking.toml", ["dataset.drop_copies=true"]).dataset
+    data = prepare(found, workdir / "storage" / "cache")
+    manifest = read_manifest(data.folder)
+    assert len(manifest) == len(np.unique(manifest.pixels_sha256)) == 40
+    assert read_facts(data.folder).leaks.images == {}
+    (kept,) = [split for name, split in zip(manifest.name, manifest.split, strict=True) if "/0.png" in name]
+    assert kept == "test"
+
+
+def test_a_copy_with_another_label_is_said_to_have_one() -> None:
+    splits, labels = np.array(["train", "val", "train"]), np.array([0, 0, 1])
+    listing = Listing(["a", "b", "c"], labels, splits, None, "binary", ("ill", "well"), 1, np.dtype("uint8"))
+    dropped = to_drop([[0, 1, 2]], listing)
+    assert {row: str(problem) for row, problem in dropped.items()} == {
+        0: "a: copy of b",
+        2: "c: copy of b, which has another label",
+    }
+
+
+def test_a_label_that_is_not_known_is_no_other_label() -> None:
+    labels = np.array([[1, 255], [1, 0], [0, 255]], dtype=np.uint8)
+    listing = Listing(
+        list("abc"), labels, np.array([""] * 3), None, "multilabel", ("x", "y"), 1, np.dtype("uint8")
+    )
+    reasons = [problem.reason for problem in to_drop([[0, 1, 2]], listing).values()]
+    assert reasons == ["copy of a", "copy of a, which has another label"]
+
+
+def volumes(root: Path) -> dict[str, Any]:
+    """Twenty volumes of three slices: 0 has a slice twice, 2 has one of 0, and 4 nearly one of 6."""
+    pixels = textured(60)
+    pixels[1] = pixels[6] = pixels[0]
+    pixels[12] = np.clip(pixels[18] * 0.8 + 10, 0, 255).astype(np.uint8)
+    lines = ["path,label"]
+    for volume in range(20):
+        for k in range(3):
+            save(root / f"v{volume}" / f"{k}.png", pixels[3 * volume + k])
+        lines.append(f"v{volume},{('ill', 'well')[volume % 2]}")
+    (root / "table.csv").write_text("\n".join(lines) + "\n")
+    return {"path": str(root / "table.csv"), "image_size": 64, "unit": "volume"}
+
+
+def test_whole_volumes_that_share_an_image_go_to_one_split(tmp_path: Path) -> None:
+    keys = volumes(tmp_path)
+    apart = 0
+    for seed in range(6):
+        found = config("csv", **keys, splits={"seed": seed, "val_fraction": 0.3, "test_fraction": 0.3})
+        data = prepare(found, tmp_path / "cache")
+        manifest = read_manifest(data.folder)
+        split: dict[str, set[str]] = {}
+        for case, place in zip(manifest.case.tolist(), manifest.split.tolist(), strict=True):
+            split.setdefault(case, set()).add(place)
+        assert len(split) == 20
+        assert {len(places) for places in split.values()} == {1}
+        assert split["v0"] == split["v2"]
+        assert split["v4"] == split["v6"]
+        apart += split["v0"] != split["v4"]
+        assert read_facts(data.folder).leaks == Leaks(near={})
+    assert apart
+
+
+def test_a_volume_loses_no_slice_for_a_copy_in_itself(tmp_path: Path) -> None:
+    found = config("csv", **volumes(tmp_path), drop_copies=True)
+    dropped = read_facts(prepare(found, tmp_path / "cache").folder).dropped
+    copies = sorted(str(problem) for problem in dropped)
+    assert [(*map(int, re.findall(r"v(\d+)", line)),) for line in copies] == [(2, 0), (6, 4)]
+
+
+def textured(n: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth random images of 64 pixels, all different."""
+    random = np.random.default_rng(seed)
+    smooth = gaussian_filter(random.normal(size=(n, 64, 64)), (0, 1.5, 1.5))
+    return np.clip(smooth * 200 + 128, 0, 255).astype(np.uint8)
+
+
+def test_a_drawn_split_keeps_exact_and_near_copies_together(tmp_path: Path) -> None:
+    """Six pairs among sixty images: an exact copy, and a brighter one, each in the split of its original."""
+    pixels = textured(60)
+    pixels[30:33] = pixels[:3]
+    pixels[33:36] = np.clip(pixels[3:6] * 0.8 + 10, 0, 255).astype(np.uint8)
+    labels = np.arange(60) % 2
+    labels[30:36] = labels[:6]
+    path = tmp_path / "set.npz"
+    np.savez(path, train_images=pixels, train_labels=labels)
+    for seed in range(4):
+        found = config("npz", path=str(path), image_size=64, splits={"seed": seed})
+        data = prepare(found, tmp_path / "cache")
+        manifest = read_manifest(data.folder)
+        split = dict(zip(manifest.name.tolist(), manifest.split.tolist(), strict=True))
+        for row in range(6):
+            assert split[f"train_images[{row}]"] == split[f"train_images[{row + 30}]"]
+        near = read_near(data.folder)
+        assert near is not None
+        assert len(near.pairs) == 3
+        assert read_facts(data.folder).leaks == Leaks(near={})
+        for name in ("train", "val"):
+            part = data.split(name)  # the pixels went with their rows
+            rows = [int(row.split("[")[1][:-1]) for row in part.names]
+            assert np.array_equal(part.images[..., 0], pixels[rows])
+
+
+def test_near_copies_in_several_splits_are_told_but_stop_nothing(tmp_path: Path) -> None:
+    pixels, labels = textured(60), np.arange(60) % 2
+    pixels[50] = np.clip(pixels[0] * 0.8 + 10, 0, 255).astype(np.uint8)
+    parts = {"train": slice(0, 30), "val": slice(30, 45), "test": slice(45, 60)}
+    content = {f"{s}_images": pixels[p] for s, p in parts.items()}
+    content |= {f"{s}_labels": labels[p] for s, p in parts.items()}
+    np.savez(tmp_path / "set.npz", **content)
+    found = config("npz", path=str(tmp_path / "set.npz"), image_size=64)
+    data = prepare(found, tmp_path / "cache")
+    said = refuse_leakage(data, found, "x")
+    assert said.startswith(
+        "Leakage: 1 pairs of images are near copies in several splits (1 in train and test)"
+    )
+    dropping = found.model_copy(update={"drop_copies": True})
+    fewer = prepare(dropping, tmp_path / "cache")
+    assert fewer.sizes == {"train": 29, "val": 15, "test": 15}
+    assert leakage_note(fewer, dropping, "x") == ""
+
+
+def test_shipped_pneumoniamnist_says_what_it_takes(shared: Path, tmp_path: Path) -> None:
+    """SOURCES.md: 8 validation images are in train too."""
+    definition = load_definition("pneumoniamnist", [f"dataset.path={shared / 'data' / 'pneumoniamnist.npz'}"])
+    data = prepare(definition.dataset, tmp_path / "cache")
+    said = refuse_leakage(data, definition.dataset, definition.name)
+    assert "8 images have exact copies in several splits (8 in train and val)" in said
+    assert said.endswith("the definition accepts it (dataset.leakage)")

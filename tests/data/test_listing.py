@@ -137,7 +137,7 @@ def test_what_is_left_out_is_recorded_and_told(tmp_path: Path, workdir: Path) ->
     assert lines[1].startswith("left out: 5 files, .xcf is not an image's suffix (train/COVID/0.xcf")
     assert lines[2].startswith("note: the positive class 'non-COVID'")
     (workdir / "study.toml").write_text(DEFINITION.format(folder=folder))
-    assert check_source(load_definition("study.toml")) == lines
+    assert check_source(load_definition("study.toml"))[: len(lines)] == lines
 
 
 DEFINITION = """

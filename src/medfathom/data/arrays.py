@@ -25,7 +25,7 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._path, self._shape, self._dtype = path, shape, dtype
+        self.path, self._shape, self._dtype = path, shape, dtype
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         header = _header(shape, dtype)
         self._start = len(header)
@@ -38,7 +38,7 @@ class ArrayFile:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Opened again in another process."""
-        return ArrayFile, (self._path, self._shape, self._dtype)
+        return ArrayFile, (self.path, self._shape, self._dtype)
 
     def write(self, row: int, values: NDArray[Any]) -> None:
         """Write one row."""
@@ -61,6 +61,11 @@ class ArrayFile:
         os.ftruncate(self._descriptor, self._start + len(rows) * self._row_bytes)
         # numpy leaves room in the header for any number of rows: it is as long as before.
         self._write(memoryview(_header(self._shape, self._dtype)), 0)
+
+    def replace(self, other: ArrayFile) -> None:
+        """Take the place of another file, which is closed."""
+        other.close()
+        self.path = self.path.replace(other.path)
 
     def flush(self) -> None:
         """Wait until everything is on the disk."""

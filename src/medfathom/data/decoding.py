@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import ArrayFile
-from medfathom.data.images import MAX_PIXELS
+from medfathom.data.images import MAX_PIXELS, Pixels
 from medfathom.data.prepared import SPLIT_NAMES, array_file
 from medfathom.data.sources.base import Listing, Problem, Source
 from medfathom.data.workers import Filler, Item, MemoryGate, Outcome, Processes, Row
@@ -52,7 +52,7 @@ class Decoder:
     ) -> None:
         self._source, self._listing, self._config = source, listing, config
         self._splits = splits
-        shape = (config.image_size, config.image_size, listing.channels)
+        self._shape = (config.image_size, config.image_size, listing.channels)
         self._memory = MemoryGate(MAX_PIXELS)
         self._position = np.zeros(len(listing), dtype=np.int64)
         self._arrays = {}
@@ -60,7 +60,7 @@ class Decoder:
             rows = np.flatnonzero(splits == split)
             self._position[rows] = np.arange(len(rows))
             self._arrays[str(split)] = ArrayFile(
-                array_file(folder, split, "images"), (len(rows), *shape), listing.dtype
+                array_file(folder, split, "images"), (len(rows), *self._shape), listing.dtype
             )
         self._journal = Journal(folder / JOURNAL_FILE, _identity(listing, splits))
 
@@ -91,10 +91,37 @@ class Decoder:
                 progress(len(outcomes), len(self._listing))
         return [outcomes[row] for row in range(len(self._listing))]
 
-    def keep(self, good: NDArray[np.bool_]) -> None:
-        """Leave out images that could not be used: `good` is for the listing's rows."""
+    def image(self, row: int) -> Pixels:
+        """The prepared image of a row that was decoded."""
+        stored = self._arrays[self._splits[row]].read(int(self._position[row]))
+        return np.frombuffer(stored, self._listing.dtype).reshape(self._shape)
+
+    def arrange(self, kept: Sequence[int], splits: NDArray[np.str_]) -> None:
+        """Leave out the other images, and put these into these splits, in the listing's order.
+
+        A split that only loses images is changed in place; others are written again.
+        """
+        rows = np.asarray(kept, dtype=np.int64)
+        written: dict[str, ArrayFile] = {}
+        for split in self._arrays:
+            wanted = rows[splits == split]
+            if (self._splits[wanted] != split).any():
+                written[split] = self._copied(split, wanted.tolist())
         for split, array in self._arrays.items():
-            array.keep(self._position[(self._splits == split) & good].tolist())
+            if split not in written:
+                array.keep(self._position[rows[splits == split]].tolist())
+        for split, array in written.items():
+            array.replace(self._arrays[split])
+            self._arrays[split] = array
+
+    def _copied(self, split: str, rows: Sequence[int]) -> ArrayFile:
+        """A new file with these rows, beside the split's file."""
+        path = self._arrays[split].path.with_suffix(".new.npy")
+        array = ArrayFile(path, (len(rows), *self._shape), self._listing.dtype)
+        for position, row in enumerate(rows):
+            array.write(position, self.image(row))
+        array.flush()
+        return array
 
     def flush(self) -> None:
         """Wait until everything is on the disk."""

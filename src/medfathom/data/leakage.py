@@ -1,36 +1,28 @@
 """Leakage: images or patients that are in two splits, which makes a validation or test AUC too good.
 
-Here are exact copies of images (the same file, or the same pixels once prepared), patients and slides;
-`check.near_copies` finds images that are nearly the same. Preparation counts leaks from the manifest alone;
-`run`, `confirm` and the model card tell them.
+Preparation counts exact copies and patients from the manifest; near copies lie beside it once they were
+looked for (`copies`). `run` stops for exact copies and patients unless the definition accepts them; `run`,
+`confirm` and the model card tell everything.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from medfathom.data.prepared import SPLIT_NAMES, Leaks, PreparedData, read_facts
+from medfathom.data.prepared import Leaks, PreparedData, read_facts
+from medfathom.errors import DataError
 from medfathom.text import command
 
 if TYPE_CHECKING:
+    from medfathom.data.check.near_copies import NearCopies
     from medfathom.data.manifest import Manifest
+    from medfathom.definitions.dataset import DatasetConfig
 
 LEAKAGE = "leakage"
 """The study attribute that keeps what `leakage_note` said."""
-
-
-def exact_copies(manifest: Manifest) -> list[list[int]]:
-    """Sets of two or more rows with the same file or the same prepared pixels; rows are sorted."""
-    sets = _Sets(len(manifest))
-    for column in (manifest.sha256, manifest.pixels_sha256):
-        first: dict[str, int] = {}
-        for row, digest in enumerate(column.tolist()):
-            sets.join(first.setdefault(digest, row), row)
-    return [members for members in sets.members() if len(members) > 1]
 
 
 def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[str, int]]:
@@ -42,25 +34,54 @@ def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[
     return {group: dict(counts) for group, counts in found.items() if len(counts) > 1}
 
 
-def count_leaks(manifest: Manifest) -> Leaks:
-    """How many sets of exact copies, and how many groups, are in several splits."""
-    copies = ({str(manifest.split[row]) for row in rows} for rows in exact_copies(manifest))
+def count_leaks(manifest: Manifest, near: NearCopies | None) -> Leaks:
+    """How many sets of exact copies, groups and pairs of near copies are in several splits."""
+    from medfathom.data.copies import exact_copies, places  # noqa: PLC0415  imports SciPy
+
+    split = manifest.split
+    copies = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
+    across = groups_across(manifest.group, split).values()
+    pairs = [] if near is None else near.pairs
     return Leaks(
-        images=_by_splits(copies),
-        groups=_by_splits(groups_across(manifest.group, manifest.split).values()),
+        images=_counted(places({str(split[row]) for row in rows} for rows in copies)),
+        groups=_counted(places(across)),
+        near=None
+        if near is None
+        else _counted(places({str(split[p.first]), str(split[p.second])} for p in pairs)),
     )
 
 
-def _by_splits(found: Iterable[Iterable[str]]) -> dict[str, int]:
-    words = (" and ".join(name for name in SPLIT_NAMES if name in splits) for splits in map(set, found))
-    return dict(Counter(word for word in words if " and " in word).most_common())
+def _counted(words: list[str]) -> dict[str, int]:
+    return dict(Counter(words).most_common())
 
 
-def leakage_note(data: PreparedData, study: str) -> str:
+def refuse_leakage(data: PreparedData, config: DatasetConfig, study: str) -> str:
+    """Stop for exact copies or patients in several splits, unless `dataset.leakage` is "accept".
+
+    Returns:
+        What is to be told, as `leakage_note` gives it.
+
+    Raises:
+        DataError: as said, in one line with what to do.
+    """
+    leaks = read_facts(data.folder).leaks
+    note = leakage_note(data, config, study)
+    if config.leakage == "accept" or not (leaks.images or leaks.groups):
+        return note
+    ways = ['dataset.leakage = "accept" trains all the same, and every report tells it']
+    if leaks.images:
+        ways.insert(0, "dataset.drop_copies = true leaves the copies out")
+    if leaks.groups:
+        ways.insert(0, 'dataset.splits.given = "ignore" draws splits of whole groups')
+    raise DataError(f"{note}. {'; '.join(ways)}")
+
+
+def leakage_note(data: PreparedData, config: DatasetConfig, study: str) -> str:
     """A warning, in one line, for readers of this data set's AUCs; empty where nothing is in two splits.
 
     Args:
         data: as `prepare` gave it.
+        config: the `[dataset]` table.
         study: name of its definition, for the command that lists everything.
     """
     leaks = read_facts(data.folder).leaks
@@ -69,39 +90,33 @@ def leakage_note(data: PreparedData, study: str) -> str:
         for what, places in (
             ("images have exact copies", leaks.images),
             ("patients or slides are", leaks.groups),
+            ("pairs of images are near copies", leaks.near or {}),
         )
         if places
     ]
     if not said:
         return ""
     found = ", and ".join(said)
+    accepted = "; the definition accepts it (dataset.leakage)" if config.leakage == "accept" else ""
     what_to_do = f"`{command('data', 'check', study)}` lists them"
-    return f"Leakage: {found}: AUCs look better than they are; {what_to_do}"
+    return f"Leakage: {found}: AUCs look better than they are; {what_to_do}{accepted}"
+
+
+def copies_note(data: PreparedData) -> str:
+    """What was left out or not looked for, in one line; empty where there is nothing to say."""
+    facts = read_facts(data.folder)
+    said = []
+    if facts.dropped:
+        said.append(
+            f"{len(facts.dropped)} copies were left out (dataset.drop_copies), the first {facts.dropped[0]}"
+        )
+    if facts.leaks.near is None:
+        n_images = sum(data.sizes.values())
+        said.append(
+            f"near copies were not looked for among {n_images} images; `{command('data', 'check')}` does it"
+        )
+    return "; ".join(said)
 
 
 def _places(places: dict[str, int]) -> str:
     return ", ".join(f"{count} in {splits}" for splits, count in places.items())
-
-
-class _Sets:
-    """Disjoint sets of rows."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-
-    def join(self, first: int, second: int) -> None:
-        """Make two rows' sets one."""
-        self._parent[self._root(second)] = self._root(first)
-
-    def members(self) -> list[list[int]]:
-        """All sets, each with its rows sorted."""
-        found: dict[int, list[int]] = defaultdict(list)
-        for row in range(len(self._parent)):
-            found[self._root(row)].append(row)
-        return list(found.values())
-
-    def _root(self, row: int) -> int:
-        while self._parent[row] != row:
-            self._parent[row] = self._parent[self._parent[row]]
-            row = self._parent[row]
-        return row

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
+from medfathom.data.copies import Copies, find_copies, kept_together, renumbered, to_drop, write_near
 from medfathom.data.decoding import JOURNAL_FILE, Decoder
 from medfathom.data.leakage import count_leaks, groups_across
 from medfathom.data.listing import list_images
@@ -39,24 +40,19 @@ from medfathom.data.prepared import (
     read_facts,
     write_facts,
 )
-from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
+from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError, told
 from medfathom.data.sources.open import open_source
-from medfathom.data.splits import complete_splits
-from medfathom.data.workers import Outcome, Row
+from medfathom.data.splits import complete_splits, settled_splits
+from medfathom.data.too_few import few_notes
+from medfathom.data.usable import check_bits, check_classes
+from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
-from medfathom.metrics.classification import has_auc
-from medfathom.metrics.unknown import is_absent, is_present
+from medfathom.metrics.classification import positive_class
 
 VERSION = 4
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
-
-DARK_BITS = 12
-"""An image with more than 8 bits whose values need no more is dark, or of another depth than others."""
-
-DARK_SHARE = 0.05
-"""More of them are not taken for dark images."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
@@ -93,8 +89,8 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
 
 
 def _key(config: DatasetConfig, signature: str) -> str:
-    # Where the data lie is in the signature; what to do about bad images does not change the good ones.
-    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image"})
+    # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
+    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -109,6 +105,39 @@ class _Job:
     splits: NDArray[np.str_]
 
 
+def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
+    """Make every check of `prepare` that needs no pixels; keep the notes for the next call.
+
+    Args:
+        config: the `[dataset]` table.
+        cache_dir: as for `prepare`.
+
+    Returns:
+        What to know before anything is spent, a line each.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    source = open_source(config)
+    try:
+        known = cache_dir.absolute() / "validated" / f"{_key(config, source.signature())}.json"
+        if known.exists():
+            found: list[str] = json.loads(known.read_text(encoding="utf-8"))
+            return found
+        job = _job(source, config)
+    finally:
+        source.close()
+    listing = job.listing
+    if listing.problems and config.on_bad_image == "error":
+        raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
+    positive = positive_class(listing.task, listing.class_names)
+    notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
+    if not listing.problems:  # whether they are an error is no part of the key
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(known, json.dumps(notes))
+    return notes
+
+
 def _job(source: Source, config: DatasetConfig) -> _Job:
     """List, split and check, before anything is written."""
     listing = list_images(source, config)
@@ -116,7 +145,7 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
         splits = _split(listing, config.splits)
-        _check_classes(listing, splits)
+        check_classes(listing, splits)
     except DataError as error:
         if not listing.problems:
             raise
@@ -128,8 +157,7 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
 
 def _split(listing: Listing, config: SplitsConfig) -> NDArray[np.str_]:
     """A split for every image. No case is divided, even where patients may be."""
-    by_patient = config.grouped and listing.groups is not None
-    clusters = listing.groups if by_patient else listing.cases
+    clusters = _clusters(listing, config)
     whole = config if clusters is None else config.model_copy(update={"grouped": True})
     splits = complete_splits(listing.splits, listing.labels, clusters, whole, listing.class_names)
     if listing.cases is not None and (across := groups_across(listing.cases, splits)):
@@ -140,6 +168,12 @@ def _split(listing: Listing, config: SplitsConfig) -> NDArray[np.str_]:
             'dataset.case_pattern; else let all splits be drawn, by dataset.splits.given = "ignore"'
         )
     return splits
+
+
+def _clusters(listing: Listing, config: SplitsConfig) -> NDArray[np.str_] | None:
+    """What a drawn split does not divide, besides copies: patients, else cases."""
+    by_patient = config.grouped and listing.groups is not None
+    return listing.groups if by_patient else listing.cases
 
 
 def _build(job: _Job, folder: Path, progress: Progress) -> None:
@@ -160,42 +194,83 @@ def _build(job: _Job, folder: Path, progress: Progress) -> None:
         partial.rename(folder)
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """Images that can be used, and the copies among them."""
+
+    job: _Job
+    rows: Sequence[Row]
+    copies: Copies
+
+    def without(self, dropped: Collection[int]) -> _Decoded:
+        """Without all copies: `dropped` are all of each set but one."""
+        left = [row for row in range(len(self.rows)) if row not in dropped]
+        return _Decoded(_chosen(self.job, left), [self.rows[row] for row in left], self.copies.none_left())
+
+
 def _fill(job: _Job, folder: Path, progress: Progress) -> None:
     decoder = Decoder(job.source, job.listing, job.splits, job.config, folder)
     try:
         outcomes = decoder.run(progress)
         problems = [*job.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
-        good = np.array([isinstance(outcome, Row) for outcome in outcomes])
-        kept = _kept(job, good)
-        _check_classes(kept.listing, kept.splits, problems)
-        _check_bits([o for o in outcomes if isinstance(o, Row)], job.config)
-        if not good.all():
-            decoder.keep(good)
+        places = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Row)]
+        rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
+        check_bits(rows, job.config)
+        good = _chosen(job, places)
+        copies = find_copies(rows, lambda row: decoder.image(places[row]), good.listing.cases)
+        decoded, dropped = _Decoded(good, rows, copies), {}
+        if job.config.drop_copies:
+            dropped = to_drop(copies.sets(len(rows)), good.listing)
+            decoded = decoded.without(dropped)
+            places = [place for row, place in enumerate(places) if row not in dropped]
+        decoded = replace(decoded, job=_settled(decoded, problems))
+        decoder.arrange(places, decoded.job.splits)
         decoder.flush()
     finally:
         decoder.close()
-    _write_tables(kept, outcomes, problems, folder)
+    _write_tables(decoded, problems, list(dropped.values()), folder)
 
 
-def _kept(job: _Job, good: NDArray[np.bool_]) -> _Job:
-    """The job without the images that could not be decoded."""
+def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
+    """The job with these rows of its listing alone."""
     listing = job.listing
     left = replace(
         listing,
-        names=[name for name, there in zip(listing.names, good, strict=True) if there],
-        labels=listing.labels[good],
-        splits=listing.splits[good],
-        groups=None if listing.groups is None else listing.groups[good],
-        cases=None if listing.cases is None else listing.cases[good],
-        studies=None if listing.studies is None else listing.studies[good],
+        names=[listing.names[row] for row in rows],
+        labels=listing.labels[rows],
+        splits=listing.splits[rows],
+        groups=None if listing.groups is None else listing.groups[rows],
+        cases=None if listing.cases is None else listing.cases[rows],
+        studies=None if listing.studies is None else listing.studies[rows],
     )
-    return replace(job, listing=left, splits=job.splits[good])
+    return replace(job, listing=left, splits=job.splits[rows])
 
 
-def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Problem], folder: Path) -> None:
+def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
+    """The job with splits that keep copies together and have every class."""
+    job, listing, config = decoded.job, decoded.job.listing, decoded.job.config.splits
+    sets = decoded.copies.sets(len(listing))
+    clusters = _clusters(listing, config)
+    units = kept_together(clusters, sets, len(listing)) if clusters is not None or sets else None
+    try:
+        splits = settled_splits(
+            job.splits, listing.splits, listing.labels, units, config, listing.class_names
+        )
+    except DataError as error:
+        raise DataError(
+            f"{error} (copies of an image, of which there are {len(sets)} sets, count as one group, "
+            f"and {len(problems)} images or rows cannot be used)"
+        ) from None
+    check_classes(listing, splits, problems)
+    return replace(job, splits=splits)
+
+
+def _write_tables(
+    decoded: _Decoded, problems: Sequence[Problem], dropped: Sequence[Problem], folder: Path
+) -> None:
     """Everything but the images."""
+    job, rows = decoded.job, decoded.rows
     listing, splits, config = job.listing, job.splits, job.config
-    rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     for split in SPLIT_NAMES:
         chosen = np.flatnonzero(splits == split).tolist()
         save_array(array_file(folder, split, "labels"), listing.labels[chosen])
@@ -217,8 +292,13 @@ def _write_tables(job: _Job, outcomes: Sequence[Outcome], problems: Sequence[Pro
         unit=getattr(config, "unit", "image"),
         cases=_count_cases(listing, splits),
     )
-    leaks = count_leaks(read_manifest(folder))
-    write_facts(Facts(data, problems, leaks, listing.ignored, listing.notes))
+    near = decoded.copies.near
+    if near is not None:
+        in_manifest = np.argsort(np.argsort([SPLIT_NAMES.index(s) for s in splits.tolist()], kind="stable"))
+        near = renumbered(near, in_manifest.tolist())
+        write_near(folder, near)
+    leaks = count_leaks(read_manifest(folder), near)
+    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, listing.notes))
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:
@@ -239,69 +319,6 @@ def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
         facts += [] if listing.cases is None else [str(listing.cases[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
-
-
-def _check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
-    """Images of more than 8 bits reach white, or the definition says that they need not.
-
-    They are looked at by themselves: beside images of 8 bits they would be the dark ones.
-    """
-    if "bits" in config.model_fields_set:
-        return
-    used = np.array([row.bits_used for row in rows if row.bits_used], dtype=np.int64)
-    n_dark = int((used <= DARK_BITS).sum())
-    if not len(used) or (used.max() == config.bits and n_dark <= DARK_SHARE * len(used)):
-        return
-    many = f"all {len(used)}" if used.max() < config.bits else f"{n_dark} of {len(used)}"
-    bits = int(used.max()) if used.max() < config.bits else DARK_BITS
-    raise DataError(
-        f"{many} images with more than 8 bits use at most {bits} of them (values to {2**bits - 1}): they "
-        f"would come out dark, or flat where values are signed; give dataset.bits = {bits} if that is their "
-        f"depth, {config.bits} to keep them so"
-    )
-
-
-def _check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:
-    """Every split needs images, and training and validation every class."""
-    because = f" once {len(problems)} bad ones are left out ({problems[0]}, ...)" if problems else ""
-    for split in SPLIT_NAMES:
-        labels = listing.labels[splits == split]
-        if not len(labels):
-            raise DataError(f"the data set has no {split} image{because}")
-        if split != "test":
-            _check_coverage(listing, labels, split, because, splits)
-        elif not has_auc(listing.task, labels, len(listing.class_names)):
-            raise DataError(
-                f"all {len(labels)} test images are of one class{because}, so the test has no AUC; "
-                "give a test split that has both"
-            )
-
-
-def _check_coverage(
-    listing: Listing, labels: NDArray[np.integer], split: str, because: str, splits: NDArray[np.str_]
-) -> None:
-    names = listing.class_names
-    counts = _class_counts(labels, len(names))
-    if (counts == 0).any():
-        absent = [name for name, count in zip(names, counts, strict=True) if count == 0]
-        elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
-        hint = ", though the test split has some" if elsewhere.all() else ""
-        raise DataError(f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}")
-    absent_from = is_absent(labels).sum(axis=0)
-    if listing.task == "multilabel" and (absent_from == 0).any():
-        always = [name for name, count in zip(names, absent_from, strict=True) if count == 0]
-        raise DataError(
-            f"every {split} image has label {', '.join(map(repr, always))}: "
-            "no network can learn it; remove it from the labels"
-        )
-
-
-def _class_counts(labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
-    """Images of each class."""
-    if labels.ndim == 2:
-        counts: NDArray[np.int64] = is_present(labels).sum(axis=0, dtype=np.int64)
-        return counts
-    return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
 
 def _check_space(job: _Job, partial: Path) -> None:

@@ -151,10 +151,12 @@ class Leaks:
     Attributes:
         images: sets of exact copies.
         groups: patients or slides.
+        near: pairs of near copies; None: they were not looked for.
     """
 
     images: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
+    near: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Facts:
         data: what was prepared.
         left_out: files or rows that cannot be used.
         leaks: what is in several splits.
+        dropped: copies of other images that `drop_copies` left out.
         ignored: files and rows that do not belong to the data set.
         notes: what its reader should know, a line each.
     """
@@ -172,6 +175,7 @@ class Facts:
     data: PreparedData
     left_out: Sequence[Problem] = ()
     leaks: Leaks = Leaks()
+    dropped: Sequence[Problem] = ()
     ignored: Sequence[Ignored] = ()
     notes: Sequence[str] = ()
 
@@ -215,6 +219,7 @@ def write_facts(facts: Facts) -> None:
     content = {key: value for key, value in facts.data.to_dict().items() if key != "folder"}
     content |= {
         "left_out": [asdict(problem) for problem in facts.left_out],
+        "dropped": [asdict(problem) for problem in facts.dropped],
         "leakage": asdict(facts.leaks),
         "ignored": [asdict(ignored) for ignored in facts.ignored],
         "notes": list(facts.notes),
@@ -234,9 +239,11 @@ def read_facts(folder: Path) -> Facts:
         content = {"unit": "image", "cases": None, **content}
         own = {key: content[key] for key in PreparedData.__dataclass_fields__ if key != "folder"}
         own["class_names"] = tuple(own["class_names"])
-        left_out = [Problem(**problem) for problem in content["left_out"]]
+        left_out, dropped = (
+            [Problem(**problem) for problem in content.get(key, [])] for key in ("left_out", "dropped")
+        )
         ignored = [Ignored(**ignored) for ignored in content.get("ignored", [])]
         data, leaks = PreparedData(folder=folder, **own), Leaks(**content["leakage"])
-        return Facts(data, left_out, leaks, ignored, content.get("notes", []))
+        return Facts(data, left_out, leaks, dropped, ignored, content.get("notes", []))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None

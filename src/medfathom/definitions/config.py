@@ -107,14 +107,15 @@ class StudyConfig(Schema):
         """What makes two runs the same study.
 
         Left out: texts, resources, totals of the budget (a study may be prolonged), the data's place (its
-        content is compared by fingerprint), and what has its default (so that a key that a later version
-        adds does not make an old study another).
+        content is compared by fingerprint), whether its leakage is accepted, and what has its default (so
+        that a key that a later version adds does not make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
         for key in ("question", "citation", "licence", "obtain", "resources"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
-        whole["dataset"].pop("path", None)
+        for key in ("path", "leakage"):
+            whole["dataset"].pop(key, None)
         for piece in ("space", "sampler", "scheduler"):
             whole[piece].pop("description", None)
         for key in ("cache_gb", "weights_dir"):

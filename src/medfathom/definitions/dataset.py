@@ -61,6 +61,11 @@ class _Dataset(Schema):
     positive: str | int | None = None
     """The positive class of two. Default: the second of the classes in their order."""
     splits: SplitsConfig = SplitsConfig()
+    drop_copies: bool = False
+    """Leave out all but one of images that are exact or near copies of one another. A test image stays before
+    a validation image, and that before a training image."""
+    leakage: Literal["stop", "accept"] = "stop"
+    """What exact copies or patients in several splits do: `run` stops, or every report tells it."""
 
 
 class _OnDisk(_Dataset):

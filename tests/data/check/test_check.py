@@ -24,8 +24,9 @@ from medfathom.data.check.neighbours import candidates, thumbnail
 from medfathom.data.check.page import write_page
 from medfathom.data.check.shortcuts import shortcut_auc
 from medfathom.data.check.statistics import split_statistics
+from medfathom.data.copies import exact_copies
 from medfathom.data.heldout import open_test
-from medfathom.data.leakage import exact_copies, groups_across
+from medfathom.data.leakage import groups_across
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 
@@ -322,7 +323,7 @@ def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path)
     content = np.load(path)
     data = prepare(config("npz", path=str(path), image_size=28), tmp_path / "cache")
     manifest = read_manifest(data.folder)
-    sets = exact_copies(manifest)
+    sets = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
     splits = [[str(manifest.split[row]) for row in members] for members in sets]
     assert sum("val" in s and "train" in s for s in splits) == 8
     assert sum(s.count("train") - 1 for s in splits if "train" in s) == 18
@@ -346,3 +347,17 @@ def test_slices_of_a_volume_may_be_alike_and_volumes_may_not(tmp_path: Path) -> 
     assert found["near copies across splits"].severity == "error"
     assert [split.n_cases for split in report.splits] == [4, 2, 2]
     assert found["cases"].message.endswith("test 2 volumes of unknown patients, 12 images")
+
+
+def test_localisers_among_b_scans_and_six_subjects_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for row, pixels in enumerate(images(48, side=64)):
+        shape = (96, 96) if row in (5, 30) else (62, 64)
+        split = ("train", "train", "val", "test")[row % 4]
+        name = f"s{row % 4}{row // 4 % 3}-{row}.png"
+        resized = np.asarray(Image.fromarray(pixels).resize(shape[::-1]))
+        save(folder / split / ("ill", "well")[row // 4 % 2] / name, resized)
+    found_config = config("folder", path=str(folder), group_pattern="(s[0-9]+)-")
+    report = check_data(found_config, tmp_path / "cache")
+    assert {item["name"].split("-")[1] for item in found(report, "unlike the others")} == {"5.png", "30.png"}
+    assert found(report, "groups") == [{"split": "val", "groups": 3}, {"split": "test", "groups": 3}]

@@ -5,9 +5,7 @@ The checks read the test images too: leaks are found by comparing the splits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,22 +79,3 @@ class AllSplits:
             there = [name for name, flag in zip(names, label.split(), strict=True) if flag == "1"]
             return "+".join(there) or "none"
         return names[int(label)]
-
-
-class Images(Sequence[Pixels]):
-    """Some of the images, each read when asked for."""
-
-    def __init__(self, splits: AllSplits, rows: Sequence[int]) -> None:
-        self._splits, self._rows = splits, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Pixels: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Pixels]: ...
-    def __getitem__(self, index: int | slice) -> Pixels | Sequence[Pixels]:
-        if isinstance(index, slice):
-            return Images(self._splits, self._rows[index])
-        return self._splits.image(self._rows[index])

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from medfathom.data.check import findings
-from medfathom.data.check.all_splits import AllSplits, Images
+from medfathom.data.check.all_splits import AllSplits
 from medfathom.data.check.findings import Finding
-from medfathom.data.check.near_copies import NearCopies, NearCopy, near_copies
+from medfathom.data.check.near_copies import NearCopies
 from medfathom.data.check.shortcuts import Shortcut, border_features, shortcut_auc
 from medfathom.data.check.statistics import SplitStatistics, split_statistics
-from medfathom.data.leakage import exact_copies
+from medfathom.data.copies import exact_copies, find_near, read_near, write_near
+from medfathom.data.leakage import count_leaks
 from medfathom.data.prepare import prepare
-from medfathom.data.prepared import SPLIT_NAMES, PreparedData
+from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts, write_facts
 from medfathom.definitions.dataset import DatasetConfig
 
 Progress = Callable[[str, int, int], None]
@@ -90,7 +91,8 @@ def check_data(
     lenient = config.model_copy(update={"on_bad_image": "skip"})
     data = prepare(lenient, cache_dir, progress=lambda done, total: tell("prepare", done, total))
     splits = AllSplits(data)
-    copies = exact_copies(splits.manifest)
+    manifest = splits.manifest
+    copies = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
     near = _near_copies(splits, copies, tell)
     statistics = []
     for step, name in enumerate(SPLIT_NAMES):
@@ -106,6 +108,8 @@ def check_data(
         *findings.near(splits, near),
         *findings.groups(splits),
         *findings.cases(statistics, data),
+        *findings.few_groups(splits),
+        *findings.unlike(splits),
         *findings.conflicts(splits, copies),
         *findings.blank(splits),
         *findings.balance(statistics),
@@ -118,16 +122,21 @@ def check_data(
 
 
 def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progress) -> NearCopies:
-    """Near copies; of exact copies only the first is compared."""
-    again = {row for members in copies for row in members[1:]}
-    rows = [row for row in range(len(splits.manifest)) if row not in again]
-    found = near_copies(
-        Images(splits, rows),
+    """What preparation found; of a set that was too large for it they are looked for now, and kept."""
+    folder, manifest = splits.data.folder, splits.manifest
+    known = read_near(folder)
+    if known is not None:
+        return known
+    found = find_near(
+        len(manifest),
+        copies,
+        splits.image,
+        manifest.case,
         lambda done, total: tell("near copies", done, total),
-        splits.manifest.case[rows],
     )
-    pairs = [NearCopy(rows[pair.first], rows[pair.second], pair.similarity) for pair in found.pairs]
-    return NearCopies(pairs, found.threshold, found.typical)
+    write_near(folder, found)
+    write_facts(replace(read_facts(folder), leaks=count_leaks(manifest, found)))
+    return found
 
 
 def _shortcuts(splits: AllSplits, seed: int) -> list[Shortcut]:

@@ -16,6 +16,7 @@ from medfathom.data.check.statistics import SplitStatistics, blank_images
 from medfathom.data.leakage import groups_across
 from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
 from medfathom.data.sources.base import Problem
+from medfathom.data.too_few import FEW_GROUPS
 from medfathom.metrics.unknown import UNKNOWN
 
 Severity = Literal["error", "warning", "note"]
@@ -39,6 +40,13 @@ SHARE_RATIO = 2.0
 
 DARK = 0.25
 """A 16-bit set whose 99th percentile is below this share of the range is missing its `bits`."""
+
+UNLIKE = 1.25
+"""An original is unlike the others where its width, height or aspect ratio differs from the median by this
+factor, and by three interquartile ranges..."""
+
+MOST_UNLIKE = 0.1
+"""...and no more than this share of the images does."""
 
 SHOWN = 3
 """Images that a finding's line names."""
@@ -300,6 +308,35 @@ def sizes(statistics: Sequence[SplitStatistics], image_size: int) -> list[Findin
             f"images are enlarged: the median original is {width:.0f}x{height:.0f}, the study {image_size} px"
         )
         findings.append(Finding("note", "sizes", message))
+    return findings
+
+
+def unlike(splits: AllSplits) -> list[Finding]:
+    """Few originals whose size or shape is unlike that of the others: another view or device, perhaps."""
+    manifest = splits.manifest
+    width, height = np.log(np.maximum(manifest.width, 1)), np.log(np.maximum(manifest.height, 1))
+    columns = np.stack([width, height, width - height])
+    low, median, high = np.quantile(columns, [0.25, 0.5, 0.75], axis=1)
+    allowed = np.maximum(np.log(UNLIKE), 3 * (high - low))
+    rows = np.flatnonzero((np.abs(columns - median[:, None]) > allowed[:, None]).any(axis=0)).tolist()
+    if not rows or len(rows) > MOST_UNLIKE * len(manifest):
+        return []
+    images = [splits.describe(row) for row in rows]
+    examples = _some([f"{manifest.name[row]} {manifest.width[row]}x{manifest.height[row]}" for row in rows])
+    usual = f"{np.median(manifest.width):.0f}x{np.median(manifest.height):.0f}"
+    message = f"{_counted(len(rows), 'image')} of another size or shape than the others ({usual}): {examples}"
+    return [Finding("warning", "unlike the others", message, images)]
+
+
+def few_groups(splits: AllSplits) -> list[Finding]:
+    """So few patients that an interval means little."""
+    findings = []
+    for name in ("val", "test"):
+        groups = splits.manifest_of(name).group
+        n = len(np.unique(groups))
+        if (groups != "").all() and n < FEW_GROUPS:
+            message = f"the {name} split has {n} patients or slides: an interval of its AUC means little"
+            findings.append(Finding("warning", "groups", message, [{"split": name, "groups": n}]))
     return findings
 
 

@@ -15,7 +15,7 @@ so the typical similarity to the second most similar image shows how alike image
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,10 +27,10 @@ from medfathom.data.check.neighbours import Candidate, candidates, thumbnail, tu
 from medfathom.data.check.registration import similarity
 from medfathom.data.images import Pixels
 
-COPY_RANGE = (0.6, 0.92)
+COPY_RANGE = (0.82, 0.93)
 """The threshold lies in this range: below it no pair is a copy, above it every pair is, in any data set."""
 
-SPREADS = 2.5
+SPREADS = 3.5
 """The threshold lies this many spreads (of the lower half) above the typical similarity."""
 
 BATCH = 32
@@ -69,12 +69,12 @@ class NearCopies:
 
 
 def near_copies(
-    images: Sequence[Pixels], progress: Progress | None = None, cases: NDArray[np.str_] | None = None
+    images: Iterable[Pixels], progress: Progress | None = None, cases: NDArray[np.str_] | None = None
 ) -> NearCopies:
     """Pairs of images that are nearly, but not exactly, the same.
 
     Args:
-        images: prepared images, without exact copies of one another (they would hide others).
+        images: prepared images, at least one, without exact copies of one another (they would hide others).
         progress: called with the number of pairs compared and of all.
         cases: the case of each image, "" for none; images of one case are not compared.
     """
@@ -87,7 +87,7 @@ def near_copies(
             found += compared
             if progress is not None:
                 progress(len(found), len(pairs))
-    typical, threshold = _threshold(found, len(images))
+    typical, threshold = _threshold(found, len(thumbnails))
     best: dict[tuple[int, int], float] = {}
     for pair in found:
         if pair.similarity >= threshold:

@@ -1,0 +1,189 @@
+"""Copies among the images of a data set, and what preparation does about them.
+
+A drawn split keeps copies together, like the images of a patient. `drop_copies` leaves all but one out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.check.near_copies import NearCopies, NearCopy, near_copies
+from medfathom.data.images import Pixels
+from medfathom.data.prepared import SPLIT_NAMES
+from medfathom.data.sources.base import Listing, Problem
+from medfathom.data.workers import Row
+from medfathom.files import write_atomically
+from medfathom.metrics.unknown import UNKNOWN
+
+NEAR_LIMIT = 10_000
+"""Preparation looks for near copies among so many images at most: all pairs of images are compared.
+`data check` does it for any number, and `run` and `confirm` then tell what it found."""
+
+FILE = "near_copies.json"
+"""In a prepared folder, once near copies were looked for."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies among n images.
+
+    Attributes:
+        exact: sets of two or more rows with the same file or the same prepared pixels; rows are sorted.
+        near: pairs of rows that are almost the same, without repeats in `exact`; None: not looked for.
+    """
+
+    exact: list[list[int]]
+    near: NearCopies | None
+
+    def none_left(self) -> Copies:
+        """Once all but one of each set were left out, or those of one case."""
+        return Copies([], None if self.near is None else replace(self.near, pairs=[]))
+
+    def sets(self, n: int) -> list[list[int]]:
+        """Sets of two or more of the n rows that are copies of one another, exact or near."""
+        pairs = [] if self.near is None else [[pair.first, pair.second] for pair in self.near.pairs]
+        return [members for members in joined(n, [*self.exact, *pairs]) if len(members) > 1]
+
+
+def exact_copies(sha256: Sequence[str], pixels_sha256: Sequence[str]) -> list[list[int]]:
+    """Sets of two or more rows with the same file or the same prepared pixels; rows are sorted."""
+    same: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for number, column in enumerate((sha256, pixels_sha256)):
+        for row, digest in enumerate(column):
+            same[number, str(digest)].append(row)
+    return [members for members in joined(len(sha256), same.values()) if len(members) > 1]
+
+
+def find_copies(
+    rows: Sequence[Row],
+    image: Callable[[int], Pixels],
+    cases: NDArray[np.str_] | None = None,
+    limit: int = NEAR_LIMIT,
+) -> Copies:
+    """Exact and near copies among decoded images; near ones only among at most `limit` images.
+
+    Args:
+        rows: what is known of each image.
+        image: gives the prepared image of a row.
+        cases: see `find_near`.
+        limit: see `NEAR_LIMIT`.
+    """
+    exact = exact_copies([row.sha256 for row in rows], [row.pixels_sha256 for row in rows])
+    return Copies(exact, find_near(len(rows), exact, image, cases) if len(rows) <= limit else None)
+
+
+def find_near(
+    n: int,
+    exact: Sequence[Sequence[int]],
+    image: Callable[[int], Pixels],
+    cases: NDArray[np.str_] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NearCopies:
+    """Near copies among n images; of exact copies only the first is compared: they would hide others.
+
+    Args:
+        n: number of images.
+        exact: sets of exact copies.
+        image: gives the prepared image of a row.
+        cases: the case of each image, "" for none; images of one case are not compared.
+        progress: called with the number of pairs compared and of all.
+    """
+    again = {row for members in exact for row in members[1:]}
+    rows = [row for row in range(n) if row not in again]
+    return renumbered(near_copies(map(image, rows), progress, None if cases is None else cases[rows]), rows)
+
+
+def renumbered(found: NearCopies, rows: Sequence[int]) -> NearCopies:
+    """The same pairs, where row i is now called `rows[i]`."""
+    named = sorted((*sorted((rows[p.first], rows[p.second])), p.similarity) for p in found.pairs)
+    return replace(found, pairs=[NearCopy(int(a), int(b), similarity) for a, b, similarity in named])
+
+
+def kept_together(groups: NDArray[Any] | None, sets: Sequence[Sequence[int]], n: int) -> NDArray[np.str_]:
+    """A unit for each image, (n,): images of a group, and copies, are of the same one."""
+    of_group: dict[str, list[int]] = defaultdict(list)
+    for row, group in enumerate([] if groups is None else groups.tolist()):
+        of_group[group].append(row)
+    unit = np.zeros(n, dtype=np.int64)
+    for number, members in enumerate(joined(n, [*of_group.values(), *sets])):
+        unit[members] = number
+    return unit.astype(np.str_)
+
+
+def to_drop(sets: Sequence[Sequence[int]], listing: Listing) -> dict[int, Problem]:
+    """All images of each set but one, with the reason.
+
+    The test image stays before the validation image, and that before the training image, so that the test
+    stays comparable with what others published; of several the first. A case loses none of its images for a
+    copy in itself.
+    """
+    order = {"test": 0, "val": 1}
+    names, cases = listing.names, listing.cases
+    dropped = {}
+    for members in sets:
+        kept = min(members, key=lambda row: (order.get(str(listing.splits[row]), 2), row))
+        for row in members:
+            if row != kept and (cases is None or cases[row] != cases[kept]):
+                other = ", which has another label" if _differ(listing.labels[[row, kept]]) else ""
+                dropped[row] = Problem(names[row], f"copy of {names[kept]}{other}")
+    return dropped
+
+
+def _differ(labels: NDArray[Any]) -> bool:
+    """Whether two images have different labels; one that is not known differs from none."""
+    first, second = labels
+    known = (first != UNKNOWN) & (second != UNKNOWN) if labels.ndim == 2 else True
+    return bool(np.any((first != second) & known))
+
+
+def write_near(folder: Path, found: NearCopies) -> None:
+    """Keep the near copies, by their rows in the manifest, with a prepared data set."""
+    content = {
+        "threshold": found.threshold,
+        "typical": found.typical,
+        "pairs": [[pair.first, pair.second, pair.similarity] for pair in found.pairs],
+    }
+    write_atomically(folder / FILE, json.dumps(content))
+
+
+def read_near(folder: Path) -> NearCopies | None:
+    """What `write_near` wrote; None: near copies were not looked for."""
+    file = folder / FILE
+    if not file.exists():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    pairs = [NearCopy(*pair) for pair in content["pairs"]]
+    return NearCopies(pairs, content["threshold"], content["typical"])
+
+
+def places(sets: Iterable[Iterable[str]]) -> list[str]:
+    """For each set of splits with two or more: their names ("train and test")."""
+    words = (" and ".join(name for name in SPLIT_NAMES if name in splits) for splits in map(set, sets))
+    return [word for word in words if " and " in word]
+
+
+def joined(n: int, sets: Iterable[Sequence[int]]) -> list[list[int]]:
+    """The n rows in disjoint sets: rows of one of the given sets are in the same. Rows are sorted."""
+    parent = list(range(n))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for members in sets:
+        for row in members[1:]:
+            parent[root(row)] = root(members[0])
+    found: dict[int, list[int]] = defaultdict(list)
+    for row in range(n):
+        found[root(row)].append(row)
+    return list(found.values())

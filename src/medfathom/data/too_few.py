@@ -1,0 +1,43 @@
+"""Splits that are valid, but so small that what is measured on them means little."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.sources.base import Listing
+from medfathom.metrics.classification import positives
+from medfathom.metrics.unknown import is_present
+
+FEW_GROUPS = 10
+"""With fewer patients of a class in a split, the 95 % interval of its AUC, which is over patients, means
+little: Hanley and McNeil's (1982) is wider than 0.3 for an AUC of 0.8 and ten of each class."""
+
+FEW_IMAGES = 5
+"""With fewer images (or cases) of a class in a split, the AUC moves in steps of a fifth or more."""
+
+
+def few_notes(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
+    """Notes, a line each: rare classes in validation, few patients in validation and test."""
+    notes, counted = [], "images" if listing.cases is None else "cases"
+    for split in ("val", "test"):
+        rows = np.flatnonzero(splits == split)
+        if listing.cases is not None:  # a case is judged once, and has one label
+            rows = rows[np.unique(listing.cases[rows], return_index=True)[1]]
+        counts = _counts(listing, rows)
+        few = [f"{name} {count}" for name, count in counts.items() if count < FEW_IMAGES]
+        if few:
+            notes.append(
+                f"the {split} split has few {counted} of a class ({', '.join(few)}): its AUC means little"
+            )
+        if listing.groups is not None and (n := len(np.unique(listing.groups[rows]))) < FEW_GROUPS:
+            notes.append(f"the {split} split has {n} patients or slides: an interval of its AUC means little")
+    return notes
+
+
+def _counts(listing: Listing, rows: NDArray[np.int64]) -> dict[str, int]:
+    """Of these images those of each class; of two classes both."""
+    task = "multiclass" if listing.task == "binary" else listing.task
+    flags = positives(task, listing.labels[rows], len(listing.class_names))
+    found = is_present(flags).sum(axis=0)
+    return dict(zip(listing.class_names, found.tolist(), strict=True))
