@@ -65,8 +65,8 @@ class _Dataset(Schema):
     """Leave out all but one of images that are exact or near copies of one another. A test image stays before
     a validation image, and that before a training image."""
     leakage: Literal["stop", "accept"] = "stop"
-    """What exact copies or patients in several splits do: `run` stops; or it goes on, and `run`, `confirm` and
-    the model card tell it."""
+    """What exact copies or patients in several splits do: `run` stops; or it goes on, and `run`, `confirm`
+    and the model card tell it."""
 
 
 class _OnDisk(_Dataset):
