@@ -22,7 +22,7 @@ from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
 from medfathom.text import command
 
-WORKER_RETRIES = 2
+WORKER_RETRIES = 3
 """How often a trial whose worker died goes on in another one."""
 FIT_RESTARTS = 5
 """How often a fit that Ray ended early is begun again within one run."""
