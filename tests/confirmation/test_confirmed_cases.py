@@ -18,6 +18,7 @@ from medfathom.confirmation.worker import confirmed_results
 from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
+from medfathom.errors import DataError
 from medfathom.exported.model import Model, load_unsealed
 from medfathom.metrics.auc import roc_auc_score
 from medfathom.scheduling.messages import EpochResult, Order, Plan
@@ -157,3 +158,14 @@ def test_an_image_whose_path_names_no_case_is_told(model: Model, tmp_path: Path)
     assert said.names == ["L"]
     assert list(said.unreadable) == [str(tmp_path / "set" / "other.png")]
     assert "case_pattern find none" in said.unreadable[str(tmp_path / "set" / "other.png")]
+
+
+def test_what_a_folder_of_cases_has_besides_images_is_named(model: Model, tmp_path: Path) -> None:
+    save(tmp_path / "v1" / "0.png", np.zeros((32, 32), dtype=np.uint8))
+    (tmp_path / "v1" / "notes.txt").write_text("no image")
+    said = model.predict(tmp_path)
+    assert said.n_images == [1]
+    assert [name for ignored in said.ignored for name in ignored.names] == ["v1/notes.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image in this folder: it is empty"):
+        model.predict(tmp_path / "empty")

@@ -65,10 +65,10 @@ def refuse_leakage(data: PreparedData, config: DatasetConfig, study: str) -> str
         DataError: as said, in one line with what to do.
     """
     leaks = read_facts(data.folder).leaks
-    note = leakage_note(data, config, study)
+    note = _note(leaks, config, study)
     if config.leakage == "accept" or not (leaks.images or leaks.groups):
         return note
-    ways = ['dataset.leakage = "accept" trains all the same, and every report tells it']
+    ways = ['dataset.leakage = "accept" trains all the same; run, confirm and the model card tell it']
     if leaks.images:
         ways.insert(0, "dataset.drop_copies = true leaves the copies out")
     if leaks.groups:
@@ -84,7 +84,10 @@ def leakage_note(data: PreparedData, config: DatasetConfig, study: str) -> str:
         config: the `[dataset]` table.
         study: name of its definition, for the command that lists everything.
     """
-    leaks = read_facts(data.folder).leaks
+    return _note(read_facts(data.folder).leaks, config, study)
+
+
+def _note(leaks: Leaks, config: DatasetConfig, study: str) -> str:
     said = [
         f"{sum(places.values())} {what} in several splits ({_places(places)})"
         for what, places in (

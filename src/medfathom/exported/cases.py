@@ -11,12 +11,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from medfathom.data.images import SUFFIXES, UnreadableImageError, read_header
-from medfathom.data.sources.cases import files_of
-from medfathom.data.sources.walk import Choice
+from medfathom.data.images import UnreadableImageError, read_header
+from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.cases import natural
+from medfathom.data.sources.walk import Choice, files_below
 from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError
 from medfathom.models.folder import ModelConfig
+from medfathom.text import printable
 
 Item = str | Path | NDArray[Any]
 """A file or an array."""
@@ -33,11 +35,13 @@ class CaseImages:
         items: files, frames or arrays, n.
         cases: the case of each, n.
         without: file -> why its case is not known.
+        ignored: files of folders that are not images of the model's kind.
     """
 
     items: list[Image]
     cases: list[str]
     without: dict[str, str]
+    ignored: list[Ignored]
 
 
 def images_by_case(images: Item | Sequence[Item], config: ModelConfig) -> CaseImages:
@@ -50,7 +54,7 @@ def images_by_case(images: Item | Sequence[Item], config: ModelConfig) -> CaseIm
     Raises:
         DataError: a folder has no image.
     """
-    found = CaseImages([], [], {})
+    found = CaseImages([], [], {}, [])
     for position, item in enumerate(
         [images] if isinstance(images, str | Path) or _is_array(images) else images
     ):
@@ -68,11 +72,10 @@ def _is_array(images: object) -> bool:
 
 
 def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
-    folder = os.path.isdir(path)  # noqa: PTH112  as in `exported.model`
-    files = files_of(path, Choice(config.include, config.exclude)) if folder else [path]
-    if not files:
-        raise DataError(f"{path}: no image in this folder (looked for {', '.join(SUFFIXES)})")
-    for file in files:
+    folder = os.path.isdir(path)  # noqa: PTH112  as in `files_or_refused`
+    files, ignored = files_or_refused(path, Choice(config.include, config.exclude))
+    found.ignored.extend(ignored)
+    for file in sorted(files, key=natural):
         n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
         case = _case(file, path if folder else path.parent, config, stack=n_frames is not None)
         if case is None:
@@ -82,6 +85,21 @@ def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
             frames = [None] if n_frames is None else range(n_frames)
             found.items.extend(ImageFile(file, frame=frame) for frame in frames)
             found.cases.extend([case] * len(frames))
+
+
+def files_or_refused(path: Path, choice: Choice) -> tuple[list[Path], list[Ignored]]:
+    """The file itself; of a folder its images, as in preparation, and what else it has.
+
+    Raises:
+        DataError: the folder has no image.
+    """
+    if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
+        return [path], []
+    below = files_below(path, choice)
+    if not below.files:
+        left_out = "; ".join(map(str, below.ignored)) or "it is empty"
+        raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
+    return [path / file for file in below.files], below.ignored
 
 
 def _n_frames(file: Path, slice_axis: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -26,10 +25,10 @@ from medfathom.data.images import (
     read_header,
 )
 from medfathom.data.sources.base import Ignored
-from medfathom.data.sources.walk import Choice, files_below
+from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
-from medfathom.exported.cases import CaseImages, Image, images_by_case
+from medfathom.exported.cases import CaseImages, Image, files_or_refused, images_by_case
 from medfathom.exported.predictions import Predictions
 from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
@@ -150,6 +149,7 @@ class Model:
         return replace(
             whole,
             n_images=grouping.sizes.tolist(),
+            ignored=found.ignored,
             of_images=Predictions(names, whole.class_names, _both(config, values), [], cases=cases),
             remarks=[said, *whole.remarks],
         )
@@ -250,21 +250,12 @@ def _predicted(config: ModelConfig, values: NDArray[np.float64]) -> list[str]:
 def listed(images: Images, choice: Choice) -> tuple[list[Image], list[Ignored]]:
     """All images in one list: a folder becomes its files, a stack its images. And what else folders have."""
     if isinstance(images, str | Path):
-        return _files(Path(images), choice)
+        files, ignored = files_or_refused(Path(images), choice)
+        return [ImageFile(file) for file in files], ignored
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 else [images], []
     parts = [listed(item, choice) for item in images]
     return [item for items, _ in parts for item in items], [one for _, ignored in parts for one in ignored]
-
-
-def _files(path: Path, choice: Choice) -> tuple[list[Image], list[Ignored]]:
-    if not os.path.isdir(path):  # noqa: PTH112  `Path.is_dir` raises where a name is too long
-        return [ImageFile(path)], []
-    below = files_below(path, choice)
-    if not below.files:
-        left_out = "; ".join(map(str, below.ignored)) or "it is empty"
-        raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
-    return [ImageFile(path / file) for file in below.files], below.ignored
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

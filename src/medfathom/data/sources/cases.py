@@ -109,10 +109,10 @@ def files_of(path: Path, choice: Choice) -> list[Path]:
         is_folder = False
     if not is_folder:
         return [path]
-    return sorted((path / file for file in files_below(path, choice).files), key=_natural)
+    return sorted((path / file for file in files_below(path, choice).files), key=natural)
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def natural(path: Path) -> list[tuple[int, int, str]]:
     """A sort key in which numbers count as numbers."""
     parts = re.split(r"(\d+)", str(path))
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -164,10 +165,10 @@ def _without(labels: Labels, problems: Sequence[Problem], names: Sequence[str]) 
     bad = {problem.name for problem in problems}
     kept = [problem for problem in labels.problems if problem.name not in bad]
     good = labels.good & np.array([name not in bad for name in names])
-    return Labels(labels.values, labels.task, labels.class_names, good, kept)
+    return replace(labels, good=good, problems=kept)
 
 
 def _rows_of(labels: Labels, kept: Sequence[int]) -> Labels:
     """Labels of some rows, and the problems of all."""
     rows = list(kept)
-    return Labels(labels.values[rows], labels.task, labels.class_names, labels.good[rows], labels.problems)
+    return replace(labels, values=labels.values[rows], good=labels.good[rows])
