@@ -16,14 +16,16 @@ from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import Plan, Work
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
-from medfathom.scheduling.stall import Stall
+from medfathom.scheduling.stall import Pauses, Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
 from medfathom.text import command
 
-WORKER_RETRIES = 3
+WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
+CLUSTER_RETRIES = 4
+"""The same on several nodes: until Ray has noticed that a node is gone, tries are lost with it (`Pauses`)."""
 FIT_RESTARTS = 5
 """How often a fit that Ray ended early is begun again within one run."""
 
@@ -114,7 +116,8 @@ class Run:
 
     def _fit(self, folder: Path) -> None:
         past = [t for t in self.driver.trials() if t.state.is_finished()]
-        searcher = AskTell(self.driver, self.watcher, self.halt, self.slots)
+        searcher = AskTell(self.driver, self.watcher, self.halt, self.slots, self.plan)
+        retries = CLUSTER_RETRIES if self.slots.nodes > 1 else WORKER_RETRIES
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(TrialActor, plan=self.plan), self.slots.request),
             tune_config=tune.TuneConfig(
@@ -127,9 +130,9 @@ class Run:
                 name="fit",
                 storage_path=str(folder),
                 stop=self.halt,
-                callbacks=[Stall()],
+                callbacks=[Stall(), Pauses(self.slots.nodes)],
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+                failure_config=tune.FailureConfig(max_failures=retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             ),
         )
