@@ -18,7 +18,7 @@ from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, Plan, from_tune
+from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, RunSettings, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.watcher import Watcher
@@ -27,13 +27,15 @@ from medfathom.study.watcher import Watcher
 class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     """Hands Tune the driver's trials and writes down what comes of them."""
 
-    def __init__(self, driver: Driver, watcher: Watcher, halt: Halt, slots: Slots, plan: Plan) -> None:
+    def __init__(
+        self, driver: Driver, watcher: Watcher, halt: Halt, slots: Slots, settings: RunSettings
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._driver = driver
         self._watcher = watcher
         self._halt = halt
         self._slots = slots
-        self._plan = plan
+        self._settings = settings
         self._adopted = driver.adopt()
         self._numbers: dict[str, int] = {}
         self._latest: dict[int, EpochNews] = {}
@@ -131,7 +133,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._shares.learn(order.assignment.params, known)
         if isinstance(news, Failure):
             if error and latest is None:
-                news = replace(news, identity=describe_lost(self._plan, order))
+                news = replace(news, identity=describe_lost(self._settings, order))
             self._fail(number, news, known)
         elif news is not None:
             self._end(number, news)
