@@ -19,7 +19,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import SpaceConfig, TrialParams, label, stratum_of, suggest
+from medfathom.definitions.space import Params, SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.study.ids import trial_id_of
 from medfathom.study.trial_rows import read_trials
 
@@ -48,7 +48,7 @@ def params_in(space: SpaceConfig, given: Mapping[str, Any]) -> TrialParams | Non
         return None
 
 
-def asked(params: TrialParams, space: SpaceConfig) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+def asked(params: TrialParams, space: SpaceConfig) -> tuple[Params, Mapping[str, BaseDistribution]]:
     """What Optuna knows of a trial with these parameters in a space: values and distributions by name."""
     given = {name: getattr(params, name) for name in space.dimensions}
     joint = space.joint
@@ -60,7 +60,7 @@ def asked(params: TrialParams, space: SpaceConfig) -> tuple[dict[str, Any], dict
     return trial.params, trial.distributions
 
 
-def moved(given: Mapping[str, Any], before: SpaceConfig, after: SpaceConfig) -> dict[str, Any]:
+def moved(given: Mapping[str, Any], before: SpaceConfig, after: SpaceConfig) -> Params:
     """Optuna's parameters of a trial, as a wider space names them."""
     return asked(suggest(FixedTrial(dict(given)), before), after)[0]
 
@@ -114,7 +114,7 @@ def _chunks(ids: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:
     return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
-def _rows(trial_id: int, params: TrialParams | None, space: SpaceConfig) -> list[dict[str, Any]]:
+def _rows(trial_id: int, params: TrialParams | None, space: SpaceConfig) -> list[dict[str, object]]:
     """A trial's parameters as the database holds them; none of a trial that was not drawn whole."""
     if params is None:
         return []

@@ -156,7 +156,7 @@ def _describe(study: Study, config: StudyConfig) -> None:
             study.set_user_attr(key, value)
 
 
-def _description(config: StudyConfig) -> dict[str, Any]:
+def _description(config: StudyConfig) -> dict[str, object]:
     return {
         "question": config.question,
         "goal": config.goal,

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.grid import grid
-from medfathom.definitions.space import SpaceConfig, Value, label
+from medfathom.definitions.space import Params, SpaceConfig, Value, label
 from medfathom.errors import DefinitionError
 from medfathom.study.growth import moved
 
@@ -42,15 +42,15 @@ class Grid(BaseSampler):
 
     def __init__(self, space: SpaceConfig, seed: int, earlier: Sequence[Earlier] = ()) -> None:
         """`earlier`: what trials of smaller spaces took keeps its places; see `study.growth`."""
-        taken: list[dict[str, Any]] = []
+        taken: list[Params] = []
         if earlier:
             before, begun = earlier[-1]
             old = Grid(before, seed, earlier[:-1])._points
             taken = [moved(old[place % len(old)], before, space) for place in range(begun)]
-        self._points: list[dict[str, Any]] = [*taken, *self._order(space, seed, taken)]
+        self._points: list[Params] = [*taken, *self._order(space, seed, taken)]
 
     @staticmethod
-    def _order(space: SpaceConfig, seed: int, taken: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _order(space: SpaceConfig, seed: int, taken: Sequence[Params]) -> list[Params]:
         """The points that are not taken; those of the strata with the fewest so far come first."""
         axes = sorted(grid(space).items())
         points = [dict(zip(dict(axes), values, strict=True)) for values in product(*dict(axes).values())]
@@ -60,8 +60,8 @@ class Grid(BaseSampler):
         combinations = {label(c): c for c in space.allowed_combinations()}
         joint = "+".join(space.joint)
 
-        def stratum(point: dict[str, Any]) -> tuple[Any, ...]:
-            values = point | combinations.get(point.get(joint, ""), {})
+        def stratum(point: Params) -> tuple[Any, ...]:
+            values = {**point, **combinations.get(str(point.get(joint)), {})}
             return tuple(values[name] for name in space.scientific())
 
         turns = Counter(map(stratum, taken))
