@@ -190,17 +190,15 @@ def timm_arguments(settings: BackboneSettings) -> dict[str, Any]:
     if settings.image_size is not None and has_fixed_size(settings.architecture):
         arguments["img_size"] = settings.image_size
     if settings.pooling != "avg":
-        # Else a ViT moves its last norm behind the pooling, under a name that no checkpoint has.
+        # Without `fc_norm` a ViT moves its last norm behind the pooling, under a name that no checkpoint has.
         arguments |= {"global_pool": settings.pooling, "fc_norm": False}
     return arguments
 
 
 def _create(architecture: str, options: dict[str, Any]) -> nn.Module:
-    if "fc_norm" in options:
-        with suppress(TypeError):
-            return timm.create_model(architecture, **options)
-        options = {k: v for k, v in options.items() if k != "fc_norm"}
-    return timm.create_model(architecture, **options)
+    with suppress(TypeError if "fc_norm" in options else ()):
+        return timm.create_model(architecture, **options)
+    return timm.create_model(architecture, **{k: v for k, v in options.items() if k != "fc_norm"})
 
 
 def has_fixed_size(architecture: str) -> bool:
