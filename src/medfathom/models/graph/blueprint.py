@@ -196,7 +196,7 @@ def timm_arguments(settings: BackboneSettings) -> dict[str, Any]:
 
 
 def _create(architecture: str, options: dict[str, Any]) -> nn.Module:
-    with suppress(TypeError if "fc_norm" in options else ()):
+    with suppress(TypeError):
         return timm.create_model(architecture, **options)
     return timm.create_model(architecture, **{k: v for k, v in options.items() if k != "fc_norm"})
 
