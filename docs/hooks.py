@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import griffe
 from mkdocs.structure.files import File
@@ -20,16 +22,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 OUTSIDE = ("study_defs/README.md", "search/README.md", *sorted(
     path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "benchmarks/results").glob("*.md")
 ))  # fmt: skip
+DATASET, FILES = dataset.MedmnistDataset.__mro__[1], dataset.FolderDataset.__mro__[1]
+SHARED = {DATASET, FILES}
+SIGNS = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<"}
 LINK = re.compile(r"\]\(([^)#:\s]+)")
 
 TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The study", config.StudyConfig),
-    ("`[dataset]`, `source = \"medmnist\"`", dataset.MedmnistDataset),
-    ("`[dataset]`, `source = \"npz\"`", dataset.NpzDataset),
-    ("`[dataset]`, `source = \"folder\"`", dataset.FolderDataset),
-    ("`[dataset]`, `source = \"csv\"`", dataset.CsvDataset),
-    ("`[dataset]`, `source = \"hdf5\"`", dataset.Hdf5Dataset),
-    ("`[dataset]`, `source = \"phantom-…\"`", dataset.PhantomDataset),
+    ("`[dataset]`, every source", DATASET),
+    ('`[dataset]`, `source = "medmnist"`', dataset.MedmnistDataset),
+    ('`[dataset]`, `source = "npz"`', dataset.NpzDataset),
+    ("`[dataset]`, files: `folder` and `csv`", FILES),
+    ('`[dataset]`, `source = "folder"`', dataset.FolderDataset),
+    ('`[dataset]`, `source = "csv"`', dataset.CsvDataset),
+    ('`[dataset]`, `source = "hdf5"`', dataset.Hdf5Dataset),
+    ('`[dataset]`, `source = "phantom-…"`', dataset.PhantomDataset),
     ("`[dataset.splits]`", dataset.SplitsConfig),
     ("`tables`", table.TableFile),
     ("`join`", table.JoinedTable),
@@ -63,10 +70,17 @@ def definition_keys() -> Iterator[str]:
     for heading, model in TABLES:
         yield f"## {heading}\n\n| key | values | default | meaning |\n| --- | --- | --- | --- |"
         meanings = meanings_of(model)
-        for name, field in model.model_fields.items():
+        for name, field in own_fields(model).items():
             cells = (f"`{name}`", values_of(field), default_of(field), meanings.get(name, ""))
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
+
+
+def own_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A table's keys without those that the page tells above it; the heading tells `source`."""
+    above = [base.model_fields for base in model.__mro__[1:] if base in SHARED]
+    told = {name for keys in above for name in keys} | {"source", "description"}
+    return {name: field for name, field in model.model_fields.items() if name not in told}
 
 
 def meanings_of(model: type[BaseModel]) -> dict[str, str]:
@@ -75,7 +89,9 @@ def meanings_of(model: type[BaseModel]) -> dict[str, str]:
     for base in reversed(model.__mro__):
         if base.__module__.startswith("medfathom."):
             file = Path(inspect.getfile(base))
-            members = griffe.visit(base.__module__, file, file.read_text(encoding="utf-8"))[base.__name__].members
+            members = griffe.visit(base.__module__, file, file.read_text(encoding="utf-8"))[
+                base.__name__
+            ].members
             texts = {name: member.docstring for name, member in members.items() if member.docstring}
             found |= {name: " ".join(text.value.split()) for name, text in texts.items()}
     return found
@@ -83,16 +99,29 @@ def meanings_of(model: type[BaseModel]) -> dict[str, str]:
 
 def values_of(field: FieldInfo) -> str:
     """Which values a key takes: its type, and its range."""
-    kind = str(field.annotation) if "[" in str(field.annotation) else getattr(field.annotation, "__name__", "")
-    kind = re.sub(r"(typing|collections\.abc|medfathom(\.\w+)+)\.", "", kind).replace("| None", "").strip()
-    kind = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", '"').replace(", ", " or "), kind)
-    bounds = [str(rule) for rule in field.metadata if not str(rule).startswith(("Strict", "MinLen"))]
-    return f"`{kind}`" + "".join(f" {bound}" for bound in map(_as_bound, bounds) if bound)
+    bounds = [_as_bound(str(rule)) for rule in field.metadata]
+    return " ".join([_type_in_words(field.annotation), *filter(None, bounds)])
+
+
+def _type_in_words(kind: Any) -> str:
+    """`str | None` is "text", `Literal["a", "b"]` is "`"a"`, `"b"`"."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return ", ".join(f"`{json.dumps(value)}`" for value in parts)
+    if origin is Annotated:
+        return _type_in_words(parts[0])
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_type_in_words(part) for part in parts if part is not NoneType))
+    if origin in (list, tuple):
+        return f"list of {_type_in_words(parts[0])}"
+    if origin is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return "table"
+    return {str: "text", bool: "true, false", int: "whole number", float: "number"}.get(kind, "table")
 
 
 def _as_bound(rule: str) -> str:
     found = re.fullmatch(r"(Ge|Gt|Le|Lt)\(\w+=(.*)\)", rule)
-    return f"{dict(Ge='≥', Gt='>', Le='≤', Lt='<')[found[1]]} {found[2]}" if found else ""
+    return f"{SIGNS[found[1]]} {found[2]}" if found else ""
 
 
 def default_of(field: FieldInfo) -> str:
@@ -100,7 +129,7 @@ def default_of(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True) if not field.is_required() else None
     if value is None or isinstance(value, BaseModel) or value in ({}, [], "") or field.is_required():
         return "required" if field.is_required() else ""
-    return f"`{str(value).lower() if isinstance(value, bool) else value!r}`".replace("'", '"')
+    return f"`{json.dumps(value)}`"
 
 
 def _on_site(link: str, path: str) -> str:
