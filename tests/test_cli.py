@@ -131,6 +131,7 @@ def test_what_comes_next_names_the_same_storage(medfathom: Cli, monkeypatch: pyt
     code, out, err = medfathom("run", "demo", "--storage", "sqlite:///other.db")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
+        "Trial 0 is called best: the highest validation AUC (AUC 0.8000, log loss 0.5).",
         "Next:",
         "  medfathom show demo --storage sqlite:///other.db",
         "  medfathom dashboard --storage sqlite:///other.db",
