@@ -177,7 +177,6 @@ def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: st
     assert run(chosen, task) == []
 
 
-@both_precisions
 def test_a_finished_trial_leaves_its_validation_predictions(task: TrialTask) -> None:
     chosen = params(unfreeze_depth=0)
     run(chosen, task, epochs=1)
