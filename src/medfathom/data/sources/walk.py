@@ -133,6 +133,8 @@ class _Walk:
                 self._enter(path, entry, above)
             elif entry.name.startswith("."):
                 self.left_out[path] = "hidden"
+            elif not (entry.is_file() or entry.is_symlink()):
+                self.left_out[path] = "no file, but a pipe or a device"
             elif reason := self.choice.why_not(path):
                 self.left_out[path] = reason
             else:
