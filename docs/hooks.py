@@ -45,6 +45,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`[sampler]`", config.SamplerConfig),
     ("`[scheduler]`", config.SchedulerConfig),
     ("`[budget]`", config.BudgetConfig),
+    ("`[choice]`", config.ChoiceConfig),
     ("`[training]`", config.TrainingConfig),
     ("`[resources]`", config.ResourcesConfig),
 )

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
+from medfathom.metrics.rules import By
 
 
 class SamplerConfig(Schema):
@@ -52,6 +53,13 @@ class BudgetConfig(Schema):
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
     description: str = ""
+
+
+class ChoiceConfig(Schema):
+    """Which of the finished trials is called best."""
+
+    by: By = "auc_then_log_loss"
+    """On validation images or cases. `auc_then_log_loss`: the least log loss among those near the highest AUC."""
 
 
 class TrainingConfig(Schema):
@@ -114,6 +122,8 @@ class StudyConfig(Schema):
     """Which trials are stopped early, or the name of a file in `search/schedulers/`."""
     budget: BudgetConfig
     """What may be spent, or the name of a file in `search/budgets/`."""
+    choice: ChoiceConfig = ChoiceConfig()
+    """Which finished trial is the best one."""
     training: TrainingConfig = TrainingConfig()
     """What is the same in all trials."""
     resources: ResourcesConfig = ResourcesConfig()
@@ -136,12 +146,13 @@ class StudyConfig(Schema):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.
 
-        Left out: texts, resources, totals of the budget (a study may be prolonged), the data's place (its
-        content is compared by fingerprint), whether its leakage is accepted, and what has its default (so
-        that a key that a later version adds does not make an old study another).
+        Left out: texts, resources, how the best trial is chosen (no trial depends on it), totals of the
+        budget (a study may be prolonged), the data's place (its content is compared by fingerprint), whether
+        its leakage is accepted, and what has its default (so that a key that a later version adds does not
+        make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
-        for key in ("question", "citation", "licence", "obtain", "resources"):
+        for key in ("question", "citation", "licence", "obtain", "resources", "choice"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
         for key in ("path", "leakage"):
