@@ -30,12 +30,19 @@ def glass(width: int, height: int) -> Colours:
 
 
 def made_slide(
-    width: int = 1024, height: int = 768, box: tuple[int, int, int, int] = (256, 128, 768, 640)
+    width: int = 1024,
+    height: int = 768,
+    box: tuple[int, int, int, int] = (256, 128, 768, 640),
+    seed: int | None = None,
 ) -> Colours:
-    """A slide with a box of tissue (left, top, right, bottom)."""
+    """A slide with a box of tissue (left, top, right, bottom), with a texture of its own where seeded."""
     pixels = glass(width, height)
     left, top, right, bottom = box
     pixels[top:bottom, left:right] = TISSUE
+    if seed is not None:
+        coarse = np.random.default_rng(seed).integers(-30, 30, (height // 8, width // 8, 1), dtype=np.int16)
+        texture = coarse.repeat(8, axis=0).repeat(8, axis=1)[top:bottom, left:right]
+        pixels[top:bottom, left:right] = (pixels[top:bottom, left:right] + texture).astype(np.uint8)
     return pixels
 
 

@@ -260,7 +260,8 @@ def slide_table(root: Path) -> Path:
     """A table of slides whose headers do not say how large a pixel is, two of a patient."""
     rows = []
     for number in range(16):
-        pyramid(root / f"s{number}.tif", made_slide(512, 256, (0, 0, 128 + 64 * (number % 3), 64)), None)
+        pixels = made_slide(512, 256, (0, 0, 128 + 64 * (number % 3), 64), seed=number)
+        pyramid(root / f"s{number}.tif", pixels, None)
         rows.append((f"s{number}.tif", ("ill", "well")[number // 2 % 2], f"P{number // 2}", "0.5"))
     with (root / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "patient", "mpp"), *rows])

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 
+DIRECTORY = b"1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR file, Media Storage Directory (PS3.6 A)."""
+
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """SOP class of VL Whole Slide Microscopy (PS3.4 B.5)."""
 
@@ -47,9 +50,14 @@ logging.getLogger("libjpeg").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
+def has_preamble(start: bytes) -> bool:
+    """Whether a file that starts like this has DICOM's preamble (PS3.10 7.1)."""
+    return start[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
+
+
 def is_dicom(start: bytes) -> bool:
     """Whether a file that starts like this is DICOM: `DICM` behind the preamble, or a first group 2 or 8."""
-    if start[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
+    if has_preamble(start):
         return True
     little = start[:4] in (b"\2\0\0\0", b"\2\0\1\0", b"\2\0\x10\0") or (
         start[:2] == b"\x08\0" and start[2:4] in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0", b"\x12\0", b"\x16\0")
