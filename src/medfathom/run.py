@@ -65,7 +65,7 @@ def run_study(
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
-    with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
+    with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         halted = ""

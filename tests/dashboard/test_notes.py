@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store, trial_note
+from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store, study_note, trial_note
+from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.load import load_definition
 from medfathom.study.connection import default_url
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
@@ -56,6 +57,13 @@ def test_every_end_is_noted(workdir: Path) -> None:
     assert "1 complete, 1 stopped early, 1 failed, 0 running." in note(attributes)
     assert said == []
     assert len(list((workdir / "storage" / "artifacts").iterdir())) == 1
+
+
+def test_the_study_note_tells_accepted_leakage(workdir: Path) -> None:
+    with open_study(load_definition("demo", ["budget.trials=1"]), default_url(), "data") as driver:
+        assert "Leakage" not in study_note(driver.study, [])
+        driver.study.set_user_attr(LEAKAGE, "Leakage: 3 patients or slides are in several splits")
+        assert "**Leakage: 3 patients or slides are in several splits.**" in study_note(driver.study, [])
 
 
 def test_a_disk_without_room_for_pictures_costs_no_trial(

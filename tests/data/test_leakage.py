@@ -147,7 +147,8 @@ def test_dropped_copies_are_named_and_the_test_image_stays(
 ) -> None:
     leaking(workdir)
     (workdir / "leaking.toml").write_text(DEFINITION.replace('group_column = "patient"\n', ""))
-    (_, said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
+    (_, unused, said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
+    assert "column 'patient' names" in unused
     assert said.startswith(
         "5 copies were left out (dataset.drop_copies), the first images/0.png (line 2): copy"
     )
@@ -250,6 +251,30 @@ def test_a_drawn_split_keeps_exact_and_near_copies_together(tmp_path: Path) -> N
             part = data.split(name)  # the pixels went with their rows
             rows = [int(row.split("[")[1][:-1]) for row in part.names]
             assert np.array_equal(part.images[..., 0], pixels[rows])
+
+
+def test_copies_that_leave_no_split_are_told_and_divided(tmp_path: Path) -> None:
+    """One image forty times: `run` stops, though each class must be in each split."""
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "set.npz", train_images=textured(1)[[0] * 40], train_labels=labels)
+    found = config("npz", path=str(tmp_path / "set.npz"), image_size=64)
+    data = prepare(found, tmp_path / "cache")
+    assert data.sizes == {"train": 28, "val": 6, "test": 6}
+    said = " ".join(read_facts(data.folder).notes)
+    assert "1 sets of copies could not be kept together: dataset.splits: train, val, test cannot be" in said
+    with pytest.raises(DataError, match="1 images have exact copies in several splits"):
+        refuse_leakage(data, found, "x")
+
+
+def test_copies_with_different_labels_are_told(tmp_path: Path) -> None:
+    pixels, labels = textured(60), np.arange(60) % 2
+    pixels[[31, 32]] = pixels[[0, 2]]
+    np.savez(tmp_path / "set.npz", train_images=pixels, train_labels=labels)
+    data = prepare(config("npz", path=str(tmp_path / "set.npz"), image_size=64), tmp_path / "cache")
+    assert list(read_facts(data.folder).notes) == [
+        "1 sets of exact copies have different labels: one of them is wrong (train_images[0] and "
+        "train_images[31])"
+    ]
 
 
 def test_near_copies_in_several_splits_are_told_but_stop_nothing(tmp_path: Path) -> None:

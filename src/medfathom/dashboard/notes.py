@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.dashboard.diagnosis import Finding, diagnose
+from medfathom.data.leakage import LEAKAGE
 from medfathom.files import home
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
@@ -192,11 +193,13 @@ def study_note(study: Study, trials: Sequence[FrozenTrial]) -> str:
         f"{counts.complete} complete, {counts.pruned} stopped early, {counts.failed} failed, "
         f"{counts.running} running."
     )
+    leakage = attributes.get(LEAKAGE)
     return "\n\n".join(
         [
             f"### {attributes.get('question') or study.study_name}",
             f"**Data.** {data}, {dataset.get('image_size', '?')} pixels, fingerprint "
             f"`{str(attributes.get('dataset_fingerprint', ''))[:12]}`.",
+            *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials)}",
         ]

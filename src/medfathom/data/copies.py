@@ -149,6 +149,19 @@ def to_drop(sets: Sequence[Sequence[int]], listing: Listing) -> dict[int, Proble
     return dropped
 
 
+def contradictions(copies: Copies, listing: Listing) -> str:
+    """A line where exact copies have different labels; else ""."""
+    sets = [
+        [members[0], other]
+        for members in copies.exact
+        if (other := next((r for r in members if _differ(listing.labels[[members[0], r]])), None)) is not None
+    ]
+    if not sets:
+        return ""
+    shown = "; ".join(" and ".join(listing.names[row] for row in pair) for pair in sets[:3])
+    return f"{len(sets)} sets of exact copies have different labels: one of them is wrong ({shown})"
+
+
 def _differ(labels: NDArray[Any]) -> bool:
     """Whether two images have different labels; one that is not known differs from none."""
     first, second = labels

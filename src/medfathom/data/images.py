@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,10 +146,19 @@ class Decoded:
 
 def read_bytes(path: Path) -> bytes:
     """A file's content. Raises UnreadableImageError."""
-    with _named_reasons(), path.open("rb", buffering=0) as file:
+    with _named_reasons(), open(path, "rb", buffering=0, opener=_at_once) as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
             raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
         return file.readall()
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe would wait until somebody writes into it. Raises UnreadableImageError."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(mode := os.fstat(number).st_mode):
+        os.close(number)
+        raise UnreadableImageError("is a folder" if stat.S_ISDIR(mode) else "no file, but a pipe or a device")
+    return number
 
 
 def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
@@ -164,7 +174,7 @@ def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
     """
     if path.name.lower().endswith(slides.SUFFIXES):
         raise UnreadableImageError(slides.CUT)
-    with _named_reasons(), path.open("rb") as file:
+    with _named_reasons(), open(path, "rb", opener=_at_once) as file:
         start = file.read(START_BYTES)
         stack = None if slice_axis is None else _stack_reader(start, None, slice_axis)
         header = _reader(start).header if stack is None else stack.stack_header

@@ -20,8 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import TrialParams, label, stratum_of, suggest
+from medfathom.definitions.space import SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
 from medfathom.study.precision import Precision, settle_precision, settled_precision
@@ -91,7 +92,10 @@ class Driver:
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
-        sampler = make_sampler(config.sampler, config.space, self._sampler_seed())
+        earlier = [
+            (SpaceConfig.model_validate(e["space"]), e["trials"]) for e in study.user_attrs.get(EARLIER, ())
+        ]
+        sampler = make_sampler(config.sampler, config.space, self._sampler_seed(), earlier)
         divided = config.goal == "compare" and config.sampler.name != "grid"  # a grid has the strata in it
         self._stratum_sampler = StratumSampler(sampler, config.space) if divided else None
         study.sampler = self._stratum_sampler or sampler

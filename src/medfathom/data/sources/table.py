@@ -20,7 +20,7 @@ from medfathom.data.sources.find_files import FileFinder, FoundFile
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.repeated import Merged, RowFacts, merge_rows
 from medfathom.data.sources.split_lists import SplitNames, read_split_lists
-from medfathom.data.sources.suspicions import mask_suspicions
+from medfathom.data.sources.suspicions import mask_suspicions, unused_patients
 from medfathom.data.sources.table_rows import Row, read_rows
 from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset
@@ -72,6 +72,7 @@ class CsvSource(FileSource):
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
         notes += mask_suspicions([row.path for row in self._rows])
+        notes += self._unused_patients()
         cases = self._cases()
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
@@ -113,13 +114,14 @@ class CsvSource(FileSource):
         self, names: Sequence[str], labels: Labels, splits: Sequence[str], groups: Sequence[str | None] | None
     ) -> Merged:
         facts = RowFacts(names, [found.path for found in self._found], splits, groups)
-        numbers = all(name.isdecimal() for name in labels.class_names)
         config = self._table_config
+        numbers = all(name.isdecimal() for name in labels.class_names)
         ordered = numbers or config.class_names is not None
         if config.positive is not None and labels.task == "binary":
-            # The positive class is put second only after the rows are merged.
-            ordered = labels.class_names[1] == config.positive
-        return merge_rows(facts, labels, self._table_config.repeated, ordered=ordered)
+            ordered = True
+            if normal_word(labels.class_names[0]) == normal_word(str(config.positive)):
+                labels = replace(labels, values=1 - labels.values, class_names=labels.class_names[::-1])
+        return merge_rows(facts, labels, config.repeated, ordered=ordered)
 
     def _splits(self, names: Sequence[str]) -> tuple[list[str], list[Problem]]:
         """The split of every row, and rows whose split cannot be used."""
@@ -160,6 +162,13 @@ class CsvSource(FileSource):
             if cell and mpp is None
         ]
         return found, problems
+
+    def _unused_patients(self) -> list[str]:
+        config = self._table_config
+        if config.unit != "image" or config.group_column or config.group_pattern:
+            return []
+        columns = {name: [row.cells.get(name, "") for row in self._rows] for name in self._rows[0].cells}
+        return unused_patients(columns, len({found.path for found in self._found}))
 
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root

@@ -144,6 +144,8 @@ class _Walk:
                 self._enter(path, entry, above)
             elif entry.name.startswith("."):
                 self.left_out[path] = "hidden"
+            elif not (entry.is_file() or entry.is_symlink()):
+                self.left_out[path] = "no file, but a pipe or a device"
             elif reason := self.choice.why_not(path, root=self.root):
                 self.left_out[path] = reason
             else:
