@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
+from medfathom.metrics.rules import By
 
 
 class SamplerConfig(Schema):
@@ -42,6 +43,13 @@ class BudgetConfig(Schema):
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
     description: str = ""
+
+
+class ChoiceConfig(Schema):
+    """Which of the finished trials is called best."""
+
+    by: By = "auc_then_log_loss"
+    """See `metrics.rules`; on validation images (or cases)."""
 
 
 class TrainingConfig(Schema):
@@ -86,6 +94,7 @@ class StudyConfig(Schema):
     sampler: SamplerConfig
     scheduler: SchedulerConfig
     budget: BudgetConfig
+    choice: ChoiceConfig = ChoiceConfig()
     training: TrainingConfig = TrainingConfig()
     resources: ResourcesConfig = ResourcesConfig()
 
@@ -106,12 +115,13 @@ class StudyConfig(Schema):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.
 
-        Left out: texts, resources, totals of the budget (a study may be prolonged), the data's place (its
-        content is compared by fingerprint), whether its leakage is accepted, and what has its default (so
-        that a key that a later version adds does not make an old study another).
+        Left out: texts, resources, how the best trial is chosen (no trial depends on it), totals of the
+        budget (a study may be prolonged), the data's place (its content is compared by fingerprint), whether
+        its leakage is accepted, and what has its default (so that a key that a later version adds does not
+        make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
-        for key in ("question", "citation", "licence", "obtain", "resources"):
+        for key in ("question", "citation", "licence", "obtain", "resources", "choice"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
         for key in ("path", "leakage"):
