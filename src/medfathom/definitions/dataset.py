@@ -101,7 +101,7 @@ class _Files(_OnDisk):
     `person(\\d+)_`."""
     unit: Unit = "image"
     """What has one label and is judged. `volume`: a folder of slices, or a file with several. `slide`: a
-    folder of tiles. `case`: any images that belong together."""
+    slide that `mpp` cuts into tiles, or a folder of tiles. `case`: any images that belong together."""
     case_pattern: str | None = None
     """Regular expression whose group in parentheses finds the case of an image in its path, where a case is
     not a folder of its own. Equal cases of two patients are two cases."""
@@ -121,6 +121,16 @@ class _Files(_OnDisk):
     slice_axis: Literal[0, 1, 2] = 2
     """Of NIfTI files the axis that counts slices: 0 left-right, 1 back-front, 2 foot-head where the file
     states its orientation, else as stored."""
+
+    mpp: float | None = Field(default=None, gt=0)
+    """With unit = "slide": files are whole slides, and are cut into tiles of image_size x image_size pixels,
+    each of so many microns."""
+    tiles: int = Field(default=100, ge=1)
+    """Of a slide, at most: chosen at random among those with tissue."""
+    tiles_seed: int = Field(default=0, ge=0)
+    """Of that choice."""
+    tissue: float = Field(default=0.5, ge=0, le=1)
+    """The least part of a tile that shows tissue."""
 
     @field_validator("window")
     @classmethod
@@ -144,6 +154,15 @@ class _Files(_OnDisk):
             raise ValueError(f'{given[0]} goes with unit = "case", "volume" or "slide"; but unit is "image"')
         if len(given) > 1:
             raise ValueError("give case_column or case_pattern, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_slides(self) -> _Files:
+        if self.mpp is not None and self.unit != "slide":
+            raise ValueError(f'mpp goes with unit = "slide"; but unit is "{self.unit}"')
+        keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & self.model_fields_set
+        if keys and self.mpp is None:
+            raise ValueError(f"{min(keys)} goes with mpp, the microns per pixel of tiles")
         return self
 
     @field_validator("group_pattern", "case_pattern")

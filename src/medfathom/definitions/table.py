@@ -96,6 +96,10 @@ class TableKeys(Schema):
     case_column: str | None = None
     """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
 
+    mpp_column: str | None = None
+    """Microns per pixel of each slide's largest level, instead of what its header says; where the cell is
+    empty, the header's."""
+
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, name: str) -> str:
