@@ -59,7 +59,7 @@ class ChoiceConfig(Schema):
     """Which of the finished trials is called best."""
 
     by: By = "auc_then_log_loss"
-    """On validation images or cases. `auc_then_log_loss`: the least log loss among those near the highest AUC."""
+    """On validation images or cases. `auc_then_log_loss`: the least log loss near the highest AUC."""
 
 
 class TrainingConfig(Schema):
