@@ -2,10 +2,11 @@
 
     python benchmarks/planning.py [--studies 400] [--out benchmarks/results/planning.md]
 
-Studies are made with known variances (architectures, architectures in a data set, seeds, slopes of data sets), once with
-an effect of the margin and once without, and analysed by `size.inference.slope_in` as `analyze` does. Counted: how often
-the slope is significant, and how often it is shown to be within the margin. Beside: what `analysis.planning` forecasts
-from these variances, and from pilots of ten architectures (the middle half of 100 pilots).
+Studies are made with known variances (architectures, architectures in a data set, seeds, slopes of data
+sets), once with an effect of the margin and once without, and analysed by `size.inference.slope_in` as
+`analyze` does. Counted: how often the slope is significant, and how often it is shown to be within the
+margin. Beside: what `analysis.planning` forecasts from these variances, and from pilots of ten architectures
+(the middle half of 100 pilots).
 """
 
 from __future__ import annotations
@@ -23,14 +24,22 @@ from medfathom.analysis.predictors import PARAMETERS
 from medfathom.analysis.size.inference import Settings, slope_in
 from medfathom.analysis.size.multiplicity import ALPHA, equivalence
 
+SPREAD = 0.3
+"""Standard deviation of the networks' log10 parameters; they span about 1."""
 OWN, EACH, SEED, MARGIN = 0.008, 0.006, 0.004, 0.02
 COARSE = Settings(permutations=999, draws=1_000)
 
 
-def study(design: Design, *, effect: float, tau: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Rows of a study whose largest network has `effect` more AUC than its smallest."""
-    n = design.architectures
+def spread(n: int) -> np.ndarray:
+    """Evenly spaced networks whose standard deviation does not depend on their number."""
     x = np.linspace(-0.5, 0.5, n)
+    return x * SPREAD / np.std(x, ddof=1)
+
+
+def study(design: Design, *, effect: float, tau: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Rows of a study whose AUC rises by `effect` for ten times the parameters."""
+    n = design.architectures
+    x = spread(n)
     own = OWN * rng.standard_normal(n) + effect * x
     parts = []
     for k in range(design.datasets):
@@ -59,7 +68,6 @@ def study(design: Design, *, effect: float, tau: float, rng: np.random.Generator
 
 def true_pilot(tau: float) -> Pilot:
     """What a pilot would say that knew the variances of `study`, of ten architectures in three data sets."""
-    x = np.linspace(-0.5, 0.5, 10)
     interaction = EACH**2 + SEED**2 / 3
     return Pilot(
         modality="CXR",
@@ -68,7 +76,7 @@ def true_pilot(tau: float) -> Pilot:
         n_datasets=3,
         cells=1.0,
         seeds=3.0,
-        sd=float(np.std(x, ddof=1)),
+        sd=SPREAD,
         kurtosis=1.8,
         span=1.0,
         residual=OWN**2 + interaction / 3,
@@ -132,8 +140,10 @@ def main() -> None:
     options = parser.parse_args()
     lines = [
         "# What `plan --analysis` forecasts, and what analyses then find\n",
-        f"Margin {MARGIN} AUC over the range; standard deviations: architectures {OWN}, architectures in a data set {EACH}, "
-        f"seeds {SEED}; tau: of the data sets' true effects over the range. {options.studies} studies each; the standard error "
+        f"Margin {MARGIN} AUC over the range; standard deviations: architectures {OWN}, architectures "
+        f"in a data set {EACH}, "
+        f"seeds {SEED}; tau: of the data sets' true effects over the range. {options.studies} studies "
+        "each; the standard error "
         f"of a measured power is at most {0.5 / options.studies**0.5:.3f}.\n",
         "| architectures | data sets | seeds | tau | found: forecast | measured | middle half of pilots | "
         "shown within the margin: forecast | measured |",
@@ -145,7 +155,8 @@ def main() -> None:
         found, excluded = measured(design, tau, options.studies)
         low, high = from_pilots(design, tau)
         lines.append(
-            f"| {design.architectures} | {design.datasets} | {design.seeds} | {tau:g} | {find:.2f} | {found:.2f} | "
+            f"| {design.architectures} | {design.datasets} | {design.seeds} | {tau:g} | {find:.2f} | "
+            f"{found:.2f} | "
             f"{low:.2f} to {high:.2f} | {exclude:.2f} | {excluded:.2f} |"
         )
         print(lines[-1], flush=True)

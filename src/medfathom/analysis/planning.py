@@ -10,7 +10,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import factorial
@@ -88,11 +88,9 @@ class Pilot:
         slope_noise = (self.interaction or 0.0) / self._width(self.n_architectures)
         total = self.tau**2 + slope_noise
         other = drawn(total, self.n_datasets - 1) if self.n_datasets > 1 else None
-        residual = drawn(self.residual, self.n_architectures - 2)
-        assert residual is not None
         return replace(
             self,
-            residual=residual,
+            residual=drawn(self.residual, self.n_architectures - 2) or 0.0,
             interaction=drawn(self.interaction, self.interaction_df),
             seed=drawn(self.seed, self.seed_df),
             tau=float(np.sqrt(max(0.0, (other or 0.0) - slope_noise))),
@@ -358,23 +356,23 @@ def _drawn(pilot: Pilot, design: Design, quantile: float) -> tuple[Floats, Float
 
 @lru_cache(maxsize=1_024)
 def _standard(n: int, k: int, df: float) -> tuple[Floats, ...]:
-    """A normal, and chi-squareds over their freedom: of data sets' slopes, of the error, of the interaction."""
+    """A normal, and chi-squareds over their freedom: of data sets' slopes, of the error, of the "
+    "interaction."""
     rng = np.random.default_rng(0)
     freedom = (k - 1, df, (n - 2) * max(k - 1, 1))
     chi2 = (rng.chisquare(each, DRAWS) / each if each > 0 else np.ones(DRAWS) for each in freedom)
     return (rng.standard_normal(DRAWS), *chi2)
 
 
-def as_rows(planned: Sequence[Planned]) -> list[Mapping[str, object]]:
-    """One row a predictor, modality, number of data sets and of seeds."""
-    return [
-        {
-            "modality": each.pilot.modality,
-            "predictor": each.pilot.predictor.name,
-            "margin": each.margin,
-            "tests": each.tests,
-            **vars(need),
-        }
-        for each in planned
-        for need in each.needs
-    ]
+def power_curve(pilot: Pilot, plan: Design, margin: float, tests: int, most: int) -> pd.DataFrame:
+    """Power to find an effect of the margin by number of architectures, up to so many, with its 95 "
+    "% interval."""
+    rng = np.random.default_rng(0)
+    pilots = [pilot, *(pilot.resampled(rng) for _ in range(RESAMPLES))]
+    counts = np.unique(np.geomspace(_fewest(tests), most, 16).round().astype(int)).tolist()
+    rows = []
+    for count in counts:
+        design = replace(plan, architectures=count)
+        own, *others = [power_to_find(each, design, margin, tests) for each in pilots]
+        rows.append((count, own, *np.quantile(others, [0.025, 0.975]).tolist()))
+    return pd.DataFrame(rows, columns=["architectures", "power", "low95", "high95"])
