@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from medfathom.data.doubts import is_negation
 from medfathom.data.guess import HDF5, TABLES
 from medfathom.data.guess.columns import guess_columns
 from medfathom.data.guess.groups import guess_groups
 from medfathom.data.guess.modality import guess_modality
 from medfathom.data.images import UnreadableImageError, read_header
-from medfathom.data.listing import is_negation, list_images
+from medfathom.data.listing import list_images
 from medfathom.data.sources.base import Listing, Source
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.open import open_source
