@@ -51,9 +51,9 @@ HERE = Path(__file__).parent
 SEED = 0
 SIZE = 28
 SETS = {
-    "pneumoniamnist": ("CXR", {"train": 256, "val": 200, "test": 500}),
-    "octmh_64": ("OCT", {"train": 219, "val": 110, "test": 110}),
-    "histidc_64": ("WSI", {"train": 256, "val": 200, "test": 500}),
+    "pneumoniamnist": ("CXR", {"train": 192, "val": 160, "test": 500}),
+    "octmh_64": ("OCT", {"train": 192, "val": 137, "test": 110}),
+    "histidc_64": ("WSI", {"train": 192, "val": 160, "test": 500}),
 }
 """Modality, and images that are drawn from each split. The 43 validation images of octmh_64 would say little:
 its three splits are pooled and drawn again."""

@@ -24,7 +24,7 @@ class SamplerConfig(Schema):
 class SchedulerConfig(Schema):
     """How trials are stopped early. Epochs count from 1."""
 
-    name: Literal["asha", "hyperband", "median", "none"]
+    name: Literal["asha", "hyperband", "median", "curve", "none"]
     grace_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     description: str = ""

@@ -33,13 +33,17 @@ from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: `reported` holds the epochs that the storage knows already."""
+    """A trial to run.
+
+    `reported` holds the epochs that the storage knows already. A `protected` trial is not stopped early.
+    """
 
     number: int
     params: TrialParams
     stratum: str
     seed: int
     reported: Mapping[int, float] = field(default_factory=dict)
+    protected: bool = False
 
 
 def trial_seed(study_seed: int, number: int) -> int:
