@@ -16,8 +16,13 @@ from medfathom.definitions.space import SpaceConfig
 class SamplerConfig(Schema):
     """How the next trial's parameters are chosen."""
 
-    name: Literal["tpe", "random", "grid", "gp", "qmc"]
+    name: Literal["gain", "tpe", "random", "grid", "gp", "qmc"]
     n_startup_trials: int = Field(default=10, ge=1)
+    portfolio: str = "shipped"
+    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name: that one;
+    `off`: none."""
+    warm_start: Literal["auto", "off"] | list[str] = "auto"
+    """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""
 
 

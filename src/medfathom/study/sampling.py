@@ -23,6 +23,8 @@ from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.grid import grid
 from medfathom.definitions.space import SpaceConfig, Value, label
 from medfathom.errors import DefinitionError
+from medfathom.study.policy.policy import gain_per_second
+from medfathom.study.policy.sampler import Past
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -69,7 +71,9 @@ class Grid(BaseSampler):
         return self._points[trial.number % len(self._points)][param_name]
 
 
-def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSampler:
+def make_sampler(
+    config: SamplerConfig, space: SpaceConfig, seed: int, *, epochs: int = 1, past: Sequence[Past] = ()
+) -> BaseSampler:
     """The Optuna sampler of a definition.
 
     Args:
@@ -77,6 +81,8 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
         space: what is searched; `grid` enumerates it.
         seed: a new one for each start of a study: the same seed would propose the first trials again. For
             `grid` the study's own, at each start.
+        epochs: of a trial's full length; for `gain`.
+        past: trials of other studies that fit into the space; for `gain`.
 
     Raises:
         DefinitionError: `grid` over a continuous range, or there is no sampler of that name.
@@ -84,6 +90,8 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
     startup = config.n_startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if config.name == "gain":
+            return gain_per_second(config, space, seed, epochs=epochs, past=past)
         if config.name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if config.name == "grid":
