@@ -68,7 +68,8 @@ def test_optuna_storage_reads_a_study_through_one_method(storage: RDBStorage) ->
 
 
 def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
-    """study/trial_rows.py reads them, `Driver.annotate` writes all attributes of a trial at once."""
+    """study/trial_rows.py reads them, `Driver.annotate` writes all attributes of a trial at once, and
+    study/growth.py a living study's parameters: Optuna has no way to give trials another distribution."""
     tables = {
         "trials": {"trial_id", "study_id", "number", "state", "datetime_start", "datetime_complete"},
         "trial_params": {"trial_id", "param_id", "param_name", "param_value", "distribution_json"},
@@ -82,6 +83,7 @@ def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
         },
         "trial_user_attributes": {"trial_id", "key", "value_json"},
         "trial_system_attributes": {"trial_id", "key", "value_json"},
+        "study_user_attributes": {"study_id", "key", "value_json"},
     }
     inspector = sa.inspect(storage.engine)
     for table, columns in tables.items():
@@ -92,6 +94,8 @@ def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
             sa.text("select state, value_json from trials join trial_user_attributes using (trial_id)")
         ).one()
     assert (state, text) == ("RUNNING", "[50]")
+    study.enqueue_trial({"learning_rate": 0.01})
+    assert study.trials[-1].system_attrs["fixed_params"] == {"learning_rate": 0.01}
 
 
 @pytest.mark.parametrize("length", [10, 2045, 5000])

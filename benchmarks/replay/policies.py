@@ -9,7 +9,8 @@ from replay import Point, Replay
 from tables import Table
 
 from medfathom.definitions.config import SamplerConfig, SchedulerConfig
-from medfathom.study.policy.opening import as_optuna, practitioner
+from medfathom.study.growth import asked
+from medfathom.study.policy.opening import practitioner
 from medfathom.study.policy.policy import gain_per_second
 from medfathom.study.policy.sampler import First
 from medfathom.study.sampling import make_sampler
@@ -42,7 +43,7 @@ def ours(scheduler: SchedulerConfig = CURVE, *, portfolio: bool = True) -> Polic
     def run(table: Table, others: Sequence[Table], seed: int, until: float) -> list[Point]:
         first = list(practitioner(table.space))
         if portfolio:
-            first += [First(as_optuna(table.space, p), "portfolio") for p in chosen(others, PORTFOLIO)]
+            first += [First(dict(asked(p, table.space)[0]), "portfolio") for p in chosen(others, PORTFOLIO)]
         sampler = gain_per_second(
             SamplerConfig(name="gain"), table.space, seed, epochs=table.epochs, first=first
         )

@@ -136,7 +136,7 @@ def _queue(
     """
     # A confirmation of a study that was set aside since goes the same way.
     marks = {CONFIRMS: study.user_attrs["uid"]}
-    with open_study(config, url, data.fingerprint, marks=marks, wait=watcher.note) as driver:
+    with open_study(config, url, data.fingerprint, marks=marks, tell=watcher.note) as driver:
         abandoned = {assignment.number for assignment in driver.adopt()}  # takes the lock itself: not within
         with driver.exclusively():
             _open_test_split(study, data, jobs)
@@ -161,7 +161,7 @@ def _train(
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
     folder = confirmed_folder(study)
-    with open_study(config, url, data.fingerprint, wait=watcher.note) as driver:
+    with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
         if precision := settled_precision(study):
             driver.settle_precision(precision)
         counts = driver.counts()

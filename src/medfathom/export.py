@@ -1,4 +1,4 @@
-"""A confirmed model -> a model folder that works without the study: weights, configuration, card, ONNX."""
+"""A confirmed model -> a model folder that works without the study and in timm: weights, card, ONNX."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from medfathom.models.folder import (
     CARD_FILE,
     ONNX_FILE,
     WEIGHTS_FILE,
-    read_config,
     write_config,
     write_manifest,
 )
@@ -45,18 +44,21 @@ class Exported:
         configuration: which configuration, over all its seeds.
         model: the one of its models that was taken.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
+        whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
     """
 
     folder: Path
     configuration: StratumResult
     model: ConfirmedModel
     onnx_difference: float | None
+    whole_in_timm: bool
 
     def to_dict(self) -> dict[str, object]:
         """JSON form."""
         return {
             "folder": str(self.folder),
             "onnx_difference": self.onnx_difference,
+            "whole_in_timm": self.whole_in_timm,
             "configuration": self.configuration.to_dict(),
             "model": self.model.to_dict(),
         }
@@ -100,13 +102,13 @@ def export_model(
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:
-        difference = _fill(beside, study, configuration, model, onnx=onnx)
+        whole, difference = _fill(beside, study, configuration, model, onnx=onnx)
         if out.exists():
             out.rmdir()
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(out, configuration, model, difference)
+    return Exported(out, configuration, model, difference, whole)
 
 
 def choose_configuration(study: Study, trial: str, within: float) -> StratumResult:
@@ -139,10 +141,17 @@ def choose_configuration(study: Study, trial: str, within: float) -> StratumResu
 
 def _fill(
     folder: Path, study: Study, configuration: StratumResult, model: ConfirmedModel, *, onnx: bool
-) -> float | None:
-    """Write all files. Returns the largest difference of a probability by ONNX; None: it is not written."""
-    config = read_config(model.folder)
-    shutil.copyfile(model.folder / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+) -> tuple[bool, float | None]:
+    """Write all files.
+
+    Returns:
+        Whether timm gives the logits; the largest difference of a probability by ONNX (None: not written).
+    """
+    from medfathom.exported.model import load_unsealed  # noqa: PLC0415  imports torch
+    from medfathom.exported.timm_layout import write_timm  # noqa: PLC0415
+
+    kept = load_unsealed(model.folder)
+    config = write_timm(folder, kept.config, kept.module, kept.module.network)
     write_config(folder, config)
     difference = None
     if onnx:
@@ -159,4 +168,4 @@ def _fill(
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / CARD_FILE, model_card(config, study, configuration, model, difference))
     write_manifest(folder)
-    return difference
+    return config.classifier is not None, difference

@@ -65,9 +65,11 @@ def run_study(
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
-    with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
+    with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
+        if driver.warm_start:
+            watcher.note(driver.warm_start)
         halted = ""
         if driver.counts().finished < driver.budget:
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds

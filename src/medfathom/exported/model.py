@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medfathom.data.images import (
@@ -30,11 +28,12 @@ from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.exported.cases import CaseImages, Image, files_or_refused, images_by_case
 from medfathom.exported.predictions import Predictions
+from medfathom.exported.timm_layout import read_state
 from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
-from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
+from medfathom.models.folder import ModelConfig, read_config, read_model_folder
 from medfathom.text import printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
@@ -205,11 +204,7 @@ def load_unsealed(folder: Path, device: str = "cpu") -> Model:
 
 
 def _loaded(folder: Path, config: ModelConfig, device: str) -> Model:
-    try:
-        state = load_file(folder / WEIGHTS_FILE)
-    except (SafetensorError, OSError) as error:
-        raise ExportedModelError(f"{folder / WEIGHTS_FILE}: cannot be read ({_short(error)})") from None
-    return Model(config, state, device)
+    return Model(config, read_state(folder, config), device)
 
 
 def _short(error: Exception) -> str:

@@ -1,7 +1,10 @@
 """A model as a folder: `confirm` keeps it, `export` writes it, `predict` and `init = "export:…"` read it.
 
-    model.safetensors   every tensor of the network, under `backbone.` and `head.`
-    config.json         `ModelConfig`: how to build it, prepare images, and read its outputs
+    model.safetensors   every tensor of the network: exported under timm's names (`exported.timm_layout`),
+                        kept by `confirm` under `backbone.` and `head.`
+    medfathom.json      `ModelConfig`: how to build it, prepare images, and read its outputs
+    config.json         what timm needs (exported folders); older versions kept `ModelConfig` here
+    head.safetensors    a head that timm has no place for
     manifest.sha256     hashes of all files (exported folders), as `sha256sum -c` takes them
     README.md           the model card; model.onnx the same network for other runtimes
 
@@ -23,7 +26,9 @@ from medfathom.text import command
 from medfathom.units import Combine, Unit
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
+CONFIG_FILE = "medfathom.json"
+TIMM_FILE = "config.json"
+HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.sha256"
 CARD_FILE = "README.md"
 ONNX_FILE = "model.onnx"
@@ -51,6 +56,8 @@ class ModelConfig(Schema):
         case_pattern, group_pattern: find an image's case, and its patient, in its path; None: a folder is a
             case.
         include, exclude: which files of a folder are images, as the data set's definition said.
+        classifier: timm's name of the head's layer, where the weights have timm's names; None: the head has
+            tensors of its own (`head.safetensors`, or `head.` in the weights).
     """
 
     version: Literal[1]
@@ -88,6 +95,7 @@ class ModelConfig(Schema):
     group_pattern: str | None = None
     include: list[str] | None = None
     exclude: list[str] = Field(default_factory=list)
+    classifier: str | None = None
 
     @property
     def positive(self) -> str | None:
@@ -115,7 +123,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise ExportedModelError(
             f"{folder}: no such model folder; `{command('export', 'STUDY', '--out', folder)}` makes one"
         )
-    path = folder / CONFIG_FILE
+    path = config_file(folder)
     try:
         return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -124,6 +132,17 @@ def read_config(folder: Path) -> ModelConfig:
         raise ExportedModelError(f"{path}: cannot be read ({error})") from None
     except ValidationError as error:
         raise ExportedModelError(f"{path}: {first_complaint(error)}") from None
+
+
+def config_file(folder: Path) -> Path:
+    """Where a model folder's configuration lies; older versions named it as timm does."""
+    older = folder / TIMM_FILE
+    return older if older.is_file() and not (folder / CONFIG_FILE).exists() else folder / CONFIG_FILE
+
+
+def backbone_prefix(folder: Path, config: ModelConfig) -> str:
+    """What the names of the backbone's tensors begin with in the file of weights."""
+    return "" if config.classifier or (folder / HEAD_FILE).is_file() else BACKBONE
 
 
 def first_complaint(error: ValidationError) -> str:
@@ -164,7 +183,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
         raise ExportedModelError(f"{folder}: no model folder (it has no {MANIFEST_FILE})") from None
     except (OSError, ValueError):
         raise ExportedModelError(f"{path}: damaged; export the model again") from None
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
+    for name in (WEIGHTS_FILE, config_file(folder).name):
         if name not in manifest:
             raise ExportedModelError(f"{path}: does not name {name}; export the model again")
     if any(Path(name).name != name for name in manifest):

@@ -65,12 +65,19 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep the reason for the driver: the searcher is only told that there was an error."""
         error = trial.get_pickled_error()
-        name = type(error).__name__
-        self._lost[trial.trial_id] = f"the worker was lost ({name})" if error else "the worker was lost"
+        self._lost[trial.trial_id] = (
+            f"the worker was lost ({_said_last(error)})" if error else "the worker was lost"
+        )
 
     def debug_string(self) -> str:
         """What Tune may print."""
         return f"{sum(map(len, self.stopping.curves.values()))} trials known"
+
+
+def _said_last(error: BaseException) -> str:
+    """The error's name and its last line: Ray puts a worker's own exception below its own words."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
 
 
 def _assignment(trial: Any) -> Assignment:

@@ -19,7 +19,7 @@ METRIC, TIME = "auc", "epoch"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSettings:
     """What a worker needs to know of the study. It prepares data itself, on its own node."""
 
     config: StudyConfig
@@ -122,4 +122,4 @@ def from_tune(result: Mapping[str, Any] | None) -> EpochNews | Failure | None:
 
 
 Result = EpochResult | Failure
-Work = Callable[[Plan, Order], Iterator[Result]]
+Work = Callable[[RunSettings, Order], Iterator[Result]]

@@ -20,10 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import TrialParams, label, stratum_of, suggest
+from medfathom.definitions.space import SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
+from medfathom.study.policy.sampler import GainPerSecond
+from medfathom.study.policy.warm_start import warm_start
 from medfathom.study.precision import Precision, settle_precision, settled_precision
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
@@ -95,7 +98,20 @@ class Driver:
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
-        sampler = make_sampler(config.sampler, config.space, self._sampler_seed())
+        earlier = [
+            (SpaceConfig.model_validate(e["space"]), e["trials"]) for e in study.user_attrs.get(EARLIER, ())
+        ]
+        warm = self._patiently(lambda: warm_start(config, storage))
+        sampler = make_sampler(
+            config.sampler,
+            config.space,
+            self._sampler_seed(),
+            earlier,
+            epochs=config.budget.epochs,
+            warm=warm,
+        )
+        self.warm_start = warm.line()
+        """What is taken over from other studies, in words."""
         divided = config.goal == "compare" and config.sampler.name != "grid"  # a grid has the strata in it
         self._stratum_sampler = StratumSampler(sampler, config.space) if divided else None
         study.sampler = self._stratum_sampler or sampler
@@ -170,7 +186,9 @@ class Driver:
                 "definition_hash": self.config.definition_hash,
             },
         )
-        return Assignment(trial.number, params, stratum, seed, dict(reported))
+        sampler = self.study.sampler
+        protected = isinstance(sampler, GainPerSecond) and sampler.protects(trial.params)
+        return Assignment(trial.number, params, stratum, seed, dict(reported), protected)
 
     def _choose_stratum(self, known: Mapping[str, Any]) -> None:
         """Tell the sampler the first of the strata with the fewest trials, however they ended.

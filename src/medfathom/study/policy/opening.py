@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
-
 import optuna
 from optuna.distributions import BaseDistribution
 
-from medfathom.definitions.space import Dimension, SpaceConfig, TrialParams, Value, label, suggest
+from medfathom.definitions.space import Dimension, Params, SpaceConfig, TrialParams, Value, suggest
+from medfathom.study.growth import asked
 from medfathom.study.policy.cost import work_of
 from medfathom.study.policy.sampler import First
 
@@ -37,37 +35,37 @@ def practitioner(space: SpaceConfig) -> list[First]:
         for depth in depths if allowed else []:
             values = {"architecture": architecture, "init": allowed[0], "unfreeze_depth": depth}
             params = completed(space, values)
-            if params is not None:
+            if isinstance(params, TrialParams):
                 chosen.append(params)
     cheapest = {p.architecture: work_of(p, 1) for p in reversed(chosen)}
     chosen.sort(key=lambda p: (cheapest[p.architecture], p.unfreeze_depth))
-    return [First(as_optuna(space, p), "practitioner", protected=True) for p in chosen]
+    return [First(dict(asked(p, space)[0]), "practitioner", protected=True) for p in chosen]
 
 
 def _excluded(space: SpaceConfig, architecture: str, init: Value) -> bool:
     return space.excluded({"architecture": architecture, "init": init})
 
 
-def completed(space: SpaceConfig, values: Mapping[str, Value]) -> TrialParams | None:
-    """Parameters with these values and usual ones for the rest; None: the space has no such combination.
+def completed(space: SpaceConfig, values: Params) -> TrialParams | str:
+    """Parameters with these values and usual ones for the rest; or what of them the space does not have, in words.
 
-    A number that the space does not have is moved to the nearest that it has, by `FACTOR` at most.
+    A number that the space does not have is moved to the nearest that it has, by `FACTOR` at most. What the
+    space does not search is not looked at.
     """
     found: dict[str, Value] = {}
     for name, dimension in space.dimensions.items():
         usual = name not in values
         wanted = _usual(space, name, values) if usual else values[name]
-        value = _nearest(name, dimension, wanted, anything=usual)
+        value = _nearest(name, dimension, wanted, anything=usual or dimension.value is not None)
         if value is None:
-            return None
+            return f"{name} = {wanted}"
         found[name] = value
-    for name, value in values.items():
-        if name not in space.dimensions and TrialParams.model_fields[name].default != value:
-            return None
-    return None if space.excluded(found) else TrialParams.model_validate(found)
+    if space.excluded(found):
+        return " ".join(f"{name}={found[name]}" for name in space.joint)
+    return TrialParams.model_validate(found)
 
 
-def _usual(space: SpaceConfig, name: str, values: Mapping[str, Value]) -> Value:
+def _usual(space: SpaceConfig, name: str, values: Params) -> Value:
     if name == "learning_rate":
         plain = values.get("optimizer", space.values("optimizer")[0]) == "sgd"
         return SOUND[0 if values.get("unfreeze_depth") == 0 else 5] * (SOUND_SGD if plain else 1.0)
@@ -99,24 +97,6 @@ def _distance(a: Value, b: Value) -> float:
 
 def _near(a: Value, b: Value) -> bool:
     return a == b or _distance(a, b) <= math.log(FACTOR) + 1e-9
-
-
-def as_optuna(space: SpaceConfig, params: TrialParams) -> dict[str, Any]:
-    """Parameters as Optuna knows them: without fixed ones, jointly chosen ones as one."""
-    joint = space.joint
-    found = {n: getattr(params, n) for n, d in space.dimensions.items() if d.value is None and n not in joint}
-    together = {"+".join(joint): label({n: getattr(params, n) for n in joint})} if joint else {}
-    return {**together, **found}
-
-
-def as_params(space: SpaceConfig, params: Mapping[str, Any]) -> TrialParams:
-    """Optuna's parameters of a trial as ours."""
-    values = dict(params)
-    joint = "+".join(space.joint)
-    if joint:
-        values |= {label(c): c for c in space.allowed_combinations()}[values.pop(joint)]
-    fixed = {n: d.value for n, d in space.dimensions.items() if d.value is not None}
-    return TrialParams.model_validate({**fixed, **values})
 
 
 def distributions(space: SpaceConfig) -> dict[str, BaseDistribution]:

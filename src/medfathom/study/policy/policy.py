@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.space import SpaceConfig, TrialParams
 from medfathom.study.policy.cost import CostModel
-from medfathom.study.policy.opening import as_params, distributions, practitioner
+from medfathom.study.growth import params_in
+from medfathom.study.policy.opening import distributions, practitioner
 from medfathom.study.policy.portfolio import first_trials, portfolios
-from medfathom.study.policy.sampler import First, GainPerSecond, Past
+from medfathom.study.policy.sampler import First, GainPerSecond
+from medfathom.study.policy.warm_start import WarmStart
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -26,7 +28,7 @@ def gain_per_second(
     seed: int,
     *,
     epochs: int,
-    past: Sequence[Past] = (),
+    warm: WarmStart = WarmStart(),
     first: Sequence[First] | None = None,
 ) -> GainPerSecond:
     """The sampler of a definition.
@@ -36,7 +38,7 @@ def gain_per_second(
         space: what is searched.
         seed: of the random numbers.
         epochs: of a trial's full length.
-        past: trials of other studies that fit into the space.
+        warm: what earlier studies of the storage told.
         first: in the place of the practitioner's and the portfolio's trials.
     """
     model = CostModel(epochs)
@@ -44,7 +46,10 @@ def gain_per_second(
 
     @cache
     def known(items: tuple[tuple[str, Any], ...]) -> TrialParams:
-        return as_params(space, dict(items))
+        params = params_in(space, dict(items))
+        if params is None:
+            raise ValueError(f"{dict(items)}: not all parameters of the space")
+        return params
 
     def seconds(trials: Sequence[FrozenTrial], wanted: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         return model.expected(trials, [known(tuple(params.items())) for params in wanted])
@@ -54,13 +59,15 @@ def gain_per_second(
         return {name: getattr(whole, name) for name in searched}
 
     if first is None:
-        first = [*practitioner(space), *first_trials(portfolios(config.portfolio), space).fitting]
+        shipped = first_trials(portfolios(config.portfolio), space).fitting
+        first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[::-1]
+        first = [*practitioner(space), *first]
     return GainPerSecond(
         space=distributions(space),
         first=first,
         seconds=seconds,
         explain=explain,
-        past=past,
+        past=warm.past,
         steps=epochs,
         seed=seed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from medfathom.definitions.load import explain, find, names, read_toml
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig, TrialParams, Value
 from medfathom.errors import DefinitionError
-from medfathom.study.policy.opening import as_optuna, completed
+from medfathom.study.growth import asked
+from medfathom.study.policy.opening import completed
 from medfathom.study.policy.sampler import First
 
 FOLDER = "search/portfolios"
@@ -40,10 +42,10 @@ class Portfolio(Schema):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What of the portfolios fits into a space, and how many trials do not."""
+    """What of the portfolios fits into a space, and how many trials do not for what reason."""
 
     fitting: list[First]
-    left: int
+    left: Counter[str]
 
 
 def portfolios(wanted: str) -> list[Portfolio]:
@@ -71,16 +73,16 @@ def read_portfolio(path: Path) -> Portfolio:
 def first_trials(found: Sequence[Portfolio], space: SpaceConfig) -> Fitted:
     """The portfolios' trials that the space has, in turns: each portfolio's first, then each one's second, …"""
     fitting: list[First] = []
-    left = 0
+    left: Counter[str] = Counter()
     for place in range(max((len(p.trials) for p in found), default=0)):
         for portfolio in found:
             if place >= len(portfolio.trials):
                 continue
             params = completed(space, portfolio.trials[place])
-            if params is None:
-                left += 1
+            if isinstance(params, str):
+                left[params] += 1
                 continue
-            first = First(as_optuna(space, params), f"portfolio {portfolio.name}")
+            first = First(dict(asked(params, space)[0]), f"portfolio {portfolio.name}")
             if first.params not in [other.params for other in fitting]:
                 fitting.append(first)
     return Fitted(fitting, left)

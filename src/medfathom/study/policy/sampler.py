@@ -96,7 +96,8 @@ class GainPerSecond(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """All parameters of the next trial."""
-        trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        trials = [t for t in others if t.params.keys() == self.space.keys()]
         begun = {_key(t.params) for t in trials}
         for first in self.first:
             if _key(first.params) not in begun:
