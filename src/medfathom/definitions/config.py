@@ -99,6 +99,22 @@ class StudyConfig(Schema):
     def _stripped(cls, text: str) -> str:
         return text.strip()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_policy_is_the_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("goal", "best") == "best":
+            return {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _gain_goes_with_best(self) -> StudyConfig:
+        if self.sampler.name == "gain" and self.goal == "compare":
+            raise ValueError(
+                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the same '
+                'budget; take sampler = "tpe", or goal = "best"'
+            )
+        return self
+
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:
         if "combine" in self.space.dimensions and getattr(self.dataset, "unit", "image") == "image":

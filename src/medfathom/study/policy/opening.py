@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import optuna
+from collections.abc import Mapping
 from optuna.distributions import BaseDistribution
 
-from medfathom.definitions.space import Dimension, Params, SpaceConfig, TrialParams, Value, suggest
+from medfathom.definitions.space import Dimension, Params, SpaceConfig, TrialParams, Value
 from medfathom.study.growth import asked
 from medfathom.study.policy.cost import work_of
 from medfathom.study.policy.sampler import First
@@ -99,9 +99,7 @@ def _near(a: Value, b: Value) -> bool:
     return a == b or _distance(a, b) <= math.log(FACTOR) + 1e-9
 
 
-def distributions(space: SpaceConfig) -> dict[str, BaseDistribution]:
+def distributions(space: SpaceConfig) -> Mapping[str, BaseDistribution]:
     """Optuna's distribution of every parameter of a space."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    trial = study.ask()
-    suggest(trial, space)
-    return dict(trial.distributions)
+    any_values = {name: dimension.ends[0] for name, dimension in space.dimensions.items()}
+    return asked(TrialParams.model_validate({**any_values, **space.allowed_combinations()[0]}), space)[1]

@@ -25,7 +25,9 @@ ENOUGH = 3
 AT_MOST = 200
 """Trials that a process is fitted to, the latest: its time grows with the third power."""
 WHOLE_GRID = 2_000
-"""A space of at most so many combinations is looked at whole; of a larger one so many are drawn."""
+"""A space of at most so many combinations is looked at whole."""
+DRAWN = 400
+"""So many random combinations are looked at of a larger one."""
 NEIGHBOURS_OF = 5
 """Around so many of the best trials all values of a hyperparameter are looked at, one hyperparameter at a time."""
 LACKS = 0.005
@@ -170,7 +172,7 @@ class GainPerSecond(BaseSampler):
         if np.prod(sizes, dtype=float) <= WHOLE_GRID:
             points = product(*(values or [] for values in axes.values()))
             return [dict(zip(axes, point, strict=True)) for point in points]
-        drawn = [{name: self._draw(d) for name, d in self.space.items()} for _ in range(WHOLE_GRID)]
+        drawn = [{name: self._draw(d) for name, d in self.space.items()} for _ in range(DRAWN)]
         best = sorted(told, key=lambda pair: -pair[1])[:NEIGHBOURS_OF]
         for trial, _ in best:
             for name, distribution in self.space.items():
