@@ -11,7 +11,6 @@ best of the grid.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,17 +46,21 @@ def study(name: str, tables: Sequence[Table], place: int, seed: int, until: floa
 
 
 def to_near(regret: NDArray[np.float64]) -> float:
-    """The share of compute after which the regret stays within `NEAR`; infinite where it does not come there."""
+    """The share of compute after which the regret stays within `NEAR`; infinite: it does not come there."""
     far = np.flatnonzero(regret > NEAR)
     return float(SHARES[0] if not len(far) else SHARES[far[-1] + 1] if far[-1] + 1 < len(SHARES) else np.inf)
 
 
-def run(tables: Sequence[Table], names: Sequence[str], seeds: int, until: float) -> dict[str, NDArray[np.float64]]:
+def run(
+    tables: Sequence[Table], names: Sequence[str], seeds: int, until: float
+) -> dict[str, NDArray[np.float64]]:
     """Policy -> regrets (table, seed, 2, share)."""
     found = {}
     for name in names:
         started = time.process_time()
-        rows = [[study(name, tables, place, seed, until) for seed in range(seeds)] for place in range(len(tables))]
+        rows = [
+            [study(name, tables, place, seed, until) for seed in range(seeds)] for place in range(len(tables))
+        ]
         found[name] = np.array(rows)
         seconds = (time.process_time() - started) / seeds / len(tables)
         near = [to_near(row[0]) for table in found[name] for row in table]
@@ -65,7 +68,8 @@ def run(tables: Sequence[Table], names: Sequence[str], seeds: int, until: float)
         print(
             f"{name:16} area val {area[:, :, 0].mean():.4f} test {area[:, :, 1].mean():.4f}  "
             f"near: median {np.median(near):.3f}  by set "
-            f"{[round(float(np.median([to_near(r[0]) for r in t])), 3) for t in found[name]]}  ({seconds:.2f} s a study)",
+            f"{[round(float(np.median([to_near(r[0]) for r in t])), 3) for t in found[name]]}  "
+            f"({seconds:.2f} s a study)",
             flush=True,
         )
     return found

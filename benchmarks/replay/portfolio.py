@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from tables import Table, public, recorded
+from tables import Table, recorded
 
 from medfathom.definitions.space import TrialParams
 
@@ -49,7 +49,9 @@ def write(name: str, description: str, source: str, trials: Sequence[TrialParams
         lines += ["", "[[trials]]"]
         values = params.model_dump(exclude_defaults=True)
         values["learning_rate"] = params.learning_rate
-        lines += [f"{key} = {quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
+        lines += [
+            f"{key} = {quoted(value) if isinstance(value, str) else value}" for key, value in values.items()
+        ]
     SEARCH.mkdir(exist_ok=True)
     (SEARCH / f"{name}.toml").write_text("\n".join(lines) + "\n")
 
@@ -61,7 +63,9 @@ def quoted(text: str) -> str:
 def main() -> None:
     """Write both portfolios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--table", type=Path, help="the public table; without it that portfolio is left as it is")
+    parser.add_argument(
+        "--table", type=Path, help="the public table; without it that portfolio is left as it is"
+    )
     parser.add_argument("--size", type=int, default=10)
     wanted = parser.parse_args()
     when = date.today().isoformat()
@@ -69,7 +73,8 @@ def main() -> None:
     write(
         "small-images",
         "Small networks on small images, trained for eight epochs with AdamW.",
-        f"benchmarks/replay/curves.csv.gz ({', '.join(t.name for t in own)}); benchmarks/replay/portfolio.py, {when}",
+        f"benchmarks/replay/curves.csv.gz ({', '.join(t.name for t in own)}); "
+        f"benchmarks/replay/portfolio.py, {when}",
         chosen(own, wanted.size),
     )
 

@@ -37,7 +37,6 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.dataset import NpzDataset
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.metrics.probabilities import probabilities
 from medfathom.models.build import Network
 from medfathom.trial.checkpoint import load_checkpoint
 from medfathom.trial.inputs import ImageInputs, Views
@@ -67,7 +66,9 @@ def subset(source: Path, sizes: dict[str, int], target: Path, *, pooled: bool) -
     arrays, generator = np.load(source), np.random.default_rng(SEED)
     kept: dict[str, Any] = {}
     if pooled:
-        images, labels = (np.concatenate([arrays[f"{s}_{kind}"] for s in sizes]) for kind in ("images", "labels"))
+        images, labels = (
+            np.concatenate([arrays[f"{s}_{kind}"] for s in sizes]) for kind in ("images", "labels")
+        )
         parts = np.split(generator.permutation(len(images)), np.cumsum(list(sizes.values()))[:-1])
         for split, rows in zip(sizes, parts, strict=True):
             kept |= {f"{split}_images": images[rows], f"{split}_labels": labels[rows]}
@@ -197,7 +198,8 @@ def run(data: Path, weights: Path, work: Path, limit: int | None) -> None:
             rate = (time.perf_counter() - started) / place
             print(
                 f"{place}/{len(todo)} {row['key']} AUC {row.get('auc_8')} test {row.get('test_auc')} "
-                f"{row.get('failure', '')} · {rate:.2f} s a trial, {rate * (len(todo) - place) / 60:.0f} min left",
+                f"{row.get('failure', '')} · {rate:.2f} s a trial, "
+                f"{rate * (len(todo) - place) / 60:.0f} min left",
                 flush=True,
             )
 
@@ -207,7 +209,7 @@ def rates(configs: dict[str, StudyConfig]) -> list[object]:
 
 
 def pack(work: Path, target: Path) -> None:
-    """The rows in the order of their keys, compressed without a time, so that the same rows give the same file."""
+    """The rows in the order of their keys, compressed without a time: the same rows give the same file."""
     rows = sorted(csv.DictReader((work / "curves.csv").open()), key=lambda row: row["key"])
     with target.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
         lines = [",".join(list(rows[0])[1:])]
@@ -223,7 +225,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("../shared/weights"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--limit", type=int, help="at most so many trials")
-    parser.add_argument("--pack", type=Path, help="write what is recorded as a compressed CSV, and train nothing")
+    parser.add_argument(
+        "--pack", type=Path, help="write what is recorded as a compressed CSV, and train nothing"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.pack:

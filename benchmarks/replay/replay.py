@@ -1,4 +1,4 @@
-"""A search replayed on recorded trials: the program's own sampler and early stopping, a virtual clock, workers."""
+"""A search replayed on recorded trials: our own sampler and early stopping, a virtual clock, workers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Replay:
     asked: int = 0
 
     def run(self) -> list[Point]:
-        """Run to the end of the clock. Returns the trials that ran their full length, in order of their ends."""
+        """Run to the end of the clock. Returns the trials that ran their full length, in order of time."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -76,12 +76,14 @@ class Table:
     def seconds(self) -> float:
         """Of the whole grid, shared features computed once."""
         trials = self.trials.values()
-        shared = {(t.params.architecture, t.params.init): self.shared_seconds(t.params) for t in trials if t.shares}
+        shared = {
+            (t.params.architecture, t.params.init): self.shared_seconds(t.params) for t in trials if t.shares
+        }
         own = sum(sum(t.seconds) + (0.0 if t.shares else t.built_seconds) for t in trials)
         return own + sum(shared.values())
 
     def shared_seconds(self, params: TrialParams) -> float:
-        """To compute the shared features of an architecture: its first trial computes those for all depths."""
+        """To compute an architecture's shared features: its first trial computes those for all depths."""
         return sum(
             t.built_seconds
             for t in self.trials.values()
@@ -97,14 +99,15 @@ def recorded(path: Path = HERE / "curves.csv.gz") -> list[Table]:
     """Our own curves."""
     space = load_definition(str(HERE / "grid.toml")).space
     tables: dict[str, dict[tuple[Any, ...], Recorded]] = defaultdict(dict)
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         for row in csv.DictReader(file):
             if not row["failure"]:
                 trial = _trial(row)
                 tables[row["dataset"]][key_of(trial.params)] = trial
     epochs = len(next(iter(next(iter(tables.values())).values())).aucs)
-    return [Table(name, _with_rates(space, trials), epochs, trials) for name, trials in sorted(tables.items())]
+    return [
+        Table(name, _with_rates(space, trials), epochs, trials) for name, trials in sorted(tables.items())
+    ]
 
 
 def _with_rates(space: SpaceConfig, trials: dict[tuple[Any, ...], Recorded]) -> SpaceConfig:
@@ -116,7 +119,10 @@ def _with_rates(space: SpaceConfig, trials: dict[tuple[Any, ...], Recorded]) -> 
 
 def _trial(row: dict[str, str]) -> Recorded:
     epochs = sum(name.startswith("auc_") for name in row)
-    values = {kind: tuple(float(row[f"{kind}_{e}"]) for e in range(1, epochs + 1)) for kind in ("auc", "loss", "cpu")}
+    values = {
+        kind: tuple(float(row[f"{kind}_{e}"]) for e in range(1, epochs + 1))
+        for kind in ("auc", "loss", "cpu")
+    }
     params = TrialParams(
         architecture=row["architecture"],
         init=row["init"],
@@ -179,7 +185,13 @@ def _mean(rows: list[dict[str, str]]) -> Recorded:
 
     minutes = statistics.fmean(_minutes(row["duration"]) for row in rows)
     return Recorded(
-        _public_params(rows[0]), (mean("val_auc"),), (mean("val_loss"),), (60 * minutes,), 0.0, False, mean("test_auc")
+        _public_params(rows[0]),
+        (mean("val_auc"),),
+        (mean("val_loss"),),
+        (60 * minutes,),
+        0.0,
+        False,
+        mean("test_auc"),
     )
 
 

@@ -89,8 +89,8 @@ def _check_budget(config: StudyConfig) -> None:
     strata = len(config.space.strata())
     if config.goal == "compare" and config.budget.trials < strata:
         raise DefinitionError(
-            f"budget.trials = {config.budget.trials}, but the space has {strata} strata to compare: the smallest "
-            f"budget is budget.trials = {strata}, one trial for each; or compare fewer"
+            f"budget.trials = {config.budget.trials}, but the space has {strata} strata to compare: the "
+            f"smallest budget is budget.trials = {strata}, one trial for each; or compare fewer"
         )
 
 

@@ -51,7 +51,7 @@ def searched(sampler: Any, wanted: SpaceConfig, trials: int, goodness: Any) -> l
 
 
 def test_a_study_of_four_trials_begins_as_a_practitioner_would(workdir: Path) -> None:
-    """The head alone and the whole network, pretrained, not to be stopped early; in whatever order of starts."""
+    """The head alone and the whole network, pretrained, not to be stopped early; after a restart too."""
     with open_study(demo("budget.trials=4"), default_url(), "data") as driver:
         given = [driver.assign() for _ in range(2)]
     with open_study(demo("budget.trials=4"), default_url(), "data") as driver:
@@ -189,7 +189,9 @@ def test_an_earlier_studys_best_are_tried_and_what_does_not_fit_is_named(workdir
             driver.complete(assignment.number, 0.6 + 0.05 * assignment.number, {})
     narrower = demo("name=new", f"space.architecture.choices={LITES[:2]}")
     with open_study(narrower, default_url(), "data") as driver:
-        assert driver.warm_start == f"warm start from old (4 trials); left out: 2 with architecture = {LITES[2]}"
+        assert (
+            driver.warm_start == f"warm start from old (4 trials); left out: 2 with architecture = {LITES[2]}"
+        )
         given = [driver.assign() for _ in range(7)]
     assert sum(bool(a and a.protected) for a in given) == 4
     for changes in (["sampler.warm_start=off"], ["dataset.modality=CXR"]):
@@ -230,9 +232,11 @@ def test_every_shipped_portfolio_can_be_read() -> None:
 
 
 @given(power=st.floats(0.1, 1), lift=st.floats(0, 0.2))
-def test_a_curve_is_stopped_when_even_a_hopeful_forecast_stays_below_the_best(power: float, lift: float) -> None:
-    """All curves rise by the same power law: what is stopped would not have become the best, and what would is
-    not stopped."""
+def test_a_curve_is_stopped_when_even_a_hopeful_forecast_stays_below_the_best(
+    power: float, lift: float
+) -> None:
+    """All curves rise by the same power law: what is stopped would not have become the best, and what would
+    is not stopped."""
     finals = [0.7, 0.8, 0.85]
     steps = range(1, 11)
     curves = {i: {e: 1 - (1 - f) * (e / 10) ** -power for e in steps} for i, f in enumerate(finals)}
@@ -249,7 +253,9 @@ def test_a_curve_is_stopped_when_even_a_hopeful_forecast_stays_below_the_best(po
 def test_what_cannot_go_together_is_refused() -> None:
     with pytest.raises(DefinitionError, match=r'sampler.name = "gain".*take sampler = "tpe"'):
         load_definition("demo", ["goal=compare", "sampler=gain"])
-    with pytest.raises(DefinitionError, match=r"36 strata to compare: the smallest budget is budget.trials = 36"):
+    with pytest.raises(
+        DefinitionError, match=r"36 strata to compare: the smallest budget is budget.trials = 36"
+    ):
         validate_study("demo", ["goal=compare", "sampler=tpe", "budget.trials=4"])
 
 

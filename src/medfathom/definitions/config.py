@@ -19,8 +19,8 @@ class SamplerConfig(Schema):
     name: Literal["gain", "tpe", "random", "grid", "gp", "qmc"]
     n_startup_trials: int = Field(default=10, ge=1)
     portfolio: str = "shipped"
-    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name: that one;
-    `off`: none."""
+    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
+    that one; `off`: none."""
     warm_start: Literal["auto", "off"] | list[str] = "auto"
     """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""
@@ -103,15 +103,16 @@ class StudyConfig(Schema):
     @classmethod
     def _own_policy_is_the_default(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("goal", "best") == "best":
-            return {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}, **data}
+            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
+            return {**own, **data}
         return data
 
     @model_validator(mode="after")
     def _gain_goes_with_best(self) -> StudyConfig:
         if self.sampler.name == "gain" and self.goal == "compare":
             raise ValueError(
-                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the same '
-                'budget; take sampler = "tpe", or goal = "best"'
+                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the '
+                'same budget; take sampler = "tpe", or goal = "best"'
             )
         return self
 

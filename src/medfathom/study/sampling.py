@@ -98,7 +98,7 @@ def make_sampler(
     earlier: Sequence[Earlier] = (),
     *,
     epochs: int = 1,
-    warm: WarmStart = WarmStart(),
+    warm: WarmStart | None = None,
 ) -> BaseSampler:
     """The Optuna sampler of a definition.
 

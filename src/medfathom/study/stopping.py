@@ -1,8 +1,8 @@
 """Early stopping: which trials go no further, judged by the epochs of the others. Needs no Ray.
 
-A rule is a plain function of what is known of the trials. `asha`, `hyperband` and `median` decide as Ray Tune's
-own schedulers of these names do, and need nothing but the epochs: so a study that is taken up again goes on
-as if never interrupted.
+A rule is a plain function of what is known of the trials. `asha`, `hyperband` and `median` decide as Ray
+Tune's own schedulers of these names do, and need nothing but the epochs: so a study that is taken up again
+goes on as if never interrupted.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ def curve_stops(curves: Curves, number: int, epoch: int, *, grace: int, epochs: 
     mine = curves[number]
     own = _power(mine, max(1, epoch // 2), epoch) if epoch > 1 else 0.0
     fast = max(float(np.quantile(powers, CURVE_QUANTILE)), own)
-    return 1 - _lacking(mine, epoch) * (epoch / epochs) ** fast < best
+    return bool(1 - _lacking(mine, epoch) * (epoch / epochs) ** fast < best)
 
 
 def _lacking(curve: Mapping[int, float], epoch: int) -> float:
-    """What the AUC lacks to 1 at an epoch: the last epoch's, or the mean of the last two where that is less."""
+    """What the AUC lacks to 1: at the last epoch, or in the mean of the last two where that is less."""
     recent = (curve[epoch] + curve.get(epoch - 1, curve[epoch])) / 2
     return max(1 - max(curve[epoch], recent), CURVE_FLOOR)
 
@@ -140,7 +140,7 @@ def _power(curve: Mapping[int, float], start: int, end: int) -> float:
 
 
 class Stopping:
-    """Which trials are stopped: compared within their stratum under `goal = "compare"`, with all under `"best"`.
+    """Which trials are stopped: compared within their stratum under `compare`, with all under `best`.
 
     An epoch counts once, however often it is told. What became of past trials is known and not decided again.
 

@@ -1,1 +1,1 @@
-"""medfathom's own policy for `goal = "best"`: first trials from what worked elsewhere, then gain per second."""
+"""medfathom's own policy for `goal = "best"`: what worked elsewhere first, then gain per second."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 WORK_OF_LAST = (0.0, 0.15, 0.45, 0.65, 0.85, 1.0)
-"""Share of a network's work that lies in its last 0 to 5 layer groups: round figures for convolutional networks
-and transformers. What is measured corrects them."""
+"""Share of a network's work that lies in its last 0 to 5 layer groups: round figures. What is measured
+corrects them."""
 BACKWARD = 2.0
 """Work of a backward pass, in forward passes."""
 START = 0.05
@@ -37,7 +37,9 @@ class CostModel:
 
     def expected(self, trials: Sequence[FrozenTrial], wanted: Sequence[TrialParams]) -> NDArray[np.float64]:
         """For each of the wanted parameters; `trials` are the study's own, with their records."""
-        cached = {(a["architecture"], a["init"]) for t in trials if (a := t.user_attrs).get("unfreeze_depth", 5) < 5}
+        cached = {
+            (a["architecture"], a["init"]) for t in trials if (a := t.user_attrs).get("unfreeze_depth", 5) < 5
+        }
         factors = self._factors(trials)
         costs = []
         for params in wanted:

@@ -1,9 +1,10 @@
-"""The first trials of a study under `goal = "best"`: as a practitioner would begin, then what worked elsewhere."""
+"""The first trials of a study under `goal = "best"`: as a practitioner would begin."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+
 from optuna.distributions import BaseDistribution
 
 from medfathom.definitions.space import Dimension, Params, SpaceConfig, TrialParams, Value
@@ -23,9 +24,9 @@ FACTOR = 2.0
 
 
 def practitioner(space: SpaceConfig) -> list[First]:
-    """Each architecture pretrained, the head alone and the whole network, at a sound rate; the cheapest first.
+    """Each architecture pretrained, the head alone and the whole network, at a sound rate, cheap ones first.
 
-    Where a space has no pretrained init, its first one; where it has not these depths, its least and greatest.
+    Where the space has not these depths, its least and its greatest.
     """
     inits = [i for i in space.values("init") if i not in WITHOUT_KNOWLEDGE]
     depths = sorted({min(space.depths), max(space.depths)})
@@ -47,7 +48,7 @@ def _excluded(space: SpaceConfig, architecture: str, init: Value) -> bool:
 
 
 def completed(space: SpaceConfig, values: Params) -> TrialParams | str:
-    """Parameters with these values and usual ones for the rest; or what of them the space does not have, in words.
+    """Parameters with these values and usual ones for the rest; or, in words, what the space does not have.
 
     A number that the space does not have is moved to the nearest that it has, by `FACTOR` at most. What the
     space does not search is not looked at.
@@ -77,7 +78,7 @@ def _nearest(name: str, dimension: Dimension, wanted: Value, *, anything: bool) 
     """The value of a dimension that is nearest to the wanted one; None: it has none near enough."""
     number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
     if dimension.low is not None and dimension.high is not None and number:
-        value: Value = min(max(wanted, dimension.low), dimension.high)  # type: ignore[type-var]
+        value: Value = min(max(wanted, dimension.low), dimension.high)
         return value if anything or _near(value, wanted) else None
     choices = dimension.choices if dimension.choices is not None else [dimension.value]
     there = [c for c in choices if c is not None]

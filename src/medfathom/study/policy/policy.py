@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.space import SpaceConfig, TrialParams
-from medfathom.study.policy.cost import CostModel
 from medfathom.study.growth import params_in
+from medfathom.study.policy.cost import CostModel
 from medfathom.study.policy.opening import distributions, practitioner
 from medfathom.study.policy.portfolio import first_trials, portfolios
 from medfathom.study.policy.sampler import First, GainPerSecond
@@ -28,7 +28,7 @@ def gain_per_second(
     seed: int,
     *,
     epochs: int,
-    warm: WarmStart = WarmStart(),
+    warm: WarmStart | None = None,
     first: Sequence[First] | None = None,
 ) -> GainPerSecond:
     """The sampler of a definition.
@@ -41,6 +41,7 @@ def gain_per_second(
         warm: what earlier studies of the storage told.
         first: in the place of the practitioner's and the portfolio's trials.
     """
+    warm = warm or WarmStart()
     model = CostModel(epochs)
     searched = [name for name, d in space.dimensions.items() if d.value is None]
 
@@ -60,7 +61,9 @@ def gain_per_second(
 
     if first is None:
         shipped = first_trials(portfolios(config.portfolio), space).fitting
-        first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[::-1]
+        first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[
+            ::-1
+        ]
         first = [*practitioner(space), *first]
     return GainPerSecond(
         space=distributions(space),

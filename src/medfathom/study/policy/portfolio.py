@@ -71,7 +71,7 @@ def read_portfolio(path: Path) -> Portfolio:
 
 
 def first_trials(found: Sequence[Portfolio], space: SpaceConfig) -> Fitted:
-    """The portfolios' trials that the space has, in turns: each portfolio's first, then each one's second, …"""
+    """The portfolios' trials that the space has, in turns: the first of each, the second of each, …"""
     fitting: list[First] = []
     left: Counter[str] = Counter()
     for place in range(max((len(p.trials) for p in found), default=0)):

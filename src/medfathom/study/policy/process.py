@@ -81,7 +81,8 @@ class Process:
 def expected_improvement(mean: Array, sd: Array, best: float) -> Array:
     """How far a normal variable is expected to come above `best`, counting 0 where it stays below."""
     z = (mean - best) / sd
-    return sd * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
+    gain: Array = sd * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
+    return gain
 
 
 def _kernel(a: Array, b: Array, scales: Array, numeric: Sequence[bool]) -> Array:

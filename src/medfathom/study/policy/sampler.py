@@ -29,7 +29,7 @@ WHOLE_GRID = 2_000
 DRAWN = 400
 """So many random combinations are looked at of a larger one."""
 NEIGHBOURS_OF = 5
-"""Around so many of the best trials all values of a hyperparameter are looked at, one hyperparameter at a time."""
+"""Around so many of the best trials each other value of one hyperparameter is looked at."""
 LACKS = 0.005
 """Values are told apart by the logarithm of what they lack to 1, plus this."""
 
@@ -127,7 +127,7 @@ class GainPerSecond(BaseSampler):
         self._generator = np.random.default_rng()
 
     def _value(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
-        """What a trial reached; of a stopped one, what it would have gained as the median finished one did."""
+        """What a trial reached; a stopped one is taken to have gained what the median one did."""
         if trial.state == TrialState.COMPLETE:
             return trial.value
         if trial.state != TrialState.PRUNED or not trial.intermediate_values:
@@ -174,11 +174,12 @@ class GainPerSecond(BaseSampler):
             return [dict(zip(axes, point, strict=True)) for point in points]
         drawn = [{name: self._draw(d) for name, d in self.space.items()} for _ in range(DRAWN)]
         best = sorted(told, key=lambda pair: -pair[1])[:NEIGHBOURS_OF]
-        for trial, _ in best:
-            for name, distribution in self.space.items():
-                for value in axes[name] or [self._draw(distribution) for _ in range(10)]:
-                    drawn.append({**trial.params, name: value})
-        return drawn
+        return drawn + [
+            {**trial.params, name: value}
+            for trial, _ in best
+            for name, distribution in self.space.items()
+            for value in axes[name] or [self._draw(distribution) for _ in range(10)]
+        ]
 
     def _draw(self, distribution: BaseDistribution) -> Any:
         """A random value."""
@@ -195,7 +196,10 @@ class GainPerSecond(BaseSampler):
             else:
                 value = self._generator.uniform(distribution.low, distribution.high)
             if distribution.step:
-                value = distribution.low + round((value - distribution.low) / distribution.step) * distribution.step
+                value = (
+                    distribution.low
+                    + round((value - distribution.low) / distribution.step) * distribution.step
+                )
             return float(min(max(value, distribution.low), distribution.high))
         raise TypeError(f"{distribution!r}: no such distribution")
 
@@ -226,7 +230,8 @@ def _key(params: Params) -> frozenset[tuple[str, Any]]:
 def _scaled(column: NDArray[np.float64]) -> NDArray[np.float64]:
     if column.min() > 0 and column.max() >= 10 * column.min():
         column = np.log(column)
-    return (column - column.min()) / max(column.max() - column.min(), 1e-12)
+    scaled: NDArray[np.float64] = (column - column.min()) / max(column.max() - column.min(), 1e-12)
+    return scaled
 
 
 def _indices(column: Sequence[Any]) -> NDArray[np.float64]:
@@ -237,7 +242,8 @@ def _indices(column: Sequence[Any]) -> NDArray[np.float64]:
 def standardised(values: Sequence[float]) -> NDArray[np.float64]:
     """Values by the logarithm of what they lack to 1, of mean 0 and spread 1."""
     lacking = -np.log(1 + LACKS - np.array(values, dtype=float))
-    return (lacking - lacking.mean()) / max(lacking.std(), 1e-3)
+    scaled: NDArray[np.float64] = (lacking - lacking.mean()) / max(lacking.std(), 1e-3)
+    return scaled
 
 
 def _all_values(distribution: BaseDistribution) -> list[Any] | None:

@@ -89,7 +89,9 @@ def _earlier(config: StudyConfig, storage: BaseStorage) -> list[Study]:
     chosen = known if wanted == "auto" else wanted
     studies = [optuna.load_study(study_name=name, storage=storage) for name in chosen]
     # A confirmation repeats configurations of its study with other seeds: it has no definition of a search.
-    described = [s for s in studies if "definition" in s.user_attrs and not s.study_name.endswith("(confirmed)")]
+    described = [
+        s for s in studies if "definition" in s.user_attrs and not s.study_name.endswith("(confirmed)")
+    ]
     if wanted != "auto":
         return described
     return [s for s in described if s.user_attrs.get("modality") == config.dataset.modality]
@@ -102,7 +104,7 @@ def _fitting(study: Study, space: SpaceConfig, left: Counter[str]) -> list[tuple
     except (ValidationError, KeyError):
         left[f"a definition of another version ({study.study_name})"] += len(study.trials)
         return []
-    found = {}
+    found: dict[str, tuple[TrialParams, float]] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         params = params_in(before, trial.params)
         if params is None or trial.value is None:
