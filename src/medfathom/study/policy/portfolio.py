@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -63,7 +62,7 @@ def portfolios(wanted: str) -> list[Portfolio]:
 
 def read_portfolio(path: Path) -> Portfolio:
     """A portfolio's file. Raises DefinitionError, in one line."""
-    data: dict[str, Any] = {**read_toml(path), "name": path.stem}
+    data = {**read_toml(path), "name": path.stem}
     try:
         return Portfolio.model_validate(data)
     except ValidationError as error:

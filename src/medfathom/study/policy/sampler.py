@@ -38,7 +38,7 @@ LACKS = 0.005
 class First:
     """A trial to begin with: its parameters, where it comes from, whether it may be stopped early."""
 
-    params: dict[str, Any]
+    params: Params
     source: str
     protected: bool = False
 
@@ -113,7 +113,7 @@ class GainPerSecond(BaseSampler):
         gain = self._gain(told, [t for t in trials if not t.state.is_finished()], candidates)
         if self.seconds is not None:
             gain = gain / self.seconds(trials, candidates) ** self.price
-        return candidates[int(np.argmax(gain))]
+        return dict(candidates[int(np.argmax(gain))])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -165,14 +165,14 @@ class GainPerSecond(BaseSampler):
     def _columns(self, rows: Sequence[Params]) -> Columns:
         return Columns.of([self.explain(row) for row in rows] if self.explain else rows)
 
-    def _candidates(self, told: Sequence[tuple[FrozenTrial, float]]) -> list[dict[str, Any]]:
+    def _candidates(self, told: Sequence[tuple[FrozenTrial, float]]) -> list[Params]:
         """The whole grid where it is small; else random draws, and neighbours of the best trials."""
         axes = {name: _all_values(d) for name, d in self.space.items()}
         sizes = [len(values) if values is not None else WHOLE_GRID + 1 for values in axes.values()]
         if np.prod(sizes, dtype=float) <= WHOLE_GRID:
             points = product(*(values or [] for values in axes.values()))
             return [dict(zip(axes, point, strict=True)) for point in points]
-        drawn = [{name: self._draw(d) for name, d in self.space.items()} for _ in range(DRAWN)]
+        drawn: list[Params] = [{name: self._draw(d) for name, d in self.space.items()} for _ in range(DRAWN)]
         best = sorted(told, key=lambda pair: -pair[1])[:NEIGHBOURS_OF]
         return drawn + [
             {**trial.params, name: value}
