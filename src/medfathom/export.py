@@ -22,6 +22,7 @@ from medfathom.models.folder import (
     write_config,
     write_manifest,
 )
+from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
 from medfathom.text import command
@@ -75,14 +76,15 @@ def export_model(
 ) -> Exported:
     """Write a model folder.
 
-    Of several seeds the one with the best validation AUC is taken; its weights are those `confirm` judged.
+    Of several seeds the best on validation is taken, by the study's rule; its weights are those `confirm`
+    judged.
 
     Args:
         name: of a confirmed study.
         out: the folder; it must be absent or empty.
-        trial: "best" (by validation AUC, mean over seeds), the number of a search trial, or
-            "smallest-within": the fewest parameters among those whose validation AUC is at most `within`
-            below the best.
+        trial: "best" (on validation, by the study's rule on means over seeds), the number of a search
+            trial, or "smallest-within": the fewest parameters among those whose validation AUC is at
+            most `within` below the highest.
         within: AUC.
         storage: an Optuna storage URL.
         onnx: also write it for other runtimes.
@@ -95,7 +97,9 @@ def export_model(
         raise InputError(f"--out {out}: is there already; name a new folder")
     study = read_study(storage or default_url(), name)
     configuration = choose_configuration(study, trial, within)
-    model = max(configuration.models, key=lambda m: (m.val_auc, -m.seed))
+    from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
+
+    model = best_model(configuration, rule_of(study))
     weights = model.folder / WEIGHTS_FILE
     if not weights.is_file():
         raise StorageError(f"{weights}: gone; the model cannot be exported without its weights")
@@ -132,10 +136,10 @@ def choose_configuration(study: Study, trial: str, within: float) -> StratumResu
             f"study {name!r}: trial {number} has no trained weights, it was not confirmed; "
             f"`{command('confirm', name, '--trial', number)}` trains it"
         )
-    best = strata[0]
     if trial == "best":
-        return best
-    near = [result for result in strata if result.val_auc >= best.val_auc - within]
+        return strata[0]
+    highest = max(result.val_auc for result in strata)
+    near = [result for result in strata if result.val_auc >= highest - within]
     return min(near, key=lambda result: (result.n_params, -result.val_auc))
 
 

@@ -97,13 +97,13 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
         )
     ]
     facts = ["architecture", "family", "init", "unfreeze_depth", "n_params", "n_trainable_params"]
-    aucs = ["search_auc", "val_auc", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
+    aucs = ["search_auc", "val_auc", "val_log_loss", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
         *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
         *("brier_loss", "calibration_error", "image_auc", "unit", "combine", "n_test_cases", "models"),
     ]
-    keys = ["trial", "seed", "val_auc", "test_auc", "test_ci", "folder"]
+    keys = ["trial", "seed", "val_auc", "val_log_loss", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys
     assert content["strata"][0]["models"][0]["test_ci"] == [None, None]
     assert set(content["missing"][0]) == {"stratum", "reason"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.words import opened, what_varies
+from medfathom.confirmation.words import chance_warning, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.folder import HEAD_FILE, ModelConfig
@@ -24,7 +24,7 @@ tags: [timm, image-classification, medical-imaging]
 
 # {title}
 
-{architecture} for {modality} images; classes: {classes}. Init: {init}; {trained}.
+{warning}{architecture} for {modality} images; classes: {classes}. Init: {init}; {trained}.
 Written by medfathom {version} from study `{study}`.
 
 ## Use
@@ -124,6 +124,7 @@ def model_card(
     outputs = num_outputs(config.task, len(config.class_names))
     seed_sd = configuration.seed_sd
     return CARD.format(
+        warning=_warning(configuration, model),
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
         init=config.init,
@@ -163,6 +164,12 @@ def model_card(
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )
+
+
+def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
+    """First of all: that the model may be worth nothing."""
+    warning = chance_warning(configuration, model)
+    return f"**{warning}**\n\n" if warning else ""
 
 
 def _trained(unfreeze_depth: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from medfathom.data import dicom, nifti, vol
+from medfathom.data import dicom, nifti, slides, vol
 from medfathom.data.formats import jpeg, jpeg2000, pillow, png, pnm, tiff
 from medfathom.data.pixels import (
     MAX_PIXELS,
@@ -23,6 +23,7 @@ from medfathom.data.pixels import (
     Pixels,
     UnreadableImageError,
     bits_in_use,
+    damage,
     fit_square,
     full_range,
     to_pixels,
@@ -48,7 +49,7 @@ __all__ = [
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
     *(".gif", ".webp", ".jp2", ".j2k", ".j2c", ".pgm", ".ppm", ".pnm"),
-    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES),
+    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES, *slides.SUFFIXES),
 )
 """Files of a folder that are taken for images. What a file really is, its content says."""
 
@@ -173,11 +174,13 @@ def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
     Raises:
         UnreadableImageError: with the reason.
     """
+    if path.name.lower().endswith(slides.SUFFIXES):
+        raise UnreadableImageError(slides.CUT)
     with _named_reasons(), open(path, "rb", opener=_at_once) as file:
         start = file.read(START_BYTES)
         stack = None if slice_axis is None else _stack_reader(start, None, slice_axis)
         header = _reader(start).header if stack is None else stack.stack_header
-        with _damage():
+        with damage():
             file.seek(0)
             return header(file)
 
@@ -216,7 +219,7 @@ def decode(
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
-    with _damage():
+    with damage():
         opened = _opened(content, window, frame, slice_axis)
         samples = opened.samples(0 if size is None else 2 * size)
         header = opened.header
@@ -279,15 +282,3 @@ def _named_reasons() -> Iterator[None]:
         raise UnreadableImageError(FOLDER) from None
     except OSError as error:
         raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    """Errors of decoders as reasons: on damaged files they raise nearly anything."""
-    try:
-        yield
-    except (UnreadableImageError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001  whatever a decoder raises is a reason
-        first = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise UnreadableImageError(f"damaged or truncated ({first})") from None

@@ -48,7 +48,14 @@ from medfathom.data.prepared import (
     read_facts,
     write_facts,
 )
-from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError, told
+from medfathom.data.sources.base import (
+    SHOWN_IGNORED,
+    Listing,
+    Problem,
+    Source,
+    UnusableRowsError,
+    told,
+)
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
 from medfathom.data.too_few import few_notes
@@ -59,7 +66,7 @@ from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
 
-VERSION = 4
+VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -132,7 +139,7 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
         if known.exists():
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
-        job = _job(source, config)
+        job = _job(source, config, outline=True)
         dark = "" if job.listing.problems else foresee_bits(source, config)
     finally:
         source.close()
@@ -148,9 +155,9 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     return notes
 
 
-def _job(source: Source, config: DatasetConfig) -> _Job:
+def _job(source: Source, config: DatasetConfig, *, outline: bool = False) -> _Job:
     """List, split and check, before anything is written."""
-    listing = list_images(source, config)
+    listing = list_images(source, config, outline=outline)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
@@ -324,7 +331,17 @@ def _write_tables(
         near = renumbered(near, in_manifest.tolist())
         write_near(folder, near)
     leaks = count_leaks(read_manifest(folder), near)
-    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, listing.notes))
+    notes = [*listing.notes, *_constant_note(listing, rows)]
+    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes))
+
+
+def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:
+    found = [index for index, row in enumerate(rows) if row.constant]
+    if not found:
+        return []
+    first = ", ".join(listing.names[index] for index in found[:SHOWN_IGNORED])
+    more = ", ..." if len(found) > SHOWN_IGNORED else ""
+    return [f"{len(found)} images have one value throughout and are no copies of one another: {first}{more}"]
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:

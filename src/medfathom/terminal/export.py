@@ -47,10 +47,14 @@ def _timm(done: Exported) -> str:
 
 
 def _text(done: Exported) -> str:
+    from medfathom.confirmation.words import chance_warning  # noqa: PLC0415
+
     configuration, model = done.configuration, done.model
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
+    warning = chance_warning(configuration, model)
     return (
-        f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
+        (f"{warning}\n" if warning else "")
+        + f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
         f"(search trial {configuration.search_trial}, seed {model.seed}), "
         f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}{checked}\n"
         f"{_timm(done)}\n"

@@ -67,6 +67,8 @@ class SplitMetrics(_Fields):
     accuracy: float | None = None
     accuracy_ci_low: float | None = None
     accuracy_ci_high: float | None = None
+    log_loss: float | None = None
+    """At least 0, not bounded. In a search: of probabilities as the network gives them, not calibrated."""
     brier_loss: float | None = None
     """In [0, 2] for a multiclass task."""
     calibration_error: float | None = None

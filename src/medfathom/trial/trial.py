@@ -33,6 +33,7 @@ from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
+from medfathom.trial.validation import ValidationPredictions
 
 TRAIN_AUC_IMAGES, TRAIN_AUC_CASES = 500, 50
 """Training images on which the AUC is taken at the end, to be held against the validation AUC. Of cases as
@@ -178,30 +179,35 @@ class _Trial:
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
-        val_loss, metrics = self._validate()
+        logits = self._predict_validation()
+        metrics = judge(self._task.data, self._val, logits, self._params.combine)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
             epoch,
             metrics,
             train_loss=train_loss,
-            val_loss=val_loss,
+            val_loss=self._loss_on_validation(logits),
             train_auc=self._auc_on_training_images() if last else None,
             images_per_second=len(self._subset) / fit_seconds,
         )
         self._history.append(record)
-        self._save()
+        self._save(self._kept_predictions(logits) if last else b"")
         return record
 
-    def _validate(self) -> tuple[float, SplitMetrics]:
+    def _predict_validation(self) -> NDArray[np.float32]:
         logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
-        metrics = judge(self._task.data, self._val, logits, self._params.combine)
-        return self._loss_on_validation(logits), metrics
+        return logits
+
+    def _kept_predictions(self, logits: NDArray[np.float32]) -> bytes:
+        units, task = self._val.units, self._task.data.task
+        of_units = units.logits(task, logits, self._params.combine)
+        return ValidationPredictions.of(task, units, of_units).to_bytes()
 
     def _loss_on_validation(self, logits: NDArray[np.float32]) -> float:
         """The mean over images, or with attention over cases: as in training."""
@@ -257,7 +263,7 @@ class _Trial:
         at_once, batch = self._fit.portions.at_once, self._params.batch_size
         return f"{at_once} of {batch} images at once" if at_once < batch else None
 
-    def _save(self) -> None:
+    def _save(self, validation: bytes) -> None:
         if self._task.checkpoint is None:
             return
         checkpoint = Checkpoint(
@@ -267,6 +273,7 @@ class _Trial:
             train_seconds=self._seconds,
             network=self._network.trained_state(),
             optimizer=self._fit.optimizer.state_dict(),
+            validation=validation,
         )
         save_checkpoint(self._task.checkpoint, checkpoint)
 

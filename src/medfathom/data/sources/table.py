@@ -64,8 +64,11 @@ class CsvSource(FileSource):
         """An image for each file, in the order of the rows."""
         names = [row.name for row in self._rows]
         splits, problems = self._splits(names)
+        mpps, no_numbers = self._mpps(names)
         # A row with a bad path and a bad split is one bad row, not two: the first reason is told.
-        problems = list({p.name: p for p in reversed([*self._row_problems(names), *problems])}.values())[::-1]
+        problems = list(
+            {p.name: p for p in reversed([*self._row_problems(names), *problems, *no_numbers])}.values()
+        )[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._rows, self._table_config)]
         notes += mask_suspicions([row.path for row in self._rows])
@@ -84,6 +87,7 @@ class CsvSource(FileSource):
             cases=None if cases is None else [cases[row] for row in kept],
             ignored=self._ignored,
             notes=[*notes, *merged.notes],
+            mpps=None if mpps is None else [mpps[row] for row in kept],
         )
 
     @cached_property
@@ -145,6 +149,20 @@ class CsvSource(FileSource):
         column = self._table_config.case_column
         return None if column is None else [row.cells[column] or None for row in self._rows]
 
+    def _mpps(self, names: Sequence[str]) -> tuple[list[float | None] | None, list[Problem]]:
+        """Microns per pixel of each slide, None where its cell is empty, and rows whose cell is no number."""
+        column = self._table_config.mpp_column
+        if column is None:
+            return None, []
+        cells = [row.cells[column].strip() for row in self._rows]
+        found = [None if not cell else _positive(cell) for cell in cells]
+        problems = [
+            Problem(name, f"{column} = {cell!r}: microns per pixel are a number above 0")
+            for name, cell, mpp in zip(names, cells, found, strict=True)
+            if cell and mpp is None
+        ]
+        return found, problems
+
     def _unused_patients(self) -> list[str]:
         config = self._table_config
         if config.unit != "image" or config.group_column or config.group_pattern:
@@ -183,6 +201,15 @@ def _without(labels: Labels, problems: Sequence[Problem], names: Sequence[str]) 
     kept = [problem for problem in labels.problems if problem.name not in bad]
     good = labels.good & np.array([name not in bad for name in names])
     return replace(labels, good=good, problems=kept)
+
+
+def _positive(cell: str) -> float | None:
+    """The number; None where there is none above 0."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
 
 
 def _rows_of(labels: Labels, kept: Sequence[int]) -> Labels:
