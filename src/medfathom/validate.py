@@ -135,7 +135,7 @@ def _check_file(config: StudyConfig, architecture: str, location: WeightsLocatio
 
 
 def check_source(config: StudyConfig) -> list[str]:
-    """Make every check of the data that needs no pixels: files, headers, labels, splits.
+    """Make every check of the data that needs few pixels: files, headers, labels, splits, bits in use.
 
     Returns:
         A line for each thing to know: the positive class, what is left out or suspicious, few patients, rare
