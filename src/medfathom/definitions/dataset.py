@@ -160,7 +160,10 @@ class _Files(_OnDisk):
     def _keys_of_slides(self) -> _Files:
         if self.mpp is not None and self.unit != "slide":
             raise ValueError(f'mpp goes with unit = "slide"; but unit is "{self.unit}"')
-        keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & self.model_fields_set
+        fields = type(self).model_fields
+        keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & fields.keys()
+        # A study's own record of its definition has every default.
+        keys = {key for key in keys if getattr(self, key) != fields[key].default}
         if keys and self.mpp is None:
             raise ValueError(f"{min(keys)} goes with mpp, the microns per pixel of tiles")
         return self
