@@ -124,6 +124,8 @@ OTHERS = {
 }
 """What a file is that is not read, by its start."""
 
+FOLDER = 'is a folder; unit = "volume", "slide" or "case" takes its images for one case'
+
 READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM, PGM or PPM image"
 
 
@@ -157,7 +159,7 @@ def _at_once(path: str, flags: int) -> int:
     number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(mode := os.fstat(number).st_mode):
         os.close(number)
-        raise UnreadableImageError("is a folder" if stat.S_ISDIR(mode) else "no file, but a pipe or a device")
+        raise UnreadableImageError(FOLDER if stat.S_ISDIR(mode) else "no file, but a pipe or a device")
     return number
 
 
@@ -287,6 +289,6 @@ def _named_reasons() -> Iterator[None]:
     except FileNotFoundError:
         raise UnreadableImageError("no such file") from None
     except IsADirectoryError:
-        raise UnreadableImageError("is a folder") from None
+        raise UnreadableImageError(FOLDER) from None
     except OSError as error:
         raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None

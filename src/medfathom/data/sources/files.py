@@ -206,6 +206,7 @@ class FileSource(Source):
         found = [header for row in kept if isinstance(header := headers[row], Header)]
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
+        self.deep = [row for row, header in enumerate(found) if header.deep and header.subject is None]
         self._files = [
             ImageFile(paths[row], header.width * header.height, parts[row])
             for row, header in zip(kept, found, strict=True)
