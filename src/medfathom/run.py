@@ -84,6 +84,8 @@ def run_study(
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
+        if driver.warm_start:
+            watcher.note(driver.warm_start)
         halted = ""
         if not driver.done():
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds

@@ -19,6 +19,7 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Leaks, read_facts
 from medfathom.data.sources.base import Listing
+from medfathom.definitions.dataset import FolderDataset
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DataError
 from medfathom.run import run_study
@@ -302,3 +303,23 @@ def test_shipped_pneumoniamnist_says_what_it_takes(shared: Path, tmp_path: Path)
     said = refuse_leakage(data, definition.dataset, definition.name)
     assert "8 images have exact copies in several splits (8 in train and val)" in said
     assert said.endswith("the definition accepts it (dataset.leakage)")
+
+
+def test_blank_slices_of_different_patients_are_no_copies(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(12):
+        folder = tmp_path / "set" / ("ill", "well")[number % 2] / f"p{number}"
+        for k in range(3):
+            value = 0 if k < 2 else random.integers(0, 255, (32, 32)).astype(np.uint8)
+            save(folder / f"{k}.png", np.zeros((32, 32), np.uint8) + value)
+    keys = {"source": "folder", "path": str(tmp_path / "set"), "unit": "volume", "drop_copies": True}
+    config = FolderDataset.model_validate({"modality": "CT", "image_size": 32} | keys)
+    data = prepare(config, tmp_path / "cache")
+    assert sum(data.sizes.values()) == 36
+    facts = read_facts(data.folder)
+    assert (facts.leaks.images, facts.dropped) == ({}, [])
+    said = (
+        "24 images have one value throughout and are no copies of one another: ill/p0/0.png, ill/p0/1.png, "
+    )
+    assert facts.notes[-1].startswith(said)
+    assert int(read_manifest(data.folder).constant.sum()) == 24

@@ -14,13 +14,13 @@ from medfathom.definitions.dataset import DatasetConfig, SimilarWords
 from medfathom.errors import DataError, did_you_mean
 
 
-def list_images(source: Source, config: DatasetConfig) -> Listing:
-    """All images of a source, before any pixel is read.
+def list_images(source: Source, config: DatasetConfig, *, outline: bool = False) -> Listing:
+    """All images of a source, before they are decoded; `outline`: as `Source.outline` has them.
 
     Raises:
         DataError: the source cannot be used; patients differ only in their spelling; `positive` is no class.
     """
-    listing = source.listing()
+    listing = source.outline() if outline else source.listing()
     groups = None if listing.groups is None else _settled(listing.groups, config.similar_words)
     listing = _with_positive(replace(listing, groups=groups), config.positive)
     return replace(listing, notes=[*listing.notes, *doubts(listing, config)])

@@ -48,18 +48,25 @@ from medfathom.data.prepared import (
     read_facts,
     write_facts,
 )
-from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError, told
+from medfathom.data.sources.base import (
+    SHOWN_IGNORED,
+    Listing,
+    Problem,
+    Source,
+    UnusableRowsError,
+    told,
+)
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
 from medfathom.data.too_few import few_notes
-from medfathom.data.usable import check_bits, check_classes, check_two_classes
+from medfathom.data.usable import check_bits, check_classes, check_two_classes, foresee_bits
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
 
-VERSION = 4
+VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -132,23 +139,25 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
         if known.exists():
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
-        job = _job(source, config)
+        job = _job(source, config, outline=True)
+        dark = "" if job.listing.problems else foresee_bits(source, config)
     finally:
         source.close()
     listing = job.listing
     if listing.problems and config.on_bad_image == "error":
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
-    notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
+    notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
+    notes += few_notes(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
         known.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(known, json.dumps(notes))
     return notes
 
 
-def _job(source: Source, config: DatasetConfig) -> _Job:
+def _job(source: Source, config: DatasetConfig, *, outline: bool = False) -> _Job:
     """List, split and check, before anything is written."""
-    listing = list_images(source, config)
+    listing = list_images(source, config, outline=outline)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
@@ -322,7 +331,17 @@ def _write_tables(
         near = renumbered(near, in_manifest.tolist())
         write_near(folder, near)
     leaks = count_leaks(read_manifest(folder), near)
-    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, listing.notes))
+    notes = [*listing.notes, *_constant_note(listing, rows)]
+    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes))
+
+
+def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:
+    found = [index for index, row in enumerate(rows) if row.constant]
+    if not found:
+        return []
+    first = ", ".join(listing.names[index] for index in found[:SHOWN_IGNORED])
+    more = ", ..." if len(found) > SHOWN_IGNORED else ""
+    return [f"{len(found)} images have one value throughout and are no copies of one another: {first}{more}"]
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:

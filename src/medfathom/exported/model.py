@@ -17,12 +17,13 @@ from medfathom.data.images import (
     MIN_SIDE,
     Header,
     UnreadableImageError,
-    decode,
     fit_square,
     full_range,
     read_header,
 )
+from medfathom.data.slides import Tile
 from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.files import FileDecoder
 from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
@@ -286,25 +287,25 @@ class _Reading:
         # A model of 8 bits reads deep files too: their upper 8 bits are what it was trained on elsewhere.
         deep = header.deep and self._dtype == np.uint8
         dtype = np.dtype(np.uint16) if deep else self._dtype
-        image = decode(
-            file.content()[0],
+        image = FileDecoder(
             config.channels,
             dtype,
-            bits=config.bits,
-            size=config.image_size,
-            fit=config.fit,
-            window=config.window,
-            frame=file.frame,
-            slice_axis=config.slice_axis,
-        )
+            config.bits,
+            config.image_size,
+            config.fit,
+            config.window,
+            config.slice_axis,
+        )(file)
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
         return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
 
     def _header(self, file: ImageFile) -> Header:
-        """Of a stack once for all its frames."""
-        if file.frame is None:
+        """Of a stack once for all its frames. A tile is cut in the model's size."""
+        if file.part is None:
             return read_header(file.path)
+        if isinstance(file.part, Tile):
+            return Header(self._config.image_size, self._config.image_size, colour=True, deep=False)
         if self._stack is None or self._stack[0] != file.path:
             self._stack = file.path, read_header(file.path, slice_axis=self._config.slice_axis)
         return self._stack[1]

@@ -25,6 +25,8 @@ from medfathom.errors import RunError, cause_of
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
+from medfathom.study.policy.sampler import GainPerSecond
+from medfathom.study.policy.warm_start import warm_start
 from medfathom.study.precision import Precision, settle_precision, settled_precision
 from medfathom.study.predictions import keep_predictions
 from medfathom.study.sampling import StratumSampler, make_sampler
@@ -36,13 +38,17 @@ from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: `reported` holds the epochs that the storage knows already."""
+    """A trial to run.
+
+    `reported` holds the epochs that the storage knows already. A `protected` trial is not stopped early.
+    """
 
     number: int
     params: TrialParams
     stratum: str
     seed: int
     reported: Mapping[int, float] = field(default_factory=dict)
+    protected: bool = False
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -98,7 +104,17 @@ class Driver:
         earlier = [
             (SpaceConfig.model_validate(e["space"]), e["trials"]) for e in study.user_attrs.get(EARLIER, ())
         ]
-        sampler = make_sampler(config.sampler, config.space, self._sampler_seed(), earlier)
+        warm = self._patiently(lambda: warm_start(config, storage))
+        sampler = make_sampler(
+            config.sampler,
+            config.space,
+            self._sampler_seed(),
+            earlier,
+            epochs=config.budget.epochs,
+            warm=warm,
+        )
+        self.warm_start = warm.line()
+        """What is taken over from other studies, in words."""
         divided = config.goal == "compare" and config.sampler.name != "grid"  # a grid has the strata in it
         self._stratum_sampler = StratumSampler(sampler, config.space) if divided else None
         study.sampler = self._stratum_sampler or sampler
@@ -173,7 +189,9 @@ class Driver:
                 "definition_hash": self.config.definition_hash,
             },
         )
-        return Assignment(trial.number, params, stratum, seed, dict(reported))
+        sampler = self.study.sampler
+        protected = isinstance(sampler, GainPerSecond) and sampler.protects(trial.params)
+        return Assignment(trial.number, params, stratum, seed, dict(reported), protected)
 
     def _choose_stratum(self, known: Mapping[str, Any]) -> None:
         """Tell the sampler the first of the strata with the fewest trials, however they ended.
