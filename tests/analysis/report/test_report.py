@@ -182,7 +182,14 @@ def test_an_under_tuned_stratum_is_seen(analysis: Analysis) -> None:
     told = ToldOfStudy("oct", tuned=tuned, tuning=["1 of 2 strata may be under-tuned (lite1)."])
     text = page(replace(analysis, studies=[told]), Figures()).partition("How well oct is tuned")[2]
     section = text.partition("</section>")[0]
-    for part in ("expected best of 4", "0.910", "0.9000 to 0.9200", "settled", "open", "1 of 2 strata may be"):
+    for part in (
+        "expected best of 4",
+        "0.910",
+        "0.9000 to 0.9200",
+        "settled",
+        "open",
+        "1 of 2 strata may be",
+    ):
         assert part in section
     assert "is tuned" not in page(analysis, Figures())
 
