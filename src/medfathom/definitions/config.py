@@ -17,19 +17,24 @@ from medfathom.metrics.rules import By
 class SamplerConfig(Schema):
     """How the next trial's parameters are chosen."""
 
-    name: Literal["tpe", "random", "grid", "gp", "qmc"]
-    """`tpe`, `gp` and `qmc` are Optuna's; `grid` runs every combination once."""
+    name: Literal["gain", "tpe", "random", "grid", "gp", "qmc"]
+    """`gain` is medfathom's own; `tpe`, `gp` and `qmc` are Optuna's; `grid` runs every combination once."""
     n_startup_trials: int = Field(default=10, ge=1)
     """Random trials before `tpe` and `gp` learn from what was found."""
+    portfolio: str = "shipped"
+    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
+    that one; `off`: none."""
+    warm_start: Literal["auto", "off"] | list[str] = "auto"
+    """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""
 
 
 class SchedulerConfig(Schema):
     """How trials are stopped early. Epochs count from 1."""
 
-    name: Literal["asha", "hyperband", "median", "none"]
-    """`asha` and `hyperband` stop trials that are behind at rungs, `median` those below the median; `none`
-    stops no trial."""
+    name: Literal["asha", "hyperband", "median", "curve", "none"]
+    """`asha` and `hyperband` stop trials that are behind at rungs, `median` those below the median, `curve`
+    those whose forecast stays below the best finished trial; `none` stops no trial."""
     grace_epochs: int = Field(default=1, ge=1)
     """Epochs that every trial gets."""
     reduction_factor: int = Field(default=3, ge=2)
@@ -52,6 +57,8 @@ class BudgetConfig(Schema):
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
+    settle: bool = True
+    """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
     description: str = ""
 
 
@@ -133,6 +140,23 @@ class StudyConfig(Schema):
     @classmethod
     def _stripped(cls, text: str) -> str:
         return text.strip()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_policy_is_the_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("goal", "best") == "best":
+            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
+            return {**own, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _gain_goes_with_best(self) -> StudyConfig:
+        if self.sampler.name == "gain" and self.goal == "compare":
+            raise ValueError(
+                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the '
+                'same budget; take sampler = "tpe", or goal = "best"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:
