@@ -57,6 +57,8 @@ class BudgetConfig(Schema):
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
+    settle: bool = True
+    """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
     description: str = ""
 
 
