@@ -75,6 +75,14 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 
 @app.command()
+def samples(folder: Annotated[Path, typer.Argument(help="A new folder.", metavar="DIR")]) -> None:
+    """Write sample images and a table of published results, to try the commands on."""
+    from medfathom.terminal.samples import print_samples  # noqa: PLC0415
+
+    print_samples(folder)
+
+
+@app.command()
 def init(
     place: Annotated[
         Path,

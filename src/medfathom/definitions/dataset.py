@@ -27,11 +27,11 @@ class SplitsConfig(Schema):
     """The source's own splits. `redraw-val`: its validation images join training, and validation is drawn
     again. `ignore`: all images are pooled, and all splits are drawn."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
-    """Of the images that are divided."""
+    """Share of the images that are divided."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
-    """Of the images that are divided."""
+    """Share of the images that are divided."""
     seed: int = Field(default=0, ge=0)
-    """Of the drawing."""
+    """The seed of the drawing."""
     grouped: bool = True
     """Keep each group (patient, slide) in one split. false only where groups mean something else."""
 
@@ -299,7 +299,7 @@ class PhantomDataset(_Dataset):
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
     """From 0 (easy) to 1 (hard); a perfect AUC is impossible at either."""
     seed: int = Field(default=0, ge=0)
-    """Of the drawing."""
+    """The seed of the drawing."""
 
     @model_validator(mode="after")
     def _patients(self) -> PhantomDataset:
