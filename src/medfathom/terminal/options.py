@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share; imports typer only."""
+"""Options that several commands have, and those of `analyze` about tables; imports typer only."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from medfathom.text import STORAGE_GIVEN
 
 
-def _storage_given(url: str | None) -> str | None:
+def storage_given(url: str | None) -> str | None:
     """What the program tells the user to run next names the same storage."""
     STORAGE_GIVEN.set(url)
     return url
@@ -21,7 +21,7 @@ StorageOption = Annotated[
     typer.Option(
         help="Optuna storage URL; default: SQLite, storage/medfathom.db.",
         metavar="URL",
-        callback=_storage_given,
+        callback=storage_given,
     ),
 ]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")]
@@ -30,6 +30,10 @@ SetOption = Annotated[
     typer.Option(
         "--set", help="Change a key of the definition: `--set budget.trials=8`.", metavar="KEY=VALUE"
     ),
+]
+ModalityOption = Annotated[
+    str | None,
+    typer.Option(help="CXR, OCT, WSI or another word, of your own data; default: guessed.", metavar="WORD"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
