@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Facts, PreparedData, array_file, names_file, write_facts
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.dataset import SplitsConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import Dimension, SpaceConfig, TrialParams, Value
 from medfathom.errors import MedfathomError
@@ -106,7 +107,8 @@ class Measured:
     side_by_side: int
     """How many such trials run at once."""
     seconds_in_all: tuple[float, float]
-    """Of all trials of this kind, one after another: each stopped as early as may be, none stopped."""
+    """Of all trials of this kind, one after another: each stopped as early as may be, none stopped. Of a
+    cross-validation: none goes on to later folds, all that may."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None)
             say(f"measuring {what} ({number + 1} of {len(kinds)})")
             # Its own seed, as trials have: weights drawn from it are shared with no other trial.
             cost = _cost_or_failure(kind.params, replace(task, seed=config.seed + number))
-            scaled = cost if isinstance(cost, str) else _scaled(config, data.sizes, kind, cost, slots)
+            sizes = _sizes(data.sizes, config.dataset.splits)
+            scaled = cost if isinstance(cost, str) else _scaled(config, sizes, kind, cost, slots)
             found.append(KindForecast(kind, scaled))
     return Forecast(
         study=config.name,
@@ -358,12 +361,21 @@ def measure(params: TrialParams, task: TrialTask) -> Cost:
     )
 
 
+def _sizes(sizes: Mapping[str, int], splits: SplitsConfig) -> Mapping[str, int]:
+    """Images that one training trains and is judged on."""
+    if splits.folds is None:
+        return sizes
+    pool = sizes["train"] + sizes["val"]
+    return {"train": pool - pool // splits.folds, "val": pool // splits.folds}
+
+
 def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cost, slots: Slots) -> Measured:
     """From what one trial took on few images to what all trials of its kind take."""
     fraction, epochs = kind.params.train_fraction, config.budget.epochs
     earliest = epochs if config.scheduler.name == "none" else min(config.scheduler.grace_epochs, epochs)
     drawn = draws_weights(kind.params)
     times = kind.trials if drawn else min(kind.trials, 1.0)
+    most = 1 if config.dataset.splits.folds is None else 2  # see `study.finalists`
 
     def in_all(epochs: int) -> float:
         return kind.trials * cost.trial(sizes, fraction, epochs) + times * cost.features(sizes, epochs)
@@ -376,7 +388,7 @@ def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cos
         images_per_second=1 / cost.train if cost.train else None,
         peak_memory_bytes=cost.peak_memory_bytes,
         side_by_side=_side_by_side(kind.params, cost, slots),
-        seconds_in_all=(in_all(earliest), in_all(epochs)),
+        seconds_in_all=(in_all(earliest), most * in_all(epochs)),
     )
 
 

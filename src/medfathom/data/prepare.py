@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from medfathom.data.arrays import save_array
 from medfathom.data.copies import Copies, find_copies, kept_together, renumbered, to_drop, write_near
 from medfathom.data.decoding import JOURNAL_FILE, Decoder
+from medfathom.data.folds import draw_folds, proposal
 from medfathom.data.leakage import count_leaks, groups_across
 from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
@@ -90,7 +91,9 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
 
 def _key(config: DatasetConfig, signature: str) -> str:
     # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
+    # Folds are drawn from what is prepared.
     content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
+    content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -120,7 +123,8 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     """
     source = open_source(config)
     try:
-        known = cache_dir.absolute() / "validated" / f"{_key(config, source.signature())}.json"
+        own = f"{_key(config, source.signature())}-{config.splits.folds}x{config.splits.repeats}"
+        known = cache_dir.absolute() / "validated" / f"{own}.json"
         if known.exists():
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
@@ -132,10 +136,28 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
     notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
+    notes += _proposal(listing, job.splits, config.splits)
     if not listing.problems:  # whether they are an error is no part of the key
         known.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(known, json.dumps(notes))
     return notes
+
+
+def _proposal(listing: Listing, splits: NDArray[np.str_], config: SplitsConfig) -> list[str]:
+    """That a small data set could be cross-validated."""
+    rows = np.flatnonzero(splits != "test")
+    groups = None if listing.groups is None else len(np.unique(listing.groups[rows]))
+    line = proposal(len(rows), groups) if config.folds is None else None
+    return [] if line is None else [line]
+
+
+def _check_folds(listing: Listing, splits: NDArray[np.str_], config: SplitsConfig) -> None:
+    """Raise DataError where the folds cannot be drawn; copies are only known later."""
+    if config.folds is not None:
+        rows = np.flatnonzero(splits != "test")
+        clusters = _clusters(listing, config)
+        units = None if clusters is None else clusters[rows]
+        draw_folds(listing.labels[rows], units, config, listing.class_names)
 
 
 def _job(source: Source, config: DatasetConfig) -> _Job:
@@ -146,6 +168,7 @@ def _job(source: Source, config: DatasetConfig) -> _Job:
     try:
         splits = _split(listing, config.splits)
         check_classes(listing, splits)
+        _check_folds(listing, splits, config.splits)
     except DataError as error:
         if not listing.problems:
             raise

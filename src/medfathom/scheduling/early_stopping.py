@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import SchedulerConfig, StudyConfig
 from medfathom.errors import DefinitionError, did_you_mean
+from medfathom.scheduling.between_folds import stops_between_folds
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.messages import METRIC, TIME
 from medfathom.study.driver import Assignment
@@ -112,7 +113,9 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
     def __init__(self, config: StudyConfig, lost: dict[str, str], past: Iterable[FrozenTrial]) -> None:
         """`lost` takes the reasons of worker failures, by Tune's trial id; `past` are trials that ended."""
         super().__init__()
-        self._rule = make_rule(config.scheduler)
+        rule, trainings = make_rule(config.scheduler), config.dataset.splits.trainings
+        folds = partial(stops_between_folds, rule, epochs=config.budget.epochs, trainings=trainings)
+        self._rule: Rule = folds if trainings > 1 else rule
         self._apart = config.goal == "compare"
         self._lost = lost
         self.curves: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)

@@ -13,6 +13,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from medfathom.errors import RunError
+from medfathom.scheduling.between_folds import reason as reason_to_stop
 from medfathom.scheduling.cluster import Slots
 from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
@@ -155,7 +156,9 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             if self._driver.complete(number, last.auc, last.attributes):
                 self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
         elif not self._halt.reason:
-            reason = f"stopped by {self._driver.config.scheduler.name} at epoch {last.epoch}"
+            config = self._driver.config
+            trainings, scheduler = config.dataset.splits.trainings, config.scheduler.name
+            reason = reason_to_stop(last.epoch, config.budget.epochs, trainings, scheduler)
             if self._driver.prune(number, last.attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,13 +23,16 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.finalists import next_finalist
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
 from medfathom.study.precision import Precision, settle_precision, settled_precision
+from medfathom.study.record import record_of
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
-from medfathom.study.summary import Counts, count_states
+from medfathom.study.summary import GOES_ON_FROM, Counts, count_states
+from medfathom.trial.record import FoldScore
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 
@@ -41,6 +45,8 @@ class Assignment:
     stratum: str
     seed: int
     reported: Mapping[int, float] = field(default_factory=dict)
+    scored: Sequence[FoldScore] = ()
+    """Of a trial that goes on with an earlier one: what that reached on the first folds."""
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -142,14 +148,30 @@ class Driver:
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""
         with self.exclusively():
-            counts = self.counts()
-            if counts.finished + counts.running >= self.budget:
+            trials = self.trials()
+            counts = count_states(trials)
+            all_begun = counts.finished + counts.running >= self.budget
+            finalist = next_finalist(self.config, trials, all_begun=all_begun)
+            if finalist is None and all_begun:
                 return None
-            self._choose_stratum({})
+            if finalist is not None:
+                self._patiently(partial(self._enqueue_finalist, finalist))
+            self._choose_stratum({} if finalist is None else finalist.params)
             trial = self._patiently(self.study.ask)
             if not self._claim(trial):
                 raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
         return self._assignment(trial, {})
+
+    def _enqueue_finalist(self, first: FrozenTrial) -> None:
+        """Let the next trial be asked for be the one that goes on with another's later folds."""
+        if self.trials(TrialState.WAITING):  # a driver died between this and asking for it
+            return
+        attributes = {
+            GOES_ON_FROM: first.number,
+            "seed": first.user_attrs["seed"],
+            "stratum": first.user_attrs["stratum"],
+        }
+        self.study.enqueue_trial(first.params, user_attrs=attributes)
 
     def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
         params = self._patiently(lambda: suggest(trial, self.config.space))
@@ -158,6 +180,13 @@ class Driver:
         seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
         self._open[trial.number] = trial_id_of(trial)
         self._known[trial.number] = set(reported)
+        scored: Sequence[FoldScore] = ()
+        if GOES_ON_FROM in trial.user_attrs:
+            first = self.trials()[trial.user_attrs[GOES_ON_FROM]]
+            scored = record_of(first).folds or ()
+            reported = {**first.intermediate_values, **reported}
+            for epoch, auc in first.intermediate_values.items():
+                self.report(trial.number, epoch, auc)
         self.annotate(
             trial.number,
             {
@@ -166,11 +195,11 @@ class Driver:
                 "unfreeze_depth": params.unfreeze_depth,
                 "stratum": stratum,
                 "seed": seed,
-                "max_epochs": self.config.budget.epochs,
+                "max_epochs": self.config.budget.epochs * self.config.dataset.splits.trainings,
                 "definition_hash": self.config.definition_hash,
             },
         )
-        return Assignment(trial.number, params, stratum, seed, dict(reported))
+        return Assignment(trial.number, params, stratum, seed, dict(reported), scored)
 
     def _choose_stratum(self, known: Mapping[str, Any]) -> None:
         """Tell the sampler the first of the strata with the fewest trials, however they ended.
@@ -181,7 +210,8 @@ class Driver:
         sampler = self._stratum_sampler
         if sampler is None:
             return
-        begun = Counter(t.user_attrs.get("stratum", "") for t in self.trials())
+        firsts = [t for t in self.trials() if GOES_ON_FROM not in t.user_attrs]
+        begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
         strata = [s for s in self.config.space.strata() if sampler.fits(s, known)]
         sampler.stratum = min(strata, key=lambda s: begun[label(s)])
 
@@ -284,8 +314,10 @@ class Driver:
         self._open.clear()
 
     def done(self) -> bool:
-        """Whether the budget of trials is spent and all of them have ended."""
-        return self.counts().finished >= self.budget
+        """Whether the budget of trials is spent, all of them have ended, and none goes on to later folds."""
+        trials = self.trials()
+        spent = count_states(trials).finished >= self.budget
+        return spent and next_finalist(self.config, trials, all_begun=True) is None
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""
