@@ -10,7 +10,7 @@ import pandas as pd
 from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
-from medfathom.analysis.pipeline import MARGIN
+from medfathom.analysis.pipeline import MARGIN, ToldOfStudy
 from medfathom.analysis.report import sentences
 from medfathom.analysis.results import Reading
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
@@ -18,6 +18,7 @@ from medfathom.confirmation.find import by_configuration, find_confirmation, pic
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.confirmation.summary import analysis_records, summarize_confirmation
 from medfathom.dashboard.notes import VERDICTS, save_note, study_note
+from medfathom.data.leakage import LEAKAGE
 from medfathom.errors import ResultsError
 from medfathom.files import home
 from medfathom.shift import with_shifts
@@ -81,6 +82,7 @@ def analyze_all(
         ),
         confirmed=[s.summary.to_dict() for s in found if s.summary],
         model_comparison=[c.to_dict() for s in found for c in s.comparisons],
+        studies=[_told(s.study) for s in found],
     )
     for each in found:
         if each.summary is not None:
@@ -119,6 +121,16 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
             "--exploratory analyses the search trials instead; what they suggest must be confirmed"
         )
     return found
+
+
+def _told(study: Study) -> ToldOfStudy:
+    """What the study's record has of leakage and of the positive class."""
+    positive = (record.get("positive") for record in records(study))
+    return ToldOfStudy(
+        study.study_name,
+        study.user_attrs.get(LEAKAGE, ""),
+        next((str(name) for name in positive if name is not None), None),
+    )
 
 
 def _rows(found: Iterable[dict[str, object]]) -> list[dict[str, object]]:

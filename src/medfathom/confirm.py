@@ -67,7 +67,7 @@ def confirm_study(
     Args:
         name: of a study in the storage.
         seeds: how often each configuration is trained; the seeds are the same for all.
-        top: only so many strata, the best by validation; None: all.
+        top: only so many strata, the best by validation; None: see `confirmation.jobs.list_jobs`.
         trials: further search trials to confirm, by number.
         storage: an Optuna storage URL.
         address: of a Ray cluster; None: this machine alone.

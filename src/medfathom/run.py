@@ -10,23 +10,39 @@ from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
+from medfathom.study.choice import Choice, choice_of
 from medfathom.study.connection import check_url, default_url
 from medfathom.study.open import open_study
-from medfathom.study.summary import Counts, completed
+from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
 from medfathom.validate import check_definition
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind. `halted` says why it ended before its budget; empty: it did not."""
+    """What a run left behind.
+
+    Attributes:
+        budget: trials that the study may have.
+        choice: which trial is the best, and which may be as good; None: none is complete.
+        halted: why the run ended before its budget; empty: it did not.
+    """
 
     study: str
     counts: Counts
     budget: int
-    best_number: int | None
-    best_auc: float | None
+    choice: Choice | None
     halted: str
+
+    @property
+    def best_number(self) -> int | None:
+        """Number of the best trial."""
+        return self.choice.best if self.choice else None
+
+    @property
+    def best_auc(self) -> float | None:
+        """Its validation AUC."""
+        return self.choice.auc if self.choice else None
 
 
 def run_study(
@@ -84,15 +100,8 @@ def run_study(
                 f"every combination of the grid has been run: {driver.budget}; "
                 f"budget.trials = {config.budget.trials} has no more to try"
             )
-        best = next(iter(completed(driver.trials())), None)
-        return Outcome(
-            config.name,
-            driver.counts(),
-            driver.budget,
-            best.number if best else None,
-            best.value if best else None,
-            halted,
-        )
+        choice = choice_of(driver.study, driver.trials())
+        return Outcome(config.name, driver.counts(), driver.budget, choice, halted)
 
 
 def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:

@@ -150,10 +150,9 @@ def pool_units(
     n = data.sizes["train"] + data.sizes["val"]
     manifest, near = read_manifest(data.folder), read_near(data.folder)  # rows: training, validation, test
     pairs = [[p.first, p.second] for p in near.pairs if max(p.first, p.second) < n] if near else []
-    sets = joined(
-        n, [*exact_copies(manifest.sha256[:n].tolist(), manifest.pixels_sha256[:n].tolist()), *pairs]
-    )
-    copies = [members for members in sets if len(members) > 1]
+    constant = manifest.constant[:n].tolist()
+    same = exact_copies(manifest.sha256[:n].tolist(), manifest.pixels_sha256[:n].tolist(), constant)
+    copies = [members for members in joined(n, [*same, *pairs]) if len(members) > 1]
     clusters = groups if config.grouped and groups is not None else cases
     return kept_together(clusters, copies, n) if clusters is not None or copies else None
 

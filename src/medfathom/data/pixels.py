@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,18 @@ WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 class UnreadableImageError(Exception):
     """One image cannot be used; the message is the reason. Preparation collects and reports all of them."""
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """Errors of decoders as reasons: on damaged files they raise nearly anything."""
+    try:
+        yield
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a decoder raises is a reason
+        first = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UnreadableImageError(f"damaged or truncated ({first})") from None
 
 
 @dataclass(frozen=True)

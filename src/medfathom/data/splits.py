@@ -64,6 +64,8 @@ def complete_splits(
     units = groups if config.grouped else None
     for split, fraction in _missing(known, config):
         pool = np.flatnonzero((splits == "train") | (splits == ""))
+        if not len(pool):  # one group took them all
+            break
         if units is None:
             chosen = _draw_images(labels[pool], fraction, config.seed)
         else:

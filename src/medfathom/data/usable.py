@@ -42,6 +42,12 @@ def check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
     )
 
 
+def check_two_classes(listing: Listing) -> None:
+    """Raise DataError where all images are of one class."""
+    if listing.task != "multilabel" and len(listing.class_names) < 2:
+        raise DataError(f"all images are of one class ({', '.join(listing.class_names)!r}); two are needed")
+
+
 def check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:
     """Every split needs images, and training and validation every class."""
     because = f" once {len(problems)} bad ones are left out ({problems[0]}, ...)" if problems else ""

@@ -89,9 +89,7 @@ def mean_auc(folds: Sequence[FoldAuc], n_folds: int) -> tuple[float, float, floa
     """
     count, repeats = len(folds), -(-len(folds) // n_folds)
     auc = float(np.mean([fold.auc for fold in folds]))
-    total = np.zeros(BLOCKS)
-    for fold in folds:
-        total[list(fold.blocks)] += np.asarray(fold.influence) / count
+    total = mean_influence(folds)
     known = float(np.mean([fold.known for fold in folds]))
     surplus = _surplus(auc) * sum(fold.excess for fold in folds) / count**2 / repeats
     variance = float(np.square(total).sum()) / known - surplus if known > 0 else 0.0
@@ -103,6 +101,14 @@ def mean_auc(folds: Sequence[FoldAuc], n_folds: int) -> tuple[float, float, floa
     reach = float(student_quantile(np.array([freedom]))[0]) * math.sqrt(variance) / (auc * (1 - auc))
     middle = math.log(auc / (1 - auc))
     return auc, 1 / (1 + math.exp(reach - middle)), 1 / (1 + math.exp(-reach - middle))
+
+
+def mean_influence(folds: Sequence[FoldAuc]) -> NDArray[np.float64]:
+    """Of each set of units on the mean AUC over folds, (BLOCKS,)."""
+    total = np.zeros(BLOCKS)
+    for fold in folds:
+        total[list(fold.blocks)] += np.asarray(fold.influence) / len(folds)
+    return total
 
 
 def _surplus(auc: float) -> float:

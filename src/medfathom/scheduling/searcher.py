@@ -153,7 +153,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def _end(self, number: int, last: EpochNews) -> None:
         if last.finished:
-            if self._driver.complete(number, last.auc, last.attributes):
+            if self._driver.complete(number, last.auc, last.attributes, last.validation):
                 self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
         elif not self._halt.reason:
             config = self._driver.config

@@ -16,7 +16,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.text import command
-from medfathom.trial.checkpoint import load_history
+from medfathom.trial.checkpoint import load_history, load_validation
 from medfathom.trial.network import identity_record, undrawn_network
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.record import Losses, TrialRecord
@@ -39,7 +39,13 @@ def results(settings: RunSettings, order: Order) -> Iterator[Result]:
     """
     params, task = order.assignment.params, task_of(settings, order)
     told = records(params, task, order.assignment.reported)
-    yield from ended_by_failure((EpochResult(share(settings, order, r), {}) for r in told), params, task)
+    epochs = (EpochResult(share(settings, order, r), {}, _validation(task, r)) for r in told)
+    yield from ended_by_failure(epochs, params, task)
+
+
+def _validation(task: TrialTask, record: TrialRecord) -> bytes:
+    """With the last epoch: what the trial says of the validation images. The driver keeps it."""
+    return load_validation(task.checkpoint) if task.checkpoint is not None and record.finished else b""
 
 
 def ended_by_failure(epochs: Iterator[EpochResult], params: TrialParams, task: TrialTask) -> Iterator[Result]:

@@ -28,6 +28,7 @@ from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
 from medfathom.study.precision import Precision, settle_precision, settled_precision
+from medfathom.study.predictions import keep_predictions
 from medfathom.study.record import record_of
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
@@ -250,8 +251,18 @@ class Driver:
         if rows:
             self._patiently(write)
 
-    def complete(self, number: int, auc: float, attributes: Mapping[str, Any]) -> bool:
-        """End a trial that ran its full length. False: another driver has taken it over, it is not ours."""
+    def complete(
+        self, number: int, auc: float, attributes: Mapping[str, Any], validation: bytes = b""
+    ) -> bool:
+        """End a trial that ran its full length; its validation predictions are kept in the home folder.
+
+        Returns:
+            False: another driver has taken it over, it is not ours.
+        """
+        try:
+            keep_predictions(self.study, number, validation)
+        except OSError as error:  # a full disk must not cost the trial
+            self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
         return self._end(
             number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"}
         )

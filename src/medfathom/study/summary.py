@@ -10,6 +10,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.space import Value
+from medfathom.metrics.rules import By
+from medfathom.study.choice import Choice, choice_of, completed, rule_of
 from medfathom.study.record import record_of
 
 WITHDRAWN = "withdrawn"
@@ -56,15 +58,6 @@ def count_states(trials: list[FrozenTrial]) -> Counts:
     )
 
 
-def completed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that ran their full length, best AUC first (of equals, the earlier).
-
-    Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
-    """
-    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    return sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))
-
-
 BEST_SHOWN = 10
 
 
@@ -74,6 +67,7 @@ SHOWN_OF_A_TRIAL = (
     "unfreeze_depth",
     "auc_ci_low",
     "auc_ci_high",
+    "log_loss",
     "n_params",
     "n_trainable_params",
     "depth",
@@ -85,7 +79,7 @@ SHOWN_OF_A_TRIAL = (
 )
 
 
-SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason", WITHDRAWN, GOES_ON_FROM)
+SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN, GOES_ON_FROM, "folds")
 """User attributes that a summary is made of."""
 
 
@@ -95,6 +89,7 @@ class TrialSummary:
 
     Attributes:
         auc: of the validation split, with its 95 % interval.
+        log_loss: of the validation split, of probabilities that are not calibrated.
         depth: weighted layers on the longest path.
         unit: what the AUC is per, where that is not the image.
         image_auc: AUC per image, where it is not `auc`.
@@ -109,6 +104,7 @@ class TrialSummary:
     unfreeze_depth: int | None
     auc_ci_low: float | None
     auc_ci_high: float | None
+    log_loss: float | None
     n_params: int | None
     n_trainable_params: int | None
     depth: int | None
@@ -122,7 +118,7 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class StratumSummary:
-    """A stratum's trials by state, and its best complete validation AUC."""
+    """A stratum's trials by state, and the validation AUC of its best complete trial."""
 
     stratum: str
     complete: int
@@ -145,6 +141,7 @@ class StudySummary:
 
     Attributes:
         budget: trials that the study may have; None: unknown.
+        choice: how the best trial was chosen, and which may be as good; None: no trial is complete.
         best: the best complete trials, at most `BEST_SHOWN`.
         strata: best first; those without a complete trial last.
         failures: the most frequent reason first.
@@ -156,6 +153,7 @@ class StudySummary:
     modality: str
     budget: int | None
     states: Counts
+    choice: Choice | None
     best: Sequence[TrialSummary]
     strata: Sequence[StratumSummary]
     failures: Sequence[FailureSummary]
@@ -172,7 +170,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         study: to summarize.
         trials: its trials, with the user attributes `SHOWN` at least.
     """
-    trials = list(trials)
+    trials, by = list(trials), rule_of(study)
     attributes = study.user_attrs
     definition = attributes.get("definition", {})
     dimensions = definition.get("space", {}).get("dimensions", {})
@@ -185,8 +183,9 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         modality=attributes.get("modality", ""),
         budget=definition.get("budget", {}).get("trials"),
         states=count_states(trials),
-        best=[_trial(t, fixed) for t in completed(trials)[:BEST_SHOWN]],
-        strata=_strata(trials),
+        choice=choice_of(study, trials),
+        best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
+        strata=_strata(trials, by),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )
 
@@ -197,14 +196,19 @@ def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
 
 
-def _strata(trials: list[FrozenTrial]) -> list[StratumSummary]:
+def _strata(trials: list[FrozenTrial], by: By) -> list[StratumSummary]:
     trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if "stratum" in trial.user_attrs:
             trials_of[trial.user_attrs["stratum"]].append(trial)
-    found = []
-    for name, mine in trials_of.items():
-        counts = count_states(mine)
-        best = next((t.value for t in completed(mine)), None)
-        found.append(StratumSummary(name, counts.complete, counts.pruned, counts.failed, best))
-    return sorted(found, key=lambda s: (-(s.best_auc or 0.0), s.stratum))
+    best = {name: completed(mine, by)[:1] for name, mine in trials_of.items()}
+    first = [t.user_attrs["stratum"] for t in completed([t for found in best.values() for t in found], by)]
+    without = sorted(name for name in trials_of if name not in first)
+    return [_stratum(name, trials_of[name], best[name]) for name in [*first, *without]]
+
+
+def _stratum(name: str, trials: list[FrozenTrial], best: list[FrozenTrial]) -> StratumSummary:
+    counts = count_states(trials)
+    return StratumSummary(
+        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None
+    )

@@ -103,6 +103,11 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
         parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
+    for told in analysis.studies:
+        if told.leakage:
+            parts.append(Text(f"{told.study}: {told.leakage}", "yellow"))
+        if told.positive:
+            parts.append(Text(f"Positive class of {told.study}: {told.positive}", "dim"))
     parts += [Text(f"note: {note}", "dim") for note in analysis.notes]
     parts += [Text(f"left out: {left.reason} ({left.rows})", "dim") for left in analysis.exclusions]
     parts.append(Text(f"Report: {folder}"))

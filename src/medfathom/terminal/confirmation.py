@@ -10,7 +10,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfathom.confirmation.words import front_words, judged_on, opened, per_image, sentence, what_varies
+from medfathom.confirmation.words import (
+    chance_warning,
+    front_words,
+    judged_on,
+    opened,
+    per_image,
+    sentence,
+    what_varies,
+)
 from medfathom.definitions.load import study_name
 from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from medfathom.terminal.output import print_json, print_text
@@ -77,6 +85,8 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     head = Text(summary.study, "bold")
     head.append(f"  {summary.modality}, confirmed on {judged_on(summary)}", "not bold")
     parts: list[RenderableType] = [head]
+    if summary.strata and (warning := chance_warning(summary.strata[0])):
+        parts.append(Text(f"{summary.strata[0].stratum}, the best by validation. {warning}", "bold red"))
     if summary.positive is not None:
         parts.append(Text(f"Positive class: {summary.positive}"))
     if summary.strata:

@@ -17,7 +17,8 @@ from rich.text import Text
 from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
-from medfathom.study.summary import GOES_ON_FROM, completed
+from medfathom.study.choice import completed
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
 from medfathom.text import clock, spark
 
@@ -67,7 +68,7 @@ class _Record(Watcher):
         running = driver.trials(TrialState.RUNNING)
         self._counted_later = {t.number for t in running if GOES_ON_FROM in t.user_attrs}
         self.started = time.monotonic()
-        for trial in completed(driver.trials())[:1]:
+        for trial in completed(driver.trials(), "auc")[:1]:
             self.best, self.best_number = trial.value, trial.number
 
     def _consider(self, number: int, auc: float) -> None:
@@ -114,7 +115,9 @@ class _Record(Watcher):
         done = sum(self.count.values())
         states = ", ".join(f"{n} {state.lower()}" for state, n in self.count.items() if n)
         best = (
-            f"best AUC {self.best:.4f} (trial {self.best_number})" if self.best is not None else "no AUC yet"
+            f"highest AUC {self.best:.4f} (trial {self.best_number})"
+            if self.best is not None
+            else "no AUC yet"
         )
         left = self.seconds_left()
         ahead = f"about {clock(left)} left" if left else ""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
+from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
@@ -39,6 +40,8 @@ def study_text(summary: StudySummary) -> RenderableType:
     head = Text(summary.study, style="bold")
     head.append(f"  {summary.modality}, goal {summary.goal}, budget {summary.budget} trials", "not bold")
     parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
+    if summary.choice:
+        parts += [Text(), *map(Text, choice_sentences(summary.choice))]
     if summary.best:
         unit = summary.best[0].unit
         folds = len(summary.best[0].fold_aucs or ())
@@ -66,7 +69,7 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
     folds = ["folds"] if any(row.fold_aucs for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
-    table = _table("trial", "AUC", "95 % interval", *folds, *per_image, *columns)
+    table = _table("trial", "AUC", "95 % interval", *folds, "log loss", *per_image, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
@@ -78,6 +81,7 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
                 f"{min(row.fold_aucs):.3f} to {max(row.fold_aucs):.3f}" if row.fold_aucs else ""
                 for _ in folds
             ],
+            "" if row.log_loss is None else f"{row.log_loss:.4f}",
             *["" if row.image_auc is None else f"{row.image_auc:.4f}" for _ in per_image],
             str(row.architecture),
             str(row.init),

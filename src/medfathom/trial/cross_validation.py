@@ -12,7 +12,7 @@ from medfathom.data.folds import Folds
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.metrics.calibration import calibrated
 from medfathom.metrics.classification import positives
-from medfathom.metrics.cross_validated import fold_auc, mean_auc
+from medfathom.metrics.cross_validated import FoldAuc, fold_auc, mean_auc
 from medfathom.trial.record import FoldScore, SplitMetrics
 from medfathom.units import Combine
 
@@ -39,10 +39,8 @@ class RunningFold:
         """Rows of the pool to judge on."""
         return self.folds[len(self.before)].val
 
-    def scored(
-        self, data: PreparedData, split: Split, logits: NDArray[np.floating], how: Combine
-    ) -> FoldScore:
-        """What an epoch of this fold gives, its loss still to be filled in.
+    def judged(self, data: PreparedData, split: Split, logits: NDArray[np.floating], how: Combine) -> FoldAuc:
+        """The AUC of this fold.
 
         Args:
             data: of the study.
@@ -54,8 +52,7 @@ class RunningFold:
         values = calibrated(data.task, units.logits(data.task, logits, how), 1.0)
         own = self.folds.unit[self.val]
         unit = own if units.cases is None else own[units.cases.first]
-        judged = fold_auc(positives(data.task, units.labels, values.shape[1]), values, unit)
-        return FoldScore(judged=judged, val_loss=0.0)
+        return fold_auc(positives(data.task, units.labels, values.shape[1]), values, unit)
 
     def together(self, latest: FoldScore, metrics: SplitMetrics) -> SplitMetrics:
         """The metrics of all folds so far: the first fold's own; of several only the AUC is told."""
@@ -63,10 +60,12 @@ class RunningFold:
             return metrics
         scores = [*self.before, latest]
         auc, low, high = mean_auc([score.judged for score in scores], self.folds.n_folds)
+        losses = [score.log_loss for score in scores if score.log_loss is not None]
         return SplitMetrics(
             auc=auc,
             auc_ci_low=low,
             auc_ci_high=high,
+            log_loss=None if len(losses) < len(scores) else float(np.mean(losses)),
             auc_interval=f"cross-validated: mean of {len(scores)} folds, DeLong, logit",
             positive=metrics.positive,
         )

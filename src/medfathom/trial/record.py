@@ -52,11 +52,13 @@ class FoldScore(_Fields):
 
     Attributes:
         judged: its AUC, and what the interval of the mean over folds needs of it.
-        val_loss: mean loss on the fold's validation images.
+        val_loss: mean loss on the fold's validation images, as in training.
+        log_loss: as in `SplitMetrics`.
     """
 
     judged: FoldAuc
     val_loss: float
+    log_loss: float | None = None
 
 
 class SplitMetrics(_Fields):
@@ -81,6 +83,8 @@ class SplitMetrics(_Fields):
     accuracy: float | None = None
     accuracy_ci_low: float | None = None
     accuracy_ci_high: float | None = None
+    log_loss: float | None = None
+    """At least 0, not bounded. In a search: of probabilities as the network gives them, not calibrated."""
     brier_loss: float | None = None
     """In [0, 2] for a multiclass task."""
     calibration_error: float | None = None

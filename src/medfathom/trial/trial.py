@@ -34,6 +34,7 @@ from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import FoldScore, SplitMetrics, TrialRecord
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
+from medfathom.trial.validation import ValidationPredictions
 
 TRAIN_AUC_IMAGES, TRAIN_AUC_CASES = 500, 50
 """Training images on which the AUC is taken at the end, to be held against the validation AUC. Of cases as
@@ -206,7 +207,8 @@ class _Trial:
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
-        val_loss, metrics, scores = self._validate()
+        logits = self._predict_validation()
+        metrics, scores = self._judge(logits)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
@@ -214,17 +216,19 @@ class _Trial:
             metrics,
             scores,
             train_loss=train_loss,
-            val_loss=val_loss,
+            val_loss=float(np.mean([score.val_loss for score in scores]))
+            if scores
+            else self._loss_on_validation(logits),
             train_auc=self._auc_on_training_images() if last else None,
             images_per_second=len(self._subset) / fit_seconds,
         )
         if self._history:  # what intervals need of a fold is large, and only the latest is read
             self._history[-1] = self._history[-1].model_copy(update={"folds": None})
         self._history.append(record)
-        self._save()
+        self._save(self._kept_predictions(logits) if last and self._fold is None else b"")
         return record
 
-    def _validate(self) -> tuple[float, SplitMetrics, list[FoldScore] | None]:
+    def _predict_validation(self) -> NDArray[np.float32]:
         rows = None if self._fold is None else self._fold.val
         logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH, rows)
         if not np.isfinite(logits).all():
@@ -232,14 +236,22 @@ class _Trial:
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
+        return logits
+
+    def _judge(self, logits: NDArray[np.float32]) -> tuple[SplitMetrics, list[FoldScore] | None]:
+        """Of the validation images; of a fold the means over folds so far, and the score of each."""
         metrics = judge(self._task.data, self._val, logits, self._params.combine)
-        loss = self._loss_on_validation(logits)
         if self._fold is None:
-            return loss, metrics, None
-        latest = self._fold.scored(self._task.data, self._val, logits, self._params.combine)
-        scores = [*self._fold.before, latest.model_copy(update={"val_loss": loss})]
-        mean_loss = float(np.mean([score.val_loss for score in scores]))
-        return mean_loss, self._fold.together(latest, metrics), scores
+            return metrics, None
+        judged = self._fold.judged(self._task.data, self._val, logits, self._params.combine)
+        loss = self._loss_on_validation(logits)
+        latest = FoldScore(judged=judged, val_loss=loss, log_loss=metrics.log_loss)
+        return self._fold.together(latest, metrics), [*self._fold.before, latest]
+
+    def _kept_predictions(self, logits: NDArray[np.float32]) -> bytes:
+        units, task = self._val.units, self._task.data.task
+        of_units = units.logits(task, logits, self._params.combine)
+        return ValidationPredictions.of(task, units, of_units).to_bytes()
 
     def _loss_on_validation(self, logits: NDArray[np.float32]) -> float:
         """The mean over images, or with attention over cases: as in training."""
@@ -298,7 +310,7 @@ class _Trial:
         at_once, batch = self._fit.portions.at_once, self._params.batch_size
         return f"{at_once} of {batch} images at once" if at_once < batch else None
 
-    def _save(self) -> None:
+    def _save(self, validation: bytes) -> None:
         if self._task.checkpoint is None:
             return
         checkpoint = Checkpoint(
@@ -308,6 +320,7 @@ class _Trial:
             train_seconds=self._seconds,
             network=self._network.trained_state(),
             optimizer=self._fit.optimizer.state_dict(),
+            validation=validation,
         )
         save_checkpoint(self._task.checkpoint, checkpoint)
 

@@ -71,6 +71,17 @@ class TestRepeatedPaths:
         }
         assert "4 rows name 2 files several times: each file is one image" in found.notes
 
+    @pytest.mark.parametrize(("positive", "label"), [("ill", "ill"), ("well", "well")])
+    def test_of_two_classes_the_positive_one_is_the_higher(
+        self, tmp_path: Path, positive: str, label: str
+    ) -> None:
+        files(tmp_path, "a.png", "b.png")
+        path = write(tmp_path / "t.csv", "path,label", "a.png,ill", "a.png,well", "b.png,ill", "b.png,ill")
+        found = listed(path, repeated="any", positive=positive)
+        assert found.class_names[1] == positive
+        assert found.class_names[found.labels[0]] == label
+        assert found.class_names[found.labels[1]] == "ill"
+
     @pytest.mark.parametrize("rule", ["any", "max"])
     def test_a_rule_resolves_them(self, table: Path, rule: str) -> None:
         found = listed(table, repeated=rule)
@@ -128,7 +139,7 @@ class TestRepeatedPaths:
         files(tmp_path, "a.png", "b.png", "c.png")
         rows = ["a.png,mild", "a.png,severe", "b.png,none", "c.png,mild"]
         path = write(tmp_path / "t.csv", "path,label", *rows)
-        assert "give dataset.class_names from the lowest to the highest" in refused(path, repeated="max")
+        assert "dataset.class_names from the lowest to the highest" in refused(path, repeated="max")
         assert '"any" needs labels that are present or not' in refused(path, repeated="any")
         ordered = listed(path, repeated="max", class_names=["none", "mild", "severe"])
         assert by_name(ordered) == {"a.png": 2, "b.png": 0, "c.png": 1}
@@ -182,6 +193,17 @@ class TestFindingFiles:
         files(tmp_path, there, "b.png")
         path = write(tmp_path / "t.csv", "path,label", f"{cell},1", "b.png,0")
         assert reasons(listed(path)) == {f"{cell} (line 2)": f"no such file, {hint}"}
+
+    @pytest.mark.parametrize("start", ["C:\\data\\", "/home/somebody/", "//server/share/x/"])
+    def test_absolute_paths_of_another_machine(self, tmp_path: Path, start: str) -> None:
+        files(tmp_path, "x/a.png", "y/a.png", "y/b.png")
+        cells = [start + "x/a.png", start + "y/a.png", start + "z/b.png"]
+        path = write(tmp_path / "t.csv", "path,label", *(f"{cell},{k % 2}" for k, cell in enumerate(cells)))
+        reason = reasons(listed(path))[f"{cells[0]} (line 2)"]
+        assert "but x/a.png lies in x: dataset.anywhere = true" in reason
+        found = listed(path, anywhere=True)
+        assert by_name(found) == dict(zip(cells, (0, 1, 0), strict=True))
+        assert "paths of 3 rows were repaired: folders of another machine were left out of" in found.notes[0]
 
     def test_several_images_a_row(self, tmp_path: Path) -> None:
         files(tmp_path, "0_left.jpg", "0_right.jpg", "1_left.jpg")
@@ -399,6 +421,17 @@ def test_rows_are_filtered_by_values_that_must_be_there(tmp_path: Path) -> None:
     assert "1 of 3 rows are left out by dataset.where" in found.notes
     said = refused(path, where={"view": "frontal"})
     assert said == "dataset.where: no row has view = 'frontal'; there are 'Frontal', 'PA', 'Lateral'"
+
+
+def test_a_column_of_patients_that_is_not_used_is_told(tmp_path: Path) -> None:
+    files(tmp_path, *(f"{n}.png" for n in range(8)))
+    rows = [f"{n}.png,{n % 2},{n // 2}" for n in range(8)]
+    path = write(tmp_path / "t.csv", "path,label,Patient ID", *rows)
+    said = "column 'Patient ID' names 4 patients or the like of 8 images"
+    assert said in " ".join(listed(path).notes)
+    assert not listed(path, group_column="Patient ID").notes
+    each = write(tmp_path / "u.csv", "path,label,patientId", *(f"{n}.png,{n % 2},{n}" for n in range(8)))
+    assert not listed(each).notes
 
 
 class TestSplitLists:

@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 from medfathom.data import nifti
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
 from medfathom.data.labels import Labels
+from medfathom.data.pixels import with_channels, with_type
 from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
+from medfathom.data.slides import Tile, Tiling, read_tile
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import (
     FileRows,
     images_of_cases,
     in_files,
-    in_frames,
+    in_parts,
     one_label_and_patient,
     spoilt,
 )
+from medfathom.data.sources.slide_rows import rows_of_tiles
 from medfathom.data.sources.walk import Choice
-from medfathom.data.stacks import ImageFile, frame_name
+from medfathom.data.stacks import ImageFile, part_name
 from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
@@ -43,7 +46,7 @@ PROCESS_HEADERS = 20_000
 
 @dataclass(frozen=True)
 class FileDecoder:
-    """Reads, hashes and decodes image files into one form; the fields as in `images.decode`."""
+    """Reads, hashes and decodes images of files into one form; the fields as in `images.decode`."""
 
     channels: int
     dtype: np.dtype[np.uint8 | np.uint16]
@@ -54,7 +57,9 @@ class FileDecoder:
     slice_axis: int = 2
 
     def __call__(self, fetched: ImageFile) -> RawImage:
-        """Decode a file, or a frame of a stack. Raises UnreadableImageError."""
+        """Decode a file or a part of it. Raises UnreadableImageError."""
+        if isinstance(fetched.part, Tile):
+            return self._tile(fetched.path, fetched.part)
         content, digest = fetched.content()
         image = decode(
             content,
@@ -64,7 +69,7 @@ class FileDecoder:
             size=self.size,
             fit=self.fit,
             window=self.window,
-            frame=fetched.frame,
+            frame=fetched.part,
             slice_axis=self.slice_axis,
         )
         return RawImage(
@@ -75,6 +80,11 @@ class FileDecoder:
             len(content),
             image.bits_used,
         )
+
+    def _tile(self, path: Path, tile: Tile) -> RawImage:
+        colours, digest = read_tile(path, tile, self.size)
+        pixels = with_type(with_channels(colours, self.channels), self.dtype)
+        return RawImage(pixels, round(tile.width), round(tile.height), digest)
 
 
 _NO_GROUP = "no group: dataset.group_pattern or group_column finds none"
@@ -90,6 +100,7 @@ class FileSource(Source):
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
         self._files: list[ImageFile] = []
+        self._chosen = True
         self._decode = FileDecoder(
             1,
             np.dtype(np.uint8),
@@ -100,8 +111,13 @@ class FileSource(Source):
             config.slice_axis,
         )
 
+    def outline(self) -> Listing:
+        """Headers alone are read."""
+        self._chosen = False
+        return self.listing()
+
     def fetch(self, rows: Sequence[int]) -> list[ImageFile]:
-        """The file, or its frame."""
+        """The file, and which image of it."""
         return [self._files[row] for row in rows]
 
     def decode(self, fetched: ImageFile) -> RawImage:
@@ -113,8 +129,8 @@ class FileSource(Source):
         return self._decode
 
     def pixels_in_memory(self, fetched: ImageFile) -> int:
-        """Of the whole image."""
-        return fetched.n_pixels
+        """Of the whole image; of a tile what is read for it, where levels differ by a factor of 4."""
+        return fetched.n_pixels * (16 if isinstance(fetched.part, Tile) else 1)
 
     def _list_files(
         self,
@@ -128,25 +144,38 @@ class FileSource(Source):
         folders: Sequence[str | None] | None = None,
         ignored: Sequence[Ignored] = (),
         notes: Sequence[str] = (),
+        mpps: Sequence[float | None] | None = None,
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem.
 
-        `cases` and `folders` as in `FileRows`, of use where the unit is not the image.
+        `cases`, `folders` and `mpps` as in `FileRows`, of use where the unit is not the image.
         """
-        rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
+        rows = FileRows(
+            paths, names, labels, splits, groups, folders or [None] * len(paths), cases, mpps=mpps
+        )
         unit = self._config.unit
         if unit != "image":
             rows = in_files(rows, self.root, Choice(self._config.include, self._config.exclude))
+        tiling = Tiling.of(self._config)
+        if tiling is None:
+            rows, headers, told = self._images_of(rows)
+        else:
+            rows, headers, told = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
+        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *told])
+
+    def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str], list[str]]:
+        """A row for each image, each one's header, and what the reader should know."""
+        unit, told = self._config.unit, list[str]()
         headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
         rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
-            rows, index = in_frames(rows, counts, self.root)
-            notes = [*notes, *_told_frames([count for count in counts if count is not None])]
+            rows, index = in_parts(rows, [None if n is None else range(n) for n in counts], self.root)
+            told = _told_frames([count for count in counts if count is not None])
             headers = [headers[i] for i in index]
         if unit != "image":
             rows = images_of_cases(rows, self._config, self.root)
-        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=notes)
+        return rows, headers, told
 
     def _list_rows(
         self, rows: FileRows, headers: Sequence[Header | str], problems: Sequence[Problem]
@@ -164,17 +193,17 @@ class FileSource(Source):
         unknown = [row for row in np.flatnonzero(good).tolist() if groups is not None and groups[row] is None]
         problems += [Problem(names[row], _NO_PATIENT if by_patient else _NO_GROUP) for row in unknown]
         good[unknown] = False
-        frames = rows.frames or [None] * len(names)
+        parts = rows.parts or [None] * len(names)
         kept = np.flatnonzero(good).tolist()
         found = [header for row in kept if isinstance(header := headers[row], Header)]
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
         self._files = [
-            ImageFile(paths[row], header.width * header.height, frames[row])
+            ImageFile(paths[row], header.width * header.height, parts[row])
             for row, header in zip(kept, found, strict=True)
         ]
         return Listing(
-            names=[frame_name(names[row], frames[row]) for row in kept],
+            names=[part_name(names[row], parts[row]) for row in kept],
             labels=labels.values[kept],
             splits=_texts(rows.splits, kept),
             groups=None if groups is None else _texts(groups, kept),
