@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from data_strategies import Labelled, labelled
-from medfathom.data.folds import draw_folds, open_folds, proposal
+from medfathom.data.folds import draw_folds, open_folds
 from medfathom.data.prepare import foresee, prepare
 from medfathom.data.splits import counts_of
-from medfathom.definitions.dataset import CsvDataset, NpzDataset, SplitsConfig
+from medfathom.definitions.dataset import CsvDataset, NpzDataset, PhantomDataset, SplitsConfig
 from medfathom.errors import DataError
 from medfathom.metrics.unknown import UNKNOWN
 
@@ -133,10 +133,26 @@ def test_copies_are_in_one_fold_and_folds_make_no_other_data_set(tmp_path: Path)
     assert open_folds(plain, config.splits) is None
 
 
-def test_folds_are_proposed_where_data_are_few() -> None:
-    assert "999 images" in str(proposal(999, None))
-    assert "49 patients" in str(proposal(5000, 49))
-    assert proposal(1000, 50) is None
+def test_folds_are_proposed_where_data_are_few(tmp_path: Path) -> None:
+    config = PhantomDataset(
+        source="phantom-oct",
+        modality="OCT",
+        image_size=16,
+        n_train=30,
+        n_val=20,
+        n_test=9,
+        patients_train=20,
+        patients_val=10,
+        patients_test=9,
+    )
+    (line,) = (note for note in foresee(config, tmp_path) if "folds = 5" in note)
+    assert "only 30 patients" in line
+    without = config.model_copy(update=dict.fromkeys(("patients_train", "patients_val", "patients_test")))
+    assert any("only 50 images" in note for note in foresee(without, tmp_path))
+    large = without.model_copy(update={"n_train": 900, "n_val": 100})
+    with_folds = config.model_copy(update={"splits": SplitsConfig(folds=3)})
+    for other in (large, with_folds):
+        assert not any("folds = 5" in note for note in foresee(other, tmp_path))
 
 
 def test_repeats_need_folds() -> None:

@@ -12,10 +12,11 @@ from optuna.trial import TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
+from medfathom.study.choice import choice_of, completed
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.open import open_study
-from medfathom.study.summary import GOES_ON_FROM, completed, summarize_study
+from medfathom.study.summary import GOES_ON_FROM, summarize_study
 
 E, K = 2, 5
 
@@ -45,7 +46,8 @@ def first_fold(driver: Driver, assignment: Assignment, auc: float, seconds: floa
 
 
 def later_folds(driver: Driver, assignment: Assignment, auc: float) -> None:
-    attributes = {"epochs": E * K, "fold_aucs": [auc] * K, "train_seconds": 10.0 * (K - 1)}
+    folds = {"fold_aucs": [auc] * K, "folds": [judged(auc)] * K}
+    attributes = {"epochs": E * K, "train_seconds": 10.0 * (K - 1), **folds}
     driver.complete(assignment.number, auc, attributes)
 
 
@@ -78,7 +80,7 @@ def test_the_best_go_on_and_the_price_doubles_at_most(driver: Driver) -> None:
 def test_states_are_honest(driver: Driver) -> None:
     go_through(driver, list(np.linspace(0.5, 0.9, 12)))
     trials = driver.trials()
-    done = completed(trials)
+    done = completed(trials, "auc")
     assert all(GOES_ON_FROM in t.user_attrs and len(t.user_attrs["fold_aucs"]) == K for t in done)
     for finalist in done:
         first = trials[finalist.user_attrs[GOES_ON_FROM]]
@@ -91,6 +93,10 @@ def test_states_are_honest(driver: Driver) -> None:
     found = summarize_study(driver.study, trials)
     assert found.best[0].fold_aucs == [0.7] * K
     assert sum(s.complete + s.pruned for s in found.strata) == 12
+    choice = choice_of(driver.study, trials)
+    assert choice is not None
+    assert choice.tied == tuple(t.number for t in sorted(done, key=lambda t: t.number))  # all have 0.7
+    assert (choice.compared, choice.units) == (len(done), K * 18)
 
 
 def test_a_small_study_has_one_finalist_in_any_case(workdir: Path) -> None:
@@ -108,7 +114,11 @@ def test_each_stratum_of_a_comparison_has_a_finalist(workdir: Path) -> None:
     config = definition(goal="compare", space=space, budget={"trials": 4, "epochs": E})
     with open_study(config, default_url(), "data") as driver:
         assert sorted(go_through(driver, [0.9, 0.5, 0.8, 0.6])) in ([0, 3], [0, 1], [1, 2], [2, 3])
-        assert {t.user_attrs["architecture"] for t in completed(driver.trials())} == {"resnet18", "resnet34"}
+        done = completed(driver.trials(), "auc")
+        assert {t.user_attrs["architecture"] for t in done} == {"resnet18", "resnet34"}
+            "resnet18",
+            "resnet34",
+        }
 
 
 def test_one_that_the_scheduler_stopped_never_goes_on(driver: Driver) -> None:

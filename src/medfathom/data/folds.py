@@ -31,10 +31,6 @@ from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
 from medfathom.files import write_atomically
 
-FEW_IMAGES, FEW_GROUPS = 1000, 50
-"""With fewer images or patients outside the test split, folds are proposed: the 95 % interval of an AUC of
-0.85 on a validation split of 150 images is 0.12 wide (Hanley and McNeil 1982, half of them positive)."""
-
 Assignment = NDArray[np.int64]
 """The fold of each image, from 0, (repeats, n)."""
 
@@ -197,21 +193,3 @@ def _write(part: Path, train: Split, val: Split) -> None:
     array = np.lib.format.open_memmap(part, mode="w+", dtype=train.images.dtype, shape=shape)
     array[: len(train)], array[len(train) :] = train.images, val.images
     array.flush()
-
-
-def proposal(n_images: int, n_groups: int | None) -> str | None:
-    """A line that proposes folds where a data set is small; None: it is not.
-
-    Args:
-        n_images: outside the test split.
-        n_groups: patients or slides there; None: not known.
-    """
-    few = f"{n_images:,} images" if n_images < FEW_IMAGES else ""
-    if n_groups is not None and n_groups < FEW_GROUPS:
-        few = f"{n_groups} patients or slides"
-    if not few:
-        return None
-    return (
-        f"there are only {few} outside the test split: one validation split tells little; "
-        "dataset.splits.folds = 5 cross-validates the best trials"
-    )

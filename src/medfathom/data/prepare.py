@@ -35,7 +35,7 @@ from medfathom.data.copies import (
     write_near,
 )
 from medfathom.data.decoding import JOURNAL_FILE, Decoder
-from medfathom.data.folds import draw_folds, proposal
+from medfathom.data.folds import draw_folds
 from medfathom.data.leakage import count_leaks, groups_across
 from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
@@ -59,7 +59,7 @@ from medfathom.data.sources.base import (
 )
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
-from medfathom.data.too_few import few_notes
+from medfathom.data.too_few import few_notes, propose_folds
 from medfathom.data.usable import check_bits, check_classes, check_two_classes
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
@@ -151,26 +151,18 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
     notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
-    notes += _proposal(listing, job.splits, config.splits)
+    if config.splits.folds is None:
+        notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
         known.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(known, json.dumps(notes))
     return notes
 
 
-def _proposal(listing: Listing, splits: NDArray[np.str_], config: SplitsConfig) -> list[str]:
-    """That a small data set could be cross-validated."""
-    rows = np.flatnonzero(splits != "test")
-    groups = None if listing.groups is None else len(np.unique(listing.groups[rows]))
-    line = proposal(len(rows), groups) if config.folds is None else None
-    return [] if line is None else [line]
-
-
 def _check_folds(listing: Listing, splits: NDArray[np.str_], config: SplitsConfig) -> None:
     """Raise DataError where the folds cannot be drawn; copies are only known later."""
     if config.folds is not None:
-        rows = np.flatnonzero(splits != "test")
-        clusters = _clusters(listing, config)
+        rows, clusters = splits != "test", _clusters(listing, config)
         units = None if clusters is None else clusters[rows]
         draw_folds(listing.labels[rows], units, config, listing.class_names)
 
