@@ -86,6 +86,8 @@ def run_study(
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
+        if driver.warm_start:
+            watcher.note(driver.warm_start)
         halted = ""
         if not driver.done():
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
@@ -99,6 +101,12 @@ def run_study(
             watcher.note(
                 f"every combination of the grid has been run: {driver.budget}; "
                 f"budget.trials = {config.budget.trials} has no more to try"
+            )
+        if not halted and driver.counts().finished < driver.budget:
+            watcher.note(
+                f"Every stratum is tuned to within noise after {driver.counts().finished} of {driver.budget} "
+                "trials: more would be expected to bring less than validation images can tell "
+                "(budget.settle = false runs them all)"
             )
         choice = choice_of(driver.study, driver.trials())
         return Outcome(config.name, driver.counts(), driver.budget, choice, halted)

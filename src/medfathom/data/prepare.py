@@ -60,7 +60,7 @@ from medfathom.data.sources.base import (
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
 from medfathom.data.too_few import few_notes, propose_folds
-from medfathom.data.usable import check_bits, check_classes, check_two_classes
+from medfathom.data.usable import check_bits, check_classes, check_two_classes, foresee_bits
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
@@ -144,13 +144,15 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
         job = _job(source, config, outline=True)
+        dark = "" if job.listing.problems else foresee_bits(source, config)
     finally:
         source.close()
     listing = job.listing
     if listing.problems and config.on_bad_image == "error":
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
-    notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
+    notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
+    notes += few_notes(listing, job.splits)
     if config.splits.folds is None:
         notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key

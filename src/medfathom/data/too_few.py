@@ -35,9 +35,17 @@ def few_notes(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
             notes.append(
                 f"the {split} split has few {counted} of a class ({', '.join(few)}): its AUC means little"
             )
-        if listing.groups is not None and (n := len(np.unique(listing.groups[rows]))) < FEW_GROUPS:
+        if 0 < (n := _count_groups(listing, rows)) < FEW_GROUPS:
             notes.append(f"the {split} split has {n} patients or slides: an interval of its AUC means little")
     return notes
+
+
+def _count_groups(listing: Listing, rows: NDArray[np.int64]) -> int:
+    """Patients of these images; one that is not known ("") is none."""
+    if listing.groups is None:
+        return 0
+    groups = listing.groups[rows]
+    return len(np.unique(groups[groups != ""]))
 
 
 def _counts(listing: Listing, rows: NDArray[np.int64]) -> dict[str, int]:

@@ -17,19 +17,24 @@ from medfathom.metrics.rules import By
 class SamplerConfig(Schema):
     """How the next trial's parameters are chosen."""
 
-    name: Literal["tpe", "random", "grid", "gp", "qmc"]
-    """`tpe`, `gp` and `qmc` are Optuna's; `grid` runs every combination once."""
+    name: Literal["gain", "tpe", "random", "grid", "gp", "qmc"]
+    """`gain` is medfathom's own; `tpe`, `gp` and `qmc` are Optuna's; `grid` runs every combination once."""
     n_startup_trials: int = Field(default=10, ge=1)
     """Random trials before `tpe` and `gp` learn from what was found."""
+    portfolio: str = "shipped"
+    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
+    that one; `off`: none."""
+    warm_start: Literal["auto", "off"] | list[str] = "auto"
+    """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""
 
 
 class SchedulerConfig(Schema):
     """How trials are stopped early. Epochs count from 1."""
 
-    name: Literal["asha", "hyperband", "median", "none"]
-    """`asha` and `hyperband` stop trials that are behind at rungs, `median` those below the median; `none`
-    stops no trial."""
+    name: Literal["asha", "hyperband", "median", "curve", "none"]
+    """`asha` and `hyperband` stop trials that are behind at rungs, `median` those below the median, `curve`
+    those whose forecast stays below the best finished trial; `none` stops no trial."""
     grace_epochs: int = Field(default=1, ge=1)
     """Epochs that every trial gets."""
     reduction_factor: int = Field(default=3, ge=2)
@@ -41,9 +46,9 @@ class BudgetConfig(Schema):
     """What may be spent. The budget counts all trials in the study, those of earlier runs too."""
 
     trials: int = Field(ge=1)
-    """Finished trials of any state: complete, stopped early, failed."""
+    """Finished trials, whatever their state: complete, stopped early, failed."""
     epochs: int = Field(ge=1)
-    """Of a complete trial."""
+    """The epochs of a complete trial."""
     minutes: float | None = Field(default=None, gt=0)
     """By the clock, for one run; another run goes on."""
     device_hours: float | None = Field(default=None, gt=0)
@@ -52,6 +57,8 @@ class BudgetConfig(Schema):
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
+    settle: bool = True
+    """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
     description: str = ""
 
 
@@ -97,23 +104,23 @@ class StudyConfig(Schema):
     """One data set, one question."""
 
     version: Literal[1]
-    """Of the form of definitions."""
+    """The form of this file; always 1."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """Of the study in the storage."""
+    """The study's name in the storage."""
     question: str = ""
     """What the study is to answer; reports quote it."""
     citation: str = ""
     """Where the data set is described."""
     licence: str = ""
-    """Of the data set."""
+    """The data set's licence."""
     obtain: str = ""
     """Where to get the data, and the layout expected."""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)
-    """Of the search and of its trials."""
+    """The seed of the search and of its trials."""
     dataset: DatasetConfig
-    """See below."""
+    """The data; see the tables below."""
     space: SpaceConfig
     """The hyperparameters, or the name of a file in `search/spaces/`."""
     sampler: SamplerConfig
@@ -133,6 +140,23 @@ class StudyConfig(Schema):
     @classmethod
     def _stripped(cls, text: str) -> str:
         return text.strip()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_policy_is_the_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("goal", "best") == "best":
+            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
+            return {**own, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _gain_goes_with_best(self) -> StudyConfig:
+        if self.sampler.name == "gain" and self.goal == "compare":
+            raise ValueError(
+                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the '
+                'same budget; take sampler = "tpe", or goal = "best"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:

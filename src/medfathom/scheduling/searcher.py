@@ -13,7 +13,6 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from medfathom.errors import RunError
-from medfathom.scheduling.between_folds import reason as reason_to_stop
 from medfathom.scheduling.cluster import Slots
 from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
@@ -21,6 +20,7 @@ from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, RunSettings, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
+from medfathom.study.between_folds import reason as reason_to_stop
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.watcher import Watcher
 

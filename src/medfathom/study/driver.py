@@ -21,31 +21,38 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import SpaceConfig, TrialParams, label, stratum_of, suggest
+from medfathom.definitions.space import SpaceConfig, TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
 from medfathom.study.finalists import next_finalist
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
+from medfathom.study.policy.sampler import GainPerSecond
+from medfathom.study.policy.warm_start import warm_start
 from medfathom.study.precision import Precision, settle_precision, settled_precision
 from medfathom.study.predictions import keep_predictions
 from medfathom.study.record import record_of
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
 from medfathom.study.summary import GOES_ON_FROM, Counts, count_states
+from medfathom.study.tuning import settled_strata, settles
 from medfathom.trial.record import FoldScore
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: `reported` holds the epochs that the storage knows already."""
+    """A trial to run.
+
+    `reported` holds the epochs that the storage knows already. A `protected` trial is not stopped early.
+    """
 
     number: int
     params: TrialParams
     stratum: str
     seed: int
     reported: Mapping[int, float] = field(default_factory=dict)
+    protected: bool = False
     scored: Sequence[FoldScore] = ()
     """Of a trial that goes on with an earlier one: what that reached on the first folds."""
 
@@ -99,10 +106,21 @@ class Driver:
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
+        self._settled: dict[tuple[str, int], bool] = {}
         earlier = [
             (SpaceConfig.model_validate(e["space"]), e["trials"]) for e in study.user_attrs.get(EARLIER, ())
         ]
-        sampler = make_sampler(config.sampler, config.space, self._sampler_seed(), earlier)
+        warm = self._patiently(lambda: warm_start(config, storage))
+        sampler = make_sampler(
+            config.sampler,
+            config.space,
+            self._sampler_seed(),
+            earlier,
+            epochs=config.budget.epochs,
+            warm=warm,
+        )
+        self.warm_start = warm.line()
+        """What is taken over from other studies, in words."""
         divided = config.goal == "compare" and config.sampler.name != "grid"  # a grid has the strata in it
         self._stratum_sampler = StratumSampler(sampler, config.space) if divided else None
         study.sampler = self._stratum_sampler or sampler
@@ -151,7 +169,7 @@ class Driver:
         with self.exclusively():
             trials = self.trials()
             counts = count_states(trials)
-            all_begun = counts.finished + counts.running >= self.budget
+            all_begun = counts.finished + counts.running >= self.budget or not self.open_strata()
             finalist = next_finalist(self.config, trials, all_begun=all_begun)
             if finalist is None and all_begun:
                 return None
@@ -200,7 +218,9 @@ class Driver:
                 "definition_hash": self.config.definition_hash,
             },
         )
-        return Assignment(trial.number, params, stratum, seed, dict(reported), scored)
+        sampler = self.study.sampler
+        protected = isinstance(sampler, GainPerSecond) and sampler.protects(trial.params)
+        return Assignment(trial.number, params, stratum, seed, dict(reported), protected, scored)
 
     def _choose_stratum(self, known: Mapping[str, Any]) -> None:
         """Tell the sampler the first of the strata with the fewest trials, however they ended.
@@ -213,8 +233,17 @@ class Driver:
             return
         firsts = [t for t in self.trials() if GOES_ON_FROM not in t.user_attrs]
         begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
-        strata = [s for s in self.config.space.strata() if sampler.fits(s, known)]
-        sampler.stratum = min(strata, key=lambda s: begun[label(s)])
+        # A trial to go on with may be of a stratum that is settled by now.
+        strata = self.config.space.strata() if known else self.open_strata()
+        sampler.stratum = min((s for s in strata if sampler.fits(s, known)), key=lambda s: begun[label(s)])
+
+    def open_strata(self) -> list[dict[str, Value]]:
+        """Strata that may get more trials: all but those tuned to within noise, see `study.tuning`."""
+        strata = self.config.space.strata()
+        if not settles(self.config):
+            return strata
+        settled = settled_strata(self.trials(), self.config.choice.by, self._settled)
+        return [s for s in strata if label(s) not in settled]
 
     def report(self, number: int, epoch: int, auc: float) -> None:
         """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
@@ -325,10 +354,12 @@ class Driver:
         self._open.clear()
 
     def done(self) -> bool:
-        """Whether the budget of trials is spent, all of them have ended, and none goes on to later folds."""
+        """Whether all trials have ended that the budget allows, the strata need, and later folds are due."""
         trials = self.trials()
-        spent = count_states(trials).finished >= self.budget
-        return spent and next_finalist(self.config, trials, all_begun=True) is None
+        counts = count_states(trials)
+        if counts.finished < self.budget and (counts.running or self.open_strata()):
+            return False
+        return next_finalist(self.config, trials, all_begun=True) is None
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""

@@ -24,6 +24,8 @@ from medfathom.definitions.grid import grid
 from medfathom.definitions.space import Params, SpaceConfig, Value, label
 from medfathom.errors import DefinitionError
 from medfathom.study.growth import moved
+from medfathom.study.policy.policy import gain_per_second
+from medfathom.study.policy.warm_start import WarmStart
 from medfathom.study.summary import GOES_ON_FROM
 
 if TYPE_CHECKING:
@@ -96,7 +98,13 @@ class Grid(BaseSampler):
 
 
 def make_sampler(
-    config: SamplerConfig, space: SpaceConfig, seed: int, earlier: Sequence[Earlier] = ()
+    config: SamplerConfig,
+    space: SpaceConfig,
+    seed: int,
+    earlier: Sequence[Earlier] = (),
+    *,
+    epochs: int = 1,
+    warm: WarmStart | None = None,
 ) -> BaseSampler:
     """The Optuna sampler of a definition.
 
@@ -105,7 +113,9 @@ def make_sampler(
         space: what is searched; `grid` enumerates it.
         seed: a new one for each start of a study: the same seed would propose the first trials again. For
             `grid` the study's own, at each start.
-        earlier: smaller spaces that the study had before.
+        earlier: smaller spaces that the study had before; for `grid`.
+        epochs: of a trial's full length; for `gain`.
+        warm: what earlier studies of the storage told; for `gain`.
 
     Raises:
         DefinitionError: `grid` over a continuous range, or there is no sampler of that name.
@@ -113,6 +123,8 @@ def make_sampler(
     startup = config.n_startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if config.name == "gain":
+            return gain_per_second(config, space, seed, epochs=epochs, warm=warm)
         if config.name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if config.name == "grid":

@@ -14,6 +14,7 @@ from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
+from medfathom.study.tuning import Tuning, tuning_sentences
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
 from medfathom.text import clock
@@ -50,6 +51,8 @@ def study_text(summary: StudySummary) -> RenderableType:
         parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
+        found = {row.stratum: row.tuning for row in summary.strata if row.tuning}
+        parts += map(Text, tuning_sentences(found))
     if summary.failures:
         parts += [Text(), Text("Failures", style="bold red")]
         parts += [Text(f"{f.trials} × {f.reason}") for f in summary.failures]
@@ -94,8 +97,19 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
 
 
 def _strata_table(strata: Sequence[StratumSummary]) -> Table:
-    table = _table("stratum", "best AUC", "complete", "pruned", "failed")
+    tuned = [row.tuning for row in strata if row.tuning]
+    columns = [f"expected best of {tuned[0].among}", "95 % interval", "tuning"] if tuned else []
+    table = _table("stratum", "best AUC", "complete", "pruned", "failed", *columns)
     for row in strata:
         best = f"{row.best_auc:.4f}" if row.best_auc is not None else "none complete"
-        table.add_row(row.stratum, best, str(row.complete), str(row.pruned), str(row.failed))
+        counts = (str(n) for n in (row.complete, row.pruned, row.failed))
+        table.add_row(row.stratum, best, *counts, *(_tuning_cells(row.tuning) if row.tuning else ()))
     return table
+
+
+def _tuning_cells(tuning: Tuning) -> tuple[str, str, str]:
+    """Expected best at equal budget, its interval, and whether more trials would bring more."""
+    expected = "" if tuning.expected is None else f"{tuning.expected:.4f}"
+    known = tuning.low is not None and tuning.high is not None
+    interval = f"{tuning.low:.3f} to {tuning.high:.3f}" if known else ""
+    return expected, interval, "settled" if tuning.settled else "open"

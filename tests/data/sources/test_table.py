@@ -423,6 +423,58 @@ def test_rows_are_filtered_by_values_that_must_be_there(tmp_path: Path) -> None:
     assert said == "dataset.where: no row has view = 'frontal'; there are 'Frontal', 'PA', 'Lateral'"
 
 
+def test_a_label_beside_the_word_for_none_counts_and_is_told(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png", "c.png")
+    path = write(tmp_path / "t.csv", "path,label", "a.png,x|No finding", "b.png,No Finding", "c.png,x|y")
+    found = listed(path, label_separator="|", no_label="No Finding", similar_words="merge")
+    assert by_name(found) == {"a.png": [1, 0], "b.png": [0, 0], "c.png": [1, 1]}
+    assert "1 rows have 'No Finding' and a label (a.png (line 2), ...): the label counts" in found.notes
+
+
+def test_only_the_first_sheet_is_read_and_the_others_are_named(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    book = openpyxl.Workbook()
+    for row in (("path", "label"), ("a.png", "ill"), ("b.png", "well")):
+        book.worksheets[0].append(row)
+    book.create_sheet("test")
+    book.save(tmp_path / "t.xlsx")
+    found = listed(tmp_path / "t.xlsx")
+    assert found.notes == ["of t.xlsx only the first sheet is read, not test"]
+    assert "has no column 'Path'" in refused(tmp_path / "t.xlsx", path_column="Path")
+    assert "not test" in refused(tmp_path / "t.xlsx", path_column="Path")
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"PK\x03\x04\xff\xff", "name it .xlsx"),
+        (gzip.compress(b"path,label\n"), "name it .csv.gz"),
+        (b"PAR1\xff\xff", "name it .parquet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel's old format"),
+    ],
+    ids=["zip", "gzip", "parquet", "xls"],
+)
+def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, hint: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert hint in refused(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("sep=;", "path;label", "a.png;ill", "b.png;well"),
+        ("path;label;notes, remarks, and more", "a.png;ill;", "b.png;well;none, really"),
+        ('path,label,"a; b; c; d"', "a.png,ill,", "b.png,well,"),
+        ("path|label", "a.png|ill", "b.png|well"),
+    ],
+)
+def test_the_delimiter_is_what_the_rows_agree_on(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    files(tmp_path, "a.png", "b.png")
+    found = listed(write(tmp_path / "t.csv", *lines))
+    assert by_name(found) == {"a.png": 0, "b.png": 1}
+    assert not found.problems
+
+
 def test_a_column_of_patients_that_is_not_used_is_told(tmp_path: Path) -> None:
     files(tmp_path, *(f"{n}.png" for n in range(8)))
     rows = [f"{n}.png,{n % 2},{n // 2}" for n in range(8)]
@@ -458,9 +510,24 @@ class TestSplitLists:
         assert reasons(found) == {"c.png (line 4)": "is in none of dataset.split_lists"}
         write(table.parent / "test_list.txt", "a.png")
         assert "a.png is in the lists of train and of test" in refused(table, split_lists=lists)
+        write(table.parent / "test_list.txt", "a", "c")  # the same image, without its suffix
+        assert "a.png is in the lists of test as a and of train as a.png" in refused(table, split_lists=lists)
+
+    def test_a_listed_name_that_is_no_row_is_told(self, table: Path) -> None:
+        lists = {"train": "train_val_list.txt", "test": "test_list.txt"}
+        assert "1 names of dataset.split_lists are no row of the table (gone.png)" in " ".join(
+            listed(table, split_lists=lists).notes
+        )
 
 
 # the true cause first
+
+
+def test_an_error_shows_each_reason_once_before_it_repeats_one(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    rows = [*(f"{n}.png,{n % 2}" for n in range(40)), "v,0"]
+    with pytest.raises(UnusableRowsError, match=r'v \(line 42\): is a folder; unit = "volume"'):
+        prepare(config("csv", path=str(write(tmp_path / "t.csv", "path,label", *rows))), tmp_path)
 
 
 def test_unusable_rows_are_told_before_the_splits_that_they_spoil(tmp_path: Path) -> None:

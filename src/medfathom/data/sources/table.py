@@ -70,9 +70,9 @@ class CsvSource(FileSource):
             {p.name: p for p in reversed([*self._row_problems(names), *problems, *no_numbers])}.values()
         )[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
-        notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
+        notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._rows, self._table_config)]
         notes += mask_suspicions([row.path for row in self._rows])
-        notes += self._unused_patients()
+        notes += [*self._unused_patients(), *self._unmatched()]
         cases = self._cases()
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
@@ -170,15 +170,23 @@ class CsvSource(FileSource):
         columns = {name: [row.cells.get(name, "") for row in self._rows] for name in self._rows[0].cells}
         return unused_patients(columns, len({found.path for found in self._found}))
 
+    def _unmatched(self) -> list[str]:
+        paths = [_posix(row.path) for row in self._table.rows]
+        return list(filter(None, [self._lists.unmatched(paths)])) if self._lists else []
+
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
+def _posix(path: str) -> PurePosixPath:
+    return PurePosixPath(path.replace("\\", "/"))
+
+
 def _listed_splits(
     lists: SplitNames, rows: Sequence[Row], names: Sequence[str]
 ) -> tuple[list[str], list[Problem]]:
-    found = [lists.split_of(PurePosixPath(row.path.replace("\\", "/"))) for row in rows]
+    found = [lists.split_of(_posix(row.path)) for row in rows]
     problems = [
         Problem(name, "is in none of dataset.split_lists")
         for name, split in zip(names, found, strict=True)

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.pruners import WilcoxonPruner
 
-from medfathom.scheduling.between_folds import P_THRESHOLD, fold_aucs, is_worse, reason, stops_between_folds
+from medfathom.study.between_folds import P_THRESHOLD, fold_aucs, is_worse, reason, stops_between_folds
 
 E, K = 3, 5
 
