@@ -13,9 +13,14 @@ from medfathom.definitions.space import Value
 from medfathom.metrics.rules import By
 from medfathom.study.choice import Choice, choice_of, completed, rule_of
 from medfathom.study.record import record_of
+from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
 """Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+
+
+GOES_ON_FROM = "goes_on_from"
+"""Attribute of a trial with a cross-validation's later folds: the trial that had the first one."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,9 @@ class Counts:
 
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
-    """Trials by state."""
-    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs)
+    """Trials by state; one that goes on as a later trial is counted there."""
+    went_on = {t.user_attrs.get(GOES_ON_FROM) for t in trials}
+    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs and t.number not in went_on)
     return Counts(
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
@@ -70,10 +76,11 @@ SHOWN_OF_A_TRIAL = (
     "train_seconds",
     "unit",
     "image_auc",
+    "fold_aucs",
 )
 
 
-SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN)
+SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN, GOES_ON_FROM, "folds")
 """User attributes that a summary is made of."""
 
 
@@ -87,6 +94,7 @@ class TrialSummary:
         depth: weighted layers on the longest path.
         unit: what the AUC is per, where that is not the image.
         image_auc: AUC per image, where it is not `auc`.
+        fold_aucs: of a cross-validated trial, whose `auc` is their mean.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -105,18 +113,24 @@ class TrialSummary:
     train_seconds: float | None
     unit: str | None
     image_auc: float | None
+    fold_aucs: Sequence[float] | None
     params: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
 class StratumSummary:
-    """A stratum's trials by state, and the validation AUC of its best complete trial."""
+    """A stratum's trials by state, and the validation AUC of its best complete trial.
+
+    Attributes:
+        tuning: how well it is tuned, where strata are compared; None: they are not.
+    """
 
     stratum: str
     complete: int
     pruned: int
     failed: int
     best_auc: float | None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +191,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         states=count_states(trials),
         choice=choice_of(study, trials),
         best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
-        strata=_strata(trials, by),
+        strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )
 
@@ -188,7 +202,7 @@ def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
 
 
-def _strata(trials: list[FrozenTrial], by: By) -> list[StratumSummary]:
+def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:
     trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if "stratum" in trial.user_attrs:
@@ -196,11 +210,14 @@ def _strata(trials: list[FrozenTrial], by: By) -> list[StratumSummary]:
     best = {name: completed(mine, by)[:1] for name, mine in trials_of.items()}
     first = [t.user_attrs["stratum"] for t in completed([t for found in best.values() for t in found], by)]
     without = sorted(name for name in trials_of if name not in first)
-    return [_stratum(name, trials_of[name], best[name]) for name in [*first, *without]]
+    tuned = tunings(trials, [*trials_of], by) if compared else {}
+    return [_stratum(name, trials_of[name], best[name], tuned.get(name)) for name in [*first, *without]]
 
 
-def _stratum(name: str, trials: list[FrozenTrial], best: list[FrozenTrial]) -> StratumSummary:
+def _stratum(
+    name: str, trials: list[FrozenTrial], best: list[FrozenTrial], tuning: Tuning | None
+) -> StratumSummary:
     counts = count_states(trials)
     return StratumSummary(
-        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None
+        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None, tuning
     )
