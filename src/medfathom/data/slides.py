@@ -350,7 +350,7 @@ def _overview(library: Any, slide: Any, side: float) -> Image.Image:
 
 def _on_background(library: Any, slide: Any, region: Image.Image) -> Image.Image:
     """RGB, as the region lies on the slide's background."""
-    if region.mode != "RGBA" or region.getextrema()[3][0] == 255:
+    if region.mode != "RGBA" or region.getchannel("A").getextrema() == (255, 255):
         return region.convert("RGB")
     colour = slide.properties.get(library.PROPERTY_NAME_BACKGROUND_COLOR) or "ffffff"
     background = Image.new("RGBA", region.size, f"#{colour}")
