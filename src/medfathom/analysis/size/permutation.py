@@ -2,10 +2,10 @@
 
 Under "the predictor has nothing to do with AUC" every arrangement of its values over exchangeable
 architectures is equally likely; the p-value is the share of arrangements that do at least as well as the
-real one. Each arrangement's slope is divided by its own robust standard error (HC2): the test then
-also holds, nearly, where some architectures' AUCs are noisier than others'. Tests of any other slope b
-(of `values - b * predictor`) give the interval. Freedman and Lane 1983; Garthwaite 1996; DiCiccio and
-Romano, JASA 2017.
+real one. Each arrangement's slope is divided by its own standard error, the larger of the classical and
+the robust one (HC2): a single network far from the others then counts less, and a robust error that is
+small by chance costs no power. Tests of any other slope b (of `values - b * predictor`) give the
+interval. Freedman and Lane 1983; Garthwaite 1996; DiCiccio and Romano, JASA 2017.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ SMALLEST_ROOM = 1e-9
 class PermutationSlope:
     """A slope whose null distribution is that of its own rearrangements.
 
-    A value of `values - b * predictor` has the variance `constant - 2 * b * linear + b^2 * square` in each
-    arrangement, times the squared sum of squares of the predictor.
+    A value of `values - b * predictor` has the robust variance `constant - 2 * b * linear + b^2 * square` in
+    each arrangement, times the squared sum of squares of the predictor.
 
     Attributes:
         xy: shape (N,), the products of each arrangement of the predictor with the values, the real one first.
@@ -49,6 +49,8 @@ class PermutationSlope:
         constant: shape (N,), see above.
         linear: shape (N,).
         square: shape (N,).
+        yy: sum of squares of the values.
+        df: degrees of freedom of the classical variance.
         exact: all arrangements enumerated.
     """
 
@@ -57,6 +59,8 @@ class PermutationSlope:
     constant: Floats
     linear: Floats
     square: Floats
+    yy: float
+    df: int
     exact: bool
 
     @property
@@ -84,10 +88,19 @@ class PermutationSlope:
         noise = _noise(self.xx[0]) + ROUNDING * abs(null) * self.xx[0]
         products = self.xy - null * self.xx
         products = np.where(np.abs(products) <= noise, 0.0, products)
-        variance = np.maximum(self.constant - 2 * null * self.linear + null**2 * self.square, 0.0)
-        found = np.sign(products) * products**2 * max(float(self.constant[0]), 0.0)
+        variance = self._variance(null, products)
+        found = np.sign(products) * products**2 * float(variance[0])
         real = products[0] * abs(products[0]) * variance
         return found, real, 1e-9 * np.abs(real) + 1e-300
+
+    def _variance(self, null: float, products: Floats) -> Floats:
+        """The larger of the robust and the classical variance, times the predictor's squared sum of squares."""
+        robust = np.maximum(self.constant - 2 * null * self.linear + null**2 * self.square, 0.0)
+        if self.df < 1:
+            return robust
+        squares = self.yy - 2 * null * float(self.xy[0]) + null**2 * float(self.xx[0])
+        left = squares * self.xx[0] - products**2
+        return np.maximum(robust, np.where(left > ROUNDING * squares * self.xx[0], left, 0.0) / self.df)
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value of "the slope is `null`"."""
@@ -175,7 +188,8 @@ def permutation_slope(
     constant, linear, square = (
         (weight * a * b).sum(1) for a, b in ((own, own), (own, other), (other, other))
     )
-    return PermutationSlope(xy, xx, constant, linear, square, exact)
+    df = len(x) - len(np.unique(blocks)) - 1
+    return PermutationSlope(xy, xx, constant, linear, square, float(y @ y), df, exact)
 
 
 def arrangements(blocks: Ints, draws: int, seed: int) -> tuple[Ints, bool]:
