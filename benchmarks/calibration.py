@@ -175,7 +175,7 @@ def intervals(
         noise = np.eye(n) if one == 0 else (1 - one) * np.eye(n) + one * (shape + np.full((n, n), 1.0 / n))
         design, calibration = calibrated_design(X, fam, noise, draws=SET.draws, seed=SET.seed)
         found = design.summary(values[own])
-        factor = calibration(found.evidence)
+        factor = calibration[0](found.evidence)
         tail = ndtr(stats.norm.ppf(0.025) * factor)
         for k, p in enumerate((tail, np.full_like(tail, 0.5), 1 - tail)):
             single = found.estimates + found.errors * stdtrit(design.df, p)[:, None]

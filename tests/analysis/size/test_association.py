@@ -310,7 +310,7 @@ def test_mixture_interval_holds_exactly_what_is_not_rejected(seed: int) -> None:
     rng = np.random.default_rng(seed)
     families = np.array([0, 0, 1, 1, 1, 2, 3])
     X = np.column_stack([np.ones(7), rng.normal(size=7)])
-    found = mixture_slope(rng.normal(size=7), Design.build(X, families, np.eye(7)), None)
+    found = mixture_slope(rng.normal(size=7), Design.build(X, families, np.eye(7)), ())
     low, high = found.interval(0.95)
     assert found.p_value(low) == pytest.approx(0.05, abs=1e-6)
     assert found.p_value(high) == pytest.approx(0.05, abs=1e-6)

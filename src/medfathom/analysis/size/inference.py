@@ -82,7 +82,7 @@ class Settings:
     @property
     def coarse(self) -> Settings:
         """For what stands beside the main line: a quarter of the draws."""
-        return replace(self, draws=self.draws // 4)
+        return replace(self, draws=self.draws // 4, permutations=self.permutations // 4)
 
 
 def slope_in(

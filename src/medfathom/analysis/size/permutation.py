@@ -11,7 +11,7 @@ interval. Freedman and Lane 1983; Garthwaite 1996; DiCiccio and Romano, JASA 201
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import permutations
 from math import factorial, prod
 
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from medfathom.analysis.effects import Floats, Ints
 
-EXACT_LIMIT = 50_000
-"""Up to so many arrangements are all enumerated; beyond, as many are drawn at random as asked."""
+ENUMERATED_TIMES, ALWAYS_ENUMERATED = 5, 5_040
+"""All arrangements are enumerated up to so many times the number that would be drawn, or up to so many."""
 
 
 ROUNDING = 1e-12
 """Outcomes (AUCs) that differ by less differ by what arithmetic left over: they count as equal."""
 
 
-BRACKETS, BISECTIONS = 60, 50
+BRACKETS, BISECTIONS = 60, 32
 """Doublings and halvings in the search for an interval's end."""
 
 
@@ -170,7 +170,7 @@ def permutation_slope(
         values: shape (n,).
         predictor: shape (n,).
         blocks: shape (n,), architectures of one block are exchangeable (all zeros: all are).
-        draws: arrangements drawn at random when there are more than `EXACT_LIMIT`.
+        draws: arrangements drawn at random when there are too many to enumerate.
         seed: of those draws.
     """
     x, y = centred(predictor, blocks), centred(values, blocks)
@@ -186,7 +186,7 @@ def permutation_slope(
     own, other = y - places * (xy / width)[:, None], x - places * (xx / width)[:, None]
     own[np.abs(own) <= ROUNDING] = 0.0
     constant, linear, square = (
-        (weight * a * b).sum(1) for a, b in ((own, own), (own, other), (other, other))
+        np.einsum("ij,ij,ij->i", weight, a, b) for a, b in ((own, own), (own, other), (other, other))
     )
     df = len(x) - len(np.unique(blocks)) - 1
     return PermutationSlope(xy, xx, constant, linear, square, float(y @ y), df, exact)
@@ -194,12 +194,18 @@ def permutation_slope(
 
 def arrangements(blocks: Ints, draws: int, seed: int) -> tuple[Ints, bool]:
     """Orders (N, n) that rearrange within blocks, the identity first, and whether they are all there are."""
-    members = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
+    return _remembered(tuple(blocks.tolist()), draws, seed)
+
+
+@lru_cache(maxsize=32)
+def _remembered(blocks: tuple[int, ...], draws: int, seed: int) -> tuple[Ints, bool]:
+    codes = np.array(blocks, dtype=np.int64)
+    members = [np.flatnonzero(codes == block) for block in np.unique(codes)]
     count = prod(factorial(len(m)) for m in members)
-    if count <= EXACT_LIMIT:
-        return _enumerated(members, len(blocks)), True
+    if count <= max(ENUMERATED_TIMES * draws, ALWAYS_ENUMERATED):
+        return _enumerated(members, len(codes)), True
     rng = np.random.default_rng(seed)
-    orders = np.tile(np.arange(len(blocks)), (draws + 1, 1))
+    orders = np.tile(np.arange(len(codes)), (draws + 1, 1))
     for m in members:
         if len(m) > 1:
             orders[1:, m] = rng.permuted(np.tile(m, (draws, 1)), axis=1)
