@@ -283,7 +283,7 @@ def row(name: str, design: Design, n: int, families: str, datasets: int, studies
         negligible += answer.verdict == "negligible"
         covered += answer.covered
     coverage = (
-        "" if np.isnan(design.slope) or design.middle > 0.9 and design.slope else f"{covered / told:.3f}"
+        "" if np.isnan(design.slope) or (design.middle > 0.9 and design.slope) else f"{covered / told:.3f}"
     )
     by_t = "" if design.missing else f"{plain / studies:.3f}"
     shares = f"{directional / told:.3f} | {negligible / told:.3f} | {coverage} | {by_t}"
@@ -295,8 +295,8 @@ def text(lines: list[str], studies: int) -> str:
         "# Verdicts on designs that a straight line does and does not expect\n\n"
         f"{date.today()}; {studies} studies each (standard error of a rate of .05: "
         f"{np.sqrt(0.05 * 0.95 / studies):.3f}); `python benchmarks/verdicts.py --studies {studies}`.\n\n"
-        "Goals: directional verdicts without an effect at most .05, coverage at least .93, and of the power of "
-        "a t-test (last column) at most a tenth lost where that test is valid. There is an effect in the rows "
+        "Goals: directional verdicts without an effect at most .05, coverage at least .93, and of the power "
+        "of a t-test (last column) at most a tenth lost where that test is valid. There is an effect in "
         "`effect`, `large effect`, and `effect, depth correlated`; a curve and no direction in `inverted U`; "
         "and where two data sets differ, in these two data sets, about which the verdict then speaks.\n\n"
         "| design | networks | families | data sets | directional | negligible | coverage | t-test |\n"

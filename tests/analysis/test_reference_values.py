@@ -14,7 +14,7 @@ from medfathom.analysis.size.association import rank_correlations
 from medfathom.analysis.size.inference import Settings, mean_of
 from medfathom.analysis.size.multiplicity import equivalence, holm
 from medfathom.analysis.size.permutation import permutation_slope
-from medfathom.analysis.size.slope import Design, mixture_slope
+from medfathom.analysis.size.slope import Design
 
 
 def test_holm_equals_statsmodels() -> None:

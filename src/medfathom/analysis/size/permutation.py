@@ -94,7 +94,7 @@ class PermutationSlope:
         return found, real, 1e-9 * np.abs(real) + 1e-300
 
     def _variance(self, null: float, products: Floats) -> Floats:
-        """The larger of the robust and the classical variance, times the predictor's squared sum of squares."""
+        """The larger of robust and classical variance, times the predictor's squared sum of squares."""
         robust = np.maximum(self.constant - 2 * null * self.linear + null**2 * self.square, 0.0)
         if self.df < 1:
             return robust
@@ -197,7 +197,7 @@ def arrangements(blocks: Ints, draws: int, seed: int) -> tuple[Ints, bool]:
     return _remembered(tuple(blocks.tolist()), draws, seed)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=6)
 def _remembered(blocks: tuple[int, ...], draws: int, seed: int) -> tuple[Ints, bool]:
     codes = np.array(blocks, dtype=np.int64)
     members = [np.flatnonzero(codes == block) for block in np.unique(codes)]

@@ -56,7 +56,7 @@ FAR_FROM, FAR_STEP = 1.96, 0.1
 """Normal score from which the second factor takes over, and within how much."""
 
 EVEN_COUNTS = 8.0
-"""Weight of even noise among the false-positive rates that are made right: most of the power is lost there."""
+"""Weight of even noise among the false-positive rates: what they are there below the level is lost power."""
 
 TRUE_RATIOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """The ratios at which the false-positive rate is made right."""
@@ -159,7 +159,7 @@ class Design:
 
     @classmethod
     def _of_uneven_noise(cls, X: Floats, noise: Floats) -> Design:
-        """The nuisance is the noise of the architectures that lie far out over that of those in the middle."""
+        """The nuisance is the noise of architectures that lie far out over that of those in the middle."""
         out = _how_far_out(X)
         noises = [np.outer(d, d) * noise for d in (1 + (times - 1) * out for times in NOISIER)]
         fits = [_generalised(one, X) for one in noises]
