@@ -10,7 +10,7 @@ import pandas as pd
 import fake_work
 from made_confirmations import FACTS
 from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
-from medfathom.scheduling.messages import Order, Plan, Result
+from medfathom.scheduling.messages import Order, Result, RunSettings
 
 BEGUN = "begun.txt"
 
@@ -29,18 +29,18 @@ def keep(folder: Path, number: int) -> dict[str, Any]:
 
 
 def results(
-    plan: Plan, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
+    settings: RunSettings, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
 ) -> Iterator[Result]:
     """As `confirmation.worker.confirmed_results`; leaves a line for each trial that begins."""
     number = order.assignment.number
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / BEGUN).open("a") as file:
         file.write(f"{number}\n")
-    for each in fake_work.quick(plan, order):
+    for each in fake_work.quick(settings, order):
         if not each.record.finished:
             yield each
-    last = plan.config.budget.epochs
-    yield fake_work.result(plan, last, 0.9, **keep(folder, number))
+    last = settings.config.budget.epochs
+    yield fake_work.result(settings, last, 0.9, **keep(folder, number))
 
 
 def begun(folder: Path) -> list[int]:

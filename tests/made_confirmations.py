@@ -78,7 +78,7 @@ def searched(
             if number == 7:
                 driver.fail(number, "out of memory", FACTS)
             elif complete and assignment.params.architecture.endswith("0"):
-                driver.complete(number, 0.7 + number / 100, FACTS)
+                driver.complete(number, 0.7 + number / 100, FACTS | {"positive": "1"})
             else:
                 driver.report(number, 1, 0.99)
                 driver.prune(number, FACTS, "stopped by asha at epoch 1")

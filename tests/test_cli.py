@@ -12,9 +12,16 @@ from medfathom import cli
 from medfathom import run as study
 from medfathom.definitions.load import load_definition
 from medfathom.run import Outcome
+from medfathom.study.choice import Choice
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
+
+CHOICE = Choice(
+    by="auc", best=0, auc=0.8, log_loss=0.5, chance=False, finished=1, losses_known=True, equal=()
+)
+"""Of a study with one finished trial."""
+
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -106,7 +113,7 @@ def test_debug_shows_the_traceback(medfathom: Cli) -> None:
 
 
 def test_how_to_go_on_is_said_without_passwords(medfathom: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    halted = Outcome("demo", Counts(complete=1, running=1), 16, 0, 0.8, "20 minutes are over")
+    halted = Outcome("demo", Counts(complete=1, running=1), 16, CHOICE, "20 minutes are over")
     monkeypatch.setattr(study, "run_study", lambda config, **_: halted)
     url = "postgresql+psycopg://bob:s3cret@db/x"
     place = "resources.checkpoint_url=sftp://bob:s3cret@nas/x"
@@ -119,11 +126,12 @@ def test_how_to_go_on_is_said_without_passwords(medfathom: Cli, monkeypatch: pyt
 
 
 def test_what_comes_next_names_the_same_storage(medfathom: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = Outcome("demo", Counts(complete=16), 16, 0, 0.8, "")
+    done = Outcome("demo", Counts(complete=16), 16, CHOICE, "")
     monkeypatch.setattr(study, "run_study", lambda config, **_: done)
     code, out, err = medfathom("run", "demo", "--storage", "sqlite:///other.db")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
+        "Trial 0 is called best: the highest validation AUC (AUC 0.8000, log loss 0.5).",
         "Next:",
         "  medfathom show demo --storage sqlite:///other.db",
         "  medfathom dashboard --storage sqlite:///other.db",

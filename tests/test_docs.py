@@ -1,57 +1,28 @@
-"""What the documents say can be typed: every command is one that the program has, run through uv."""
+"""The site of the documentation is built; every key of a definition is told there, with what it means."""
 
-import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from medfathom.cli import app
-
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted(
-    file
-    for place in ("*.md", "docs/*.md", "search/*.md", "study_defs/*")
-    for file in REPOSITORY.glob(place)
-    if file.name != "CHANGELOG.md"
-)
-COMMANDS = {
-    command.name or command.callback.__name__ for command in app.registered_commands if command.callback
-}
-GROUPS = {str(group.name): group.typer_instance for group in app.registered_groups}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(REPOSITORY)))
-def test_every_command_is_run_by_uv(document: Path) -> None:
-    """A fresh clone has no `medfathom` on PATH."""
-    names = "|".join([*COMMANDS, *GROUPS])
-    plain = re.compile(rf"(?<!uv run )(?<![\w.-])medfathom (?={names}|--)")
-    lines = document.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if plain.search(line)] == []
+@pytest.mark.large
+def test_the_site_is_built_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    keys = (tmp_path / "definition" / "index.html").read_text(encoding="utf-8")
+    assert "<code>similar_words</code>" in keys
+    assert "run_study" in (tmp_path / "python" / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(REPOSITORY)))
-def test_every_command_exists(document: Path) -> None:
-    typed = re.findall(r"uv run medfathom ([a-z-]+)(?: ([a-z]+))?", document.read_text(encoding="utf-8"))
-    for name, second in typed:
-        assert name in COMMANDS | set(GROUPS) or name.startswith("--")
-        if name in GROUPS and second:
-            assert second in {command.name for command in GROUPS[name].registered_commands}
+def test_every_key_says_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs"))
+    from hooks import definition_keys  # noqa: PLC0415  beside the pages, not a package
 
-
-def test_the_tree_in_the_architecture_names_every_file() -> None:
-    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-    tree = text.partition("src/medfathom/\n")[2].partition("```")[0]
-    folders: list[str] = []
-    named = set()
-    for line in tree.splitlines():
-        depth = (len(line) - len(line.lstrip())) // 2
-        for word in line.split():
-            if word.endswith("/") and word == line.split()[0]:
-                folders[depth - 1 :] = [word]
-            elif word.endswith(".py"):
-                named.add("".join([*folders[: depth - 1], word]))
-            else:
-                break
-    source = REPOSITORY / "src" / "medfathom"
-    files = {str(f.relative_to(source)) for f in source.rglob("*.py")}
-    assert {f for f in files if not f.endswith("/__init__.py")} == named
+    rows = [line for line in "\n".join(definition_keys()).splitlines() if line.startswith("| `")]
+    assert len(rows) > 100
+    assert [row for row in rows if row.endswith("|  |")] == []

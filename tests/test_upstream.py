@@ -68,7 +68,8 @@ def test_optuna_storage_reads_a_study_through_one_method(storage: RDBStorage) ->
 
 
 def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
-    """study/trial_rows.py reads them, `Driver.annotate` writes all attributes of a trial at once."""
+    """study/trial_rows.py reads them, `Driver.annotate` writes all attributes of a trial at once, and
+    study/growth.py a living study's parameters: Optuna has no way to give trials another distribution."""
     tables = {
         "trials": {"trial_id", "study_id", "number", "state", "datetime_start", "datetime_complete"},
         "trial_params": {"trial_id", "param_id", "param_name", "param_value", "distribution_json"},
@@ -82,6 +83,7 @@ def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
         },
         "trial_user_attributes": {"trial_id", "key", "value_json"},
         "trial_system_attributes": {"trial_id", "key", "value_json"},
+        "study_user_attributes": {"study_id", "key", "value_json"},
     }
     inspector = sa.inspect(storage.engine)
     for table, columns in tables.items():
@@ -92,6 +94,8 @@ def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
             sa.text("select state, value_json from trials join trial_user_attributes using (trial_id)")
         ).one()
     assert (state, text) == ("RUNNING", "[50]")
+    study.enqueue_trial({"learning_rate": 0.01})
+    assert study.trials[-1].system_attrs["fixed_params"] == {"learning_rate": 0.01}
 
 
 @pytest.mark.parametrize("length", [10, 2045, 5000])
@@ -133,3 +137,13 @@ def test_torch_names_the_constants_of_a_graph() -> None:
     (name,) = [node.target for node in graph.nodes if node.op == "get_attr"]
     assert name == "_tensor_constant0"
     assert hasattr(network, name)
+
+
+def test_oct_converter_reads_topcon_with_what_numpy_took_away() -> None:
+    """data/oct_files.py: `fda.np` and `fda.print` are replaced; once this fails, they need not be."""
+    fda = pytest.importorskip("oct_converter.readers.fda")
+    source = inspect.getsource(fda)
+    assert "np.fromstring(" in source
+    assert "print(" in source
+    made = inspect.signature(fda.OCTVolumeWithMetaData.__init__).parameters
+    assert {"volume", "patient_id", "first_name", "surname", "laterality"} <= set(made)

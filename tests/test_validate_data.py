@@ -1,4 +1,4 @@
-"""`validate` calls broken data broken, with the cause, without decoding an image."""
+"""`validate` calls broken data broken, with the cause; it decodes a few images of more than 8 bits alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from making import class_folders, config, npz, table
+from making import class_folders, config, images, npz, save, table
 from medfathom.data.prepare import foresee
 from medfathom.data.sources import files
 from medfathom.data.sources.base import Listing
@@ -148,7 +148,9 @@ def test_nothing_is_said_of_a_large_set_and_the_second_time_no_header_is_read(
     found = config("csv", path=str(path), split_column="split")
     first = foresee(found, tmp_path / "cache")
     monkeypatch.setattr(files, "read_header", lambda _: pytest.fail("a header was read again"))
-    assert foresee(found, tmp_path / "cache") == first == ["positive class: 'well'"]
+    assert foresee(found, tmp_path / "cache") == first
+    assert first[0] == "positive class: 'well'"
+    assert [line for line in first[1:] if not line.startswith("note: column 'patient' names")] == []
 
 
 def test_what_was_skipped_once_is_an_error_where_it_shall_be_one(tmp_path: Path) -> None:
@@ -157,6 +159,26 @@ def test_what_was_skipped_once_is_an_error_where_it_shall_be_one(tmp_path: Path)
     assert foresee(skipping, tmp_path / "cache")
     with pytest.raises(DataError, match=r"3\.png"):
         foresee(found, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("n", "stops"), [(12, True), (60, False)])
+def test_images_that_use_few_of_their_bits_are_told_before_they_are_decoded(
+    tmp_path: Path, n: int, stops: bool
+) -> None:
+    """In a large set a few are looked at: others may reach white."""
+    for k in range(n):
+        save(tmp_path / "set" / "ab"[k % 2] / f"{k}.png", images(1, deep=True, seed=k)[0] >> 4)
+        save(tmp_path / "set" / "ab"[k % 2] / f"flat{k}.png", images(1, seed=k)[0])
+    found = config("folder", path=str(tmp_path / "set"))
+    said = "use at most 12 of them"
+    if stops:
+        with pytest.raises(DataError, match=f"all 12 images with more than 8 bits {said}"):
+            foresee(found, tmp_path / "cache")
+    else:
+        (note,) = [line for line in foresee(found, tmp_path / "cache") if said in line]
+        assert note.startswith("note: of 60 images with more than 8 bits the first 32 were looked at")
+    chosen = config("folder", path=str(tmp_path / "set"), bits=12)
+    assert not [line for line in foresee(chosen, tmp_path / "cache") if said in line]
 
 
 def test_unknown_labels_count_for_no_class_and_cases_count_once() -> None:

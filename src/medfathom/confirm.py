@@ -24,6 +24,7 @@ from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
 from medfathom.study.connection import default_url
@@ -66,7 +67,7 @@ def confirm_study(
     Args:
         name: of a study in the storage.
         seeds: how often each configuration is trained; the seeds are the same for all.
-        top: only so many strata, the best by validation; None: all.
+        top: only so many strata, the best by validation; None: see `confirmation.jobs.list_jobs`.
         trials: further search trials to confirm, by number.
         storage: an Optuna storage URL.
         address: of a Ray cluster; None: this machine alone.
@@ -103,9 +104,15 @@ def _without_stopping(study: Study) -> StudyConfig:
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
+            "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
         }
     )
+
+
+def _one_split(splits: SplitsConfig) -> SplitsConfig:
+    """Models are trained on the training split, with the validation split beside, whatever the search did."""
+    return splits.model_copy(update={"folds": None, "repeats": 1})
 
 
 def _prepared(config: StudyConfig, study: Study) -> PreparedData:
@@ -136,7 +143,7 @@ def _queue(
     """
     # A confirmation of a study that was set aside since goes the same way.
     marks = {CONFIRMS: study.user_attrs["uid"]}
-    with open_study(config, url, data.fingerprint, marks=marks, wait=watcher.note) as driver:
+    with open_study(config, url, data.fingerprint, marks=marks, tell=watcher.note) as driver:
         abandoned = {assignment.number for assignment in driver.adopt()}  # takes the lock itself: not within
         with driver.exclusively():
             _open_test_split(study, data, jobs)
@@ -161,7 +168,7 @@ def _train(
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
     folder = confirmed_folder(study)
-    with open_study(config, url, data.fingerprint, wait=watcher.note) as driver:
+    with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
         if precision := settled_precision(study):
             driver.settle_precision(precision)
         counts = driver.counts()

@@ -1,4 +1,4 @@
-"""A confirmed model -> a model folder that works without the study: weights, configuration, card, ONNX."""
+"""A confirmed model -> a model folder that works without the study and in timm: weights, card, ONNX."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from medfathom.models.folder import (
     CARD_FILE,
     ONNX_FILE,
     WEIGHTS_FILE,
-    read_config,
     write_config,
     write_manifest,
 )
+from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
 from medfathom.text import command
@@ -45,18 +45,21 @@ class Exported:
         configuration: which configuration, over all its seeds.
         model: the one of its models that was taken.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
+        whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
     """
 
     folder: Path
     configuration: StratumResult
     model: ConfirmedModel
     onnx_difference: float | None
+    whole_in_timm: bool
 
     def to_dict(self) -> dict[str, object]:
         """JSON form."""
         return {
             "folder": str(self.folder),
             "onnx_difference": self.onnx_difference,
+            "whole_in_timm": self.whole_in_timm,
             "configuration": self.configuration.to_dict(),
             "model": self.model.to_dict(),
         }
@@ -73,14 +76,15 @@ def export_model(
 ) -> Exported:
     """Write a model folder.
 
-    Of several seeds the one with the best validation AUC is taken; its weights are those `confirm` judged.
+    Of several seeds the best on validation is taken, by the study's rule; its weights are those `confirm`
+    judged.
 
     Args:
         name: of a confirmed study.
         out: the folder; it must be absent or empty.
-        trial: "best" (by validation AUC, mean over seeds), the number of a search trial, or
-            "smallest-within": the fewest parameters among those whose validation AUC is at most `within`
-            below the best.
+        trial: "best" (on validation, by the study's rule on means over seeds), the number of a search
+            trial, or "smallest-within": the fewest parameters among those whose validation AUC is at
+            most `within` below the highest.
         within: AUC.
         storage: an Optuna storage URL.
         onnx: also write it for other runtimes.
@@ -93,20 +97,22 @@ def export_model(
         raise InputError(f"--out {out}: is there already; name a new folder")
     study = read_study(storage or default_url(), name)
     configuration = choose_configuration(study, trial, within)
-    model = max(configuration.models, key=lambda m: (m.val_auc, -m.seed))
+    from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
+
+    model = best_model(configuration, rule_of(study))
     weights = model.folder / WEIGHTS_FILE
     if not weights.is_file():
         raise StorageError(f"{weights}: gone; the model cannot be exported without its weights")
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:
-        difference = _fill(beside, study, configuration, model, onnx=onnx)
+        whole, difference = _fill(beside, study, configuration, model, onnx=onnx)
         if out.exists():
             out.rmdir()
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(out, configuration, model, difference)
+    return Exported(out, configuration, model, difference, whole)
 
 
 def choose_configuration(study: Study, trial: str, within: float) -> StratumResult:
@@ -130,19 +136,26 @@ def choose_configuration(study: Study, trial: str, within: float) -> StratumResu
             f"study {name!r}: trial {number} has no trained weights, it was not confirmed; "
             f"`{command('confirm', name, '--trial', number)}` trains it"
         )
-    best = strata[0]
     if trial == "best":
-        return best
-    near = [result for result in strata if result.val_auc >= best.val_auc - within]
+        return strata[0]
+    highest = max(result.val_auc for result in strata)
+    near = [result for result in strata if result.val_auc >= highest - within]
     return min(near, key=lambda result: (result.n_params, -result.val_auc))
 
 
 def _fill(
     folder: Path, study: Study, configuration: StratumResult, model: ConfirmedModel, *, onnx: bool
-) -> float | None:
-    """Write all files. Returns the largest difference of a probability by ONNX; None: it is not written."""
-    config = read_config(model.folder)
-    shutil.copyfile(model.folder / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+) -> tuple[bool, float | None]:
+    """Write all files.
+
+    Returns:
+        Whether timm gives the logits; the largest difference of a probability by ONNX (None: not written).
+    """
+    from medfathom.exported.model import load_unsealed  # noqa: PLC0415  imports torch
+    from medfathom.exported.timm_layout import write_timm  # noqa: PLC0415
+
+    kept = load_unsealed(model.folder)
+    config = write_timm(folder, kept.config, kept.module, kept.module.network)
     write_config(folder, config)
     difference = None
     if onnx:
@@ -159,4 +172,4 @@ def _fill(
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / CARD_FILE, model_card(config, study, configuration, model, difference))
     write_manifest(folder)
-    return difference
+    return config.classifier is not None, difference

@@ -10,23 +10,39 @@ from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
+from medfathom.study.choice import Choice, choice_of
 from medfathom.study.connection import check_url, default_url
 from medfathom.study.open import open_study
-from medfathom.study.summary import Counts, completed
+from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
 from medfathom.validate import check_definition
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind. `halted` says why it ended before its budget; empty: it did not."""
+    """What a run left behind.
+
+    Attributes:
+        budget: trials that the study may have.
+        choice: which trial is the best, and which may be as good; None: none is complete.
+        halted: why the run ended before its budget; empty: it did not.
+    """
 
     study: str
     counts: Counts
     budget: int
-    best_number: int | None
-    best_auc: float | None
+    choice: Choice | None
     halted: str
+
+    @property
+    def best_number(self) -> int | None:
+        """Number of the best trial."""
+        return self.choice.best if self.choice else None
+
+    @property
+    def best_auc(self) -> float | None:
+        """Its validation AUC."""
+        return self.choice.auc if self.choice else None
 
 
 def run_study(
@@ -57,6 +73,7 @@ def run_study(
     url = storage or default_url()
     check_definition(config, address)
     check_url(url)
+    from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
     from medfathom.data.prepared import read_facts  # noqa: PLC0415
@@ -65,11 +82,14 @@ def run_study(
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
-    with open_study(config, url, data.fingerprint, fresh=fresh, wait=watcher.note) as driver:
+    open_folds(data, config.dataset.splits)  # refused before anything is spent
+    with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
+        if driver.warm_start:
+            watcher.note(driver.warm_start)
         halted = ""
-        if driver.counts().finished < driver.budget:
+        if not driver.done():
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
 
             try:
@@ -82,15 +102,14 @@ def run_study(
                 f"every combination of the grid has been run: {driver.budget}; "
                 f"budget.trials = {config.budget.trials} has no more to try"
             )
-        best = next(iter(completed(driver.trials())), None)
-        return Outcome(
-            config.name,
-            driver.counts(),
-            driver.budget,
-            best.number if best else None,
-            best.value if best else None,
-            halted,
-        )
+        if not halted and driver.counts().finished < driver.budget:
+            watcher.note(
+                f"Every stratum is tuned to within noise after {driver.counts().finished} of {driver.budget} "
+                "trials: more would be expected to bring less than validation images can tell "
+                "(budget.settle = false runs them all)"
+            )
+        choice = choice_of(driver.study, driver.trials())
+        return Outcome(config.name, driver.counts(), driver.budget, choice, halted)
 
 
 def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:

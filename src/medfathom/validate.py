@@ -46,6 +46,7 @@ def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
         InputError: in one line, for the first thing that is wrong.
     """
     config = load_definition(reference, overrides)
+    _check_budget(config)
     notes = check_definition(config)
     return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
@@ -81,6 +82,16 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
             f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
         )
     return notes
+
+
+def _check_budget(config: StudyConfig) -> None:
+    """A comparison needs a trial of every stratum."""
+    strata = len(config.space.strata())
+    if config.goal == "compare" and config.budget.trials < strata:
+        raise DefinitionError(
+            f"budget.trials = {config.budget.trials}, but the space has {strata} strata to compare: the "
+            f"smallest budget is budget.trials = {strata}, one trial for each; or compare fewer"
+        )
 
 
 def _check_places() -> None:
@@ -124,7 +135,7 @@ def _check_file(config: StudyConfig, architecture: str, location: WeightsLocatio
 
 
 def check_source(config: StudyConfig) -> list[str]:
-    """Make every check of the data that needs no pixels: files, headers, labels, splits.
+    """Make every check of the data that needs few pixels: files, headers, labels, splits, bits in use.
 
     Returns:
         A line for each thing to know: the positive class, what is left out or suspicious, few patients, rare

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from made_studies import PAPER, lookup, study, unheard_of
 from medfathom.analysis import analyze, from_trials, read_tables
-from medfathom.analysis.results import expected_best
 from medfathom.analysis.rows import prepare
 from medfathom.errors import ModelError, ResultsError
+from medfathom.metrics.tuning import chances_of_choice
 
 HEADER = "architecture,dataset,modality,auc\n"
 
@@ -322,10 +320,22 @@ def test_strata_searched_more_do_not_win_by_it() -> None:
     frame, left_out = from_trials(records, dataset="a", modality="CXR")
     auc = frame.set_index("architecture")["auc"]
     assert auc["vgg19"] == pytest.approx(0.80)
-    assert auc["vgg16"] == pytest.approx(expected_best(tries, 2))
+    assert auc["vgg16"] == pytest.approx(chances_of_choice(tries, np.full(20, np.nan), 2, "auc") @ tries)
     assert auc["vgg16"] < tries.max()
     assert left_out[0].rows == 20
     assert "best of 2" in left_out[0].reason
+
+
+def test_the_studys_rule_decides_which_trial_stands_for_its_stratum() -> None:
+    trials = [(0.903, 0.9, 1e-2), (0.901, 0.2, 1e-3)]
+    records = [
+        record("vgg16", auc, log_loss=loss, learning_rate=rate, choice_by="auc_then_log_loss")
+        for auc, loss, rate in trials
+    ]
+    other = record("vgg19", 0.8, log_loss=0.5, choice_by="auc_then_log_loss")
+    frame, _ = from_trials([*records, other, other], dataset="a", modality="CXR")
+    stands = frame.set_index("architecture").loc["vgg16"]
+    assert (stands["auc"], stands["learning_rate"]) == (pytest.approx(0.901), 1e-3)
 
 
 def test_strata_searched_more_do_not_overfit_by_it() -> None:
@@ -356,17 +366,6 @@ def test_no_complete_trial() -> None:
 def test_trials_without_a_data_set() -> None:
     with pytest.raises(ResultsError, match="pass dataset="):
         from_trials([record("vgg16", 0.5)], modality="CXR")
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.data())
-def test_expected_best_lies_between_mean_and_maximum(values: list[float], data: st.DataObject) -> None:
-    m = data.draw(st.integers(1, len(values)))
-    found = expected_best(np.array(values), m)
-    assert np.mean(values) - 1e-9 <= found <= max(values) + 1e-9
-    assert expected_best(np.array(values), 1) == pytest.approx(np.mean(values))
-    assert expected_best(np.array(values), len(values)) == pytest.approx(max(values))
-    of = np.array(values) + 0.5
-    assert expected_best(np.array(values), m, of=of) == pytest.approx(found + 0.5)
 
 
 @pytest.mark.large

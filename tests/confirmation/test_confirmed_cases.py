@@ -21,7 +21,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError
 from medfathom.exported.model import Model, load_unsealed
 from medfathom.metrics.auc import roc_auc_score
-from medfathom.scheduling.messages import EpochResult, Order, Plan
+from medfathom.scheduling.messages import EpochResult, Order, RunSettings
 from medfathom.study.driver import Assignment
 
 pytestmark = pytest.mark.large
@@ -38,13 +38,13 @@ def confirmed(
     budget = config.budget.model_copy(update={"epochs": 2})
     config = config.model_copy(update={"dataset": dataset, "budget": budget})
     fingerprint = prepare(dataset, root / "cache").fingerprint
-    plan = replace(Plan(config, root, 1, "cpu", root, ""), fingerprint=fingerprint)
+    settings = replace(RunSettings(config, root, 1, "cpu", root, ""), fingerprint=fingerprint)
     params = TrialParams(
         architecture="test_resnet", init="random", learning_rate=0.01, batch_size=16, combine=request.param
     )
     order = Order(Assignment(0, params, "", 7), "study/trial-00000.pt")
     numbers = frozenset([0])
-    *_, found = confirmed_results(plan, order, study="s", folder=root / "confirmed", pictures=numbers)
+    *_, found = confirmed_results(settings, order, study="s", folder=root / "confirmed", pictures=numbers)
     assert isinstance(found, EpochResult), found
     return root, ConfirmedRecord.of({**found.record.attributes(), **found.extra})
 

@@ -7,7 +7,7 @@ from medfathom.confirmation.worker import confirmed_results
 from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.scheduling.messages import Failure, Order, Plan
+from medfathom.scheduling.messages import Failure, Order, RunSettings
 from medfathom.study.driver import Assignment
 
 
@@ -15,11 +15,11 @@ def test_a_confirmation_that_fails_before_its_first_epoch_says_what_it_is(workdi
     """As a search trial does: its weights are gone, and yet its size is known."""
     config = load_definition("demo", [])
     data = prepare(config.dataset, workdir / "cache")
-    plan = replace(Plan(config, workdir, 1, "cpu", workdir, ""), fingerprint=data.fingerprint)
+    settings = replace(RunSettings(config, workdir, 1, "cpu", workdir, ""), fingerprint=data.fingerprint)
     params = TrialParams(architecture="resnet18", init="file:absent.pt", unfreeze_depth=1)
     order = Order(Assignment(0, params, "", 7), "study/trial-00000.pt")
     (failed,) = confirmed_results(
-        plan, order, study="demo", folder=workdir / "confirmed", pictures=frozenset()
+        settings, order, study="demo", folder=workdir / "confirmed", pictures=frozenset()
     )
     assert isinstance(failed, Failure)
     assert "absent.pt" in failed.reason

@@ -20,6 +20,7 @@ from medfathom.confirmation.summary import (
     sampling_interval,
     summarize_confirmation,
 )
+from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.config import StudyConfig
 from medfathom.metrics.auc import Z95
 from medfathom.terminal.confirmation import confirmation_text
@@ -96,13 +97,13 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
         )
     ]
     facts = ["architecture", "family", "init", "unfreeze_depth", "n_params", "n_trainable_params"]
-    aucs = ["search_auc", "val_auc", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
+    aucs = ["search_auc", "val_auc", "val_log_loss", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
         *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
         *("brier_loss", "calibration_error", "image_auc", "unit", "combine", "n_test_cases", "models"),
     ]
-    keys = ["trial", "seed", "val_auc", "test_auc", "test_ci", "folder"]
+    keys = ["trial", "seed", "val_auc", "val_log_loss", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys
     assert content["strata"][0]["models"][0]["test_ci"] == [None, None]
     assert set(content["missing"][0]) == {"stratum", "reason"}
@@ -130,7 +131,12 @@ def test_an_analysis_reads_predictions_once_to_summarize_and_once_to_compare(
         return real(path)
 
     monkeypatch.setattr(pd, "read_parquet", counted)
-    analysis, _ = analyze_all([config.name], [])
+    study.set_user_attr(LEAKAGE, "Leakage: 2 images have exact copies in several splits")
+    analysis, folder = analyze_all([config.name], [])
+    (told,) = analysis.studies
+    assert (told.study, told.positive) == (config.name, "1")
+    assert told.leakage.startswith("Leakage: 2 images")
+    assert f"{config.name}: Leakage: 2 images" in (folder / "report.html").read_text()
     assert len(analysis.to_dict()["confirmed"][0]["strata"]) == 2
     first = {t.user_attrs["folder"] for t in trials if t.user_attrs["seed_index"] == 0}
     assert reads == {t.user_attrs["folder"]: 1 + (t.user_attrs["folder"] in first) for t in trials}

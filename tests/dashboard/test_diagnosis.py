@@ -112,20 +112,20 @@ def test_a_note_says_what_was_run_what_came_of_it_and_why() -> None:
     made = trial(
         0.83, curve=[0.7, 0.8, 0.83], n_params=3_400_000, train_seconds=61.0, auc_ci_low=0.8, auc_ci_high=0.86
     )
-    text = trial_note(made, [made, trial(0.9)])
+    text = trial_note(made, [made, trial(0.9)], "auc")
     for part in (
         "resnet18",
         "3.4 M parameters",
         "1m01s",
         "0.8300",
         "0.800 to 0.860",
-        "Rank 2 of 2",
+        "number 2 of 2 complete trials",
         "underfitting",
     ):
         assert part in text
     failed = trial(0.5, state=TrialState.FAIL, stop_reason="out of memory")
-    assert "It failed: out of memory." in trial_note(failed, [failed])
-    assert "Diagnosis" not in trial_note(failed, [failed])
+    assert "It failed: out of memory." in trial_note(failed, [failed], "auc")
+    assert "Diagnosis" not in trial_note(failed, [failed], "auc")
 
 
 def test_a_note_that_says_so_already_stays() -> None:
@@ -138,7 +138,7 @@ def test_a_note_that_says_so_already_stays() -> None:
 
 def test_a_trial_without_problems_says_what_was_checked() -> None:
     made = trial(0.8, curve=[0.8, 0.8, 0.8])
-    assert "No problems found (checked for overfitting," in trial_note(made, [made])
+    assert "No problems found (checked for overfitting," in trial_note(made, [made], "auc")
 
 
 def test_a_studys_note_calls_its_best_validation_score_optimistic() -> None:

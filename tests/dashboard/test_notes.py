@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store, trial_note
+from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store, study_note, trial_note
+from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.load import load_definition
 from medfathom.study.connection import default_url
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
@@ -50,12 +51,19 @@ def test_every_end_is_noted(workdir: Path) -> None:
     said: list[str] = []
     trials, names, attributes = ended(said)
     assert names == [["roc.png"], [], []]
-    assert "Rank 1 of 1" in note(attributes, trials[0])
+    assert "number 1 of 1 complete" in note(attributes, trials[0])
     assert "stopped by asha at epoch 2" in note(attributes, trials[1])
     assert "It failed: out of memory" in note(attributes, trials[2])
     assert "1 complete, 1 stopped early, 1 failed, 0 running." in note(attributes)
     assert said == []
     assert len(list((workdir / "storage" / "artifacts").iterdir())) == 1
+
+
+def test_the_study_note_tells_accepted_leakage(workdir: Path) -> None:
+    with open_study(load_definition("demo", ["budget.trials=1"]), default_url(), "data") as driver:
+        assert "Leakage" not in study_note(driver.study, [])
+        driver.study.set_user_attr(LEAKAGE, "Leakage: 3 patients or slides are in several splits")
+        assert "**Leakage: 3 patients or slides are in several splits.**" in study_note(driver.study, [])
 
 
 def test_a_disk_without_room_for_pictures_costs_no_trial(
@@ -69,7 +77,7 @@ def test_a_disk_without_room_for_pictures_costs_no_trial(
     trials, _, attributes = ended(said)
     assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert said == ["pictures cannot be kept (No space left on device)"]
-    assert "Rank 1 of 1" in note(attributes, trials[0])
+    assert "number 1 of 1 complete" in note(attributes, trials[0])
 
 
 def test_a_studys_picture_is_replaced_in_place(workdir: Path) -> None:
@@ -87,7 +95,7 @@ def test_the_note_of_a_trial_on_volumes_tells_both_aucs() -> None:
     facts = {"unit": "volume", "combine": "mean", "image_auc": 0.7, "auc": 0.9, "n_cases": 20, "epochs": 2}
     test = {"test_auc": 0.85, "n_test": 160, "test_n_cases": 20}
     trial = optuna.trial.create_trial(value=0.9, user_attrs=facts | test)
-    text = trial_note(trial, [trial])
+    text = trial_note(trial, [trial], "auc")
     assert "Validation AUC per volume 0.9000" in text
     assert "Per image: 0.7000. A volume is the mean over its images." in text
     assert "**Test AUC 0.8500** on 20 test volumes (160 images)." in text

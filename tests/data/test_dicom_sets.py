@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made_models import CONFIG
 from medfathom.data.manifest import read_manifest
-from medfathom.data.prepare import prepare
-from medfathom.data.prepared import PreparedData, load_split
+from medfathom.data.prepare import foresee, prepare
+from medfathom.data.prepared import PreparedData, load_split, read_facts
 from medfathom.data.pseudonyms import Subject, pseudonym
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.exported.model import Deployed, Model
 
 pytest.importorskip("pydicom", reason="pydicom is not installed (medfathom[dicom])")
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+
 from dicom_files import dataset, saved
 
 SECRETS = ("PAT00", "Doe", "Jane", "19700101", "20240229", "1.2.826")
@@ -159,3 +164,74 @@ def test_a_case_of_two_patients_is_refused_without_naming_them(tmp_path: Path) -
     with pytest.raises(UnusableRowsError, match=r"2 of 24.* a volume needs one patient") as caught:
         prepare(config, tmp_path / "cache")
     assert "PAT0099" not in str(caught.value)
+
+
+def without_suffixes(root: Path) -> Path:
+    """As PACS and CDs write them: numbers, UIDs and no suffix, with an index beside them."""
+    files(root)
+    for number, path in enumerate(sorted(root.rglob("*.dcm"))):
+        name = ("IM-0001-%04d", "%06d", "1.2.840.113619.2.55.%d")[number % 3] % number
+        path.rename(path.parent / name)
+    index = Dataset()
+    index.file_meta = FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    index.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for name in ("DICOMDIR", "A/dicomdir", "A/INDEX"):
+        index.save_as(root / name, enforce_file_format=True)
+    (root / "A" / "README").write_text("not an image")
+    (root / "A" / "VERSION").write_bytes(b"")
+    return root
+
+
+def test_dicom_files_without_a_suffix_are_found_and_their_index_is_not_an_image(tmp_path: Path) -> None:
+    root = without_suffixes(tmp_path / "set")
+    notes = foresee(definition(root), tmp_path / "cache")
+    data = prepare(definition(root), tmp_path / "cache")
+    assert sum(data.sizes.values()) == 24
+    ignored = read_facts(data.folder).ignored
+    assert {one.reason: sorted(one.names) for one in ignored} == {
+        "an index of DICOM files, no image": ["A/INDEX", "A/dicomdir", "DICOMDIR"],
+        "no suffix": ["A/README", "A/VERSION"],
+    }
+    assert all(str(one) in notes for one in ignored)
+
+    config = CONFIG.model_copy(update={"image_size": 16, "channels": 1, "dtype": "uint16"})
+    found = Model(config, Deployed(config).network.state_dict()).predict(root)
+    assert len(found) == 24
+    assert {(one.reason, tuple(one.names)) for one in found.ignored} == {
+        (one.reason, tuple(one.names)) for one in ignored
+    }
+
+
+def test_an_index_is_no_image_though_all_files_are_included(tmp_path: Path) -> None:
+    root = without_suffixes(tmp_path / "set")
+    for name in ("README", "VERSION", "INDEX"):
+        (root / "A" / name).unlink()
+    assert sum(prepare(definition(root, include=["*"]), tmp_path / "cache").sizes.values()) == 24
+
+
+@pytest.mark.parametrize(
+    ("unit", "reason"),
+    [
+        ("image", r'DICOM with 3 frames; unit = "image" takes files of one frame; unit = "volume" takes all'),
+        ("case", r'DICOM with 3 frames; unit = "image" takes files of one frame; unit = "volume" takes all'),
+        ("slide", r'DICOM with 3 frames; unit = "image" takes files of one frame; unit = "volume" takes all'),
+        ("volume", ""),
+    ],
+)
+def test_frames_are_images_of_volumes_alone(unit: str, reason: str, tmp_path: Path) -> None:
+    for number in range(6):
+        drawn = np.random.default_rng(number).integers(0, 4096, (3, 16, 16))
+        made = dataset(drawn.reshape(48, 16), 12)
+        made.PatientID, made.NumberOfFrames, made.Rows = f"P{number}", 3, 16
+        path = tmp_path / "set" / "AB"[number % 2] / f"IM{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(saved(made))
+    config = definition(tmp_path / "set", unit=unit)
+    if reason:
+        with pytest.raises(UnusableRowsError, match=f"6 of 6 .* A/IM0: {reason}"):
+            foresee(config, tmp_path / "cache")
+    else:
+        data = prepare(config, tmp_path / "cache")
+        assert (sum(data.sizes.values()), sum((data.cases or {}).values())) == (18, 6)

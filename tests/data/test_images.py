@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -182,11 +183,24 @@ def test_truncated_files_of_every_kind_are_refused(kind: str) -> None:
         decode(content[: len(content) // 2], 1, U8)
 
 
+def test_pixels_that_lost_their_place_are_refused_and_padding_is_not() -> None:
+    """What the decoder calls extraneous bytes before the end."""
+    whole = encoded(Image.fromarray(noise(64, 64)), "JPEG", quality=90)
+    expected = decode(whole, 1, U8).pixels
+    for padding in (b"\0" * 20, b"\xff" * 7):
+        assert np.array_equal(decode(whole[:-2] + padding + whole[-2:], 1, U8).pixels, expected)
+    # The picture of an 8 pixels smaller image: the last eighth of the values is left over.
+    lines = whole.index(b"\xff\xc0") + 5
+    fewer = whole[:lines] + (56).to_bytes(2, "big") + whole[lines + 2 :]
+    with pytest.raises(UnreadableImageError, match="extraneous bytes before marker 0xd9"):
+        decode(fewer, 1, U8)
+
+
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(Path, "open", refuse)  # the superuser may read everything: chmod would not do
+    monkeypatch.setattr(os, "open", refuse)  # the superuser may read everything: chmod would not do
     for read in (read_bytes, read_header):
         with pytest.raises(UnreadableImageError, match="permissions"):
             read(tmp_path / "a.png")

@@ -178,3 +178,27 @@ def test_a_column_is_read_right_or_its_words_are_named(column: tuple[list[str], 
     assert classes_of(list(written), class_names=sorted(set(truth)), similar_words="merge") == truth
     with pytest.raises(DataError, match="patients differ"):
         one_spelling(normal_words(written), "error", "patients")
+
+
+@pytest.mark.parametrize(
+    ("words", "sets"),
+    [
+        (["yes", "no", "Y", "N"], 2),
+        (["1", "0", "yes", "no"], 2),
+        (["True", "0", "False"], 1),
+        (["true", "false"], 0),
+        (["N", "no finding", "Y"], 0),
+    ],
+)
+def test_words_for_yes_and_no_have_one_meaning_each(words: list[str], sets: int) -> None:
+    if sets:
+        with pytest.raises(DataError, match="differ only in their spelling"):
+            classes_of(words)
+        assert len(set(classes_of(words, similar_words="merge"))) == 2
+    else:
+        assert classes_of(words) == words
+
+
+def test_numbers_with_a_decimal_comma_are_whole_too() -> None:
+    assert classes_of(["1,0", "0,00", "2"]) == ["1", "0", "2"]
+    assert classes_of(["1,000", "2,000", "2"]) == ["1,000", "2,000", "2"]  # thousands

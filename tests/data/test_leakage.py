@@ -19,6 +19,7 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Leaks, read_facts
 from medfathom.data.sources.base import Listing
+from medfathom.definitions.dataset import FolderDataset
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DataError
 from medfathom.run import run_study
@@ -146,7 +147,8 @@ def test_dropped_copies_are_named_and_the_test_image_stays(
 ) -> None:
     leaking(workdir)
     (workdir / "leaking.toml").write_text(DEFINITION.replace('group_column = "patient"\n', ""))
-    (_, said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
+    (_, unused, said, _), _ = ran(monkeypatch, "dataset.drop_copies=true")
+    assert "column 'patient' names" in unused
     assert said.startswith(
         "5 copies were left out (dataset.drop_copies), the first images/0.png (line 2): copy"
     )
@@ -251,6 +253,30 @@ def test_a_drawn_split_keeps_exact_and_near_copies_together(tmp_path: Path) -> N
             assert np.array_equal(part.images[..., 0], pixels[rows])
 
 
+def test_copies_that_leave_no_split_are_told_and_divided(tmp_path: Path) -> None:
+    """One image forty times: `run` stops, though each class must be in each split."""
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "set.npz", train_images=textured(1)[[0] * 40], train_labels=labels)
+    found = config("npz", path=str(tmp_path / "set.npz"), image_size=64)
+    data = prepare(found, tmp_path / "cache")
+    assert data.sizes == {"train": 28, "val": 6, "test": 6}
+    said = " ".join(read_facts(data.folder).notes)
+    assert "1 sets of copies could not be kept together: dataset.splits: train, val, test cannot be" in said
+    with pytest.raises(DataError, match="1 images have exact copies in several splits"):
+        refuse_leakage(data, found, "x")
+
+
+def test_copies_with_different_labels_are_told(tmp_path: Path) -> None:
+    pixels, labels = textured(60), np.arange(60) % 2
+    pixels[[31, 32]] = pixels[[0, 2]]
+    np.savez(tmp_path / "set.npz", train_images=pixels, train_labels=labels)
+    data = prepare(config("npz", path=str(tmp_path / "set.npz"), image_size=64), tmp_path / "cache")
+    assert list(read_facts(data.folder).notes) == [
+        "1 sets of exact copies have different labels: one of them is wrong (train_images[0] and "
+        "train_images[31])"
+    ]
+
+
 def test_near_copies_in_several_splits_are_told_but_stop_nothing(tmp_path: Path) -> None:
     pixels, labels = textured(60), np.arange(60) % 2
     pixels[50] = np.clip(pixels[0] * 0.8 + 10, 0, 255).astype(np.uint8)
@@ -277,3 +303,23 @@ def test_shipped_pneumoniamnist_says_what_it_takes(shared: Path, tmp_path: Path)
     said = refuse_leakage(data, definition.dataset, definition.name)
     assert "8 images have exact copies in several splits (8 in train and val)" in said
     assert said.endswith("the definition accepts it (dataset.leakage)")
+
+
+def test_blank_slices_of_different_patients_are_no_copies(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(12):
+        folder = tmp_path / "set" / ("ill", "well")[number % 2] / f"p{number}"
+        for k in range(3):
+            value = 0 if k < 2 else random.integers(0, 255, (32, 32)).astype(np.uint8)
+            save(folder / f"{k}.png", np.zeros((32, 32), np.uint8) + value)
+    keys = {"source": "folder", "path": str(tmp_path / "set"), "unit": "volume", "drop_copies": True}
+    config = FolderDataset.model_validate({"modality": "CT", "image_size": 32} | keys)
+    data = prepare(config, tmp_path / "cache")
+    assert sum(data.sizes.values()) == 36
+    facts = read_facts(data.folder)
+    assert (facts.leaks.images, facts.dropped) == ({}, [])
+    said = (
+        "24 images have one value throughout and are no copies of one another: ill/p0/0.png, ill/p0/1.png, "
+    )
+    assert facts.notes[-1].startswith(said)
+    assert int(read_manifest(data.folder).constant.sum()) == 24

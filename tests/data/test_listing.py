@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from making import class_folders, config, hdf5, images, npz, save, table
-from medfathom.data.listing import is_negation, list_images
+from medfathom.data.doubts import is_negation
+from medfathom.data.listing import list_images
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import FACTS_FILE, read_facts
 from medfathom.data.sources.base import Listing

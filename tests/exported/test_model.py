@@ -20,6 +20,7 @@ from medfathom.models.folder import (
     CARD_FILE,
     CONFIG_FILE,
     MANIFEST_FILE,
+    TIMM_FILE,
     WEIGHTS_FILE,
     read_config,
     write_config,
@@ -267,6 +268,19 @@ def test_as_an_init_it_must_be_of_the_architecture(folder: Path) -> None:
         locate_weights("resnet18", f"export:{folder}")
     with pytest.raises(medfathom.InputError, match="no such model folder"):
         locate_weights("resnet18", "export:nowhere")
+
+
+def test_a_folder_of_an_older_version_still_loads(folder: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes())
+    (older / TIMM_FILE).write_text(CONFIG.model_dump_json(exclude={"classifier"}))
+    write_manifest(older)
+    image = grey(3)
+    expected = medfathom.load(folder).predict(image).probabilities
+    assert np.array_equal(medfathom.load(older).predict(image).probabilities, expected)
+    found = locate_weights("tf_efficientnet_lite0", f"export:{older}")
+    assert (found.part, found.normalization) == ("backbone.", ((0.5, 0.4, 0.3), (0.5, 0.5, 0.5)))
 
 
 @pytest.mark.large

@@ -184,6 +184,23 @@ def test_the_export_predicts_what_confirm_did(summary: ConfirmationSummary, tmp_
     assert files.probabilities == pytest.approx(found.probabilities, abs=1e-6)
 
 
+def test_timm_alone_gives_the_same_logits() -> None:
+    import timm  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    test, model = test_split(), medfathom.load("model")
+    network = timm.create_model("local-dir:model", pretrained=True).eval()
+    data = timm.data.resolve_model_data_config(network)
+    images = torch.from_numpy(np.asarray(test.images).transpose(0, 3, 1, 2) / np.float32(255))
+    mean, std = (torch.tensor(data[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        logits = network((images - mean) / std).numpy()
+    ours = model.logits(np.asarray(test.images))
+    assert np.abs(logits - ours).max() < 1e-4 * max(1, np.abs(ours).max())
+    assert data["input_size"][1:] == (model.config.image_size, model.config.image_size)
+    assert network.pretrained_cfg["label_names"] == ["none", "drusen"]
+
+
 def test_onnx_agrees() -> None:
     test, model = test_split(), medfathom.load("model")
     images = np.asarray(test.images).transpose(0, 3, 1, 2).astype(np.float32) / 255
@@ -202,7 +219,7 @@ def test_a_changed_folder_is_refused(tmp_path: Path) -> None:
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
         (folder / name).write_bytes(content)
-        with pytest.raises(ExportedModelError, match=r"changed since the export|config\.json:"):
+        with pytest.raises(ExportedModelError, match=r"changed since the export|medfathom\.json:"):
             medfathom.load(folder)
     (folder / WEIGHTS_FILE).unlink()
     with pytest.raises(ExportedModelError, match="missing"):

@@ -75,6 +75,7 @@ def test_a_node_is_lost(workdir: Path, nodes: tuple[Any, dict[str, Any]], shared
                 break
         cluster.remove_node(found["two"], allow_graceful=False)
         printed.append(driver.stdout.read())
+    print("".join(printed))  # noqa: T201  pytest shows it where the test fails
     assert "5 of 5 trials (5 complete)" in "".join(printed)
     trials = read_study(default_url(), "spread").get_trials()
     assert [t.number for t in trials] == list(range(5))

@@ -1,4 +1,4 @@
-"""README.md's commands run as they are printed, in their order, in a copy of the working folder."""
+"""The commands of README.md and of the tutorials run as they are printed, in a copy of the working folder."""
 
 import os
 import re
@@ -14,20 +14,28 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_RUN = {
     "uv run tests/gate.py": "would run this test again",
     "uv run medfathom run demo --storage postgresql+psycopg://user@host/medfathom": "wants a server",
-    "uv run medfathom plan my-study.toml": "takes minutes; tests/test_plan.py runs it on a small study",
+    "uv run medfathom plan oct-scans.toml": "takes minutes; tests/test_plan.py runs it on a small study",
     "uv run ray start --head --port 6379": "wants several machines",
     "uv run ray start --address HEAD:6379": "wants several machines",
     "uv run medfathom run demo --address HEAD:6379": "wants several machines",
 }
-"""Lines of README.md that cannot run here, with the reason."""
+"""Lines that cannot run here, with the reason."""
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {"sh": ["bash", "-euo", "pipefail"], "python": ["uv", "run", "python"]}
 
 
+PAGES = ("README.md", "docs/tutorial.md", "docs/analysis.md", "docs/cluster.md", "docs/python.md")
+"""In the order in which they are read; a later page has what the commands of an earlier one left."""
+
+
+def text_of(page: str) -> str:
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
 def blocks() -> list[tuple[str, str]]:
-    """Language and text of every fenced block that is not output."""
-    return BLOCK.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    """Language and text of every fenced block that is not output; a block that repeats another comes once."""
+    return list(dict.fromkeys(block for page in PAGES for block in BLOCK.findall(text_of(page))))
 
 
 def without_comment(line: str) -> str:
@@ -54,21 +62,22 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_every_command_is_in_a_block_that_runs() -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_in_a_block_that_runs(page: str) -> None:
+    text = text_of(page)
     fences = re.findall(r"^```(\w*)$", text, re.MULTILINE)[::2]
-    assert set(fences) == {"", "sh", "python"}
+    assert set(fences) <= {"", "sh", "python"}
     outputs = re.findall(r"^```\n(.*?)^```$", BLOCK.sub("", text), re.MULTILINE | re.DOTALL)
     assert all(not output.startswith("uv run") for output in outputs)
 
 
-def test_lines_that_do_not_run_here_are_in_the_readme() -> None:
+def test_lines_that_do_not_run_here_are_in_the_pages() -> None:
     lines = {without_comment(line) for _, text in blocks() for line in text.splitlines()}
     assert set(NOT_RUN) <= lines
 
 
 @pytest.mark.slow
-def test_the_readme_runs_as_printed(checkout: Path) -> None:
+def test_the_pages_run_as_printed(checkout: Path) -> None:
     said = ""
     for language, text in blocks():
         script = checkout.parent / "script"

@@ -21,7 +21,7 @@ def test_a_restart_of_the_server_is_waited_out(
     monkeypatch.setattr(patience, "OUTAGE_POLL_S", 0.1)
     said = []
     config = load_definition("demo", ["name=outage", "sampler=random"])
-    with open_study(config, postgresql, "data", wait=said.append) as driver:
+    with open_study(config, postgresql, "data", tell=said.append) as driver:
         first = driver.assign()
         assert first
         postgresql_server.stop()
@@ -47,7 +47,7 @@ from medfathom.study import patience
 from medfathom.study.open import open_study
 from rich.console import Console
 config = load_definition("demo", ["name=restarted", "budget.trials=6", "budget.epochs=4", "sampler=random"])
-with open_study(config, sys.argv[1], "data", wait=lambda line: print(line, flush=True)) as driver:
+with open_study(config, sys.argv[1], "data", tell=lambda line: print(line, flush=True)) as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
 """
 

@@ -17,11 +17,12 @@ from medfathom.definitions.config import SchedulerConfig
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DefinitionError
-from medfathom.scheduling.early_stopping import HYPERBAND_BRACKETS, StratifiedScheduler, make_rule
+from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.messages import Failure, Order
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.open import open_study
+from medfathom.study.stopping import HYPERBAND_BRACKETS, make_rule
 
 EPOCHS = 9
 RULES = ("asha", "hyperband", "median")
@@ -78,7 +79,7 @@ def tell(scheduler: StratifiedScheduler, trial: Any, curve: Mapping[int, float])
 
 def known(scheduler: StratifiedScheduler) -> Any:
     """All that the rule would judge by, as it is now."""
-    return copy.deepcopy({stratum: curves for stratum, curves in scheduler.curves.items() if curves})
+    return copy.deepcopy({stratum: curves for stratum, curves in scheduler.stopping.curves.items() if curves})
 
 
 def curve(*aucs: float) -> dict[int, float]:
@@ -117,7 +118,7 @@ def test_what_became_of_past_trials_is_not_decided_again(driver: Driver) -> None
             driver.report(assignment.number, epoch, auc)
         driver.complete(assignment.number, aucs[-1], {})
     scheduler = scheduler_of(driver)
-    assert scheduler.curves[""][3] == curve(*slow)
+    assert scheduler.stopping.curves[""][3] == curve(*slow)
     assert "STOP" in tell(scheduler, added(scheduler, 6), curve(*[0.5] * EPOCHS))
 
 
@@ -212,7 +213,7 @@ def test_early_stopping_remembers_what_it_saw(workdir: Path) -> None:
 
 
 def test_hyperband_brackets_begin_ever_later() -> None:
-    rule = make_rule(load_definition("demo", ["scheduler=hyperband"]).scheduler)
+    rule = make_rule(load_definition("demo", ["scheduler=hyperband"]).scheduler, epochs=27)
     for bracket, first in enumerate((1, 3, 9)):
         better = {bracket + HYPERBAND_BRACKETS: dict.fromkeys(range(1, 28), 0.9)}
         curves = [{bracket: dict.fromkeys(range(1, epoch + 1), 0.6)} for epoch in range(1, 28)]

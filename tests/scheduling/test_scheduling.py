@@ -230,6 +230,31 @@ def test_a_hung_trial_ends_by_its_time_limit(workdir: Path, url: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_trial_whose_worker_is_lost_early_is_described(workdir: Path) -> None:
+    """Its limit ends long before a worker has imported torch."""
+    space = "space={architecture={value='resnet10t'},init={value='random'},unfreeze_depth={value=0}}"
+    changes = [
+        space,
+        "budget.trials=1",
+        "budget.trial_minutes=0.001",
+        "sampler=random",
+        "dataset.image_size=32",
+    ]
+    config = load_definition("demo", ["name=early", *changes])
+    fingerprint = prepare(config.dataset, home() / "cache").fingerprint
+    with open_study(config, default_url(), fingerprint) as driver:
+        run_trials(config, driver, Watcher(), home())
+        (trial,) = driver.trials()
+    assert trial.state == TrialState.FAIL
+    assert trial.user_attrs["stop_reason"].startswith("out of time")
+    assert trial.user_attrs["architecture"] == "resnet10t"
+    assert trial.user_attrs["family"] == "resnet"
+    assert trial.user_attrs["n_params"] > 4_000_000
+    assert trial.user_attrs["dataset_fingerprint"] == fingerprint
+    assert trial.user_attrs["epochs"] == 0
+
+
+@pytest.mark.slow
 def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None:
     overrides = ["name=greedy", "budget.trials=6", "budget.epochs=4", "sampler=random"]
     config = load_definition("demo", overrides)

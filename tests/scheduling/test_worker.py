@@ -13,14 +13,14 @@ from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import OtherDataError, OtherPrecisionError
-from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.scheduling.worker import _checkpoint, results, task_of
 from medfathom.study.driver import Assignment
 
 
 @pytest.fixture
-def plan(workdir: Path) -> Plan:
-    return Plan(load_definition("demo", []), workdir, 1, "cpu", workdir, "data")
+def settings(workdir: Path) -> RunSettings:
+    return RunSettings(load_definition("demo", []), workdir, 1, "cpu", workdir, "data")
 
 
 def order(number: int, running: tuple[int, ...] | None) -> Order:
@@ -29,9 +29,9 @@ def order(number: int, running: tuple[int, ...] | None) -> Order:
     return Order(Assignment(number, params, "", 0), f"study/trial-{number:05d}.pt", running)
 
 
-def left(plan: Plan, *numbers: int) -> Path:
+def left(settings: RunSettings, *numbers: int) -> Path:
     """Checkpoints that trials left on this node."""
-    folder = plan.storage / "checkpoints" / "study"
+    folder = settings.storage / "checkpoints" / "study"
     folder.mkdir(parents=True)
     for number in numbers:
         (folder / f"trial-{number:05d}.pt").touch()
@@ -43,35 +43,35 @@ def kept(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("trial-")) for path in folder.glob("trial-*.pt"))
 
 
-def test_checkpoints_of_ended_trials_are_removed(plan: Plan) -> None:
-    folder = left(plan, 0, 1, 2)
-    assert _checkpoint(plan, order(3, (1, 3))) == folder / "trial-00003.pt"
+def test_checkpoints_of_ended_trials_are_removed(settings: RunSettings) -> None:
+    folder = left(settings, 0, 1, 2)
+    assert _checkpoint(settings, order(3, (1, 3))) == folder / "trial-00003.pt"
     assert kept(folder) == [1]
 
 
-def test_checkpoints_of_trials_begun_since_stay(plan: Plan) -> None:
+def test_checkpoints_of_trials_begun_since_stay(settings: RunSettings) -> None:
     """A trial whose worker died hours later is given out again as it was: 4, 5 and 7 were begun meanwhile."""
-    folder = left(plan, 0, 1, 3, 4, 5, 7)
-    _checkpoint(plan, order(3, (1, 2, 3)))
+    folder = left(settings, 0, 1, 3, 4, 5, 7)
+    _checkpoint(settings, order(3, (1, 2, 3)))
     assert kept(folder) == [1, 3, 4, 5, 7]
 
 
-def test_an_adopted_trial_knows_of_higher_numbers(plan: Plan) -> None:
-    folder = left(plan, 0, 1, 5, 6, 7)
-    _checkpoint(plan, order(1, (1, 6)))
+def test_an_adopted_trial_knows_of_higher_numbers(settings: RunSettings) -> None:
+    folder = left(settings, 0, 1, 5, 6, 7)
+    _checkpoint(settings, order(1, (1, 6)))
     assert kept(folder) == [1, 6, 7]
 
 
-def test_one_node_alone_leaves_them_to_the_driver(plan: Plan) -> None:
-    folder = left(plan, 0, 1)
-    _checkpoint(plan, order(2, None))
+def test_one_node_alone_leaves_them_to_the_driver(settings: RunSettings) -> None:
+    folder = left(settings, 0, 1)
+    _checkpoint(settings, order(2, None))
     assert kept(folder) == [0, 1]
 
 
-def test_a_worker_trains_on_the_studys_data_only(plan: Plan) -> None:
-    """The demo's data are drawn from a seed; the plan names others."""
+def test_a_worker_trains_on_the_studys_data_only(settings: RunSettings) -> None:
+    """The demo's data are drawn from a seed; the settings name others."""
     with pytest.raises(OtherDataError, match=r"the data here have changed.*the study's is data\)"):
-        task_of(plan, order(0, None))
+        task_of(settings, order(0, None))
 
 
 IDENTITY = (
@@ -81,19 +81,19 @@ IDENTITY = (
 )
 
 
-def outcome(plan: Plan, **params: Any) -> Result:
+def outcome(settings: RunSettings, **params: Any) -> Result:
     """The first that a worker says of a trial, on the study's own data."""
-    data = prepare(plan.config.dataset, plan.storage / "cache")
+    data = prepare(settings.config.dataset, settings.storage / "cache")
     chosen = TrialParams(unfreeze_depth=1, **params)
     trial = Order(Assignment(0, chosen, "", 7), "study/trial-00000.pt")
-    return next(results(replace(plan, fingerprint=data.fingerprint), trial))
+    return next(results(replace(settings, fingerprint=data.fingerprint), trial))
 
 
 @pytest.mark.large
-def test_a_trial_that_fails_before_its_first_epoch_says_what_it_is(plan: Plan) -> None:
+def test_a_trial_that_fails_before_its_first_epoch_says_what_it_is(settings: RunSettings) -> None:
     """Its weights are missing: no network was made, and yet its size is known."""
-    failed = outcome(plan, architecture="resnet18", init="file:absent.pt")
-    ran = outcome(plan, architecture="resnet18", init="random")
+    failed = outcome(settings, architecture="resnet18", init="file:absent.pt")
+    ran = outcome(settings, architecture="resnet18", init="random")
     assert isinstance(failed, Failure)
     assert isinstance(ran, EpochResult)
     assert "absent.pt" in failed.reason
@@ -103,47 +103,49 @@ def test_a_trial_that_fails_before_its_first_epoch_says_what_it_is(plan: Plan) -
     assert (failed.identity.epochs, failed.identity.auc) == (0, None)
 
 
-def test_an_unknown_architecture_fails_without_a_description(plan: Plan) -> None:
-    failed = outcome(plan, architecture="no_such_network", init="random")
+def test_an_unknown_architecture_fails_without_a_description(settings: RunSettings) -> None:
+    failed = outcome(settings, architecture="no_such_network", init="random")
     assert isinstance(failed, Failure)
     assert "no_such_network" in failed.reason
     assert failed.identity is None
 
 
 @pytest.fixture
-def known_data(plan: Plan) -> Plan:
-    """The plan of a study on the demo's own data."""
-    return replace(plan, fingerprint=prepare(plan.config.dataset, plan.storage / "cache").fingerprint)
+def known_data(settings: RunSettings) -> RunSettings:
+    """The settings of a study on the demo's own data."""
+    return replace(
+        settings, fingerprint=prepare(settings.config.dataset, settings.storage / "cache").fingerprint
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_worker_trains_in_the_studys_precision(
-    known_data: Plan, precision: Any, monkeypatch: pytest.MonkeyPatch
+    known_data: RunSettings, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the node's own choice would be another."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    plan = replace(known_data, precision=precision)
-    assert task_of(plan, order(0, None)).training.precision == precision
+    settings = replace(known_data, precision=precision)
+    assert task_of(settings, order(0, None)).training.precision == precision
 
 
 def test_a_node_that_emulates_the_studys_precision_ends_the_run(
-    known_data: Plan, monkeypatch: pytest.MonkeyPatch
+    known_data: RunSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    plan = replace(known_data, precision="bfloat16")
+    settings = replace(known_data, precision="bfloat16")
     words = (
         rf"node {re.escape(platform.node())}: .*take the node out.* training.precision = \"float32\".*--fresh"
     )
     with pytest.raises(OtherPrecisionError, match=words) as caught:
-        task_of(plan, order(0, None))
+        task_of(settings, order(0, None))
     assert Failure.of(caught.value).ends_run
-    assert task_of(replace(plan, precision="float32"), order(0, None)).training.precision == "float32"
+    assert task_of(replace(settings, precision="float32"), order(0, None)).training.precision == "float32"
 
 
 def test_bfloat16_that_the_definition_asks_for_may_be_emulated(
-    known_data: Plan, monkeypatch: pytest.MonkeyPatch
+    known_data: RunSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     config = load_definition("demo", ["training.precision=bfloat16"])
-    plan = replace(known_data, config=config, precision="bfloat16")
-    assert task_of(plan, order(0, None)).training.precision == "bfloat16"
+    settings = replace(known_data, config=config, precision="bfloat16")
+    assert task_of(settings, order(0, None)).training.precision == "bfloat16"

@@ -45,7 +45,7 @@ def test_a_locked_database_is_waited_for(config: StudyConfig) -> None:
 def test_a_full_disk_is_waited_out(config: StudyConfig) -> None:
     """SQLite's own limit on pages gives the error that a full disk gives."""
     said: list[str] = []
-    with open_study(config, default_url(), "data", wait=said.append) as driver:
+    with open_study(config, default_url(), "data", tell=said.append) as driver:
         engine = driver._rdb.engine
         pages = sqlite3.connect(DATABASE).execute("pragma page_count").fetchone()[0]
 
@@ -94,7 +94,7 @@ def test_a_server_that_stays_away_ends_the_run(
     monkeypatch.setattr(patience, "OUTAGE_S", 0.5)
     gone = load_definition("demo", ["name=gone", "sampler=random"])
     said: list[str] = []
-    with open_study(gone, postgresql, "data", wait=said.append) as driver:
+    with open_study(gone, postgresql, "data", tell=said.append) as driver:
         assignment = driver.assign()
         assert assignment
         postgresql_server.stop()  # type: ignore[attr-defined]

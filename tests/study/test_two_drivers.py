@@ -101,7 +101,7 @@ def test_a_server_away_for_good_ends_in_one_line(
 
     def run() -> None:
         config = load_definition("demo", ["budget.trials=6", "sampler=random", "name=away"])
-        with open_study(config, postgresql, "data", wait=said.append) as driver:
+        with open_study(config, postgresql, "data", tell=said.append) as driver:
             assert driver.assign()
             held.append((driver._ownership, list(driver._open.values())))
             monkeypatch.setattr(driver._ownership, "release", gone)

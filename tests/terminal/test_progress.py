@@ -42,7 +42,7 @@ def test_plain_lines(workdir: Path) -> None:
     assert "AUC 0.8300 at epoch 2/5" in lines[0]
     assert "out of memory" in lines[2]
     assert lines[3] == "a note"
-    assert lines[4].startswith("3 of 4 trials (1 complete, 1 pruned, 1 fail) · best AUC 0.8300 (trial 0)")
+    assert lines[4].startswith("3 of 4 trials (1 complete, 1 pruned, 1 fail) · highest AUC 0.8300 (trial 0)")
 
 
 def test_json_lines(workdir: Path) -> None:

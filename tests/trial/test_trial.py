@@ -22,13 +22,16 @@ from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.dataset import NpzDataset, PhantomDataset
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError, DefinitionError, RunError
+from medfathom.metrics.auc import roc_auc_score
+from medfathom.metrics.classification import log_loss
 from medfathom.models.build import Network
-from medfathom.trial.checkpoint import load_history
+from medfathom.trial.checkpoint import load_history, load_validation
 from medfathom.trial.fit import NonFiniteLossError
 from medfathom.trial.memory import OutOfMemoryError
 from medfathom.trial.record import TrialRecord
 from medfathom.trial.task import TrialTask
 from medfathom.trial.trial import run_trial
+from medfathom.trial.validation import ValidationPredictions
 
 CONTRACT = [
     *("architecture", "family", "init", "init_source", "unfreeze_depth", "n_params", "n_trainable_params"),
@@ -172,6 +175,18 @@ def test_a_restart_changes_nothing(task: TrialTask, depth: int, augmentation: st
     assert load_history(task.checkpoint) == interrupted
     assert load_history(task.checkpoint, {"seed": "another trial's"}) == []
     assert run(chosen, task) == []
+
+
+def test_a_finished_trial_leaves_its_validation_predictions(task: TrialTask) -> None:
+    chosen = params(unfreeze_depth=0)
+    run(chosen, task, epochs=1)
+    assert load_validation(task.checkpoint) == b"", "only after the last epoch"
+    last = run(chosen, task)[-1]
+    found = ValidationPredictions.from_bytes(load_validation(task.checkpoint))
+    assert found is not None
+    assert roc_auc_score(found.positive, found.scores).mean() == pytest.approx(last.auc, abs=1e-12)
+    assert log_loss(found.task, found.labels, found.scores) == pytest.approx(last.log_loss, abs=1e-12)
+    assert last.log_loss == pytest.approx(last.val_loss, abs=1e-6), "of images; val_loss is in float32"
 
 
 def _die_after_two_epochs(chosen: TrialParams, task: TrialTask) -> None:

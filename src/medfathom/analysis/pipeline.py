@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -85,6 +86,38 @@ class NothingCompared:
     imagenet: NoSlope
 
 
+@dataclass(frozen=True)
+class TunedStratum:
+    """How well a stratum was tuned: `expected` is the AUC of the best of `among` of its `trials`."""
+
+    stratum: str
+    trials: int
+    among: int
+    expected: float | None
+    low: float | None
+    high: float | None
+    settled: bool
+
+
+@dataclass(frozen=True)
+class ToldOfStudy:
+    """What a reader of a study's AUCs must know.
+
+    Attributes:
+        study: its name.
+        leakage: images or patients in several splits, in one line; empty where there are none.
+        positive: the class that a binary AUC is about; None where there are more.
+        tuned: how well its strata are tuned, where they are compared.
+        tuning: that in sentences.
+    """
+
+    study: str
+    leakage: str = ""
+    positive: str | None = None
+    tuned: Sequence[TunedStratum] = ()
+    tuning: Sequence[str] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
     """What an analysis found; its fields are the keys of `analysis.json`.
@@ -107,6 +140,7 @@ class Analysis:
         generalisation_gap: training AUC less the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
         model_comparison: their models compared image by image, likewise.
+        studies: what must be told of the studies that the rows come from.
     """
 
     rows: pd.DataFrame = field(metadata=HIDDEN)
@@ -125,7 +159,8 @@ class Analysis:
     ranking_agreement: RankingAgreement
     generalisation_gap: GeneralisationGap
     confirmed: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
-    model_comparison: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
+    model_comparison: Sequence[Any] | None = field(default=None, metadata=OPTIONAL)
+    studies: Sequence[ToldOfStudy] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The content of `analysis.json`: only finite numbers, texts, lists, mappings and None."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ import pandas as pd
 
 from medfathom.analysis.effects import Floats
 from medfathom.errors import ResultsError, did_you_mean
+from medfathom.metrics.choice import best_first
+from medfathom.metrics.rules import By
+from medfathom.metrics.tuning import chances_of_choice
 
 REQUIRED = ("architecture", "dataset", "modality", "auc")
 TEXTS = ("init", "unfreeze_depth", "setting", "seed", "family")
@@ -270,10 +272,10 @@ def from_trials(
         exploratory: search trials. Only complete ones count: an early-stopped trial is no finished
             model. A search tries some strata (architecture, init, unfreeze depth) more often than
             others, and the best of many is better than the best of few; so each stratum stands with the
-            expected best validation AUC of m of its trials, m the smallest number of complete trials in
-            any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement), and with the
-            training AUC expected of that best trial. What is left is that an adaptive sampler also tunes
-            more where it looks more: such results suggest, `confirm` decides.
+            expected validation AUC of the best of m of its trials by the study's rule, m the smallest number
+            of complete trials in any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement),
+            and with the training AUC expected of that best trial. What is left is that an adaptive sampler
+            also tunes more where it looks more: such results suggest, `confirm` decides.
             False: confirmed results, taken as they are, one row per seed.
         dataset: where records have none.
         modality: where records have none.
@@ -318,10 +320,12 @@ def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     rows, notes = [], []
     for key, part in frame.groupby(keys, sort=True):
         m = int(smallest[str(next(iter(key)))])
-        best, aucs = part.sort_values("auc").iloc[-1].copy(), part["auc"].to_numpy(float)
-        best["auc"] = expected_best(aucs, m)
+        aucs, losses, by = part["auc"].to_numpy(float), _losses(part), _rule(part)
+        best = part.iloc[best_first(aucs, losses, by)[0]].copy()
+        chances = chances_of_choice(aucs, losses, m, by)
+        best["auc"] = float(chances @ aucs)
         if "train_auc" in part:  # of the same trial: the difference is then the gap of the trial chosen
-            best["train_auc"] = expected_best(aucs, m, of=part["train_auc"].to_numpy(float))
+            best["train_auc"] = float(chances @ part["train_auc"].to_numpy(float))
         best["seed"] = None
         rows.append(best)
     merged = len(frame) - len(rows)
@@ -331,17 +335,14 @@ def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     return pd.DataFrame(rows), notes
 
 
-def expected_best(values: Floats, m: int, of: Floats | None = None) -> float:
-    """Mean, over all ways to draw m of the values without replacement, of the largest.
+def _losses(part: pd.DataFrame) -> Floats:
+    """Validation log loss of each trial; NaN: not recorded."""
+    if "log_loss" not in part:
+        return np.full(len(part), np.nan)
+    return pd.to_numeric(part["log_loss"], errors="coerce").to_numpy(float)
 
-    Args:
-        values: shape (n,).
-        m: how many are drawn, at most n.
-        of: shape (n,), what is averaged instead: what belongs to the value that is the largest.
 
-    >>> round(expected_best(np.array([0.7, 0.8, 0.9]), 2), 6)
-    0.866667
-    """
-    ways = comb(len(values), m)
-    chances = np.array([comb(i, m - 1) / ways for i in range(len(values))])
-    return float(chances @ (values if of is None else of)[np.argsort(values, kind="stable")])
+def _rule(part: pd.DataFrame) -> By:
+    """By what the study of these trials chooses the best."""
+    by: By = part["choice_by"].iloc[0] if "choice_by" in part else "auc"
+    return by

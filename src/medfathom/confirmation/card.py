@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.words import opened, what_varies
+from medfathom.confirmation.words import chance_warning, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
-from medfathom.models.folder import ModelConfig
+from medfathom.metrics.probabilities import num_outputs
+from medfathom.models.folder import HEAD_FILE, ModelConfig
 from medfathom.units import counted
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
     from medfathom.confirmation.results import ConfirmedModel, StratumResult
 
-CARD = """# {title}
+CARD = """---
+library_name: timm
+tags: [timm, image-classification, medical-imaging]
+---
 
-{architecture} for {modality} images; classes: {classes}. Init: {init}; {trained}.
+# {title}
+
+{warning}{architecture} for {modality} images; classes: {classes}. Init: {init}; {trained}.
 Written by medfathom {version} from study `{study}`.
 
 ## Use
@@ -35,7 +41,16 @@ predictions.class_names, predictions.probabilities
 ```
 
 {combined}{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}){window}.
-`config.json` says how to build the network, prepare images and read the outputs.
+`medfathom.json` says how to build the network, prepare images and read the outputs.
+
+### In timm
+
+```python
+{timm}
+```
+
+Give timm images in [0, 1], {timm_channels}, with this mean subtracted and divided by this standard deviation:
+{mean}; {std}. Temperature and thresholds (below) are not in timm: they stand in `medfathom.json`.
 
 ## Performance
 
@@ -106,8 +121,10 @@ def model_card(
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
     """
     low, high = configuration.ci
+    outputs = num_outputs(config.task, len(config.class_names))
     seed_sd = configuration.seed_sd
     return CARD.format(
+        warning=_warning(configuration, model),
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
         init=config.init,
@@ -118,6 +135,10 @@ def model_card(
         example="image.png" if config.unit == "image" else "folder_of_images",
         study=study.study_name,
         onnx=_onnx(onnx_difference),
+        timm=_timm(config, outputs),
+        timm_channels="grey" if len(config.mean) == 1 else "in three channels (a grey image three times)",
+        mean=", ".join(f"{value:.4g}" for value in config.mean),
+        std=", ".join(f"{value:.4g}" for value in config.std),
         size=config.image_size,
         fit=config.fit,
         window=""
@@ -145,6 +166,12 @@ def model_card(
     )
 
 
+def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
+    """First of all: that the model may be worth nothing."""
+    warning = chance_warning(configuration, model)
+    return f"**{warning}**\n\n" if warning else ""
+
+
 def _trained(unfreeze_depth: int) -> str:
     if unfreeze_depth == 0:
         return "only the head was trained"
@@ -163,6 +190,32 @@ def _combined(config: ModelConfig) -> str:
     return (
         f"It judges whole {config.unit}s: give it a folder for each. The probability of a {config.unit} is\n"
         f"{how}, before the temperature. All metrics are per {config.unit}, unless they say per image.\n\n"
+    )
+
+
+def _timm(config: ModelConfig, outputs: int) -> str:
+    """Code that gives the logits with timm alone."""
+    network = 'network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()'
+    if config.classifier is not None:
+        return f"import timm\n\n{network}\nlogits = network(images)"
+    linear = "torch.nn.LazyLinear({})".format
+    layers = [linear(config.head_hidden), "torch.nn.ReLU()"] if config.head_hidden else []
+    # Dropout has no tensors, but a place in the count of layers.
+    before = ["torch.nn.Identity()", *layers, "torch.nn.Identity()"] if layers else ["torch.nn.Identity()"]
+    tensors = f'load_file("FOLDER/{HEAD_FILE}")'
+    if config.combine == "attention":  # the classifier of `models.attention.AttentionHead`
+        tensors = f'{{n[11:]: t for n, t in {tensors}.items() if n.startswith("classifier.")}}'
+    return "\n".join(
+        [
+            "import timm",
+            "import torch",
+            "from safetensors.torch import load_file",
+            "",
+            f"{network}  # gives the features that the head takes",
+            f"head = torch.nn.Sequential({', '.join([*before, linear(outputs)])})",
+            f"head.load_state_dict({tensors})",
+            "logits = head(network(images))",
+        ]
     )
 
 
@@ -187,7 +240,8 @@ def _metrics(model: ConfirmedModel) -> str:
             lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
     for name, values in (model.test.per_class or {}).items():
         if "auc" in values:
-            lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
+            known = f" ({values['n_known']:.0f} with a known label)" if "n_known" in values else ""
+            lines.append(f"| AUC of {name}{known} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
     how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
     if _by_groups(model):
         how += ", with the effective number of images or cases (Rao and Scott, Biometrics 1992)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from optuna.study import Study
@@ -11,7 +12,9 @@ from medfathom.confirmation.find import definition_of
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import label
 from medfathom.errors import StorageError
-from medfathom.study.summary import completed, count_states
+from medfathom.study.choice import choice_of, completed, rule_of
+from medfathom.study.summary import count_states
+from medfathom.study.tuning import all_settled
 from medfathom.text import command
 
 
@@ -28,31 +31,45 @@ class Choices:
     """What is to be confirmed.
 
     Attributes:
-        trials: the best complete trial of every stratum, best first.
+        trials: the best complete trial of every stratum by the study's rule, best first.
         missing: strata that have none, with the reason.
+        as_good: those of `trials` whose stratum has a trial that may have the highest AUC, and the best
+            trial; None: not known, or the study compares all strata.
     """
 
     trials: list[FrozenTrial]
     missing: list[MissingStratum]
+    as_good: list[FrozenTrial] | None = None
 
 
 def choose(study: Study) -> Choices:
-    """The best complete trial of each stratum by validation AUC.
+    """The best complete trial of each stratum by the study's rule, see `metrics.rules`.
 
     Raises:
         StorageError: no trial is complete.
     """
-    trials = study.get_trials(deepcopy=False)
-    done = completed(trials)
-    name = study.study_name
-    if not done:
+    trials, by = study.get_trials(deepcopy=False), rule_of(study)
+    in_strata: dict[str, list[FrozenTrial]] = defaultdict(list)
+    for trial in completed(trials, by):
+        in_strata[str(trial.user_attrs.get("stratum", ""))].append(trial)
+    if not in_strata:
+        name = study.study_name
         raise StorageError(f"study {name!r}: no trial is complete yet; `{command('run', name)}` continues it")
-    best: dict[str, FrozenTrial] = {}
-    for trial in done:
-        best.setdefault(str(trial.user_attrs.get("stratum", "")), trial)
-    names = [label(s) for s in definition_of(study).space.strata()]
-    missing = [MissingStratum(n, _why_missing(n, trials)) for n in names if n not in best]
-    return Choices(list(best.values()), missing)
+    # Within a stratum the rule may choose another trial than among all: the margin is from its own highest.
+    best = completed([completed(own, by)[0] for own in in_strata.values()], by)
+    definition = definition_of(study)
+    names = [label(s) for s in definition.space.strata()]
+    missing = [MissingStratum(n, _why_missing(n, trials)) for n in names if n not in in_strata]
+    as_good = None if definition.goal == "compare" else _as_good(study, trials, best)
+    return Choices(best, missing, as_good)
+
+
+def _as_good(study: Study, trials: list[FrozenTrial], best: list[FrozenTrial]) -> list[FrozenTrial] | None:
+    choice = choice_of(study, trials)
+    if choice is None or choice.tied is None:
+        return None
+    wanted = {trials[number].user_attrs.get("stratum") for number in (choice.best, *choice.tied)}
+    return [t for t in best if t.user_attrs.get("stratum") in wanted]
 
 
 def _why_missing(stratum: str, trials: list[FrozenTrial]) -> str:
@@ -85,10 +102,10 @@ def complete_trial(study: Study, number: int) -> FrozenTrial:
 
 
 def unfinished_search(study: Study) -> str | None:
-    """That a search has not ended all trials of its definition, in words; None: it has."""
-    ended = count_states(study.get_trials(deepcopy=False)).finished
-    budget = trials_of(definition_of(study))
-    if ended >= budget:
+    """That a search has not ended all trials that its definition and its strata need; None: it has."""
+    trials, definition = study.get_trials(deepcopy=False), definition_of(study)
+    ended, budget = count_states(trials).finished, trials_of(definition)
+    if ended >= budget or all_settled(trials, definition):
         return None
     return (
         f"the search has ended {ended} of {budget} trials; "

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.confirmation.openings import JobKey
 from medfathom.definitions.config import StudyConfig
 from medfathom.files import home
-from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.models.folder import WEIGHTS_FILE, config_file
 from medfathom.study.read import sibling_study
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def image_predictions_file(folder: Path, split: str) -> Path:
 
 def is_kept(folder: Path) -> bool:
     """Whether a confirmed model's folder still has all files that it is judged by and exported from."""
-    files = (predictions_file(folder, "test"), folder / WEIGHTS_FILE, folder / CONFIG_FILE)
+    files = (predictions_file(folder, "test"), folder / WEIGHTS_FILE, config_file(folder))
     return all(file.is_file() for file in files)
 
 

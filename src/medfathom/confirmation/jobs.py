@@ -49,7 +49,8 @@ def list_jobs(study: Study, seeds: int, top: int | None, more: Sequence[int]) ->
     Args:
         study: the search.
         seeds: how often each configuration is trained.
-        top: only so many strata, the best by validation; None: all.
+        top: only so many strata, the best by validation; None: all under `goal = "compare"`; under "best"
+            those that have a trial that may have the highest AUC (all, where that is not known).
         more: further search trials, by number.
 
     Raises:
@@ -60,7 +61,8 @@ def list_jobs(study: Study, seeds: int, top: int | None, more: Sequence[int]) ->
         raise InputError(f"--seeds {seeds}: at least 1 is needed")
     if top is not None and top < 1:
         raise InputError(f"--top {top}: at least 1 is needed")
-    chosen = choose(study).trials[:top]
+    choices = choose(study)
+    chosen = choices.trials[:top] if top is not None else [*(choices.as_good or choices.trials)]
     known = {t.number for t in chosen}
     chosen += [complete_trial(study, n) for n in dict.fromkeys(more) if n not in known]
     return [Job(trial, seed) for seed in range(seeds) for trial in chosen]

@@ -27,6 +27,7 @@ class ConfirmedModel:
         seed: index of the seed, from 0; the same index is the same seed for all configurations.
         folder: the model folder that `confirm` keeps.
         val_auc: on the validation split, after the last epoch.
+        val_log_loss: likewise, of probabilities that are not calibrated; None: unknown.
         test_auc: on the test split.
         n_test: images of the test split.
         test: all metrics on the test split.
@@ -43,6 +44,7 @@ class ConfirmedModel:
     n_test: int
     test: SplitMetrics
     record: TrialRecord
+    val_log_loss: float | None = None
     pictures: tuple[str, ...] = ()
     row: Mapping[str, Any]
 
@@ -52,6 +54,7 @@ class ConfirmedModel:
             "trial": self.trial,
             "seed": self.seed,
             "val_auc": self.val_auc,
+            "val_log_loss": self.val_log_loss,
             "test_auc": self.test_auc,
             "test_ci": [self.test.auc_ci_low, self.test.auc_ci_high],
         }
@@ -109,6 +112,12 @@ class StratumResult:
         return self.models[0].record.unit or "image"
 
     @property
+    def val_log_loss(self) -> float | None:
+        """Log loss on the validation split, mean over the seeds; None: unknown."""
+        known = [model.val_log_loss for model in self.models if model.val_log_loss is not None]
+        return sum(known) / len(known) if len(known) == len(self.models) else None
+
+    @property
     def optimism(self) -> float:
         """By how much the search's validation AUC exceeds the mean test AUC."""
         return self.search_auc - self.test_auc
@@ -130,6 +139,7 @@ class StratumResult:
             "params": dict(self.params),
             "search_auc": self.search_auc,
             "val_auc": self.val_auc,
+            "val_log_loss": self.val_log_loss,
             "test_auc": self.test_auc,
             "seed_sd": self.seed_sd,
             "sampling_ci": list(self.sampling_ci),
@@ -161,7 +171,7 @@ class ConfirmationSummary:
         modality: of its images.
         unfinished: that the search is not at its end, in words; None: it is.
         openings: of the test split, in order.
-        strata: confirmed configurations, best mean validation AUC first.
+        strata: confirmed configurations, the best on validation first, by the study's rule.
         missing: strata without a confirmed configuration.
         failures: models that failed.
         efficiency: what AUC costs; None: not measured in this call.
@@ -188,7 +198,7 @@ class ConfirmationSummary:
 
     @property
     def best_of_strata(self) -> tuple[StratumResult, ...]:
-        """Without configurations that were asked for by number; best mean validation AUC first."""
+        """Without configurations that were asked for by number; the best on validation first."""
         return tuple(result for result in self.strata if result.chosen)
 
     def to_dict(self) -> dict[str, object]:

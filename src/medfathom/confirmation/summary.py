@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import stdtrit
 
-from medfathom.confirmation.choice import MissingStratum, choose, unfinished_search
+from medfathom.confirmation.choice import Choices, MissingStratum, choose, unfinished_search
 from medfathom.confirmation.find import (
     by_configuration,
     confirmed_folder,
@@ -30,6 +30,9 @@ from medfathom.confirmation.results import (
 )
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import Z95, delong_interval
+from medfathom.metrics.choice import best_first
+from medfathom.metrics.rules import By
+from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.record import record_of
 from medfathom.study.summary import WITHDRAWN
 
@@ -57,17 +60,36 @@ def summarize_confirmation(study: Study, confirmation: Study | None) -> Confirma
     trials = by_configuration(confirmation) if confirmation else {}
     searched = study.get_trials(deepcopy=False)
     folder = confirmed_folder(study)
-    strata = [_result(searched[n], own, folder, chosen=n in chosen) for n, own in trials.items()]
-    waiting = [str(t.user_attrs["stratum"]) for t in choices.trials if t.number not in trials]
+    strata = [_result(searched[n], own, folder, chosen=n in chosen) for n, own in sorted(trials.items())]
+    waiting = [_not_confirmed(t, choices) for t in choices.trials if t.number not in trials]
+    order = best_first([s.val_auc for s in strata], _losses(strata), rule_of(study))
     return ConfirmationSummary(
         study=study.study_name,
         modality=study.user_attrs["modality"],
         unfinished=unfinished_search(study),
         openings=tuple(read_openings(study)),
-        strata=tuple(sorted(strata, key=lambda s: (-s.val_auc, s.search_trial))),
-        missing=(*choices.missing, *(MissingStratum(name, "not confirmed") for name in waiting)),
+        strata=tuple(strata[i] for i in order),
+        missing=(*choices.missing, *waiting),
         failures=tuple(_failures(confirmation)) if confirmation else (),
     )
+
+
+def best_model(configuration: StratumResult, by: By) -> ConfirmedModel:
+    """Of a configuration's seeds the best on validation, by a rule of `metrics.rules`."""
+    models = configuration.models
+    return models[int(best_first([m.val_auc for m in models], _losses(models), by)[0])]
+
+
+def _losses(judged: Sequence[StratumResult | ConfirmedModel]) -> list[float]:
+    """Log loss on validation, NaN where it is not known."""
+    return [np.nan if each.val_log_loss is None else each.val_log_loss for each in judged]
+
+
+def _not_confirmed(trial: FrozenTrial, choices: Choices) -> MissingStratum:
+    """Why the best trial of a stratum was not confirmed."""
+    lower = choices.as_good is not None and trial not in choices.as_good
+    why = ": its validation AUC is lower than the highest by more than chance explains" if lower else ""
+    return MissingStratum(str(trial.user_attrs["stratum"]), f"not confirmed{why}")
 
 
 def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, chosen: bool) -> StratumResult:
@@ -113,6 +135,7 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
         seed=attributes["seed_index"],
         folder=folder / kept.folder,
         val_auc=trial.value,
+        val_log_loss=log_loss_of(trial),
         test_auc=kept.test.auc,
         n_test=kept.n_test,
         test=kept.test,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
+from medfathom.metrics.rules import includes_chance
 from medfathom.units import counted
 
 if TYPE_CHECKING:
     from medfathom.confirmation.openings import Opening
-    from medfathom.confirmation.results import ConfirmationSummary
+    from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel
 
 CAUTION = (
     "The fronts use point estimates on the test split and ignore their intervals. "
@@ -29,6 +30,25 @@ def what_varies(result: StratumResult) -> str:
     if len(result.models) > 1:
         return f"over test {units} and seeds"
     return f"over test {units}, for this one seed only"
+
+
+def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -> str:
+    """That a configuration, or one model of it, may be no better than chance; empty: it is better.
+
+    Args:
+        result: over its seeds.
+        model: of one seed, judged beside it.
+    """
+    judged = [(result.test_auc, *result.ci)]
+    if model is not None and model.test.auc_ci_low is not None and model.test.auc_ci_high is not None:
+        judged.append((model.test_auc, model.test.auc_ci_low, model.test.auc_ci_high))
+    auc, low, high = min(judged, key=lambda found: found[1])
+    if not includes_chance(low):
+        return ""
+    return (
+        f"No better than chance: the 95 % interval of its test AUC {auc:.4f} is {low:.3f} to {high:.3f}, and "
+        "0.5 is what guessing reaches."
+    )
 
 
 def judged_on(summary: ConfirmationSummary) -> str:

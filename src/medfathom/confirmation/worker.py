@@ -28,7 +28,7 @@ from medfathom.files import write_atomically
 from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
-from medfathom.scheduling.messages import EpochResult, Order, Plan, Result
+from medfathom.scheduling.messages import EpochResult, Order, Result, RunSettings
 from medfathom.scheduling.worker import ended_by_failure, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.judging import judge
@@ -38,25 +38,25 @@ from medfathom.trial.task import TrialTask
 
 
 def confirmed_results(
-    plan: Plan, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
+    settings: RunSettings, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
 ) -> Iterator[Result]:
     """A confirmation's results, epoch by epoch; with the last one everything is on disk.
 
     Args:
-        plan: of the confirmation.
+        settings: of the confirmation.
         order: one configuration and seed.
         study: name of the study that is confirmed.
         folder: where every confirmed model has its own folder.
         pictures: numbers of the trials whose pictures are drawn.
     """
-    params, task, number = order.assignment.params, task_of(plan, order), order.assignment.number
+    params, task, number = order.assignment.params, task_of(settings, order), order.assignment.number
 
     def epochs() -> Iterator[EpochResult]:
         for record in records(params, task, order.assignment.reported):
             extra: dict[str, Any] = {}
             if record.finished:
                 own = folder / f"trial-{number:05d}"
-                model, found, kept = _keep(plan, params, task, own, (study, number))
+                model, found, kept = _keep(settings, params, task, own, (study, number))
                 if number in pictures:
                     kept = _draw(own, model, found, kept, record, task)
                 extra = kept.attributes()
@@ -66,7 +66,7 @@ def confirmed_results(
 
 
 def _keep(
-    plan: Plan, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
+    settings: RunSettings, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
 ) -> tuple[Model, Judged, ConfirmedRecord]:
     """Write the model folder and the predictions.
 
@@ -76,7 +76,7 @@ def _keep(
     folder.mkdir(parents=True, exist_ok=True)
     data, val, test = task.data, task.data.split("val"), open_test(task.data)
     network = _trained(params, task)
-    config = _config(plan, params, task, network, source)
+    config = _config(settings, params, task, network, source)
     state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     model = Model(config, state, task.device)
     val_logits, test_logits = model.logits(val.images), model.logits(test.images)
@@ -168,9 +168,9 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
 
 
 def _config(
-    plan: Plan, params: TrialParams, task: TrialTask, network: Network, source: tuple[str, int]
+    settings: RunSettings, params: TrialParams, task: TrialTask, network: Network, source: tuple[str, int]
 ) -> ModelConfig:
-    data, dataset = task.data, plan.config.dataset
+    data, dataset = task.data, settings.config.dataset
     mean, std = network.backbone_normalization
     case_pattern, group_pattern = _patterns(dataset)
     return ModelConfig(
@@ -200,6 +200,10 @@ def _config(
         exclude=getattr(dataset, "exclude", []),
         window=getattr(dataset, "window", None),
         slice_axis=getattr(dataset, "slice_axis", 2),
+        mpp=getattr(dataset, "mpp", None),
+        tiles=getattr(dataset, "tiles", 100),
+        tiles_seed=getattr(dataset, "tiles_seed", 0),
+        tissue=getattr(dataset, "tissue", 0.5),
         mean=list(mean),
         std=list(std),
         unit=data.unit,

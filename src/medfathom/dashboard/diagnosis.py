@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.study.choice import completed
 from medfathom.study.record import record_of
-from medfathom.study.summary import completed
 from medfathom.trial.record import Losses, TrialRecord
 
 OVERFIT_RISE = 0.10
@@ -129,7 +129,7 @@ def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Find
         return []
     same = [
         t
-        for t in completed([*others, trial])
+        for t in completed([*others, trial], "auc")
         if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth"))
     ]
     with_ = [t.value for t in same if t.user_attrs["init"] == mine["init"] and t.value is not None]

@@ -11,10 +11,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.dashboard.diagnosis import Finding, diagnose
+from medfathom.data.leakage import LEAKAGE
 from medfathom.files import home
+from medfathom.metrics.rules import By
+from medfathom.study.choice import choice_of, choice_sentences, completed, rule_of
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
-from medfathom.study.summary import completed, count_states
+from medfathom.study.summary import count_states
 from medfathom.text import clock
 from medfathom.trial.record import TrialRecord
 from medfathom.units import counted
@@ -88,14 +91,15 @@ class NotesAndPictures:
     def after_end(self, number: int) -> None:
         """Write the trial's note, and now and then the study's anew."""
         trials = self._study.get_trials(deepcopy=False)
-        save_note(self._study, trial_note(trials[number], trials), trials[number])
+        save_note(self._study, trial_note(trials[number], trials, rule_of(self._study)), trials[number])
         if time.monotonic() - self._noted > BETWEEN_STUDY_NOTES_S:
-            self.close()
+            # Without the comparison image by image: it can take seconds, and workers wait for this process.
+            save_note(self._study, study_note(self._study, trials, compare=False))
+            self._noted = time.monotonic()
 
     def close(self) -> None:
         """Write the study's note as things are."""
         save_note(self._study, study_note(self._study, self._study.get_trials(deepcopy=False)))
-        self._noted = time.monotonic()
 
 
 def add_picture(study: Study, file: Path) -> None:
@@ -108,11 +112,11 @@ def add_picture(study: Study, file: Path) -> None:
     upload_artifact(artifact_store=artifact_store(), file_path=str(file), study_or_trial=study)
 
 
-def trial_note(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
-    """What was run, the result in words, a diagnosis; Markdown."""
+def trial_note(trial: FrozenTrial, trials: Sequence[FrozenTrial], by: By) -> str:
+    """What was run, the result in words with its rank by a rule, a diagnosis; Markdown."""
     record = record_of(trial)
     parts = [f"### Trial {trial.number}: {_network(record)}", _what(trial, record)]
-    parts.append(_result(trial, record, trials))
+    parts.append(_result(trial, record, trials, by))
     if trial.state != TrialState.FAIL:
         parts.append(_diagnosis(diagnose(trial, trials)))
     return "\n\n".join(parts)
@@ -145,7 +149,7 @@ def _value(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTrial]) -> str:
+def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTrial], by: By) -> str:
     reason = record.stop_reason or ""
     if trial.state == TrialState.FAIL:
         return f"**Result.** It failed: {reason}."
@@ -154,7 +158,7 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
     low, high = record.auc_ci_low, record.auc_ci_high
     interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
     per = f" per {record.unit}" if record.unit else ""
-    text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}; {reason}."
+    text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}{_folds(record)}; {reason}."
     if record.image_auc is not None:
         text += (
             f" Per image: {record.image_auc:.4f}. A {record.unit} is the {record.combine} over its images."
@@ -163,14 +167,23 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
         if value is not None:
             text += f" {name} {value:.3f}."
     if trial.state == TrialState.COMPLETE:
-        done = completed(list(trials))
-        rank = 1 + sum((t.value or 0.0) > (trial.value or 0.0) for t in done)
-        text += f" Rank {rank} of {len(done)} complete trials."
+        numbers = [t.number for t in completed(trials, by)]
+        rank = 1 + numbers.index(trial.number)
+        text += f" When it ended it was number {rank} of {len(numbers)} complete trials."
     if "test_auc" in trial.user_attrs:  # of a confirmation
         found = trial.user_attrs
         on = counted(found["n_test"], found.get("test_n_cases"), record.unit or "image")
         text += f" **Test AUC {found['test_auc']:.4f}** on {on}."
     return text
+
+
+def _folds(record: TrialRecord) -> str:
+    aucs = record.fold_aucs or []
+    if not aucs:
+        return ""
+    if len(aucs) == 1:
+        return " on the first fold"
+    return f", the mean of {len(aucs)} folds from {min(aucs):.3f} to {max(aucs):.3f}"
 
 
 def _diagnosis(found: Sequence[Finding]) -> str:
@@ -182,8 +195,14 @@ def _diagnosis(found: Sequence[Finding]) -> str:
     return "**Diagnosis.**\n" + "\n".join(f"- {finding}" for finding in found)
 
 
-def study_note(study: Study, trials: Sequence[FrozenTrial]) -> str:
-    """The question, the data, the state, the verdict so far; Markdown."""
+def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = True) -> str:
+    """The question, the data, the state, the verdict so far; Markdown.
+
+    Args:
+        study: to describe.
+        trials: all of it.
+        compare: say how many trials may be as good as the best, see `choice_of`.
+    """
     attributes = study.user_attrs
     counts = count_states(list(trials))
     dataset = attributes.get("definition", {}).get("dataset", {})
@@ -192,25 +211,28 @@ def study_note(study: Study, trials: Sequence[FrozenTrial]) -> str:
         f"{counts.complete} complete, {counts.pruned} stopped early, {counts.failed} failed, "
         f"{counts.running} running."
     )
+    leakage = attributes.get(LEAKAGE)
     return "\n\n".join(
         [
             f"### {attributes.get('question') or study.study_name}",
             f"**Data.** {data}, {dataset.get('image_size', '?')} pixels, fingerprint "
             f"`{str(attributes.get('dataset_fingerprint', ''))[:12]}`.",
+            *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
-            f"**So far.** {_so_far(study, trials)}",
+            f"**So far.** {_so_far(study, trials, compare=compare)}",
         ]
     )
 
 
-def _so_far(study: Study, trials: Sequence[FrozenTrial]) -> str:
+def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> str:
     verdicts = study.user_attrs.get(VERDICTS)
-    done = completed(list(trials))
-    if not done:
+    choice = choice_of(study, trials, compare=compare)
+    if choice is None:
         return "No trial is complete."
-    best, record = done[0], record_of(done[0])
-    per = f" per {record.unit}" if record.unit else ""
-    text = f"Best validation AUC{per} {best.value:.4f}: trial {best.number}, {_network(record)}."
+    record = record_of(next(t for t in trials if t.number == choice.best))
+    per = f"per {record.unit} " if record.unit else ""
+    text = " ".join(choice_sentences(choice, compared=compare))
+    text += f" It is {_network(record)}; AUCs are {per}on the validation split."
     if record.positive is not None:
         text += f" Positive class: {record.positive}."
     if verdicts:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.check.near_copies import NearCopies, NearCopy, near_copies
+from medfathom.data.check.near_copies import COPY_RANGE, NearCopies, NearCopy, near_copies
 from medfathom.data.images import Pixels
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, Problem
@@ -53,12 +53,18 @@ class Copies:
         return [members for members in joined(n, [*self.exact, *pairs]) if len(members) > 1]
 
 
-def exact_copies(sha256: Sequence[str], pixels_sha256: Sequence[str]) -> list[list[int]]:
-    """Sets of two or more rows with the same file or the same prepared pixels; rows are sorted."""
+def exact_copies(
+    sha256: Sequence[str], pixels_sha256: Sequence[str], constant: Sequence[int]
+) -> list[list[int]]:
+    """Sets of two or more rows with the same file or the same prepared pixels; rows are sorted.
+
+    Constant images (1 in `constant`) are none: black slices of two patients are the same, and show nothing.
+    """
     same: dict[tuple[int, str], list[int]] = defaultdict(list)
     for number, column in enumerate((sha256, pixels_sha256)):
         for row, digest in enumerate(column):
-            same[number, str(digest)].append(row)
+            if not constant[row]:
+                same[number, str(digest)].append(row)
     return [members for members in joined(len(sha256), same.values()) if len(members) > 1]
 
 
@@ -76,13 +82,16 @@ def find_copies(
         cases: see `find_near`.
         limit: see `NEAR_LIMIT`.
     """
-    exact = exact_copies([row.sha256 for row in rows], [row.pixels_sha256 for row in rows])
-    return Copies(exact, find_near(len(rows), exact, image, cases) if len(rows) <= limit else None)
+    constant = [row.constant for row in rows]
+    exact = exact_copies([row.sha256 for row in rows], [row.pixels_sha256 for row in rows], constant)
+    near = find_near(len(rows), exact, constant, image, cases) if len(rows) <= limit else None
+    return Copies(exact, near)
 
 
 def find_near(
     n: int,
     exact: Sequence[Sequence[int]],
+    constant: Sequence[int],
     image: Callable[[int], Pixels],
     cases: NDArray[np.str_] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -92,12 +101,15 @@ def find_near(
     Args:
         n: number of images.
         exact: sets of exact copies.
+        constant: 1 for images that are constant: they are not compared.
         image: gives the prepared image of a row.
         cases: the case of each image, "" for none; images of one case are not compared.
         progress: called with the number of pairs compared and of all.
     """
     again = {row for members in exact for row in members[1:]}
-    rows = [row for row in range(n) if row not in again]
+    rows = [row for row in range(n) if row not in again and not constant[row]]
+    if not rows:
+        return NearCopies([], COPY_RANGE[1], 0.0)
     return renumbered(near_copies(map(image, rows), progress, None if cases is None else cases[rows]), rows)
 
 
@@ -135,6 +147,19 @@ def to_drop(sets: Sequence[Sequence[int]], listing: Listing) -> dict[int, Proble
                 other = ", which has another label" if _differ(listing.labels[[row, kept]]) else ""
                 dropped[row] = Problem(names[row], f"copy of {names[kept]}{other}")
     return dropped
+
+
+def contradictions(copies: Copies, listing: Listing) -> str:
+    """A line where exact copies have different labels; else ""."""
+    sets = [
+        [members[0], other]
+        for members in copies.exact
+        if (other := next((r for r in members if _differ(listing.labels[[members[0], r]])), None)) is not None
+    ]
+    if not sets:
+        return ""
+    shown = "; ".join(" and ".join(listing.names[row] for row in pair) for pair in sets[:3])
+    return f"{len(sets)} sets of exact copies have different labels: one of them is wrong ({shown})"
 
 
 def _differ(labels: NDArray[Any]) -> bool:

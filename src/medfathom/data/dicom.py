@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from medfathom.data import slides
 from medfathom.data.luts import Values, modality, shown
 from medfathom.data.pixels import Header, Opened, Pixels, Samples, UnreadableImageError
-from medfathom.data.pseudonyms import Subject, pseudonym
+from medfathom.data.pseudonyms import subject_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
+
+DIRECTORY = b"1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR file, Media Storage Directory (PS3.6 A)."""
+
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+"""SOP class of VL Whole Slide Microscopy (PS3.4 B.5)."""
 
 INSTALL = "install medfathom[dicom]"
 
@@ -35,12 +42,6 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _PALETTE = "PALETTE COLOR"
 
-_CLEAR = (
-    *("PatientID", "PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"),
-    *("OtherPatientIDs", "AccessionNumber", "StudyInstanceUID"),
-)
-"""What is replaced in names, beside the parts of PatientName."""
-
 _PREAMBLE = 128
 
 # Complaints about odd values would show them on the user's terminal: dates and names among them.
@@ -49,9 +50,14 @@ logging.getLogger("libjpeg").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
+def has_preamble(start: bytes) -> bool:
+    """Whether a file that starts like this has DICOM's preamble (PS3.10 7.1)."""
+    return start[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
+
+
 def is_dicom(start: bytes) -> bool:
     """Whether a file that starts like this is DICOM: `DICM` behind the preamble, or a first group 2 or 8."""
-    if start[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
+    if has_preamble(start):
         return True
     little = start[:4] in (b"\2\0\0\0", b"\2\0\1\0", b"\2\0\x10\0") or (
         start[:2] == b"\x08\0" and start[2:4] in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0", b"\x12\0", b"\x16\0")
@@ -119,8 +125,18 @@ def header_of(dataset: Dataset) -> Header:
         int(dataset.Rows),
         colour=colours not in _GREY,
         deep=colours != _PALETTE and int(dataset.BitsStored) > 8,
-        subject=_subject(dataset),
+        subject=subject_of(dataset.get),
+        laterality=_laterality(dataset),
     )
+
+
+def _laterality(dataset: Dataset) -> str:
+    """R, L, or "" where it is not said: of the image, its series, or of all its frames."""
+    groups = dataset.get("SharedFunctionalGroupsSequence") or []
+    anatomy = [item for group in groups for item in group.get("FrameAnatomySequence") or []]
+    found = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+    found += [item.get("FrameLaterality") for item in anatomy]
+    return next((str(word) for word in found if word in ("R", "L")), "")
 
 
 def frame_of(dataset: Dataset, frame: int, window: Window | None = None) -> Samples:
@@ -177,6 +193,7 @@ def _read(file: BinaryIO, *, pixels: bool = True) -> Dataset:
 
 def _one_frame(dataset: Dataset) -> Dataset:
     """Raises UnreadableImageError where there are several."""
+    _check_form(dataset)
     if (n := n_frames(dataset)) > 1:
         raise UnreadableImageError(
             f'DICOM with {n} frames; unit = "image" takes files of one frame; unit = "volume" takes all'
@@ -186,6 +203,8 @@ def _one_frame(dataset: Dataset) -> Dataset:
 
 def _check_form(dataset: Dataset) -> None:
     kind = dataset.get("SOPClassUID")
+    if kind == WHOLE_SLIDE:
+        raise UnreadableImageError(slides.CUT)
     if not {"PixelData", "Rows", "Columns", "BitsStored", "BitsAllocated"} <= set(dataset.dir()):
         name = f" ({kind.name})" if kind else ""
         raise UnreadableImageError(f"DICOM without an image of integer values{name}")
@@ -286,18 +305,3 @@ def _palette_colours(dataset: Dataset, stored: NDArray[np.integer[Any]]) -> NDAr
 
     colours = apply_color_lut(stored, dataset)[:, :, :3]
     return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
-
-
-def _subject(dataset: Dataset) -> Subject:
-    return Subject(
-        pseudonym(str(dataset.get("PatientID") or "")),
-        pseudonym(str(dataset.get("StudyInstanceUID") or "")),
-        tuple(_clear(dataset)),
-    )
-
-
-def _clear(dataset: Dataset) -> Iterator[str]:
-    """The file's words for its patient and its dates."""
-    for word in _CLEAR:
-        yield str(dataset.get(word) or "").strip(" \0")
-    yield from (part for part in str(dataset.get("PatientName") or "").replace("=", "^").split("^"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from medfathom.data import dicom, nifti, vol
+from medfathom.data import dicom, nifti, oct_files, slides, vol
 from medfathom.data.formats import jpeg, jpeg2000, pillow, png, pnm, tiff
 from medfathom.data.pixels import (
     MAX_PIXELS,
@@ -22,6 +23,7 @@ from medfathom.data.pixels import (
     Pixels,
     UnreadableImageError,
     bits_in_use,
+    damage,
     fit_square,
     full_range,
     to_pixels,
@@ -47,7 +49,7 @@ __all__ = [
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
     *(".gif", ".webp", ".jp2", ".j2k", ".j2c", ".pgm", ".ppm", ".pnm"),
-    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES),
+    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES, *oct_files.SUFFIXES, *slides.SUFFIXES),
 )
 """Files of a folder that are taken for images. What a file really is, its content says."""
 
@@ -122,6 +124,8 @@ OTHERS = {
 }
 """What a file is that is not read, by its start."""
 
+FOLDER = 'is a folder; unit = "volume", "slide" or "case" takes its images for one case'
+
 READ_FORMATS = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM, PGM or PPM image"
 
 
@@ -144,10 +148,19 @@ class Decoded:
 
 def read_bytes(path: Path) -> bytes:
     """A file's content. Raises UnreadableImageError."""
-    with _named_reasons(), path.open("rb", buffering=0) as file:
+    with _named_reasons(), open(path, "rb", buffering=0, opener=_at_once) as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
             raise UnreadableImageError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
         return file.readall()
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe would wait until somebody writes into it. Raises UnreadableImageError."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(mode := os.fstat(number).st_mode):
+        os.close(number)
+        raise UnreadableImageError(FOLDER if stat.S_ISDIR(mode) else "no file, but a pipe or a device")
+    return number
 
 
 def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
@@ -161,11 +174,13 @@ def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
     Raises:
         UnreadableImageError: with the reason.
     """
-    with _named_reasons(), path.open("rb") as file:
+    if path.name.lower().endswith(slides.SUFFIXES):
+        raise UnreadableImageError(slides.CUT)
+    with _named_reasons(), open(path, "rb", opener=_at_once) as file:
         start = file.read(START_BYTES)
         stack = None if slice_axis is None else _stack_reader(start, None, slice_axis)
         header = _reader(start).header if stack is None else stack.stack_header
-        with _damage():
+        with damage():
             file.seek(0)
             return header(file)
 
@@ -204,7 +219,7 @@ def decode(
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
-    with _damage():
+    with damage():
         opened = _opened(content, window, frame, slice_axis)
         samples = opened.samples(0 if size is None else 2 * size)
         header = opened.header
@@ -233,15 +248,25 @@ def _stack_reader(start: bytes, window: dicom.Window | None, slice_axis: int) ->
         return nifti.Nifti(window, slice_axis)
     if start.startswith(vol.START):
         return vol
+    if start.startswith(oct_files.STARTS):
+        return oct_files
     return tiff if start.startswith(_TIFF) else None
+
+
+def _stack_kind(start: bytes) -> str:
+    """The name of a format whose files are stacks; "" for others."""
+    if nifti.is_nifti(start):
+        return "a NIfTI file"
+    if start.startswith(vol.START):
+        return "a Heidelberg .vol file"
+    return "an OCT file of Heidelberg or Topcon" if start.startswith(oct_files.STARTS) else ""
 
 
 def _reader(start: bytes, window: dicom.Window | None = None) -> Reader:
     """The reader of a file that starts like this. Raises UnreadableImageError."""
     if dicom.is_dicom(start):
         return dicom.Dicom(window)
-    if nifti.is_nifti(start) or start.startswith(vol.START):
-        kind = "a NIfTI file" if nifti.is_nifti(start) else "a Heidelberg .vol file"
+    if kind := _stack_kind(start):
         raise UnreadableImageError(f'{kind}, which is a stack; unit = "volume" takes its slices')
     for starts, reader in READERS:
         if start.startswith(starts):
@@ -264,18 +289,6 @@ def _named_reasons() -> Iterator[None]:
     except FileNotFoundError:
         raise UnreadableImageError("no such file") from None
     except IsADirectoryError:
-        raise UnreadableImageError("is a folder") from None
+        raise UnreadableImageError(FOLDER) from None
     except OSError as error:
         raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from None
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    """Errors of decoders as reasons: on damaged files they raise nearly anything."""
-    try:
-        yield
-    except (UnreadableImageError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001  whatever a decoder raises is a reason
-        first = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise UnreadableImageError(f"damaged or truncated ({first})") from None

@@ -17,14 +17,27 @@ from medfathom.definitions.dataset import CsvDataset, FolderDataset, SimilarWord
 from medfathom.errors import DataError, did_you_mean
 from medfathom.metrics.classification import TaskKind
 
-MISSING = ("", "nan", "na", "n/a", "null")
+MISSING = ("", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null")
 """How tables write a missing value, in lower case. A class with such a name must be among `class_names`."""
+
+PERHAPS_MISSING = re.compile(
+    r"[\W_]+|none|missing|unknown|undefined|undetermined|unclear|uncertain|unlabell?ed|unsure"
+    r"|not (known|given)|tbd|todo",
+    re.IGNORECASE,
+)
+"""Class words that may be no class, but say that nobody knows it."""
+
+YES_OR_NO = dict.fromkeys(("1", "yes", "y", "true", "t"), "1") | dict.fromkeys(
+    ("0", "no", "n", "false", "f"), "0"
+)
+"""Where a column has such words alone, several of them have one meaning."""
 
 SHOWN_CLASSES = 12
 """Classes that a problem's line names, at most."""
 
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
-_WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:\.0*|,0{1,2})?", re.ASCII)
+"""Also with a decimal comma; "1,000" would be a thousand."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +187,11 @@ def one_spelling(words: Sequence[str], rule: SimilarWords, what: str, known: Seq
 def _alike(words: Iterable[str], known: Sequence[str]) -> list[list[str]]:
     """Sets of two or more words with one folded form, sorted; not those that `known` tells apart."""
     sets: dict[str, list[str]] = defaultdict(list)
-    for word in sorted(words):
-        sets[_folded(word)].append(word)
+    folded = {word: _folded(word) for word in sorted(words)}
+    if set(folded.values()) <= YES_OR_NO.keys():
+        folded = {word: YES_OR_NO[form] for word, form in folded.items()}
+    for word, form in folded.items():
+        sets[form].append(word)
     return [members for members in sets.values() if len(members) > 1 and not set(members) <= set(known)]
 
 

@@ -39,7 +39,7 @@ def count_leaks(manifest: Manifest, near: NearCopies | None) -> Leaks:
     from medfathom.data.copies import exact_copies, places  # noqa: PLC0415  imports SciPy
 
     split = manifest.split
-    copies = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
+    copies = exact_copies(*manifest.hashes)
     across = groups_across(manifest.group, split).values()
     pairs = [] if near is None else near.pairs
     return Leaks(

@@ -20,17 +20,17 @@ FILE = "manifest.csv"
 
 COLUMNS = (
     *("name", "split", "label", "group", "study"),
-    *("sha256", "n_bytes", "width", "height", "pixels_sha256", "bits_used", "case"),
+    *("sha256", "n_bytes", "width", "height", "pixels_sha256", "bits_used", "constant", "case"),
 )
 """`name`: file or row of the source. `label`: class index, or 0/1 for each label. `group`: patient or
 slide, empty where not known; of DICOM files a pseudonym, as `study`, of the StudyInstanceUID (see
 `pseudonyms`). `width`, `height`: of the original, pixels. `n_bytes`: of the file, 0 where
 there is none. `sha256`: of the file, or of the row's pixels where there is none. `pixels_sha256`: of the
-image as prepared. `bits_used`: that the original's values need; 0 for 8-bit images. `case`: volume or slide,
-empty where each image is judged by itself.
+image as prepared. `bits_used`: that the original's values need; 0 for 8-bit images. `constant`: 1 where all
+its pixels as prepared are the same. `case`: volume or slide, empty where each image is judged by itself.
 """
 
-NUMBERS = ("n_bytes", "width", "height", "bits_used")
+NUMBERS = ("n_bytes", "width", "height", "bits_used", "constant")
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,15 @@ class Manifest:
     pixels_sha256: NDArray[np.str_]
     case: NDArray[np.str_]
     bits_used: NDArray[np.int64]
+    constant: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.name)
+
+    @property
+    def hashes(self) -> tuple[list[str], list[str], list[int]]:
+        """Of each image what `copies.exact_copies` compares."""
+        return self.sha256.tolist(), self.pixels_sha256.tolist(), self.constant.tolist()
 
 
 def write_manifest(folder: Path, listing: Listing, splits: NDArray[np.str_], rows: Sequence[Row]) -> None:
@@ -87,5 +93,6 @@ def read_manifest(folder: Path) -> Manifest:
     arrays.setdefault("case", np.zeros(len(arrays["name"]), dtype=np.str_))
     # What earlier versions did not record.
     arrays.setdefault("study", np.full(len(arrays["name"]), "", dtype=np.str_))
-    arrays.setdefault("bits_used", np.zeros(len(arrays["name"]), dtype=np.int64))
+    for number in ("bits_used", "constant"):
+        arrays.setdefault(number, np.zeros(len(arrays["name"]), dtype=np.int64))
     return Manifest(**arrays)

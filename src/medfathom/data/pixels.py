@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,18 @@ class UnreadableImageError(Exception):
     """One image cannot be used; the message is the reason. Preparation collects and reports all of them."""
 
 
+@contextmanager
+def damage() -> Iterator[None]:
+    """Errors of decoders as reasons: on damaged files they raise nearly anything."""
+    try:
+        yield
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a decoder raises is a reason
+        first = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UnreadableImageError(f"damaged or truncated ({first})") from None
+
+
 @dataclass(frozen=True)
 class Header:
     """What an image file says before its pixels are read: sizes in pixels, before EXIF orientation.
@@ -46,6 +59,8 @@ class Header:
     """Of a DICOM file."""
     frames: int | None = None
     """Images in a stack, all of this form; None: the file is one image."""
+    laterality: str = ""
+    """R, L, or "" where the file does not say."""
 
     def __post_init__(self) -> None:
         if self.width * self.height > MAX_PIXELS:

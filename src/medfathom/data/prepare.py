@@ -25,8 +25,17 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
-from medfathom.data.copies import Copies, find_copies, kept_together, renumbered, to_drop, write_near
+from medfathom.data.copies import (
+    Copies,
+    contradictions,
+    find_copies,
+    kept_together,
+    renumbered,
+    to_drop,
+    write_near,
+)
 from medfathom.data.decoding import JOURNAL_FILE, Decoder
+from medfathom.data.folds import draw_folds
 from medfathom.data.leakage import count_leaks, groups_across
 from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest, write_manifest
@@ -40,18 +49,25 @@ from medfathom.data.prepared import (
     read_facts,
     write_facts,
 )
-from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError, told
+from medfathom.data.sources.base import (
+    SHOWN_IGNORED,
+    Listing,
+    Problem,
+    Source,
+    UnusableRowsError,
+    told,
+)
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, settled_splits
-from medfathom.data.too_few import few_notes
-from medfathom.data.usable import check_bits, check_classes
+from medfathom.data.too_few import few_notes, propose_folds
+from medfathom.data.usable import check_bits, check_classes, check_two_classes, foresee_bits
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
 
-VERSION = 4
+VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -90,7 +106,9 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
 
 def _key(config: DatasetConfig, signature: str) -> str:
     # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
+    # Folds are drawn from what is prepared.
     content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
+    content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -120,32 +138,47 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     """
     source = open_source(config)
     try:
-        known = cache_dir.absolute() / "validated" / f"{_key(config, source.signature())}.json"
+        own = f"{_key(config, source.signature())}-{config.splits.folds}x{config.splits.repeats}"
+        known = cache_dir.absolute() / "validated" / f"{own}.json"
         if known.exists():
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
-        job = _job(source, config)
+        job = _job(source, config, outline=True)
+        dark = "" if job.listing.problems else foresee_bits(source, config)
     finally:
         source.close()
     listing = job.listing
     if listing.problems and config.on_bad_image == "error":
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
-    notes = [*told(positive, listing.ignored, listing.notes), *few_notes(listing, job.splits)]
+    notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
+    notes += few_notes(listing, job.splits)
+    if config.splits.folds is None:
+        notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
         known.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(known, json.dumps(notes))
     return notes
 
 
-def _job(source: Source, config: DatasetConfig) -> _Job:
+def _check_folds(listing: Listing, splits: NDArray[np.str_], config: SplitsConfig) -> None:
+    """Raise DataError where the folds cannot be drawn; copies are only known later."""
+    if config.folds is not None:
+        rows, clusters = splits != "test", _clusters(listing, config)
+        units = None if clusters is None else clusters[rows]
+        draw_folds(listing.labels[rows], units, config, listing.class_names)
+
+
+def _job(source: Source, config: DatasetConfig, *, outline: bool = False) -> _Job:
     """List, split and check, before anything is written."""
-    listing = list_images(source, config)
+    listing = list_images(source, config, outline=outline)
     if not len(listing):
         raise UnusableRowsError(listing.problems, len(listing.problems))
     try:
+        check_two_classes(listing)
         splits = _split(listing, config.splits)
         check_classes(listing, splits)
+        _check_folds(listing, splits, config.splits)
     except DataError as error:
         if not listing.problems:
             raise
@@ -218,7 +251,7 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
         check_bits(rows, job.config)
         good = _chosen(job, places)
         copies = find_copies(rows, lambda row: decoder.image(places[row]), good.listing.cases)
-        decoded, dropped = _Decoded(good, rows, copies), {}
+        decoded, dropped = _Decoded(_noted(good, contradictions(copies, good.listing)), rows, copies), {}
         if job.config.drop_copies:
             dropped = to_drop(copies.sets(len(rows)), good.listing)
             decoded = decoded.without(dropped)
@@ -229,6 +262,12 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
     finally:
         decoder.close()
     _write_tables(decoded, problems, list(dropped.values()), folder)
+
+
+def _noted(job: _Job, note: str) -> _Job:
+    """The job with one more line for its reader, if there is one."""
+    listing = job.listing
+    return replace(job, listing=replace(listing, notes=[*listing.notes, note])) if note else job
 
 
 def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
@@ -247,20 +286,29 @@ def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
 
 
 def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
-    """The job with splits that keep copies together and have every class."""
-    job, listing, config = decoded.job, decoded.job.listing, decoded.job.config.splits
-    sets = decoded.copies.sets(len(listing))
-    clusters = _clusters(listing, config)
-    units = kept_together(clusters, sets, len(listing)) if clusters is not None or sets else None
+    """The job with splits that have every class, and that keep copies together where that can be."""
+    job, config = decoded.job, decoded.job.config.splits
+    clusters = _clusters(job.listing, config)
+    sets = decoded.copies.sets(len(job.listing))
+    if sets:
+        together = kept_together(clusters, sets, len(job.listing))
+        try:
+            return _drawn(job, together, problems)
+        except DataError as error:
+            note = f"{len(sets)} sets of copies could not be kept together: {error}"
+            job = _noted(job, note)
     try:
-        splits = settled_splits(
-            job.splits, listing.splits, listing.labels, units, config, listing.class_names
-        )
+        return _drawn(job, clusters, problems)
     except DataError as error:
-        raise DataError(
-            f"{error} (copies of an image, of which there are {len(sets)} sets, count as one group, "
-            f"and {len(problems)} images or rows cannot be used)"
-        ) from None
+        if not problems:
+            raise
+        raise DataError(f"{error} ({len(problems)} images or rows cannot be used)") from None
+
+
+def _drawn(job: _Job, units: NDArray[np.str_] | None, problems: Sequence[Problem]) -> _Job:
+    """The job with its splits drawn again in whole units where that is needed."""
+    listing, config = job.listing, job.config.splits
+    splits = settled_splits(job.splits, listing.splits, listing.labels, units, config, listing.class_names)
     check_classes(listing, splits, problems)
     return replace(job, splits=splits)
 
@@ -298,7 +346,17 @@ def _write_tables(
         near = renumbered(near, in_manifest.tolist())
         write_near(folder, near)
     leaks = count_leaks(read_manifest(folder), near)
-    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, listing.notes))
+    notes = [*listing.notes, *_constant_note(listing, rows)]
+    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes))
+
+
+def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:
+    found = [index for index, row in enumerate(rows) if row.constant]
+    if not found:
+        return []
+    first = ", ".join(listing.names[index] for index in found[:SHOWN_IGNORED])
+    more = ", ..." if len(found) > SHOWN_IGNORED else ""
+    return [f"{len(found)} images have one value throughout and are no copies of one another: {first}{more}"]
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:

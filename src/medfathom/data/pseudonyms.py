@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from medfathom.errors import DataError
 
 DIGITS = 16
 """Hexadecimal digits kept of a SHA-256: 64 bits: of a million, two meet by 3 chances in 10^8."""
+
+_CLEAR = (
+    *("PatientID", "PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"),
+    *("OtherPatientIDs", "AccessionNumber", "StudyInstanceUID"),
+)
+"""What is replaced in names, beside the parts of PatientName."""
 
 SHORT = 4
 """Shorter text is taken out of a name only where it stands alone: `7`, not the 7 of `slice17`."""
@@ -47,6 +54,20 @@ class Subject:
             alone = rf"(?<![0-9A-Za-z]){exact}(?![0-9A-Za-z])" if len(text) < SHORT else exact
             name = re.sub(alone, pseudonym(text), name, flags=re.IGNORECASE)
         return name
+
+
+def subject_of(words: Callable[[str], Any]) -> Subject:
+    """Who is on a DICOM image; `words` gives the value of an attribute, None where it has none."""
+
+    def text(attribute: str) -> str:
+        return str(words(attribute) or "").strip(" \0")
+
+    parts = text("PatientName").replace("=", "^").split("^")
+    return Subject(
+        pseudonym(text("PatientID")),
+        pseudonym(text("StudyInstanceUID")),
+        (*(text(attribute) for attribute in _CLEAR), *parts),
+    )
 
 
 def groups_by_patient(

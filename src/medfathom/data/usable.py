@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfathom.data.images import UnreadableImageError
 from medfathom.data.prepared import SPLIT_NAMES
-from medfathom.data.sources.base import Listing, Problem
+from medfathom.data.sources.base import Listing, Problem, Source
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError
@@ -18,8 +20,36 @@ from medfathom.metrics.unknown import is_absent, is_present
 DARK_BITS = 12
 """An image with more than 8 bits whose values need no more is dark, or of another depth than others."""
 
+LOOKED_AT = 32
+"""Images of more than 8 bits that `validate` decodes at most."""
+
 DARK_SHARE = 0.05
 """More of them are not taken for dark images."""
+
+
+def foresee_bits(source: Source, config: DatasetConfig) -> str:
+    """`check_bits` over a few images, before all are decoded.
+
+    Returns:
+        A line where a few of many images do not reach white: the others may.
+
+    Raises:
+        DataError: as `check_bits`, where they are all that have more than 8 bits.
+    """
+    if "bits" in config.model_fields_set:
+        return ""
+    looked, used = source.deep[:LOOKED_AT], []
+    for fetched in source.fetch(looked):
+        with suppress(UnreadableImageError):  # preparation names it
+            used.append(source.decode(fetched).bits_used)
+    try:
+        _check_used(used, config)
+    except DataError as error:
+        if len(looked) == len(source.deep):
+            raise
+        n = len(source.deep)
+        return f"of {n} images with more than 8 bits the first {len(looked)} were looked at: {error}"
+    return ""
 
 
 def check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
@@ -27,9 +57,13 @@ def check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
 
     They are looked at by themselves: beside images of 8 bits they would be the dark ones.
     """
-    if "bits" in config.model_fields_set:
-        return
-    used = np.array([row.bits_used for row in rows if row.bits_used], dtype=np.int64)
+    if "bits" not in config.model_fields_set:
+        _check_used([row.bits_used for row in rows], config)
+
+
+def _check_used(bits_used: Sequence[int], config: DatasetConfig) -> None:
+    """Args: bits_used: of each image; 0 for one of 8 bits."""
+    used = np.array([count for count in bits_used if count], dtype=np.int64)
     n_dark = int((used <= DARK_BITS).sum())
     if not len(used) or (used.max() == config.bits and n_dark <= DARK_SHARE * len(used)):
         return
@@ -40,6 +74,12 @@ def check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
         f"would come out dark, or flat where values are signed; give dataset.bits = {bits} if that is their "
         f"depth, {config.bits} to keep them so"
     )
+
+
+def check_two_classes(listing: Listing) -> None:
+    """Raise DataError where all images are of one class."""
+    if listing.task != "multilabel" and len(listing.class_names) < 2:
+        raise DataError(f"all images are of one class ({', '.join(listing.class_names)!r}); two are needed")
 
 
 def check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from medfathom.data.arrays import ArrayFile
-from medfathom.data.images import UnreadableImageError
+from medfathom.data.images import Pixels, UnreadableImageError
 from medfathom.data.sources.base import Problem, RawImage
 from medfathom.errors import RunError
 
@@ -43,10 +43,13 @@ class Row:
     pixels_sha256: str
     bits_used: int
     """Bits that the original's values need; 0 for 8-bit images."""
+    constant: int = 0
+    """1 where all pixels as prepared are the same: a blank slice."""
 
-    def fields(self) -> tuple[str, int, int, int, str, int]:
+    def fields(self) -> tuple[str, int, int, int, str, int, int]:
         """All fields, in order. `dataclasses.astuple` would copy each: as slow as hashing a small image."""
-        return self.sha256, self.n_bytes, self.width, self.height, self.pixels_sha256, self.bits_used
+        first = self.sha256, self.n_bytes, self.width, self.height
+        return *first, self.pixels_sha256, self.bits_used, self.constant
 
 
 Outcome = Row | Problem
@@ -85,7 +88,13 @@ class Filler:
         pixels = np.ascontiguousarray(raw.pixels, dtype=self.dtype)
         self.arrays[item.split].write(item.position, pixels)
         digest = hashlib.sha256(pixels.data).hexdigest()
-        return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest, raw.bits_used)
+        constant = int(_is_constant(pixels))
+        return Row(raw.sha256, raw.n_bytes, raw.width, raw.height, digest, raw.bits_used, constant)
+
+
+def _is_constant(pixels: Pixels) -> bool:
+    """Whether all pixels are the same. The first line tells of nearly all images that they are not."""
+    return bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
 
 
 Work = Callable[[Sequence[Any]], list[Any]]

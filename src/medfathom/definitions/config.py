@@ -11,22 +11,34 @@ from pydantic import Field, field_validator, model_validator
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
+from medfathom.metrics.rules import By
 
 
 class SamplerConfig(Schema):
     """How the next trial's parameters are chosen."""
 
-    name: Literal["tpe", "random", "grid", "gp", "qmc"]
+    name: Literal["gain", "tpe", "random", "grid", "gp", "qmc"]
+    """`gain` is medfathom's own; `tpe`, `gp` and `qmc` are Optuna's; `grid` runs every combination once."""
     n_startup_trials: int = Field(default=10, ge=1)
+    """Random trials before `tpe` and `gp` learn from what was found."""
+    portfolio: str = "shipped"
+    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
+    that one; `off`: none."""
+    warm_start: Literal["auto", "off"] | list[str] = "auto"
+    """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""
 
 
 class SchedulerConfig(Schema):
     """How trials are stopped early. Epochs count from 1."""
 
-    name: Literal["asha", "hyperband", "median", "none"]
+    name: Literal["asha", "hyperband", "median", "curve", "none"]
+    """`asha` and `hyperband` stop trials that are behind at rungs, `median` those below the median, `curve`
+    those whose forecast stays below the best finished trial; `none` stops no trial."""
     grace_epochs: int = Field(default=1, ge=1)
+    """Epochs that every trial gets."""
     reduction_factor: int = Field(default=3, ge=2)
+    """At each rung one of so many trials goes on (`asha`, `hyperband`)."""
     description: str = ""
 
 
@@ -34,20 +46,35 @@ class BudgetConfig(Schema):
     """What may be spent. The budget counts all trials in the study, those of earlier runs too."""
 
     trials: int = Field(ge=1)
+    """Finished trials, whatever their state: complete, stopped early, failed."""
     epochs: int = Field(ge=1)
+    """The epochs of a complete trial."""
     minutes: float | None = Field(default=None, gt=0)
+    """By the clock, for one run; another run goes on."""
     device_hours: float | None = Field(default=None, gt=0)
+    """Summed over all trials of the study."""
     patience: int | None = Field(default=None, ge=1)
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
+    settle: bool = True
+    """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
     description: str = ""
+
+
+class ChoiceConfig(Schema):
+    """Which of the finished trials is called best."""
+
+    by: By = "auc_then_log_loss"
+    """On validation images or cases. `auc_then_log_loss`: the least log loss near the highest AUC."""
 
 
 class TrainingConfig(Schema):
     """What is held fixed in all trials of a study."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of forward and backward passes, the same in all trials. `auto`: bfloat16 where the hardware multiplies
+    it."""
     grey: Literal["repeat", "sum"] = "repeat"
     """Three equal channels (keeps the pretrained function exactly), or a first layer summed over colours."""
     calibrate_batch_norm: bool = True
@@ -57,14 +84,18 @@ class TrainingConfig(Schema):
     cached_views: int = Field(default=4, ge=1)
     """Augmented copies of the training set that frozen-prefix trials choose from."""
     weights_dir: str | None = None
+    """A folder with pretrained weights, `ARCHITECTURE.safetensors` or `ARCHITECTURE.TAG.safetensors`."""
 
 
 class ResourcesConfig(Schema):
     """What one trial takes of the machine, and how many run at once (none given: as many as fit)."""
 
     cpus_per_trial: int = Field(default=1, ge=1)
+    """CPU threads of a trial."""
     gpus_per_trial: float | Literal["auto"] = "auto"
+    """`auto`: none without a GPU; else as many trials share one as its memory holds."""
     concurrent: int | None = Field(default=None, ge=1)
+    """Trials at once, at most."""
     checkpoint_url: str | None = None
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
@@ -73,26 +104,59 @@ class StudyConfig(Schema):
     """One data set, one question."""
 
     version: Literal[1]
+    """The form of this file; always 1."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """The study's name in the storage."""
     question: str = ""
+    """What the study is to answer; reports quote it."""
     citation: str = ""
+    """Where the data set is described."""
     licence: str = ""
+    """The data set's licence."""
     obtain: str = ""
     """Where to get the data, and the layout expected."""
     goal: Literal["best", "compare"] = "best"
+    """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)
+    """The seed of the search and of its trials."""
     dataset: DatasetConfig
+    """The data; see the tables below."""
     space: SpaceConfig
+    """The hyperparameters, or the name of a file in `search/spaces/`."""
     sampler: SamplerConfig
+    """How the next trial is chosen, or the name of a file in `search/samplers/`."""
     scheduler: SchedulerConfig
+    """Which trials are stopped early, or the name of a file in `search/schedulers/`."""
     budget: BudgetConfig
+    """What may be spent, or the name of a file in `search/budgets/`."""
+    choice: ChoiceConfig = ChoiceConfig()
+    """Which finished trial is the best one."""
     training: TrainingConfig = TrainingConfig()
+    """What is the same in all trials."""
     resources: ResourcesConfig = ResourcesConfig()
+    """What one trial takes of the machine."""
 
     @field_validator("question", "citation", "licence", "obtain")
     @classmethod
     def _stripped(cls, text: str) -> str:
         return text.strip()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_policy_is_the_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("goal", "best") == "best":
+            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
+            return {**own, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _gain_goes_with_best(self) -> StudyConfig:
+        if self.sampler.name == "gain" and self.goal == "compare":
+            raise ValueError(
+                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the '
+                'same budget; take sampler = "tpe", or goal = "best"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:
@@ -103,15 +167,25 @@ class StudyConfig(Schema):
             )
         return self
 
+    @model_validator(mode="after")
+    def _folds_go_with_samplers_that_learn_from_all_trials(self) -> StudyConfig:
+        if self.dataset.splits.folds is not None and self.sampler.name == "gp":
+            raise ValueError(
+                "sampler.name: 'gp' learns from complete trials alone, and of a cross-validation "
+                '(dataset.splits.folds) only the best trials are complete; give "tpe"'
+            )
+        return self
+
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.
 
-        Left out: texts, resources, totals of the budget (a study may be prolonged), the data's place (its
-        content is compared by fingerprint), whether its leakage is accepted, and what has its default (so
-        that a key that a later version adds does not make an old study another).
+        Left out: texts, resources, how the best trial is chosen (no trial depends on it), totals of the
+        budget (a study may be prolonged), the data's place (its content is compared by fingerprint), whether
+        its leakage is accepted, and what has its default (so that a key that a later version adds does not
+        make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
-        for key in ("question", "citation", "licence", "obtain", "resources"):
+        for key in ("question", "citation", "licence", "obtain", "resources", "choice"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
         for key in ("path", "leakage"):

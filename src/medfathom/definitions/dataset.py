@@ -27,10 +27,29 @@ class SplitsConfig(Schema):
     """The source's own splits. `redraw-val`: its validation images join training, and validation is drawn
     again. `ignore`: all images are pooled, and all splits are drawn."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the images that are divided."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the images that are divided."""
     seed: int = Field(default=0, ge=0)
+    """The seed of the drawing."""
     grouped: bool = True
     """Keep each group (patient, slide) in one split. false only where groups mean something else."""
+    folds: int | None = Field(default=None, ge=2, le=20)
+    """Cross-validate on so many parts of training and validation images together. Default: one validation
+    split."""
+    repeats: int = Field(default=1, ge=1, le=20)
+    """So many divisions into folds, each drawn anew."""
+
+    @model_validator(mode="after")
+    def _repeats_go_with_folds(self) -> SplitsConfig:
+        if self.repeats > 1 and self.folds is None:
+            raise ValueError(f"repeats = {self.repeats} goes with folds; give folds = 5")
+        return self
+
+    @property
+    def trainings(self) -> int:
+        """Of a complete trial."""
+        return (self.folds or 1) * self.repeats
 
     @model_validator(mode="after")
     def _something_is_left(self) -> SplitsConfig:
@@ -46,7 +65,9 @@ class _Dataset(Schema):
     """Keys of every source. `image_size` is the side in pixels of the square image that the network sees."""
 
     modality: str = Field(min_length=1)
+    """`CXR`, `OCT`, `WSI`, or any other word; studies are analysed together by it."""
     image_size: int = Field(ge=8, le=1024)
+    """Side in pixels of the square image that the network sees."""
     fit: Literal["squash", "pad", "crop"] = "squash"
     """Images that are not square: change their aspect ratio, add black borders, or keep the centre."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -61,6 +82,7 @@ class _Dataset(Schema):
     positive: str | int | None = None
     """The positive class of two. Default: the second of the classes in their order."""
     splits: SplitsConfig = SplitsConfig()
+    """See `[dataset.splits]`."""
     drop_copies: bool = False
     """Leave out all but one of images that are exact or near copies of one another. A test image stays before
     a validation image, and that before a training image."""
@@ -71,6 +93,7 @@ class _Dataset(Schema):
 
 class _OnDisk(_Dataset):
     path: str = Field(min_length=1)
+    """Where the data lie; it starts in the folder you start medfathom in, `~` is your home."""
     class_names: list[str] | None = Field(default=None, min_length=2)
     """The classes in the order of their indices; of two, the second is the positive one. Default: the classes
     that the source names, else those found, sorted.
@@ -94,7 +117,7 @@ class _Files(_OnDisk):
     `person(\\d+)_`."""
     unit: Unit = "image"
     """What has one label and is judged. `volume`: a folder of slices, or a file with several. `slide`: a
-    folder of tiles. `case`: any images that belong together."""
+    slide that `mpp` cuts into tiles, or a folder of tiles. `case`: any images that belong together."""
     case_pattern: str | None = None
     """Regular expression whose group in parentheses finds the case of an image in its path, where a case is
     not a folder of its own. Equal cases of two patients are two cases."""
@@ -114,6 +137,16 @@ class _Files(_OnDisk):
     slice_axis: Literal[0, 1, 2] = 2
     """Of NIfTI files the axis that counts slices: 0 left-right, 1 back-front, 2 foot-head where the file
     states its orientation, else as stored."""
+
+    mpp: float | None = Field(default=None, gt=0)
+    """With unit = "slide": files are whole slides, and are cut into tiles of image_size x image_size pixels,
+    each of so many microns."""
+    tiles: int = Field(default=100, ge=1)
+    """Of a slide, at most: chosen at random among those with tissue."""
+    tiles_seed: int = Field(default=0, ge=0)
+    """Of that choice."""
+    tissue: float = Field(default=0.5, ge=0, le=1)
+    """The least part of a tile that shows tissue."""
 
     @field_validator("window")
     @classmethod
@@ -137,6 +170,18 @@ class _Files(_OnDisk):
             raise ValueError(f'{given[0]} goes with unit = "case", "volume" or "slide"; but unit is "image"')
         if len(given) > 1:
             raise ValueError("give case_column or case_pattern, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_slides(self) -> _Files:
+        if self.mpp is not None and self.unit != "slide":
+            raise ValueError(f'mpp goes with unit = "slide"; but unit is "{self.unit}"')
+        fields = type(self).model_fields
+        keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & fields.keys()
+        # A study's own record of its definition has every default.
+        keys = {key for key in keys if getattr(self, key) != fields[key].default}
+        if keys and self.mpp is None:
+            raise ValueError(f"{min(keys)} goes with mpp, the microns per pixel of tiles")
         return self
 
     @field_validator("group_pattern", "case_pattern")
@@ -163,7 +208,9 @@ class MedmnistDataset(_Dataset):
 
     source: Literal["medmnist"]
     name: str
+    """Any 2-D set of MedMNIST, such as `pneumoniamnist`."""
     path: str | None = None
+    """Its npz file. Default: the medmnist package finds it or downloads it."""
     size: Literal[28, 64, 128, 224] | None = None
     """Which of MedMNIST's sizes to read. Default: the smallest that is not below `image_size`."""
 
@@ -232,12 +279,17 @@ class Hdf5Dataset(_OnDisk):
 
     source: Literal["hdf5"]
     images: str = "camelyonpatch_level_2_split_{split}_x.h5"
+    """File of a split's images."""
     labels: str = "camelyonpatch_level_2_split_{split}_y.h5"
+    """File of a split's labels."""
     image_key: str = "x"
+    """Name of the array in the file of images."""
     label_key: str = "y"
+    """Name of the array in the file of labels."""
     groups: str | None = None
     """A CSV file for each split, one row for each image in order: `..._split_{split}_meta.csv`."""
     group_column: str = "wsi"
+    """Column of `groups` that names each image's slide or patient."""
 
 
 class PhantomDataset(_Dataset):
@@ -249,15 +301,21 @@ class PhantomDataset(_Dataset):
     classes: list[str] | None = Field(default=None, min_length=2)
     """Some of the phantom's classes, in this order. Default: all."""
     n_train: int = Field(default=480, ge=3)
+    """Training images."""
     n_val: int = Field(default=240, ge=3)
+    """Validation images."""
     n_test: int = Field(default=240, ge=3)
+    """Test images."""
     patients_train: int | None = Field(default=None, ge=2)
+    """Patients whose anatomy the training images share. Default: as many as images, and no groups."""
     patients_val: int | None = Field(default=None, ge=2)
+    """Likewise of the validation images."""
     patients_test: int | None = Field(default=None, ge=2)
-    """Patients whose anatomy the images of a split share. Default: as many as images, and no groups."""
+    """Likewise of the test images."""
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
     """From 0 (easy) to 1 (hard); a perfect AUC is impossible at either."""
     seed: int = Field(default=0, ge=0)
+    """The seed of the drawing."""
 
     @model_validator(mode="after")
     def _patients(self) -> PhantomDataset:

@@ -30,26 +30,42 @@ class TrialParams(Schema):
     """One trial's hyperparameters. Rates are per step, fractions lie in [0, 1]."""
 
     architecture: str
+    """A timm name without a tag."""
     init: str = "imagenet"
+    """Where the weights start: `imagenet`, `imagenet:TAG`, `random`, `imagenet-stats`, `file:PATH`,
+    `export:FOLDER`."""
     unfreeze_depth: int = Field(default=5, ge=0, le=5)
+    """How many of the last layer groups are trained besides the head."""
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    """The highest rate of the schedule."""
     head_lr_factor: float = Field(default=1.0, gt=0, le=1000)
     """The head's learning rate over the backbone's."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Each layer group's learning rate over the next one's, towards the stem."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    """As in torch; `sgd` has Nesterov momentum 0.9."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    """Not applied to biases and norms."""
     batch_size: int = Field(default=32, ge=2, le=4096)
+    """Images in an update."""
     warmup_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Share of all updates over which the rate rises linearly."""
     decay: Literal["cosine", "exponential", "none"] = "cosine"
+    """How the rate falls afterwards."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a label that is spread over the other classes."""
     class_weights: bool = False
+    """Weigh the loss by inverse class frequency."""
     balanced_sampling: bool = False
+    """Draw every class as often as the others."""
     augmentation: str = "none"
+    """`none`, `cxr`, `oct` or `wsi`."""
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     """Of the training images: nested, stratified, whole patients; the same for the same trial seed."""
     head_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Before each linear layer of the head."""
     head_pooling: Literal["avg", "max", "avgmax"] = "avg"
+    """`avg`: the architecture's own pooling. `max`, `avgmax`: over positions."""
     head_hidden: int = Field(default=0, ge=0, le=8192)
     """Width of a hidden layer in the head; 0: none."""
     combine: Combine = "mean"
@@ -60,11 +76,17 @@ class Dimension(Schema):
     """One hyperparameter: a `value`, `choices`, or a range from `low` to `high`."""
 
     role: Role = "nuisance"
+    """What the study compares, tunes so that the comparison is fair, or holds."""
     value: Value | None = None
+    """Held at this value."""
     choices: list[Value] | None = Field(default=None, min_length=1)
+    """One of these."""
     low: float | int | None = None
+    """Start of a range."""
     high: float | int | None = None
+    """End of a range, included."""
     log: bool = False
+    """Draw from the range on a logarithmic scale."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,16 +15,20 @@ class TableFile(Schema):
     """One of several tables. Paths in it start at `root`, which itself starts at `dataset.root`."""
 
     path: str = Field(min_length=1)
+    """The table, in the folder `dataset.path`."""
     split: Literal["train", "val", "test"] | None = None
     """The split of all its rows."""
     root: str = "."
+    """Where its paths start."""
 
 
 class JoinedTable(Schema):
     """A table that adds its columns to rows with the same value in each column of `on`."""
 
     path: str = Field(min_length=1)
+    """The table whose columns are added."""
     on: list[str] = Field(min_length=1)
+    """Columns that both tables have."""
 
 
 class SplitLists(Schema):
@@ -47,6 +51,7 @@ class TableKeys(Schema):
     tables: list[TableFile] | None = Field(default=None, min_length=1)
     """Several tables of the same form; `path` is then the folder that they lie in."""
     join: list[JoinedTable] = Field(default=[])
+    """Tables that add columns."""
     encoding: str = "utf-8"
     """Of text tables: `cp1252` is what Excel writes in Western Europe, `utf-16` is its "Unicode text"."""
     comment: str | None = Field(default=None, min_length=1)
@@ -56,6 +61,7 @@ class TableKeys(Schema):
     root: str | None = None
     """Where the paths in the table start. Default: the table's folder."""
     path_column: str = "path"
+    """Column of the files' paths."""
     path_template: str | list[str] | None = None
     """A file's path from the row's cells: `{id_code}.png`, `{image_id:03d}.bmp`. A list: several images.
     `path_column` is then not read."""
@@ -65,6 +71,7 @@ class TableKeys(Schema):
     """What holds where rows of the same file have different labels. `any`: a label that any row has.
     `majority`: what most rows say. `max`: the highest class."""
     label_column: str | None = None
+    """Column of the labels. Default: `label`."""
     label_columns: list[str] | None = Field(default=None, min_length=2)
     """Columns of zeros and ones, one for each label: a multilabel task."""
     one_hot: bool = False
@@ -81,10 +88,17 @@ class TableKeys(Schema):
     unlisted: Literal["error", "drop"] = "error"
     """With `label_separator`: what happens to a label that `class_names` do not list."""
     split_column: str | None = None
+    """Column with train, val and test."""
     split_lists: SplitLists | None = None
+    """Text files that name the images of each split."""
     group_column: str | None = None
+    """Column that names the patient or slide of each image."""
     case_column: str | None = None
     """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
+
+    mpp_column: str | None = None
+    """Microns per pixel of each slide's largest level, instead of what its header says; where the cell is
+    empty, the header's."""
 
     @field_validator("encoding")
     @classmethod

@@ -12,10 +12,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medfathom.data.images import UnreadableImageError, read_header
+from medfathom.data.slides import Tiling, choose_tiles, read_slide
 from medfathom.data.sources.base import Ignored
 from medfathom.data.sources.cases import natural
 from medfathom.data.sources.walk import Choice, files_below
-from medfathom.data.stacks import ImageFile
+from medfathom.data.stacks import ImageFile, Part
 from medfathom.errors import DataError
 from medfathom.models.folder import ModelConfig
 from medfathom.text import printable
@@ -75,16 +76,20 @@ def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
     folder = os.path.isdir(path)  # noqa: PTH112  as in `files_or_refused`
     files, ignored = files_or_refused(path, Choice(config.include, config.exclude))
     found.ignored.extend(ignored)
+    slides = set[tuple[str, str]]()
     for file in sorted(files, key=natural):
-        n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
-        case = _case(file, path if folder else path.parent, config, stack=n_frames is not None)
+        try:
+            parts = _parts(file, config, slides)
+        except UnreadableImageError as error:
+            found.without[str(file)] = str(error)
+            continue
+        case = _case(file, path if folder else path.parent, config, stack=parts != [None])
         if case is None:
             keys = "case_pattern and group_pattern" if config.group_pattern else "case_pattern"
             found.without[str(file)] = f"no {config.unit}: the model's {keys} find none in its path"
         else:
-            frames = [None] if n_frames is None else range(n_frames)
-            found.items.extend(ImageFile(file, frame=frame) for frame in frames)
-            found.cases.extend([case] * len(frames))
+            found.items.extend(ImageFile(file, part=part) for part in parts)
+            found.cases.extend([case] * len(parts))
 
 
 def files_or_refused(path: Path, choice: Choice) -> tuple[list[Path], list[Ignored]]:
@@ -100,6 +105,23 @@ def files_or_refused(path: Path, choice: Choice) -> tuple[list[Path], list[Ignor
         left_out = "; ".join(map(str, below.ignored)) or "it is empty"
         raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
     return [path / file for file in below.files], below.ignored
+
+
+def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]]) -> list[Part]:
+    """The images of a file; none where it is of a slide that is among `slides` already.
+
+    Raises:
+        UnreadableImageError: no slide, or none that tiles can be cut from.
+    """
+    tiling = Tiling.of(config)
+    if tiling is None:
+        n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
+        return [None] if n_frames is None else list(range(n_frames))
+    slide = read_slide(file, tiling)
+    if slide.key(file) in slides:
+        return []
+    slides.add(slide.key(file))
+    return list(choose_tiles(file, slide, tiling))
 
 
 def _n_frames(file: Path, slice_axis: int) -> int | None:

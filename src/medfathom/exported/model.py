@@ -11,30 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medfathom.data.images import (
     MIN_SIDE,
     Header,
     UnreadableImageError,
-    decode,
     fit_square,
     full_range,
     read_header,
 )
+from medfathom.data.slides import Tile
 from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.files import FileDecoder
 from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.exported.cases import CaseImages, Image, files_or_refused, images_by_case
 from medfathom.exported.predictions import Predictions
+from medfathom.exported.timm_layout import read_state
 from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, empty_network
-from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, read_config, read_model_folder
+from medfathom.models.folder import ModelConfig, read_config, read_model_folder
 from medfathom.text import printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
@@ -205,11 +205,7 @@ def load_unsealed(folder: Path, device: str = "cpu") -> Model:
 
 
 def _loaded(folder: Path, config: ModelConfig, device: str) -> Model:
-    try:
-        state = load_file(folder / WEIGHTS_FILE)
-    except (SafetensorError, OSError) as error:
-        raise ExportedModelError(f"{folder / WEIGHTS_FILE}: cannot be read ({_short(error)})") from None
-    return Model(config, state, device)
+    return Model(config, read_state(folder, config), device)
 
 
 def _short(error: Exception) -> str:
@@ -291,25 +287,25 @@ class _Reading:
         # A model of 8 bits reads deep files too: their upper 8 bits are what it was trained on elsewhere.
         deep = header.deep and self._dtype == np.uint8
         dtype = np.dtype(np.uint16) if deep else self._dtype
-        image = decode(
-            file.content()[0],
+        image = FileDecoder(
             config.channels,
             dtype,
-            bits=config.bits,
-            size=config.image_size,
-            fit=config.fit,
-            window=config.window,
-            frame=file.frame,
-            slice_axis=config.slice_axis,
-        )
+            config.bits,
+            config.image_size,
+            config.fit,
+            config.window,
+            config.slice_axis,
+        )(file)
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
         return (image.pixels >> 8).astype(np.uint8) if deep else image.pixels
 
     def _header(self, file: ImageFile) -> Header:
-        """Of a stack once for all its frames."""
-        if file.frame is None:
+        """Of a stack once for all its frames. A tile is cut in the model's size."""
+        if file.part is None:
             return read_header(file.path)
+        if isinstance(file.part, Tile):
+            return Header(self._config.image_size, self._config.image_size, colour=True, deep=False)
         if self._stack is None or self._stack[0] != file.path:
             self._stack = file.path, read_header(file.path, slice_axis=self._config.slice_axis)
         return self._stack[1]

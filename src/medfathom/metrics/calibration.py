@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from medfathom.metrics.classification import TaskKind, choose_thresholds, positives
+from medfathom.metrics.classification import TaskKind, choose_thresholds, log_loss, positives
 from medfathom.metrics.probabilities import probabilities
-from medfathom.metrics.unknown import is_absent, is_present
 
 LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures looked at. A perfectly separated validation split would ask for 0."""
-
-TINY = 1e-12
 
 DEFAULT_THRESHOLD = 0.5
 """Of a class that validation images lack: no threshold could be chosen from them."""
@@ -24,17 +21,6 @@ DEFAULT_THRESHOLD = 0.5
 def calibrated(task: TaskKind, logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """Probabilities (n, 1) for binary, else (n, K), of logits divided by the temperature."""
     return probabilities(task, logits.astype(np.float64) / temperature)
-
-
-def log_loss(task: TaskKind, labels: NDArray[np.integer], values: NDArray[np.float64]) -> float:
-    """Mean negative log-likelihood of the labels; multilabel: the mean over known labels."""
-    if task == "multiclass":
-        chosen = values[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(chosen, TINY)).mean())
-    flags = positives(task, labels, values.shape[1])
-    positive = is_present(flags)
-    known = positive | is_absent(flags)
-    return float(-np.log(np.maximum(np.where(positive, values, 1 - values), TINY)).mean(where=known))
 
 
 def fit_temperature(task: TaskKind, labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:

@@ -34,6 +34,8 @@ TaskKind = Literal["binary", "multiclass", "multilabel"]
 CALIBRATION_BINS = 15
 """Equal-width bins of the calibration error (Guo et al., ICML 2017)."""
 
+TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -85,8 +87,12 @@ def evaluate(
         **_at_thresholds(positive, probabilities, chosen, member),
     }
     overall = {name: _mean_of_defined(values) for name, values in columns.items() if name != "threshold"}
+    known = is_present(positive) | is_absent(positive)
+    if not known.all():
+        columns["n_known"] = known.sum(axis=0).astype(np.float64)
     overall |= {"auc_ci_low": interval.mean_low, "auc_ci_high": interval.mean_high}
     overall |= _accuracy(task, labels, probabilities, positive, chosen, member)
+    overall["log_loss"] = log_loss(task, labels, probabilities)
     overall["brier_loss"] = brier_loss(task, positive, probabilities)
     overall["calibration_error"] = calibration_error(task, positive, probabilities)
     if task == "binary":
@@ -260,6 +266,20 @@ def _accuracy(
         "accuracy_ci_low": _mean_of_defined(low),
         "accuracy_ci_high": _mean_of_defined(high),
     }
+
+
+def log_loss(task: TaskKind, labels: NDArray[np.integer], values: NDArray[np.float64]) -> float:
+    """Mean negative log-likelihood of the labels; multilabel: the mean over known labels.
+
+    Probabilities below `TINY` count as that, so that one image adds at most 27.6.
+    """
+    if task == "multiclass":
+        chosen = values[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(chosen, TINY)).mean())
+    flags = positives(task, labels, values.shape[1])
+    positive = is_present(flags)
+    known = positive | is_absent(flags)
+    return float(-np.log(np.maximum(np.where(positive, values, 1 - values), TINY)).mean(where=known))
 
 
 def brier_loss(task: TaskKind, flags: Flags, probabilities: Floats) -> float:

@@ -1,7 +1,10 @@
 """A model as a folder: `confirm` keeps it, `export` writes it, `predict` and `init = "export:…"` read it.
 
-    model.safetensors   every tensor of the network, under `backbone.` and `head.`
-    config.json         `ModelConfig`: how to build it, prepare images, and read its outputs
+    model.safetensors   every tensor of the network: exported under timm's names (`exported.timm_layout`),
+                        kept by `confirm` under `backbone.` and `head.`
+    medfathom.json      `ModelConfig`: how to build it, prepare images, and read its outputs
+    config.json         what timm needs (exported folders); older versions kept `ModelConfig` here
+    head.safetensors    a head that timm has no place for
     manifest.sha256     hashes of all files (exported folders), as `sha256sum -c` takes them
     README.md           the model card; model.onnx the same network for other runtimes
 
@@ -23,7 +26,9 @@ from medfathom.text import command
 from medfathom.units import Combine, Unit
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
+CONFIG_FILE = "medfathom.json"
+TIMM_FILE = "config.json"
+HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.sha256"
 CARD_FILE = "README.md"
 ONNX_FILE = "model.onnx"
@@ -43,6 +48,7 @@ class ModelConfig(Schema):
         channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
         window: centre and width for DICOM files, instead of their own, and for NIfTI files.
         slice_axis: of NIfTI files: the axis that counts slices.
+        mpp, tiles, tiles_seed, tissue: how whole slides are cut into tiles; no mpp: files are images.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
         thresholds: of each probability (binary: of the second class), from validation by Youden's J.
@@ -51,6 +57,8 @@ class ModelConfig(Schema):
         case_pattern, group_pattern: find an image's case, and its patient, in its path; None: a folder is a
             case.
         include, exclude: which files of a folder are images, as the data set's definition said.
+        classifier: timm's name of the head's layer, where the weights have timm's names; None: the head has
+            tensors of its own (`head.safetensors`, or `head.` in the weights).
     """
 
     version: Literal[1]
@@ -77,6 +85,10 @@ class ModelConfig(Schema):
     bits: int
     window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
     slice_axis: Literal[0, 1, 2] = 2
+    mpp: float | None = None
+    tiles: int = 100
+    tiles_seed: int = 0
+    tissue: float = 0.5
     mean: list[float]
     std: list[float]
     temperature: float = 1.0
@@ -88,6 +100,7 @@ class ModelConfig(Schema):
     group_pattern: str | None = None
     include: list[str] | None = None
     exclude: list[str] = Field(default_factory=list)
+    classifier: str | None = None
 
     @property
     def positive(self) -> str | None:
@@ -115,7 +128,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise ExportedModelError(
             f"{folder}: no such model folder; `{command('export', 'STUDY', '--out', folder)}` makes one"
         )
-    path = folder / CONFIG_FILE
+    path = config_file(folder)
     try:
         return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -124,6 +137,17 @@ def read_config(folder: Path) -> ModelConfig:
         raise ExportedModelError(f"{path}: cannot be read ({error})") from None
     except ValidationError as error:
         raise ExportedModelError(f"{path}: {first_complaint(error)}") from None
+
+
+def config_file(folder: Path) -> Path:
+    """Where a model folder's configuration lies; older versions named it as timm does."""
+    older = folder / TIMM_FILE
+    return older if older.is_file() and not (folder / CONFIG_FILE).exists() else folder / CONFIG_FILE
+
+
+def backbone_prefix(folder: Path, config: ModelConfig) -> str:
+    """What the names of the backbone's tensors begin with in the file of weights."""
+    return "" if config.classifier or (folder / HEAD_FILE).is_file() else BACKBONE
 
 
 def first_complaint(error: ValidationError) -> str:
@@ -164,7 +188,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
         raise ExportedModelError(f"{folder}: no model folder (it has no {MANIFEST_FILE})") from None
     except (OSError, ValueError):
         raise ExportedModelError(f"{path}: damaged; export the model again") from None
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
+    for name in (WEIGHTS_FILE, config_file(folder).name):
         if name not in manifest:
             raise ExportedModelError(f"{path}: does not name {name}; export the model again")
     if any(Path(name).name != name for name in manifest):

@@ -7,7 +7,7 @@ messages, worker, early_stopping, halt, cluster.
 
 import medfathom.scheduling.environment  # noqa: F401  before Ray is imported
 from medfathom.scheduling.cluster import cluster
-from medfathom.scheduling.messages import Plan, Work
+from medfathom.scheduling.messages import RunSettings, Work
 from medfathom.scheduling.run import run_trials
 
-__all__ = ["Plan", "Work", "cluster", "run_trials"]
+__all__ = ["RunSettings", "Work", "cluster", "run_trials"]

@@ -19,7 +19,7 @@ METRIC, TIME = "auc", "epoch"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSettings:
     """What a worker needs to know of the study. It prepares data itself, on its own node."""
 
     config: StudyConfig
@@ -59,6 +59,8 @@ class EpochResult:
     record: TrialRecord
     extra: Mapping[str, Any]
     """Further user attributes, as JSON values: what `confirm` adds."""
+    validation: bytes = b""
+    """With a search trial's last epoch: its validation predictions, see `trial.validation`."""
 
     def to_tune(self) -> dict[str, Any]:
         """As Tune takes it. The attributes are one string: Ray would flatten and copy a nested table."""
@@ -68,6 +70,7 @@ class EpochResult:
             "finished": self.record.finished,
             "done": self.record.finished,
             "attributes": json.dumps({**self.record.attributes(), **self.extra}, allow_nan=False),
+            "validation": self.validation,
         }
 
 
@@ -108,6 +111,7 @@ class EpochNews:
     auc: float
     finished: bool
     attributes: Mapping[str, object]
+    validation: bytes = b""
 
 
 def from_tune(result: Mapping[str, Any] | None) -> EpochNews | Failure | None:
@@ -118,8 +122,14 @@ def from_tune(result: Mapping[str, Any] | None) -> EpochNews | Failure | None:
         failure: Failure | None = result.get("failure")
         return failure
     attributes = json.loads(result["attributes"])
-    return EpochNews(int(result[TIME]), float(result[METRIC]), bool(result["finished"]), attributes)
+    return EpochNews(
+        int(result[TIME]),
+        float(result[METRIC]),
+        bool(result["finished"]),
+        attributes,
+        result.get("validation", b""),
+    )
 
 
 Result = EpochResult | Failure
-Work = Callable[[Plan, Order], Iterator[Result]]
+Work = Callable[[RunSettings, Order], Iterator[Result]]

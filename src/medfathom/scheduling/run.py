@@ -13,17 +13,19 @@ from medfathom.errors import MedfathomError, RunError
 from medfathom.scheduling.cluster import Slots, cluster, slots_for
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
-from medfathom.scheduling.messages import Plan, Work
+from medfathom.scheduling.messages import RunSettings, Work
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
-from medfathom.scheduling.stall import Stall
+from medfathom.scheduling.stall import Pauses, Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
 from medfathom.text import command
 
-WORKER_RETRIES = 3
+WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
+CLUSTER_RETRIES = 4
+"""The same on several nodes: until Ray has noticed that a node is gone, tries are lost with it (`Pauses`)."""
 FIT_RESTARTS = 5
 """How often a fit that Ray ended early is begun again within one run."""
 
@@ -44,7 +46,7 @@ def run_trials(
         watcher: is told what happens.
         storage: the folder of prepared data, features and checkpoints, on every node.
         address: of a Ray cluster; one of our own when none is given.
-        work: see `Plan`.
+        work: see `RunSettings`.
 
     Returns:
         Why the run halted; empty when the budget is spent.
@@ -55,7 +57,7 @@ def run_trials(
     with cluster(address) as folder:
         slots = slots_for(config)
         watcher.begin(config, driver, slots.concurrent)
-        plan = Plan(
+        settings = RunSettings(
             config,
             storage.absolute(),
             slots.cpus_per_trial,
@@ -67,7 +69,7 @@ def run_trials(
         )
         halt = Halt(config, driver)
         with signals(halt):
-            Run(driver, watcher, plan, slots, halt, folder).to_its_end()
+            Run(driver, watcher, settings, slots, halt, folder).to_its_end()
     if isinstance(halt.error, MedfathomError):
         raise halt.error
     if halt.error is not None:
@@ -81,7 +83,7 @@ class Run:
 
     driver: Driver
     watcher: Watcher
-    plan: Plan
+    settings: RunSettings
     slots: Slots
     halt: Halt
     folder: Path
@@ -114,12 +116,13 @@ class Run:
 
     def _fit(self, folder: Path) -> None:
         past = [t for t in self.driver.trials() if t.state.is_finished()]
-        searcher = AskTell(self.driver, self.watcher, self.halt, self.slots)
+        searcher = AskTell(self.driver, self.watcher, self.halt, self.slots, self.settings)
+        retries = CLUSTER_RETRIES if self.slots.nodes > 1 else WORKER_RETRIES
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(TrialActor, plan=self.plan), self.slots.request),
+            tune.with_resources(tune.with_parameters(TrialActor, settings=self.settings), self.slots.request),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=StratifiedScheduler(self.plan.config, searcher.lost, past),
+                scheduler=StratifiedScheduler(self.settings.config, searcher.lost, past),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -127,9 +130,9 @@ class Run:
                 name="fit",
                 storage_path=str(folder),
                 stop=self.halt,
-                callbacks=[Stall()],
+                callbacks=[Stall(), Pauses(self.slots.nodes)],
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+                failure_config=tune.FailureConfig(max_failures=retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             ),
         )

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from medfathom.errors import RunError
 from medfathom.scheduling.cluster import Slots
+from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, from_tune
+from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, RunSettings, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
+from medfathom.study.between_folds import reason as reason_to_stop
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.watcher import Watcher
 
@@ -25,16 +28,19 @@ from medfathom.study.watcher import Watcher
 class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     """Hands Tune the driver's trials and writes down what comes of them."""
 
-    def __init__(self, driver: Driver, watcher: Watcher, halt: Halt, slots: Slots) -> None:
+    def __init__(
+        self, driver: Driver, watcher: Watcher, halt: Halt, slots: Slots, settings: RunSettings
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._driver = driver
         self._watcher = watcher
         self._halt = halt
         self._slots = slots
+        self._settings = settings
         self._adopted = driver.adopt()
         self._numbers: dict[str, int] = {}
         self._latest: dict[int, EpochNews] = {}
-        self._begun: dict[str, tuple[Assignment, float]] = {}
+        self._begun: dict[str, tuple[Order, float]] = {}
         self._alone: set[int] = set()
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
@@ -59,9 +65,10 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if assignment is None:
             return self._none_left()
         self._numbers[trial_id] = assignment.number
-        self._begun[trial_id] = (assignment, time.monotonic())
+        order = self._order(assignment)
+        self._begun[trial_id] = (order, time.monotonic())
         self._watcher.trial_begins(assignment)
-        return {"order": self._order(assignment)}
+        return {"order": order}
 
     def _order(self, assignment: Assignment) -> Order:
         return Order(
@@ -113,19 +120,21 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             return
         number = self._numbers.pop(trial_id)
         self._note(number, news)
-        assignment, begun = self._begun.pop(trial_id)
+        order, begun = self._begun.pop(trial_id)
         self._held.pop(number, None)
         if error and not isinstance(news, Failure):
             news = Failure(self._reason_lost(trial_id, begun))
         if isinstance(news, Failure) and news.memory and number not in self._alone:
-            self._try_alone(assignment, news)
+            self._try_alone(order.assignment, news)
             return
         if isinstance(news, Failure) and news.ends_run:
             raise RunError(f"trial {number}: {news.reason}")  # it stays, to be gone on with
         latest = self._latest.pop(number, None)
         known = latest.attributes if latest is not None else {}
-        self._shares.learn(assignment.params, known)
+        self._shares.learn(order.assignment.params, known)
         if isinstance(news, Failure):
+            if error and latest is None:
+                news = replace(news, identity=describe_lost(self._settings, order))
             self._fail(number, news, known)
         elif news is not None:
             self._end(number, news)
@@ -144,10 +153,12 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def _end(self, number: int, last: EpochNews) -> None:
         if last.finished:
-            if self._driver.complete(number, last.auc, last.attributes):
+            if self._driver.complete(number, last.auc, last.attributes, last.validation):
                 self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
         elif not self._halt.reason:
-            reason = f"stopped by {self._driver.config.scheduler.name} at epoch {last.epoch}"
+            config = self._driver.config
+            trainings, scheduler = config.dataset.splits.trainings, config.scheduler.name
+            reason = reason_to_stop(last.epoch, config.budget.epochs, trainings, scheduler)
             if self._driver.prune(number, last.attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
 

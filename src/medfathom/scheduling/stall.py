@@ -1,4 +1,4 @@
-"""A fit that waits for a worker that does not come."""
+"""Workers that do not come, and workers that are lost with their node."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from medfathom.scheduling.environment import Unsaved
 
 NO_WORKER_S = 300.0
 """So long, in seconds, a fit waits for a worker while none of its trials runs."""
+
+
+LONGEST_PAUSE_S = 16.0
+"""Seconds. Ray takes up to 25 s to notice that a node is gone; until then it places trials on it again."""
 
 
 class NoWorkerError(Exception):
@@ -39,3 +43,18 @@ class Stall(Unsaved, tune.Callback):  # type: ignore[misc]
             self._since = time.monotonic()
         elif time.monotonic() - self._since > NO_WORKER_S:
             raise NoWorkerError(f"no worker came for {NO_WORKER_S:g} s")
+
+
+class Pauses(Unsaved, tune.Callback):  # type: ignore[misc]
+    """Waits before a trial that lost its worker gets another one, on a cluster of several nodes.
+
+    Without the pauses (2, 4, 8, 16 s) all tries of a trial can be lost with one node.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self._nodes = nodes
+
+    def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Tune calls this when it is about to begin a lost trial again."""
+        if self._nodes > 1:
+            time.sleep(min(2.0**trial.num_failures, LONGEST_PAUSE_S))

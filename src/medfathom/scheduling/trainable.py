@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 
 from medfathom.errors import RunError
-from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 
 HARD_LIMIT = 1.5
 """An epoch is waited for until so many times a trial's time limit; then its worker is killed."""
@@ -25,9 +25,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     A failure inside a trial is a result like any other, so that its reason reaches the driver.
     """
 
-    def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
+    def setup(self, config: dict[str, Any], settings: RunSettings | None = None) -> None:
         """Keep what the first step needs; nothing may fail here, Ray would not retry it."""
-        self._plan = plan
+        self._settings = settings
         self._results: Iterator[Result] | None = None
         self._limit: TimeLimit | None = None
         self._take(config)
@@ -57,17 +57,17 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             return Failure.of(error)
 
     def _begin(self) -> Iterator[Result]:
-        if self._plan is None:
-            raise RunError("the worker was given no plan")
-        if self._plan.folder.is_dir():
-            os.chdir(self._plan.folder)
-        minutes = self._plan.config.budget.trial_minutes
+        if self._settings is None:
+            raise RunError("the worker was given no settings")
+        if self._settings.folder.is_dir():
+            os.chdir(self._settings.folder)
+        minutes = self._settings.config.budget.trial_minutes
         self._limit = TimeLimit(minutes) if minutes is not None else None
-        if self._plan.work is not None:
-            return self._plan.work(self._plan, self._order)
+        if self._settings.work is not None:
+            return self._settings.work(self._settings, self._order)
         from medfathom.scheduling.worker import results  # noqa: PLC0415  imports torch, in the worker only
 
-        return results(self._plan, self._order)
+        return results(self._settings, self._order)
 
     def cleanup(self) -> None:
         """Let go of the network and its memory."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
+from medfathom.data.folds import open_folds
 from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
-from medfathom.scheduling.messages import EpochResult, Failure, Order, Plan, Result
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.text import command
-from medfathom.trial.checkpoint import load_history
+from medfathom.trial.checkpoint import load_history, load_validation
 from medfathom.trial.network import identity_record, undrawn_network
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.record import Losses, TrialRecord
@@ -24,21 +25,27 @@ from medfathom.trial.task import TrialTask, identity_of
 from medfathom.trial.trial import run_trial
 
 
-def node_storage(plan: Plan) -> Path:
+def node_storage(settings: RunSettings) -> Path:
     """This node's storage folder: its own MEDFATHOM_STORAGE (absolute), else the driver's path."""
     own = Path(os.environ.get("MEDFATHOM_STORAGE", ""))
-    return own if own.is_absolute() else plan.storage
+    return own if own.is_absolute() else settings.storage
 
 
-def results(plan: Plan, order: Order) -> Iterator[Result]:
+def results(settings: RunSettings, order: Order) -> Iterator[Result]:
     """A trial's results, epoch by epoch.
 
     A checkpoint can be ahead of what was reported (the driver died between the two): the epochs that the
     storage has not seen are told again first, then training goes on.
     """
-    params, task = order.assignment.params, task_of(plan, order)
+    params, task = order.assignment.params, task_of(settings, order)
     told = records(params, task, order.assignment.reported)
-    yield from ended_by_failure((EpochResult(share(plan, order, r), {}) for r in told), params, task)
+    epochs = (EpochResult(share(settings, order, r), {}, _validation(task, r)) for r in told)
+    yield from ended_by_failure(epochs, params, task)
+
+
+def _validation(task: TrialTask, record: TrialRecord) -> bytes:
+    """With the last epoch: what the trial says of the validation images. The driver keeps it."""
+    return load_validation(task.checkpoint) if task.checkpoint is not None and record.finished else b""
 
 
 def ended_by_failure(epochs: Iterator[EpochResult], params: TrialParams, task: TrialTask) -> Iterator[Result]:
@@ -63,42 +70,44 @@ def describe(params: TrialParams, task: TrialTask) -> TrialRecord | None:
         return None
 
 
-def task_of(plan: Plan, order: Order) -> TrialTask:
+def task_of(settings: RunSettings, order: Order) -> TrialTask:
     """Everything else of a trial; prepares the data on this node where that was not done."""
-    storage = node_storage(plan)
-    data = prepare(plan.config.dataset, storage / "cache")
-    if data.fingerprint != plan.fingerprint:
+    storage = node_storage(settings)
+    data = prepare(settings.config.dataset, storage / "cache")
+    if data.fingerprint != settings.fingerprint:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
-            f"{data.fingerprint[:12]}, the study's is {plan.fingerprint[:12]}); bring the study's back, then "
-            f"`{command('run')}` again goes on"
+            f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); bring the study's back, "
+            f"then `{command('run')}` again goes on"
         )
-    device = "cuda:0" if plan.device == "cuda" else "cpu"
+    device = "cuda:0" if settings.device == "cuda" else "cpu"
     return TrialTask(
         data=data,
-        training=plan.config.training.model_copy(update={"precision": _precision(plan, device)}),
-        max_epochs=plan.config.budget.epochs,
+        training=settings.config.training.model_copy(update={"precision": _precision(settings, device)}),
+        max_epochs=settings.config.budget.epochs,
         seed=order.assignment.seed,
         cache_dir=storage / "cache",
-        checkpoint=_checkpoint(plan, order),
+        checkpoint=_checkpoint(settings, order),
         device=device,
-        threads=plan.threads,
-        depths=plan.config.space.depths,
+        threads=settings.threads,
+        depths=settings.config.space.depths,
+        folds=open_folds(data, settings.config.dataset.splits),
+        scored=order.assignment.scored,
     )
 
 
-def _precision(plan: Plan, device: str) -> str:
+def _precision(settings: RunSettings, device: str) -> str:
     """What to train in: what the study is trained in."""
-    wanted = plan.config.training.precision
-    if plan.precision is None:
+    wanted = settings.config.training.precision
+    if settings.precision is None:
         return wanted
     emulates = wanted == "auto" and not runs_in_bfloat16("auto", torch.device(device))
-    if plan.precision == "bfloat16" and emulates:
+    if settings.precision == "bfloat16" and emulates:
         raise OtherPrecisionError(
             f"node {platform.node()}: it has no instructions for bfloat16, in which this study's trials are "
             'trained; take the node out, or set training.precision = "float32" and run with --fresh'
         )
-    return plan.precision
+    return settings.precision
 
 
 def records(params: TrialParams, task: TrialTask, reported: Mapping[int, float]) -> Iterator[TrialRecord]:
@@ -117,10 +126,10 @@ def records(params: TrialParams, task: TrialTask, reported: Mapping[int, float])
             yield record.model_copy(update={"losses": Losses(train=train[:], val=val[:])})
 
 
-def _checkpoint(plan: Plan, order: Order) -> Path:
+def _checkpoint(settings: RunSettings, order: Order) -> Path:
     """The trial's checkpoint on this node, brought up to what other nodes left."""
-    url = plan.config.resources.checkpoint_url
-    checkpoint = node_storage(plan) / "checkpoints" / order.checkpoint
+    url = settings.config.resources.checkpoint_url
+    checkpoint = node_storage(settings) / "checkpoints" / order.checkpoint
     _remove_ended(checkpoint.parent, order.running)
     if url is not None:
         _fetch_newer(RemoteCheckpoints(url), order.checkpoint, checkpoint)
@@ -154,16 +163,18 @@ def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None
         beside.unlink(missing_ok=True)
 
 
-def share(plan: Plan, order: Order, record: TrialRecord) -> TrialRecord:
+def share(settings: RunSettings, order: Order, record: TrialRecord) -> TrialRecord:
     """Copy the checkpoint to where other nodes find it.
 
     When that fails the trial goes on, and its record says so.
     """
-    url = plan.config.resources.checkpoint_url
+    url = settings.config.resources.checkpoint_url
     if url is None or record.finished:
         return record
     try:
-        RemoteCheckpoints(url).store(order.checkpoint, node_storage(plan) / "checkpoints" / order.checkpoint)
+        RemoteCheckpoints(url).store(
+            order.checkpoint, node_storage(settings) / "checkpoints" / order.checkpoint
+        )
     except OSError as error:
         return record.model_copy(update={"checkpoint_url_failure": str(error)})
     return record

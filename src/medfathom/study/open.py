@@ -19,13 +19,17 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.growth import news_of
+from medfathom.definitions.space import SpaceConfig
 from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
 from medfathom.study.connection import close, connect
 from medfathom.study.driver import Driver
+from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
 from medfathom.study.read import find_study_id
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.urls import shown, sqlite_file
 
 SCHEMA = 1
@@ -43,7 +47,7 @@ def open_study(
     *,
     fresh: bool = False,
     marks: Mapping[str, str] = MappingProxyType({}),
-    wait: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Driver]:
     """Create the study, or resume it, and hold it while the block runs.
 
@@ -53,7 +57,7 @@ def open_study(
         fingerprint: of the prepared data set.
         fresh: set an existing study of this name aside (it stays, renamed) and begin anew.
         marks: attributes that the study is created with; an existing one with others is set aside.
-        wait: told, in words, while the storage does not answer.
+        tell: told, in a line, what is new in a study that goes on, and while the storage does not answer.
 
     Raises:
         StorageError: the definition or the data changed, another run holds the study, no storage.
@@ -63,7 +67,7 @@ def open_study(
             with ownership.exclusively():
                 if fresh or _marked_otherwise(storage, config.name, marks):
                     _set_aside(storage, config.name, ownership)
-                study = _create_or_resume(storage, config, fingerprint, marks)
+                study = _create_or_resume(storage, config, fingerprint, marks, ownership, tell)
                 opened.enter_context(ownership.at_work_on(study_id_of(study)))
         except (StorageInternalError, sa.exc.OperationalError) as error:
             raise _not_writable(url, error) from None
@@ -73,7 +77,7 @@ def open_study(
             config,
             ownership,
             checkpoints=home() / "checkpoints" / f"{study.study_name}-{study.user_attrs['uid']}",
-            tell=wait,
+            tell=tell,
             file=sqlite_file(url),
         )
         try:
@@ -108,12 +112,20 @@ def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) 
 
 
 def _create_or_resume(
-    storage: RDBStorage, config: StudyConfig, fingerprint: str, marks: Mapping[str, str]
+    storage: RDBStorage,
+    config: StudyConfig,
+    fingerprint: str,
+    marks: Mapping[str, str],
+    ownership: Ownership,
+    tell: Callable[[str], None],
 ) -> Study:
     if find_study_id(storage, config.name) is not None:
         study = optuna.load_study(study_name=config.name, storage=storage)
         if "definition" in study.user_attrs:  # else: killed between creating it and describing it
-            _check_same(study, config, fingerprint)
+            news = _check_same(study, config, fingerprint)
+            if news:
+                tell(_grown(storage, study, config, ownership, news))
+                return optuna.load_study(study_name=config.name, storage=storage)  # it keeps no old trials
             _describe(study, config)
             return study
     try:
@@ -140,7 +152,13 @@ def _describe(study: Study, config: StudyConfig) -> None:
     What is not part of a study's identity may change: texts, the budget's totals, places, resources.
     """
     known = study.user_attrs
-    attributes = {
+    for key, value in _description(config).items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
+
+
+def _description(config: StudyConfig) -> dict[str, object]:
+    return {
         "question": config.question,
         "goal": config.goal,
         "modality": config.dataset.modality,
@@ -148,9 +166,34 @@ def _describe(study: Study, config: StudyConfig) -> None:
         "identity": config.identity(),
         "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
     }
-    for key, value in attributes.items():
-        if known.get(key) != value:
-            study.set_user_attr(key, value)
+
+
+def _grown(
+    storage: RDBStorage, study: Study, config: StudyConfig, ownership: Ownership, news: list[str]
+) -> str:
+    """Take the study's trials into the wider space. Returns what is new, in a line.
+
+    Raises:
+        StorageError: another run is at work on the study, with the space as it was.
+    """
+    found = study_id_of(study)
+    if why := _who_is_at_work(storage, found, ownership):
+        raise StorageError(
+            f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait for its end"
+        )
+    before = _space_of(study)
+    begun = [t for t in study.get_trials(deepcopy=False) if GOES_ON_FROM not in t.user_attrs]
+    earlier = [
+        *study.user_attrs.get(EARLIER, []),
+        {"space": before.model_dump(mode="json"), "trials": len(begun)},
+    ]
+    trials = grow(storage, found, before, config, {EARLIER: earlier, **_description(config)})
+    return told(before, config, trials, news)
+
+
+def _space_of(study: Study) -> SpaceConfig:
+    """As the study's latest run had it."""
+    return SpaceConfig.model_validate(study.user_attrs["definition"]["space"])
 
 
 def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
@@ -162,7 +205,10 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
     found = find_study_id(storage, name)
     if found is None:
         return
-    _check_nobody_is_at_work(storage, name, found, ownership)
+    if why := _who_is_at_work(storage, found, ownership):
+        raise StorageError(
+            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
+        )
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
         from_study_name=name,
@@ -173,34 +219,42 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def _check_nobody_is_at_work(storage: RDBStorage, name: str, found: int, ownership: Ownership) -> None:
-    why = "another run is at work on it" if ownership.anyone_at_work_on(found) else ""
+def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> str:
+    """That another run is at work on a study, in words; empty: none is."""
+    if ownership.anyone_at_work_on(found):
+        return "another run is at work on it"
     running = storage.get_all_trials(found, deepcopy=False, states=(TrialState.RUNNING,))
     held = ownership.held_by_others(map(trial_id_of, running))
     numbers = [t.number for t in running if trial_id_of(t) in held]
-    if numbers and not why:  # its connections broke, or it died a moment ago
-        why = f"trial {numbers[0]} belongs to another run, or did less than {LEASE_S:.0f} s ago"
-    if why:
-        raise StorageError(
-            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
-        )
+    if not numbers:
+        return ""
+    # Its connections broke, or it died a moment ago.
+    return f"trial {numbers[0]} belongs to another run, or did less than {LEASE_S:.0f} s ago"
 
 
-def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> None:
+def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str]:
+    """Raise StorageError where this is another study. Returns what its space has beyond the study's."""
     attributes = study.user_attrs
     anew = "`--fresh` begins anew and keeps the old one under another name"
     if attributes["schema"] > SCHEMA:
         raise StorageError(
             f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
         )
+    news: list[str] = []
     if attributes["definition_hash"] != config.definition_hash:
-        changes = "; ".join(difference(attributes["identity"], config.identity()))
-        raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
+        before, after = attributes["identity"], config.identity()
+        news = news_of(_space_of(study), config.space) or []
+        if news:
+            before, after = ({**whole, "space": None} for whole in (before, after))
+        changes = "; ".join(difference(before, after))
+        if changes:
+            raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
     if attributes["dataset_fingerprint"] != fingerprint:
         raise StorageError(
             f"study {config.name!r} was begun on other data (fingerprint "
             f"{attributes['dataset_fingerprint'][:12]}, now {fingerprint[:12]}); {anew}"
         )
+    return news
 
 
 def difference(before: Any, after: Any, key: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.errors import StorageError, did_you_mean
+from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect
 from medfathom.study.ids import storage_of, study_id_of
 from medfathom.study.trial_rows import read_trials
@@ -56,13 +57,19 @@ def records(study: Study) -> list[dict[str, object]]:
     """A study's trials as plain mappings: their user attributes (`auc` among them), `state`, data set."""
     definition = study.user_attrs["definition"]
     dataset = definition["dataset"].get("name") or study.study_name
-    common = {"dataset": dataset, "modality": study.user_attrs["modality"], "study": study.study_name}
+    common = {
+        "dataset": dataset,
+        "modality": study.user_attrs["modality"],
+        "study": study.study_name,
+        "choice_by": rule_of(study),
+    }
     return [
         {
             **common,
             **t.user_attrs,
             "number": t.number,
             "state": t.state.name,
+            "log_loss": log_loss_of(t),
             "auc": t.value if t.state == TrialState.COMPLETE else None,
         }
         for t in study.get_trials(deepcopy=False)

@@ -21,21 +21,40 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import SamplerConfig
 from medfathom.definitions.grid import grid
-from medfathom.definitions.space import SpaceConfig, Value, label
+from medfathom.definitions.space import Params, SpaceConfig, Value, label
 from medfathom.errors import DefinitionError
+from medfathom.study.growth import moved
+from medfathom.study.policy.policy import gain_per_second
+from medfathom.study.policy.warm_start import WarmStart
+from medfathom.study.summary import GOES_ON_FROM
 
 if TYPE_CHECKING:
     from optuna.study import Study
+
+
+Earlier = tuple[SpaceConfig, int]
+"""A space that a study had before, and the number of trials that had been begun when it became wider."""
 
 
 class Grid(BaseSampler):
     """Every combination once, the strata in turns: a budget that ends early leaves them equal shares.
 
     A trial's place in the grid is its number, so that the order must be the same at each start and in each
-    driver: it follows from `seed`.
+    driver: it follows from `seed`, and from the spaces that the study had before.
     """
 
-    def __init__(self, space: SpaceConfig, seed: int) -> None:
+    def __init__(self, space: SpaceConfig, seed: int, earlier: Sequence[Earlier] = ()) -> None:
+        """`earlier`: what trials of smaller spaces took keeps its places; see `study.growth`."""
+        taken: list[Params] = []
+        if earlier:
+            before, begun = earlier[-1]
+            old = Grid(before, seed, earlier[:-1])._points
+            taken = [moved(old[place % len(old)], before, space) for place in range(begun)]
+        self._points: list[Params] = [*taken, *self._order(space, seed, taken)]
+
+    @staticmethod
+    def _order(space: SpaceConfig, seed: int, taken: Sequence[Params]) -> list[Params]:
+        """The points that are not taken; those of the strata with the fewest so far come first."""
         axes = sorted(grid(space).items())
         points = [dict(zip(dict(axes), values, strict=True)) for values in product(*dict(axes).values())]
         # The order of Optuna's GridSampler, which drew the grids of earlier versions.
@@ -43,14 +62,18 @@ class Grid(BaseSampler):
         np.random.RandomState(seed).shuffle(order)
         combinations = {label(c): c for c in space.allowed_combinations()}
         joint = "+".join(space.joint)
-        turns: Counter[tuple[Any, ...]] = Counter()
+
+        def stratum(point: Params) -> tuple[Any, ...]:
+            values = {**point, **combinations.get(str(point.get(joint)), {})}
+            return tuple(values[name] for name in space.scientific())
+
+        turns = Counter(map(stratum, taken))
         turn_of: dict[int, int] = {}
         for place in order:
-            values = points[place] | combinations.get(points[place].get(joint, ""), {})
-            stratum = tuple(values[name] for name in space.scientific())
-            turn_of[place] = turns[stratum]
-            turns[stratum] += 1
-        self._points = [points[place] for place in sorted(order, key=turn_of.__getitem__)]
+            if points[place] not in taken:
+                turn_of[place] = turns[stratum(points[place])]
+                turns[stratum(points[place])] += 1
+        return [points[place] for place in sorted(turn_of, key=turn_of.__getitem__)]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing: each value is asked for by itself."""
@@ -65,11 +88,24 @@ class Grid(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value at the trial's place; more trials than the grid has places begin it anew."""
-        return self._points[trial.number % len(self._points)][param_name]
+        """The value at the trial's place; more trials than the grid has places begin it anew.
+
+        A trial that goes on with another's later folds takes no place.
+        """
+        trials = study.get_trials(deepcopy=False)
+        place = trial.number - sum(GOES_ON_FROM in t.user_attrs for t in trials[: trial.number])
+        return self._points[place % len(self._points)][param_name]
 
 
-def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSampler:
+def make_sampler(
+    config: SamplerConfig,
+    space: SpaceConfig,
+    seed: int,
+    earlier: Sequence[Earlier] = (),
+    *,
+    epochs: int = 1,
+    warm: WarmStart | None = None,
+) -> BaseSampler:
     """The Optuna sampler of a definition.
 
     Args:
@@ -77,6 +113,9 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
         space: what is searched; `grid` enumerates it.
         seed: a new one for each start of a study: the same seed would propose the first trials again. For
             `grid` the study's own, at each start.
+        earlier: smaller spaces that the study had before; for `grid`.
+        epochs: of a trial's full length; for `gain`.
+        warm: what earlier studies of the storage told; for `gain`.
 
     Raises:
         DefinitionError: `grid` over a continuous range, or there is no sampler of that name.
@@ -84,10 +123,12 @@ def make_sampler(config: SamplerConfig, space: SpaceConfig, seed: int) -> BaseSa
     startup = config.n_startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if config.name == "gain":
+            return gain_per_second(config, space, seed, epochs=epochs, warm=warm)
         if config.name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if config.name == "grid":
-            return Grid(space, seed)
+            return Grid(space, seed, earlier)
         if config.name == "gp":
             return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed)
         if config.name == "qmc":

@@ -10,10 +10,17 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.space import Value
+from medfathom.metrics.rules import By
+from medfathom.study.choice import Choice, choice_of, completed, rule_of
 from medfathom.study.record import record_of
+from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
 """Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+
+
+GOES_ON_FROM = "goes_on_from"
+"""Attribute of a trial with a cross-validation's later folds: the trial that had the first one."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +48,15 @@ class Counts:
 
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
-    """Trials by state."""
-    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs)
+    """Trials by state; one that goes on as a later trial is counted there."""
+    went_on = {t.user_attrs.get(GOES_ON_FROM) for t in trials}
+    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs and t.number not in went_on)
     return Counts(
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
         failed=count[TrialState.FAIL],
         running=count[TrialState.RUNNING],
     )
-
-
-def completed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that ran their full length, best AUC first (of equals, the earlier).
-
-    Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
-    """
-    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    return sorted(ended, key=lambda t: (-(t.value or 0.0), t.number))
 
 
 BEST_SHOWN = 10
@@ -69,6 +68,7 @@ SHOWN_OF_A_TRIAL = (
     "unfreeze_depth",
     "auc_ci_low",
     "auc_ci_high",
+    "log_loss",
     "n_params",
     "n_trainable_params",
     "depth",
@@ -76,10 +76,11 @@ SHOWN_OF_A_TRIAL = (
     "train_seconds",
     "unit",
     "image_auc",
+    "fold_aucs",
 )
 
 
-SHOWN = (*SHOWN_OF_A_TRIAL, "stratum", "stop_reason", WITHDRAWN)
+SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN, GOES_ON_FROM, "folds")
 """User attributes that a summary is made of."""
 
 
@@ -89,9 +90,11 @@ class TrialSummary:
 
     Attributes:
         auc: of the validation split, with its 95 % interval.
+        log_loss: of the validation split, of probabilities that are not calibrated.
         depth: weighted layers on the longest path.
         unit: what the AUC is per, where that is not the image.
         image_auc: AUC per image, where it is not `auc`.
+        fold_aucs: of a cross-validated trial, whose `auc` is their mean.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -102,6 +105,7 @@ class TrialSummary:
     unfreeze_depth: int | None
     auc_ci_low: float | None
     auc_ci_high: float | None
+    log_loss: float | None
     n_params: int | None
     n_trainable_params: int | None
     depth: int | None
@@ -109,18 +113,24 @@ class TrialSummary:
     train_seconds: float | None
     unit: str | None
     image_auc: float | None
+    fold_aucs: Sequence[float] | None
     params: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
 class StratumSummary:
-    """A stratum's trials by state, and its best complete validation AUC."""
+    """A stratum's trials by state, and the validation AUC of its best complete trial.
+
+    Attributes:
+        tuning: how well it is tuned, where strata are compared; None: they are not.
+    """
 
     stratum: str
     complete: int
     pruned: int
     failed: int
     best_auc: float | None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,7 @@ class StudySummary:
 
     Attributes:
         budget: trials that the study may have; None: unknown.
+        choice: how the best trial was chosen, and which may be as good; None: no trial is complete.
         best: the best complete trials, at most `BEST_SHOWN`.
         strata: best first; those without a complete trial last.
         failures: the most frequent reason first.
@@ -148,6 +159,7 @@ class StudySummary:
     modality: str
     budget: int | None
     states: Counts
+    choice: Choice | None
     best: Sequence[TrialSummary]
     strata: Sequence[StratumSummary]
     failures: Sequence[FailureSummary]
@@ -164,7 +176,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         study: to summarize.
         trials: its trials, with the user attributes `SHOWN` at least.
     """
-    trials = list(trials)
+    trials, by = list(trials), rule_of(study)
     attributes = study.user_attrs
     definition = attributes.get("definition", {})
     dimensions = definition.get("space", {}).get("dimensions", {})
@@ -177,8 +189,9 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         modality=attributes.get("modality", ""),
         budget=definition.get("budget", {}).get("trials"),
         states=count_states(trials),
-        best=[_trial(t, fixed) for t in completed(trials)[:BEST_SHOWN]],
-        strata=_strata(trials),
+        choice=choice_of(study, trials),
+        best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
+        strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )
 
@@ -189,14 +202,22 @@ def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
 
 
-def _strata(trials: list[FrozenTrial]) -> list[StratumSummary]:
+def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:
     trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if "stratum" in trial.user_attrs:
             trials_of[trial.user_attrs["stratum"]].append(trial)
-    found = []
-    for name, mine in trials_of.items():
-        counts = count_states(mine)
-        best = next((t.value for t in completed(mine)), None)
-        found.append(StratumSummary(name, counts.complete, counts.pruned, counts.failed, best))
-    return sorted(found, key=lambda s: (-(s.best_auc or 0.0), s.stratum))
+    best = {name: completed(mine, by)[:1] for name, mine in trials_of.items()}
+    first = [t.user_attrs["stratum"] for t in completed([t for found in best.values() for t in found], by)]
+    without = sorted(name for name in trials_of if name not in first)
+    tuned = tunings(trials, [*trials_of], by) if compared else {}
+    return [_stratum(name, trials_of[name], best[name], tuned.get(name)) for name in [*first, *without]]
+
+
+def _stratum(
+    name: str, trials: list[FrozenTrial], best: list[FrozenTrial], tuning: Tuning | None
+) -> StratumSummary:
+    counts = count_states(trials)
+    return StratumSummary(
+        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None, tuning
+    )

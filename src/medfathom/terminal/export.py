@@ -41,12 +41,22 @@ def print_export(
         print(_text(done))  # noqa: T201
 
 
+def _timm(done: Exported) -> str:
+    gives = "the same logits" if done.whole_in_timm else "the features; the card says how to add the head"
+    return f'In timm: timm.create_model("local-dir:{done.folder}", pretrained=True) gives {gives}'
+
+
 def _text(done: Exported) -> str:
+    from medfathom.confirmation.words import chance_warning  # noqa: PLC0415
+
     configuration, model = done.configuration, done.model
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
+    warning = chance_warning(configuration, model)
     return (
-        f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
+        (f"{warning}\n" if warning else "")
+        + f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
         f"(search trial {configuration.search_trial}, seed {model.seed}), "
         f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}{checked}\n"
+        f"{_timm(done)}\n"
         f"Next: {command('predict', done.folder, 'IMAGES')}"
     )

@@ -1,8 +1,67 @@
-"""Options of `analyze` about tables and predictors; imports typer only."""
+"""Options that several commands have, and those of `analyze` about tables; imports typer only."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from medfathom.text import STORAGE_GIVEN
+
+
+def storage_given(url: str | None) -> str | None:
+    """What the program tells the user to run next names the same storage."""
+    STORAGE_GIVEN.set(url)
+    return url
+
+
+StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
+PilotArgument = Annotated[str | None, typer.Argument(help="As for `run`.", metavar="[STUDY]")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Optuna storage URL; default: SQLite, storage/medfathom.db.",
+        metavar="URL",
+        callback=storage_given,
+    ),
+]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key of the definition: `--set budget.trials=8`.", metavar="KEY=VALUE"
+    ),
+]
+ModalityOption = Annotated[
+    str | None,
+    typer.Option(help="CXR, OCT, WSI or another word, of your own data; default: guessed.", metavar="WORD"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+TableOption = Annotated[
+    list[Path] | None,
+    typer.Option("--table", help="A CSV file of results; can be repeated.", metavar="FILE.csv"),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="The table's own name of a column: `--map auc=test_auc`.", metavar="A=B"),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"
+    ),
+]
+PercentOption = Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")]
+ExploratoryOption = Annotated[
+    bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
+]
+AnalysisOption = Annotated[
+    bool,
+    typer.Option(
+        "--analysis",
+        help="Plan an analysis instead: how many architectures, data sets and seeds, from a study or tables.",
+    ),
+]
 
 FixedOption = Annotated[
     list[str] | None,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
+from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
+from medfathom.study.tuning import Tuning, tuning_sentences
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
+from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
 from medfathom.text import clock
 
 DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
@@ -39,31 +41,41 @@ def study_text(summary: StudySummary) -> RenderableType:
     head = Text(summary.study, style="bold")
     head.append(f"  {summary.modality}, goal {summary.goal}, budget {summary.budget} trials", "not bold")
     parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
+    if summary.choice:
+        parts += [Text(), *map(Text, choice_sentences(summary.choice))]
     if summary.best:
         unit = summary.best[0].unit
-        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''})"
+        folds = len(summary.best[0].fold_aucs or ())
+        mean = f", mean of {folds} folds" if folds else ""
+        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''}{mean})"
         parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
+        found = {row.stratum: row.tuning for row in summary.strata if row.tuning}
+        parts += map(Text, tuning_sentences(found))
     if summary.failures:
         parts += [Text(), Text("Failures", style="bold red")]
         parts += [Text(f"{f.trials} × {f.reason}") for f in summary.failures]
     return Group(*parts)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for column in columns:
-        left = column in ("architecture", "init", "stratum")
-        # In a narrow window names are folded; a number cut short would be another number.
-        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    return table
+SHORTEN = {"architecture": without_shared_prefix, "stratum": short_strata}
+MINOR = ("failed", "time", "pruned", "params", "rate", "complete", "log loss", "per image", "tuning")
+"""Columns that a narrow window leaves out, the first one first."""
 
 
-def _best_table(best: Sequence[TrialSummary]) -> Table:
+def _table(*columns: str) -> FittedTable:
+    minor = {name: len(MINOR) - i for i, name in enumerate(MINOR)}
+    return FittedTable(
+        [Column(name, name in ("init", *SHORTEN), minor.get(name, 0), SHORTEN.get(name)) for name in columns]
+    )
+
+
+def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
+    folds = ["folds"] if any(row.fold_aucs for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
-    table = _table("trial", "AUC", "95 % interval", *per_image, *columns)
+    table = _table("trial", "AUC", "95 % interval", *folds, "log loss", *per_image, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
@@ -71,6 +83,11 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
             str(row.number),
             f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
+            *[
+                f"{min(row.fold_aucs):.3f} to {max(row.fold_aucs):.3f}" if row.fold_aucs else ""
+                for _ in folds
+            ],
+            "" if row.log_loss is None else f"{row.log_loss:.4f}",
             *["" if row.image_auc is None else f"{row.image_auc:.4f}" for _ in per_image],
             str(row.architecture),
             str(row.init),
@@ -82,9 +99,20 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
     return table
 
 
-def _strata_table(strata: Sequence[StratumSummary]) -> Table:
-    table = _table("stratum", "best AUC", "complete", "pruned", "failed")
+def _strata_table(strata: Sequence[StratumSummary]) -> FittedTable:
+    tuned = [row.tuning for row in strata if row.tuning]
+    columns = [f"expected best of {tuned[0].among}", "95 % interval", "tuning"] if tuned else []
+    table = _table("stratum", "best AUC", "complete", "pruned", "failed", *columns)
     for row in strata:
         best = f"{row.best_auc:.4f}" if row.best_auc is not None else "none complete"
-        table.add_row(row.stratum, best, str(row.complete), str(row.pruned), str(row.failed))
+        counts = (str(n) for n in (row.complete, row.pruned, row.failed))
+        table.add_row(row.stratum, best, *counts, *(_tuning_cells(row.tuning) if row.tuning else ()))
     return table
+
+
+def _tuning_cells(tuning: Tuning) -> tuple[str, str, str]:
+    """Expected best at equal budget, its interval, and whether more trials would bring more."""
+    expected = "" if tuning.expected is None else f"{tuning.expected:.4f}"
+    known = tuning.low is not None and tuning.high is not None
+    interval = f"{tuning.low:.3f} to {tuning.high:.3f}" if known else ""
+    return expected, interval, "settled" if tuning.settled else "open"

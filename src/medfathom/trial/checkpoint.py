@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Checkpoint:
     """What is trained of the network."""
     optimizer: dict[str, Any]
     """The optimizer's `state_dict`."""
+    validation: bytes = b""
+    """After the last epoch: what the trial says of the validation images, see `trial.validation`."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -48,6 +51,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "history": [record.attributes() for record in checkpoint.history],
         "micro_batch": checkpoint.micro_batch,
         "train_seconds": checkpoint.train_seconds,
+        "validation": b64encode(checkpoint.validation).decode(),
     }
     buffer = io.BytesIO()
     torch.save({"network": dict(checkpoint.network), "optimizer": checkpoint.optimizer}, buffer)
@@ -96,6 +100,7 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
         header["train_seconds"],
         state["network"],
         state["optimizer"],
+        b64decode(header.get("validation", "")),
     )
 
 
@@ -108,3 +113,9 @@ def load_history(path: Path, identity: Mapping[str, object] | None = None) -> li
     if parts is None or (identity is not None and parts[0]["identity"] != identity):
         return []
     return [TrialRecord.of(record) for record in parts[0]["history"]]
+
+
+def load_validation(path: Path) -> bytes:
+    """The validation predictions that a finished trial's checkpoint holds; empty where there are none."""
+    parts = _read(path)
+    return b"" if parts is None else b64decode(parts[0].get("validation", ""))

@@ -17,12 +17,12 @@ from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.features.decision import (
     CPU_MACS_PER_SECOND,
     CUDA_MACS_PER_SECOND,
-    CachePlan,
+    CacheDecision,
     Cut,
     Workload,
     cut_costs,
+    decide_cache,
     frozen_groups,
-    plan_cache,
 )
 from medfathom.trial.features.kept import KeptFeatures, PrefixInputs
 from medfathom.trial.features.views import NO_AUGMENTATION, view_rows
@@ -61,6 +61,8 @@ class Feed:
     depths: Set[int]
     """Unfreeze depths of the study's trials."""
     cache: FeatureCache
+    splits: tuple[str, str]
+    """Names of the two arrays of images, the same for the same array."""
     key: Callable[[int], Mapping[str, Any]]
     """What features at a cut follow from, but for the cut, the split and the view."""
 
@@ -71,7 +73,7 @@ class Feeding:
 
     train: Inputs
     val: Inputs
-    plan: CachePlan | None
+    decision: CacheDecision | None
     """None: nothing is frozen."""
     kept: KeptFeatures | None
     views: int
@@ -81,16 +83,16 @@ class Feeding:
 
     def record(self) -> FeatureUse | None:
         """The decision, its arithmetic, and what came of it; None: nothing is frozen."""
-        if self.plan is None:
+        if self.decision is None:
             return None
         failure = self.kept.failure if self.kept is not None else None
-        saved = self.plan.seconds_without - self.plan.seconds_with
+        saved = self.decision.seconds_without - self.decision.seconds_with
         return FeatureUse(
             kept=self.kept is not None and failure is None,
-            cut=self.plan.cut,
-            bytes=self.plan.n_bytes,
+            cut=self.decision.cut,
+            bytes=self.decision.n_bytes,
             seconds_saved=round(saved, 3),
-            why=self.plan.reason if failure is None else f"not kept: the cache failed ({failure})",
+            why=self.decision.reason if failure is None else f"not kept: the cache failed ({failure})",
             views=self.views,
             by_way_of=sorted(self.kept.by_way_of) if self.kept is not None else None,
             built_seconds=round(self.kept.built_seconds, 3) if self.kept is not None else 0.0,
@@ -103,31 +105,37 @@ def feed(wanted: Feed) -> Feeding:
     val_rows = open_rows(wanted.val_images, wanted.device)
     val = ImageInputs(wanted.network, Views(lambda _: val_rows), wanted.device)
     augmented = wanted.preset != NO_AUGMENTATION
-    plan = _plan(wanted, augmented=augmented) if frozen_groups(wanted.network) else None
-    views = wanted.views if augmented and plan is not None and plan.pays and _views_fit(wanted, plan) else 0
+    decision = _decide(wanted, augmented=augmented) if frozen_groups(wanted.network) else None
+    views = (
+        wanted.views
+        if augmented and decision is not None and decision.pays and _views_fit(wanted, decision)
+        else 0
+    )
     images = _training_images(wanted, train_rows, views=views, augmented=augmented)
     macs = wanted.network.facts.macs
-    if plan is None or not plan.stored:
-        return Feeding(images, val, plan, None, views, macs)
+    if decision is None or not decision.stored:
+        return Feeding(images, val, decision, None, views, macs)
     kept = KeptFeatures(
         wanted.network,
-        plan.cut,
+        decision.cut,
         device=wanted.device,
         autocast=wanted.autocast,
         cache=wanted.cache,
         key=wanted.key,
-        also=_cuts_of_others(wanted, plan),
+        also=_cuts_of_others(wanted, decision),
     )
-    train = PrefixInputs(kept, "train", images, train_rows, preset=wanted.preset, views=max(views, 1))
-    no_views = PrefixInputs(kept, "val", val, val_rows, preset=NO_AUGMENTATION, views=1)
-    return Feeding(train, no_views, plan, kept, views, macs - plan.macs)
+    train = PrefixInputs(
+        kept, wanted.splits[0], images, train_rows, preset=wanted.preset, views=max(views, 1)
+    )
+    no_views = PrefixInputs(kept, wanted.splits[1], val, val_rows, preset=NO_AUGMENTATION, views=1)
+    return Feeding(train, no_views, decision, kept, views, macs - decision.macs)
 
 
-def _plan(wanted: Feed, *, augmented: bool) -> CachePlan:
-    return plan_cache(_costs(wanted), _workload(wanted, augmented=augmented), wanted.cache.limit_bytes)
+def _decide(wanted: Feed, *, augmented: bool) -> CacheDecision:
+    return decide_cache(_costs(wanted), _workload(wanted, augmented=augmented), wanted.cache.limit_bytes)
 
 
-def _cuts_of_others(wanted: Feed, plan: CachePlan) -> frozenset[int]:
+def _cuts_of_others(wanted: Feed, decision: CacheDecision) -> frozenset[int]:
     """Earlier cuts at which other trials of the study will keep features of the same prefix.
 
     Computing features at the last cut passes all earlier ones: what is kept there on the way spares the other
@@ -137,9 +145,9 @@ def _cuts_of_others(wanted: Feed, plan: CachePlan) -> frozenset[int]:
         return frozenset()
     costs, limit = _costs(wanted), wanted.cache.limit_bytes
     work = _workload(wanted, augmented=wanted.preset != NO_AUGMENTATION)
-    others = [plan_cache(costs[: GROUPS - d], work, limit) for d in wanted.depths if d < GROUPS]
-    earlier = {other.cut: other.n_bytes for other in others if other.stored and other.cut < plan.cut}
-    chosen, room = set[int](), limit - plan.n_bytes
+    others = [decide_cache(costs[: GROUPS - d], work, limit) for d in wanted.depths if d < GROUPS]
+    earlier = {other.cut: other.n_bytes for other in others if other.stored and other.cut < decision.cut}
+    chosen, room = set[int](), limit - decision.n_bytes
     for cut in sorted(earlier, reverse=True):
         if earlier[cut] <= room:
             chosen.add(cut)
@@ -164,9 +172,9 @@ def _workload(wanted: Feed, *, augmented: bool) -> Workload:
     )
 
 
-def _views_fit(wanted: Feed, plan: CachePlan) -> bool:
+def _views_fit(wanted: Feed, decision: CacheDecision) -> bool:
     """Features of views are made chunk by chunk; without the cache each view is held whole."""
-    return plan.stored or wanted.train_images.nbytes <= VIEW_BYTES
+    return decision.stored or wanted.train_images.nbytes <= VIEW_BYTES
 
 
 def _training_images(wanted: Feed, rows: Rows, *, views: int, augmented: bool) -> ImageInputs:

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from medfathom.metrics.cross_validated import FoldAuc
+
 
 class _Fields(BaseModel):
     """Named values, None where unknown. Attributes that have no field here are passed over when read."""
@@ -45,6 +47,20 @@ class Losses(_Fields):
     val: list[float]
 
 
+class FoldScore(_Fields):
+    """What a trial reached on one fold, after its last epoch there.
+
+    Attributes:
+        judged: its AUC, and what the interval of the mean over folds needs of it.
+        val_loss: mean loss on the fold's validation images, as in training.
+        log_loss: as in `SplitMetrics`.
+    """
+
+    judged: FoldAuc
+    val_loss: float
+    log_loss: float | None = None
+
+
 class SplitMetrics(_Fields):
     """What a model is worth on one split, each value in [0, 1] but `threshold`'s, with its 95 % interval.
 
@@ -67,6 +83,8 @@ class SplitMetrics(_Fields):
     accuracy: float | None = None
     accuracy_ci_low: float | None = None
     accuracy_ci_high: float | None = None
+    log_loss: float | None = None
+    """At least 0, not bounded. In a search: of probabilities as the network gives them, not calibrated."""
     brier_loss: float | None = None
     """In [0, 2] for a multiclass task."""
     calibration_error: float | None = None
@@ -113,6 +131,8 @@ class TrialRecord(SplitMetrics):
         combine: how the predictions of its images become one.
         versions: package -> version.
         accumulation: where memory ran out: how many images of a batch were worked on at once.
+        fold_aucs, folds: of a cross-validated trial, each fold's AUC so far, and all that is known of it;
+            `auc`, its interval and `val_loss` are over these folds.
         train_auc: on at most 500 training images, after the last epoch.
         checkpoint_url_failure: why the checkpoint could not be shared, where it could not.
     """
@@ -152,6 +172,8 @@ class TrialRecord(SplitMetrics):
     val_loss: float | None = None
     train_auc: float | None = None
     losses: Losses | None = None
+    fold_aucs: list[float] | None = None
+    folds: list[FoldScore] | None = None
     checkpoint_url_failure: str | None = None
 
     @property

@@ -323,7 +323,7 @@ def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path)
     content = np.load(path)
     data = prepare(config("npz", path=str(path), image_size=28), tmp_path / "cache")
     manifest = read_manifest(data.folder)
-    sets = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
+    sets = exact_copies(*manifest.hashes)
     splits = [[str(manifest.split[row]) for row in members] for members in sets]
     assert sum("val" in s and "train" in s for s in splits) == 8
     assert sum(s.count("train") - 1 for s in splits if "train" in s) == 18

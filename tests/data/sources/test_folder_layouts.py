@@ -70,13 +70,15 @@ class Tree:
     """File -> a part of the reason."""
     noted: list[str] = field(default_factory=list)
     """Parts of notes."""
+    damaged: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    """File -> its content, a part of the reason why it cannot be used."""
 
 
 LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "class": ("{word}/{n}.png", {}),
     "split": ("{split}/{word}/{n}.png", {}),
     "upper": ("{SPLIT}/{word}/{n}.png", {}),
-    "patients": ("{word}/patient{p}/{n}.png", {"group_pattern": r"(patient\d+)/"}),
+    "patients": ("{word}/patient{p}/{n}.png", {"group_pattern": r"^([^/]+/patient\d+)/"}),
     "level": ("organ{o}/{word}/{n}.png", {"class_level": 2}),
     "split level": ("{split}/organ{o}/{word}/{n}.png", {"class_level": 2}),
     "lowest": ("{split}/site{o}/deep/{word}/{n}.png", {"class_level": -1}),
@@ -138,6 +140,12 @@ def stray(tree: Tree) -> None:
         tree.left_out["stray.png"] = "outside the split folders" if outside else "above the class folders"
 
 
+def damaged(tree: Tree) -> None:
+    tree.damaged[beside(tree, "empty.png")] = b"", "empty file"
+    tree.damaged[beside(tree, "page.png")] = b"<!DOCTYPE html>", "HTML or XML"
+    tree.damaged[beside(tree, "cut.png")] = IMAGE[:20], "damaged or truncated"
+
+
 def odd_names(tree: Tree) -> None:
     file, facts = next(iter(tree.files.items()))
     for name in ("Gr\udcf6\udcdfe", "new\nline", "x" * 200, "[bold]", "tab\t"):
@@ -151,6 +159,7 @@ FAULTS = {
     "masks": masks,
     "excluded": excluded,
     "stray": stray,
+    "damaged": damaged,
     "odd names": odd_names,
 }
 
@@ -160,6 +169,8 @@ FAULTS = {
 def test_every_file_is_read_right_or_named(tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), *tree.files, *tree.left_out)
+        for file, (content, _) in tree.damaged.items():
+            (Path(folder) / file).write_bytes(content)
         listing = listed(Path(folder), **tree.keys)
     expected = {printable(file): word for file, (_, word) in tree.files.items()}
     found, named = classes(listing), ignored(listing)
@@ -171,7 +182,9 @@ def test_every_file_is_read_right_or_named(tree: Tree) -> None:
     for part in tree.noted:
         assert any(part in note for note in listing.notes)
     assert named.keys() == {file for file, reason in tree.left_out.items() if reason}
-    assert not listing.problems
+    problems = {problem.name: problem.reason for problem in listing.problems}
+    assert problems.keys() == tree.damaged.keys()
+    assert all(reason in problems[file] for file, (_, reason) in tree.damaged.items())
 
 
 def test_without_a_fault_nothing_is_said(tmp_path: Path) -> None:
@@ -327,6 +340,49 @@ def test_an_empty_class_folder_and_a_link_in_a_circle(tmp_path: Path) -> None:
         listed(tmp_path)
     found = listed(tmp_path, exclude=["c"])
     assert ignored(found) == {"a/again/": "a link to a folder that it lies in"}
+
+
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.png", "b/1.png")
+    os.mkfifo(tmp_path / "a" / "2.png")
+    (tmp_path / "b" / "2.png").symlink_to(tmp_path / "a" / "2.png")
+    found = listed(tmp_path)
+    assert ignored(found) == {"a/2.png": "no file, but a pipe or a device"}
+    assert [str(problem) for problem in found.problems] == ["b/2.png: no file, but a pipe or a device"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "keys", "pattern"),
+    [
+        ("{word}/patient{p}/{n}.png", {}, r"patient(\d+)"),
+        ("{word}/person{p}_{n}.png", {}, r"person(\d+)"),
+        ("{q}x/{word}/{n}.png", {"class_level": 2}, "^([^/]+)/"),
+        ("{word}/{q}/{n}.png", {}, "^(?:[^/]+/){1}([^/]+)/"),
+    ],
+)
+def test_patients_that_nothing_keeps_together_are_told(
+    tmp_path: Path, layout: str, keys: dict[str, Any], pattern: str
+) -> None:
+    for n in range(60):
+        write(tmp_path, layout.format(word="ab"[n % 2], p=n // 2 % 5, q=8800 + n // 4, n=n))
+    assert f"dataset.group_pattern = '{pattern}' keeps them together" in said(tmp_path, **keys)
+    assert not said(tmp_path, group_pattern="^(.*)$", **keys)
+
+
+def test_patients_whose_numbers_start_again_in_each_class_are_told(tmp_path: Path) -> None:
+    for n in range(24):
+        write(tmp_path, f"{'ab'[n % 2]}/person{n // 4}_{n}.png")
+    assert "6 of 6 patients have images of several classes (0: a, b)" in said(
+        tmp_path, group_pattern=r"person(\d+)"
+    )
+    assert not said(tmp_path, group_pattern=r"^([^/]+/person\d+)_")
+
+
+@pytest.mark.parametrize("word", ["unknown", "?", "None", "not known", "-"])
+def test_a_class_that_may_be_a_missing_label_is_told(tmp_path: Path, word: str) -> None:
+    write(tmp_path, "ill/1.png", "well/1.png", f"{word}/1.png", f"{word}/2.png")
+    assert f"class {word!r} (2 images): does it say that the label is not known?" in said(tmp_path)
+    assert not said(tmp_path, class_names=["ill", "well", word])
 
 
 def test_links_are_followed(tmp_path: Path) -> None:

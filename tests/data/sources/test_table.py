@@ -71,6 +71,17 @@ class TestRepeatedPaths:
         }
         assert "4 rows name 2 files several times: each file is one image" in found.notes
 
+    @pytest.mark.parametrize(("positive", "label"), [("ill", "ill"), ("well", "well")])
+    def test_of_two_classes_the_positive_one_is_the_higher(
+        self, tmp_path: Path, positive: str, label: str
+    ) -> None:
+        files(tmp_path, "a.png", "b.png")
+        path = write(tmp_path / "t.csv", "path,label", "a.png,ill", "a.png,well", "b.png,ill", "b.png,ill")
+        found = listed(path, repeated="any", positive=positive)
+        assert found.class_names[1] == positive
+        assert found.class_names[found.labels[0]] == label
+        assert found.class_names[found.labels[1]] == "ill"
+
     @pytest.mark.parametrize("rule", ["any", "max"])
     def test_a_rule_resolves_them(self, table: Path, rule: str) -> None:
         found = listed(table, repeated=rule)
@@ -128,7 +139,7 @@ class TestRepeatedPaths:
         files(tmp_path, "a.png", "b.png", "c.png")
         rows = ["a.png,mild", "a.png,severe", "b.png,none", "c.png,mild"]
         path = write(tmp_path / "t.csv", "path,label", *rows)
-        assert "give dataset.class_names from the lowest to the highest" in refused(path, repeated="max")
+        assert "dataset.class_names from the lowest to the highest" in refused(path, repeated="max")
         assert '"any" needs labels that are present or not' in refused(path, repeated="any")
         ordered = listed(path, repeated="max", class_names=["none", "mild", "severe"])
         assert by_name(ordered) == {"a.png": 2, "b.png": 0, "c.png": 1}
@@ -182,6 +193,17 @@ class TestFindingFiles:
         files(tmp_path, there, "b.png")
         path = write(tmp_path / "t.csv", "path,label", f"{cell},1", "b.png,0")
         assert reasons(listed(path)) == {f"{cell} (line 2)": f"no such file, {hint}"}
+
+    @pytest.mark.parametrize("start", ["C:\\data\\", "/home/somebody/", "//server/share/x/"])
+    def test_absolute_paths_of_another_machine(self, tmp_path: Path, start: str) -> None:
+        files(tmp_path, "x/a.png", "y/a.png", "y/b.png")
+        cells = [start + "x/a.png", start + "y/a.png", start + "z/b.png"]
+        path = write(tmp_path / "t.csv", "path,label", *(f"{cell},{k % 2}" for k, cell in enumerate(cells)))
+        reason = reasons(listed(path))[f"{cells[0]} (line 2)"]
+        assert "but x/a.png lies in x: dataset.anywhere = true" in reason
+        found = listed(path, anywhere=True)
+        assert by_name(found) == dict(zip(cells, (0, 1, 0), strict=True))
+        assert "paths of 3 rows were repaired: folders of another machine were left out of" in found.notes[0]
 
     def test_several_images_a_row(self, tmp_path: Path) -> None:
         files(tmp_path, "0_left.jpg", "0_right.jpg", "1_left.jpg")
@@ -401,6 +423,69 @@ def test_rows_are_filtered_by_values_that_must_be_there(tmp_path: Path) -> None:
     assert said == "dataset.where: no row has view = 'frontal'; there are 'Frontal', 'PA', 'Lateral'"
 
 
+def test_a_label_beside_the_word_for_none_counts_and_is_told(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png", "c.png")
+    path = write(tmp_path / "t.csv", "path,label", "a.png,x|No finding", "b.png,No Finding", "c.png,x|y")
+    found = listed(path, label_separator="|", no_label="No Finding", similar_words="merge")
+    assert by_name(found) == {"a.png": [1, 0], "b.png": [0, 0], "c.png": [1, 1]}
+    assert "1 rows have 'No Finding' and a label (a.png (line 2), ...): the label counts" in found.notes
+
+
+def test_only_the_first_sheet_is_read_and_the_others_are_named(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    book = openpyxl.Workbook()
+    for row in (("path", "label"), ("a.png", "ill"), ("b.png", "well")):
+        book.worksheets[0].append(row)
+    book.create_sheet("test")
+    book.save(tmp_path / "t.xlsx")
+    found = listed(tmp_path / "t.xlsx")
+    assert found.notes == ["of t.xlsx only the first sheet is read, not test"]
+    assert "has no column 'Path'" in refused(tmp_path / "t.xlsx", path_column="Path")
+    assert "not test" in refused(tmp_path / "t.xlsx", path_column="Path")
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"PK\x03\x04\xff\xff", "name it .xlsx"),
+        (gzip.compress(b"path,label\n"), "name it .csv.gz"),
+        (b"PAR1\xff\xff", "name it .parquet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel's old format"),
+    ],
+    ids=["zip", "gzip", "parquet", "xls"],
+)
+def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, hint: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert hint in refused(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("sep=;", "path;label", "a.png;ill", "b.png;well"),
+        ("path;label;notes, remarks, and more", "a.png;ill;", "b.png;well;none, really"),
+        ('path,label,"a; b; c; d"', "a.png,ill,", "b.png,well,"),
+        ("path|label", "a.png|ill", "b.png|well"),
+    ],
+)
+def test_the_delimiter_is_what_the_rows_agree_on(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    files(tmp_path, "a.png", "b.png")
+    found = listed(write(tmp_path / "t.csv", *lines))
+    assert by_name(found) == {"a.png": 0, "b.png": 1}
+    assert not found.problems
+
+
+def test_a_column_of_patients_that_is_not_used_is_told(tmp_path: Path) -> None:
+    files(tmp_path, *(f"{n}.png" for n in range(8)))
+    rows = [f"{n}.png,{n % 2},{n // 2}" for n in range(8)]
+    path = write(tmp_path / "t.csv", "path,label,Patient ID", *rows)
+    said = "column 'Patient ID' names 4 patients or the like of 8 images"
+    assert said in " ".join(listed(path).notes)
+    assert not listed(path, group_column="Patient ID").notes
+    each = write(tmp_path / "u.csv", "path,label,patientId", *(f"{n}.png,{n % 2},{n}" for n in range(8)))
+    assert not listed(each).notes
+
+
 class TestSplitLists:
     @pytest.fixture
     def table(self, tmp_path: Path) -> Path:
@@ -425,9 +510,24 @@ class TestSplitLists:
         assert reasons(found) == {"c.png (line 4)": "is in none of dataset.split_lists"}
         write(table.parent / "test_list.txt", "a.png")
         assert "a.png is in the lists of train and of test" in refused(table, split_lists=lists)
+        write(table.parent / "test_list.txt", "a", "c")  # the same image, without its suffix
+        assert "a.png is in the lists of test as a and of train as a.png" in refused(table, split_lists=lists)
+
+    def test_a_listed_name_that_is_no_row_is_told(self, table: Path) -> None:
+        lists = {"train": "train_val_list.txt", "test": "test_list.txt"}
+        assert "1 names of dataset.split_lists are no row of the table (gone.png)" in " ".join(
+            listed(table, split_lists=lists).notes
+        )
 
 
 # the true cause first
+
+
+def test_an_error_shows_each_reason_once_before_it_repeats_one(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    rows = [*(f"{n}.png,{n % 2}" for n in range(40)), "v,0"]
+    with pytest.raises(UnusableRowsError, match=r'v \(line 42\): is a folder; unit = "volume"'):
+        prepare(config("csv", path=str(write(tmp_path / "t.csv", "path,label", *rows))), tmp_path)
 
 
 def test_unusable_rows_are_told_before_the_splits_that_they_spoil(tmp_path: Path) -> None:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from medfathom.analysis.pipeline import Analysis
+from medfathom.analysis.report.drawing import (
+    SMALL,
+    SOFT,
+    VERDICT_COLOURS,
+    Drawing,
+    Sheet,
+    between,
+    limits,
+    room_for,
+    sheet,
+    short,
+    signed,
+    whisker,
+)
 from medfathom.analysis.size.association import Association, NoSlope
-from medfathom.colours import BLUE, GREEN, VERMILION
+from medfathom.colours import GREEN
 
-COLOURS = {"increases": BLUE, "decreases": VERMILION, "negligible": GREEN, "inconclusive": "0.45"}
+MOST_LETTERS = 26
+"""Of a line's name."""
 
 
 def answers(analysis: Analysis) -> list[tuple[str, Association]]:
@@ -17,33 +32,69 @@ def answers(analysis: Analysis) -> list[tuple[str, Association]]:
     found: list[tuple[str, Association | NoSlope]] = [
         (name, answer)
         for name, modality in analysis.modalities.items()
-        for answer in [*modality.predictors.values(), modality.imagenet]
+        for answer in {**modality.predictors, modality.imagenet.predictor.name: modality.imagenet}.values()
     ]
     return [(name, answer) for name, answer in found if isinstance(answer, Association)]
 
 
-def overview(analysis: Analysis) -> Figure | None:
+def overview(analysis: Analysis) -> Drawing | None:
     """A line for each modality and predictor; None where nothing has a slope."""
     listed = answers(analysis)
     if not listed:
         return None
-    figure = Figure(figsize=(6.4, 1.1 + 0.24 * len(listed)), layout="constrained")
-    axes = figure.subplots()
-    axes.axvspan(-analysis.margin, analysis.margin, color=GREEN, alpha=0.15, linewidth=0)
-    axes.axvline(0, color="0.5", linewidth=0.8)
-    for place, (_, answer) in enumerate(reversed(listed)):
-        low, high = answer.effect_ci95
-        colour = COLOURS[answer.verdict]
-        if low is not None and high is not None:
-            axes.plot([low, high], [place, place], color=colour, linewidth=2.2)
-        axes.plot(answer.effect, place, "D", color=colour, markersize=6)
-    names = [f"{name}: {answer.predictor.quantity}" for name, answer in reversed(listed)]
-    axes.set_yticks(range(len(listed)), names, fontsize=8)
-    axes.set_ylim(-0.7, len(listed) - 0.3)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlabel("AUC: largest less smallest network; band: does not matter", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    lines: list[Association | str] = []
+    for name in dict.fromkeys(name for name, _ in listed):
+        lines += [name, *(answer for own, answer in listed if own == name)]
+    names = [line if isinstance(line, str) else line.predictor.noun for line in lines]
+    page, (axes,) = sheet(
+        0.2 + 0.24 * len(lines),
+        left=room_for([short(n, MOST_LETTERS) for n in names]),
+        right=room_for(VERDICT_COLOURS, SMALL),
+    )
+    margin = analysis.margin
+    axes.set_xlim(limits((end for _, a in listed for end in (a.effect, *a.effect_ci95)), -margin, margin))
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.axvspan(-margin, margin, color=GREEN, alpha=0.18, linewidth=0)
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    for place, line in enumerate(lines):
+        if isinstance(line, Association):
+            _line(page, axes, place, line)
+    axes.set_yticks(range(len(lines)), [short(n, MOST_LETTERS) for n in names])
+    for label, line in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("bold" if isinstance(line, str) else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel("AUC: largest less smallest network")
+    text = (
+        "Each diamond: the difference in AUC between the largest and the smallest network, on the fitted "
+        f"line, with its 95 % interval. Green band: a difference below {margin:g}, which does not matter."
+    )
+    said = "; ".join(f"{name}, {_words(answer)}" for name, answer in listed)
+    return page.drawing(overview_table(analysis), text, f"Effects over the range of the networks. {said}.")
+
+
+def _line(page: Sheet, axes: Axes, place: float, answer: Association) -> None:
+    colour = VERDICT_COLOURS[answer.verdict]
+    whisker(axes, place, answer.effect_ci95, color=colour, linewidth=2.4)
+    (mark,) = axes.plot(answer.effect, place, "D", color=colour, markersize=6.5)
+    page.tell(mark, f"{answer.compared.name}, {_words(answer)}")
+    axes.annotate(
+        answer.verdict,
+        (1, place),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=SMALL,
+        color=colour,
+    )
+
+
+def _words(answer: Association) -> str:
+    interval = between(answer.effect_ci95)
+    text = f"{answer.predictor.noun}: {answer.verdict}, {signed(answer.effect)} AUC over the range"
+    return f"{text} (95 % interval {interval})" if interval else text
 
 
 def overview_table(analysis: Analysis) -> pd.DataFrame:

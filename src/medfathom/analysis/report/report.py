@@ -1,26 +1,25 @@
-"""Write what an analysis found: analysis.json, results.csv, figures, and one HTML page that opens offline."""
+"""Write what an analysis found: JSON, CSV, figures with their data, and one HTML page that opens offline."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment
 from markupsafe import Markup
 
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report import sentences
-from medfathom.analysis.report.figures import Drawing, draw_all
-from medfathom.analysis.report.overview import overview_table
-from medfathom.analysis.size.estimate import Interval
+from medfathom.analysis.report.drawing import colour_variables
+from medfathom.analysis.report.figures import Figures, draw_all
+from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.tables import tables
+from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
-
-MOST_ROWS = 600
-"""Rows of results shown in the page; results.csv has all."""
+from medfathom.metrics.tuning import LEAST
 
 
 def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Path, str]] = ()) -> list[Path]:
@@ -32,92 +31,78 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
         pictures: more to show, of confirmed models: (data set, PNG file, what is to be seen).
 
     Returns:
-        The files written.
+        The files written: of each figure the picture (SVG) and what it shows (CSV).
     """
     out.mkdir(parents=True, exist_ok=True)
     columns = [c for c in analysis.rows.columns if not str(c).startswith("_")]
-    drawn = draw_all(analysis)
+    figures = draw_all(analysis)
     texts = {
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
-        "overview.csv": overview_table(analysis).to_csv(index=False),
         "results.csv": analysis.rows[columns].to_csv(index=False),
-        **{name: drawing.svg for name, drawing in drawn.items()},
-        "report.html": page(analysis, drawn, pictures),
+        "report.html": page(analysis, figures, pictures),
     }
+    for name, drawing in figures.all().items():
+        texts[f"{name}.svg"] = drawing.svg
+        texts[f"{name}.csv"] = drawing.data.to_csv(index=False)
     for name, text in texts.items():
         write_atomically(out / name, text)
     return [out / name for name in texts]
 
 
-def page(
-    analysis: Analysis,
-    drawn: Mapping[str, Drawing],
-    pictures: Sequence[tuple[str, Path, str]] = (),
-) -> str:
+def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Path, str]] = ()) -> str:
     """The HTML page: text, pictures and tables in one file."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "interval": interval, "p": p_value}
-    template = environment.from_string(
-        files("medfathom.analysis.report").joinpath("report.html.j2").read_text("utf-8")
-    )
-    return template.render(
+    return environment.from_string(_part("report.html.j2")).render(
         found=analysis,
-        sentences={name: sentences.verdicts(name, found) for name, found in analysis.modalities.items()},
-        figures={
-            name: [file for file, drawing in drawn.items() if drawing.modality == name]
-            for name in analysis.modalities
-        },
-        images={file: _image(drawing) for file, drawing in drawn.items()},
-        captions={file: drawing.caption for file, drawing in drawn.items()},
+        figures=figures,
+        style=_part("report.css"),
+        script=_part("report.js"),
+        light=colour_variables(dark=False),
+        dark=colour_variables(dark=True),
+        headlines={name: sentences.headline(found) for name, found in analysis.modalities.items()},
+        verdicts=sentences.with_verdicts(analysis),
+        further=sentences.further(analysis),
+        tables=tables(analysis),
+        other_axes=_axes(analysis),
         confirmed_pictures=[(name, _png(path, text), text) for name, path, text in pictures],
-        results=_cell_means(analysis.rows),
-        n_results=len(analysis.rows),
-        most_rows=MOST_ROWS,
-        headlines={name: sentences.headline(name, found) for name, found in analysis.modalities.items()},
-        imagenet={
-            name: sentences.verdict(name, found.imagenet, found.counts)
-            for name, found in analysis.modalities.items()
-        },
+        compared_models=_compared(analysis),
+        n_results=f"{len(analysis.rows):,}",
         words=sentences,
+        least_trials=LEAST,
     )
 
 
-def _image(drawing: Drawing) -> Markup:
-    coded = base64.b64encode(drawing.svg.encode()).decode()
-    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(coded, drawing.caption)
+def _part(name: str) -> str:
+    return files("medfathom.analysis.report").joinpath(name).read_text("utf-8")
+
+
+def _axes(analysis: Analysis) -> dict[str, str]:
+    """Modality -> what AUC is drawn against besides the parameter count."""
+    found = {}
+    for name, modality in analysis.modalities.items():
+        answers = {**modality.predictors, modality.imagenet.predictor.name: modality.imagenet}
+        nouns = [a.predictor.noun for a in list(answers.values())[1:] if isinstance(a, Association)]
+        found[name] = ", ".join(nouns)
+    return found
+
+
+def _compared(analysis: Analysis) -> list[list[object]]:
+    return [
+        [
+            c["dataset"],
+            c["class"],
+            *pair["models"],
+            number(pair["difference"]),
+            interval(pair["bootstrap_ci95"]),
+            p_value(pair.get("bootstrap_p_holm")),
+            p_value(pair.get("delong_p_holm")),
+        ]
+        for c in analysis.model_comparison or ()
+        for pair in c["pairs"]
+    ]
 
 
 def _png(path: Path, alt: str) -> Markup:
     coded = base64.b64encode(path.read_bytes()).decode()
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(coded, alt)
-
-
-def _cell_means(rows: pd.DataFrame) -> Sequence[object]:
-    """One row per architecture and cell: mean AUC and how many runs."""
-    keys = ["modality", "dataset", "architecture", "family", "init", "unfreeze_depth"]
-    table = rows.groupby(keys, observed=True, sort=True).agg(
-        auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median")
-    )
-    return list(table.reset_index().head(MOST_ROWS).itertuples(index=False, name="CellMean"))
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number for reading; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}".replace("-", "−")
-
-
-def interval(ends: Interval, digits: int = 4) -> str:
-    """An interval for reading; unbounded ends are said to be so."""
-    if ends[0] is None and ends[1] is None:
-        return "–"
-    low, high = ("unbounded" if end is None else number(end, digits) for end in ends)
-    return f"{low} to {high}"
-
-
-def p_value(value: float | None) -> str:
-    """A p-value for reading."""
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from medfathom.analysis.pipeline import Counts, ModalityFindings, NothingCompared
+from medfathom.analysis.pipeline import Analysis, Counts, ModalityFindings, NothingCompared
 from medfathom.analysis.predictors import BUILT_IN
+from medfathom.analysis.questions.pretraining import BenefitOverDatasets
+from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.size.association import Association, NoSlope
-from medfathom.analysis.size.multiplicity import ALPHA
+from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 
 NAMES = {predictor.name: predictor.noun for predictor in BUILT_IN.values()}
 
@@ -106,24 +108,79 @@ def verdicts(modality: str, found: ModalityFindings | NothingCompared) -> dict[s
 
 
 PLAIN = {
-    "increases": "AUC rises with {}",
-    "decreases": "AUC falls with {}",
-    "negligible": "{} makes no difference that matters",
-    "inconclusive": "not known for {}",
+    "increases": ("AUC rises with {}", "AUC rises with {}"),
+    "decreases": ("AUC falls with {}", "AUC falls with {}"),
+    "negligible": ("{} makes no difference that matters", "{} make no difference that matters"),
+    "inconclusive": ("not known whether {} matters", "not known whether {} matter"),
 }
+"""Verdict -> what it means for one predictor, and for several."""
 
 
-def headline(modality: str, found: ModalityFindings | NothingCompared) -> str:
+def headline(found: ModalityFindings | NothingCompared) -> str:
     """One line of plain words over all predictors."""
-    answers = [a for a in [*found.predictors.values(), found.imagenet] if a.slope is not None]
+    answers = {**found.predictors, found.imagenet.predictor.name: found.imagenet}.values()
     parts = []
     for word, text in PLAIN.items():
-        nouns = [answer.predictor.noun for answer in answers if answer.verdict == word]
+        nouns = [a.predictor.noun for a in answers if a.verdict == word and a.slope is not None]
         if nouns:
-            parts.append(
-                text.format(" and ".join([", ".join(nouns[:-1]), nouns[-1]] if nouns[1:] else nouns))
-            )
-    return f"{modality}: {'; '.join(parts)}." if parts else f"{modality}: nothing can be said."
+            parts.append(text[len(nouns) > 1].format(_listed(nouns)))
+    said = "; ".join(parts) or "nothing can be said"
+    return f"{said[:1].upper()}{said[1:]}."
+
+
+def _listed(nouns: list[str]) -> str:
+    return " and ".join([", ".join(nouns[:-1]), nouns[-1]] if nouns[1:] else nouns)
+
+
+def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
+    """(verdict, sentence) for each modality and predictor, ImageNet accuracy included where it is known."""
+    return [
+        (answer.verdict, verdict(name, answer, found.counts))
+        for name, found in analysis.modalities.items()
+        for answer in {**found.predictors, found.imagenet.predictor.name: found.imagenet}.values()
+    ]
+
+
+def further(analysis: Analysis) -> list[str]:
+    """What else was found, a sentence each; nothing of what there is nothing to say of."""
+    found = [_gained(each) for each in analysis.pretraining_over_datasets]
+    scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
+    if isinstance(scope, Ranking):
+        found.append(
+            f"Data sets and the best architecture: Kendall's W = {scope.kendalls_w:.2f} (1: the same "
+            "order everywhere; "
+            f"about {1 / scope.n_datasets:.2f} is expected by chance; p = {scope.p_value:.2g}) over "
+            f"{scope.n_architectures} architectures and {scope.n_datasets} data sets."
+        )
+    if regret.universal and regret.all:
+        low, high = regret.all.ci95
+        over = (
+            "" if low is None or high is None else f" (95 % interval over data sets {low:.4f} to {high:.4f})"
+        )
+        found.append(
+            f"One architecture for all data sets: {regret.universal} has the best mean. Choosing by "
+            "the other data "
+            f"sets costs {regret.all.mean:.4f} AUC on average{over}; noise makes this look larger than it is."
+        )
+    return found
+
+
+def _gained(each: BenefitOverDatasets) -> str:
+    low, high = each.ci95
+    word = "is not known to help or harm"
+    if low is not None and low > 0:
+        word = "helps"
+    if high is not None and high < 0:
+        word = "harms"
+    ends = (
+        "" if low is None or high is None else f" (95 % interval {low:+.4f} to {high:+.4f})".replace("-", "−")
+    )
+    return (
+        f"Pretraining ({each.init} against {each.baseline}, unfreeze depth {each.unfreeze_depth}) {word}: "
+        f"{each.benefit:+.4f} AUC on average over {each.n_architectures} architectures and "
+        f"{each.n_datasets} data "
+        f"sets{ends}.".replace("-", "−")
+    )
 
 
 def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str:

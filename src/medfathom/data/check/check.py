@@ -92,7 +92,7 @@ def check_data(
     data = prepare(lenient, cache_dir, progress=lambda done, total: tell("prepare", done, total))
     splits = AllSplits(data)
     manifest = splits.manifest
-    copies = exact_copies(manifest.sha256.tolist(), manifest.pixels_sha256.tolist())
+    copies = exact_copies(*manifest.hashes)
     near = _near_copies(splits, copies, tell)
     statistics = []
     for step, name in enumerate(SPLIT_NAMES):
@@ -130,6 +130,7 @@ def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progr
     found = find_near(
         len(manifest),
         copies,
+        manifest.constant.tolist(),
         splits.image,
         manifest.case,
         lambda done, total: tell("near copies", done, total),

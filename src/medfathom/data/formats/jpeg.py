@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -19,6 +20,9 @@ _UNREAD = {
     0xF7: "JPEG-LS",
 }
 """Frames that are not read, by their marker."""
+
+_RESTART, _END = 0xD0, 0xD9
+"""Markers: the first of eight between parts of the pixels, and the last one of a file."""
 
 
 def header(file: BinaryIO) -> Header:
@@ -45,7 +49,7 @@ def opened(content: bytes) -> Opened:
                 content, mode, min_height=at_least, min_width=at_least, min_factor=2 if at_least else 1
             )
         except ValueError as error:
-            values = _tolerantly(image, at_least, str(error))
+            values = _tolerantly(image, at_least, str(error), content)
         return Samples(values, white=255, orientation=turn)
 
     return Opened(found, samples)
@@ -57,9 +61,9 @@ def _header(image: Image.Image) -> Header:
     return Header(*image.size, colour=image.mode == "RGB", deep=False)
 
 
-def _tolerantly(image: Image.Image, at_least: int, complaint: str) -> NDArray[Any]:
+def _tolerantly(image: Image.Image, at_least: int, complaint: str, content: bytes) -> NDArray[Any]:
     """Files that break rules of the format, but lose no pixel."""
-    lost = "Corrupt JPEG data" in complaint and "extraneous bytes" not in complaint
+    lost = "Corrupt JPEG data" in complaint and not _is_padding(complaint, content)
     if lost or "Premature end" in complaint:
         raise UnreadableImageError(f"damaged or truncated ({complaint})")
     if at_least:
@@ -67,6 +71,21 @@ def _tolerantly(image: Image.Image, at_least: int, complaint: str) -> NDArray[An
     image.load()
     values: NDArray[Any] = np.asarray(image)
     return values if values.ndim == 3 else values[:, :, None]
+
+
+def _is_padding(complaint: str, content: bytes) -> bool:
+    """Whether bytes that belong to nothing stand between segments, or are filling before the end.
+
+    Other bytes before the end, or before a restart marker, are pixels that lost their place.
+    """
+    found = re.search(r"(\d+) extraneous bytes before marker 0x(\w\w)", complaint)
+    if found is None:
+        return False
+    count, marker = int(found[1]), int(found[2], 16)
+    if marker != _END:
+        return not _RESTART <= marker < _RESTART + 8
+    end = content.rfind(bytes([0xFF, _END]))
+    return not content[max(0, end - count) : end].strip(b"\0\xff")
 
 
 def _refuse_unread(content: bytes) -> None:

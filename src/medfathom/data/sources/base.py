@@ -53,7 +53,10 @@ class UnusableRowsError(DataError):
     def __init__(self, problems: Sequence[Problem], n_rows: int, follows: str = "") -> None:
         """`follows`: what is wrong with the others alone, where leaving these out is no way on."""
         self.problems = list(problems)
-        shown = "; ".join(map(str, self.problems[:SHOWN_PROBLEMS]))
+        # One for each reason first: the reason of few rows may be the cause of all.
+        first = list({problem.reason: problem for problem in reversed(self.problems)}.values())[::-1]
+        ordered = dict.fromkeys([*first, *self.problems])
+        shown = "; ".join(map(str, list(ordered)[:SHOWN_PROBLEMS]))
         rest = len(self.problems) - SHOWN_PROBLEMS
         more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest > 0 else ""
         way_on = "" if follows else ' (dataset.on_bad_image = "skip" leaves them out)'
@@ -138,6 +141,9 @@ class Source(ABC):
     `fetch` returned into pixels, in many threads at once.
     """
 
+    deep: Sequence[int] = ()
+    """Rows whose files have more than 8 bits and do not say how many are in use; known after `listing`."""
+
     row_bytes: int = 0
     """Approximate memory of one fetched row, bytes; known after `listing`."""
 
@@ -148,6 +154,10 @@ class Source(ABC):
     @abstractmethod
     def listing(self) -> Listing:
         """List all images. Raises DataError where the whole source cannot be used."""
+
+    def outline(self) -> Listing:
+        """`listing` without a look at pixels, called in its place. A slide is one row, whatever its tiles."""
+        return self.listing()
 
     @abstractmethod
     def fetch(self, rows: Sequence[int]) -> list[Any]:

@@ -14,8 +14,10 @@ import numpy as np
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Problem
 from medfathom.data.sources.walk import Choice, files_below
+from medfathom.data.stacks import Part
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.metrics.cases import cases_of
+from medfathom.metrics.unknown import UNKNOWN
 from medfathom.units import Unit
 
 T = TypeVar("T")
@@ -30,7 +32,9 @@ class FileRows:
         folders: the folder, or the stack, that is each row's case, as text; None where the row lies in no
             folder of its own and is no stack.
         cases: each row's case as a column names it, equal only within a patient; None: there is no column.
-        frames: of a stack, from 0 on; None: the file is one image, or (for all) no file is a stack.
+        parts: which image of its file each is; None: each file is one image.
+        mpps: microns per pixel of each slide as a column says; None: there is no column.
+        notes: what the data set's reader should know, a line each.
     """
 
     paths: Sequence[Path]
@@ -40,28 +44,32 @@ class FileRows:
     groups: Sequence[str | None] | None
     folders: Sequence[str | None]
     cases: Sequence[str | None] | None = None
-    frames: Sequence[int | None] | None = None
+    parts: Sequence[Part] | None = None
+    mpps: Sequence[float | None] | None = None
+    notes: Sequence[str] = ()
 
 
-def in_frames(rows: FileRows, counts: Sequence[int | None], root: Path) -> tuple[FileRows, list[int]]:
-    """A row for each frame of a stack, in the file's place and with its name; each stack is a case.
+def in_parts(
+    rows: FileRows, parts: Sequence[Sequence[Part] | None], root: Path
+) -> tuple[FileRows, list[int]]:
+    """A row for each part of a file, in the file's place and with its name; each such file is a case.
 
     Args:
         rows: files.
-        counts: frames of each file; None: it is one image.
+        parts: of each file; None: it is one image.
         root: of the paths that cases are named by.
 
     Returns:
         The new rows, and for each of them the row that it was.
     """
-    index = [i for i, count in enumerate(counts) for _ in range(count or 1)]
-    frames = [k for count in counts for k in ([None] if count is None else range(count))]
-    wide = _taken(rows, index)
+    index = [i for i, of_file in enumerate(parts) for _ in ([None] if of_file is None else of_file)]
+    wide = taken(rows, index)
     folders = [
-        folder if frame is None else _below(path, root)
-        for path, frame, folder in zip(wide.paths, frames, wide.folders, strict=True)
+        folder if parts[i] is None else below(path, root)
+        for i, path, folder in zip(index, wide.paths, wide.folders, strict=True)
     ]
-    return replace(wide, folders=folders, frames=frames), index
+    found = [part for of_file in parts for part in ([None] if of_file is None else of_file)]
+    return replace(wide, folders=folders, parts=found), index
 
 
 def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Path) -> FileRows:
@@ -75,7 +83,8 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
 
     Returns:
         Rows whose `cases` are known. A row whose case is not known, or disagrees with others of its case, is
-        not good any more, and a problem of the labels says why.
+        not good any more, and a problem of the labels says why. Of several labels, one that is not known of
+        an image is that of the case's other images, where it is known of any.
     """
     unit, pattern, wide = config.unit, config.case_pattern, rows
     if pattern is not None:
@@ -87,12 +96,34 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
     wide = spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
     if named and wide.groups is not None:
         cases = [f"{g}/{c}" if g and c else c for g, c in zip(wide.groups, cases, strict=True)]
-    return one_label_and_patient(replace(wide, cases=cases), unit)
+    return one_label_and_patient(_with_known_labels(replace(wide, cases=cases), cases, unit), unit)
 
 
 def one_label_and_patient(rows: FileRows, unit: Unit) -> FileRows:
     """The rows; those whose case has several labels or patients are not good any more."""
     return rows if rows.cases is None else spoilt(rows, _disagreeing(rows, rows.cases, unit))
+
+
+def _with_known_labels(rows: FileRows, cases: Sequence[str | None], unit: Unit) -> FileRows:
+    """A case's label is known once it is known of any of its images. Those that disagree stay as they are."""
+    labels = rows.labels
+    good = np.array([row for row in np.flatnonzero(labels.good).tolist() if cases[row]], dtype=np.int64)
+    if labels.values.ndim == 1 or not (labels.values[good] == UNKNOWN).any():
+        return rows
+    values, member = labels.values[good], cases_of([str(cases[row]) for row in good]).member
+    said = np.zeros((2, member.max() + 1, values.shape[1]), dtype=np.bool_)
+    for value in (0, 1):
+        np.logical_or.at(said[value], member, values == value)
+    fills = (values == UNKNOWN) & (said[0] ^ said[1])[member]
+    filled = labels.values.copy()
+    filled[good] = np.where(fills, said[1][member], values)
+    counts = zip(labels.class_names, fills.sum(axis=0).tolist(), strict=True)
+    notes = [
+        f"{name!r} is not known of {count} images, and is taken from others of their {unit}"
+        for name, count in counts
+        if count
+    ]
+    return replace(rows, labels=replace(labels, values=filled), notes=[*rows.notes, *notes])
 
 
 def _without(unit: Unit, *, named: bool) -> str:
@@ -132,14 +163,15 @@ def in_files(rows: FileRows, root: Path, choice: Choice) -> FileRows:
         for i, path, same in zip(index, paths, whole, strict=True)
     ]
     folders = [
-        rows.folders[i] if same else _below(rows.paths[i], root) for i, same in zip(index, whole, strict=True)
+        rows.folders[i] if same else below(rows.paths[i], root) for i, same in zip(index, whole, strict=True)
     ]
-    return replace(_taken(rows, index), paths=paths, names=names, folders=folders)
+    return replace(taken(rows, index), paths=paths, names=names, folders=folders)
 
 
-def _taken(rows: FileRows, index: Sequence[int]) -> FileRows:
+def taken(rows: FileRows, index: Sequence[int]) -> FileRows:
     """Some rows, and the problems of all."""
-    return FileRows(
+    return replace(
+        rows,
         paths=_picked(rows.paths, index),
         names=_picked(rows.names, index),
         labels=replace(rows.labels, values=rows.labels.values[index], good=rows.labels.good[index]),
@@ -147,10 +179,13 @@ def _taken(rows: FileRows, index: Sequence[int]) -> FileRows:
         groups=None if rows.groups is None else _picked(rows.groups, index),
         cases=None if rows.cases is None else _picked(rows.cases, index),
         folders=_picked(rows.folders, index),
+        parts=None if rows.parts is None else _picked(rows.parts, index),
+        mpps=None if rows.mpps is None else _picked(rows.mpps, index),
     )
 
 
-def _below(path: Path, root: Path) -> str:
+def below(path: Path, root: Path) -> str:
+    """A path as cases are named."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
@@ -193,7 +228,7 @@ def _label_words(labels: Labels) -> list[str]:
         words = dict(enumerate(labels.class_names))
         return [words.get(value, "?") for value in labels.values.tolist()]
     return [
-        "+".join(n if v == 1 else f"{n} {v}" for n, v in zip(labels.class_names, row, strict=True) if v)
+        "+".join(n if v == 1 else f"{n} not known" for n, v in zip(labels.class_names, row, strict=True) if v)
         or "none"
         for row in labels.values.tolist()
     ]

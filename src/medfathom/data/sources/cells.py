@@ -111,7 +111,7 @@ def _one_hot(labels: Labels, names: Sequence[str]) -> Labels:
     )
 
 
-def label_notes(labels: Labels, config: CsvDataset) -> list[str]:
+def label_notes(labels: Labels, rows: Sequence[Row], config: CsvDataset) -> list[str]:
     """What the labels themselves suggest about how they should be read."""
     if labels.task != "multilabel" or not labels.good.any():
         return []
@@ -125,4 +125,21 @@ def label_notes(labels: Labels, config: CsvDataset) -> list[str]:
     if (unknown := (values == UNKNOWN).sum(axis=0)).any():
         counts = ", ".join(f"{name} {n}" for name, n in zip(labels.class_names, unknown, strict=True) if n)
         notes.append(f"labels that are not known, left out of loss and metrics: {counts} of {len(values)}")
+    if both := _both(labels, rows, config):
+        notes.append(
+            f"{len(both)} rows have {config.no_label!r} and a label ({both[0]}, ...): the label counts"
+        )
     return notes
+
+
+def _both(labels: Labels, rows: Sequence[Row], config: CsvDataset) -> list[str]:
+    """The names of rows that have a label and say that they have none."""
+    if config.no_label is None or config.label_separator is None:
+        return []
+    none, column = normal_word(config.no_label).casefold(), config.label_column or "label"
+    labelled = labels.good & is_present(labels.values).any(axis=1)
+    return [
+        rows[row].name
+        for row in np.flatnonzero(labelled).tolist()
+        if none in map(str.casefold, map(normal_word, rows[row].cells[column].split(config.label_separator)))
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,22 +17,31 @@ from numpy.typing import NDArray
 from medfathom.data import nifti
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
 from medfathom.data.labels import Labels
+from medfathom.data.pixels import with_channels, with_type
 from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
+from medfathom.data.slides import Tile, Tiling, read_tile
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import (
     FileRows,
     images_of_cases,
     in_files,
-    in_frames,
+    in_parts,
     one_label_and_patient,
     spoilt,
 )
+from medfathom.data.sources.slide_rows import rows_of_tiles
 from medfathom.data.sources.walk import Choice
-from medfathom.data.stacks import ImageFile, frame_name
+from medfathom.data.stacks import ImageFile, part_name
 from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 from medfathom.text import printable
+
+SIDES = {"R": "right", "L": "left", "": "not said"}
+"""What a header says."""
+
+SHOWN_STACKS = 10
+"""A note names so many, with images and side."""
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
@@ -43,7 +53,7 @@ PROCESS_HEADERS = 20_000
 
 @dataclass(frozen=True)
 class FileDecoder:
-    """Reads, hashes and decodes image files into one form; the fields as in `images.decode`."""
+    """Reads, hashes and decodes images of files into one form; the fields as in `images.decode`."""
 
     channels: int
     dtype: np.dtype[np.uint8 | np.uint16]
@@ -54,7 +64,9 @@ class FileDecoder:
     slice_axis: int = 2
 
     def __call__(self, fetched: ImageFile) -> RawImage:
-        """Decode a file, or a frame of a stack. Raises UnreadableImageError."""
+        """Decode a file or a part of it. Raises UnreadableImageError."""
+        if isinstance(fetched.part, Tile):
+            return self._tile(fetched.path, fetched.part)
         content, digest = fetched.content()
         image = decode(
             content,
@@ -64,7 +76,7 @@ class FileDecoder:
             size=self.size,
             fit=self.fit,
             window=self.window,
-            frame=fetched.frame,
+            frame=fetched.part,
             slice_axis=self.slice_axis,
         )
         return RawImage(
@@ -75,6 +87,11 @@ class FileDecoder:
             len(content),
             image.bits_used,
         )
+
+    def _tile(self, path: Path, tile: Tile) -> RawImage:
+        colours, digest = read_tile(path, tile, self.size)
+        pixels = with_type(with_channels(colours, self.channels), self.dtype)
+        return RawImage(pixels, round(tile.width), round(tile.height), digest)
 
 
 _NO_GROUP = "no group: dataset.group_pattern or group_column finds none"
@@ -90,6 +107,7 @@ class FileSource(Source):
     def __init__(self, config: FolderDataset | CsvDataset) -> None:
         self._config = config
         self._files: list[ImageFile] = []
+        self._chosen = True
         self._decode = FileDecoder(
             1,
             np.dtype(np.uint8),
@@ -100,8 +118,13 @@ class FileSource(Source):
             config.slice_axis,
         )
 
+    def outline(self) -> Listing:
+        """Headers alone are read."""
+        self._chosen = False
+        return self.listing()
+
     def fetch(self, rows: Sequence[int]) -> list[ImageFile]:
-        """The file, or its frame."""
+        """The file, and which image of it."""
         return [self._files[row] for row in rows]
 
     def decode(self, fetched: ImageFile) -> RawImage:
@@ -113,8 +136,8 @@ class FileSource(Source):
         return self._decode
 
     def pixels_in_memory(self, fetched: ImageFile) -> int:
-        """Of the whole image."""
-        return fetched.n_pixels
+        """Of the whole image; of a tile what is read for it, where levels differ by a factor of 4."""
+        return fetched.n_pixels * (16 if isinstance(fetched.part, Tile) else 1)
 
     def _list_files(
         self,
@@ -128,25 +151,39 @@ class FileSource(Source):
         folders: Sequence[str | None] | None = None,
         ignored: Sequence[Ignored] = (),
         notes: Sequence[str] = (),
+        mpps: Sequence[float | None] | None = None,
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem.
 
-        `cases` and `folders` as in `FileRows`, of use where the unit is not the image.
+        `cases`, `folders` and `mpps` as in `FileRows`, of use where the unit is not the image.
         """
-        rows = FileRows(paths, names, labels, splits, groups, folders or [None] * len(paths), cases)
+        rows = FileRows(
+            paths, names, labels, splits, groups, folders or [None] * len(paths), cases, mpps=mpps
+        )
         unit = self._config.unit
         if unit != "image":
             rows = in_files(rows, self.root, Choice(self._config.include, self._config.exclude))
+        tiling = Tiling.of(self._config)
+        if tiling is None:
+            rows, headers = self._images_of(rows)
+        else:
+            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
+        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *rows.notes])
+
+    def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str]]:
+        """A row for each image, and each one's header."""
+        unit = self._config.unit
         headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
         rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
-            rows, index = in_frames(rows, counts, self.root)
-            notes = [*notes, *_told_frames([count for count in counts if count is not None])]
+            told = _told_stacks(rows.names, headers)
+            rows, index = in_parts(rows, [None if n is None else range(n) for n in counts], self.root)
+            rows = replace(rows, notes=told)
             headers = [headers[i] for i in index]
         if unit != "image":
             rows = images_of_cases(rows, self._config, self.root)
-        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=notes)
+        return rows, headers
 
     def _list_rows(
         self, rows: FileRows, headers: Sequence[Header | str], problems: Sequence[Problem]
@@ -164,17 +201,18 @@ class FileSource(Source):
         unknown = [row for row in np.flatnonzero(good).tolist() if groups is not None and groups[row] is None]
         problems += [Problem(names[row], _NO_PATIENT if by_patient else _NO_GROUP) for row in unknown]
         good[unknown] = False
-        frames = rows.frames or [None] * len(names)
+        parts = rows.parts or [None] * len(names)
         kept = np.flatnonzero(good).tolist()
         found = [header for row in kept if isinstance(header := headers[row], Header)]
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
+        self.deep = [row for row, header in enumerate(found) if header.deep and header.subject is None]
         self._files = [
-            ImageFile(paths[row], header.width * header.height, frames[row])
+            ImageFile(paths[row], header.width * header.height, parts[row])
             for row, header in zip(kept, found, strict=True)
         ]
         return Listing(
-            names=[frame_name(names[row], frames[row]) for row in kept],
+            names=[part_name(names[row], parts[row]) for row in kept],
             labels=labels.values[kept],
             splits=_texts(rows.splits, kept),
             groups=None if groups is None else _texts(groups, kept),
@@ -205,12 +243,24 @@ def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_
     return np.array([values[row] for row in kept], dtype=np.str_)
 
 
-def _told_frames(counts: Sequence[int]) -> list[str]:
-    """To compare with what the user knows of the files."""
+def _told_stacks(names: Sequence[str], headers: Sequence[Header | str]) -> list[str]:
+    """To compare with what the user knows of the files: readers of OCT volumes got it wrong before."""
+    known = [(name, h) for name, h in zip(names, headers, strict=True) if isinstance(h, Header) and h.frames]
+    counts = [h.frames or 0 for _, h in known]
     if not counts:
         return []
     sizes = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return [f"{len(counts)} stacks of {sizes} images each, {sum(counts)} in all"]
+    notes = [f"{len(counts)} stacks of {sizes} images each, {sum(counts)} in all"]
+    sides = Counter(SIDES[h.laterality] for _, h in known)
+    if set(sides) == {SIDES[""]}:
+        return notes
+    said = ", ".join(f"{count} {side}" for side, count in sides.most_common())
+    first = [
+        f"{h.subject.hidden(name) if h.subject else name}: {h.frames}, {SIDES[h.laterality]}"
+        for name, h in known[:SHOWN_STACKS]
+    ]
+    more = ", ..." if len(known) > SHOWN_STACKS else ""
+    return [*notes, f"sides of these stacks: {said}; please compare: {'; '.join(first)}{more}"]
 
 
 def _is_nifti(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from medfathom.data.images import SUFFIXES
 
 HINTED = (*SUFFIXES, ".dcm", ".dicom")
 """Suffixes that a missing file may have after all."""
+
+ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?/+")
+"""How a path begins that starts at the top of a machine, once backslashes are slashes."""
+
+OF_ANOTHER_MACHINE = "folders of another machine were left out of absolute paths"
 
 SHOWN_PLACES = 2
 """Places that a problem names where a name is found in several."""
@@ -37,7 +43,8 @@ class FileFinder:
     """Finds files below one folder, which is listed only where that is needed.
 
     A path is taken as it is written. Backslashes count as slashes, and the suffix may be written in another
-    case, where there is no such file otherwise. With `anywhere` the file may lie in any folder below.
+    case, where there is no such file otherwise. With `anywhere` the file may lie in any folder below. Of an
+    absolute path that is not there the longest end counts that fits a file.
     """
 
     def __init__(self, root: Path, template: str, *, anywhere: bool) -> None:
@@ -60,8 +67,10 @@ class FileFinder:
                 return FoundFile(path, repair=repair)
         if others := self._other_case(path):
             return _only(path, [path.with_name(name) for name in others], "the suffix has another case")
-        if self._anywhere and (places := self._below(slashes)):
-            return _only(path, places, repair)
+        if self._anywhere:
+            for ending in _endings(slashes):
+                if places := self._below(ending):
+                    return _only(path, places, repair if ending == slashes else OF_ANOTHER_MACHINE)
         # What is there and is no file, or has a name that no file can have: reading it says what is wrong.
         return FoundFile(path) if not _is_missing(path) else FoundFile(path, self._missing(slashes, path))
 
@@ -117,6 +126,9 @@ class FileFinder:
             if places := self._below(written + suffix):
                 keys = "dataset.anywhere = true" + (f" and {self._with_suffix(suffix)}" if suffix else "")
                 return f", but {name}{suffix} lies in {self._place(places)}: {keys}"
+        if ending := next(filter(self._below, _endings(written)), None):
+            place = self._place(self._below(ending))
+            return f", but {ending} lies in {place}: dataset.anywhere = true takes it for the same file"
         if places := self._places.get(name.lower(), []):
             return f", but {name} lies in {self._place(places)}: dataset.root says where paths start"
         others = [suffix for suffix in HINTED if _is_file(path.with_suffix(suffix))]
@@ -127,6 +139,15 @@ class FileFinder:
 
     def _place(self, places: Sequence[Path]) -> str:
         return places[0].parent.relative_to(self._root).as_posix()
+
+
+def _endings(written: str) -> list[str]:
+    """A path, and where it starts at the top of some machine, what it ends in: from the longest on."""
+    start = ABSOLUTE.match(written)
+    if start is None:
+        return [written]
+    parts = [part for part in written[start.end() :].split("/") if part]
+    return [written, *("/".join(parts[k:]) for k in range(len(parts)))]
 
 
 def _is_file(path: Path) -> bool:

@@ -118,8 +118,9 @@ def _check_rule(rule: Rule, labels: Labels, ordered: bool) -> None:
         )
     if rule != "majority" and labels.task != "multilabel" and not ordered:
         raise DataError(
-            f"dataset.repeated = {rule!r} takes the higher class: give dataset.class_names from the lowest "
-            f"to the highest (found {', '.join(map(repr, labels.class_names))})"
+            f"dataset.repeated = {rule!r} takes the higher class: give dataset.positive (of two), or "
+            "dataset.class_names from the lowest to the highest (found "
+            f"{', '.join(map(repr, labels.class_names))})"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +10,9 @@ from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.table_files import read_lines
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError
+
+SHOWN_NAMES = 3
+"""Listed names that a line names."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,29 @@ class SplitNames:
     rest: str | None
 
     def split_of(self, path: PurePosixPath) -> str | None:
-        """The split of an image; lists may leave out its suffix or its folders."""
-        for name in (path, path.with_suffix(""), path.name, path.stem):
-            if str(name) in self.splits:
-                return self.splits[str(name)]
-        return self.rest
+        """The split of an image; lists may leave out its suffix or its folders.
+
+        Raises:
+            DataError: two lists have the image, in two spellings.
+        """
+        found = {self.splits[name]: name for name in reversed(_spellings(path)) if name in self.splits}
+        if len(found) > 1:
+            said = " and ".join(f"of {split} as {name}" for split, name in found.items())
+            raise DataError(f"dataset.split_lists: {path} is in the lists {said}")
+        return next(iter(found), self.rest)
+
+    def unmatched(self, paths: Iterable[PurePosixPath]) -> str:
+        """A line where listed names are no image's; else ""."""
+        used = {name for path in paths for name in _spellings(path)}
+        left = [name for name in self.splits if name not in used]
+        if not left:
+            return ""
+        shown = ", ".join(left[:SHOWN_NAMES]) + (", ..." if len(left) > SHOWN_NAMES else "")
+        return f"{len(left)} names of dataset.split_lists are no row of the table ({shown})"
+
+
+def _spellings(path: PurePosixPath) -> list[str]:
+    return list(map(str, (path, path.with_suffix("") if path.name else path, path.name, path.stem)))
 
 
 def read_split_lists(config: CsvDataset) -> SplitNames | None:

@@ -35,6 +35,12 @@ CONTAINER = re.compile(r"images|imgs?|masks|labels|annotations|segmentations", r
 FIND_IN_PATH = r"dataset.class_pattern = '([^/]*?)[ _(-]*\d+\)?/' and dataset.group_pattern = '([^/]*\d\)?)/'"
 """Where class and patient are in `AMD1/...`."""
 
+PATIENT_COLUMN = re.compile(
+    r"(patient|subject|person|participant|lesion|case|slide|mrn|pid)s?[\W_]*(id|no|nr|num|number|name|key|code)?",
+    re.IGNORECASE,
+)
+"""A column that says whose image it is."""
+
 FEW_IN_A_SERIES = 10
 """More classes than these that differ in a number alone are no grades or stages."""
 
@@ -68,6 +74,24 @@ def folder_suspicions(
     return [*mask_suspicions(names, inner), *filter(None, found)]
 
 
+def unused_patients(columns: Mapping[str, Sequence[str]], n_files: int) -> list[str]:
+    """A line where a table, of which no column is the group, has a column of patients.
+
+    Args:
+        columns: the cells of each column.
+        n_files: different files that the rows name.
+    """
+    for column, cells in columns.items():
+        n_patients = len(set(cells))
+        if PATIENT_COLUMN.fullmatch(_spaced(column)) and 1 < n_patients < n_files:
+            return [
+                f"column {column!r} names {n_patients} patients or the like of {n_files} images, but the "
+                f'images of one may be in several splits: dataset.group_column = "{column}" keeps them '
+                "together"
+            ]
+    return []
+
+
 def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) -> list[str]:
     """Lines where files look like masks of others.
 
@@ -75,13 +99,18 @@ def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) ->
         names: of the files, with their folders.
         inner: the part of each that may tell a mask, which is not the class's folder; None: all.
     """
-    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
-    masks = {name: pattern for name, pattern in patterns.items() if pattern}
+    masks = mask_patterns(names, inner)
     after = {name: pattern for name, pattern in _named_after_others(names).items() if name not in masks}
     found = [_line(masks, "look like masks")] if masks else []
     if len(after) >= FEWEST_PAIRS:
         found.append(_line(after, "are named after another image: masks or copies?"))
     return found
+
+
+def mask_patterns(names: Sequence[str], inner: Sequence[str] | None = None) -> dict[str, str]:
+    """Files that look like masks -> the pattern for `dataset.exclude`; arguments as in `mask_suspicions`."""
+    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
+    return {name: pattern for name, pattern in patterns.items() if pattern}
 
 
 def _line(found: Mapping[str, str], what: str) -> str:

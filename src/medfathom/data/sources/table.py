@@ -20,7 +20,7 @@ from medfathom.data.sources.find_files import FileFinder, FoundFile
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.repeated import Merged, RowFacts, merge_rows
 from medfathom.data.sources.split_lists import SplitNames, read_split_lists
-from medfathom.data.sources.suspicions import mask_suspicions
+from medfathom.data.sources.suspicions import mask_suspicions, unused_patients
 from medfathom.data.sources.table_rows import Row, read_rows
 from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset
@@ -64,11 +64,15 @@ class CsvSource(FileSource):
         """An image for each file, in the order of the rows."""
         names = [row.name for row in self._rows]
         splits, problems = self._splits(names)
+        mpps, no_numbers = self._mpps(names)
         # A row with a bad path and a bad split is one bad row, not two: the first reason is told.
-        problems = list({p.name: p for p in reversed([*self._row_problems(names), *problems])}.values())[::-1]
+        problems = list(
+            {p.name: p for p in reversed([*self._row_problems(names), *problems, *no_numbers])}.values()
+        )[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
-        notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._table_config)]
+        notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._rows, self._table_config)]
         notes += mask_suspicions([row.path for row in self._rows])
+        notes += [*self._unused_patients(), *self._unmatched()]
         cases = self._cases()
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
@@ -83,6 +87,7 @@ class CsvSource(FileSource):
             cases=None if cases is None else [cases[row] for row in kept],
             ignored=self._ignored,
             notes=[*notes, *merged.notes],
+            mpps=None if mpps is None else [mpps[row] for row in kept],
         )
 
     @cached_property
@@ -109,13 +114,14 @@ class CsvSource(FileSource):
         self, names: Sequence[str], labels: Labels, splits: Sequence[str], groups: Sequence[str | None] | None
     ) -> Merged:
         facts = RowFacts(names, [found.path for found in self._found], splits, groups)
-        numbers = all(name.isdecimal() for name in labels.class_names)
         config = self._table_config
+        numbers = all(name.isdecimal() for name in labels.class_names)
         ordered = numbers or config.class_names is not None
         if config.positive is not None and labels.task == "binary":
-            # The positive class is put second only after the rows are merged.
-            ordered = labels.class_names[1] == config.positive
-        return merge_rows(facts, labels, self._table_config.repeated, ordered=ordered)
+            ordered = True
+            if normal_word(labels.class_names[0]) == normal_word(str(config.positive)):
+                labels = replace(labels, values=1 - labels.values, class_names=labels.class_names[::-1])
+        return merge_rows(facts, labels, config.repeated, ordered=ordered)
 
     def _splits(self, names: Sequence[str]) -> tuple[list[str], list[Problem]]:
         """The split of every row, and rows whose split cannot be used."""
@@ -143,15 +149,44 @@ class CsvSource(FileSource):
         column = self._table_config.case_column
         return None if column is None else [row.cells[column] or None for row in self._rows]
 
+    def _mpps(self, names: Sequence[str]) -> tuple[list[float | None] | None, list[Problem]]:
+        """Microns per pixel of each slide, None where its cell is empty, and rows whose cell is no number."""
+        column = self._table_config.mpp_column
+        if column is None:
+            return None, []
+        cells = [row.cells[column].strip() for row in self._rows]
+        found = [None if not cell else _positive(cell) for cell in cells]
+        problems = [
+            Problem(name, f"{column} = {cell!r}: microns per pixel are a number above 0")
+            for name, cell, mpp in zip(names, cells, found, strict=True)
+            if cell and mpp is None
+        ]
+        return found, problems
+
+    def _unused_patients(self) -> list[str]:
+        config = self._table_config
+        if config.unit != "image" or config.group_column or config.group_pattern:
+            return []
+        columns = {name: [row.cells.get(name, "") for row in self._rows] for name in self._rows[0].cells}
+        return unused_patients(columns, len({found.path for found in self._found}))
+
+    def _unmatched(self) -> list[str]:
+        paths = [_posix(row.path) for row in self._table.rows]
+        return list(filter(None, [self._lists.unmatched(paths)])) if self._lists else []
+
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
+def _posix(path: str) -> PurePosixPath:
+    return PurePosixPath(path.replace("\\", "/"))
+
+
 def _listed_splits(
     lists: SplitNames, rows: Sequence[Row], names: Sequence[str]
 ) -> tuple[list[str], list[Problem]]:
-    found = [lists.split_of(PurePosixPath(row.path.replace("\\", "/"))) for row in rows]
+    found = [lists.split_of(_posix(row.path)) for row in rows]
     problems = [
         Problem(name, "is in none of dataset.split_lists")
         for name, split in zip(names, found, strict=True)
@@ -166,6 +201,15 @@ def _without(labels: Labels, problems: Sequence[Problem], names: Sequence[str]) 
     kept = [problem for problem in labels.problems if problem.name not in bad]
     good = labels.good & np.array([name not in bad for name in names])
     return replace(labels, good=good, problems=kept)
+
+
+def _positive(cell: str) -> float | None:
+    """The number; None where there is none above 0."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
 
 
 def _rows_of(labels: Labels, kept: Sequence[int]) -> Labels:

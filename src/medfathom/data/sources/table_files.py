@@ -16,7 +16,21 @@ from typing import IO
 from medfathom.errors import DataError, did_you_mean
 
 DELIMITERS = ",;\t|"
-"""Known delimiters; a table uses the one that is most frequent in its header."""
+"""Known delimiters."""
+
+EXCEL_DELIMITER = re.compile(r"sep=(.)", re.IGNORECASE)
+"""The first line of tables for Excel, which is no header."""
+
+LINES_TO_GUESS = 20
+"""The first lines of a text say what its delimiter is."""
+
+BINARY = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive; where it is a workbook, name it .xlsx",
+    b"\xd0\xcf\x11\xe0": "in Excel's old format; save it as .xlsx or .csv",
+    b"\x1f\x8b": "packed by gzip; name it .csv.gz",
+    b"PAR1": "a parquet file; name it .parquet",
+}
+"""What a file is that is no text, by its first bytes."""
 
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 """How UTF-16 files begin."""
@@ -40,19 +54,22 @@ class Table:
         columns: in order, as the header has them.
         rows: below the header.
         unit: what numbers count: "line" (the header is line 1, or stands below comments) or "row".
+        note: what its reader should know; "" for nothing.
     """
 
     path: Path
     columns: Sequence[str]
     rows: Sequence[TableRow]
     unit: str = "line"
+    note: str = ""
 
     def need(self, column: str, key: str) -> None:
         """Raise a DataError that names the key where the column is not there, or there twice."""
         count = self.columns.count(column)
         if count == 0:
             hint = did_you_mean(column, [name for name in self.columns if name])
-            raise DataError(f"dataset.{key}: {self.path} has no column {column!r}; {hint}")
+            more = f"; {self.note}" if self.note else ""
+            raise DataError(f"dataset.{key}: {self.path} has no column {column!r}; {hint}{more}")
         if count > 1:
             raise DataError(f"dataset.{key}: {self.path} has two columns of the same name: {column!r}")
 
@@ -82,7 +99,8 @@ def read_table(path: Path, key: str, *, encoding: str = "utf-8", comment: str | 
     except OSError as error:
         raise DataError(f"dataset.{key}: {path} cannot be read ({error.strerror or error})") from None
     if not table.rows:
-        raise DataError(f"dataset.{key}: {path} has no rows below its header")
+        more = f"; {table.note}" if table.note else ""
+        raise DataError(f"dataset.{key}: {path} has no rows below its header{more}")
     return table
 
 
@@ -95,8 +113,11 @@ def _read_text(path: Path, key: str, encoding: str, comment: str | None) -> Tabl
     ]
     while kept and not kept[0][1].strip():
         kept.pop(0)
-    header = kept[0][1] if kept else ""
-    reader = csv.reader((line for _, line in kept), delimiter=_delimiter(path, header), strict=True)
+    told = EXCEL_DELIMITER.fullmatch(kept[0][1].strip()) if kept else None
+    if told:
+        kept.pop(0)
+    delimiter = told[1] if told else _delimiter(path, [line for _, line in kept[:LINES_TO_GUESS]])
+    reader = csv.reader((line for _, line in kept), delimiter=delimiter, strict=True)
     try:
         columns = [name.strip() for name in next(reader, [])]
         rows = [_as_row(columns, cells, kept[reader.line_num - 1][0]) for cells in reader if _filled(cells)]
@@ -111,7 +132,7 @@ def read_lines(path: Path, encoding: str) -> list[str]:
     plain = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
         with _opened(path) as raw:
-            start = raw.read(2)
+            start = raw.read(4)
         with _opened(path) as raw:
             text = raw.read().decode(plain)
     except UnicodeError:
@@ -126,15 +147,25 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _guess(start: bytes) -> str:
-    if start in BYTE_ORDER_MARKS:
+    for known, what in BINARY.items():
+        if start.startswith(known):
+            return f"it is {what}"
+    if start.startswith(BYTE_ORDER_MARKS):
         return 'it begins as UTF-16 does: encoding = "utf-16"'
     return 'set it: tables from Excel are often in "cp1252"'
 
 
-def _delimiter(path: Path, header: str) -> str:
+def _delimiter(path: Path, lines: Sequence[str]) -> str:
+    """The one that is as often in most lines as in the header; of several the most frequent there."""
     if ".tsv" in [suffix.lower() for suffix in path.suffixes]:
         return "\t"
-    return max(DELIMITERS, key=re.sub(r'"[^"]*"', "", header).count)
+    header, *rows = [re.sub(r'"[^"]*"', "", line) for line in lines] or [""]
+    counts = {known: header.count(known) for known in DELIMITERS}
+
+    def fit(known: str) -> tuple[int, int]:
+        return sum(row.count(known) == counts[known] > 0 for row in rows), counts[known]
+
+    return max(DELIMITERS, key=fit)
 
 
 def _filled(cells: Sequence[str]) -> bool:
@@ -159,17 +190,19 @@ def _read_xlsx(path: Path) -> Table:
         ) from None
     try:
         with path.open("rb") as file:
-            sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            sheet, others = book.worksheets[0], book.sheetnames[1:]
             lines = [[_as_text(value) for value in line] for line in sheet.iter_rows(values_only=True)]
     except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(f"dataset.path: {path} is no Excel workbook ({error})") from None
+    note = f"of {path.name} only the first sheet is read, not {', '.join(others)}" if others else ""
     if not lines:
-        return Table(path, [], [], "row")
+        return Table(path, [], [], "row", note)
     width = max((i + 1 for i, cell in enumerate(lines[0]) if cell), default=0)
     columns = [name.strip() for name in lines[0][:width]]
     numbered = enumerate(lines[1:], start=2)
     rows = [_as_row(columns, cells, number) for number, cells in numbered if _filled(cells)]
-    return Table(path, columns, rows, "row")
+    return Table(path, columns, rows, "row", note)
 
 
 def _read_parquet(path: Path) -> Table:

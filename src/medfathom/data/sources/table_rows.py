@@ -66,7 +66,7 @@ def read_rows(config: CsvDataset) -> Rows:
     root = Path(config.root).expanduser().absolute() if config.root else folder
     if not root.is_dir():
         raise DataError(f"dataset.root: no folder {root}")
-    files, rows = [], []
+    files, rows, notes = [], [], []
     for file in config.tables or [TableFile(path=base.name)]:
         table = read_table(
             _inside(folder, file.path, "tables" if config.tables else "path"),
@@ -75,6 +75,7 @@ def read_rows(config: CsvDataset) -> Rows:
             comment=config.comment,
         )
         files.append(table.path)
+        notes += [table.note] if table.note else []
         found = _rows_of(table, root / file.root, file.split or "", named=len(config.tables or ()) > 1)
         for join in config.join:
             joined = read_table(
@@ -87,7 +88,7 @@ def read_rows(config: CsvDataset) -> Rows:
     kept = [row for row in rows if _wanted(row, config.where)]
     _check_filters(rows, config.where)
     left = len(rows) - len(kept)
-    notes = [f"{left} of {len(rows)} rows are left out by dataset.where"] if left else []
+    notes += [f"{left} of {len(rows)} rows are left out by dataset.where"] if left else []
     return Rows([image for row in kept for image in _images(row, config)], root, files, notes)
 
 
@@ -148,6 +149,7 @@ def _check_columns(config: CsvDataset, table: Table) -> None:
         "split_column": [config.split_column] if config.split_column else [],
         "group_column": [config.group_column] if config.group_column else [],
         "case_column": [config.case_column] if config.case_column else [],
+        "mpp_column": [config.mpp_column] if config.mpp_column else [],
     }
     for key, columns in wanted.items():
         for column in columns:

@@ -14,6 +14,7 @@ from fnmatch import translate
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from medfathom.data import dicom
 from medfathom.data.images import SUFFIXES
 from medfathom.data.sources.base import Ignored
 from medfathom.errors import DataError
@@ -24,6 +25,12 @@ JUNK = frozenset(
     | {".fseventsd", ".appledouble", "@eadir"}
 )
 """What macOS, Windows and file servers leave in folders, in lower case; never an image, not worth a word."""
+
+
+DICOMDIR = "an index of DICOM files, no image"
+
+DICOM_START = 1024
+"""Bytes of a DICOM file that hold its preamble and what kind of object it is."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,19 @@ class Choice:
         left_out = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         return kept, by_reason(left_out)
 
-    def why_not(self, path: str, *, suffixes: Sequence[str] = SUFFIXES) -> str:
+    def why_not(self, path: str, *, suffixes: Sequence[str] = SUFFIXES, root: Path | None = None) -> str:
         """Why a file is left out; "" where it is taken.
 
         Args:
             path: below the data set's folder, with `/`.
             suffixes: that are taken where `include` does not say; none: all.
+            root: the data set's folder, where a file without a suffix may be looked at: DICOM often has none.
         """
-        if is_junk(PurePosixPath(path).name):
+        name = PurePosixPath(path).name
+        if is_junk(name):
             return "written by macOS or Windows, not images"
+        if name.upper() == "DICOMDIR":
+            return DICOMDIR
         if pattern := self.excluded_by(path):
             return f"dataset.exclude {pattern!r}"
         if self.include is not None:
@@ -60,7 +71,7 @@ class Choice:
                 "" if any(_matches(pattern, path) for pattern in self.include) else "not in dataset.include"
             )
         known = not suffixes or path.lower().endswith(tuple(suffixes))
-        return "" if known else _not_read(PurePosixPath(path).suffix.lower())
+        return "" if known else _other_suffix(path, root)
 
     def excluded_by(self, path: str) -> str:
         """The first pattern of `exclude` that matches a file or a folder; "" where none does."""
@@ -133,7 +144,9 @@ class _Walk:
                 self._enter(path, entry, above)
             elif entry.name.startswith("."):
                 self.left_out[path] = "hidden"
-            elif reason := self.choice.why_not(path):
+            elif not (entry.is_file() or entry.is_symlink()):
+                self.left_out[path] = "no file, but a pipe or a device"
+            elif reason := self.choice.why_not(path, root=self.root):
                 self.left_out[path] = reason
             else:
                 self.files.append(path)
@@ -168,6 +181,26 @@ def _matches(pattern: str, path: str) -> bool:
 @cache
 def _regex(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern), re.IGNORECASE)
+
+
+def _other_suffix(path: str, root: Path | None) -> str:
+    """Why a file without an image's suffix is left out; "" where it is taken all the same."""
+    suffix = PurePosixPath(path).suffix.lower()
+    # The end of a UID, or the number of an image, is none: 1.2.840.10008.17
+    bare = not suffix.strip(".0123456789")
+    return _no_dicom(root / path) if root is not None and bare else _not_read(suffix)
+
+
+def _no_dicom(file: Path) -> str:
+    """Why a file without an image's suffix is left out; "" where its preamble says DICOM."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(DICOM_START)
+    except OSError:
+        return "no image's suffix, and it cannot be read"
+    if not dicom.has_preamble(start):
+        return _not_read(file.suffix.lower())
+    return DICOMDIR if dicom.DIRECTORY in start else ""
 
 
 def _not_read(suffix: str) -> str:

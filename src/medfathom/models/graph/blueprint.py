@@ -174,26 +174,31 @@ def create_backbone(settings: BackboneSettings, device: str | None = None) -> nn
         ModelError: the architecture cannot be built with these settings.
     """
     check_name(settings.architecture)
-    options: dict[str, Any] = {"num_classes": 0, "in_chans": settings.in_channels}
-    if settings.image_size is not None and has_fixed_size(settings.architecture):
-        options["img_size"] = settings.image_size
-    if settings.pooling != "avg":
-        options["global_pool"] = settings.pooling
+    options: dict[str, Any] = {"num_classes": 0, **timm_arguments(settings)}
     try:
         with torch.device(device or "cpu"), ShapesOnly() if device == "meta" else nullcontext():
             return _create(settings.architecture, options)
     except (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
-        asked = " ".join(f"{k}={v}" for k, v in options.items() if k != "num_classes")
+        asked = " ".join(f"{k}={v}" for k, v in options.items() if k not in ("num_classes", "fc_norm"))
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise ModelError(f"{settings.architecture} cannot be built with {asked} ({reason})") from None
 
 
-def _create(architecture: str, options: Mapping[str, Any]) -> nn.Module:
-    if "global_pool" in options:
-        # Else a ViT moves its last norm behind the pooling, under a name that no checkpoint has.
-        with suppress(TypeError):
-            return timm.create_model(architecture, **options, fc_norm=False)
-    return timm.create_model(architecture, **options)
+def timm_arguments(settings: BackboneSettings) -> dict[str, Any]:
+    """What `timm.create_model` is given besides the name; `fc_norm` only where the architecture takes it."""
+    arguments: dict[str, Any] = {"in_chans": settings.in_channels}
+    if settings.image_size is not None and has_fixed_size(settings.architecture):
+        arguments["img_size"] = settings.image_size
+    if settings.pooling != "avg":
+        # Without `fc_norm` a ViT moves its last norm behind the pooling, under a name that no checkpoint has.
+        arguments |= {"global_pool": settings.pooling, "fc_norm": False}
+    return arguments
+
+
+def _create(architecture: str, options: dict[str, Any]) -> nn.Module:
+    with suppress(TypeError):
+        return timm.create_model(architecture, **options)
+    return timm.create_model(architecture, **{k: v for k, v in options.items() if k != "fc_norm"})
 
 
 def has_fixed_size(architecture: str) -> bool:

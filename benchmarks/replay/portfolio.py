@@ -1,0 +1,83 @@
+"""Choose a portfolio on recorded tables, greedily, and write it as a file of search/portfolios.
+
+    uv run benchmarks/replay/portfolio.py --table ../shared/tables/medmnist_imagenet_runs.csv.gz
+
+The next trial of a portfolio is the one that, with those chosen before it, leaves the least mean regret in
+validation AUC over the tables. Each table's regrets are divided by the spread of its better half, so that no
+table decides alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from tables import Table, recorded
+
+from medfathom.definitions.space import TrialParams
+
+SEARCH = Path(__file__).parents[2] / "search" / "portfolios"
+
+
+def chosen(tables: Sequence[Table], size: int) -> list[TrialParams]:
+    """The portfolio of so many trials."""
+    keys = sorted({key for table in tables for key in table.trials}, key=str)
+    regrets = np.array([[_regret(table, key) for key in keys] for table in tables])
+    left = np.full(len(tables), np.inf)
+    found: list[TrialParams] = []
+    while len(found) < min(size, len(keys)):
+        after = np.minimum(left[:, None], regrets)
+        place = int(np.argmin(after.mean(axis=0)))
+        left, regrets[:, place] = after[:, place], np.inf
+        found.append(next(t.trials[keys[place]].params for t in tables if keys[place] in t.trials))
+    return found
+
+
+def _regret(table: Table, key: tuple[object, ...]) -> float:
+    aucs = sorted(trial.aucs[-1] for trial in table.trials.values())
+    spread = max(aucs[-1] - statistics.median(aucs), 1e-3)
+    return (aucs[-1] - table.trials[key].aucs[-1]) / spread if key in table.trials else 10.0
+
+
+def write(name: str, description: str, source: str, trials: Sequence[TrialParams]) -> None:
+    lines = [f"description = {quoted(description)}", f"source = {quoted(source)}"]
+    for params in trials:
+        lines += ["", "[[trials]]"]
+        values = params.model_dump(exclude_defaults=True)
+        values["learning_rate"] = params.learning_rate
+        lines += [
+            f"{key} = {quoted(value) if isinstance(value, str) else value}" for key, value in values.items()
+        ]
+    SEARCH.mkdir(exist_ok=True)
+    (SEARCH / f"{name}.toml").write_text("\n".join(lines) + "\n")
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+def main() -> None:
+    """Write both portfolios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--table", type=Path, help="the public table; without it that portfolio is left as it is"
+    )
+    parser.add_argument("--size", type=int, default=10)
+    wanted = parser.parse_args()
+    when = date.today().isoformat()
+    own = recorded()
+    write(
+        "small-images",
+        "Small networks on small images, trained for eight epochs with AdamW.",
+        f"benchmarks/replay/curves.csv.gz ({', '.join(t.name for t in own)}); "
+        f"benchmarks/replay/portfolio.py, {when}",
+        chosen(own, wanted.size),
+    )
+
+
+if __name__ == "__main__":
+    main()

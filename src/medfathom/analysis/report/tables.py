@@ -1,0 +1,347 @@
+"""The tables of a report, folded away at its end: what was found, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from medfathom.analysis.pipeline import Analysis, ModalityFindings, NothingCompared
+from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.sentences import NAMES
+from medfathom.analysis.size.association import Association, NoSlope
+
+MOST_ROWS = 600
+"""Rows of results in the page; results.csv has all."""
+
+Answers = Mapping[str, Association | NoSlope]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; one without rows is not shown.
+
+    Attributes:
+        title: what it is.
+        headings: of its columns.
+        rows: texts.
+        note: to be read before.
+    """
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def tables(analysis: Analysis) -> list[Table]:
+    """All tables with something in them, in the order of the report."""
+    found = [
+        table for name, modality in analysis.modalities.items() for table in _of_modality(name, modality)
+    ]
+    found += [
+        _between_modalities(analysis),
+        _pretraining(analysis),
+        _unfreezing(analysis),
+        _regrets(analysis),
+    ]
+    found += [_gap(analysis), _left_out(analysis), _results(analysis)]
+    return [table for table in found if table.rows]
+
+
+def _of_modality(name: str, found: ModalityFindings | NothingCompared) -> list[Table]:
+    answers = {**found.predictors, found.imagenet.predictor.name: found.imagenet}
+    return [
+        _numbers(name, answers),
+        _by_dataset(name, answers),
+        _margins(name, answers),
+        _together(name, found),
+        _sensitivity(name, answers),
+        _moderation(name, found),
+    ]
+
+
+QUANTITIES: dict[str, Callable[[Association], str]] = {
+    "verdict": lambda a: a.verdict,
+    "over the range (AUC)": lambda a: number(a.effect),
+    "its 95 % interval": lambda a: interval(a.effect_ci95),
+    "in another data set (95 %)": lambda a: interval(a.prediction95),
+    "slope": lambda a: f"{number(a.slope)} {'' if a.predictor.level else a.predictor.change}",
+    "slope's 95 % interval": lambda a: interval(a.ci95),
+    "p": lambda a: p_value(a.p_value),
+    "p (Holm)": lambda a: p_value(a.p_holm),
+    "smallest p that the design allows": lambda a: p_value(a.smallest_reachable_p),
+    "p within families": lambda a: p_value(a.p_within_family),
+    "p equivalence": lambda a: p_value(a.p_equivalence),
+    "p equivalence (Holm)": lambda a: p_value(a.p_equivalence_holm),
+    "Spearman, Kendall": lambda a: f"{number(a.ranks.spearman, 2)}, {number(a.ranks.kendall, 2)}",
+    "architectures": lambda a: number(a.n_architectures, 0),
+    "architectures needed": lambda a: number(a.architectures_needed, 0),
+    "speaks for": lambda a: a.speaks_for,
+    "spread of slopes over data sets (tau)": lambda a: number(getattr(a.heterogeneity, "tau", None)),
+    "p: slopes differ between data sets": lambda a: p_value(getattr(a.heterogeneity, "p_value", None)),
+    "least certain without": lambda a: _without(a.diagnostics.architecture),
+    "without family": lambda a: _without(a.diagnostics.family),
+    "median slope of pairs": lambda a: number(a.diagnostics.robust_slope),
+    "p: the line bends": lambda a: p_value(getattr(a.diagnostics.curve, "p_value", None)),
+    "reach of the fitted parabola (AUC)": lambda a: number(getattr(a.diagnostics.curve, "reach", None)),
+    "method": lambda a: a.method,
+}  # fmt: skip
+"""A row each of a modality's numbers."""
+
+
+def _without(left: object) -> str:
+    return "–" if left is None else f"{left.left_out}: p = {p_value(left.p_value)}"  # type: ignore[attr-defined]
+
+
+def _numbers(name: str, answers: Answers) -> Table:
+    shown = [answer for answer in answers.values() if isinstance(answer, Association)]
+    rows = [[what, *(told(answer) for answer in shown)] for what, told in QUANTITIES.items()] if shown else []
+    rows = [row for row in rows if set(row[1:]) != {"–"}]
+    return Table(f"{name}: every number", ["", *(answer.predictor.noun for answer in shown)], rows)
+
+
+def _by_dataset(name: str, answers: Answers) -> Table:
+    rows = [
+        [
+            answer.predictor.noun,
+            dataset,
+            number(each.estimate.slope),
+            interval(each.estimate.ci95),
+            str(each.n_architectures),
+            each.reason,
+        ]
+        for answer in answers.values()
+        if isinstance(answer, Association) and len(answer.per_dataset) > 1
+        for dataset, each in answer.per_dataset.items()
+    ]
+    return Table(
+        f"{name}: slopes by data set",
+        ["predictor", "data set", "slope", "95 % interval", "architectures", "remark"],
+        rows,
+    )
+
+
+def _margins(name: str, answers: Answers) -> Table:
+    shown = [answer for answer in answers.values() if isinstance(answer, Association)]
+    margins = shown[0].curve_of_margins if shown else {}
+    rows = [[f"±{m}", *(p_value(answer.curve_of_margins.get(m)) for answer in shown)] for m in margins]
+    note = "p-values, before Holm, of: the effect over the range is at least as large as the margin."
+    return Table(
+        f"{name}: would another margin change the verdict?",
+        ["margin (AUC)", *(a.predictor.noun for a in shown)],
+        rows,
+        note,
+    )
+
+
+def _together(name: str, found: ModalityFindings | NothingCompared) -> Table:
+    joint = found.joint
+    rows = [
+        [NAMES[predictor], number(a.slope), interval(a.ci95), p_value(a.p_value)]
+        for predictor, a in joint.partial.items()
+    ]
+    headings = ["predictor, the other held fixed", "slope", "95 % interval", "p"]
+    if joint.r2_total is None or joint.r2_adjusted is None:
+        return Table(name, headings, [])
+    (one, first), (other, second) = ((n, share or 0.0) for n, share in joint.r2_unique.items())
+    shared, names = joint.r2_shared or 0.0, (NAMES[one], NAMES[other])
+    note = (
+        f"Of the variance between architectures, {names[0]} by itself explains {_percent(first + shared)}, "
+        f"{names[1]} by itself {_percent(second + shared)}, the two together {_percent(joint.r2_total)} "
+        f"({_percent(joint.r2_adjusted)} adjusted for their number). Beyond {names[1]}, {names[0]} explains "
+        f"{_percent(first)}; beyond {names[0]}, {names[1]} explains {_percent(second)}; "
+        f"{_percent(shared)} either "
+        "could explain (a negative share: each hides the other). The two correlate "
+        f"{number(joint.predictor_correlation, 2)} here.{f' Beware: {joint.reason}.' if joint.reason else ''}"
+    )
+    return Table(f"{name}: both sizes together", headings, rows, note)
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 0)} %"
+
+
+def _sensitivity(name: str, answers: Answers) -> Table:
+    rows = [
+        [
+            a.predictor.noun,
+            s.name,
+            s.unit,
+            number(s.estimate.slope),
+            interval(s.estimate.ci95),
+            p_value(s.estimate.p_value),
+            s.reason,
+        ]
+        for a in answers.values()
+        for s in a.sensitivity
+    ]
+    return Table(
+        f"{name}: the same question under other choices",
+        ["predictor", "choice", "unit", "slope", "95 % interval", "p", "remark"],
+        rows,
+    )
+
+
+def _moderation(name: str, found: ModalityFindings | NothingCompared) -> Table:
+    rows = [
+        [
+            moderator,
+            NAMES[predictor],
+            " → ".join(pair.levels),
+            number(pair.difference),
+            interval(pair.ci95),
+            p_value(pair.p_holm),
+            str(pair.n_architectures),
+        ]
+        for moderator, m in found.moderation.items()
+        for predictor, a in m.predictors.items()
+        for pair in a.pairs
+    ]
+    headings = [
+        "moderator",
+        "predictor",
+        "levels",
+        "difference of slopes",
+        "95 % interval",
+        "p (Holm)",
+        "architectures",
+    ]
+    return Table(f"{name}: do slopes differ between inits or unfreeze depths?", headings, rows)
+
+
+def _between_modalities(analysis: Analysis) -> Table:
+    rows = [
+        [
+            NAMES[predictor],
+            " → ".join(pair.levels),
+            number(pair.difference),
+            interval(pair.ci95),
+            p_value(pair.p_holm),
+            str(pair.n_architectures),
+            pair.speaks_for or "",
+        ]
+        for predictor, a in analysis.modality_difference.items()
+        for pair in a.pairs
+    ]
+    headings = [
+        "predictor",
+        "modalities",
+        "difference of slopes",
+        "95 % interval",
+        "p (Holm)",
+        "architectures",
+        "speaks for",
+    ]
+    return Table("Do slopes differ between modalities?", headings, rows)
+
+
+def _pretraining(analysis: Analysis) -> Table:
+    rows = [
+        [
+            b.dataset,
+            f"{b.init} less {b.baseline}",
+            b.unfreeze_depth,
+            b.architecture or "all",
+            number(b.mean.benefit),
+            interval(b.mean.ci95),
+            p_value(b.mean.p_value),
+            f"{b.mean.n} {b.mean.unit}{'' if b.mean.n == 1 else 's'}",
+        ]
+        for b in analysis.pretraining_benefit
+    ]
+    note = (
+        "AUC with pretrained weights less AUC without, paired. Over architectures the interval "
+        "treats families as "
+        "random; for one architecture it is over seeds."
+    )
+    headings = [
+        "data set",
+        "inits",
+        "unfreeze depth",
+        "architecture",
+        "benefit",
+        "95 % interval",
+        "p",
+        "over",
+    ]
+    return Table("What pretraining brings", headings, rows[:MOST_ROWS], note + _more(len(rows)))
+
+
+def _unfreezing(analysis: Analysis) -> Table:
+    rows = [
+        [
+            u.dataset,
+            u.init,
+            u.best or "–",
+            ", ".join(u.not_worse) if u.best else "–",
+            str(u.n_architectures),
+            u.reason,
+        ]
+        for u in analysis.unfreeze_depth
+    ]
+    headings = ["data set", "init", "best depth", "may be as good", "architectures", "remark"]
+    return Table("How far to unfreeze", headings, rows)
+
+
+def _regrets(analysis: Analysis) -> Table:
+    regret = analysis.ranking_agreement.regret
+    rows = [
+        [kind, dataset, chosen.chosen, number(chosen.regret)]
+        for kind, m in regret.modalities.items()
+        for dataset, chosen in m.datasets.items()
+    ]
+    headings = ["modality", "data set", "chosen by the others", "regret (AUC)"]
+    return Table("One architecture for all: what it costs", headings, rows)
+
+
+def _gap(analysis: Analysis) -> Table:
+    rows = [
+        [
+            kind,
+            number(g.mean_gap),
+            NAMES[predictor],
+            number(a.estimate.slope),
+            interval(a.estimate.ci95),
+            p_value(a.estimate.p_value),
+        ]
+        for kind, g in analysis.generalisation_gap.modalities.items()
+        for predictor, a in g.predictors.items()
+    ]
+    split = "validation" if analysis.exploratory else "test"
+    headings = ["modality", "mean gap", "predictor", "slope", "95 % interval", "p"]
+    return Table("Generalisation gap", headings, rows, f"Training AUC less {split} AUC, against size.")
+
+
+def _left_out(analysis: Analysis) -> Table:
+    rows = [[left.reason, str(left.rows), left.source] for left in analysis.exclusions]
+    return Table("What was left out", ["reason", "rows", "source"], rows)
+
+
+def _results(analysis: Analysis) -> Table:
+    keys = ["modality", "dataset", "architecture", "family", "init", "unfreeze_depth", "setting"]
+    means = analysis.rows.groupby(keys, observed=True, sort=True).agg(
+        auc=("auc", "mean"), runs=("auc", "size"), n_params=("n_params", "median"), depth=("depth", "median")
+    )
+    listed = list(means.reset_index().itertuples(index=False))
+    rows = [
+        [*map(str, each[:7]), number(each[7]), str(each[8]), number(each[9], 0), number(each[10], 0)]
+        for each in listed[:MOST_ROWS]
+    ]
+    headings = [
+        "modality",
+        "data set",
+        "architecture",
+        "family",
+        "init",
+        "unfreeze depth",
+        "setting",
+        "mean AUC",
+        "runs",
+        "parameters",
+        "depth",
+    ]
+    return Table("Results", headings, rows, f"Every result is in results.csv.{_more(len(listed))}")
+
+
+def _more(count: int) -> str:
+    return f" The first {MOST_ROWS} of {count:,}." if count > MOST_ROWS else ""

@@ -1,0 +1,131 @@
+"""What classes and patients of a listing say about a definition that may be wrong: lines, no change."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from medfathom.data.labels import PERHAPS_MISSING
+from medfathom.data.sources.base import Listing
+from medfathom.definitions.dataset import DatasetConfig, FolderDataset
+from medfathom.metrics.classification import positive_class, positives
+from medfathom.metrics.unknown import is_present
+
+NEGATION = re.compile(
+    r"0|absen[ct]e?|benign|clean|clear|cn|controls?|false|free|hc|healthy|neg(ative)?|no|norm(al)?|not"
+    r"|no(dr|findings?|tumou?r|disease)|non\w*|un(affected|infected|remarkable)|without"
+)
+"""A word that says that something is not there."""
+
+PATIENT = re.compile(
+    r"(?<![^\W\d_])(patient|person|subject|pat|pid|slide|volume)([ _-]?)(\d+)", re.IGNORECASE
+)
+"""What names a patient, a slide or a volume in a path."""
+
+FEW_FOLDERS = 10
+"""More folders than these whose names are numbered are patients or slides, not stains or magnifications."""
+
+
+def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
+    """Lines about the positive class, about classes that may be none, and about patients."""
+    named = any(getattr(config, key, None) is not None for key in ("class_names", "label_columns"))
+    found = [
+        "" if config.positive is not None else negation_note(listing),
+        "" if named else _perhaps_missing(listing),
+        _mixed_patients(listing, config),
+        _unused_patients(listing) if listing.clusters is None else "",
+    ]
+    return list(filter(None, found))
+
+
+def is_negation(name: str) -> bool:
+    """Whether a class's name says that something is not there: normal, non-COVID, No_DR."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return any(NEGATION.fullmatch(word) for word in re.findall(r"[^\W_]+", spaced.casefold()))
+
+
+def negation_note(listing: Listing) -> str:
+    """A line where the positive class of two says that something is not there; else ""."""
+    positive = positive_class(listing.task, listing.class_names)
+    if positive is None or not is_negation(positive):
+        return ""
+    other = listing.class_names[0]
+    return (
+        f"the positive class {positive!r} says by its name that something is not there: sensitivity, "
+        f"precision and probabilities are about it; dataset.positive = {_quoted(other)} makes them about "
+        f"{other!r}, and dataset.positive = {_quoted(positive)} ends this note"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _perhaps_missing(listing: Listing) -> str:
+    """A line where a class's name may say that its images have no label."""
+    names = listing.class_names
+    task = "multiclass" if listing.task == "binary" else listing.task
+    counts = is_present(positives(task, listing.labels, len(names))).sum(axis=0).tolist()
+    found = [
+        f"{name!r} ({count} images)"
+        for name, count in zip(names, counts, strict=True)
+        if PERHAPS_MISSING.fullmatch(name)
+    ]
+    if not found:
+        return ""
+    return (
+        f"class {', '.join(found)}: does it say that the label is not known? dataset.where (of tables) and "
+        "dataset.exclude leave such images out; dataset.class_names, with all classes, ends this note"
+    )
+
+
+def _mixed_patients(listing: Listing, config: DatasetConfig) -> str:
+    """A line where a patient's number stands below the class's folder, and most have several classes."""
+    if not isinstance(config, FolderDataset) or config.group_pattern is None or listing.groups is None:
+        return ""
+    classes: dict[str, set[int]] = defaultdict(set)
+    labels = listing.labels.tolist()
+    for name, group, label in zip(listing.names, listing.groups.tolist(), labels, strict=True):
+        match = re.search(config.group_pattern, name)
+        folder = name.find(f"{listing.class_names[label]}/")
+        if match and 0 <= folder < match.start(1):
+            classes[group].add(label)
+    mixed = [group for group, found in classes.items() if len(found) > 1]
+    if len(mixed) < 2 or 2 * len(mixed) < len(classes):
+        return ""
+    shown = ", ".join(listing.class_names[label] for label in sorted(classes[mixed[0]])[:3])
+    return (
+        f"{len(mixed)} of {len(classes)} patients have images of several classes ({mixed[0]}: {shown}): "
+        "where numbers start again in each class, dataset.group_pattern needs the class's folder in its "
+        "parentheses"
+    )
+
+
+def _unused_patients(listing: Listing) -> str:
+    """A line where paths name patients, but nothing keeps a patient's images in one split."""
+    n_images = len(listing)
+    for shown, pattern, n_patients in _patients_in_paths(listing):
+        if 1 < n_patients < n_images:
+            return (
+                f"paths name {n_patients} patients or slides ({shown}, ...) of {n_images} images, but the "
+                f"images of one may be in several splits: dataset.group_pattern = '{pattern}' keeps them "
+                "together"
+            )
+    return ""
+
+
+def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, int]]:
+    """Ways to find the patient in every path: an example, the pattern, how many it finds."""
+    matches = [PATIENT.search(name) for name in listing.names]
+    if matches and all(matches):
+        found = [match for match in matches if match]
+        pattern, _ = Counter(f"{m[1]}{m[2]}(\\d+)" for m in found).most_common(1)[0]
+        yield found[0][0], pattern, len({m[0] for m in found})
+    folders = [name.split("/")[:-1] for name in listing.names]
+    for level in range(min(map(len, folders), default=0)):
+        names = {parts[level] for parts in folders}
+        numbered = len(names) > FEW_FOLDERS and all(re.search(r"\d", name) for name in names)
+        if numbered and not names <= set(listing.class_names):
+            before = f"(?:[^/]+/){{{level}}}" if level else ""
+            yield min(names), f"^{before}([^/]+)/", len(names)

@@ -1,0 +1,98 @@
+"""What a trial will cost: from multiply-accumulates, cut and cache state, corrected by what was measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.definitions.space import TrialParams
+from medfathom.errors import ModelError
+from medfathom.models.catalog import lookup
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+WORK_OF_LAST = (0.0, 0.15, 0.45, 0.65, 0.85, 1.0)
+"""Share of a network's work that lies in its last 0 to 5 layer groups: round figures. What is measured
+corrects them."""
+BACKWARD = 2.0
+"""Work of a backward pass, in forward passes."""
+START = 0.05
+"""What a trial takes besides, in epochs of its network's whole training."""
+DEFAULT_MACS = 1e9
+"""Of an architecture that is not in the catalog and cannot be measured."""
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Expected seconds of a trial of full length, in some unit until a trial was measured."""
+
+    epochs: int
+
+    def expected(self, trials: Sequence[FrozenTrial], wanted: Sequence[TrialParams]) -> NDArray[np.float64]:
+        """For each of the wanted parameters; `trials` are the study's own, with their records."""
+        cached = {
+            (a["architecture"], a["init"]) for t in trials if (a := t.user_attrs).get("unfreeze_depth", 5) < 5
+        }
+        factors = self._factors(trials)
+        costs = []
+        for params in wanted:
+            names = _kinds(params.architecture, params.unfreeze_depth)
+            factor = next((factors[name] for name in names if name in factors), 1.0)
+            there = (params.architecture, params.init) in cached and params.init != "random"
+            work = work_of(params, self.epochs) + (0.0 if there else prefix_work(params))
+            costs.append(factor * work)
+        return np.array(costs)
+
+    def _factors(self, trials: Sequence[FrozenTrial]) -> dict[tuple[Any, ...], float]:
+        """Measured seconds over expected ones: for each kind of trial, each architecture, and all."""
+        ratios: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        for trial in trials:
+            measured = _measured(trial.user_attrs)
+            if measured is None:
+                continue
+            params, seconds, epochs = measured
+            ratio = np.log(seconds / work_of(params, epochs))
+            for name in _kinds(params.architecture, params.unfreeze_depth):
+                ratios[name].append(ratio)
+        return {name: float(np.exp(np.median(found))) for name, found in ratios.items()}
+
+
+def work_of(params: TrialParams, epochs: int) -> float:
+    """Multiply-accumulates for one training image, its prefix's features kept."""
+    trained = WORK_OF_LAST[params.unfreeze_depth]
+    return _macs(params.architecture) * (epochs * trained * (1 + BACKWARD) + START * (1 + BACKWARD))
+
+
+def prefix_work(params: TrialParams) -> float:
+    """Multiply-accumulates to compute an image's features of the frozen prefix, once."""
+    return _macs(params.architecture) * (1 - WORK_OF_LAST[params.unfreeze_depth])
+
+
+def _kinds(architecture: str, depth: int) -> list[tuple[Any, ...]]:
+    return [(architecture, depth), (architecture,), ()]
+
+
+def _measured(attributes: Mapping[str, Any]) -> tuple[TrialParams, float, int] | None:
+    """A trial's parameters, as far as they matter here, its seconds and epochs; None: it told nothing."""
+    names = ("architecture", "init", "unfreeze_depth", "train_seconds", "epochs")
+    if any(attributes.get(name) is None for name in names) or attributes["train_seconds"] <= 0:
+        return None
+    params = TrialParams.model_validate({name: attributes[name] for name in names[:3]})
+    return params, float(attributes["train_seconds"]), int(attributes["epochs"])
+
+
+@cache
+def _macs(architecture: str) -> float:
+    try:
+        facts = lookup(architecture)
+    except ModelError:
+        return DEFAULT_MACS
+    # At one size for all: work grows with the area.
+    return float(facts.macs) * (224 / facts.native_size) ** 2

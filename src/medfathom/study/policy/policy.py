@@ -1,0 +1,76 @@
+"""medfathom's policy as an Optuna sampler: first trials and cost model put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.definitions.config import SamplerConfig
+from medfathom.definitions.space import SpaceConfig, TrialParams
+from medfathom.study.growth import params_in
+from medfathom.study.policy.cost import CostModel
+from medfathom.study.policy.opening import distributions, practitioner
+from medfathom.study.policy.portfolio import first_trials, portfolios
+from medfathom.study.policy.sampler import First, GainPerSecond
+from medfathom.study.policy.warm_start import WarmStart
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def gain_per_second(
+    config: SamplerConfig,
+    space: SpaceConfig,
+    seed: int,
+    *,
+    epochs: int,
+    warm: WarmStart | None = None,
+    first: Sequence[First] | None = None,
+) -> GainPerSecond:
+    """The sampler of a definition.
+
+    Args:
+        config: which portfolio.
+        space: what is searched.
+        seed: of the random numbers.
+        epochs: of a trial's full length.
+        warm: what earlier studies of the storage told.
+        first: in the place of the practitioner's and the portfolio's trials.
+    """
+    warm = warm or WarmStart()
+    model = CostModel(epochs)
+    searched = [name for name, d in space.dimensions.items() if d.value is None]
+
+    @cache
+    def known(items: tuple[tuple[str, Any], ...]) -> TrialParams:
+        params = params_in(space, dict(items))
+        if params is None:
+            raise ValueError(f"{dict(items)}: not all parameters of the space")
+        return params
+
+    def seconds(trials: Sequence[FrozenTrial], wanted: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        return model.expected(trials, [known(tuple(params.items())) for params in wanted])
+
+    def explain(params: Mapping[str, Any]) -> Mapping[str, Any]:
+        whole = known(tuple(params.items()))
+        return {name: getattr(whole, name) for name in searched}
+
+    if first is None:
+        shipped = first_trials(portfolios(config.portfolio), space).fitting
+        first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[
+            ::-1
+        ]
+        first = [*practitioner(space), *first]
+    return GainPerSecond(
+        space=distributions(space),
+        first=first,
+        seconds=seconds,
+        explain=explain,
+        past=warm.past,
+        steps=epochs,
+        seed=seed,
+    )

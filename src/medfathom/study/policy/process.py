@@ -1,0 +1,105 @@
+"""A small Gaussian process over hyperparameters of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import ndtr
+
+Array = NDArray[np.float64]
+
+NUMERIC = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Length scales tried; numbers are scaled to [0, 1]."""
+CATEGORICAL = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
+"""Correlations tried between two values of a category."""
+NOISE = (0.01, 0.03, 0.1, 0.3)
+"""Noise variances tried; values are scaled to variance 1."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What is known of a function from noisy values of it.
+
+    The kernel is a product over the columns: a squared exponential for a number, one correlation between any
+    two values of a category. Scales and noise are those of the greatest marginal likelihood on a small grid,
+    found a column at a time.
+    """
+
+    points: Array
+    """(n, columns): numbers in [0, 1], or a category's index."""
+    values: Array
+    scales: Array
+    noise: float
+    numeric: Sequence[bool]
+    _factor: Array
+    _weights: Array
+
+    @classmethod
+    def fitted(cls, points: Array, values: Array, numeric: Sequence[bool]) -> Process:
+        """A process for points (n, columns) and their values (n,), of mean 0 and variance about 1."""
+        differences = [_difference(points, points, i) for i in range(points.shape[1])]
+        scales = np.array([1.0 if number else 0.5 for number in numeric])
+        noise = 0.1
+        parts = [_correlation(d, s, n) for d, s, n in zip(differences, scales, numeric, strict=True)]
+        best = _evidence(np.prod(parts, axis=0), noise, values)
+        for _ in range(2):
+            for i, number in enumerate(numeric):
+                others = np.prod([p for j, p in enumerate(parts) if j != i], axis=0)
+                for scale in NUMERIC if number else CATEGORICAL:
+                    part = _correlation(differences[i], scale, number)
+                    found = _evidence(others * part, noise, values)
+                    if found > best:
+                        best, scales[i], parts[i] = found, scale, part
+            whole = np.prod(parts, axis=0)
+            evidence = {n: _evidence(whole, n, values) for n in NOISE}
+            noise = max(evidence, key=evidence.__getitem__)
+            best = evidence[noise]
+        factor = cholesky(np.prod(parts, axis=0) + noise * np.eye(len(points)), lower=True)
+        return cls(points, values, scales, noise, numeric, factor, cho_solve((factor, True), values))
+
+    def given(self, points: Array, values: Array) -> Process:
+        """The process that knows further values, its scales and noise as they are."""
+        whole = np.vstack([self.points, points])
+        kernel = _kernel(whole, whole, self.scales, self.numeric) + self.noise * np.eye(len(whole))
+        factor = cholesky(kernel, lower=True)
+        known = np.concatenate([self.values, values])
+        return Process(
+            whole, known, self.scales, self.noise, self.numeric, factor, cho_solve((factor, True), known)
+        )
+
+    def predict(self, points: Array) -> tuple[Array, Array]:
+        """Means and standard deviations of the function at points (m, columns), without noise."""
+        kernel = _kernel(points, self.points, self.scales, self.numeric)
+        rest = solve_triangular(self._factor, kernel.T, lower=True)
+        return kernel @ self._weights, np.sqrt(np.maximum(1 - (rest**2).sum(axis=0), 1e-9))
+
+
+def expected_improvement(mean: Array, sd: Array, best: float) -> Array:
+    """How far a normal variable is expected to come above `best`, counting 0 where it stays below."""
+    z = (mean - best) / sd
+    gain: Array = sd * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
+    return gain
+
+
+def _kernel(a: Array, b: Array, scales: Array, numeric: Sequence[bool]) -> Array:
+    parts = [_correlation(_difference(a, b, i), scales[i], n) for i, n in enumerate(numeric)]
+    return np.asarray(np.prod(parts, axis=0))
+
+
+def _difference(a: Array, b: Array, column: int) -> Array:
+    return np.abs(a[:, None, column] - b[None, :, column])
+
+
+def _correlation(difference: Array, scale: float, numeric: bool) -> Array:
+    return np.exp(-((difference / scale) ** 2) / 2) if numeric else np.where(difference > 0, scale, 1.0)
+
+
+def _evidence(correlation: Array, noise: float, values: Array) -> float:
+    """The logarithm of the marginal likelihood, but for a constant."""
+    factor = cholesky(correlation + noise * np.eye(len(values)), lower=True)
+    half = solve_triangular(factor, values, lower=True)
+    return float(-(half @ half) / 2 - np.log(np.diag(factor)).sum())
