@@ -11,10 +11,10 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from medfathom.analysis.questions.ranking import critical_difference, kendalls_w, p_by_permutation
 from medfathom.analysis.size.association import rank_correlations
+from medfathom.analysis.size.design import Design
 from medfathom.analysis.size.inference import Settings, mean_of
 from medfathom.analysis.size.multiplicity import equivalence, holm
 from medfathom.analysis.size.permutation import permutation_slope
-from medfathom.analysis.size.slope import Design
 
 
 def test_holm_equals_statsmodels() -> None:

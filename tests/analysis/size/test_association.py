@@ -20,10 +20,11 @@ from medfathom.analysis.modality import modality_of
 from medfathom.analysis.predictors import PARAMETERS
 from medfathom.analysis.report import sentences
 from medfathom.analysis.size.association import Unadjusted, associate
+from medfathom.analysis.size.design import Design
 from medfathom.analysis.size.inference import Settings, Spread
 from medfathom.analysis.size.multiplicity import holm, verdict
 from medfathom.analysis.size.permutation import permutation_slope
-from medfathom.analysis.size.slope import Design, mixture_slope
+from medfathom.analysis.size.slope import mixture_slope
 from medfathom.analysis.size.verdicts import architectures_needed
 
 P_KEYS = {

@@ -10,8 +10,9 @@ import numpy as np
 from scipy import stats
 
 from medfathom.analysis.effects import Effects, Floats, Ints
+from medfathom.analysis.size.design import indicators
 from medfathom.analysis.size.inference import Both, OverDatasets, SlopeInference
-from medfathom.analysis.size.slope import MixtureSlope, indicators
+from medfathom.analysis.size.slope import MixtureSlope
 
 DECIDES = 0.2
 """A slope whose p-value rises above this without one architecture rests on that architecture."""

@@ -4,7 +4,7 @@
   many), and calibrated regression that allows for noisier architectures at the ends; what both say holds.
 - The same in a table with gaps, or with test sets of unequal size, or where groups share no cells: the
   calibrated regression alone, effects weighted by their precision.
-- Families with several members: calibrated mixture over the family variance (slope.py).
+- Families with several members: calibrated mixture over the family variance (design.py).
 - Three data sets or more: the slopes' spread over data sets is added to any of these.
 """
 
@@ -21,8 +21,9 @@ from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from medfathom.analysis.effects import Effects, Floats, Ints
+from medfathom.analysis.size.design import calibrated_design, indicators
 from medfathom.analysis.size.permutation import PermutationSlope, centred, permutation_slope
-from medfathom.analysis.size.slope import MixtureSlope, calibrated_design, indicators, mixture_slope
+from medfathom.analysis.size.slope import MixtureSlope, mixture_slope
 
 GUARDED = "guarded against uneven noise by calibrated regression"
 PERMUTATION = f"permutation of the predictor among architectures, {GUARDED}"

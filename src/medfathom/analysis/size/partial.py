@@ -9,10 +9,10 @@ import numpy as np
 from medfathom.analysis.effects import Floats
 from medfathom.analysis.modality import Modality
 from medfathom.analysis.predictors import Predictor
+from medfathom.analysis.size.design import indicators
 from medfathom.analysis.size.estimate import Estimate, estimate_of
 from medfathom.analysis.size.inference import Settings, noise_shape, regression
 from medfathom.analysis.size.permutation import centred
-from medfathom.analysis.size.slope import indicators
 
 CORRELATED = 0.3
 """Correlation from which one predictor can lend its effect to another."""
