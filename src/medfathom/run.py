@@ -15,6 +15,7 @@ from medfathom.study.connection import check_url, default_url
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
+from medfathom.text import command
 from medfathom.validate import check_definition
 
 
@@ -89,7 +90,8 @@ def run_study(
         if driver.warm_start:
             watcher.note(driver.warm_start)
         halted = ""
-        if not driver.done():
+        finished = driver.done()
+        if not finished:
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
 
             try:
@@ -108,8 +110,17 @@ def run_study(
                 "trials: more would be expected to bring less than validation images can tell "
                 "(budget.settle = false runs them all)"
             )
+        if finished:
+            watcher.note(_nothing_to_run(config.name, driver.counts().finished))
         choice = choice_of(driver.study, driver.trials())
         return Outcome(config.name, driver.counts(), driver.budget, choice, halted)
+
+
+def _nothing_to_run(name: str, finished: int) -> str:
+    return (
+        f"study {name!r} is finished ({finished} trials): nothing was run. More trials: "
+        f"`{command('run', name, '--trials', finished + 8)}`; anew: `{command('run', name, '--fresh')}`"
+    )
 
 
 def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:
