@@ -23,7 +23,7 @@ from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
-from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
 from medfathom.study.connection import default_url
@@ -103,6 +103,7 @@ def _without_stopping(study: Study) -> StudyConfig:
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
+            "objectives": ObjectivesConfig(),
             "budget": config.budget.model_copy(update=budget),
         }
     )

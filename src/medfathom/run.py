@@ -12,6 +12,7 @@ from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.study.choice import Choice, choice_of
 from medfathom.study.connection import check_url, default_url
+from medfathom.study.front import Front, front_of
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
@@ -26,6 +27,7 @@ class Outcome:
         budget: trials that the study may have.
         choice: which trial is the best, and which may be as good; None: none is complete.
         halted: why the run ended before its budget; empty: it did not.
+        front: the trials that none beats in AUC and cost; None: AUC is the only objective.
     """
 
     study: str
@@ -33,6 +35,7 @@ class Outcome:
     budget: int
     choice: Choice | None
     halted: str
+    front: Front | None = None
 
     @property
     def best_number(self) -> int | None:
@@ -106,8 +109,9 @@ def run_study(
                 "trials: more would be expected to bring less than validation images can tell "
                 "(budget.settle = false runs them all)"
             )
-        choice = choice_of(driver.study, driver.trials())
-        return Outcome(config.name, driver.counts(), driver.budget, choice, halted)
+        study, trials = driver.study, driver.trials()
+        choice, front = choice_of(study, trials), front_of(study, trials)
+        return Outcome(config.name, driver.counts(), driver.budget, choice, halted, front)
 
 
 def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:

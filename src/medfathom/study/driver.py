@@ -262,8 +262,15 @@ class Driver:
             keep_predictions(self.study, number, validation)
         except OSError as error:  # a full disk must not cost the trial
             self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
+        values, cost = [auc], self.config.objectives.cost
+        if cost is not None:
+            if attributes.get(cost) is None:
+                raise RunError(
+                    f"trial {number}: its record has no {cost}, which is an objective of the study"
+                )
+            values.append(float(attributes[cost]))
         return self._end(
-            number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"}
+            number, TrialState.COMPLETE, values, {**attributes, "stop_reason": "ran its full length"}
         )
 
     def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> bool:
@@ -275,7 +282,7 @@ class Driver:
         return self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
 
     def _end(
-        self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]
+        self, number: int, state: TrialState, values: list[float] | None, attributes: Mapping[str, Any]
     ) -> bool:
         if self._lost(number):
             return False
@@ -283,7 +290,7 @@ class Driver:
         recorder, trial_id = self.recorder, self._open[number]
         if recorder is not None:  # artifacts cannot be added to a finished trial
             self._patiently(lambda: recorder.before_end(number))
-        self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
+        self._patiently(lambda: self.study.tell(number, values, state=state, skip_if_finished=True))
         self._open.pop(number)
         self._patiently(lambda: self._ownership.release([trial_id]))
         self._remove_checkpoint(number)

@@ -25,6 +25,7 @@ from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
 from medfathom.trial.judging import judge
+from medfathom.trial.latency import latency_ms
 from medfathom.trial.losses import Loss
 from medfathom.trial.memory import PeakMemory, as_run_error
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
@@ -191,9 +192,15 @@ class _Trial:
             train_auc=self._auc_on_training_images() if last else None,
             images_per_second=len(self._subset) / fit_seconds,
         )
+        if last and self._task.measures_latency:
+            record = record.model_copy(update={"latency_ms": self._latency_ms()})
         self._history.append(record)
         self._save(self._kept_predictions(logits) if last else b"")
         return record
+
+    def _latency_ms(self) -> float:
+        data = self._task.data
+        return latency_ms(self._network, (data.channels, data.image_size, data.image_size), self._device)
 
     def _predict_validation(self) -> NDArray[np.float32]:
         logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
