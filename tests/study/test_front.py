@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,12 +90,11 @@ def test_a_record_without_the_cost_is_no_result(workdir: Path) -> None:
         spent(two_objectives(), [None, 200, 900], [0.8, 0.7, 0.75])
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from([0.7, 0.8, 0.9]), st.sampled_from([1, 2, 3])), min_size=1, max_size=7)
-)
-def test_the_front_is_what_optuna_says_once_for_each_place(points: list[tuple[float, int]]) -> None:
-    import optuna  # noqa: PLC0415
+places = st.tuples(st.sampled_from([0.7, 0.8, 0.9]), st.sampled_from([1, 2, 3]))
 
+
+@given(st.lists(places, min_size=1, max_size=7))
+def test_the_front_is_what_optuna_says_once_for_each_place(points: list[tuple[float, int]]) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     study.set_user_attr("definition", {"objectives": {"cost": "macs"}})
     for auc, cost in points:
