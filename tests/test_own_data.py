@@ -110,6 +110,18 @@ def test_show_prints_the_resolved_definition(medfathom: Typed) -> None:
     assert (code, err.count("\n")) == (2, 1)
 
 
+def test_samples_are_data_of_ones_own(medfathom: Typed, workdir: Path) -> None:
+    code, out, err = medfathom("samples", "s")
+    assert (code, err) == (0, "")
+    assert "medfathom init s/oct-scans" in out
+    written = write_definition(Path("s/oct-scans"))
+    assert written.found.startswith("120 images of 60 patients (or slides); classes: ")
+    assert load_definition(str(written.path)).dataset.modality == "OCT"
+    assert len(list(Path("s/new-scans").iterdir())) == 12
+    code, _, err = medfathom("samples", "s")
+    assert (code, "is there already" in err) == (2, True)
+
+
 def test_a_short_definition_is_the_one_that_names_the_defaults(tmp_path: Path) -> None:
     short = 'version = 1\nname = "s"\n[dataset]\nsource = "phantom-oct"\nmodality = "OCT"\nimage_size = 32\n'
     (tmp_path / "short.toml").write_text(short)

@@ -18,17 +18,24 @@ from medfathom.cli_data import data_app, list_app
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
     AddressOption,
+    AnalysisOption,
     BestByOption,
+    ExploratoryOption,
     FixedOption,
     JsonOption,
+    MapOption,
     MarginOption,
     ModalityOption,
     NameOption,
+    PercentOption,
+    PilotArgument,
     PredictorOption,
     SetOption,
     SettingOption,
     StorageOption,
     StudyArgument,
+    TableOption,
+    WhereOption,
 )
 from medfathom.text import STORAGE_GIVEN, command
 
@@ -72,6 +79,14 @@ def _fail(message: str, code: int, debug: bool) -> None:
         traceback.print_exc()
     print("medfathom: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
     sys.exit(code)
+
+
+@app.command()
+def samples(folder: Annotated[Path, typer.Argument(help="A new folder.", metavar="DIR")]) -> None:
+    """Write sample images and a table of published results, to try the commands on."""
+    from medfathom.terminal.samples import print_samples  # noqa: PLC0415
+
+    print_samples(folder)
 
 
 @app.command()
@@ -145,14 +160,33 @@ def validate(
 
 
 @app.command()
-def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> int:
+def plan(
+    study: PilotArgument = None,
+    set_: SetOption = None,
+    analysis: AnalysisOption = False,
+    table: TableOption = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
+    name: NameOption = None,
+    setting: SettingOption = None,
+    margin: MarginOption = None,
+    percent: PercentOption = False,
+    storage: StorageOption = None,
+    exploratory: ExploratoryOption = False,
+    as_json: JsonOption = False,
+) -> int:
     """Measure what every kind of trial takes on this machine, and forecast the study.
 
     A short trial of each architecture and unfreeze depth runs on a few of the images; nothing is stored.
+    `--analysis`: from a pilot (a study, tables), what it takes to say whether size matters (`--margin`).
     """
     from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
+    from medfathom.terminal.planning import TableOptions, plan_analysis  # noqa: PLC0415
 
-    return print_forecast(study, set_ or [], as_json=as_json)
+    pairs = TableOptions(map_ or [], where or [], set_ or [], name or [], setting or [], percent)
+    if not analysis:
+        return print_forecast(pairs.none_given(study, table), set_ or [], as_json=as_json)
+    return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 
 @app.command()
@@ -224,31 +258,21 @@ def analyze(
     studies: Annotated[
         list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
     ] = None,
-    table: Annotated[
-        list[Path] | None, typer.Option(help="A CSV file of results; can be repeated.", metavar="FILE.csv")
-    ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="The table's own name of a column: `--map auc=test_auc`.", metavar="A=B"),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
-    ] = None,
+    table: TableOption = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
     fixed: FixedOption = None,
     name: NameOption = None,
     setting: SettingOption = None,
     best_by: BestByOption = None,
     margin: MarginOption = None,
     predictor: PredictorOption = None,
-    percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
+    percent: PercentOption = False,
     storage: StorageOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
     ] = None,
-    exploratory: Annotated[
-        bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
-    ] = False,
+    exploratory: ExploratoryOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test whether depth or parameter count predicts AUC, modality by modality.

@@ -27,6 +27,7 @@ def test_other_metrics_by_hand() -> None:
     found = evaluate("multilabel", LABELS, SCORES, ["a", "b"], thresholds=np.array([0.35, 0.5]))
     # a: called .9 (right) and .4 (wrong), not called .3 (right) and .2 (wrong). b: .9 and .6 called.
     assert found.per_class["a"]["sensitivity"] == 0.5
+    assert [found.per_class[name]["n_known"] for name in "ab"] == [4, 4]
     assert found.per_class["a"]["specificity"] == 0.5
     assert found.per_class["a"]["precision"] == 0.5
     assert found.per_class["b"]["precision"] == 0.5
@@ -70,7 +71,10 @@ def test_each_column_is_as_if_its_unknown_images_were_not_there(
         assert single.covariance[k, k] == pytest.approx(variance, abs=1e-12, nan_ok=True)
         column = part[:, None].astype(np.uint8), values[:, None]
         other = evaluate("multilabel", *column, ["x"], groups=groups[known])
-        assert whole.per_class[names[k]] == pytest.approx(other.per_class["x"], abs=1e-9)
+        mine = whole.per_class[names[k]]
+        n_known = mine.pop("n_known", known.sum())  # said where any label is not known
+        assert n_known == known.sum()
+        assert mine == pytest.approx(other.per_class["x"], abs=1e-9)
 
 
 def test_what_is_fitted_on_validation_images_does_not_see_unknown_labels() -> None:

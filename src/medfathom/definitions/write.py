@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
 
 from medfathom.definitions.config import StudyConfig
-from medfathom.definitions.dataset import DatasetConfig
 
 
 def key_line(key: str, value: object) -> str:
@@ -22,7 +19,6 @@ def key_line(key: str, value: object) -> str:
 def resolved(config: StudyConfig) -> str:
     """The whole definition, with every default and without names of pieces, as TOML."""
     content = config.model_dump(mode="json", exclude_none=True)
-    content["dataset"] = _accepted(config.dataset, content["dataset"])
     space = content["space"]
     content["space"] = {k: v for k, v in space.items() if k != "dimensions"} | {
         name: _dimension(dimension) for name, dimension in space["dimensions"].items()
@@ -33,17 +29,3 @@ def resolved(config: StudyConfig) -> str:
 def _dimension(dimension: Mapping[str, object]) -> dict[str, object]:
     """Without `log = false`, which goes with a range alone."""
     return {k: v for k, v in dimension.items() if k != "log" or v}
-
-
-def _accepted(dataset: DatasetConfig, whole: Mapping[str, Any]) -> dict[str, object]:
-    """The table without defaults that go with a key that is not there (`tiles` goes with `mpp`)."""
-    given = {key: value for key, value in whole.items() if key in dataset.model_fields_set}
-
-    def accepted(key: str) -> bool:
-        try:
-            type(dataset).model_validate({**given, key: whole[key]})
-        except ValidationError:
-            return False
-        return True
-
-    return {key: value for key, value in whole.items() if key in given or accepted(key)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.definitions.load import study_name
@@ -18,6 +17,7 @@ from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSu
 from medfathom.study.tuning import Tuning, tuning_sentences
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
+from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
 from medfathom.text import clock
 
 DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
@@ -61,16 +61,19 @@ def study_text(summary: StudySummary) -> RenderableType:
     return Group(*parts)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for column in columns:
-        left = column in ("architecture", "init", "stratum")
-        # In a narrow window names are folded; a number cut short would be another number.
-        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    return table
+SHORTEN = {"architecture": without_shared_prefix, "stratum": short_strata}
+MINOR = ("failed", "time", "pruned", "params", "rate", "complete", "log loss", "per image", "tuning")
+"""Columns that a narrow window leaves out, the first one first."""
 
 
-def _best_table(best: Sequence[TrialSummary]) -> Table:
+def _table(*columns: str) -> FittedTable:
+    minor = {name: len(MINOR) - i for i, name in enumerate(MINOR)}
+    return FittedTable(
+        [Column(name, name in ("init", *SHORTEN), minor.get(name, 0), SHORTEN.get(name)) for name in columns]
+    )
+
+
+def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
     table = _table("trial", "AUC", "95 % interval", "log loss", *per_image, *columns)
@@ -93,7 +96,7 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
     return table
 
 
-def _front_table(front: Front) -> Table:
+def _front_table(front: Front) -> FittedTable:
     table = _table("trial", "AUC", "95 % interval", COSTS[front.cost], "stratum")
     for row in front.trials:
         known = row.auc_ci_low is not None and row.auc_ci_high is not None
@@ -102,7 +105,7 @@ def _front_table(front: Front) -> Table:
     return table
 
 
-def _strata_table(strata: Sequence[StratumSummary]) -> Table:
+def _strata_table(strata: Sequence[StratumSummary]) -> FittedTable:
     tuned = [row.tuning for row in strata if row.tuning]
     columns = [f"expected best of {tuned[0].among}", "95 % interval", "tuning"] if tuned else []
     table = _table("stratum", "best AUC", "complete", "pruned", "failed", *columns)
