@@ -76,6 +76,7 @@ def run_study(
     url = storage or default_url()
     check_definition(config, address)
     check_url(url)
+    from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
     from medfathom.data.prepared import read_facts  # noqa: PLC0415
@@ -84,6 +85,7 @@ def run_study(
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
+    open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)

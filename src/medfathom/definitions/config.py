@@ -79,7 +79,8 @@ class ChoiceConfig(Schema):
     """Which of the finished trials is called best."""
 
     by: By = "auc_then_log_loss"
-    """On validation images or cases. `auc_then_log_loss`: the least log loss near the highest AUC."""
+    """On validation. `auc`: highest AUC. `log_loss`: least log loss. `auc_then_log_loss`: the least log
+    loss among those within 0.005 of the highest AUC."""
 
 
 class TrainingConfig(Schema):
@@ -187,6 +188,8 @@ class StudyConfig(Schema):
             )
         if self.budget.patience is not None:
             raise ValueError(f"{asked} goes without budget.patience: it looks at AUC alone")
+        if self.dataset.splits.trainings > 1:
+            raise ValueError(f"{asked} goes without dataset.splits.folds: trials go on by AUC alone")
         return self
 
     @model_validator(mode="after")
@@ -204,6 +207,15 @@ class StudyConfig(Schema):
             raise ValueError(
                 'space.combine: there is nothing to combine, as dataset.unit is "image"; give dataset.unit = '
                 '"case", "volume" or "slide" (sources folder and csv)'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _folds_go_with_samplers_that_learn_from_all_trials(self) -> StudyConfig:
+        if self.dataset.splits.folds is not None and self.sampler.name == "gp":
+            raise ValueError(
+                "sampler.name: 'gp' learns from complete trials alone, and of a cross-validation "
+                '(dataset.splits.folds) only the best trials are complete; give "tpe"'
             )
         return self
 

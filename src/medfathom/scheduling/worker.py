@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from medfathom.data.folds import open_folds
 from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
@@ -91,6 +92,8 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         threads=settings.threads,
         depths=settings.config.space.depths,
         measures_latency=settings.config.objectives.cost == "latency_ms",
+        folds=open_folds(data, settings.config.dataset.splits),
+        scored=order.assignment.scored,
     )
 
 
