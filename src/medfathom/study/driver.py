@@ -24,6 +24,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import SpaceConfig, TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
 from medfathom.study.finalists import next_finalist
+from medfathom.study.front import objective_values
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
@@ -292,16 +293,9 @@ class Driver:
             keep_predictions(self.study, number, validation)
         except OSError as error:  # a full disk must not cost the trial
             self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
-        values, cost = [auc], self.config.objectives.cost
-        if cost is not None:
-            if attributes.get(cost) is None:
-                raise RunError(
-                    f"trial {number}: its record has no {cost}, which is an objective of the study"
-                )
-            values.append(float(attributes[cost]))
-        return self._end(
-            number, TrialState.COMPLETE, values, {**attributes, "stop_reason": "ran its full length"}
-        )
+        values = objective_values(self.config, number, auc, attributes)
+        attributes = {**attributes, "stop_reason": "ran its full length"}
+        return self._end(number, TrialState.COMPLETE, values, attributes)
 
     def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> bool:
         """End a trial that the scheduler stopped. False: see `complete`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from medfathom.definitions.config import Cost
+from medfathom.definitions.config import Cost, StudyConfig
+from medfathom.errors import RunError
 from medfathom.study.choice import completed
 from medfathom.study.record import auc_of, record_of
 
@@ -38,6 +39,19 @@ class Front:
     cost: Cost
     finished: int
     trials: Sequence[FrontTrial]
+
+
+def objective_values(
+    config: StudyConfig, number: int, auc: float, attributes: Mapping[str, object]
+) -> list[float]:
+    """What a finished trial reached, an objective after the other. Raises RunError without the cost."""
+    cost = config.objectives.cost
+    if cost is None:
+        return [auc]
+    value = attributes.get(cost)
+    if not isinstance(value, int | float):
+        raise RunError(f"trial {number}: its record has no {cost}, which is an objective of the study")
+    return [auc, float(value)]
 
 
 def front_of(study: Study, trials: Sequence[FrozenTrial]) -> Front | None:

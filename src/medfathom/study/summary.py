@@ -167,10 +167,10 @@ class StudySummary:
     budget: int | None
     states: Counts
     choice: Choice | None
-    front: Front | None
     best: Sequence[TrialSummary]
     strata: Sequence[StratumSummary]
     failures: Sequence[FailureSummary]
+    front: Front | None = None
 
     def to_dict(self) -> dict[str, object]:
         """As JSON values."""
