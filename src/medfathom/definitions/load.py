@@ -75,7 +75,7 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     """
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
-        path = find("study_defs", reference, "medfathom")
+        path = find("study_defs", reference, f"study {reference!r}")
     data = {**DEFAULTS, **read_toml(path)}
     for override in overrides:
         _override(data, override)
@@ -132,7 +132,8 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first of pydantic's complaints as one line: key, value, what would do; then how many more."""
-    details = error.errors()
+    # A key that is misspelt is also one that is missing: the misspelling is what to mend.
+    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
     path = [str(part) for part in first["loc"]]
     if path[:1] == ["dataset"] and len(path) > 1 and path[1] == _source(data):
@@ -145,6 +146,8 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
         message = f"unknown key; {did_you_mean(path[-1], _known_keys(path[:-1], data))}"
     elif first["type"] == "missing":
         message = "missing; give it a value"
+    elif first["type"].startswith("union_tag"):
+        key, message = f"{key}.source", _no_such_source(_source(data))
     elif not isinstance(first["input"], Mapping):
         message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
@@ -154,6 +157,13 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
 def _source(data: Mapping[str, Any]) -> Any:
     dataset = data.get("dataset")
     return dataset.get("source") if isinstance(dataset, Mapping) else None
+
+
+def _no_such_source(given: object) -> str:
+    mapping = StudyConfig.model_json_schema()["properties"]["dataset"]["discriminator"]["mapping"]
+    if given is None:
+        return f"missing; give it one of {', '.join(mapping)}"
+    return f"no such source {given!r}; {did_you_mean(str(given), mapping)}"
 
 
 def _known_keys(path: list[str], data: Mapping[str, Any]) -> list[str]:
