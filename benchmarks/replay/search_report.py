@@ -97,7 +97,7 @@ def against(found: dict[str, Results]) -> list[str]:
     ours = found["medfathom"]
     mine = float(np.median(cut(ours, until)[:, :, 0]))
     lines = [
-        f"- Within .005 AUC of the grid's best (validation) after {shown(mine, until)} of the grid's compute, median."
+        f"- Within .005 AUC of the grid's best (validation): {shown(mine, until)} of its compute, median."
     ]
     for name, share in (("TPE + ASHA", 3), ("BOHB", 5)):
         if name not in found:
@@ -167,7 +167,9 @@ def write(work: Path) -> None:
         first = next(iter(found.values()))
         lines += [f"## {title[0].upper()}{title[1:]}", ""]
         lines += [
-            f"Trials recorded: {', '.join(f'{s} {n}' for s, n in zip(first.sets, first.trials, strict=True))}.",
+            "Trials recorded: "
+            + ", ".join(f"{s} {n}" for s, n in zip(first.sets, first.trials, strict=True))
+            + ".",
             "",
         ]
         lines += [*table_of(found), "", *against(found), ""]

@@ -98,6 +98,13 @@ class ResourcesConfig(Schema):
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
+SEARCHES = {
+    "best": {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}},
+    "compare": {"sampler": {"name": "tpe"}, "scheduler": {"name": "asha"}},
+}
+"""Goal -> sampler and scheduler where a definition names none."""
+
+
 class StudyConfig(Schema):
     """One data set, one question."""
 
@@ -141,11 +148,15 @@ class StudyConfig(Schema):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_policy_is_the_default(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("goal", "best") == "best":
-            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
-            return {**own, **data}
-        return data
+    def _how_to_search_follows_from_the_goal(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("goal", "best") not in SEARCHES:
+            return data
+        found = dict(data)
+        for key, usual in SEARCHES[data.get("goal", "best")].items():
+            given = data.get(key, {})
+            if isinstance(given, dict) and "name" not in given:
+                found[key] = {**usual, **given}
+        return found
 
     @model_validator(mode="after")
     def _gain_goes_with_best(self) -> StudyConfig:
