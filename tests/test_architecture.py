@@ -13,9 +13,9 @@ import medfathom
 SOURCE = Path(medfathom.__file__).parent
 
 FLOORS = (
-    {"cli", "__init__"},
+    {"cli", "cli_data", "__init__", "__main__"},
     {"terminal"},
-    {"run", "validate", "plan", "confirm", "answer", "export", "shift"},
+    {"run", "validate", "plan", "confirm", "answer", "export", "shift", "own_data", "samples"},
     {"confirmation"},
     {"dashboard"},
     {"scheduling"},

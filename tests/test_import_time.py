@@ -31,6 +31,8 @@ ALLOWED = {
     "--help": {"rich"},
     "run --help": {"rich"},
     "run nosuch": set(),
+    "init nosuch": {"rich", "scipy"},
+    "show nosuch --definition": {"rich", "optuna"},
     "validate nosuch": {"rich"},
     "plan nosuch": {"rich"},
     "show nosuch": {"rich", "optuna"},

@@ -137,3 +137,13 @@ def test_torch_names_the_constants_of_a_graph() -> None:
     (name,) = [node.target for node in graph.nodes if node.op == "get_attr"]
     assert name == "_tensor_constant0"
     assert hasattr(network, name)
+
+
+def test_oct_converter_reads_topcon_with_what_numpy_took_away() -> None:
+    """data/oct_files.py: `fda.np` and `fda.print` are replaced; once this fails, they need not be."""
+    fda = pytest.importorskip("oct_converter.readers.fda")
+    source = inspect.getsource(fda)
+    assert "np.fromstring(" in source
+    assert "print(" in source
+    made = inspect.signature(fda.OCTVolumeWithMetaData.__init__).parameters
+    assert {"volume", "patient_id", "first_name", "surname", "laterality"} <= set(made)

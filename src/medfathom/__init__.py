@@ -1,9 +1,11 @@
 """medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
 
-The commands in Python: `run_study`, `confirm_study`, `analyze`, `export_model`, `load`. Everything is
+The commands in Python: `fit`, `run_study`, `confirm_study`, `analyze`, `export_model`, `load`. Everything is
 imported when it is first used: `import medfathom` itself takes no time.
 
     import medfathom
+
+    medfathom.fit("scans").predict("new_scans")
 
     medfathom.run_study("demo")
     medfathom.confirm_study("demo", top=3)
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from medfathom.export import Exported, export_model
     from medfathom.exported.model import Model, load
     from medfathom.exported.predictions import Predictions
+    from medfathom.own_data import fit
     from medfathom.run import Outcome, run_study
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "analyze",
     "confirm_study",
     "export_model",
+    "fit",
     "load",
     "run_study",
 ]
@@ -56,6 +60,7 @@ _HOME = {
     "analyze": "analysis.pipeline",
     "confirm_study": "confirm",
     "export_model": "export",
+    "fit": "own_data",
     "load": "exported.model",
     "run_study": "run",
 }

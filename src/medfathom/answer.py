@@ -10,20 +10,23 @@ import pandas as pd
 from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
-from medfathom.analysis.pipeline import MARGIN, ToldOfStudy
+from medfathom.analysis.pipeline import MARGIN, ToldOfStudy, TunedStratum
 from medfathom.analysis.report import sentences
 from medfathom.analysis.results import Reading
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
-from medfathom.confirmation.find import by_configuration, find_confirmation, pictures_of_best
+from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.confirmation.summary import analysis_records, summarize_confirmation
 from medfathom.dashboard.notes import VERDICTS, save_note, study_note
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.space import label
 from medfathom.errors import ResultsError
 from medfathom.files import home
 from medfathom.shift import with_shifts
+from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study, records
+from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
 
 
@@ -124,13 +127,28 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
 
 
 def _told(study: Study) -> ToldOfStudy:
-    """What the study's record has of leakage and of the positive class."""
+    """What the study's record has of leakage, the positive class and how well its strata are tuned."""
     positive = (record.get("positive") for record in records(study))
     return ToldOfStudy(
         study.study_name,
         study.user_attrs.get(LEAKAGE, ""),
         next((str(name) for name in positive if name is not None), None),
+        *_tuned(study),
     )
+
+
+def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:
+    """How well a study's strata are tuned, and that in words; nothing where they are not compared."""
+    config = definition_of(study)
+    if config.goal != "compare":
+        return [], []
+    strata = [label(s) for s in config.space.strata()]
+    found = tunings(study.get_trials(deepcopy=False), strata, rule_of(study))
+    rows = [
+        TunedStratum(name, t.trials, t.among, t.expected, t.low, t.high, t.settled)
+        for name, t in found.items()
+    ]
+    return rows, tuning_sentences(found)
 
 
 def _rows(found: Iterable[dict[str, object]]) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
-Heavy things are imported only when a command needs them: each body imports its own.
+`data` and `list` are in `cli_data`. Heavy things are imported only when a command needs them: each body
+imports its own.
 """
 
 from __future__ import annotations
@@ -13,14 +14,21 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from medfathom.cli_data import data_app, list_app
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
+    AddressOption,
     BestByOption,
     FixedOption,
+    JsonOption,
     MarginOption,
+    ModalityOption,
     NameOption,
     PredictorOption,
+    SetOption,
     SettingOption,
+    StorageOption,
+    StudyArgument,
 )
 from medfathom.text import STORAGE_GIVEN, command
 
@@ -37,35 +45,8 @@ app = typer.Typer(
         + "".join(f"- `{command(*words.split())}`\n" for words in BEGIN)
     ),
 )
-list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
-app.add_typer(list_app, name="list")
-data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
 app.add_typer(data_app, name="data")
-
-
-def _storage_given(url: str | None) -> str | None:
-    """What the program tells the user to run next names the same storage."""
-    STORAGE_GIVEN.set(url)
-    return url
-
-
-StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Optuna storage URL; default: SQLite, storage/medfathom.db.",
-        metavar="URL",
-        callback=_storage_given,
-    ),
-]
-AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Change a key of the definition: `--set budget.trials=8`.", metavar="KEY=VALUE"
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+app.add_typer(list_app, name="list")
 
 
 def main() -> None:
@@ -94,14 +75,52 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 
 @app.command()
+def samples(folder: Annotated[Path, typer.Argument(help="A new folder.", metavar="DIR")]) -> None:
+    """Write sample images and a table of published results, to try the commands on."""
+    from medfathom.terminal.samples import print_samples  # noqa: PLC0415
+
+    print_samples(folder)
+
+
+@app.command()
+def init(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of class folders, a table of images, an npz file, HDF5 files.", metavar="DATA"
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The definition to write; default: NAME.toml here.", metavar="FILE")
+    ] = None,
+    modality: ModalityOption = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column of a table that is the label.", metavar="COLUMN")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at your data and write a commented definition of a first study. What it guesses, it says."""
+    from medfathom.terminal.init import print_definition_written  # noqa: PLC0415
+
+    print_definition_written(place, out=out, modality=modality, label=label, as_json=as_json)
+
+
+@app.command()
 def run(
-    study: StudyArgument,
+    study: Annotated[
+        str,
+        typer.Argument(
+            help="A TOML file, the name of one in study_defs/, or a folder or table of images: a definition "
+            "is then written first, as by `init`."
+        ),
+    ],
     storage: StorageOption = None,
     address: AddressOption = None,
     trials: Annotated[int | None, typer.Option(help="Total number of trials, earlier runs included.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End this run after this many minutes.")] = None,
     set_: SetOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; the old study stays, renamed.")] = False,
+    modality: ModalityOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a live table.")] = False,
 ) -> int:
     """Run a study, or continue one that an earlier run left unfinished."""
@@ -115,6 +134,7 @@ def run(
         storage=storage,
         address=address,
         fresh=fresh,
+        modality=modality,
         as_json=as_json,
     )
 
@@ -144,11 +164,22 @@ def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = Fal
 
 
 @app.command()
-def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+def show(
+    study: StudyArgument,
+    definition: Annotated[
+        bool, typer.Option("--definition", help="Print the whole definition as TOML, every default included.")
+    ] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a study: its state, best trials, strata, failures."""
+    if definition:
+        from medfathom.terminal.definition import print_definition  # noqa: PLC0415
+
+        return print_definition(study, storage, as_json=as_json)
     from medfathom.terminal.show import print_study  # noqa: PLC0415
 
-    print_study(study, storage, as_json=as_json)
+    return print_study(study, storage, as_json=as_json)
 
 
 @app.command()
@@ -294,106 +325,3 @@ def predict(
     from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
 
     return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image)
-
-
-@data_app.command("check")
-def data_check(
-    study: StudyArgument,
-    set_: SetOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
-    ] = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
-
-    Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
-    """
-    from medfathom.terminal.data import print_check  # noqa: PLC0415
-
-    return print_check(study, set_ or [], page=out, as_json=as_json)
-
-
-@data_app.command("prepare")
-def data_prepare(
-    study: StudyArgument,
-    set_: SetOption = None,
-    samples: Annotated[
-        Path | None,
-        typer.Option(help="Also write 12 validation images there as PNG, to look at.", metavar="DIR"),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Decode a study's data set once into a memory map, as `run` would."""
-    from medfathom.terminal.data import print_prepared  # noqa: PLC0415
-
-    print_prepared(study, set_ or [], samples=samples, as_json=as_json)
-
-
-@data_app.command("shift")
-def data_shift(
-    study: StudyArgument,
-    set_: SetOption = None,
-    architecture: Annotated[
-        list[str] | None, typer.Option(help="One of the study's; can be repeated. Default: all.")
-    ] = None,
-    images: Annotated[int, typer.Option(help="Number of training images to measure.", min=2)] = 256,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The picture; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure how far the images are from each pretrained network's batch-norm statistics."""
-    from medfathom.terminal.shift import print_shift  # noqa: PLC0415
-
-    print_shift(
-        study, set_ or [], architectures=architecture or [], n_images=images, picture=out, as_json=as_json
-    )
-
-
-@list_app.command("studies")
-def list_studies(as_json: JsonOption = False) -> None:
-    """Study definitions: in ./study_defs, and shipped."""
-    from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
-
-    print_definitions("study_defs", as_json)
-
-
-@list_app.command("architectures")
-def list_architectures(
-    pattern: Annotated[str, typer.Argument(help="Only names (or families) with this in them.")] = "",
-    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
-    max_params: Annotated[
-        float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
-    ] = None,
-    sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
-    descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Architectures of the catalog: size, depth, cost. Any other timm model too, by its full name."""
-    from medfathom.terminal.listing import print_architectures  # noqa: PLC0415
-
-    print_architectures(
-        pattern, family=family, max_params=max_params, sort=sort, descending=descending, as_json=as_json
-    )
-
-
-@list_app.command("datasets")
-def list_datasets(as_json: JsonOption = False) -> None:
-    """Data sets that study definitions name: source, modality, licence."""
-    from medfathom.terminal.listing import print_datasets  # noqa: PLC0415
-
-    print_datasets(as_json)
-
-
-def _add_piece(kind: str) -> None:
-    @list_app.command(kind, help=f"Pieces of search/{kind}/: in the working folder, and shipped.")
-    def _list(as_json: JsonOption = False) -> None:
-        from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
-
-        print_definitions(f"search/{kind}", as_json)
-
-
-for _kind in ("spaces", "samplers", "schedulers", "budgets"):
-    _add_piece(_kind)

@@ -87,7 +87,7 @@ def run_study(
         if driver.warm_start:
             watcher.note(driver.warm_start)
         halted = ""
-        if driver.counts().finished < driver.budget:
+        if not driver.done():
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
 
             try:
@@ -99,6 +99,12 @@ def run_study(
             watcher.note(
                 f"every combination of the grid has been run: {driver.budget}; "
                 f"budget.trials = {config.budget.trials} has no more to try"
+            )
+        if not halted and driver.counts().finished < driver.budget:
+            watcher.note(
+                f"Every stratum is tuned to within noise after {driver.counts().finished} of {driver.budget} "
+                "trials: more would be expected to bring less than validation images can tell "
+                "(budget.settle = false runs them all)"
             )
         choice = choice_of(driver.study, driver.trials())
         return Outcome(config.name, driver.counts(), driver.budget, choice, halted)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import PIECES, load_definition, names
 from medfathom.errors import DefinitionError
 
@@ -39,6 +40,7 @@ def test_every_shipped_study_parses(name: str) -> None:
     config = load_definition(name)
     assert config.name == name
     assert config.space.strata()
+    assert StudyConfig.model_validate(config.model_dump(mode="json")) == config  # as a study keeps it
 
 
 @pytest.mark.parametrize(("key", "kind"), PIECES.items())

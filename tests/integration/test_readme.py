@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_RUN = {
     "uv run tests/gate.py": "would run this test again",
     "uv run medfathom run demo --storage postgresql+psycopg://user@host/medfathom": "wants a server",
-    "uv run medfathom plan my-study.toml": "takes minutes; tests/test_plan.py runs it on a small study",
+    "uv run medfathom plan oct-scans.toml": "takes minutes; tests/test_plan.py runs it on a small study",
     "uv run ray start --head --port 6379": "wants several machines",
     "uv run ray start --address HEAD:6379": "wants several machines",
     "uv run medfathom run demo --address HEAD:6379": "wants several machines",

@@ -27,6 +27,7 @@ def test_other_metrics_by_hand() -> None:
     found = evaluate("multilabel", LABELS, SCORES, ["a", "b"], thresholds=np.array([0.35, 0.5]))
     # a: called .9 (right) and .4 (wrong), not called .3 (right) and .2 (wrong). b: .9 and .6 called.
     assert found.per_class["a"]["sensitivity"] == 0.5
+    assert [found.per_class[name]["n_known"] for name in "ab"] == [4, 4]
     assert found.per_class["a"]["specificity"] == 0.5
     assert found.per_class["a"]["precision"] == 0.5
     assert found.per_class["b"]["precision"] == 0.5

@@ -87,6 +87,19 @@ class NothingCompared:
 
 
 @dataclass(frozen=True)
+class TunedStratum:
+    """How well a stratum was tuned: `expected` is the AUC of the best of `among` of its `trials`."""
+
+    stratum: str
+    trials: int
+    among: int
+    expected: float | None
+    low: float | None
+    high: float | None
+    settled: bool
+
+
+@dataclass(frozen=True)
 class ToldOfStudy:
     """What a reader of a study's AUCs must know.
 
@@ -94,11 +107,15 @@ class ToldOfStudy:
         study: its name.
         leakage: images or patients in several splits, in one line; empty where there are none.
         positive: the class that a binary AUC is about; None where there are more.
+        tuned: how well its strata are tuned, where they are compared.
+        tuning: that in sentences.
     """
 
     study: str
     leakage: str = ""
     positive: str | None = None
+    tuned: Sequence[TunedStratum] = ()
+    tuning: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -240,7 +240,8 @@ def _metrics(model: ConfirmedModel) -> str:
             lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
     for name, values in (model.test.per_class or {}).items():
         if "auc" in values:
-            lines.append(f"| AUC of {name} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
+            known = f" ({values['n_known']:.0f} with a known label)" if "n_known" in values else ""
+            lines.append(f"| AUC of {name}{known} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
     how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
     if _by_groups(model):
         how += ", with the effective number of images or cases (Rao and Scott, Biometrics 1992)"

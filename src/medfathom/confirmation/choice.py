@@ -14,6 +14,7 @@ from medfathom.definitions.space import label
 from medfathom.errors import StorageError
 from medfathom.study.choice import choice_of, completed, rule_of
 from medfathom.study.summary import count_states
+from medfathom.study.tuning import all_settled
 from medfathom.text import command
 
 
@@ -101,10 +102,10 @@ def complete_trial(study: Study, number: int) -> FrozenTrial:
 
 
 def unfinished_search(study: Study) -> str | None:
-    """That a search has not ended all trials of its definition, in words; None: it has."""
-    ended = count_states(study.get_trials(deepcopy=False)).finished
-    budget = trials_of(definition_of(study))
-    if ended >= budget:
+    """That a search has not ended all trials that its definition and its strata need; None: it has."""
+    trials, definition = study.get_trials(deepcopy=False), definition_of(study)
+    ended, budget = count_states(trials).finished, trials_of(definition)
+    if ended >= budget or all_settled(trials, definition):
         return None
     return (
         f"the search has ended {ended} of {budget} trials; "

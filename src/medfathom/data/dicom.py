@@ -126,7 +126,17 @@ def header_of(dataset: Dataset) -> Header:
         colour=colours not in _GREY,
         deep=colours != _PALETTE and int(dataset.BitsStored) > 8,
         subject=subject_of(dataset.get),
+        laterality=_laterality(dataset),
     )
+
+
+def _laterality(dataset: Dataset) -> str:
+    """R, L, or "" where it is not said: of the image, its series, or of all its frames."""
+    groups = dataset.get("SharedFunctionalGroupsSequence") or []
+    anatomy = [item for group in groups for item in group.get("FrameAnatomySequence") or []]
+    found = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+    found += [item.get("FrameLaterality") for item in anatomy]
+    return next((str(word) for word in found if word in ("R", "L")), "")
 
 
 def frame_of(dataset: Dataset, frame: int, window: Window | None = None) -> Samples:

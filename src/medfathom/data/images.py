@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from medfathom.data import dicom, nifti, slides, vol
+from medfathom.data import dicom, nifti, oct_files, slides, vol
 from medfathom.data.formats import jpeg, jpeg2000, pillow, png, pnm, tiff
 from medfathom.data.pixels import (
     MAX_PIXELS,
@@ -49,7 +49,7 @@ __all__ = [
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
     *(".gif", ".webp", ".jp2", ".j2k", ".j2c", ".pgm", ".ppm", ".pnm"),
-    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES, *slides.SUFFIXES),
+    *(*dicom.SUFFIXES, *nifti.SUFFIXES, *vol.SUFFIXES, *oct_files.SUFFIXES, *slides.SUFFIXES),
 )
 """Files of a folder that are taken for images. What a file really is, its content says."""
 
@@ -248,15 +248,25 @@ def _stack_reader(start: bytes, window: dicom.Window | None, slice_axis: int) ->
         return nifti.Nifti(window, slice_axis)
     if start.startswith(vol.START):
         return vol
+    if start.startswith(oct_files.STARTS):
+        return oct_files
     return tiff if start.startswith(_TIFF) else None
+
+
+def _stack_kind(start: bytes) -> str:
+    """The name of a format whose files are stacks; "" for others."""
+    if nifti.is_nifti(start):
+        return "a NIfTI file"
+    if start.startswith(vol.START):
+        return "a Heidelberg .vol file"
+    return "an OCT file of Heidelberg or Topcon" if start.startswith(oct_files.STARTS) else ""
 
 
 def _reader(start: bytes, window: dicom.Window | None = None) -> Reader:
     """The reader of a file that starts like this. Raises UnreadableImageError."""
     if dicom.is_dicom(start):
         return dicom.Dicom(window)
-    if nifti.is_nifti(start) or start.startswith(vol.START):
-        kind = "a NIfTI file" if nifti.is_nifti(start) else "a Heidelberg .vol file"
+    if kind := _stack_kind(start):
         raise UnreadableImageError(f'{kind}, which is a stack; unit = "volume" takes its slices')
     for starts, reader in READERS:
         if start.startswith(starts):

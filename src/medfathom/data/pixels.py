@@ -59,6 +59,8 @@ class Header:
     """Of a DICOM file."""
     frames: int | None = None
     """Images in a stack, all of this form; None: the file is one image."""
+    laterality: str = ""
+    """R, L, or "" where the file does not say."""
 
     def __post_init__(self) -> None:
         if self.width * self.height > MAX_PIXELS:

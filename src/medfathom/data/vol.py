@@ -18,6 +18,9 @@ START = b"HSF-OCT"
 INVALID = 3e38
 """What was not measured is the largest float32, 3.4e38."""
 
+EYES = {b"OD": "R", b"OS": "L"}
+"""The header's ScanPosition -> the eye."""
+
 _HEADER, _HEADER_BYTES = struct.Struct("<12sIIIdddIIddId4sQiI16s16sI24s"), 2048
 
 
@@ -30,6 +33,7 @@ class _Layout(NamedTuple):
     height: int
     width: int
     patient: str
+    eye: str
 
 
 def stack_header(file: BinaryIO) -> Header:
@@ -38,7 +42,15 @@ def stack_header(file: BinaryIO) -> Header:
     start = file.read(_HEADER.size)
     found = _layout(start, file.seek(0, 2))
     subject = Subject(pseudonym(found.patient), "", (found.patient,))
-    return Header(found.width, found.height, colour=False, deep=False, subject=subject, frames=found.n)
+    return Header(
+        found.width,
+        found.height,
+        colour=False,
+        deep=False,
+        subject=subject,
+        frames=found.n,
+        laterality=found.eye,
+    )
 
 
 def frame(content: bytes, index: int) -> Opened:
@@ -58,7 +70,7 @@ def _layout(start: bytes, size: int) -> _Layout:
             f"damaged or truncated ({n} B-scans need {first + n * step} bytes, it has {size})"
         )
     patient = fields[20].split(b"\0")[0].decode("latin-1").strip()
-    return _Layout(first + before, step, n, height, width, patient)
+    return _Layout(first + before, step, n, height, width, patient, EYES.get(fields[13][:2], ""))
 
 
 def _samples(content: bytes, found: _Layout, index: int, _: int) -> Samples:

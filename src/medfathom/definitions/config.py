@@ -46,9 +46,9 @@ class BudgetConfig(Schema):
     """What may be spent. The budget counts all trials in the study, those of earlier runs too."""
 
     trials: int = Field(ge=1)
-    """Finished trials of any state: complete, stopped early, failed."""
+    """Finished trials, whatever their state: complete, stopped early, failed."""
     epochs: int = Field(ge=1)
-    """Of a complete trial."""
+    """The epochs of a complete trial."""
     minutes: float | None = Field(default=None, gt=0)
     """By the clock, for one run; another run goes on."""
     device_hours: float | None = Field(default=None, gt=0)
@@ -57,6 +57,8 @@ class BudgetConfig(Schema):
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
     """A trial that runs longer fails."""
+    settle: bool = True
+    """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
     description: str = ""
 
 
@@ -109,23 +111,23 @@ class StudyConfig(Schema):
     """One data set, one question."""
 
     version: Literal[1]
-    """Of the form of definitions."""
+    """The form of this file; always 1."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """Of the study in the storage."""
+    """The study's name in the storage."""
     question: str = ""
     """What the study is to answer; reports quote it."""
     citation: str = ""
     """Where the data set is described."""
     licence: str = ""
-    """Of the data set."""
+    """The data set's licence."""
     obtain: str = ""
     """Where to get the data, and the layout expected."""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)
-    """Of the search and of its trials."""
+    """The seed of the search and of its trials."""
     dataset: DatasetConfig
-    """See below."""
+    """The data; see the tables below."""
     space: SpaceConfig
     """The hyperparameters, or the name of a file in `search/spaces/`."""
     sampler: SamplerConfig

@@ -27,11 +27,11 @@ class SplitsConfig(Schema):
     """The source's own splits. `redraw-val`: its validation images join training, and validation is drawn
     again. `ignore`: all images are pooled, and all splits are drawn."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
-    """Of the images that are divided."""
+    """Share of the images that are divided."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
-    """Of the images that are divided."""
+    """Share of the images that are divided."""
     seed: int = Field(default=0, ge=0)
-    """Of the drawing."""
+    """The seed of the drawing."""
     grouped: bool = True
     """Keep each group (patient, slide) in one split. false only where groups mean something else."""
 
@@ -160,7 +160,10 @@ class _Files(_OnDisk):
     def _keys_of_slides(self) -> _Files:
         if self.mpp is not None and self.unit != "slide":
             raise ValueError(f'mpp goes with unit = "slide"; but unit is "{self.unit}"')
-        keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & self.model_fields_set
+        fields = type(self).model_fields
+        keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & fields.keys()
+        # A study's own record of its definition has every default.
+        keys = {key for key in keys if getattr(self, key) != fields[key].default}
         if keys and self.mpp is None:
             raise ValueError(f"{min(keys)} goes with mpp, the microns per pixel of tiles")
         return self
@@ -296,7 +299,7 @@ class PhantomDataset(_Dataset):
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
     """From 0 (easy) to 1 (hard); a perfect AUC is impossible at either."""
     seed: int = Field(default=0, ge=0)
-    """Of the drawing."""
+    """The seed of the drawing."""
 
     @model_validator(mode="after")
     def _patients(self) -> PhantomDataset:

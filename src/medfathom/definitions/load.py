@@ -20,6 +20,11 @@ PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "
 """Key of a study definition -> folder of search/ where its named pieces lie."""
 
 
+DEFAULTS = {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"}
+"""Pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study whose
+definition names them, and one that does not, are the same study."""
+
+
 def folders(kind: str) -> list[Path]:
     """Where definitions of a kind (`study_defs`, `search/spaces`, …) lie, first match wins.
 
@@ -71,7 +76,7 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
         path = find("study_defs", reference, "medfathom")
-    data = read_toml(path)
+    data = {**DEFAULTS, **read_toml(path)}
     for override in overrides:
         _override(data, override)
     for key, kind in PIECES.items():

@@ -87,6 +87,9 @@ def evaluate(
         **_at_thresholds(positive, probabilities, chosen, member),
     }
     overall = {name: _mean_of_defined(values) for name, values in columns.items() if name != "threshold"}
+    known = is_present(positive) | is_absent(positive)
+    if not known.all():
+        columns["n_known"] = known.sum(axis=0).astype(np.float64)
     overall |= {"auc_ci_low": interval.mean_low, "auc_ci_high": interval.mean_high}
     overall |= _accuracy(task, labels, probabilities, positive, chosen, member)
     overall["log_loss"] = log_loss(task, labels, probabilities)

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import SpaceConfig, TrialParams, label, stratum_of, suggest
+from medfathom.definitions.space import SpaceConfig, TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
@@ -32,6 +32,7 @@ from medfathom.study.predictions import keep_predictions
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
 from medfathom.study.summary import Counts, count_states
+from medfathom.study.tuning import settled_strata, settles
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 
@@ -99,6 +100,7 @@ class Driver:
         self._remote = RemoteCheckpoints(url) if url is not None else None
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
+        self._settled: dict[tuple[str, int], bool] = {}
         earlier = [
             (SpaceConfig.model_validate(e["space"]), e["trials"]) for e in study.user_attrs.get(EARLIER, ())
         ]
@@ -160,7 +162,7 @@ class Driver:
         """Ask for a new trial; None when all that the budget allows are begun."""
         with self.exclusively():
             counts = self.counts()
-            if counts.finished + counts.running >= self.budget:
+            if counts.finished + counts.running >= self.budget or not self.open_strata():
                 return None
             self._choose_stratum({})
             trial = self._patiently(self.study.ask)
@@ -201,8 +203,17 @@ class Driver:
         if sampler is None:
             return
         begun = Counter(t.user_attrs.get("stratum", "") for t in self.trials())
-        strata = [s for s in self.config.space.strata() if sampler.fits(s, known)]
-        sampler.stratum = min(strata, key=lambda s: begun[label(s)])
+        # A trial to go on with may be of a stratum that is settled by now.
+        strata = self.config.space.strata() if known else self.open_strata()
+        sampler.stratum = min((s for s in strata if sampler.fits(s, known)), key=lambda s: begun[label(s)])
+
+    def open_strata(self) -> list[dict[str, Value]]:
+        """Strata that may get more trials: all but those tuned to within noise, see `study.tuning`."""
+        strata = self.config.space.strata()
+        if not settles(self.config):
+            return strata
+        settled = settled_strata(self.trials(), self.config.choice.by, self._settled)
+        return [s for s in strata if label(s) not in settled]
 
     def report(self, number: int, epoch: int, auc: float) -> None:
         """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
@@ -313,8 +324,9 @@ class Driver:
         self._open.clear()
 
     def done(self) -> bool:
-        """Whether the budget of trials is spent and all of them have ended."""
-        return self.counts().finished >= self.budget
+        """Whether all trials have ended that the budget allows and the strata need."""
+        counts = self.counts()
+        return counts.finished >= self.budget or not (counts.running or self.open_strata())
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""

@@ -13,6 +13,7 @@ from medfathom.definitions.space import Value
 from medfathom.metrics.rules import By
 from medfathom.study.choice import Choice, choice_of, completed, rule_of
 from medfathom.study.record import record_of
+from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
 """Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
@@ -110,13 +111,18 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class StratumSummary:
-    """A stratum's trials by state, and the validation AUC of its best complete trial."""
+    """A stratum's trials by state, and the validation AUC of its best complete trial.
+
+    Attributes:
+        tuning: how well it is tuned, where strata are compared; None: they are not.
+    """
 
     stratum: str
     complete: int
     pruned: int
     failed: int
     best_auc: float | None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         states=count_states(trials),
         choice=choice_of(study, trials),
         best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
-        strata=_strata(trials, by),
+        strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )
 
@@ -188,7 +194,7 @@ def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
 
 
-def _strata(trials: list[FrozenTrial], by: By) -> list[StratumSummary]:
+def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:
     trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if "stratum" in trial.user_attrs:
@@ -196,11 +202,14 @@ def _strata(trials: list[FrozenTrial], by: By) -> list[StratumSummary]:
     best = {name: completed(mine, by)[:1] for name, mine in trials_of.items()}
     first = [t.user_attrs["stratum"] for t in completed([t for found in best.values() for t in found], by)]
     without = sorted(name for name in trials_of if name not in first)
-    return [_stratum(name, trials_of[name], best[name]) for name in [*first, *without]]
+    tuned = tunings(trials, [*trials_of], by) if compared else {}
+    return [_stratum(name, trials_of[name], best[name], tuned.get(name)) for name in [*first, *without]]
 
 
-def _stratum(name: str, trials: list[FrozenTrial], best: list[FrozenTrial]) -> StratumSummary:
+def _stratum(
+    name: str, trials: list[FrozenTrial], best: list[FrozenTrial], tuning: Tuning | None
+) -> StratumSummary:
     counts = count_states(trials)
     return StratumSummary(
-        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None
+        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None, tuning
     )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.confirmation.words import (
@@ -22,6 +21,7 @@ from medfathom.confirmation.words import (
 from medfathom.definitions.load import study_name
 from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from medfathom.terminal.output import print_json, print_text
+from medfathom.terminal.tables import Column, FittedTable, short_strata
 
 if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 MISSING_SHOWN = 3
 """More strata than this with the same reason are counted."""
 
-TITLES = (
-    "stratum",
-    "seeds",
-    "search AUC",
-    "val AUC",
-    "test AUC",
-    "95 % interval",
-    "seed sd",
-    "sampling",
-    "optimism",
+COLUMNS = (
+    Column("stratum", left=True, shorten=short_strata),
+    Column("seeds", minor=5),
+    Column("search AUC", minor=4),
+    Column("val AUC", minor=2),
+    Column("test AUC"),
+    Column("95 % interval"),
+    Column("seed sd", minor=3),
+    Column("sampling", minor=6),
+    Column("optimism", minor=1),
 )
 
 
@@ -105,10 +105,8 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     return Group(*parts)
 
 
-def _table(strata: Sequence[StratumResult]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in TITLES:
-        table.add_column(title, justify="left" if title == "stratum" else "right", no_wrap=title != "stratum")
+def _table(strata: Sequence[StratumResult]) -> FittedTable:
+    table = FittedTable(COLUMNS)
     for result in strata:
         table.add_row(
             result.stratum if result.chosen else f"{result.stratum} (trial {result.search_trial})",

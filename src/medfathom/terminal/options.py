@@ -1,8 +1,39 @@
-"""Options of `analyze` about tables and predictors; imports typer only."""
+"""Options that several commands have, and those of `analyze` about tables; imports typer only."""
 
 from typing import Annotated
 
 import typer
+
+from medfathom.text import STORAGE_GIVEN
+
+
+def storage_given(url: str | None) -> str | None:
+    """What the program tells the user to run next names the same storage."""
+    STORAGE_GIVEN.set(url)
+    return url
+
+
+StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Optuna storage URL; default: SQLite, storage/medfathom.db.",
+        metavar="URL",
+        callback=storage_given,
+    ),
+]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key of the definition: `--set budget.trials=8`.", metavar="KEY=VALUE"
+    ),
+]
+ModalityOption = Annotated[
+    str | None,
+    typer.Option(help="CXR, OCT, WSI or another word, of your own data; default: guessed.", metavar="WORD"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 FixedOption = Annotated[
     list[str] | None,

@@ -11,13 +11,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.study.choice import completed
 from medfathom.study.watcher import State, Watcher
+from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import clock, spark
 
 if TYPE_CHECKING:
@@ -117,17 +117,45 @@ def watcher_for_people() -> Watcher:
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 
 
+def short_architectures(config: StudyConfig) -> dict[str, str]:
+    """Each architecture of the space without the words that all begin with."""
+    names = [str(name) for name in config.space.values("architecture")]
+    return dict(zip(names, without_shared_prefix(names), strict=True))
+
+
+def live_columns(config: StudyConfig | None, names: Mapping[str, str]) -> list[Column]:
+    """Columns as wide as their widest cell will be, so that they do not jump."""
+    epochs = 0 if config is None else config.budget.epochs
+    inits = [] if config is None else [str(name) for name in config.space.values("init")]
+    return [
+        Column("trial", width=5),
+        Column("state", left=True, width=8),
+        Column("architecture", left=True, width=max(map(len, names.values()), default=0)),
+        Column("init", left=True, width=max(map(len, inits), default=0)),
+        Column("unfreeze"),
+        Column("rate", minor=2, width=7),
+        Column("epoch", minor=1, width=2 * len(str(epochs)) + 1),
+        Column("AUC", width=6),
+        Column("curve", left=True, minor=4, width=max(5, min(epochs, 20))),
+        Column("time", minor=3, width=7),
+    ]
+
+
 class LiveTable(_Record):
     """For a terminal: running trials and the latest ended ones, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
+        self._names: dict[str, str] = {}
+        self._columns = live_columns(None, {})
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=False)
 
     @override
     def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
         super().begin(config, driver, concurrent)
+        self._names = short_architectures(config)
+        self._columns = live_columns(config, self._names)
         self._live.start()
 
     @override
@@ -140,33 +168,27 @@ class LiveTable(_Record):
 
     def render(self) -> RenderableType:
         """The table as it stands."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("trial", "state", "architecture", "init", "unfreeze"):
-            table.add_column(name, justify="right" if name in ("trial", "unfreeze") else "left")
-        table.add_column("rate", justify="right")
-        table.add_column("epoch", justify="right")
-        table.add_column("AUC", justify="right")
-        table.add_column("curve", min_width=max(5, min(self.max_epochs, 20)))
-        table.add_column("time", justify="right")
-        for row in [*self.ended, *self.running.values()]:
+        table = FittedTable(self._columns, header_style="bold")
+        rows = [*self.ended, *self.running.values()]
+        for row in rows:
             table.add_row(*self._cells(row))
-        return Group(table, Text(), Text(self.summary(), style="bold"))
+        failed = [Text(f"trial {row.number}: {row.reason}", "red") for row in rows if row.state == "FAIL"]
+        return Group(table, *failed, Text(), Text(self.summary(), style="bold"))
 
     def _cells(self, row: _Row) -> list[RenderableType]:
         seconds = row.seconds or time.monotonic() - row.begun
         best = row.number == self.best_number
         auc = f"{row.curve[-1]:.4f}" if row.curve else ""
-        shown = Text(spark(row.curve[-20:])) if row.state != "FAIL" else Text(row.reason, style="red")
         return [
             str(row.number),
             Text(row.state, style=STYLE[row.state]),
-            row.params.architecture,
+            self._names.get(row.params.architecture, row.params.architecture),
             row.params.init,
             str(row.params.unfreeze_depth),
             f"{row.params.learning_rate:.1e}",
             f"{len(row.curve)}/{self.max_epochs}",
             Text(auc, style="bold green" if best else ""),
-            shown,
+            Text(spark(row.curve[-20:])),
             clock(seconds),
         ]
 

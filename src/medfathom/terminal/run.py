@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from medfathom.definitions.load import load_definition
+from medfathom.definitions.load import load_definition, names
 from medfathom.errors import EXIT_INTERRUPTED, RunError
 from medfathom.text import command
 
@@ -19,18 +20,20 @@ def run_and_tell(
     storage: str | None,
     address: str | None,
     fresh: bool,
+    modality: str | None = None,
     as_json: bool,
 ) -> int:
     """Run a study, tell what happens, and say what can be done next.
 
     Args:
-        study: a TOML file, or the name of one.
+        study: a TOML file, the name of one, or a place of data.
         overrides: `key=value` pairs.
         trials: the budget's trials; None: the definition's.
         minutes: the budget's minutes; None: the definition's.
         storage: an Optuna storage URL.
         address: of a Ray cluster.
         fresh: begin anew.
+        modality: of a place of data.
         as_json: JSON lines instead of a live table.
 
     Returns:
@@ -42,12 +45,15 @@ def run_and_tell(
     sets = [*overrides]
     sets += [f"budget.trials={trials}"] if trials is not None else []
     sets += [f"budget.minutes={minutes!r}"] if minutes is not None else []
+    study, said = _definition(study, modality)
     config = load_definition(study, sets)
     from medfathom.run import run_study  # noqa: PLC0415  imports Optuna
     from medfathom.study.choice import choice_sentences  # noqa: PLC0415
     from medfathom.terminal.progress import JsonLines, watcher_for_people  # noqa: PLC0415
 
     watcher = JsonLines(sys.stdout) if as_json else watcher_for_people()
+    for line in said:
+        watcher.note(line)
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
     for line in choice_sentences(outcome.choice) if outcome.choice else []:
         watcher.note(line)
@@ -60,6 +66,23 @@ def run_and_tell(
     then = (("show", config.name), ("dashboard",), ("confirm", config.name))
     watcher.note("\n  ".join(["Next:", *(command(*words) for words in then)]))
     return 0
+
+
+def _definition(study: str, modality: str | None) -> tuple[str, list[str]]:
+    """The definition to run, which is written first where a place of data is named; and what to say of it."""
+    if study.endswith(".toml") or study in names("study_defs"):
+        return study, []
+    from medfathom.data.guess import is_place  # noqa: PLC0415
+
+    if not is_place(study):
+        return study, []
+    from medfathom.own_data import definition_for  # noqa: PLC0415
+    from medfathom.terminal.init import written_text  # noqa: PLC0415
+
+    path, written = definition_for(Path(study), modality)
+    if written is None:
+        return str(path), [f"definition: {path}"]
+    return str(path), [written_text(written)]
 
 
 def _again(study: str, sets: Sequence[str], address: str | None) -> str:

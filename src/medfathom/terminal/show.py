@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.definitions.load import study_name
@@ -14,8 +13,10 @@ from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
+from medfathom.study.tuning import Tuning, tuning_sentences
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
+from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
 from medfathom.text import clock
 
 DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
@@ -48,22 +49,27 @@ def study_text(summary: StudySummary) -> RenderableType:
         parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
+        found = {row.stratum: row.tuning for row in summary.strata if row.tuning}
+        parts += map(Text, tuning_sentences(found))
     if summary.failures:
         parts += [Text(), Text("Failures", style="bold red")]
         parts += [Text(f"{f.trials} × {f.reason}") for f in summary.failures]
     return Group(*parts)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for column in columns:
-        left = column in ("architecture", "init", "stratum")
-        # In a narrow window names are folded; a number cut short would be another number.
-        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    return table
+SHORTEN = {"architecture": without_shared_prefix, "stratum": short_strata}
+MINOR = ("failed", "time", "pruned", "params", "rate", "complete", "log loss", "per image", "tuning")
+"""Columns that a narrow window leaves out, the first one first."""
 
 
-def _best_table(best: Sequence[TrialSummary]) -> Table:
+def _table(*columns: str) -> FittedTable:
+    minor = {name: len(MINOR) - i for i, name in enumerate(MINOR)}
+    return FittedTable(
+        [Column(name, name in ("init", *SHORTEN), minor.get(name, 0), SHORTEN.get(name)) for name in columns]
+    )
+
+
+def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
     table = _table("trial", "AUC", "95 % interval", "log loss", *per_image, *columns)
@@ -86,9 +92,20 @@ def _best_table(best: Sequence[TrialSummary]) -> Table:
     return table
 
 
-def _strata_table(strata: Sequence[StratumSummary]) -> Table:
-    table = _table("stratum", "best AUC", "complete", "pruned", "failed")
+def _strata_table(strata: Sequence[StratumSummary]) -> FittedTable:
+    tuned = [row.tuning for row in strata if row.tuning]
+    columns = [f"expected best of {tuned[0].among}", "95 % interval", "tuning"] if tuned else []
+    table = _table("stratum", "best AUC", "complete", "pruned", "failed", *columns)
     for row in strata:
         best = f"{row.best_auc:.4f}" if row.best_auc is not None else "none complete"
-        table.add_row(row.stratum, best, str(row.complete), str(row.pruned), str(row.failed))
+        counts = (str(n) for n in (row.complete, row.pruned, row.failed))
+        table.add_row(row.stratum, best, *counts, *(_tuning_cells(row.tuning) if row.tuning else ()))
     return table
+
+
+def _tuning_cells(tuning: Tuning) -> tuple[str, str, str]:
+    """Expected best at equal budget, its interval, and whether more trials would bring more."""
+    expected = "" if tuning.expected is None else f"{tuning.expected:.4f}"
+    known = tuning.low is not None and tuning.high is not None
+    interval = f"{tuning.low:.3f} to {tuning.high:.3f}" if known else ""
+    return expected, interval, "settled" if tuning.settled else "open"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from made_studies import PAPER, analyze, study, unheard_of
 from medfathom.analysis import Analysis, write_report
-from medfathom.analysis.pipeline import ToldOfStudy
+from medfathom.analysis.pipeline import ToldOfStudy, TunedStratum
 from medfathom.analysis.report.drawing import INK, ON_DARK, SOFT
 from medfathom.analysis.report.figures import Figures
 from medfathom.analysis.report.levels import on_the_front
@@ -172,6 +172,26 @@ def test_leakage_and_the_positive_class_are_told_on_the_first_screen(analysis: A
     assert "demo: Leakage: 3 images have exact copies in several splits." in head
     assert "Positive class of demo: pneumonia." in head
     assert "leakage" not in page(analysis, Figures()).partition("</header>")[0].partition("<body>")[2].lower()
+
+
+def test_an_under_tuned_stratum_is_seen(analysis: Analysis) -> None:
+    tuned = [
+        TunedStratum("lite0", 16, 4, 0.91, 0.9, 0.92, settled=True),
+        TunedStratum("lite1", 8, 4, 0.87, None, None, settled=False),
+    ]
+    told = ToldOfStudy("oct", tuned=tuned, tuning=["1 of 2 strata may be under-tuned (lite1)."])
+    text = page(replace(analysis, studies=[told]), Figures()).partition("How well oct is tuned")[2]
+    section = text.partition("</section>")[0]
+    for part in (
+        "expected best of 4",
+        "0.910",
+        "0.9000 to 0.9200",
+        "settled",
+        "open",
+        "1 of 2 strata may be",
+    ):
+        assert part in section
+    assert "is tuned" not in page(analysis, Figures())
 
 
 def test_every_mark_says_what_it_is(folder: Path, analysis: Analysis) -> None:

@@ -25,6 +25,7 @@ from medfathom.data.sources.open import open_source
 from medfathom.data.sources.walk import Choice
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.metrics.unknown import UNKNOWN
 
 SLICES = 3
 
@@ -173,6 +174,44 @@ def test_a_case_with_two_labels_is_refused(tmp_path: Path) -> None:
         prepare(found, tmp_path / "cache")
     assert [p.name for p in caught.value.problems] == ["p0_L_0.png (line 2)", "p0_L_1.png (line 3)"]
     assert "'p0/L' has images of label 'ill' and of label 'well'" in caught.value.problems[0].reason
+
+
+def unsure(tmp_path: Path, *rows: tuple[str, str, str]) -> CsvDataset:
+    """Volumes (path, effusion, oedema), and others whose labels are all known; -1 is not known."""
+    known = [(f"w{k}/0.png", str(k % 2), str(k // 2 % 2)) for k in range(12)]
+    for path, *_ in (*rows, *known):
+        save(tmp_path / path, np.random.default_rng(len(path)).integers(0, 255, (16, 16)).astype(np.uint8))
+    lines = [",".join(row) for row in (("path", "effusion", "oedema"), *rows, *known)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    keys = {"source": "csv", "modality": "CXR", "image_size": 16, "path": str(tmp_path / "t.csv")}
+    labels = {"label_columns": ["effusion", "oedema"], "uncertain": "ignore", "case_pattern": "(v|w[0-9]+)"}
+    return CsvDataset.model_validate(keys | labels | {"unit": "case"})
+
+
+def test_a_label_of_a_case_is_known_once_it_is_of_any_image(tmp_path: Path) -> None:
+    """Known labels hold for all images of a case; only where none is known it stays unknown."""
+    config = unsure(tmp_path, ("v/0.png", "-1", "0"), ("v/1.png", "1", "-1"), ("v/2.png", "1", "0"))
+    found = open_source(config).listing()
+    assert found.cases is not None
+    assert found.labels[found.cases == "v"].tolist() == [[1, 0]] * 3
+    said = "'effusion' is not known of 1 images, and is taken from others of their case"
+    assert said in found.notes
+
+    config = unsure(tmp_path, ("v/0.png", "-1", "0"), ("v/1.png", "-1", "-1"))
+    found = open_source(config).listing()
+    assert found.cases is not None
+    assert found.labels[found.cases == "v"].tolist() == [[UNKNOWN, 0]] * 2
+
+
+def test_known_labels_of_a_case_that_disagree_are_refused(tmp_path: Path) -> None:
+    config = unsure(tmp_path, ("v/0.png", "1", "0"), ("v/1.png", "-1", "0"), ("v/2.png", "0", "0"))
+    problems = open_source(config).listing().problems
+    assert [problem.name for problem in problems] == [
+        "v/0.png (line 2)",
+        "v/1.png (line 3)",
+        "v/2.png (line 4)",
+    ]
+    assert "its case 'v' has images of label 'effusion' and of label" in problems[0].reason
 
 
 def test_a_volume_of_two_patients_is_refused(tmp_path: Path) -> None:

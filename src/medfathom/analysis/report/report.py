@@ -19,6 +19,7 @@ from medfathom.analysis.report.numbers import interval, number, p_value
 from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
+from medfathom.metrics.tuning import LEAST
 
 
 def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Path, str]] = ()) -> list[Path]:
@@ -68,6 +69,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         compared_models=_compared(analysis),
         n_results=f"{len(analysis.rows):,}",
         words=sentences,
+        least_trials=LEAST,
     )
 
 

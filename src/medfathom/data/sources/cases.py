@@ -17,6 +17,7 @@ from medfathom.data.sources.walk import Choice, files_below
 from medfathom.data.stacks import Part
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.metrics.cases import cases_of
+from medfathom.metrics.unknown import UNKNOWN
 from medfathom.units import Unit
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class FileRows:
         cases: each row's case as a column names it, equal only within a patient; None: there is no column.
         parts: which image of its file each is; None: each file is one image.
         mpps: microns per pixel of each slide as a column says; None: there is no column.
+        notes: what the data set's reader should know, a line each.
     """
 
     paths: Sequence[Path]
@@ -44,6 +46,7 @@ class FileRows:
     cases: Sequence[str | None] | None = None
     parts: Sequence[Part] | None = None
     mpps: Sequence[float | None] | None = None
+    notes: Sequence[str] = ()
 
 
 def in_parts(
@@ -80,7 +83,8 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
 
     Returns:
         Rows whose `cases` are known. A row whose case is not known, or disagrees with others of its case, is
-        not good any more, and a problem of the labels says why.
+        not good any more, and a problem of the labels says why. Of several labels, one that is not known of
+        an image is that of the case's other images, where it is known of any.
     """
     unit, pattern, wide = config.unit, config.case_pattern, rows
     if pattern is not None:
@@ -92,12 +96,34 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
     wide = spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
     if named and wide.groups is not None:
         cases = [f"{g}/{c}" if g and c else c for g, c in zip(wide.groups, cases, strict=True)]
-    return one_label_and_patient(replace(wide, cases=cases), unit)
+    return one_label_and_patient(_with_known_labels(replace(wide, cases=cases), cases, unit), unit)
 
 
 def one_label_and_patient(rows: FileRows, unit: Unit) -> FileRows:
     """The rows; those whose case has several labels or patients are not good any more."""
     return rows if rows.cases is None else spoilt(rows, _disagreeing(rows, rows.cases, unit))
+
+
+def _with_known_labels(rows: FileRows, cases: Sequence[str | None], unit: Unit) -> FileRows:
+    """A case's label is known once it is known of any of its images. Those that disagree stay as they are."""
+    labels = rows.labels
+    good = np.array([row for row in np.flatnonzero(labels.good).tolist() if cases[row]], dtype=np.int64)
+    if labels.values.ndim == 1 or not (labels.values[good] == UNKNOWN).any():
+        return rows
+    values, member = labels.values[good], cases_of([str(cases[row]) for row in good]).member
+    said = np.zeros((2, member.max() + 1, values.shape[1]), dtype=np.bool_)
+    for value in (0, 1):
+        np.logical_or.at(said[value], member, values == value)
+    fills = (values == UNKNOWN) & (said[0] ^ said[1])[member]
+    filled = labels.values.copy()
+    filled[good] = np.where(fills, said[1][member], values)
+    counts = zip(labels.class_names, fills.sum(axis=0).tolist(), strict=True)
+    notes = [
+        f"{name!r} is not known of {count} images, and is taken from others of their {unit}"
+        for name, count in counts
+        if count
+    ]
+    return replace(rows, labels=replace(labels, values=filled), notes=[*rows.notes, *notes])
 
 
 def _without(unit: Unit, *, named: bool) -> str:
@@ -202,7 +228,7 @@ def _label_words(labels: Labels) -> list[str]:
         words = dict(enumerate(labels.class_names))
         return [words.get(value, "?") for value in labels.values.tolist()]
     return [
-        "+".join(n if v == 1 else f"{n} {v}" for n, v in zip(labels.class_names, row, strict=True) if v)
+        "+".join(n if v == 1 else f"{n} not known" for n, v in zip(labels.class_names, row, strict=True) if v)
         or "none"
         for row in labels.values.tolist()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -35,6 +36,12 @@ from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
 from medfathom.text import printable
+
+SIDES = {"R": "right", "L": "left", "": "not said"}
+"""What a header says."""
+
+SHOWN_STACKS = 10
+"""A note names so many, with images and side."""
 
 HEADERS_AT_ONCE = 64
 """Files that a thread looks at in one task: handing over a task costs more than reading a header."""
@@ -158,24 +165,25 @@ class FileSource(Source):
             rows = in_files(rows, self.root, Choice(self._config.include, self._config.exclude))
         tiling = Tiling.of(self._config)
         if tiling is None:
-            rows, headers, told = self._images_of(rows)
+            rows, headers = self._images_of(rows)
         else:
-            rows, headers, told = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
-        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *told])
+            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
+        return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *rows.notes])
 
-    def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str], list[str]]:
-        """A row for each image, each one's header, and what the reader should know."""
-        unit, told = self._config.unit, list[str]()
+    def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str]]:
+        """A row for each image, and each one's header."""
+        unit = self._config.unit
         headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
         rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
+            told = _told_stacks(rows.names, headers)
             rows, index = in_parts(rows, [None if n is None else range(n) for n in counts], self.root)
-            told = _told_frames([count for count in counts if count is not None])
+            rows = replace(rows, notes=told)
             headers = [headers[i] for i in index]
         if unit != "image":
             rows = images_of_cases(rows, self._config, self.root)
-        return rows, headers, told
+        return rows, headers
 
     def _list_rows(
         self, rows: FileRows, headers: Sequence[Header | str], problems: Sequence[Problem]
@@ -235,12 +243,24 @@ def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_
     return np.array([values[row] for row in kept], dtype=np.str_)
 
 
-def _told_frames(counts: Sequence[int]) -> list[str]:
-    """To compare with what the user knows of the files."""
+def _told_stacks(names: Sequence[str], headers: Sequence[Header | str]) -> list[str]:
+    """To compare with what the user knows of the files: readers of OCT volumes got it wrong before."""
+    known = [(name, h) for name, h in zip(names, headers, strict=True) if isinstance(h, Header) and h.frames]
+    counts = [h.frames or 0 for _, h in known]
     if not counts:
         return []
     sizes = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return [f"{len(counts)} stacks of {sizes} images each, {sum(counts)} in all"]
+    notes = [f"{len(counts)} stacks of {sizes} images each, {sum(counts)} in all"]
+    sides = Counter(SIDES[h.laterality] for _, h in known)
+    if set(sides) == {SIDES[""]}:
+        return notes
+    said = ", ".join(f"{count} {side}" for side, count in sides.most_common())
+    first = [
+        f"{h.subject.hidden(name) if h.subject else name}: {h.frames}, {SIDES[h.laterality]}"
+        for name, h in known[:SHOWN_STACKS]
+    ]
+    more = ", ..." if len(known) > SHOWN_STACKS else ""
+    return [*notes, f"sides of these stacks: {said}; please compare: {'; '.join(first)}{more}"]
 
 
 def _is_nifti(path: Path) -> bool:

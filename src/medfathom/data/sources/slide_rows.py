@@ -22,7 +22,7 @@ AGREES = 0.01
 
 def rows_of_tiles(
     rows: FileRows, config: FolderDataset | CsvDataset, root: Path, tiling: Tiling, *, chosen: bool
-) -> tuple[FileRows, list[Header | str], list[str]]:
+) -> tuple[FileRows, list[Header | str]]:
     """The tiles of slides; each slide is a case.
 
     Args:
@@ -33,20 +33,21 @@ def rows_of_tiles(
         chosen: find tissue and choose tiles; else only headers are read, and each slide is one row.
 
     Returns:
-        The rows; each one's header, or why it cannot be read; what the reader should know, a line each.
+        The rows, and each one's header, or why it cannot be read.
     """
     mpps = rows.mpps or [None] * len(rows.paths)
     looked = _each(lambda at: read_slide(rows.paths[at], tiling, mpps[at]), len(rows.paths))
     rows = spoilt(rows, _reasons(looked))
-    notes = _overruled(rows, looked, mpps)
+    rows = replace(rows, notes=_overruled(rows, looked, mpps))
     rows, first = _one_a_slide(rows, looked, config, root)
     slides = [looked[row] for row in first]
     if chosen:
-        rows, slides, told = _in_tiles(rows, slides, root, tiling)
+        rows, slides = _in_tiles(rows, slides, root, tiling)
     else:
         told = f"{len(first)} slides; their tissue is looked for when the data set is prepared"
+        rows = replace(rows, notes=[*rows.notes, told])
     headers = [slide if isinstance(slide, str) else _header(slide, tiling.size) for slide in slides]
-    return rows, headers, [*notes, told]
+    return rows, headers
 
 
 def _header(slide: Slide, size: int) -> Header:
@@ -72,7 +73,7 @@ def _one_a_slide(
 
 def _in_tiles(
     rows: FileRows, slides: Sequence[Slide | str], root: Path, tiling: Tiling
-) -> tuple[FileRows, list[Slide | str], str]:
+) -> tuple[FileRows, list[Slide | str]]:
     """A row for each tile. A slide without tissue is not good any more."""
 
     def tiles(row: int) -> Sequence[Tile]:
@@ -86,13 +87,13 @@ def _in_tiles(
     counts = [len(tiles) for tiles in parts if tiles]
     sizes = "no tiles" if not counts else f"{min(counts)} to {max(counts)} tiles each, {sum(counts)} in all"
     told = f"{len(counts)} slides: {sizes}, at {tiling.mpp:g} microns per pixel"
-    return wide, [slides[row] for row in index], told
+    return replace(wide, notes=[*wide.notes, told]), [slides[row] for row in index]
 
 
 def _overruled(rows: FileRows, slides: Sequence[Slide | str], mpps: Sequence[float | None]) -> list[str]:
     """Where the table and the header disagree on microns per pixel."""
     differ = [
-        f"{rows.names[row]}: {mpp:g}, its header {slide.stated:g}"
+        f"{_shown(rows.names[row], slide)}: {mpp:g}, its header {slide.stated:g}"
         for row, (slide, mpp) in enumerate(zip(slides, mpps, strict=True))
         if not isinstance(slide, str) and mpp is not None and slide.stated is not None
         if abs(mpp / slide.stated - 1) > AGREES
@@ -100,6 +101,10 @@ def _overruled(rows: FileRows, slides: Sequence[Slide | str], mpps: Sequence[flo
     if not differ:
         return []
     return [f"dataset.mpp_column overrules the header of {len(differ)} slides, the first {differ[0]}"]
+
+
+def _shown(name: str, slide: Slide) -> str:
+    return slide.subject.hidden(name) if slide.subject else name
 
 
 def _each(work: Callable[[int], T], n: int) -> list[T | str]:

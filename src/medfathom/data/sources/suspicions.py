@@ -99,13 +99,18 @@ def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) ->
         names: of the files, with their folders.
         inner: the part of each that may tell a mask, which is not the class's folder; None: all.
     """
-    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
-    masks = {name: pattern for name, pattern in patterns.items() if pattern}
+    masks = mask_patterns(names, inner)
     after = {name: pattern for name, pattern in _named_after_others(names).items() if name not in masks}
     found = [_line(masks, "look like masks")] if masks else []
     if len(after) >= FEWEST_PAIRS:
         found.append(_line(after, "are named after another image: masks or copies?"))
     return found
+
+
+def mask_patterns(names: Sequence[str], inner: Sequence[str] | None = None) -> dict[str, str]:
+    """Files that look like masks -> the pattern for `dataset.exclude`; arguments as in `mask_suspicions`."""
+    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
+    return {name: pattern for name, pattern in patterns.items() if pattern}
 
 
 def _line(found: Mapping[str, str], what: str) -> str:

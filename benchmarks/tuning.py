@@ -1,0 +1,119 @@
+"""How often the interval of the expected best holds, and when strata of a comparison are settled.
+
+    python benchmarks/tuning.py [--studies 400] [--out benchmarks/results/tuning.md]
+
+Trials are independent draws from five distributions of validation AUC over settings. First: coverage of the
+95 % interval of the best of n / 2 from n trials (goal: at least .93). Second: a stratum is topped up until it
+is settled (at most 60 trials); its deficit is the AUC that it lacks to the best setting there is, in standard
+errors of the AUC on the validation images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice
+from medfathom.study.tuning import WITHIN_NOISE
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+MOST = 60
+BEST = 0.9
+
+
+def bowl(dimensions: int) -> Draw:
+    """The best setting in the middle of a range of as many dimensions."""
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        return BEST - 0.15 * np.square(2 * rng.random((n, dimensions)) - 1).sum(axis=1)
+
+    return draw
+
+
+def some_diverge(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.where(rng.random(n) < 0.3, 0.5 + 0.1 * rng.random(n), BEST - 0.05 * rng.random(n))
+
+
+def one_in_ten_is_good(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.where(rng.random(n) < 0.1, BEST - 0.02 * rng.random(n), 0.65 + 0.1 * rng.random(n))
+
+
+def saturated(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.minimum(1.0, 0.99 + 0.01 * rng.standard_normal(n))
+
+
+DESIGNS: dict[str, Draw] = {
+    "one dimension": bowl(1),
+    "two dimensions": bowl(2),
+    "three in ten diverge": some_diverge,
+    "one in ten is good": one_in_ten_is_good,
+    "many reach 1": saturated,
+}
+
+
+def coverage(draw: Draw, n: int, studies: int, rng: np.random.Generator) -> tuple[float, float]:
+    """How often the interval holds the truth, to within .001 AUC, and its median width."""
+    truth = draw(rng, 20_000 * (n // 2)).reshape(-1, n // 2).max(axis=1).mean()
+    found = [expected_choice(draw(rng, n), np.full(n, np.nan), n // 2, "auc") for _ in range(studies)]
+    held = [each.low - 1e-3 <= truth <= each.high + 1e-3 for each in found]
+    return float(np.mean(held)), float(np.median([each.high - each.low for each in found]))
+
+
+def settled_after(draw: Draw, error: float, rng: np.random.Generator) -> tuple[int, float]:
+    """Trials of a stratum, and its deficit in standard errors; .3 of the error is a trial's own."""
+    true = draw(rng, MOST)
+    seen = true + 0.3 * error * rng.standard_normal(MOST)
+    for n in range(LEAST, MOST + 1):
+        half = chances_of_choice(seen[:n], np.full(n, np.nan), n // 2, "auc") @ seen[:n]
+        if seen[:n].max() - half <= WITHIN_NOISE * error:
+            break
+    return n, float((BEST - true[seen[:n].argmax()]) / error)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    rng = np.random.default_rng(0)
+    lines = [
+        "# Tuning of strata",
+        "",
+        f"{date.today()}; {given.studies} studies a row; `python benchmarks/tuning.py`.",
+        "",
+        "## Coverage of the 95 % interval of the best of n / 2",
+        "",
+        "| settings | n | coverage | median width |",
+        "|---|---|---|---|",
+    ]
+    for name, draw in DESIGNS.items():
+        for n in (LEAST, 16, 32):
+            held, width = coverage(draw, n, given.studies, rng)
+            lines.append(f"| {name} | {n} | {held:.3f} | {width:.4f} |")
+    lines += [
+        "",
+        f"## Trials until a stratum is settled (at most {MOST})",
+        "",
+        "| settings | standard error | trials, median | trials, 90 % | deficit, mean | deficit, 90 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, draw in list(DESIGNS.items())[:4]:
+        for error in (0.003, 0.01, 0.03):
+            found = np.array([settled_after(draw, error, rng) for _ in range(given.studies)])
+            trials, deficit = found.T
+            numbers = f"{np.median(trials):.0f} | {np.quantile(trials, 0.9):.0f}"
+            lines.append(
+                f"| {name} | {error:g} | {numbers} | {deficit.mean():.2f} | {np.quantile(deficit, 0.9):.2f} |"
+            )
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if given.out:
+        given.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

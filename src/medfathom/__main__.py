@@ -1,0 +1,5 @@
+"""`python -m medfathom`."""
+
+from medfathom.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""The commands below `data` and `list`: options and exit codes, as in `cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medfathom.terminal.options import JsonOption, SetOption, StudyArgument
+
+list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
+data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
+
+
+@data_app.command("check")
+def data_check(
+    study: StudyArgument,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
+
+    Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
+    """
+    from medfathom.terminal.data import print_check  # noqa: PLC0415
+
+    return print_check(study, set_ or [], page=out, as_json=as_json)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    study: StudyArgument,
+    set_: SetOption = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Also write 12 validation images there as PNG, to look at.", metavar="DIR"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decode a study's data set once into a memory map, as `run` would."""
+    from medfathom.terminal.data import print_prepared  # noqa: PLC0415
+
+    print_prepared(study, set_ or [], samples=samples, as_json=as_json)
+
+
+@data_app.command("shift")
+def data_shift(
+    study: StudyArgument,
+    set_: SetOption = None,
+    architecture: Annotated[
+        list[str] | None, typer.Option(help="One of the study's; can be repeated. Default: all.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Number of training images to measure.", min=2)] = 256,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how far the images are from each pretrained network's batch-norm statistics."""
+    from medfathom.terminal.shift import print_shift  # noqa: PLC0415
+
+    print_shift(
+        study, set_ or [], architectures=architecture or [], n_images=images, picture=out, as_json=as_json
+    )
+
+
+@list_app.command("studies")
+def list_studies(as_json: JsonOption = False) -> None:
+    """Study definitions: in ./study_defs, and shipped."""
+    from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
+
+    print_definitions("study_defs", as_json)
+
+
+@list_app.command("architectures")
+def list_architectures(
+    pattern: Annotated[str, typer.Argument(help="Only names (or families) with this in them.")] = "",
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    max_params: Annotated[
+        float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
+    descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Architectures of the catalog: size, depth, cost. Any other timm model too, by its full name."""
+    from medfathom.terminal.listing import print_architectures  # noqa: PLC0415
+
+    print_architectures(
+        pattern, family=family, max_params=max_params, sort=sort, descending=descending, as_json=as_json
+    )
+
+
+@list_app.command("datasets")
+def list_datasets(as_json: JsonOption = False) -> None:
+    """Data sets that study definitions name: source, modality, licence."""
+    from medfathom.terminal.listing import print_datasets  # noqa: PLC0415
+
+    print_datasets(as_json)
+
+
+def _add_piece(kind: str) -> None:
+    @list_app.command(kind, help=f"Pieces of search/{kind}/: in the working folder, and shipped.")
+    def _list(as_json: JsonOption = False) -> None:
+        from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
+
+        print_definitions(f"search/{kind}", as_json)
+
+
+for _kind in ("spaces", "samplers", "schedulers", "budgets"):
+    _add_piece(_kind)

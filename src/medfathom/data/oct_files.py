@@ -1,0 +1,118 @@
+"""OCT volumes of Heidelberg (.e2e) and Topcon (.fda), read by oct-converter.
+
+The formats are not published: oct-converter's authors found them out. So the number of B-scans and the eye
+are told to the user, who knows them. oct-converter is imported when a file is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib import import_module
+from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.data.pixels import Header, Opened, Samples, UnreadableImageError
+from medfathom.data.pseudonyms import Subject, pseudonym
+
+SUFFIXES = (".e2e", ".fda")
+
+_FDA = b"FOCT"
+
+STARTS = (b"CMDb", b"E2EMultipleVolumeFile", _FDA)
+
+EYES = {"R": "right", "L": "left"}
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """B-scans (n, rows, columns), uint8 or uint16, of one eye."""
+
+    scans: NDArray[Any]
+    eye: str
+    subject: Subject
+
+
+def stack_header(file: BinaryIO) -> Header:
+    """Size and number of B-scans; the whole file is read for them. Raises UnreadableImageError."""
+    file.seek(0)
+    found = _volume(file.read())
+    n, height, width = found.scans.shape
+    deep = found.scans.dtype == np.uint16
+    return Header(
+        width, height, colour=False, deep=deep, subject=found.subject, frames=n, laterality=found.eye
+    )
+
+
+def frame(content: bytes, index: int) -> Opened:
+    """A B-scan, from 0 on. Raises UnreadableImageError."""
+    scan = _volume(content).scans[index][:, :, None]
+    header = Header(scan.shape[1], scan.shape[0], colour=False, deep=scan.dtype == np.uint16)
+    return Opened(header, partial(_samples, scan))
+
+
+def _samples(scan: NDArray[Any], _: int) -> Samples:
+    return Samples(scan, int(np.iinfo(scan.dtype).max))
+
+
+@lru_cache(maxsize=1)
+def _volume(content: bytes) -> _Volume:
+    kind = "FDA" if content.startswith(_FDA) else "E2E"
+    found = _read(kind, content)
+    if len(found) != 1:
+        said = "; ".join(f"{_eye(v) or 'an'} eye, {len(v.volume)} B-scans" for v in found) or "none"
+        raise UnreadableImageError(f"{len(found)} OCT volumes ({said}); export each volume to its own file")
+    (volume,) = found
+    sizes = {scan.shape for scan in volume.volume}
+    if len(sizes) != 1 or len(sizes.copy().pop()) != 2:
+        raise UnreadableImageError(f"B-scans of several sizes or in colour: {sorted(sizes)}")
+    scans = np.stack(volume.volume)
+    if scans.dtype.kind == "f":
+        scans = np.rint(np.clip(np.nan_to_num(scans), 0, 1) * 255).astype(np.uint8)
+    elif scans.dtype not in (np.uint8, np.uint16):
+        raise UnreadableImageError(f"B-scans of type {scans.dtype}, which is not read")
+    return _Volume(scans, _eye(volume), _subject(volume))
+
+
+def _read(kind: str, content: bytes) -> list[Any]:
+    """oct-converter's volumes. It reads files alone, by their names."""
+    reader = _reader(kind)
+    with NamedTemporaryFile(suffix=f".{kind.lower()}") as file:
+        file.write(content)
+        file.flush()
+        found = reader(file.name).read_oct_volume()
+    volumes = found if isinstance(found, list) else [found]
+    return [volume for volume in volumes if volume.volume is not None]
+
+
+def _reader(kind: str) -> Any:
+    """oct-converter's class for a kind of file. Raises UnreadableImageError where it does not load."""
+    try:
+        readers = import_module("oct_converter.readers")
+    except ImportError as error:
+        missing = "" if error.name == "oct_converter" else f" ({error})"
+        raise UnreadableImageError(
+            f"an OCT file (.{kind.lower()}); install medfathom[oct] to read it{missing}"
+        ) from None
+    if kind == "FDA":
+        fda: Any = import_module("oct_converter.readers.fda")
+        # oct-converter 0.7 calls what NumPy 2.3 took away (of bytes `frombuffer` gives the same), and prints.
+        fda.np = SimpleNamespace(**{**vars(np), "fromstring": np.frombuffer})
+        fda.print = lambda *_, **__: None
+    return getattr(readers, kind)
+
+
+def _eye(volume: Any) -> str:
+    """R, L, or "" where the file does not say."""
+    word = str(volume.laterality or "").strip().upper()
+    return word if word in EYES else ""
+
+
+def _subject(volume: Any) -> Subject:
+    patient = str(volume.patient_id or "").strip(" \0")
+    clear = (patient, volume.first_name, volume.surname, volume.DOB)
+    return Subject(pseudonym(patient), "", tuple(str(word).strip(" \0") for word in clear if word))

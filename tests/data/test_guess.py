@@ -1,0 +1,180 @@
+"""What places say about themselves: real layouts, and what only the user can say."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import making
+from medfathom.data.guess import is_place
+from medfathom.data.guess.groups import guess_groups
+from medfathom.data.guess.modality import guess_modality
+from medfathom.data.guess.place import Guessed, guess_dataset
+from medfathom.errors import InputError
+
+
+def put(folder: Path, *names: str, side: int = 40) -> None:
+    """Grey images, each other than the others."""
+    for k, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((side, side + 8), k % 256, np.uint8)).save(path)
+
+
+def table(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def keys(found: Guessed, *names: str) -> list[object]:
+    return [found.keys.get(name) for name in names]
+
+
+def test_a_folder_of_class_folders(tmp_path: Path) -> None:
+    names = [f"{c}/person{p}_{c}_{k}.png" for c in ("NORMAL", "VIRUS") for p in range(9) for k in range(2)]
+    put(tmp_path / "chest_xray", *[name.replace("person", f"person{c}") for c, name in enumerate(names)])
+    put(tmp_path / "plain", *names)
+    found = guess_dataset(tmp_path / "plain", modality="CXR")
+    assert keys(found, "source", "modality", "positive") == ["folder", "CXR", "VIRUS"]
+    assert (found.side, len(found.listing)) == (40, 36)
+    assert found.listing.groups is not None
+    assert set(found.listing.groups) == {f"person{p}" for p in range(9)}
+    assert "9 patients (or slides) in 36 names" in found.why["group_pattern"]
+    assert found.dataset.image_size == 64
+    # A number of its own for each image is no patient.
+    alone = guess_dataset(tmp_path / "chest_xray")
+    assert alone.listing.groups is None
+    assert alone.why["modality"] == "the word 'chest' in 'chest_xray'"
+
+
+def test_folders_named_after_patients_and_masks(tmp_path: Path) -> None:
+    names = [f"{c}{p}/{k}.png" for c in ("AMD", "NORMAL") for p in range(1, 5) for k in range(3)]
+    put(tmp_path / "a" / "inner", *names)
+    found = guess_dataset(tmp_path / "a")
+    assert found.keys["path"] == str(tmp_path / "a" / "inner")
+    assert found.listing.class_names == ("AMD", "NORMAL")
+    assert found.listing.groups is not None
+    assert len(set(found.listing.groups)) == 8
+    put(tmp_path / "busi", *[f"{c}/x ({k}){m}.png" for c in "ab" for k in range(5) for m in ("", "_mask")])
+    found = guess_dataset(tmp_path / "busi")
+    assert (found.keys["exclude"], len(found.listing)) == (["*_mask*"], 10)
+    assert found.keys["modality"] == "ultrasound"
+
+
+def test_a_table_of_ids_with_patients_and_splits(tmp_path: Path) -> None:
+    put(tmp_path / "png", *[f"{k:03d}.png" for k in range(12)])
+    rows = [
+        {"id": f"{k:03d}", "patient_id": k // 2, "set": "test" if k > 7 else "train", "diagnosis": k % 3}
+        for k in range(12)
+    ]
+    place = table(tmp_path / "labels.csv", rows)
+    found = guess_dataset(place, modality="OCT")
+    expected = ["csv", "{id}.png", True, "patient_id", "set", "diagnosis"]
+    names = ("source", "path_template", "anywhere", "group_column", "split_column", "label_column")
+    assert keys(found, *names) == expected
+    assert found.listing.splits.tolist().count("test") == 4
+    # The same from its folder, which has no class folders.
+    assert guess_dataset(tmp_path, modality="OCT").keys == found.keys
+
+
+def test_columns_of_zeros_and_ones(tmp_path: Path) -> None:
+    put(tmp_path, *[f"{k}.png" for k in range(8)])
+    marks = [{"file": f"{k}.png", "edema": ["1", "0", "-1", ""][k % 4], "mass": k % 2} for k in range(8)]
+    found = guess_dataset(table(tmp_path / "a.csv", marks), modality="CXR")
+    assert keys(found, "label_columns", "uncertain", "missing", "one_hot") == [
+        ["edema", "mass"],
+        "ignore",
+        "ignore",
+        None,
+    ]
+    marks = [{"file": f"{k}.png", "edema": "1" if k % 4 else "", "mass": k % 2} for k in range(8)]
+    found = guess_dataset(table(tmp_path / "b.csv", marks), modality="CXR")
+    assert found.keys["missing"] == "zero"
+    assert "edema has no 0 at all" in found.why["missing"]
+    hot = [{"file": f"{k}.png", "mel": int(k % 2), "nv": int(not k % 2)} for k in range(8)]
+    assert guess_dataset(table(tmp_path / "c.csv", hot), modality="CXR").keys["one_hot"] is True
+
+
+def test_a_table_in_another_encoding_whose_words_differ_in_case(tmp_path: Path) -> None:
+    put(tmp_path, *[f"{k}.png" for k in range(6)])
+    text = "path;label\n" + "".join(f"{k}.png;{('Ödem', 'ödem', 'kein')[k % 3]}\n" for k in range(6))
+    (tmp_path / "t.csv").write_bytes(text.encode("cp1252"))
+    found = guess_dataset(tmp_path / "t.csv", modality="OCT")
+    assert keys(found, "encoding", "similar_words") == ["cp1252", "merge"]
+    assert len(found.listing.class_names) == 2
+
+
+def test_rows_that_name_folders_are_cases(tmp_path: Path) -> None:
+    put(tmp_path, *[f"vol{v}/{k}.png" for v in range(6) for k in range(3)])
+    rows = [{"path": f"vol{v}", "label": "ill" if v % 2 else "healthy"} for v in range(6)]
+    found = guess_dataset(table(tmp_path / "labels.csv", rows).parent, modality="OCT")
+    assert keys(found, "source", "unit", "positive") == ["csv", "case", "ill"]
+    assert found.listing.cases is not None
+    assert len(set(found.listing.cases)) == 6
+
+
+def test_arrays_and_hdf5(tmp_path: Path) -> None:
+    path = making.npz(tmp_path, **making.arrays(groups=True))
+    found = guess_dataset(path, modality="OCT")
+    assert keys(found, "source", "positive") == ["npz", "1"]
+    assert found.side == 20
+    import h5py  # noqa: PLC0415
+
+    for split, n in (("train", 8), ("valid", 4), ("test", 4)):
+        for kind, values in (("x", np.zeros((n, 32, 32, 3), np.uint8)), ("y", np.arange(n) % 2)):
+            with h5py.File(tmp_path / f"my_{split}_{kind}.h5", "w") as file:
+                file[kind] = values
+    found = guess_dataset(tmp_path / "my_train_x.h5", modality="WSI")
+    assert keys(found, "images", "labels") == ["my_{split}_x.h5", "my_{split}_y.h5"]
+    assert found.listing.splits.tolist().count("val") == 4
+
+
+def test_what_only_the_user_can_say_is_asked_in_one_line(tmp_path: Path) -> None:
+    put(tmp_path / "set", *[f"{c}/{k}.png" for c in "ab" for k in range(4)])
+    with pytest.raises(InputError, match="the modality cannot be guessed; add --modality"):
+        guess_dataset(tmp_path / "set")
+    found = guess_dataset(tmp_path / "set", modality="MR")
+    assert "nothing tells which is meant" in found.why["positive"]
+    rows = [{"path": f"a/{k}.png", "sex": "mf"[k % 2], "smoker": "yn"[k % 2]} for k in range(4)]
+    place = table(tmp_path / "set" / "t.csv", rows)
+    with pytest.raises(InputError, match="Add --label with one of sex, smoker"):
+        guess_dataset(place, modality="MR")
+    assert guess_dataset(place, modality="MR", label="sex").keys["label_column"] == "sex"
+    with pytest.raises(InputError, match="no such column"):
+        guess_dataset(place, modality="MR", label="age")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no class folders"):
+        guess_dataset(tmp_path / "empty")
+    with pytest.raises(InputError, match="is not there"):
+        guess_dataset(tmp_path / "nowhere")
+
+
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=40), st.sampled_from(["patient", "Subject_", "pt-"]))
+def test_a_guessed_pattern_finds_the_patients_of_all_names(patients: list[int], word: str) -> None:
+    names = [f"x/{word}{10 + patient}_{k}.png" for k, patient in enumerate(patients)]
+    found = guess_groups(names, ["x"] * len(names))
+    different = len(set(patients))
+    assert (found is not None) == (1 < different < len(names))
+
+
+def test_words_for_a_modality() -> None:
+    assert guess_modality(["path", "label", "history"], None) is None
+    assert guess_modality(["OctaScans"], None) == ("OCT", "the word 'Octa' in 'OctaScans'")
+    assert guess_modality(["chest", "drusen"], None) is None  # speaks for two
+
+
+def test_which_arguments_are_places(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label\n")
+    assert is_place(str(tmp_path))
+    assert is_place(str(tmp_path / "a.csv"))
+    assert not is_place("demo")
+    assert not is_place(str(tmp_path / "none.csv"))
