@@ -100,13 +100,6 @@ class ResourcesConfig(Schema):
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
-SEARCHES = {
-    "best": {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}},
-    "compare": {"sampler": {"name": "tpe"}, "scheduler": {"name": "asha"}},
-}
-"""Goal -> sampler and scheduler where a definition names none."""
-
-
 class StudyConfig(Schema):
     """One data set, one question."""
 
@@ -147,18 +140,6 @@ class StudyConfig(Schema):
     @classmethod
     def _stripped(cls, text: str) -> str:
         return text.strip()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _how_to_search_follows_from_the_goal(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("goal", "best") not in SEARCHES:
-            return data
-        found = dict(data)
-        for key, usual in SEARCHES[data.get("goal", "best")].items():
-            given = data.get(key, {})
-            if isinstance(given, dict) and "name" not in given:
-                found[key] = {**usual, **given}
-        return found
 
     @model_validator(mode="after")
     def _gain_goes_with_best(self) -> StudyConfig:

@@ -20,8 +20,11 @@ PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "
 """Key of a study definition -> folder of search/ where its named pieces lie."""
 
 
-DEFAULTS = {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"}
-"""Pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study whose
+DEFAULTS = {
+    "best": {"space": "lite", "sampler": "gain", "scheduler": "curve", "budget": "small"},
+    "compare": {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"},
+}
+"""Goal -> pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study whose
 definition names them, and one that does not, are the same study."""
 
 
@@ -76,9 +79,11 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
         path = find("study_defs", reference, "medfathom")
-    data = {**DEFAULTS, **read_toml(path)}
+    data = read_toml(path)
     for override in overrides:
         _override(data, override)
+    for key, usual in DEFAULTS.get(data.get("goal", "best"), {}).items():
+        data[key] = _with_base(data.get(key, usual), key, usual)
     for key, kind in PIECES.items():
         if key in data:
             data[key] = _resolve(data[key], kind, f"{path}: {key}")
@@ -101,6 +106,13 @@ def _resolve(piece: Any, kind: str, where: str) -> Any:
         changes = {k: v for k, v in piece.items() if k != "base"}
         return _merged(_resolve(str(piece["base"]), kind, where), changes)
     return piece
+
+
+def _with_base(piece: Any, key: str, usual: str) -> Any:
+    """A sampler or scheduler that names neither its base nor itself changes the usual one."""
+    named = not isinstance(piece, Mapping) or {"base", "name"} & piece.keys()
+    bare = key in ("sampler", "scheduler") and not named
+    return {"base": usual, **piece} if bare else piece
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
