@@ -107,7 +107,9 @@ def recorded(path: Path = HERE / "curves.csv.gz") -> list[Table]:
                 tables[row["dataset"]][key_of(trial.params)] = trial
     epochs = len(next(iter(next(iter(tables.values())).values())).aucs)
     whole = {name: _whole_rates(space, trials) for name, trials in sorted(tables.items())}
-    return [Table(name, _with_rates(space, trials), epochs, trials) for name, trials in whole.items() if trials]
+    return [
+        Table(name, _with_rates(space, trials), epochs, trials) for name, trials in whole.items() if trials
+    ]
 
 
 def _whole_rates(

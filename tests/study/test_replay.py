@@ -53,7 +53,7 @@ def made_table(seed: int, epochs: int = 4):  # type: ignore[no-untyped-def]
     workers=st.integers(1, 4),
 )
 def test_the_clock_of_a_replay_is_its_workers_time(seed: int, name: str, stop: str, workers: int) -> None:
-    """What workers did up to the last end is no more than they had, and unless trials are stopped nearly all."""
+    """What workers did is no more than they had, and nearly all of it unless trials are stopped."""
     from replay import Replay  # noqa: PLC0415
 
     table = made_table(seed)

@@ -24,8 +24,8 @@ DEFAULTS = {
     "best": {"space": "lite", "sampler": "gain", "scheduler": "curve", "budget": "small"},
     "compare": {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"},
 }
-"""Goal -> pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study whose
-definition names them, and one that does not, are the same study."""
+"""Goal -> pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study
+whose definition names them, and one that does not, are the same study."""
 
 
 def folders(kind: str) -> list[Path]:
@@ -80,10 +80,14 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     if path.suffix != ".toml" and not path.is_file():
         path = find("study_defs", reference, "medfathom")
     data = read_toml(path)
+    changed = [
+        text.strip(' "') for key, _, text in (o.partition("=") for o in overrides) if key.strip() == "goal"
+    ]
+    goal = [data.get("goal", "best"), *changed][-1]
+    for key, usual in DEFAULTS.get(goal, DEFAULTS["best"]).items():
+        data[key] = _with_base(data.get(key, usual), key, usual)
     for override in overrides:
         _override(data, override)
-    for key, usual in DEFAULTS.get(data.get("goal", "best"), {}).items():
-        data[key] = _with_base(data.get(key, usual), key, usual)
     for key, kind in PIECES.items():
         if key in data:
             data[key] = _resolve(data[key], kind, f"{path}: {key}")
