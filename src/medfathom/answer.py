@@ -11,8 +11,10 @@ from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
 from medfathom.analysis.pipeline import MARGIN, ToldOfStudy, TunedStratum
+from medfathom.analysis.planning import Planned, plan_from
 from medfathom.analysis.report import sentences
-from medfathom.analysis.results import Reading
+from medfathom.analysis.report.power import write_power
+from medfathom.analysis.results import Exclusion, Reading
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
@@ -60,24 +62,12 @@ def analyze_all(
     Raises:
         InputError: no such study, table or column; a study is not confirmed; values that cannot be used.
     """
-    if not studies and not tables:
-        raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
-    frames, exclusions = [], []
-    url = storage or default_url()
-    found = _studies(url, studies, confirmed=not exploratory)
-    if found:
-        frame, left_out = from_trials([r for s in found for r in s.records], exploratory=exploratory)
-        frames.append(frame)
-        exclusions += left_out
-    if tables:
-        frame, left_out = read_tables(tables, reading=reading or Reading())
-        frames.append(frame)
-        exclusions += left_out
-    name = "-".join([*studies, *(t.stem for t in tables)])
-    folder = out or home() / "reports" / name
+    found = _studies(storage or default_url(), studies, confirmed=not exploratory)
+    frame, exclusions = _frame(found, tables, reading or Reading(), exploratory)
+    folder = out or home() / "reports" / _name(studies, tables)
     analysis = replace(
         analyze(
-            pd.concat(frames, ignore_index=True),
+            frame,
             margin=margin,
             predictors=predictors,
             exploratory=exploratory,
@@ -92,6 +82,48 @@ def analyze_all(
             _note_verdicts(each.study, analysis)
     write_report(analysis, folder, [picture for s in found for picture in s.pictures])
     return analysis, folder
+
+
+def plan_all(
+    studies: Sequence[str],
+    tables: Sequence[Path],
+    *,
+    storage: str | None = None,
+    reading: Reading | None = None,
+    margin: float = MARGIN,
+    exploratory: bool = False,
+) -> tuple[list[Planned], dict[str, str], list[Path]]:
+    """What an analysis needs, from studies and tables as a pilot; arguments as in `analyze_all`.
+
+    Returns:
+        What is needed; for what no number can be given, and why; the picture and its data.
+
+    Raises:
+        InputError: as in `analyze_all`.
+    """
+    found = _studies(storage or default_url(), studies, confirmed=not exploratory)
+    frame, _ = _frame(found, tables, reading or Reading(), exploratory)
+    planned, without = plan_from(frame, margin=margin)
+    return planned, without, write_power(planned, home() / "reports", _name(studies, tables))
+
+
+def _name(studies: Sequence[str], tables: Sequence[Path]) -> str:
+    return "-".join([*studies, *(t.stem for t in tables)])
+
+
+def _frame(
+    found: Sequence[_Found], tables: Sequence[Path], reading: Reading, exploratory: bool
+) -> tuple[pd.DataFrame, list[Exclusion]]:
+    """The rows of studies and tables, and what was left out."""
+    if not found and not tables:
+        raise ResultsError("nothing to analyse: name a study, or give --table FILE.csv")
+    parts = []
+    if found:
+        parts.append(from_trials([r for s in found for r in s.records], exploratory=exploratory))
+    if tables:
+        parts.append(read_tables(tables, reading=reading))
+    exclusions = [left for _, left_out in parts for left in left_out]
+    return pd.concat([frame for frame, _ in parts], ignore_index=True), exclusions
 
 
 @dataclass(frozen=True)

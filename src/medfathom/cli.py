@@ -18,17 +18,24 @@ from medfathom.cli_data import data_app, list_app
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
     AddressOption,
+    AnalysisOption,
     BestByOption,
+    ExploratoryOption,
     FixedOption,
     JsonOption,
+    MapOption,
     MarginOption,
     ModalityOption,
     NameOption,
+    PercentOption,
+    PilotArgument,
     PredictorOption,
     SetOption,
     SettingOption,
     StorageOption,
     StudyArgument,
+    TableOption,
+    WhereOption,
 )
 from medfathom.text import STORAGE_GIVEN, command
 
@@ -59,7 +66,7 @@ def main() -> None:
     except MedfathomError as error:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
-        _fail(f"{error.format_message()} See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
+        _fail(f"{error.format_message().rstrip('.')}. See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
@@ -153,14 +160,33 @@ def validate(
 
 
 @app.command()
-def plan(study: StudyArgument, set_: SetOption = None, as_json: JsonOption = False) -> int:
+def plan(
+    study: PilotArgument = None,
+    set_: SetOption = None,
+    analysis: AnalysisOption = False,
+    table: TableOption = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
+    name: NameOption = None,
+    setting: SettingOption = None,
+    margin: MarginOption = None,
+    percent: PercentOption = False,
+    storage: StorageOption = None,
+    exploratory: ExploratoryOption = False,
+    as_json: JsonOption = False,
+) -> int:
     """Measure what every kind of trial takes on this machine, and forecast the study.
 
     A short trial of each architecture and unfreeze depth runs on a few of the images; nothing is stored.
+    `--analysis`: from a pilot (a study, tables), what it takes to say whether size matters (`--margin`).
     """
     from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
+    from medfathom.terminal.planning import TableOptions, plan_analysis  # noqa: PLC0415
 
-    return print_forecast(study, set_ or [], as_json=as_json)
+    pairs = TableOptions(map_ or [], where or [], set_ or [], name or [], setting or [], percent)
+    if not analysis:
+        return print_forecast(pairs.none_given(study, table), set_ or [], as_json=as_json)
+    return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 
 @app.command()
@@ -209,7 +235,8 @@ def confirm(
         typer.Option(help="Only this many strata, best validation AUC first; default: all.", min=1),
     ] = None,
     trial: Annotated[
-        list[int] | None, typer.Option(help="Also confirm this search trial; can be repeated.")
+        list[int] | None,
+        typer.Option(help="Also confirm this search trial (numbers begin at 0); can be repeated."),
     ] = None,
     storage: StorageOption = None,
     address: AddressOption = None,
@@ -232,31 +259,21 @@ def analyze(
     studies: Annotated[
         list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
     ] = None,
-    table: Annotated[
-        list[Path] | None, typer.Option(help="A CSV file of results; can be repeated.", metavar="FILE.csv")
-    ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="The table's own name of a column: `--map auc=test_auc`.", metavar="A=B"),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"),
-    ] = None,
+    table: TableOption = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
     fixed: FixedOption = None,
     name: NameOption = None,
     setting: SettingOption = None,
     best_by: BestByOption = None,
     margin: MarginOption = None,
     predictor: PredictorOption = None,
-    percent: Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")] = False,
+    percent: PercentOption = False,
     storage: StorageOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
     ] = None,
-    exploratory: Annotated[
-        bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
-    ] = False,
+    exploratory: ExploratoryOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test whether depth or parameter count predicts AUC, modality by modality.
@@ -292,7 +309,8 @@ def export(
         float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
     ] = None,
     trial: Annotated[
-        str, typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH")
+        str,
+        typer.Option(help="best, the number of a search trial (from 0), or smallest-within", metavar="WHICH"),
     ] = "best",
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     storage: StorageOption = None,

@@ -24,6 +24,7 @@ from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
 from medfathom.study.connection import default_url
@@ -103,9 +104,15 @@ def _without_stopping(study: Study) -> StudyConfig:
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
+            "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
         }
     )
+
+
+def _one_split(splits: SplitsConfig) -> SplitsConfig:
+    """Models are trained on the training split, with the validation split beside, whatever the search did."""
+    return splits.model_copy(update={"folds": None, "repeats": 1})
 
 
 def _prepared(config: StudyConfig, study: Study) -> PreparedData:

@@ -15,6 +15,7 @@ from medfathom.study.connection import check_url, default_url
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
+from medfathom.text import command
 from medfathom.validate import check_definition
 
 
@@ -73,6 +74,7 @@ def run_study(
     url = storage or default_url()
     check_definition(config, address)
     check_url(url)
+    from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
     from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
     from medfathom.data.prepared import read_facts  # noqa: PLC0415
@@ -81,13 +83,15 @@ def run_study(
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
+    open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         if driver.warm_start:
             watcher.note(driver.warm_start)
         halted = ""
-        if not driver.done():
+        finished = driver.done()
+        if not finished:
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
 
             try:
@@ -106,8 +110,17 @@ def run_study(
                 "trials: more would be expected to bring less than validation images can tell "
                 "(budget.settle = false runs them all)"
             )
+        if finished:
+            watcher.note(_nothing_to_run(config.name, driver.counts().finished))
         choice = choice_of(driver.study, driver.trials())
         return Outcome(config.name, driver.counts(), driver.budget, choice, halted)
+
+
+def _nothing_to_run(name: str, finished: int) -> str:
+    return (
+        f"study {name!r} is finished ({finished} trials): nothing was run. More trials: "
+        f"`{command('run', name, '--trials', finished + 8)}`; anew: `{command('run', name, '--fresh')}`"
+    )
 
 
 def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:

@@ -158,7 +158,7 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
     low, high = record.auc_ci_low, record.auc_ci_high
     interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
     per = f" per {record.unit}" if record.unit else ""
-    text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}; {reason}."
+    text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}{_folds(record)}; {reason}."
     if record.image_auc is not None:
         text += (
             f" Per image: {record.image_auc:.4f}. A {record.unit} is the {record.combine} over its images."
@@ -175,6 +175,15 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
         on = counted(found["n_test"], found.get("test_n_cases"), record.unit or "image")
         text += f" **Test AUC {found['test_auc']:.4f}** on {on}."
     return text
+
+
+def _folds(record: TrialRecord) -> str:
+    aucs = record.fold_aucs or []
+    if not aucs:
+        return ""
+    if len(aucs) == 1:
+        return " on the first fold"
+    return f", the mean of {len(aucs)} folds from {min(aucs):.3f} to {max(aucs):.3f}"
 
 
 def _diagnosis(found: Sequence[Finding]) -> str:

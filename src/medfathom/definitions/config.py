@@ -159,6 +159,15 @@ class StudyConfig(Schema):
             )
         return self
 
+    @model_validator(mode="after")
+    def _folds_go_with_samplers_that_learn_from_all_trials(self) -> StudyConfig:
+        if self.dataset.splits.folds is not None and self.sampler.name == "gp":
+            raise ValueError(
+                "sampler.name: 'gp' learns from complete trials alone, and of a cross-validation "
+                '(dataset.splits.folds) only the best trials are complete; give "tpe"'
+            )
+        return self
+
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.
 

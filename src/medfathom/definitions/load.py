@@ -78,14 +78,8 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     """
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
-        path = find("study_defs", reference, "medfathom")
-    data = read_toml(path)
-    changed = [
-        text.strip(' "') for key, _, text in (o.partition("=") for o in overrides) if key.strip() == "goal"
-    ]
-    goal = [data.get("goal", "best"), *changed][-1]
-    for key, usual in DEFAULTS.get(goal, DEFAULTS["best"]).items():
-        data[key] = _with_base(data.get(key, usual), key, usual)
+        path = find("study_defs", reference, f"study {reference!r}")
+    data = _with_defaults(read_toml(path), overrides)
     for override in overrides:
         _override(data, override)
     for key, kind in PIECES.items():
@@ -110,6 +104,16 @@ def _resolve(piece: Any, kind: str, where: str) -> Any:
         changes = {k: v for k, v in piece.items() if k != "base"}
         return _merged(_resolve(str(piece["base"]), kind, where), changes)
     return piece
+
+
+def _with_defaults(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """With the usual pieces of the goal, that of an override where there is one."""
+    pairs = [override.partition("=") for override in overrides]
+    goal = [data.get("goal", "best"), *(text.strip(' "') for key, _, text in pairs if key.strip() == "goal")][
+        -1
+    ]
+    usual = DEFAULTS.get(goal, DEFAULTS["best"])
+    return data | {key: _with_base(data.get(key, name), key, name) for key, name in usual.items()}
 
 
 def _with_base(piece: Any, key: str, usual: str) -> Any:
@@ -148,7 +152,8 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first of pydantic's complaints as one line: key, value, what would do; then how many more."""
-    details = error.errors()
+    # A key that is misspelt is also one that is missing: the misspelling is what to mend.
+    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
     path = [str(part) for part in first["loc"]]
     if path[:1] == ["dataset"] and len(path) > 1 and path[1] == _source(data):
@@ -161,6 +166,8 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
         message = f"unknown key; {did_you_mean(path[-1], _known_keys(path[:-1], data))}"
     elif first["type"] == "missing":
         message = "missing; give it a value"
+    elif first["type"].startswith("union_tag"):
+        key, message = f"{key}.source", _no_such_source(_source(data))
     elif not isinstance(first["input"], Mapping):
         message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
@@ -170,6 +177,13 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
 def _source(data: Mapping[str, Any]) -> Any:
     dataset = data.get("dataset")
     return dataset.get("source") if isinstance(dataset, Mapping) else None
+
+
+def _no_such_source(given: object) -> str:
+    mapping = StudyConfig.model_json_schema()["properties"]["dataset"]["discriminator"]["mapping"]
+    if given is None:
+        return f"missing; give it one of {', '.join(mapping)}"
+    return f"no such source {given!r}; {did_you_mean(str(given), mapping)}"
 
 
 def _known_keys(path: list[str], data: Mapping[str, Any]) -> list[str]:

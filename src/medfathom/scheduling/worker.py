@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from medfathom.data.folds import open_folds
 from medfathom.data.prepare import prepare
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
@@ -90,6 +91,8 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         device=device,
         threads=settings.threads,
         depths=settings.config.space.depths,
+        folds=open_folds(data, settings.config.dataset.splits),
+        scored=order.assignment.scored,
     )
 
 

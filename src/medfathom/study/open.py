@@ -29,6 +29,7 @@ from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
 from medfathom.study.read import find_study_id
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.urls import shown, sqlite_file
 
 SCHEMA = 1
@@ -181,9 +182,10 @@ def _grown(
             f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait for its end"
         )
     before = _space_of(study)
+    begun = [t for t in study.get_trials(deepcopy=False) if GOES_ON_FROM not in t.user_attrs]
     earlier = [
         *study.user_attrs.get(EARLIER, []),
-        {"space": before.model_dump(mode="json"), "trials": len(study.get_trials(deepcopy=False))},
+        {"space": before.model_dump(mode="json"), "trials": len(begun)},
     ]
     trials = grow(storage, found, before, config, {EARLIER: earlier, **_description(config)})
     return told(before, config, trials, news)

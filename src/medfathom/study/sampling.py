@@ -26,6 +26,7 @@ from medfathom.errors import DefinitionError
 from medfathom.study.growth import moved
 from medfathom.study.policy.policy import gain_per_second
 from medfathom.study.policy.warm_start import WarmStart
+from medfathom.study.summary import GOES_ON_FROM
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -87,8 +88,13 @@ class Grid(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value at the trial's place; more trials than the grid has places begin it anew."""
-        return self._points[trial.number % len(self._points)][param_name]
+        """The value at the trial's place; more trials than the grid has places begin it anew.
+
+        A trial that goes on with another's later folds takes no place.
+        """
+        trials = study.get_trials(deepcopy=False)
+        place = trial.number - sum(GOES_ON_FROM in t.user_attrs for t in trials[: trial.number])
+        return self._points[place % len(self._points)][param_name]
 
 
 def make_sampler(

@@ -19,6 +19,10 @@ WITHDRAWN = "withdrawn"
 """Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
 
 
+GOES_ON_FROM = "goes_on_from"
+"""Attribute of a trial with a cross-validation's later folds: the trial that had the first one."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """Trials of a study by state."""
@@ -44,8 +48,9 @@ class Counts:
 
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
-    """Trials by state."""
-    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs)
+    """Trials by state; one that goes on as a later trial is counted there."""
+    went_on = {t.user_attrs.get(GOES_ON_FROM) for t in trials}
+    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs and t.number not in went_on)
     return Counts(
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
@@ -71,10 +76,11 @@ SHOWN_OF_A_TRIAL = (
     "train_seconds",
     "unit",
     "image_auc",
+    "fold_aucs",
 )
 
 
-SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN)
+SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN, GOES_ON_FROM, "folds")
 """User attributes that a summary is made of."""
 
 
@@ -88,6 +94,7 @@ class TrialSummary:
         depth: weighted layers on the longest path.
         unit: what the AUC is per, where that is not the image.
         image_auc: AUC per image, where it is not `auc`.
+        fold_aucs: of a cross-validated trial, whose `auc` is their mean.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -106,6 +113,7 @@ class TrialSummary:
     train_seconds: float | None
     unit: str | None
     image_auc: float | None
+    fold_aucs: Sequence[float] | None
     params: Mapping[str, Value]
 
 

@@ -92,8 +92,10 @@ def all_settled(trials: Iterable[FrozenTrial], config: StudyConfig) -> bool:
 
 
 def settles(config: StudyConfig) -> bool:
-    """Whether strata of a study may get fewer trials than others. A grid has its strata in it."""
-    return config.goal == "compare" and config.budget.settle and config.sampler.name != "grid"
+    """Whether strata of a study may get fewer trials than others. A grid has its strata in it, and of a
+    cross-validation too few trials are complete."""
+    whole = config.dataset.splits.folds is None and config.sampler.name != "grid"
+    return config.goal == "compare" and config.budget.settle and whole
 
 
 def _ended(trials: Iterable[FrozenTrial]) -> defaultdict[str, list[FrozenTrial]]:

@@ -46,12 +46,7 @@ def print_analysis(
         raise InputError(
             f"{stray[0]}: no study; --map, --where and the like take one pair each: --map {stray[0]}"
         )
-    if margin is not None and not 0 < margin < 1:
-        raise InputError(f"--margin {margin:g}: expected an AUC between 0 and 1")
-    pairs = [
-        _pairs(*each) for each in (("--map", maps), ("--where", wheres), ("--set", fixed), ("--name", names))
-    ]
-    from medfathom.analysis.pipeline import MARGIN  # noqa: PLC0415
+    pairs = named_pairs(maps, wheres, fixed, names)
     from medfathom.analysis.results import Reading  # noqa: PLC0415
     from medfathom.answer import analyze_all  # noqa: PLC0415
 
@@ -68,7 +63,7 @@ def print_analysis(
             best_by=best_by,
             percent=percent,
         ),
-        margin=MARGIN if margin is None else margin,
+        margin=margin_of(margin),
         predictors=predictors,
         exploratory=exploratory,
         out=out,
@@ -77,6 +72,27 @@ def print_analysis(
         print_json(analysis.to_dict())
     else:
         print_text(analysis_text(analysis, folder))
+
+
+def margin_of(given: float | None) -> float:
+    """The margin asked for, or the default.
+
+    Raises:
+        InputError: it is no difference between AUCs.
+    """
+    from medfathom.analysis.pipeline import MARGIN  # noqa: PLC0415
+
+    if given is not None and not 0 < given < 1:
+        raise InputError(f"--margin {given:g}: expected an AUC between 0 and 1")
+    return MARGIN if given is None else given
+
+
+def named_pairs(
+    maps: Sequence[str], wheres: Sequence[str], fixed: Sequence[str], names: Sequence[str]
+) -> list[dict[str, str]]:
+    """The NAME=VALUE options about tables as mappings, in the order of the arguments."""
+    options = (("--map", maps), ("--where", wheres), ("--set", fixed), ("--name", names))
+    return [_pairs(option, given) for option, given in options]
 
 
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Options that several commands have, and those of `analyze` about tables; imports typer only."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ def storage_given(url: str | None) -> str | None:
 
 
 StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
+PilotArgument = Annotated[str | None, typer.Argument(help="As for `run`.", metavar="[STUDY]")]
 StorageOption = Annotated[
     str | None,
     typer.Option(
@@ -34,6 +36,32 @@ ModalityOption = Annotated[
     typer.Option(help="CXR, OCT, WSI or another word, of your own data; default: guessed.", metavar="WORD"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+TableOption = Annotated[
+    list[Path] | None,
+    typer.Option("--table", help="A CSV file of results; can be repeated.", metavar="FILE.csv"),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="The table's own name of a column: `--map auc=test_auc`.", metavar="A=B"),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"
+    ),
+]
+PercentOption = Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")]
+ExploratoryOption = Annotated[
+    bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
+]
+AnalysisOption = Annotated[
+    bool,
+    typer.Option(
+        "--analysis",
+        help="Plan an analysis instead: how many architectures, data sets and seeds, from a study or tables.",
+    ),
+]
 
 FixedOption = Annotated[
     list[str] | None,

@@ -45,7 +45,9 @@ def study_text(summary: StudySummary) -> RenderableType:
         parts += [Text(), *map(Text, choice_sentences(summary.choice))]
     if summary.best:
         unit = summary.best[0].unit
-        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''})"
+        folds = len(summary.best[0].fold_aucs or ())
+        mean = f", mean of {folds} folds" if folds else ""
+        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''}{mean})"
         parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
@@ -71,8 +73,9 @@ def _table(*columns: str) -> FittedTable:
 
 def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
+    folds = ["folds"] if any(row.fold_aucs for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
-    table = _table("trial", "AUC", "95 % interval", "log loss", *per_image, *columns)
+    table = _table("trial", "AUC", "95 % interval", *folds, "log loss", *per_image, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
@@ -80,6 +83,10 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
             str(row.number),
             f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
+            *[
+                f"{min(row.fold_aucs):.3f} to {max(row.fold_aucs):.3f}" if row.fold_aucs else ""
+                for _ in folds
+            ],
             "" if row.log_loss is None else f"{row.log_loss:.4f}",
             *["" if row.image_auc is None else f"{row.image_auc:.4f}" for _ in per_image],
             str(row.architecture),

@@ -44,7 +44,7 @@ def identity_record(params: TrialParams, task: TrialTask, network: Network) -> T
         macs=facts.macs,
         seed=task.seed,
         epochs=0,
-        max_epochs=task.max_epochs,
+        max_epochs=task.whole_epochs,
         device=device_name(device),
         device_memory_bytes=device_bytes(device),
         compute_type="bfloat16" if runs_in_bfloat16(task.training.precision, device) else "float32",

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from medfathom.metrics.cross_validated import FoldAuc
+
 
 class _Fields(BaseModel):
     """Named values, None where unknown. Attributes that have no field here are passed over when read."""
@@ -43,6 +45,20 @@ class Losses(_Fields):
 
     train: list[float]
     val: list[float]
+
+
+class FoldScore(_Fields):
+    """What a trial reached on one fold, after its last epoch there.
+
+    Attributes:
+        judged: its AUC, and what the interval of the mean over folds needs of it.
+        val_loss: mean loss on the fold's validation images, as in training.
+        log_loss: as in `SplitMetrics`.
+    """
+
+    judged: FoldAuc
+    val_loss: float
+    log_loss: float | None = None
 
 
 class SplitMetrics(_Fields):
@@ -115,6 +131,8 @@ class TrialRecord(SplitMetrics):
         combine: how the predictions of its images become one.
         versions: package -> version.
         accumulation: where memory ran out: how many images of a batch were worked on at once.
+        fold_aucs, folds: of a cross-validated trial, each fold's AUC so far, and all that is known of it;
+            `auc`, its interval and `val_loss` are over these folds.
         train_auc: on at most 500 training images, after the last epoch.
         checkpoint_url_failure: why the checkpoint could not be shared, where it could not.
     """
@@ -154,6 +172,8 @@ class TrialRecord(SplitMetrics):
     val_loss: float | None = None
     train_auc: float | None = None
     losses: Losses | None = None
+    fold_aucs: list[float] | None = None
+    folds: list[FoldScore] | None = None
     checkpoint_url_failure: str | None = None
 
     @property

@@ -1,0 +1,140 @@
+"""`medfathom plan --analysis` in a terminal: how many architectures, data sets and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.errors import InputError
+from medfathom.terminal.analysis import margin_of, named_pairs
+from medfathom.terminal.output import print_json, print_text
+
+if TYPE_CHECKING:
+    from medfathom.analysis.planning import Planned
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Options about tables, as they are typed."""
+
+    maps: Sequence[str]
+    wheres: Sequence[str]
+    fixed: Sequence[str]
+    names: Sequence[str]
+    settings: Sequence[str]
+    percent: bool
+
+    def none_given(self, study: str | None, tables: Sequence[Path] | None) -> str:
+        """The study of a plan without `--analysis`, which takes no tables."""
+        if tables or self.maps or self.wheres or self.names or self.settings or self.percent:
+            raise InputError("options about tables go with `plan --analysis`")
+        if study is None:
+            raise InputError("name a study; `plan --analysis --table FILE.csv` plans an analysis")
+        return study
+
+
+def plan_analysis(
+    study: str | None,
+    tables: Sequence[Path],
+    options: TableOptions,
+    margin: float | None,
+    storage: str | None,
+    *,
+    exploratory: bool,
+    as_json: bool,
+) -> int:
+    """Plan an analysis from a pilot and print it. The exit code: 1 where nothing can be planned."""
+    pairs = named_pairs(options.maps, options.wheres, options.fixed, options.names)
+    from medfathom.analysis.results import Reading  # noqa: PLC0415
+    from medfathom.answer import plan_all  # noqa: PLC0415
+
+    planned, without, files = plan_all(
+        [study] if study else [],
+        tables,
+        storage=storage,
+        reading=Reading(
+            maps=pairs[0],
+            wheres=pairs[1],
+            fixed=pairs[2],
+            names=pairs[3],
+            settings=options.settings,
+            percent=options.percent,
+        ),
+        margin=margin_of(margin),
+        exploratory=exploratory,
+    )
+    if as_json:
+        print_json({"planned": planned_json(planned), "not_planned": without, "files": list(map(str, files))})
+    else:
+        print_text(planning_text(planned, without, files))
+    return 0 if planned else 1
+
+
+def planned_json(planned: Sequence[Planned]) -> list[dict[str, object]]:
+    """One mapping a predictor, modality, number of data sets and of seeds."""
+    return [
+        {
+            "modality": each.pilot.modality,
+            "predictor": each.pilot.predictor.name,
+            "margin": each.margin,
+            "tests": each.tests,
+            **vars(need),
+        }
+        for each in planned
+        for need in each.needs
+    ]
+
+
+def planning_text(
+    planned: Sequence[Planned], without: Mapping[str, str], files: Sequence[Path]
+) -> RenderableType:
+    """What is needed as text for a terminal."""
+    parts: list[RenderableType] = []
+    for each in planned:
+        pilot = each.pilot
+        parts.append(
+            Text.assemble(
+                (f"{pilot.modality}: {pilot.predictor.noun}", "bold"),
+                f"  architectures for 80 % power at a margin of {each.margin:g} AUC over the range, "
+                f"Holm over {each.tests} tests",
+            )
+        )
+        parts += [_needs(each), Text()]
+    parts += [Text(f"not planned: {what}: {why}", "yellow") for what, why in without.items()]
+    if planned:
+        parts.append(
+            Text(
+                "One or two data sets speak for themselves only; three or more for data sets like "
+                "them. The intervals "
+                "(95 %) are what the pilot leaves open.",
+                "dim",
+            )
+        )
+    parts += [Text(f"Picture: {file}") for file in files if file.suffix == ".svg"]
+    return Group(*parts)
+
+
+def _needs(each: Planned) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("data sets", "seeds", "to find it", "95 %", "to show it is less", "95 %"):
+        table.add_column(title, justify="right")
+    for need in each.needs:
+        table.add_row(
+            str(need.datasets),
+            str(need.seeds),
+            _count(need.to_find),
+            " to ".join(map(_count, need.to_find95)),
+            _count(need.to_exclude),
+            " to ".join(map(_count, need.to_exclude95)),
+        )
+    return table
+
+
+def _count(number: int | None) -> str:
+    return "over 400" if number is None else str(number)
