@@ -79,7 +79,8 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
         path = find("study_defs", reference, f"study {reference!r}")
-    data = _with_defaults(read_toml(path), overrides)
+    data = read_toml(path)
+    data |= _usual_pieces(data, overrides)
     for override in overrides:
         _override(data, override)
     for key, kind in PIECES.items():
@@ -106,14 +107,14 @@ def _resolve(piece: Any, kind: str, where: str) -> Any:
     return piece
 
 
-def _with_defaults(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """With the usual pieces of the goal, that of an override where there is one."""
+def _usual_pieces(data: Mapping[str, Any], overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The pieces, those of the goal where none are named; an override may set the goal."""
     pairs = [override.partition("=") for override in overrides]
     goal = [data.get("goal", "best"), *(text.strip(' "') for key, _, text in pairs if key.strip() == "goal")][
         -1
     ]
     usual = DEFAULTS.get(goal, DEFAULTS["best"])
-    return data | {key: _with_base(data.get(key, name), key, name) for key, name in usual.items()}
+    return {key: _with_base(data.get(key, name), key, name) for key, name in usual.items()}
 
 
 def _with_base(piece: Any, key: str, usual: str) -> Any:
