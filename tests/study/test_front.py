@@ -45,6 +45,14 @@ def test_what_looks_at_auc_alone_is_refused(change: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_what_goes_with_a_cost_is_taken_where_nothing_is_named(workdir: Path) -> None:
+    file = workdir / "own.toml"
+    dataset = '[dataset]\nsource = "phantom-oct"\nmodality = "OCT"\nimage_size = 32\n'
+    file.write_text(f'version = 1\nname = "own"\n{dataset}[objectives]\ncost = "n_params"\n')
+    config = load_definition(str(file))
+    assert (config.sampler.name, config.scheduler.name) == ("tpe", "none")
+
+
 def spent(config: StudyConfig, costs: list[int | None], aucs: list[float]) -> None:
     with open_study(config, default_url(), "data") as driver:
         for assignment in iter(driver.assign, None):

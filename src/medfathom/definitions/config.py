@@ -157,17 +157,6 @@ class StudyConfig(Schema):
     def _stripped(cls, text: str) -> str:
         return text.strip()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _own_policy_is_the_default(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("goal", "best") == "best":
-            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
-            objectives = data.get("objectives")
-            if isinstance(objectives, dict) and objectives.get("cost"):
-                own = {"sampler": {"name": "tpe"}, "scheduler": {"name": "none"}}
-            return {**own, **data}
-        return data
-
     @model_validator(mode="after")
     def _cost_goes_with_whole_trials(self) -> StudyConfig:
         """Nothing that looks at AUC alone may decide in a search for a front."""
