@@ -141,14 +141,6 @@ class StudyConfig(Schema):
     def _stripped(cls, text: str) -> str:
         return text.strip()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _own_policy_is_the_default(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("goal", "best") == "best":
-            own = {"sampler": {"name": "gain"}, "scheduler": {"name": "curve", "grace_epochs": 2}}
-            return {**own, **data}
-        return data
-
     @model_validator(mode="after")
     def _gain_goes_with_best(self) -> StudyConfig:
         if self.sampler.name == "gain" and self.goal == "compare":

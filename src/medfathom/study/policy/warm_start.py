@@ -109,7 +109,7 @@ def _fitting(study: Study, space: SpaceConfig, left: Counter[str]) -> list[tuple
         params = params_in(before, trial.params)
         if params is None or trial.value is None:
             continue
-        fitted = completed(space, {name: getattr(params, name) for name in space.dimensions})
+        fitted = completed(space, {n: getattr(params, n) for n in (*space.dimensions, "optimizer")})
         if isinstance(fitted, str):
             left[fitted] += 1
         else:
