@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.arrays import save_array
 from medfathom.data.copies import (
+    NEAR_LIMIT,
     Copies,
     contradictions,
     find_copies,
@@ -66,6 +67,7 @@ from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError, RunError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
+from medfathom.text import command
 
 VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -153,6 +155,9 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     positive = positive_class(listing.task, listing.class_names)
     notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
     notes += few_notes(listing, job.splits)
+    if len(listing) > NEAR_LIMIT:
+        check = command("data", "check")
+        notes.append(f"more than {NEAR_LIMIT:,} images: only `{check}` looks for near copies")
     if config.splits.folds is None:
         notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
