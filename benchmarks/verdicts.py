@@ -35,7 +35,7 @@ from medfathom.analysis.size.partial import beside
 
 SD = 0.01
 SET = Settings(permutations=499, draws=3_000)
-STUDIES_PER_SIZES = 10
+STUDIES_PER_SIZES = 5
 """Studies of the same networks: a calibration belongs to them and is had once."""
 
 Draw = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
@@ -300,7 +300,8 @@ def text(lines: list[str], studies: int) -> str:
         "of a t-test (last column) at most a tenth lost where that test is valid. There is an effect in "
         "`effect`, `large effect`, and `effect, depth correlated`; a curve and no direction in `inverted U`; "
         "and where two data sets differ, in these two data sets, about which the verdict then speaks.\n\n"
-        "| design | networks | families | data sets | studies | directional | negligible | coverage | t-test |\n"
+        "| design | networks | families | data sets | studies | directional | negligible | coverage "
+        "| t-test |\n"
         "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
     )
 

@@ -85,16 +85,16 @@ def _why_not(x: Floats, groups: int) -> str:
     """Why two predictors (n, 2), centred in each of the groups that share cells, cannot be told apart."""
     if np.isnan(x).any():
         return "a predictor is not known for every architecture"
-    if len(x) < groups + FEWEST_BEYOND:
-        return (
-            f"{len(x)} architectures are too few to share variance between two predictors; at least "
-            f"{groups + FEWEST_BEYOND} are needed"
-        )
     if np.abs(x).max(0).min() <= SAME:
         among = "" if groups == 1 else " among the architectures of each group that shares cells"
         return f"a predictor has one value only{among}"
     if np.linalg.matrix_rank(x, tol=1e-8) < 2:
         return "the two predictors are exact functions of each other here"
+    if len(x) < groups + FEWEST_BEYOND:
+        return (
+            f"{len(x)} architectures are too few to share variance between two predictors; at least "
+            f"{groups + FEWEST_BEYOND} are needed"
+        )
     return ""
 
 
