@@ -333,6 +333,10 @@ def predict(
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
     per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
+    mpp: Annotated[
+        float | None,
+        typer.Option(min=0.05, max=10, help="Microns per pixel of slides whose header does not say it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Class probabilities of images by an exported model.
@@ -342,4 +346,6 @@ def predict(
     """
     from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
 
-    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image)
+    return print_predictions(
+        model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image, mpp=mpp
+    )

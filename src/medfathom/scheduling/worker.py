@@ -91,6 +91,7 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         device=device,
         threads=settings.threads,
         depths=settings.config.space.depths,
+        measures_latency=settings.config.objectives.cost == "latency_ms",
         folds=open_folds(data, settings.config.dataset.splits),
         scored=order.assignment.scored,
     )
