@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,18 +14,12 @@ from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import DIGITS, Floats, Ints, family_codes, two_way
 from medfathom.analysis.size.estimate import NO_INTERVAL, Estimate, Interval, interval_of, slope_over_datasets
 from medfathom.analysis.size.inference import OverDatasets, Settings, mean_of
-from medfathom.analysis.size.multiplicity import Verdict, equivalence, holm, verdict
+from medfathom.analysis.size.multiplicity import equivalence, holm, verdict
 
 BASELINES = ("random", "imagenet-stats")
 """Inits that carry no learnt features."""
 
-Word = Literal["helps", "harms", "negligible", "inconclusive"]
-WORDS: dict[Verdict, Word] = {
-    "increases": "helps",
-    "decreases": "harms",
-    "negligible": "negligible",
-    "inconclusive": "inconclusive",
-}
+WORDS = {"increases": "helps", "decreases": "harms"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +36,7 @@ class MeanBenefit:
         p_holm: `p_value` adjusted by Holm's method: over the architectures of one data set and setting, or,
             for all of them, over data sets and settings.
         p_equivalence_holm: `p_equivalence`, likewise.
-        verdict: in one word, from the adjusted ones.
+        verdict: helps, harms, negligible or inconclusive, from the adjusted ones.
     """
 
     benefit: float
@@ -54,7 +47,7 @@ class MeanBenefit:
     p_equivalence: float | None = None
     p_holm: float | None = None
     p_equivalence_holm: float | None = None
-    verdict: Word = "inconclusive"
+    verdict: str = "inconclusive"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +92,7 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -
         means = np.array([float(np.mean(differences)) for differences in pairs.values()])
         codes = family_codes(rows, list(pairs))
         whole = over_architectures(means, codes, settings, margin)
-        each = [
-            ("architecture", name, _over_seeds(differences, margin)) for name, differences in pairs.items()
-        ]
+        each = [("architecture", name, _over_seeds(d, margin)) for name, d in pairs.items()]
         found += [
             Benefit(
                 level=level,
@@ -131,8 +122,8 @@ def _judged(benefits: list[Benefit]) -> list[Benefit]:
         p_holm = holm([float(mean.p_value or 0.0) for mean in means])
         p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
         for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
-            word = WORDS[verdict(benefits[i].mean.benefit, p, q)]
-            mean = replace(benefits[i].mean, p_holm=p, p_equivalence_holm=q, verdict=word)
+            word = verdict(benefits[i].mean.benefit, p, q)
+            mean = replace(benefits[i].mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
             judged[i] = replace(benefits[i], mean=mean)
     return judged
 
@@ -191,7 +182,7 @@ def _over_seeds(differences: Floats, margin: float) -> MeanBenefit:
     )
 
 
-def over_architectures(values: Floats, families: Ints, settings: Settings, margin: float) -> MeanBenefit:
+def over_architectures(values: Floats, families: Ints, settings: Settings, margin: float = 0) -> MeanBenefit:
     """Mean over architectures, families random; no interval for fewer than two, nor where all are equal."""
     values = values.round(DIGITS)
     n, mean = len(values), float(values.mean())
