@@ -66,7 +66,7 @@ def main() -> None:
     except MedfathomError as error:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
-        _fail(f"{error.format_message()} See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
+        _fail(f"{error.format_message().rstrip('.')}. See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
@@ -235,7 +235,8 @@ def confirm(
         typer.Option(help="Only this many strata, best validation AUC first; default: all.", min=1),
     ] = None,
     trial: Annotated[
-        list[int] | None, typer.Option(help="Also confirm this search trial; can be repeated.")
+        list[int] | None,
+        typer.Option(help="Also confirm this search trial (numbers begin at 0); can be repeated."),
     ] = None,
     storage: StorageOption = None,
     address: AddressOption = None,
@@ -308,7 +309,8 @@ def export(
         float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
     ] = None,
     trial: Annotated[
-        str, typer.Option(help="best, the number of a search trial, or smallest-within", metavar="WHICH")
+        str,
+        typer.Option(help="best, the number of a search trial (from 0), or smallest-within", metavar="WHICH"),
     ] = "best",
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     storage: StorageOption = None,
@@ -331,6 +333,10 @@ def predict(
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
     per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
+    mpp: Annotated[
+        float | None,
+        typer.Option(min=0.05, max=10, help="Microns per pixel of slides whose header does not say it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Class probabilities of images by an exported model.
@@ -340,4 +346,6 @@ def predict(
     """
     from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
 
-    return print_predictions(model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image)
+    return print_predictions(
+        model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image, mpp=mpp
+    )

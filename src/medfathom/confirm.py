@@ -23,7 +23,7 @@ from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
-from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
@@ -104,6 +104,7 @@ def _without_stopping(study: Study) -> StudyConfig:
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
+            "objectives": ObjectivesConfig(),
             "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
         }

@@ -83,7 +83,23 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "
             f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
         )
+    if address is None:
+        _check_gpus(config.resources.gpus_per_trial)
     return notes
+
+
+def _check_gpus(asked: float | str) -> None:
+    """Raise a DefinitionError where this machine has fewer GPUs than a trial takes."""
+    if asked == "auto" or not float(asked):
+        return
+    import torch  # noqa: PLC0415  takes a second: only where a GPU is asked for
+
+    there = torch.cuda.device_count()
+    if float(asked) > there:
+        raise DefinitionError(
+            f"resources.gpus_per_trial = {asked:g}, but this machine has {there or 'no'} "
+            f'GPU{"s" if there > 1 else ""}; use "auto" or 0, or run on a cluster (--address)'
+        )
 
 
 def _check_budget(config: StudyConfig) -> None:

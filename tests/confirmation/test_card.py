@@ -101,10 +101,27 @@ def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> Non
     assert line in limits
 
 
+def test_no_thresholds_is_not_a_class_called_none() -> None:
+    text = card(config=CONFIG.model_copy(update={"task": "multiclass", "class_names": ["none", "a", "b"]}))
+    assert "There are no thresholds: the class with the highest probability is predicted." in text
+    assert "hresholds: none" not in text
+
+
+@pytest.mark.parametrize(
+    ("temperature", "words"),
+    [(19.9999, "tell almost nothing about the class"), (0.0501, "separated (almost) without an error")],
+)
+def test_a_temperature_at_the_end_of_its_range_is_said(temperature: float, words: str) -> None:
+    text = card(config=CONFIG.model_copy(update={"temperature": temperature}))
+    assert "This is the end of the range that was searched (0.05 to 20)" in text
+    assert words in text
+    assert "end of the range" not in card(config=CONFIG.model_copy(update={"temperature": 1.5}))
+
+
 def test_the_card_names_thresholds_by_class() -> None:
     changes = {"task": "multilabel", "class_names": ["fluid", "drusen"], "thresholds": [0.25, None]}
     text = card(config=CONFIG.model_copy(update=changes))
-    assert "fluid from 0.2500 on, drusen from 0.5 (none could be chosen) on." in text
+    assert "`fluid` from 0.2500 on, `drusen` from 0.5 (none could be chosen) on." in text
     assert "the test split was opened once" in text.lower()
 
 

@@ -15,6 +15,7 @@ from medfathom.data.leakage import LEAKAGE
 from medfathom.files import home
 from medfathom.metrics.rules import By
 from medfathom.study.choice import choice_of, choice_sentences, completed, rule_of
+from medfathom.study.front import front_of, front_sentence
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
 from medfathom.study.summary import count_states
@@ -243,6 +244,8 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     text += f" It is {_network(record)}; AUCs are {per}on the validation split."
     if record.positive is not None:
         text += f" Positive class: {record.positive}."
+    if front := front_of(study, trials):
+        text += f"\n\n**Front.** {front_sentence(front)}\n\n"
     if verdicts:
         return text + "".join(f"\n- {sentence}" for sentence in verdicts)
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."

@@ -25,6 +25,7 @@ from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
 from medfathom.study.connection import close, connect
 from medfathom.study.driver import Driver
+from medfathom.study.front import COSTS
 from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
 from medfathom.study.read import find_study_id
@@ -129,12 +130,16 @@ def _create_or_resume(
             _describe(study, config)
             return study
     try:
+        cost = config.objectives.cost
         study = optuna.create_study(
-            storage=storage, study_name=config.name, direction="maximize", load_if_exists=True
+            storage=storage,
+            study_name=config.name,
+            directions=["maximize", "minimize"] if cost else ["maximize"],
+            load_if_exists=True,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(["AUC"])
+            study.set_metric_names(["AUC", COSTS[cost]] if cost else ["AUC"])
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
     for key, value in marks.items():

@@ -122,6 +122,7 @@ class TrialRecord(SplitMetrics):
         trainable_fraction, trainable_layer_fraction: of parameters, of weighted layers; in [0, 1].
         depth: weighted layers on the longest path from input to logits.
         macs: multiply-accumulates for one image.
+        latency_ms: for one image, where the trial ran; only where the study asks for it.
         n_train: training images that an epoch uses.
         epochs, max_epochs: run so far, and of the full length.
         train_seconds: of training and validation, earlier runs of the same trial included.
@@ -151,6 +152,7 @@ class TrialRecord(SplitMetrics):
     trainable_layer_fraction: float | None = None
     depth: int | None = None
     macs: int | None = None
+    latency_ms: float | None = None
     stratum: str | None = None
     seed: int | None = None
     n_train: int | None = None

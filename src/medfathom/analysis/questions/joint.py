@@ -11,11 +11,11 @@ from medfathom.analysis.effects import Floats
 from medfathom.analysis.modality import Modality
 from medfathom.analysis.predictors import PREDICTORS
 from medfathom.analysis.size.association import SAME
+from medfathom.analysis.size.design import indicators
 from medfathom.analysis.size.estimate import Estimate
 from medfathom.analysis.size.inference import Settings
 from medfathom.analysis.size.partial import partial
 from medfathom.analysis.size.permutation import ROUNDING, centred
-from medfathom.analysis.size.slope import indicators
 
 STRONG_CORRELATION = 0.8
 """From here on two predictors can hardly be told apart (variance inflation 2.8)."""
