@@ -33,8 +33,7 @@ class MeanBenefit:
         ci95: 95 % interval of the mean.
         p_value: of "no benefit"; None for fewer than two, or where all are equal.
         p_equivalence: of "the benefit is at least a margin away from 0"; likewise.
-        p_holm: `p_value` adjusted by Holm's method: over the architectures of one data set and setting, or,
-            for all of them, over data sets and settings.
+        p_holm: `p_value` adjusted by Holm's method over the architectures of one setting, or over settings.
         p_equivalence_holm: `p_equivalence`, likewise.
         verdict: helps, harms, negligible or inconclusive, from the adjusted ones.
     """
