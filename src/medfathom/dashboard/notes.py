@@ -216,13 +216,21 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
     return "\n\n".join(
         [
             f"### {attributes.get('question') or study.study_name}",
-            f"**Data.** {data}, {dataset.get('image_size', '?')} pixels, fingerprint "
+            f"**Data.** {data}, {_sizes(study)} pixels, fingerprint "
             f"`{str(attributes.get('dataset_fingerprint', ''))[:12]}`.",
             *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials, compare=compare)}",
         ]
     )
+
+
+def _sizes(study: Study) -> str:
+    """The image sizes of its trials."""
+    definition = study.user_attrs.get("definition", {})
+    dimension = definition.get("space", {}).get("dimensions", {}).get("image_size", {})
+    sizes = dimension.get("choices") or [definition.get("dataset", {}).get("image_size", "?")]
+    return ", ".join(map(str, sizes))
 
 
 def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> str:
