@@ -118,9 +118,9 @@ def _one_split(splits: SplitsConfig) -> SplitsConfig:
 
 def _prepared(config: StudyConfig, study: Study) -> PreparedData:
     """The study's data set. Raises InputError where it is not that of the search, or has no test split."""
-    from medfathom.data.prepare import prepare  # noqa: PLC0415  imports image readers
+    from medfathom.data.sizes import prepare_sizes  # noqa: PLC0415  imports image readers
 
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     known = study.user_attrs["dataset_fingerprint"]
     if data.fingerprint != known:
         raise StorageError(

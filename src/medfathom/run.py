@@ -80,10 +80,10 @@ def run_study(
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
-    from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
-    from medfathom.data.prepared import read_facts  # noqa: PLC0415
+    from medfathom.data.prepared import read_facts  # noqa: PLC0415  after the checks that cost nothing
+    from medfathom.data.sizes import prepare_sizes  # noqa: PLC0415
 
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)

@@ -216,13 +216,21 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
     return "\n\n".join(
         [
             f"### {attributes.get('question') or study.study_name}",
-            f"**Data.** {data}, {dataset.get('image_size', '?')} pixels, fingerprint "
+            f"**Data.** {data}, {_sizes(study)} pixels, fingerprint "
             f"`{str(attributes.get('dataset_fingerprint', ''))[:12]}`.",
             *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials, compare=compare)}",
         ]
     )
+
+
+def _sizes(study: Study) -> str:
+    """The image sizes of its trials."""
+    definition = study.user_attrs.get("definition", {})
+    dimension = definition.get("space", {}).get("dimensions", {}).get("image_size", {})
+    sizes = dimension.get("choices") or [definition.get("dataset", {}).get("image_size", "?")]
+    return ", ".join(map(str, sizes))
 
 
 def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> str:
@@ -233,7 +241,7 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     record = record_of(next(t for t in trials if t.number == choice.best))
     per = f"per {record.unit} " if record.unit else ""
     text = " ".join(choice_sentences(choice, compared=compare))
-    text += f" It is {_network(record)}; AUCs are {per}on the validation split."
+    text += f" Trial {choice.best} is {_network(record)}; AUCs are {per}on the validation split."
     if record.positive is not None:
         text += f" Positive class: {record.positive}."
     if front := front_of(study, trials):

@@ -190,6 +190,29 @@ class StudyConfig(Schema):
             )
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _data_at_the_smallest_size(cls, data: dict[str, object]) -> object:
+        """Where trials have sizes of their own, the data set has the smallest of them."""
+        space, dataset = data.get("space"), data.get("dataset")
+        if not isinstance(space, dict) or not isinstance(dataset, dict):
+            return data
+        dimension = space.get("dimensions", space).get("image_size")
+        sizes = (dimension.get("choices") or [dimension.get("value")]) if isinstance(dimension, dict) else []
+        if not sizes or not all(isinstance(size, int) for size in sizes):
+            return data
+        if dataset.get("image_size", min(sizes)) != min(sizes):
+            raise ValueError(
+                f"dataset.image_size = {dataset['image_size']}, but space.image_size has {sizes}: leave "
+                "dataset.image_size out; it is then the smallest of them"
+            )
+        return {**data, "dataset": {**dataset, "image_size": min(sizes)}}
+
+    @property
+    def sizes(self) -> list[int]:
+        """The image sizes of the study's trials, pixels."""
+        return [int(size) or self.dataset.image_size for size in self.space.values("image_size")]
+
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:
         if "combine" in self.space.dimensions and getattr(self.dataset, "unit", "image") == "image":
