@@ -30,9 +30,9 @@ from scipy.special import ndtr, stdtr, stdtrit
 from threadpoolctl import threadpool_limits
 
 from medfathom.analysis.effects import Effects, effects_over_datasets, two_way
+from medfathom.analysis.size.design import calibrated_design
 from medfathom.analysis.size.inference import NOISE_TAKEN_OFF, Settings, slope_in
 from medfathom.analysis.size.permutation import permutation_slope
-from medfathom.analysis.size.slope import calibrated_design
 
 PAPER_PARAMS = np.array([138.4, 143.7, 25.6, 44.5, 60.2, 23.8, 22.9, 8.0, 14.1, 20.0])
 PAPER_FAMILIES = np.array([0, 0, 1, 1, 1, 2, 3, 4, 4, 4])
@@ -175,7 +175,7 @@ def intervals(
         noise = np.eye(n) if one == 0 else (1 - one) * np.eye(n) + one * (shape + np.full((n, n), 1.0 / n))
         design, calibration = calibrated_design(X, fam, noise, draws=SET.draws, seed=SET.seed)
         found = design.summary(values[own])
-        factor = calibration(found.evidence)
+        factor = calibration[0](found.evidence)
         tail = ndtr(stats.norm.ppf(0.025) * factor)
         for k, p in enumerate((tail, np.full_like(tail, 0.5), 1 - tail)):
             single = found.estimates + found.errors * stdtrit(design.df, p)[:, None]

@@ -1,7 +1,8 @@
-"""Small whole slides in the formats that can be written here: Aperio's SVS, pyramidal TIFF, DICOM."""
+"""Small whole slides: Aperio's SVS, Hamamatsu's NDPI, 3DHISTECH's MRXS, pyramidal TIFF, DICOM."""
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,99 @@ def pyramid(path: Path, pixels: Colours, mpp: float | None) -> Path:
     return path
 
 
+def hamamatsu(path: Path, pixels: Colours, mpp: float) -> Path:
+    """An NDPI file: each level is one JPEG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keys: dict[str, Any] = {
+        "photometric": "ycbcr",
+        "compression": "jpeg",
+        "metadata": None,
+        "software": False,
+    }
+    with TiffWriter(path) as tiff:
+        for number, level in enumerate(levels(pixels)):
+            scale = STEP**number
+            per_cm = 1e4 / (mpp * scale)
+            tags = [(271, "s", 0, "Hamamatsu", True), (65420, "I", 1, 1, True)]
+            tags += [
+                (65421, "f", 1, 20 / scale, True),
+                *((tag, "i", 1, 0, True) for tag in (65422, 65423, 65424)),
+            ]
+            place = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER", "extratags": tags}
+            form = {"shape": level.shape, "dtype": level.dtype, "rowsperstrip": len(level)}
+            tiff.write(iter([_coded(level, subsampling=0)]), **form, **place, **keys)
+    return path
+
+
+def mirax(path: Path, pixels: Colours, mpp: float) -> Path:
+    """An MRXS file; its levels lie in the folder beside it. Sides are multiples of 128."""
+    across, down = pixels.shape[1] // TILE, pixels.shape[0] // TILE
+    images, pages = b"", []
+    for step in MIRAX_STEPS:
+        level, page = np.asarray(Image.fromarray(pixels).reduce(step)), []
+        for y in range(0, down, step):
+            for x in range(0, across, step):
+                top, left = y // step * TILE, x // step * TILE
+                image = _jpeg(level[top : top + TILE, left : left + TILE])
+                page.append((y * across + x, len(images), len(image), 0))
+                images += image
+        pages.append(page)
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_jpeg(pixels[:TILE, :TILE]))
+    (folder / "Data0000.dat").write_bytes(images)
+    (folder / "Index.dat").write_bytes(_mirax_index(pages))
+    (folder / "Slidedat.ini").write_text(_mirax_facts(across, down, mpp))
+    return path
+
+
+MIRAX_STEPS = (1, 2, 4)
+
+_IDENTITY = "0123456789ABCDEF" * 2
+
+
+def _mirax_index(pages: list[list[tuple[int, int, int, int]]]) -> bytes:
+    """Of each level a list of its images: number, place, length, file."""
+    start = f"01.02{_IDENTITY}".encode()
+    root = len(start) + 8
+    place, places, lists = root + 4 * len(pages), [], b""
+    for page in pages:
+        places.append(place + len(lists))
+        head = struct.pack("<4i", 0, places[-1] + 8, len(page), 0)
+        lists += head + b"".join(struct.pack("<4i", *entry) for entry in page)
+    end = place + len(lists)
+    return start + struct.pack("<2i", root, end) + struct.pack(f"<{len(pages)}i", *places) + lists
+
+
+def _mirax_facts(across: int, down: int, mpp: float) -> str:
+    numbers = range(len(MIRAX_STEPS))
+    facts = {
+        "GENERAL": {
+            **{"SLIDE_VERSION": "01.02", "SLIDE_ID": _IDENTITY, "OBJECTIVE_MAGNIFICATION": 20},
+            **{"IMAGENUMBER_X": across, "IMAGENUMBER_Y": down, "CameraImageDivisionsPerSide": 1},
+        },
+        "HIERARCHICAL": {
+            **{"INDEXFILE": "Index.dat", "HIER_COUNT": 1, "NONHIER_COUNT": 0},
+            **{"HIER_0_NAME": "Slide zoom level", "HIER_0_COUNT": len(MIRAX_STEPS)},
+            **{f"HIER_0_VAL_{k}": f"ZoomLevel_{k}" for k in numbers},
+            **{f"HIER_0_VAL_{k}_SECTION": f"LEVEL_{k}" for k in numbers},
+        },
+        "DATAFILE": {"FILE_COUNT": 1, "FILE_0": "Data0000.dat"},
+    }
+    for number, step in enumerate(MIRAX_STEPS):
+        facts[f"LEVEL_{number}"] = {
+            **{f"{key}_{axis}": 0 for key in ("OVERLAP",) for axis in "XY"},
+            **{f"MICROMETER_PER_PIXEL_{axis}": mpp * step for axis in "XY"},
+            **{"IMAGE_FORMAT": "JPEG", "IMAGE_FILL_COLOR_BGR": 16777215},
+            **{"DIGITIZER_WIDTH": TILE, "DIGITIZER_HEIGHT": TILE, "IMAGE_CONCAT_FACTOR": int(number > 0)},
+        }
+    sections = (
+        f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+        for name, keys in facts.items()
+    )
+    return "".join(sections)
+
+
 def dicom_slide(folder: Path, pixels: Colours, mpp: float, patient: str = "P7") -> list[Path]:
     """A file for each level (VL Whole Slide Microscopy Image, PS3.3 A.32.8), as JPEG."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +239,12 @@ def _dicom_level(pixels: Colours, mpp: float, number: int) -> Dataset:
 
 
 def _jpeg(part: Colours) -> bytes:
-    whole, file = glass(TILE, TILE), BytesIO()
+    whole = glass(TILE, TILE)
     whole[: part.shape[0], : part.shape[1]] = part
-    Image.fromarray(whole).save(file, "JPEG", quality=98, subsampling=1)
+    return _coded(whole, subsampling=1)
+
+
+def _coded(pixels: Colours, *, subsampling: int) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=98, subsampling=subsampling)
     return file.getvalue()

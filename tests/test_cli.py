@@ -68,6 +68,11 @@ def studied(workdir: Path) -> None:
     [
         (["run", "demmo"], "did you mean 'demo'"),
         (["run", "demo", "--set", "dataset.image_sze=3"], "unknown key"),
+        (
+            ["run", "demo", "--set", "dataset.source=foldr"],
+            "dataset.source: no such source 'foldr'; did you mean",
+        ),
+        (["run", "demmo"], "medfathom: study 'demmo': no study_defs/demmo.toml; did you mean 'demo'?"),
         (["run", "demo", "--set", "space.architecture.choices=['resnet5']"], "resnet50"),
         (["run", "demo", "--set", "space.init.choices=['imagenett']"], "imagenett"),
         (["run", "pneumoniamnist", "--set", "dataset.path=nowhere.npz"], "nowhere.npz"),
@@ -79,15 +84,15 @@ def studied(workdir: Path) -> None:
         (["run"], "Missing argument"),
         (["runn"], "run"),
         (["validate", "demo", "--set", "goal=win"], "goal"),
-        (["show", "demo"], "no such storage"),
+        (["show", "demo"], "has not been run yet"),
         (["dashboard"], "no such storage"),
-        (["confirm", "demo"], "no such storage"),
+        (["confirm", "demo"], "has not been run yet"),
         (["confirm", "demo", "--seeds", "0"], "--seeds"),
-        (["export", "demo", "--out", "model"], "no such storage"),
+        (["export", "demo", "--out", "model"], "has not been run yet"),
         (["export", "demo", "0.01", "--out", "model"], "smallest-within"),
         (["predict", "model", "image.png"], "no such model folder"),
         (["analyze"], "nothing to analyse"),
-        (["analyze", "demo"], "no such storage"),
+        (["analyze", "demo"], "has not been run yet"),
         (["analyze", "--table", "none.csv"], "none.csv"),
         (["list", "architectures", "--sort", "size"], "--sort size"),
         (["list", "nothing"], "nothing"),
@@ -143,9 +148,9 @@ def test_what_comes_next_names_the_same_storage(medfathom: Cli, monkeypatch: pyt
 
 def test_an_errors_hint_names_the_same_storage(medfathom: Cli) -> None:
     _, _, err = medfathom("show", "demo", "--storage", "sqlite:///other.db")
-    assert "`medfathom run STUDY --storage sqlite:///other.db` creates it" in err
+    assert "`medfathom run demo --storage sqlite:///other.db` makes it" in err
     _, _, err = medfathom("show", "demo")
-    assert "`medfathom run STUDY` creates it" in err
+    assert "`medfathom run demo` makes it" in err
 
 
 def test_validate_says_what_would_run(medfathom: Cli, workdir: Path) -> None:

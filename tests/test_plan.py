@@ -22,10 +22,10 @@ from medfathom.plan import (
     KindForecast,
     Measured,
     classes_in_turn,
-    kinds_of,
     plan_study,
     sample_images,
 )
+from medfathom.trial.kinds import kinds_of
 from medfathom.trial.task import TrialTask
 from medfathom.trial.trial import run_trial
 from strategies import spaces

@@ -35,3 +35,16 @@ def test_a_working_folder_that_is_not_utf8(
     monkeypatch.chdir(folder)
     with pytest.raises(InputError, match=r"w\\xf6rk: the name of this folder is not UTF-8; rename it"):
         check_definition(greedy)
+
+
+def test_a_gpu_is_not_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for asked in ("1", "0.5"):
+        config = load_definition("demo", [f"resources.gpus_per_trial={asked}"])
+        with pytest.raises(DefinitionError, match=rf"gpus_per_trial = {asked}, but this machine has no GPU;"):
+            check_definition(config)
+        check_definition(config, address="a-cluster:6379")
+    for asked in ('"auto"', "0"):
+        check_definition(load_definition("demo", [f"resources.gpus_per_trial={asked}"]))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    check_definition(load_definition("demo", ["resources.gpus_per_trial=0.5"]))

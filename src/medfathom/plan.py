@@ -10,11 +10,10 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +24,16 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Facts, PreparedData, array_file, names_file, write_facts
+from medfathom.data.sizes import at_size, prepare_sizes
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.dataset import SplitsConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import Dimension, SpaceConfig, TrialParams, Value
+from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError
 from medfathom.files import home
 from medfathom.scheduling.cluster import Slots, slots_from
 from medfathom.scheduling.gpu_shares import MeasuredShares
+from medfathom.trial.kinds import Kind, kinds_of
 from medfathom.trial.network import draws_weights
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask
 from medfathom.trial.trial import TRAIN_AUC_IMAGES, run_trial
@@ -43,17 +45,6 @@ MEASURED_BATCHES = 3
 
 LEAST_IMAGES = 96
 """In the measured training split, where batches are small."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Trials that cost alike."""
-
-    params: TrialParams
-    """One of them."""
-    inits: tuple[str, ...]
-    trials: float
-    """How many of the study's are expected to be of this kind."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,8 @@ class Measured:
     side_by_side: int
     """How many such trials run at once."""
     seconds_in_all: tuple[float, float]
-    """Of all trials of this kind, one after another: each stopped as early as may be, none stopped."""
+    """Of all trials of this kind, one after another: each stopped as early as may be, none stopped. Of a
+    cross-validation: none goes on to later folds, all that may."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +155,7 @@ class Forecast:
                 "architecture": each.kind.params.architecture,
                 "inits": each.kind.inits,
                 "unfreeze_depth": each.kind.params.unfreeze_depth,
+                "image_size": each.kind.params.image_size or None,
                 "batch_size": each.kind.params.batch_size,
                 "trials": each.kind.trials,
                 **({"failure": each.measured} if isinstance(each.measured, str) else asdict(each.measured)),
@@ -185,18 +178,25 @@ def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None)
     slots = slots_from(config, os.cpu_count() or 1, torch.cuda.device_count())
     device = "cuda:0" if slots.gpus_per_trial else "cpu"
     say("preparing the data")
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     kinds = kinds_of(config)
     found = []
     with tempfile.TemporaryDirectory(prefix="medfathom-plan-") as folder:
-        few = sample_images(data, Path(folder), max(kind.params.batch_size for kind in kinds))
-        task = _task(config, data, few, device, slots.cpus_per_trial)
+        batch = max(kind.params.batch_size for kind in kinds)
+        tasks = {}
+        for size in {kind.params.image_size for kind in kinds}:
+            own = prepare(at_size(config.dataset, size), home() / "cache")
+            (place := Path(folder) / str(size)).mkdir()
+            few = sample_images(own, place, batch)
+            tasks[size] = _task(config, own, few, device, slots.cpus_per_trial)
         for number, kind in enumerate(kinds):
+            task = tasks[kind.params.image_size]
             what = f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}"
             say(f"measuring {what} ({number + 1} of {len(kinds)})")
             # Its own seed, as trials have: weights drawn from it are shared with no other trial.
             cost = _cost_or_failure(kind.params, replace(task, seed=config.seed + number))
-            scaled = cost if isinstance(cost, str) else _scaled(config, data.sizes, kind, cost, slots)
+            sizes = _sizes(data.sizes, config.dataset.splits)
+            scaled = cost if isinstance(cost, str) else _scaled(config, sizes, kind, cost, slots)
             found.append(KindForecast(kind, scaled))
     return Forecast(
         study=config.name,
@@ -222,71 +222,6 @@ def _task(config: StudyConfig, data: PreparedData, few: PreparedData, device: st
         threads=threads,
         depths=config.space.depths,
     )
-
-
-def kinds_of(config: StudyConfig) -> list[Kind]:
-    """The kinds of trials that a study will have, in the space's order.
-
-    Trials are taken to fall equally on the strata, and within a stratum on what it leaves open.
-    """
-    combinations = _combinations(config.space)
-    trials = _expected_trials(config, combinations)
-    members_of: dict[tuple[Value, ...], list[int]] = {}
-    for i, combination in enumerate(combinations):
-        params = _typical(config, combination)
-        key = (params.architecture, params.unfreeze_depth, draws_weights(params))
-        members_of.setdefault(key, []).append(i)
-    return [
-        Kind(
-            _typical(config, combinations[members[0]]),
-            tuple(str(combinations[i]["init"]) for i in members),
-            sum(trials[i] for i in members),
-        )
-        for members in members_of.values()
-    ]
-
-
-def _combinations(space: SpaceConfig) -> list[dict[str, Value]]:
-    """All allowed combinations of what makes a trial cheap or dear."""
-    names = ("architecture", "unfreeze_depth", "init")
-    every = [dict(zip(names, values, strict=True)) for values in product(*map(space.values, names))]
-    return [combination for combination in every if not space.excluded(combination)]
-
-
-def _expected_trials(config: StudyConfig, combinations: Sequence[Mapping[str, Value]]) -> list[float]:
-    """How many trials each combination gets."""
-    members_of = [
-        [i for i, c in enumerate(combinations) if all(c[n] == v for n, v in stratum.items() if n in c)]
-        for stratum in config.space.strata()
-    ]
-    reachable = [members for members in members_of if members]
-    trials = [0.0] * len(combinations)
-    for members in reachable:
-        for i in members:
-            trials[i] += trials_of(config) / len(reachable) / len(members)
-    return trials
-
-
-def _typical(config: StudyConfig, combination: Mapping[str, Value]) -> TrialParams:
-    """A trial of this combination, with the middle of everything else."""
-    others = {
-        name: _middle(name, dimension)
-        for name, dimension in config.space.dimensions.items()
-        if name not in combination
-    }
-    return TrialParams.model_validate({**others, **combination})
-
-
-def _middle(name: str, dimension: Dimension) -> Value:
-    if dimension.value is not None:
-        return dimension.value
-    if dimension.choices is not None:
-        return dimension.choices[len(dimension.choices) // 2]
-    if dimension.low is None or dimension.high is None:
-        raise ValueError(f"{name} has neither choices nor a range")
-    low, high = dimension.low, dimension.high
-    middle = math.sqrt(low * high) if dimension.log else (low + high) / 2
-    return round(middle) if TrialParams.model_fields[name].annotation is int else middle
 
 
 def sample_images(data: PreparedData, folder: Path, batch_size: int) -> PreparedData:
@@ -358,12 +293,21 @@ def measure(params: TrialParams, task: TrialTask) -> Cost:
     )
 
 
+def _sizes(sizes: Mapping[str, int], splits: SplitsConfig) -> Mapping[str, int]:
+    """Images that one training trains and is judged on."""
+    if splits.folds is None:
+        return sizes
+    pool = sizes["train"] + sizes["val"]
+    return {"train": pool - pool // splits.folds, "val": pool // splits.folds}
+
+
 def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cost, slots: Slots) -> Measured:
     """From what one trial took on few images to what all trials of its kind take."""
     fraction, epochs = kind.params.train_fraction, config.budget.epochs
     earliest = epochs if config.scheduler.name == "none" else min(config.scheduler.grace_epochs, epochs)
     drawn = draws_weights(kind.params)
     times = kind.trials if drawn else min(kind.trials, 1.0)
+    most = 1 if config.dataset.splits.folds is None else 2  # see `study.finalists`
 
     def in_all(epochs: int) -> float:
         return kind.trials * cost.trial(sizes, fraction, epochs) + times * cost.features(sizes, epochs)
@@ -376,7 +320,7 @@ def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cos
         images_per_second=1 / cost.train if cost.train else None,
         peak_memory_bytes=cost.peak_memory_bytes,
         side_by_side=_side_by_side(kind.params, cost, slots),
-        seconds_in_all=(in_all(earliest), in_all(epochs)),
+        seconds_in_all=(in_all(earliest), most * in_all(epochs)),
     )
 
 

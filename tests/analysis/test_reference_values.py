@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import WLS
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from medfathom.analysis.questions.ranking import critical_difference, kendalls_w, p_by_permutation
 from medfathom.analysis.size.association import rank_correlations
+from medfathom.analysis.size.design import Design
 from medfathom.analysis.size.inference import Settings, mean_of
 from medfathom.analysis.size.multiplicity import equivalence, holm
 from medfathom.analysis.size.permutation import permutation_slope
-from medfathom.analysis.size.slope import Design, mixture_slope
 
 
 def test_holm_equals_statsmodels() -> None:
@@ -64,14 +65,15 @@ def test_critical_difference_of_demsar() -> None:
 
 
 def robust_t(x: np.ndarray, y: np.ndarray) -> float:
-    """Slope over its HC2 standard error, by the formula of MacKinnon and White (1985)."""
+    """Slope over the larger of its classical and its HC2 standard error (MacKinnon and White 1985)."""
     X = np.column_stack([np.ones(len(x)), x])
     inverse = np.linalg.inv(X.T @ X)
     leverage = np.diag(X @ inverse @ X.T)
     coefficients = inverse @ X.T @ y
-    squares = (y - X @ coefficients) ** 2 / (1 - leverage)
-    covariance = inverse @ (X.T * squares) @ X @ inverse
-    return float(coefficients[1] / np.sqrt(covariance[1, 1]))
+    residuals = y - X @ coefficients
+    robust = inverse @ (X.T * (residuals**2 / (1 - leverage))) @ X @ inverse
+    classical = residuals @ residuals / (len(x) - 2) * inverse
+    return float(coefficients[1] / np.sqrt(max(robust[1, 1], classical[1, 1])))
 
 
 def test_permutation_p_equals_scipy() -> None:
@@ -91,14 +93,22 @@ def test_permutation_p_equals_scipy() -> None:
     assert found.estimate == pytest.approx(stats.linregress(x, y).slope, abs=1e-12)
 
 
-def test_one_family_variance_gives_a_robust_t() -> None:
+def test_even_noise_gives_students_t() -> None:
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=9), rng.normal(size=9)
     X = np.column_stack([np.ones(9), x - x.mean()])
-    design = Design.build(X, np.arange(9), np.eye(9))
-    found = mixture_slope(y, design, None)
-    assert found.estimate == pytest.approx(stats.linregress(x, y).slope, abs=1e-10)
-    assert found.p_value() == pytest.approx(2 * stats.t.sf(abs(robust_t(x, y)), 7), abs=1e-10)
+    found, fit = Design.build(X, np.arange(9), np.eye(9)).summary(y), stats.linregress(x, y)
+    assert (found.estimates[0], found.errors[0]) == pytest.approx((fit.slope, fit.stderr), abs=1e-10)
+
+
+def test_uneven_noise_gives_weighted_least_squares() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=9), rng.normal(size=9)
+    X = np.column_stack([np.ones(9), x - x.mean()])
+    found = Design.build(X, np.arange(9), np.eye(9)).summary(y)
+    sd = 1 + 3 * (stats.rankdata(np.abs(x - x.mean()), method="min") - 1) ** 2 / 8**2
+    fit = WLS(y, X, weights=1 / sd**2).fit()
+    assert (found.estimates[2], found.errors[2]) == pytest.approx((fit.params[1], fit.bse[1]), abs=1e-10)
 
 
 def test_restricted_likelihood_weights_equal_its_definition() -> None:

@@ -1,15 +1,22 @@
 """The card's table, what it says of intervals, seeds, leakage and training."""
 
+import io
+from pathlib import Path
+
 import optuna
 import pytest
+from rich.console import Console
 
 from made_confirmations import made_model, made_result
 from made_models import CONFIG
 from medfathom.confirmation.card import model_card
 from medfathom.confirmation.openings import remember_opening
-from medfathom.confirmation.results import ConfirmedModel, StratumResult
+from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel, StratumResult
 from medfathom.data.leakage import LEAKAGE
+from medfathom.export import Exported
 from medfathom.models.folder import ModelConfig
+from medfathom.terminal import export
+from medfathom.terminal.confirmation import confirmation_text
 from medfathom.trial.record import SplitMetrics, TrialRecord
 
 
@@ -101,10 +108,27 @@ def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> Non
     assert line in limits
 
 
+def test_no_thresholds_is_not_a_class_called_none() -> None:
+    text = card(config=CONFIG.model_copy(update={"task": "multiclass", "class_names": ["none", "a", "b"]}))
+    assert "There are no thresholds: the class with the highest probability is predicted." in text
+    assert "hresholds: none" not in text
+
+
+@pytest.mark.parametrize(
+    ("temperature", "words"),
+    [(19.9999, "tell almost nothing about the class"), (0.0501, "separated (almost) without an error")],
+)
+def test_a_temperature_at_the_end_of_its_range_is_said(temperature: float, words: str) -> None:
+    text = card(config=CONFIG.model_copy(update={"temperature": temperature}))
+    assert "This is the end of the range that was searched (0.05 to 20)" in text
+    assert words in text
+    assert "end of the range" not in card(config=CONFIG.model_copy(update={"temperature": 1.5}))
+
+
 def test_the_card_names_thresholds_by_class() -> None:
     changes = {"task": "multilabel", "class_names": ["fluid", "drusen"], "thresholds": [0.25, None]}
     text = card(config=CONFIG.model_copy(update=changes))
-    assert "fluid from 0.2500 on, drusen from 0.5 (none could be chosen) on." in text
+    assert "`fluid` from 0.2500 on, `drusen` from 0.5 (none could be chosen) on." in text
     assert "the test split was opened once" in text.lower()
 
 
@@ -119,3 +143,25 @@ def test_the_card_of_a_model_of_volumes_says_what_is_judged() -> None:
     assert "several test volumes, the intervals are" in text
     assert "(over test volumes, for this one seed only)" in text
     assert "volume" not in card()
+
+
+def test_a_model_that_may_only_guess_says_so_first() -> None:
+    guess = made_result(test_auc=0.55, ci=(0.45, 0.65))
+    below_the_title = card(result=guess).partition("\n# ")[2].splitlines()[2]
+    assert below_the_title.startswith("**No better than chance: the 95 % interval of its test AUC 0.5500 is")
+    # One seed's own interval counts too.
+    seed = made_model(test_auc=0.6, test=SplitMetrics(auc=0.6, auc_ci_low=0.49, auc_ci_high=0.7))
+    assert "No better than chance: the 95 % interval of its test AUC 0.6000 is 0.490 to 0.700" in card(seed)
+    assert "chance" not in card().partition("## Use")[0]
+
+
+def test_export_and_confirm_say_it_first_too() -> None:
+    guess = made_result(test_auc=0.55, ci=(0.45, 0.65))
+    exported = Exported(Path("model"), guess, made_model(), None, whole_in_timm=True)
+    assert export._text(exported).startswith("No better than chance")
+    summary = ConfirmationSummary(
+        study="oct", modality="OCT", unfinished=None, openings=(), strata=(guess,), missing=(), failures=()
+    )
+    console = Console(file=io.StringIO(), width=300)
+    console.print(confirmation_text(summary))
+    assert "No better than chance" in console.file.getvalue().splitlines()[1]  # type: ignore[attr-defined]

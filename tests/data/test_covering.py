@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medfathom.data.covering import TOLERANCE, NoDivisionError, cover
-from medfathom.data.splits import _folds, complete_splits, counts_of
+from medfathom.data.splits import assign_folds, complete_splits, counts_of
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
 
@@ -183,7 +183,7 @@ def test_the_first_draw_is_that_of_scikit_learn(seed: int) -> None:
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     for fold, (_, held) in enumerate(folds.split(np.zeros(n), stratum, groups)):
         reference[held] = fold
-    assert np.array_equal(_folds(counts, n_folds, seed)[member], reference)
+    assert np.array_equal(assign_folds(counts, n_folds, seed)[member], reference)
 
 
 def test_a_division_that_is_near_the_fractions_stays() -> None:

@@ -12,21 +12,26 @@ import openslide
 import pytest
 import tiffslide
 
-from making_slides import GLASS, TISSUE, aperio, dicom_slide, glass, made_slide, pyramid
+from made_models import CONFIG
+from making_slides import GLASS, TISSUE, aperio, dicom_slide, glass, hamamatsu, made_slide, mirax, pyramid
 from medfathom.data import slides
 from medfathom.data.images import UnreadableImageError
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import foresee, prepare
+from medfathom.data.prepared import read_facts
 from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.slides import Tile, Tiling, choose_tiles, read_slide, read_tile
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
+from medfathom.exported.model import Deployed, Model
 
 Write = Callable[[Path, np.ndarray, float], Path]
 
 WRITERS: dict[str, Write] = {
     "aperio": lambda folder, pixels, mpp: aperio(folder / "a.svs", pixels, mpp),
     "pyramid": lambda folder, pixels, mpp: pyramid(folder / "a.tif", pixels, mpp),
+    "hamamatsu": lambda folder, pixels, mpp: hamamatsu(folder / "a.ndpi", pixels, mpp),
+    "mirax": lambda folder, pixels, mpp: mirax(folder / "a.mrxs", pixels, mpp),
     "dicom": lambda folder, pixels, mpp: dicom_slide(folder, pixels, mpp)[1],
 }
 
@@ -74,10 +79,9 @@ def test_a_tile_has_the_scale_asked_for(write: Write, native: float, tmp_path: P
     bar = round(60 / native)  # 60 microns
     left = round(side * 0.2)
     pixels[left : left + bar, left : left + bar] = (40, 20, 120)
-    tile = tiles_of(write(tmp_path, pixels, native), wanted)[0]
-    shown, _ = read_tile(
-        tmp_path / "a.svs" if (tmp_path / "a.svs").exists() else next(tmp_path.iterdir()), tile, 160
-    )
+    path = write(tmp_path, pixels, native)
+    tile = tiles_of(path, wanted)[0]
+    shown, _ = read_tile(path, tile, 160)
     dark = (shown[:, :, 0].astype(float) - TISSUE[0]) / (40 - TISSUE[0])
     across = dark[70].sum() * 0.6  # microns, with parts of pixels at its ends
     assert across == pytest.approx(bar * native, rel=0.01)
@@ -180,7 +184,7 @@ def test_the_extra_is_named_where_no_library_is_there(
         (
             None,
             1.0,
-            "its header says no microns per pixel; name them in a table's column by dataset.mpp_column",
+            "its header says no microns per pixel; name them by dataset.mpp_column of a table",
         ),
         (25400 / 72, 1.0, "its header says 352.778 microns per pixel, which is no scan"),
         (0.5, 0.25, r"scanned at 0.5 microns per pixel, coarser than dataset.mpp = 0.25"),
@@ -343,3 +347,31 @@ def test_a_slide_among_images_says_what_to_do(tmp_path: Path) -> None:
 def test_glass_is_the_colour_that_is_written(tmp_path: Path) -> None:
     path = aperio(tmp_path / "a.svs", made_slide(), 0.5)
     assert np.abs(read_tile(path, Tile(0, 0, 64, 64), 32)[0].reshape(-1, 3).mean(axis=0) - GLASS).max() <= 2
+
+
+def test_predict_gives_a_row_for_each_slide_and_is_told_what_a_header_lacks(tmp_path: Path) -> None:
+    root = tmp_path / "new"
+    for number, mpp in enumerate((0.5, 0.5, None)):
+        aperio(root / f"{number}.svs", made_slide(512, 256, (0, 0, 128 + 64 * number, 64)), mpp)
+    dicom_slide(root / "dicom", made_slide(512, 256, (0, 0, 64, 64)), 0.5)
+    (root / "notes.txt").write_text("no slide")
+    keys = {"image_size": 32, "channels": 3, "dtype": "uint8", "unit": "slide", "mpp": 1.0, "tiles": 3}
+    config = CONFIG.model_copy(update=keys)
+    model = Model(config, Deployed(config).network.state_dict())
+    found = model.predict(root)
+    names = [Path(name).relative_to(root).as_posix() for name in found.names]
+    assert names == ["0.svs", "1.svs", "dicom/level0.dcm"]
+    assert found.n_images == [2, 3, 1]
+    assert "no microns per pixel; name them by dataset.mpp_column" in found.unreadable[str(root / "2.svs")]
+    assert [one.names for one in found.ignored] == [("notes.txt",)]
+    found = model.predict(root, mpp=0.5)
+    assert (found.n_images, found.unreadable) == ([2, 3, 3, 1], {})
+
+
+def test_the_folder_beside_a_mrxs_file_is_part_of_it(tmp_path: Path) -> None:
+    for number in range(8):
+        pixels = made_slide(512, 512, (0, 0, 256, 256), seed=number)
+        mirax(tmp_path / "set" / ("ill", "well")[number % 2] / f"s{number}.mrxs", pixels, 0.5)
+    data = prepare(folder(tmp_path / "set"), tmp_path / "cache")
+    assert sum((data.cases or {}).values()) == 8
+    assert read_facts(data.folder).ignored == []

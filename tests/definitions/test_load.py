@@ -158,3 +158,15 @@ def test_where_weights_and_features_lie_does_not_make_another_study() -> None:
     moved = load_definition("demo", ["training.weights_dir=elsewhere", "training.cache_gb=1"])
     assert moved.identity() == plain.identity()
     assert load_definition("demo", ["training.grey=sum"]).identity() != plain.identity()
+
+
+def test_a_misspelt_key_is_told_before_the_key_that_it_stands_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('versoin = 1\nname = "a"\n[dataset]\nsource = "phantom-oct"\nmodality = "OCT"\n')
+    with pytest.raises(
+        DefinitionError, match=r"versoin: unknown key; did you mean 'version'\?.*\(and 2 more\)"
+    ):
+        load_definition(str(path))
+    path.write_text('version = 1\nname = "a"\n[dataset]\nmodality = "OCT"\nimage_size = 32\n')
+    with pytest.raises(DefinitionError, match=r"dataset\.source: missing; give it one of csv, folder"):
+        load_definition(str(path))

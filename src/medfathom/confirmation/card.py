@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import chance_warning, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
+from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.folder import HEAD_FILE, ModelConfig
 from medfathom.units import counted
@@ -65,8 +66,7 @@ Test split: {judged} that neither training nor the search used. {opened}
 ## Calibration and thresholds
 
 Probabilities are the softmax (with several labels: the sigmoid) of the logits divided by the temperature
-{temperature:.4f}, which was fitted on the validation split. Thresholds, chosen by Youden's J on the
-validation split: {thresholds}.
+{temperature:.4f}, which was fitted on the validation split.{at_bound} {thresholds}
 
 ## Intended use
 
@@ -89,6 +89,9 @@ point for another data set: `init = "export:FOLDER"`.
 | --- | --- |
 {provenance}
 """
+
+NEAR = 1.01
+"""A temperature is at an end of its range from this factor on: the search never reaches the end itself."""
 
 SHOWN = (
     ("auc", "AUC"),
@@ -158,6 +161,7 @@ def model_card(
         search_auc=configuration.search_auc,
         optimism=_optimism(configuration.optimism),
         temperature=config.temperature,
+        at_bound=_at_bound(config.temperature),
         thresholds=_thresholds(config),
         dataset=config.dataset,
         groups=_groups(model, config.unit),
@@ -270,12 +274,25 @@ def _optimism(value: float) -> str:
 
 def _thresholds(config: ModelConfig) -> str:
     if config.task == "multiclass":
-        return "none, the most probable class is predicted"
+        return "There are no thresholds: the class with the highest probability is predicted."
     names = config.class_names[1:] if config.task == "binary" else config.class_names
-    return ", ".join(
-        f"{name} from {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'} on"
+    each = ", ".join(
+        f"`{name}` from {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'} on"
         for name, t in zip(names, config.thresholds, strict=True)
     )
+    return f"Thresholds, chosen by Youden's J on the\nvalidation split: {each}."
+
+
+def _at_bound(temperature: float) -> str:
+    """A warning where the fitted temperature is the end of the range that was searched."""
+    if LOWEST * NEAR < temperature < HIGHEST / NEAR:
+        return ""
+    why = (
+        "the logits tell almost nothing about the class, and all probabilities are near each other"
+        if temperature >= HIGHEST / NEAR
+        else "the validation split is separated (almost) without an error, and probabilities are near 0 and 1"
+    )
+    return f"\n**This is the end of the range that was searched ({LOWEST:g} to {HIGHEST:g}):** {why}."
 
 
 def _groups(model: ConfirmedModel, unit: str) -> str:

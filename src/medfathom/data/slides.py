@@ -39,8 +39,11 @@ FINER = 1.1
 OVERVIEW_PIXELS = 2**24
 """Of the overview in which tissue is found: a slide of 25 x 20 mm has pixels of 5 microns or less in it."""
 
-MAX_OVERVIEW = 2**28
-"""Pixels of the smallest level that are read for the overview: more take too long."""
+DETAIL = 16
+"""Pixels of the overview across a tile, where the slide has them: finer ones would be more noise and work."""
+
+MAX_OVERVIEW = 50_000_000
+"""Pixels of the smallest level that are read for the overview: more take longer than 3 seconds."""
 
 STRIP = 2**24
 """Pixels of a large level that are read at once."""
@@ -136,19 +139,24 @@ class Slide:
         return (str(path.parent), self.series) if self.series else (str(path), "")
 
 
-def read_slide(path: Path, tiling: Tiling, mpp: float | None = None) -> Slide:
+def read_slide(
+    path: Path, tiling: Tiling, mpp: float | None = None, *, otherwise: float | None = None
+) -> Slide:
     """Look at a slide's header.
 
     Args:
         path: its file; of a DICOM slide any of its files.
         tiling: the tiles that it shall give.
         mpp: microns per pixel of its largest level, instead of what the header says.
+        otherwise: the same where the header says nothing.
 
     Raises:
         UnreadableImageError: no slide, damaged, or its microns per pixel are not known or too coarse.
     """
     with _opened(path) as (library, slide):
         stated = _stated(library, slide)
+        if mpp is None and stated is None:
+            mpp = otherwise
         if mpp is None and stated is None:
             raise UnreadableImageError(_unknown(library, slide))
         across, down = stated or (0.0, 0.0)
@@ -176,7 +184,7 @@ def choose_tiles(path: Path, slide: Slide, tiling: Tiling) -> list[Tile]:
         n_columns, n_rows = int(width / across), int(height / down)
         if not n_columns * n_rows:
             raise UnreadableImageError(f"smaller than one tile ({width}x{height} pixels)")
-        mask, scale = _tissue(library, opened)
+        mask, scale = _tissue(library, opened, min(across, down))
     columns, rows = np.arange(n_columns + 1) * across + left, np.arange(n_rows + 1) * down + top
     share = _shares(mask, rows / scale[1], columns / scale[0])
     found = np.argwhere(share >= tiling.tissue)
@@ -281,7 +289,7 @@ def _stated(library: Any, slide: Any) -> tuple[float, float] | None:
 def _unknown(library: Any, slide: Any) -> str:
     word = slide.properties.get(library.PROPERTY_NAME_MPP_X)
     says = "no microns per pixel" if word is None else f"{float(word):g} microns per pixel, which is no scan"
-    return f"its header says {says}; name them in a table's column by dataset.mpp_column"
+    return f"its header says {says}; name them by dataset.mpp_column of a table, or by predict --mpp"
 
 
 def _bounds(library: Any, slide: Any) -> tuple[int, int, int, int]:
@@ -295,15 +303,17 @@ def _bounds(library: Any, slide: Any) -> tuple[int, int, int, int]:
     return left, top, across, down
 
 
-def _tissue(library: Any, slide: Any) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+def _tissue(library: Any, slide: Any, side: float) -> tuple[NDArray[np.bool_], tuple[float, float]]:
     """Where tissue is: the mask of an overview, and pixels of the largest level in one of its, (x, y).
+
+    `side`: of a tile, in pixels of the largest level.
 
     Tissue is what is more saturated than Otsu's threshold, which parts the pixels in two; it is kept
     between `LEAST_SATURATION` and `MOST_SATURATION`.
     """
     from skimage.filters import threshold_otsu  # noqa: PLC0415  takes long to import
 
-    overview = _overview(library, slide)
+    overview = _overview(library, slide, side)
     values = np.asarray(overview.convert("HSV"))
     saturation = np.where(values[:, :, 2] < LEAST_LIGHT, 0, values[:, :, 1])
     counts = np.bincount(saturation.ravel(), minlength=256)
@@ -315,21 +325,24 @@ def _tissue(library: Any, slide: Any) -> tuple[NDArray[np.bool_], tuple[float, f
     return saturation > limit, (width / overview.width, height / overview.height)
 
 
-def _overview(library: Any, slide: Any) -> Image.Image:
-    """The whole slide: its finest level with few enough pixels, else its coarsest, made smaller."""
+def _overview(library: Any, slide: Any, side: float) -> Image.Image:
+    """The whole slide, as coarse as `DETAIL` allows, and coarser where it would have too many pixels."""
     sizes = [width * height for width, height in slide.level_dimensions]
-    level = next((k for k, size in enumerate(sizes) if size <= OVERVIEW_PIXELS), len(sizes) - 1)
+    scales = [float(scale) for scale in slide.level_downsamples]
+    fine = max((k for k, scale in enumerate(scales) if side / scale >= DETAIL), default=0)
+    small = next((k for k, size in enumerate(sizes) if size <= OVERVIEW_PIXELS), len(sizes) - 1)
+    level = max(fine, small)
     width, height = slide.level_dimensions[level]
     if sizes[level] > MAX_OVERVIEW:
         raise UnreadableImageError(
             f"no level is small enough for an overview (the smallest has {width}x{height} pixels); "
             "save it as a pyramid: vips tiffsave --tile --pyramid"
         )
-    shrink = ceil((sizes[level] / OVERVIEW_PIXELS) ** 0.5)
+    shrink = max(ceil((sizes[level] / OVERVIEW_PIXELS) ** 0.5), int(side / scales[level] / DETAIL), 1)
     strip = max(STRIP // width // shrink, 1) * shrink
     whole = Image.new("RGB", (ceil(width / shrink), ceil(height / shrink)))
     for top in range(0, height, strip):
-        place = (0, round(top * float(slide.level_downsamples[level])))
+        place = (0, round(top * scales[level]))
         region = slide.read_region(place, level, (width, min(strip, height - top)))
         whole.paste(_on_background(library, slide, region).reduce(shrink), (0, top // shrink))
     return whole
@@ -337,7 +350,7 @@ def _overview(library: Any, slide: Any) -> Image.Image:
 
 def _on_background(library: Any, slide: Any, region: Image.Image) -> Image.Image:
     """RGB, as the region lies on the slide's background."""
-    if region.mode != "RGBA":
+    if region.mode != "RGBA" or region.getchannel("A").getextrema() == (255, 255):
         return region.convert("RGB")
     colour = slide.properties.get(library.PROPERTY_NAME_BACKGROUND_COLOR) or "ffffff"
     background = Image.new("RGBA", region.size, f"#{colour}")

@@ -174,7 +174,7 @@ def _why_none(
     if n_units < wanted:
         return f"{where}: there are {n_units} {what}, and each split needs one"
     n_having = (counts > 0).sum(axis=0)
-    said = _column_names(counts, labels, class_names)
+    said = column_names(counts, labels, class_names)
     rarest = [column for column in np.argsort(n_having, kind="stable").tolist() if n_having[column]]
     few = [column for column in rarest if n_having[column] < wanted]
     shown = ", ".join(f"{said[column]} has {n_having[column]}" for column in (few or rarest)[:SHOWN_CLASSES])
@@ -185,7 +185,7 @@ def _why_none(
     return f"{where}: {found} to put every class into every split in whole {what}; of the rarest, {shown}"
 
 
-def _column_names(counts: NDArray[np.int64], labels: Labels, class_names: Sequence[str] | None) -> list[str]:
+def column_names(counts: NDArray[np.int64], labels: Labels, class_names: Sequence[str] | None) -> list[str]:
     """How an error names each column of `counts_of`."""
     n_classes = counts.shape[1] // (2 if labels.ndim == 2 else 1)
     own = [repr(name) for name in class_names or map(str, range(n_classes))]
@@ -222,11 +222,11 @@ def _draw_groups(
     n_most = int(counts.sum(axis=0).max())
     share = Fraction(fraction).limit_denominator(max(2, min(MAX_FOLDS, n_groups, n_most)))
     share = share if 0 < share < 1 else Fraction(1, max(2, min(MAX_FOLDS, n_groups)))
-    fold = _folds(counts, share.denominator, seed)
+    fold = assign_folds(counts, share.denominator, seed)
     return np.flatnonzero(fold[member] < share.numerator)
 
 
-def _folds(counts: NDArray[np.float64], n_folds: int, seed: int) -> NDArray[np.int64]:
+def assign_folds(counts: NDArray[Any], n_folds: int, seed: int) -> NDArray[np.int64]:
     """The fold of each group, (groups,): the same as scikit-learn's StratifiedGroupKFold gives, but faster.
 
     Each group goes to the fold where the strata's shares then vary least between folds; of equals to the one

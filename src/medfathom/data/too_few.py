@@ -17,6 +17,11 @@ FEW_IMAGES = 5
 """With fewer images (or cases) of a class in a split, the AUC moves in steps of a fifth or more."""
 
 
+FOLDS_BELOW_IMAGES, FOLDS_BELOW_GROUPS = 1000, 50
+"""With fewer images or patients outside the test split, folds are proposed: the 95 % interval of an AUC of
+0.85 on a validation split of 150 images is 0.12 wide (Hanley and McNeil 1982, half of them positive)."""
+
+
 def few_notes(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
     """Notes, a line each: rare classes in validation, few patients in validation and test."""
     notes, counted = [], "images" if listing.cases is None else "cases"
@@ -49,3 +54,19 @@ def _counts(listing: Listing, rows: NDArray[np.int64]) -> dict[str, int]:
     flags = positives(task, listing.labels[rows], len(listing.class_names))
     found = is_present(flags).sum(axis=0)
     return dict(zip(listing.class_names, found.tolist(), strict=True))
+
+
+def propose_folds(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
+    """A line that proposes folds where a data set is small; nothing where it is not."""
+    rows = splits != "test"
+    n_images = int(rows.sum())
+    n_groups = None if listing.groups is None else len(np.unique(listing.groups[rows]))
+    few = f"{n_images:,} images" if n_images < FOLDS_BELOW_IMAGES else ""
+    if n_groups is not None and n_groups < FOLDS_BELOW_GROUPS:
+        few = f"{n_groups} patients or slides"
+    if not few:
+        return []
+    return [
+        f"there are only {few} outside the test split: one validation split tells little; "
+        "dataset.splits.folds = 5 cross-validates the best trials"
+    ]

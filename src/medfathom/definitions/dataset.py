@@ -34,6 +34,22 @@ class SplitsConfig(Schema):
     """The seed of the drawing."""
     grouped: bool = True
     """Keep each group (patient, slide) in one split. false only where groups mean something else."""
+    folds: int | None = Field(default=None, ge=2, le=20)
+    """Cross-validate on so many parts of training and validation images together. Default: one validation
+    split."""
+    repeats: int = Field(default=1, ge=1, le=20)
+    """So many divisions into folds, each drawn anew."""
+
+    @model_validator(mode="after")
+    def _repeats_go_with_folds(self) -> SplitsConfig:
+        if self.repeats > 1 and self.folds is None:
+            raise ValueError(f"repeats = {self.repeats} goes with folds; give folds = 5")
+        return self
+
+    @property
+    def trainings(self) -> int:
+        """Of a complete trial."""
+        return (self.folds or 1) * self.repeats
 
     @model_validator(mode="after")
     def _something_is_left(self) -> SplitsConfig:
@@ -46,7 +62,8 @@ class SplitsConfig(Schema):
 
 
 class _Dataset(Schema):
-    """Keys of every source. `image_size` is the side in pixels of the square image that the network sees."""
+    """Keys of every source. `image_size` is the side in pixels of the square image that the network sees;
+    left out where `space.image_size` has sizes: copies are then looked for at the smallest."""
 
     modality: str = Field(min_length=1)
     """`CXR`, `OCT`, `WSI`, or any other word; studies are analysed together by it."""

@@ -20,9 +20,12 @@ PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "
 """Key of a study definition -> folder of search/ where its named pieces lie."""
 
 
-DEFAULTS = {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"}
-"""Pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study whose
-definition names them, and one that does not, are the same study."""
+DEFAULTS = {
+    "best": {"space": "lite", "sampler": "gain", "scheduler": "curve", "budget": "small"},
+    "compare": {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"},
+}
+"""Goal -> pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study
+whose definition names them, and one that does not, are the same study."""
 
 
 def folders(kind: str) -> list[Path]:
@@ -75,8 +78,9 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     """
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
-        path = find("study_defs", reference, "medfathom")
-    data = {**DEFAULTS, **read_toml(path)}
+        path = find("study_defs", reference, f"study {reference!r}")
+    data = read_toml(path)
+    data |= _usual_pieces(data, overrides)
     for override in overrides:
         _override(data, override)
     for key, kind in PIECES.items():
@@ -101,6 +105,26 @@ def _resolve(piece: Any, kind: str, where: str) -> Any:
         changes = {k: v for k, v in piece.items() if k != "base"}
         return _merged(_resolve(str(piece["base"]), kind, where), changes)
     return piece
+
+
+def _usual_pieces(data: Mapping[str, Any], overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The pieces, those of the goal where none are named; an override may set the goal."""
+    pairs = [override.partition("=") for override in overrides]
+    goal = [data.get("goal", "best"), *(text.strip(' "') for key, _, text in pairs if key.strip() == "goal")][
+        -1
+    ]
+    usual = DEFAULTS.get(goal, DEFAULTS["best"])
+    searches_front = data.get("objectives") or any(key.strip() == "objectives.cost" for key, *_ in pairs)
+    if searches_front:  # nothing that looks at AUC alone goes with it
+        usual = {**usual, "sampler": "tpe", "scheduler": "none"}
+    return {key: _with_base(data.get(key, name), key, name) for key, name in usual.items()}
+
+
+def _with_base(piece: Any, key: str, usual: str) -> Any:
+    """A sampler or scheduler that names neither its base nor itself changes the usual one."""
+    named = not isinstance(piece, Mapping) or {"base", "name"} & piece.keys()
+    bare = key in ("sampler", "scheduler") and not named
+    return {"base": usual, **piece} if bare else piece
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +156,8 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first of pydantic's complaints as one line: key, value, what would do; then how many more."""
-    details = error.errors()
+    # A key that is misspelt is also one that is missing: the misspelling is what to mend.
+    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
     path = [str(part) for part in first["loc"]]
     if path[:1] == ["dataset"] and len(path) > 1 and path[1] == _source(data):
@@ -145,6 +170,8 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
         message = f"unknown key; {did_you_mean(path[-1], _known_keys(path[:-1], data))}"
     elif first["type"] == "missing":
         message = "missing; give it a value"
+    elif first["type"].startswith("union_tag"):
+        key, message = f"{key}.source", _no_such_source(_source(data))
     elif not isinstance(first["input"], Mapping):
         message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
@@ -154,6 +181,13 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
 def _source(data: Mapping[str, Any]) -> Any:
     dataset = data.get("dataset")
     return dataset.get("source") if isinstance(dataset, Mapping) else None
+
+
+def _no_such_source(given: object) -> str:
+    mapping = StudyConfig.model_json_schema()["properties"]["dataset"]["discriminator"]["mapping"]
+    if given is None:
+        return f"missing; give it one of {', '.join(mapping)}"
+    return f"no such source {given!r}; {did_you_mean(str(given), mapping)}"
 
 
 def _known_keys(path: list[str], data: Mapping[str, Any]) -> list[str]:

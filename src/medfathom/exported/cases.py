@@ -45,8 +45,10 @@ class CaseImages:
     ignored: list[Ignored]
 
 
-def images_by_case(images: Item | Sequence[Item], config: ModelConfig) -> CaseImages:
-    """All images, each with its case.
+def images_by_case(
+    images: Item | Sequence[Item], config: ModelConfig, mpp: float | None = None
+) -> CaseImages:
+    """All images, each with its case; `mpp`: microns per pixel of slides whose header does not say it.
 
     A file's case is what the model's `case_pattern` finds in its path; without a pattern the images of one
     folder are a case, and so are the frames of a stack where the model judges volumes. An array (n, h, w, c)
@@ -60,7 +62,7 @@ def images_by_case(images: Item | Sequence[Item], config: ModelConfig) -> CaseIm
         [images] if isinstance(images, str | Path) or _is_array(images) else images
     ):
         if isinstance(item, str | Path):
-            _add_files(found, Path(item), config)
+            _add_files(found, Path(item), config, mpp)
         else:
             slices = list(item) if item.ndim == 4 else [item]
             found.items.extend(slices)
@@ -72,14 +74,14 @@ def _is_array(images: object) -> bool:
     return hasattr(images, "ndim")
 
 
-def _add_files(found: CaseImages, path: Path, config: ModelConfig) -> None:
+def _add_files(found: CaseImages, path: Path, config: ModelConfig, mpp: float | None) -> None:
     folder = os.path.isdir(path)  # noqa: PTH112  as in `files_or_refused`
     files, ignored = files_or_refused(path, Choice(config.include, config.exclude))
     found.ignored.extend(ignored)
     slides = set[tuple[str, str]]()
     for file in sorted(files, key=natural):
         try:
-            parts = _parts(file, config, slides)
+            parts = _parts(file, config, slides, mpp)
         except UnreadableImageError as error:
             found.without[str(file)] = str(error)
             continue
@@ -107,7 +109,7 @@ def files_or_refused(path: Path, choice: Choice) -> tuple[list[Path], list[Ignor
     return [path / file for file in below.files], below.ignored
 
 
-def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]]) -> list[Part]:
+def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]], mpp: float | None) -> list[Part]:
     """The images of a file; none where it is of a slide that is among `slides` already.
 
     Raises:
@@ -117,7 +119,7 @@ def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]]) -> lis
     if tiling is None:
         n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
         return [None] if n_frames is None else list(range(n_frames))
-    slide = read_slide(file, tiling)
+    slide = read_slide(file, tiling, otherwise=mpp)
     if slide.key(file) in slides:
         return []
     slides.add(slide.key(file))

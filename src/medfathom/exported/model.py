@@ -100,7 +100,7 @@ class Model:
             ) from None
         self.module.to(self.device).eval()
 
-    def predict(self, images: Images) -> Predictions:
+    def predict(self, images: Images, *, mpp: float | None = None) -> Predictions:
         """Class probabilities of images.
 
         Args:
@@ -111,13 +111,14 @@ class Model:
                 values of the source: in uint16, white is the largest value of the model's `bits`. Images of
                 another size, depth or number of channels are converted, and a remark says so; unreadable
                 files are skipped and named in the result.
+            mpp: microns per pixel of whole slides whose header does not say it.
 
         Raises:
             DataError: an array that is no image, or has values beyond the model's `bits`; nothing to predict.
         """
         reading = _Reading(self.config)
         if self.config.unit != "image":
-            return self._predict_cases(images_by_case(images, self.config), reading)
+            return self._predict_cases(images_by_case(images, self.config, mpp), reading)
         items, ignored = listed(images, Choice(self.config.include, self.config.exclude))
         _, names, logits = self._read(items, reading)
         return replace(self.decide(names, logits, reading), ignored=ignored)
@@ -372,8 +373,11 @@ class _Reading:
         return [f"{count} {text}" for count, text in counted if count]
 
 
-def predict_files(folder: Path, images: Sequence[Path], device: str) -> Predictions:
-    """Predict files and folders of files. Raises InputError for a device that is not there."""
+def predict_files(folder: Path, images: Sequence[Path], device: str, mpp: float | None = None) -> Predictions:
+    """Predict files and folders of files, `mpp` as in `Model.predict`.
+
+    Raises InputError for a device that is not there.
+    """
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise InputError(f"--device {device}: no such device here; cpu always works")
-    return load(folder, device).predict(list(images))
+    return load(folder, device).predict(list(images), mpp=mpp)

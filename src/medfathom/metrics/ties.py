@@ -30,7 +30,13 @@ def may_be_best(positive: Flags, scores: Sequence[Floats], groups: ArrayLike | N
         scores: of each model, (n, C).
         groups: each image's patient, (n,).
     """
-    auc, influence, units = _of_means(positive, scores, groups)
+    return none_told_apart(*_of_means(positive, scores, groups))
+
+
+def none_told_apart(auc: Floats, influence: Floats, units: float) -> Bools:
+    """The same from the AUCs (m,), the influence of each image or group on them (m, G), and the number of
+    images or groups of the rarest class.
+    """
     if not np.isfinite(influence).all():  # one image or group of a class: nothing tells the variance
         return np.ones(len(auc), dtype=bool)
     widened = float(student_quantile(np.array([units - 1.0]))[0]) / Z95

@@ -30,6 +30,7 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         """`lost` takes the reasons of worker failures, by Tune's trial id; `past` are trials that ended."""
         super().__init__()
         self.stopping = Stopping(config, past)
+        self._epochs = config.budget.epochs
         self._lost = lost
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -47,13 +48,13 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         self.stopping.learn(assignment.stratum, assignment.number, assignment.reported)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """The rule's decision on an epoch; a failure tells none, and a protected trial runs to its end."""
+        """The rule's decision on an epoch; a failure tells none, and a protected trial has its first fold."""
         assignment, stops = _assignment(trial), False
         if METRIC in result:
             stops = self.stopping.stops(
                 assignment.stratum, assignment.number, int(result[TIME]), float(result[METRIC])
             )
-        stops = stops and not assignment.protected
+            stops = stops and not (assignment.protected and int(result[TIME]) < self._epochs)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:

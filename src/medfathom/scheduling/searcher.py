@@ -20,6 +20,7 @@ from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, RunSettings, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
+from medfathom.study.between_folds import reason as reason_to_stop
 from medfathom.study.driver import Assignment, Driver
 from medfathom.study.watcher import Watcher
 
@@ -155,7 +156,9 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             if self._driver.complete(number, last.auc, last.attributes, last.validation):
                 self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
         elif not self._halt.reason:
-            reason = f"stopped by {self._driver.config.scheduler.name} at epoch {last.epoch}"
+            config = self._driver.config
+            trainings, scheduler = config.dataset.splits.trainings, config.scheduler.name
+            reason = reason_to_stop(last.epoch, config.budget.epochs, trainings, scheduler)
             if self._driver.prune(number, last.attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
 

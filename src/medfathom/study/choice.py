@@ -12,10 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import ChoiceConfig
 from medfathom.metrics.choice import best_first
+from medfathom.metrics.cross_validated import mean_influence
 from medfathom.metrics.rules import RULES, By, includes_chance
-from medfathom.metrics.ties import may_be_best
+from medfathom.metrics.ties import may_be_best, none_told_apart
 from medfathom.study.predictions import read_predictions_of
-from medfathom.study.record import record_of
+from medfathom.study.record import auc_of, record_of
 
 if TYPE_CHECKING:
     from medfathom.trial.validation import ValidationPredictions
@@ -35,9 +36,9 @@ def completed(trials: Iterable[FrozenTrial], by: By) -> list[FrozenTrial]:
 
     Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
     """
-    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and auc_of(t) is not None]
     losses = [np.nan if (loss := log_loss_of(t)) is None else loss for t in ended]
-    return [ended[i] for i in best_first([t.value or 0.0 for t in ended], losses, by)]
+    return [ended[i] for i in best_first([auc_of(t) or 0.0 for t in ended], losses, by)]
 
 
 def log_loss_of(trial: FrozenTrial) -> float | None:
@@ -97,17 +98,17 @@ def choice_of(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = Tr
         return None
     best, losses = done[0], {t.number: log_loss_of(t) for t in done}
     low = record_of(best).auc_ci_low
-    same = (t.number for t in done[1:] if (t.value, losses[t.number]) == (best.value, losses[best.number]))
+    alike = (t for t in done[1:] if auc_of(t) == auc_of(best) and losses[t.number] == losses[best.number])
     tied, compared, units = _tied(study, done) if compare else (None, 0, 0)
     return Choice(
         by=by,
         best=best.number,
-        auc=best.value or 0.0,
+        auc=auc_of(best) or 0.0,
         log_loss=losses[best.number],
         chance=includes_chance(low),
         finished=len(done),
         losses_known=None not in losses.values(),
-        equal=tuple(same),
+        equal=tuple(t.number for t in alike),
         tied=tied,
         compared=compared,
         units=units,
@@ -119,6 +120,9 @@ def _tied(study: Study, done: Sequence[FrozenTrial]) -> tuple[tuple[int, ...] | 
     """Numbers of the trials that may have the highest AUC (None: unknown), how many were compared, images."""
     by_auc = completed(done, "auc")
     near = [t for t in by_auc if _may_be_near(t, by_auc[0])]
+    if record_of(by_auc[0]).folds:
+        repeats = study.user_attrs["definition"]["dataset"]["splits"]["repeats"]
+        return _tied_over_folds(done, near[:COMPARED], len(near), repeats)
     read = {t.number: read_predictions_of(study, t.number) for t in near[:COMPARED]}
     known = {number: each for number, each in read.items() if each is not None}
     if by_auc[0].number not in known:
@@ -128,6 +132,22 @@ def _tied(study: Study, done: Sequence[FrozenTrial]) -> tuple[tuple[int, ...] | 
     kept = may_be_best(first.positive, [each.scores for each in alike.values()], first.groups)
     tied = tuple(sorted(number for number, is_kept in zip(alike, kept, strict=True) if is_kept))
     return tied, len(done) - len(near) + len(alike), len(first.labels)
+
+
+def _tied_over_folds(
+    done: Sequence[FrozenTrial], near: Sequence[FrozenTrial], n_near: int, repeats: int
+) -> tuple[tuple[int, ...], int, int]:
+    """The same of cross-validated trials, from what each fold tells of the mean AUC."""
+    folds = {t.number: [score.judged for score in record_of(t).folds or []] for t in near}
+    whole = len(folds[near[0].number])
+    alike = {number: judged for number, judged in folds.items() if len(judged) == whole}
+    auc = np.array([np.mean([fold.auc for fold in judged]) for judged in alike.values()])
+    influence = np.array([mean_influence(judged) for judged in alike.values()])
+    first = next(iter(alike.values()))
+    rarest = sum(min(fold.positives, fold.negatives) for fold in first) / repeats
+    kept = none_told_apart(auc, influence, rarest)
+    tied = tuple(sorted(number for number, is_kept in zip(alike, kept, strict=True) if is_kept))
+    return tied, len(done) - n_near + len(alike), int(sum(f.positives + f.negatives for f in first) / repeats)
 
 
 def _may_be_near(trial: FrozenTrial, highest: FrozenTrial) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import SpaceConfig, TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.finalists import next_finalist
+from medfathom.study.front import objective_values
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
@@ -29,10 +32,12 @@ from medfathom.study.policy.sampler import GainPerSecond
 from medfathom.study.policy.warm_start import warm_start
 from medfathom.study.precision import Precision, settle_precision, settled_precision
 from medfathom.study.predictions import keep_predictions
+from medfathom.study.record import record_of
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
-from medfathom.study.summary import Counts, count_states
+from medfathom.study.summary import GOES_ON_FROM, Counts, count_states
 from medfathom.study.tuning import settled_strata, settles
+from medfathom.trial.record import FoldScore
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 
 
@@ -49,6 +54,8 @@ class Assignment:
     seed: int
     reported: Mapping[int, float] = field(default_factory=dict)
     protected: bool = False
+    scored: Sequence[FoldScore] = ()
+    """Of a trial that goes on with an earlier one: what that reached on the first folds."""
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -161,14 +168,30 @@ class Driver:
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""
         with self.exclusively():
-            counts = self.counts()
-            if counts.finished + counts.running >= self.budget or not self.open_strata():
+            trials = self.trials()
+            counts = count_states(trials)
+            all_begun = counts.finished + counts.running >= self.budget or not self.open_strata()
+            finalist = next_finalist(self.config, trials, all_begun=all_begun)
+            if finalist is None and all_begun:
                 return None
-            self._choose_stratum({})
+            if finalist is not None:
+                self._patiently(partial(self._enqueue_finalist, finalist))
+            self._choose_stratum({} if finalist is None else finalist.params)
             trial = self._patiently(self.study.ask)
             if not self._claim(trial):
                 raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
         return self._assignment(trial, {})
+
+    def _enqueue_finalist(self, first: FrozenTrial) -> None:
+        """Let the next trial be asked for be the one that goes on with another's later folds."""
+        if self.trials(TrialState.WAITING):  # a driver died between this and asking for it
+            return
+        attributes = {
+            GOES_ON_FROM: first.number,
+            "seed": first.user_attrs["seed"],
+            "stratum": first.user_attrs["stratum"],
+        }
+        self.study.enqueue_trial(first.params, user_attrs=attributes)
 
     def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
         params = self._patiently(lambda: suggest(trial, self.config.space))
@@ -177,6 +200,13 @@ class Driver:
         seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
         self._open[trial.number] = trial_id_of(trial)
         self._known[trial.number] = set(reported)
+        scored: Sequence[FoldScore] = ()
+        if GOES_ON_FROM in trial.user_attrs:
+            first = self.trials()[trial.user_attrs[GOES_ON_FROM]]
+            scored = record_of(first).folds or ()
+            reported = {**first.intermediate_values, **reported}
+            for epoch, auc in first.intermediate_values.items():
+                self.report(trial.number, epoch, auc)
         self.annotate(
             trial.number,
             {
@@ -185,13 +215,13 @@ class Driver:
                 "unfreeze_depth": params.unfreeze_depth,
                 "stratum": stratum,
                 "seed": seed,
-                "max_epochs": self.config.budget.epochs,
+                "max_epochs": self.config.budget.epochs * self.config.dataset.splits.trainings,
                 "definition_hash": self.config.definition_hash,
             },
         )
         sampler = self.study.sampler
         protected = isinstance(sampler, GainPerSecond) and sampler.protects(trial.params)
-        return Assignment(trial.number, params, stratum, seed, dict(reported), protected)
+        return Assignment(trial.number, params, stratum, seed, dict(reported), protected, scored)
 
     def _choose_stratum(self, known: Mapping[str, Any]) -> None:
         """Tell the sampler the first of the strata with the fewest trials, however they ended.
@@ -202,7 +232,8 @@ class Driver:
         sampler = self._stratum_sampler
         if sampler is None:
             return
-        begun = Counter(t.user_attrs.get("stratum", "") for t in self.trials())
+        firsts = [t for t in self.trials() if GOES_ON_FROM not in t.user_attrs]
+        begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
         # A trial to go on with may be of a stratum that is settled by now.
         strata = self.config.space.strata() if known else self.open_strata()
         sampler.stratum = min((s for s in strata if sampler.fits(s, known)), key=lambda s: begun[label(s)])
@@ -262,9 +293,9 @@ class Driver:
             keep_predictions(self.study, number, validation)
         except OSError as error:  # a full disk must not cost the trial
             self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
-        return self._end(
-            number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"}
-        )
+        values = objective_values(self.config, number, auc, attributes)
+        attributes = {**attributes, "stop_reason": "ran its full length"}
+        return self._end(number, TrialState.COMPLETE, values, attributes)
 
     def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> bool:
         """End a trial that the scheduler stopped. False: see `complete`."""
@@ -275,7 +306,7 @@ class Driver:
         return self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
 
     def _end(
-        self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]
+        self, number: int, state: TrialState, values: list[float] | None, attributes: Mapping[str, Any]
     ) -> bool:
         if self._lost(number):
             return False
@@ -283,7 +314,7 @@ class Driver:
         recorder, trial_id = self.recorder, self._open[number]
         if recorder is not None:  # artifacts cannot be added to a finished trial
             self._patiently(lambda: recorder.before_end(number))
-        self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
+        self._patiently(lambda: self.study.tell(number, values, state=state, skip_if_finished=True))
         self._open.pop(number)
         self._patiently(lambda: self._ownership.release([trial_id]))
         self._remove_checkpoint(number)
@@ -324,9 +355,12 @@ class Driver:
         self._open.clear()
 
     def done(self) -> bool:
-        """Whether all trials have ended that the budget allows and the strata need."""
-        counts = self.counts()
-        return counts.finished >= self.budget or not (counts.running or self.open_strata())
+        """Whether all trials have ended that the budget allows, the strata need, and later folds are due."""
+        trials = self.trials()
+        counts = count_states(trials)
+        if counts.finished < self.budget and (counts.running or self.open_strata()):
+            return False
+        return next_finalist(self.config, trials, all_begun=True) is None
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""

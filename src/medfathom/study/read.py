@@ -9,11 +9,14 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.definitions.load import names
 from medfathom.errors import StorageError, did_you_mean
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect
 from medfathom.study.ids import storage_of, study_id_of
+from medfathom.study.record import auc_of
 from medfathom.study.trial_rows import read_trials
+from medfathom.text import command
 from medfathom.urls import shown
 
 
@@ -26,11 +29,17 @@ def find_study_id(storage: BaseStorage, name: str) -> int | None:
 
 
 def read_study(url: str, name: str) -> Study:
-    """A study to read. Raises StorageError with the nearest names."""
-    storage = connect(url, create=False)
+    """A study to read. Raises StorageError with the nearest names, and how the study would come there."""
+    first = f"; `{command('run', name)}` makes it" if name in names("study_defs") else ""
+    try:
+        storage = connect(url, create=False)
+    except StorageError as error:
+        if not first or "no such storage" not in str(error):
+            raise
+        raise StorageError(f"study {name!r} has not been run yet: {shown(url)} is not there{first}") from None
     known = [s.study_name for s in storage.get_all_studies()]
     if name not in known:
-        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}")
+        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}{first}")
     return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -70,7 +79,7 @@ def records(study: Study) -> list[dict[str, object]]:
             "number": t.number,
             "state": t.state.name,
             "log_loss": log_loss_of(t),
-            "auc": t.value if t.state == TrialState.COMPLETE else None,
+            "auc": auc_of(t) if t.state == TrialState.COMPLETE else None,
         }
         for t in study.get_trials(deepcopy=False)
     ]

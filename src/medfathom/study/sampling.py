@@ -26,6 +26,7 @@ from medfathom.errors import DefinitionError
 from medfathom.study.growth import moved
 from medfathom.study.policy.policy import gain_per_second
 from medfathom.study.policy.warm_start import WarmStart
+from medfathom.study.summary import GOES_ON_FROM
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -87,8 +88,13 @@ class Grid(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value at the trial's place; more trials than the grid has places begin it anew."""
-        return self._points[trial.number % len(self._points)][param_name]
+        """The value at the trial's place; more trials than the grid has places begin it anew.
+
+        A trial that goes on with another's later folds takes no place.
+        """
+        trials = study.get_trials(deepcopy=False)
+        place = trial.number - sum(GOES_ON_FROM in t.user_attrs for t in trials[: trial.number])
+        return self._points[place % len(self._points)][param_name]
 
 
 def make_sampler(
@@ -114,19 +120,25 @@ def make_sampler(
     Raises:
         DefinitionError: `grid` over a continuous range, or there is no sampler of that name.
     """
+    if config.name == "gain":
+        return gain_per_second(config, space, seed, epochs=epochs, warm=warm)
+    if config.name == "grid":
+        return Grid(space, seed, earlier)
+    return _optunas_own(config, seed)
+
+
+def _optunas_own(config: SamplerConfig, seed: int) -> BaseSampler:
     startup = config.n_startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if config.name == "gain":
-            return gain_per_second(config, space, seed, epochs=epochs, warm=warm)
         if config.name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        if config.name == "grid":
-            return Grid(space, seed, earlier)
         if config.name == "gp":
             return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed)
         if config.name == "qmc":
             return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+        if config.name == "nsga2":
+            return optuna.samplers.NSGAIISampler(population_size=max(startup, 2), seed=seed)
         if config.name == "tpe":
             # Hyperparameters are proposed together, and not again while a trial with them is under way.
             return optuna.samplers.TPESampler(

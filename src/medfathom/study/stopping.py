@@ -16,6 +16,7 @@ import numpy as np
 
 from medfathom.definitions.config import SchedulerConfig, StudyConfig
 from medfathom.errors import DefinitionError, did_you_mean
+from medfathom.study.between_folds import stops_between_folds
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -150,7 +151,10 @@ class Stopping:
 
     def __init__(self, config: StudyConfig, past: Iterable[FrozenTrial]) -> None:
         """`past` are trials that ended."""
-        self._rule = make_rule(config.scheduler, config.budget.epochs)
+        epochs, trainings = config.budget.epochs, config.dataset.splits.trainings
+        rule = make_rule(config.scheduler, epochs)
+        between_folds = partial(stops_between_folds, rule, epochs=epochs, trainings=trainings)
+        self._rule: Rule = between_folds if trainings > 1 else rule
         self._apart = config.goal == "compare"
         self.curves: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)
         for trial in past:

@@ -12,11 +12,16 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions.space import Value
 from medfathom.metrics.rules import By
 from medfathom.study.choice import Choice, choice_of, completed, rule_of
-from medfathom.study.record import record_of
+from medfathom.study.front import Front, front_of
+from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
 """Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+
+
+GOES_ON_FROM = "goes_on_from"
+"""Attribute of a trial with a cross-validation's later folds: the trial that had the first one."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ class Counts:
 
 
 def count_states(trials: list[FrozenTrial]) -> Counts:
-    """Trials by state."""
-    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs)
+    """Trials by state; one that goes on as a later trial is counted there."""
+    went_on = {t.user_attrs.get(GOES_ON_FROM) for t in trials}
+    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs and t.number not in went_on)
     return Counts(
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
@@ -71,10 +77,16 @@ SHOWN_OF_A_TRIAL = (
     "train_seconds",
     "unit",
     "image_auc",
+    "fold_aucs",
 )
 
 
-SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN)
+SHOWN = (
+    *SHOWN_OF_A_TRIAL,
+    *("val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds"),
+    WITHDRAWN,
+    GOES_ON_FROM,
+)
 """User attributes that a summary is made of."""
 
 
@@ -88,6 +100,7 @@ class TrialSummary:
         depth: weighted layers on the longest path.
         unit: what the AUC is per, where that is not the image.
         image_auc: AUC per image, where it is not `auc`.
+        fold_aucs: of a cross-validated trial, whose `auc` is their mean.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -106,6 +119,7 @@ class TrialSummary:
     train_seconds: float | None
     unit: str | None
     image_auc: float | None
+    fold_aucs: Sequence[float] | None
     params: Mapping[str, Value]
 
 
@@ -140,6 +154,7 @@ class StudySummary:
     Attributes:
         budget: trials that the study may have; None: unknown.
         choice: how the best trial was chosen, and which may be as good; None: no trial is complete.
+        front: the trials that none beats in AUC and cost, where both are searched; None: AUC alone is.
         best: the best complete trials, at most `BEST_SHOWN`.
         strata: best first; those without a complete trial last.
         failures: the most frequent reason first.
@@ -155,6 +170,7 @@ class StudySummary:
     best: Sequence[TrialSummary]
     strata: Sequence[StratumSummary]
     failures: Sequence[FailureSummary]
+    front: Front | None = None
 
     def to_dict(self) -> dict[str, object]:
         """As JSON values."""
@@ -182,6 +198,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         budget=definition.get("budget", {}).get("trials"),
         states=count_states(trials),
         choice=choice_of(study, trials),
+        front=front_of(study, trials),
         best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
         strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
@@ -191,7 +208,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
 def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     record = record_of(trial)
     shown = {name: getattr(record, name) for name in SHOWN_OF_A_TRIAL}
-    return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
+    return TrialSummary(number=trial.number, auc=auc_of(trial), params={**fixed, **trial.params}, **shown)
 
 
 def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:
@@ -211,5 +228,5 @@ def _stratum(
 ) -> StratumSummary:
     counts = count_states(trials)
     return StratumSummary(
-        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None, tuning
+        name, counts.complete, counts.pruned, counts.failed, auc_of(best[0]) if best else None, tuning
     )

@@ -10,6 +10,7 @@ from medfathom.terminal.output import print_json
 from medfathom.text import command
 
 if TYPE_CHECKING:
+    from medfathom.confirmation.results import StratumResult
     from medfathom.export import Exported
 
 
@@ -46,6 +47,16 @@ def _timm(done: Exported) -> str:
     return f'In timm: timm.create_model("local-dir:{done.folder}", pretrained=True) gives {gives}'
 
 
+def _of_seeds(configuration: StratumResult) -> str:
+    """The number that `confirm` printed, where it is of other models too."""
+    n = len(configuration.models)
+    return (
+        f" (this seed; the mean of {n} seeds, as `confirm` has it: {configuration.test_auc:.4f})"
+        if n > 1
+        else ""
+    )
+
+
 def _text(done: Exported) -> str:
     from medfathom.confirmation.words import chance_warning  # noqa: PLC0415
 
@@ -56,7 +67,8 @@ def _text(done: Exported) -> str:
         (f"{warning}\n" if warning else "")
         + f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
         f"(search trial {configuration.search_trial}, seed {model.seed}), "
-        f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}{checked}\n"
+        f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}"
+        f"{_of_seeds(configuration)}{checked}\n"
         f"{_timm(done)}\n"
         f"Next: {command('predict', done.folder, 'IMAGES')}"
     )

@@ -15,7 +15,8 @@ from medfathom.text import clock
 from medfathom.validate import check_definition
 
 if TYPE_CHECKING:
-    from medfathom.plan import Forecast, Kind, Measured
+    from medfathom.plan import Forecast, Measured
+from medfathom.trial.kinds import Kind
 
 TITLES = ["architecture", "init", "unfreeze", "trials", "epoch", "trial", "features", "images/s", "memory"]
 

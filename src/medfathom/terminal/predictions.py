@@ -33,10 +33,12 @@ def print_predictions(
     device: str,
     as_json: bool,
     per_image: bool = False,
+    mpp: float | None = None,
 ) -> int:
     """Predict images with the model in a folder, and print or write what it says.
 
     Of a model of cases (volumes, slides) a row is a case; with `per_image` it is an image.
+    `mpp`: as in `Model.predict`.
 
     Returns:
         The exit code: 1 where some images could not be read; they are named on standard error.
@@ -44,7 +46,7 @@ def print_predictions(
     read_config(folder)  # a wrong folder is said before torch is imported
     from medfathom.exported.model import predict_files  # noqa: PLC0415
 
-    found = predict_files(folder, images, device)
+    found = predict_files(folder, images, device, mpp)
     shown = found.of_images if per_image and found.of_images is not None else found
     if csv_file is not None:
         write_csv(shown, csv_file)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from optuna.trial import TrialState
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -16,9 +17,11 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.study.choice import completed
+from medfathom.study.record import auc_of
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
-from medfathom.text import clock, spark
+from medfathom.text import QUIET, clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.space import TrialParams
@@ -52,6 +55,8 @@ class _Record(Watcher):
         self.best: float | None = None
         self.best_number: int | None = None
         self.max_epochs = self.budget = 0
+        self.trainings = 1
+        self._counted_later: set[int] = set()
         self.started = time.monotonic()
         self._ended_here = 0
 
@@ -60,9 +65,12 @@ class _Record(Watcher):
         counts = driver.counts()
         self.count = {"COMPLETE": counts.complete, "PRUNED": counts.pruned, "FAIL": counts.failed}
         self.max_epochs, self.budget = config.budget.epochs, driver.budget
+        self.trainings = config.dataset.splits.trainings
+        running = driver.trials(TrialState.RUNNING)
+        self._counted_later = {t.number for t in running if GOES_ON_FROM in t.user_attrs}
         self.started = time.monotonic()
         for trial in completed(driver.trials(), "auc")[:1]:
-            self.best, self.best_number = trial.value, trial.number
+            self.best, self.best_number = auc_of(trial), trial.number
 
     def _consider(self, number: int, auc: float) -> None:
         if self.best is None or auc > self.best:
@@ -72,6 +80,8 @@ class _Record(Watcher):
     def trial_begins(self, assignment: Assignment) -> None:
         curve = [auc for _, auc in sorted(assignment.reported.items())]
         self.running[assignment.number] = _Row(assignment.number, assignment.params, time.monotonic(), curve)
+        if assignment.scored and assignment.number not in self._counted_later:
+            self.count["PRUNED"] -= 1  # the trial that it goes on from
 
     @override
     def epoch(self, number: int, epoch: int, auc: float) -> None:
@@ -88,6 +98,11 @@ class _Record(Watcher):
         self._ended_here += 1
         if state == "COMPLETE" and auc is not None:
             self._consider(number, auc)
+
+    def _epochs(self, row: _Row) -> str:
+        """How far a trial is, of what its folds so far can have."""
+        whole = self.max_epochs * (self.trainings if len(row.curve) > self.max_epochs else 1)
+        return f"{len(row.curve)}/{whole}"
 
     def seconds_left(self) -> float | None:
         """From this run's own pace; None before a trial has ended."""
@@ -112,7 +127,9 @@ class _Record(Watcher):
 
 
 def watcher_for_people() -> Watcher:
-    """A live table in a terminal, lines elsewhere."""
+    """A live table in a terminal, lines elsewhere; nobody is told with `-q`."""
+    if QUIET.get():
+        return Watcher()
     console = Console()
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 
@@ -186,7 +203,7 @@ class LiveTable(_Record):
             row.params.init,
             str(row.params.unfreeze_depth),
             f"{row.params.learning_rate:.1e}",
-            f"{len(row.curve)}/{self.max_epochs}",
+            self._epochs(row),
             Text(auc, style="bold green" if best else ""),
             Text(spark(row.curve[-20:])),
             clock(seconds),
@@ -206,7 +223,7 @@ class PlainLines(_Record):
         super().trial_ends(number, state, auc, reason)
         p = row.params
         what = f"{p.architecture} init={p.init} unfreeze_depth={p.unfreeze_depth} rate={p.learning_rate:.1e}"
-        result = reason if state == "FAIL" else f"AUC {auc:.4f} at epoch {len(row.curve)}/{self.max_epochs}"
+        result = reason if state == "FAIL" else f"AUC {auc:.4f} at epoch {self._epochs(row)}"
         self._print(f"trial {number:3d}  {state:8}  {what}  {result}  {clock(row.seconds)}")
 
     @override

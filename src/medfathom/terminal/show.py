@@ -11,6 +11,7 @@ from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
 from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
+from medfathom.study.front import COSTS, Front, front_sentence
 from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
 from medfathom.study.tuning import Tuning, tuning_sentences
@@ -43,9 +44,14 @@ def study_text(summary: StudySummary) -> RenderableType:
     parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
     if summary.choice:
         parts += [Text(), *map(Text, choice_sentences(summary.choice))]
+    if summary.front:
+        parts += [Text(), Text("Front", style="bold"), _front_table(summary.front)]
+        parts.append(Text(front_sentence(summary.front)))
     if summary.best:
         unit = summary.best[0].unit
-        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''})"
+        folds = len(summary.best[0].fold_aucs or ())
+        mean = f", mean of {folds} folds" if folds else ""
+        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''}{mean})"
         parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
@@ -71,8 +77,9 @@ def _table(*columns: str) -> FittedTable:
 
 def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
+    folds = ["folds"] if any(row.fold_aucs for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
-    table = _table("trial", "AUC", "95 % interval", "log loss", *per_image, *columns)
+    table = _table("trial", "AUC", "95 % interval", *folds, "log loss", *per_image, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
@@ -80,6 +87,10 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
             str(row.number),
             f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
+            *[
+                f"{min(row.fold_aucs):.3f} to {max(row.fold_aucs):.3f}" if row.fold_aucs else ""
+                for _ in folds
+            ],
             "" if row.log_loss is None else f"{row.log_loss:.4f}",
             *["" if row.image_auc is None else f"{row.image_auc:.4f}" for _ in per_image],
             str(row.architecture),
@@ -89,6 +100,15 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
             f"{row.n_params / 1e6:.1f} M" if row.n_params else "",
             clock(row.train_seconds) if row.train_seconds is not None else "",
         )
+    return table
+
+
+def _front_table(front: Front) -> FittedTable:
+    table = _table("trial", "AUC", "95 % interval", COSTS[front.cost], "stratum")
+    for row in front.trials:
+        known = row.auc_ci_low is not None and row.auc_ci_high is not None
+        interval = f"{row.auc_ci_low:.3f} to {row.auc_ci_high:.3f}" if known else ""
+        table.add_row(str(row.number), f"{row.auc:.4f}", interval, f"{row.cost:,.4g}", row.stratum)
     return table
 
 

@@ -61,6 +61,8 @@ class Feed:
     depths: Set[int]
     """Unfreeze depths of the study's trials."""
     cache: FeatureCache
+    splits: tuple[str, str]
+    """Names of the two arrays of images, the same for the same array."""
     key: Callable[[int], Mapping[str, Any]]
     """What features at a cut follow from, but for the cut, the split and the view."""
 
@@ -122,8 +124,10 @@ def feed(wanted: Feed) -> Feeding:
         key=wanted.key,
         also=_cuts_of_others(wanted, decision),
     )
-    train = PrefixInputs(kept, "train", images, train_rows, preset=wanted.preset, views=max(views, 1))
-    no_views = PrefixInputs(kept, "val", val, val_rows, preset=NO_AUGMENTATION, views=1)
+    train = PrefixInputs(
+        kept, wanted.splits[0], images, train_rows, preset=wanted.preset, views=max(views, 1)
+    )
+    no_views = PrefixInputs(kept, wanted.splits[1], val, val_rows, preset=NO_AUGMENTATION, views=1)
     return Feeding(train, no_views, decision, kept, views, macs - decision.macs)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from medfathom.metrics.cross_validated import FoldAuc
+
 
 class _Fields(BaseModel):
     """Named values, None where unknown. Attributes that have no field here are passed over when read."""
@@ -43,6 +45,20 @@ class Losses(_Fields):
 
     train: list[float]
     val: list[float]
+
+
+class FoldScore(_Fields):
+    """What a trial reached on one fold, after its last epoch there.
+
+    Attributes:
+        judged: its AUC, and what the interval of the mean over folds needs of it.
+        val_loss: mean loss on the fold's validation images, as in training.
+        log_loss: as in `SplitMetrics`.
+    """
+
+    judged: FoldAuc
+    val_loss: float
+    log_loss: float | None = None
 
 
 class SplitMetrics(_Fields):
@@ -101,10 +117,12 @@ class TrialRecord(SplitMetrics):
         init_source: where the weights came from, in words.
         calibrated: whether a random prefix's batch-norm statistics were estimated first.
         unfreeze_depth: layer groups trained besides the head, 0 to 5.
+        image_size: side of the square image that the network saw, pixels.
         n_params, n_trainable_params: of the network with its head.
         trainable_fraction, trainable_layer_fraction: of parameters, of weighted layers; in [0, 1].
         depth: weighted layers on the longest path from input to logits.
         macs: multiply-accumulates for one image.
+        latency_ms: for one image, where the trial ran; only where the study asks for it.
         n_train: training images that an epoch uses.
         epochs, max_epochs: run so far, and of the full length.
         train_seconds: of training and validation, earlier runs of the same trial included.
@@ -115,6 +133,8 @@ class TrialRecord(SplitMetrics):
         combine: how the predictions of its images become one.
         versions: package -> version.
         accumulation: where memory ran out: how many images of a batch were worked on at once.
+        fold_aucs, folds: of a cross-validated trial, each fold's AUC so far, and all that is known of it;
+            `auc`, its interval and `val_loss` are over these folds.
         train_auc: on at most 500 training images, after the last epoch.
         checkpoint_url_failure: why the checkpoint could not be shared, where it could not.
     """
@@ -125,12 +145,14 @@ class TrialRecord(SplitMetrics):
     init_source: str | None = None
     calibrated: bool | None = None
     unfreeze_depth: int | None = None
+    image_size: int | None = None
     n_params: int | None = None
     n_trainable_params: int | None = None
     trainable_fraction: float | None = None
     trainable_layer_fraction: float | None = None
     depth: int | None = None
     macs: int | None = None
+    latency_ms: float | None = None
     stratum: str | None = None
     seed: int | None = None
     n_train: int | None = None
@@ -154,6 +176,8 @@ class TrialRecord(SplitMetrics):
     val_loss: float | None = None
     train_auc: float | None = None
     losses: Losses | None = None
+    fold_aucs: list[float] | None = None
+    folds: list[FoldScore] | None = None
     checkpoint_url_failure: str | None = None
 
     @property

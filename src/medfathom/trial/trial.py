@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import timm
@@ -20,17 +20,19 @@ from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.attention import attended
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
-from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, load_history, save_checkpoint
+from medfathom.trial.cross_validation import RunningFold
 from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
 from medfathom.trial.judging import judge
+from medfathom.trial.latency import latency_ms
 from medfathom.trial.losses import Loss
 from medfathom.trial.memory import PeakMemory, as_run_error
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.randomness import derived_seed
-from medfathom.trial.record import SplitMetrics, TrialRecord
+from medfathom.trial.record import FoldScore, SplitMetrics, TrialRecord
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
 from medfathom.trial.validation import ValidationPredictions
@@ -55,30 +57,40 @@ def run_trial(params: TrialParams, task: TrialTask) -> Generator[TrialRecord]:
     """
     torch.set_num_threads(task.threads)
     with as_run_error(f"{params.architecture} on {task.device}"):
-        trial = _Trial(params, task)
-        for epoch in range(trial.first_epoch, task.max_epochs + 1):
-            yield trial.run_epoch(epoch)
+        if task.folds is None:
+            yield from _Trial(params, task).epochs()
+            return
+        scored = latest = list(_scored_before(params, task))
+        while len(scored) < len(task.folds):
+            for record in _Trial(params, task, RunningFold(task.folds, tuple(scored))).epochs():
+                latest = record.folds or []
+                yield record
+            scored = latest
+
+
+def _scored_before(params: TrialParams, task: TrialTask) -> Sequence[FoldScore]:
+    """The folds that are done, by the checkpoint, else by what the study knows."""
+    known = load_history(task.checkpoint, identity_of(params, task)) if task.checkpoint is not None else []
+    if not known:
+        return task.scored
+    last, scores = known[-1], known[-1].folds or []
+    return scores if (last.epochs or 0) % task.max_epochs == 0 else scores[:-1]
 
 
 class _Trial:
     """The parts of a running trial."""
 
-    def __init__(self, params: TrialParams, task: TrialTask) -> None:
-        self._params, self._task = params, task
+    def __init__(self, params: TrialParams, task: TrialTask, fold: RunningFold | None = None) -> None:
+        self._params, self._task, self._fold = params, task, fold
         self._clock = time.perf_counter()
         self._device = torch.device(task.device)
         self._peak = PeakMemory(self._device)
         self._peak.start()
         _check_augmentation(params)
-        self._train, self._val = task.data.split("train"), task.data.split("val")
+        self._train, self._val = _splits(task.data, fold)
         _check_validation(task.data, self._val)
         self._network = network_of(params, task, self._train)
-        self._subset = training_subset(
-            self._train.labels,
-            self._train.clusters,
-            params.train_fraction,
-            derived_seed(task.seed, "train_fraction"),
-        )
+        self._subset = self._training_rows()
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
         self._feeding = self._feed()
         settings = FitSettings(
@@ -105,10 +117,25 @@ class _Trial:
         self._seconds = 0.0
         self._restore()
 
+    def _training_rows(self) -> NDArray[np.int64]:
+        """The rows of the training images that are trained on."""
+        rows = np.arange(len(self._train)) if self._fold is None else self._fold.train
+        clusters = self._train.clusters
+        seed = derived_seed(self._task.seed, "train_fraction")
+        of_these = None if clusters is None else clusters[rows]
+        chosen = training_subset(self._train.labels[rows], of_these, self._params.train_fraction, seed)
+        return rows[chosen]
+
     @property
-    def first_epoch(self) -> int:
-        """The epoch that comes next."""
-        return len(self._history) + 1
+    def _done(self) -> int:
+        """Epochs of the folds before this one."""
+        return 0 if self._fold is None else len(self._fold.before) * self._task.max_epochs
+
+    def epochs(self) -> Generator[TrialRecord]:
+        """Run the epochs of this training that are left."""
+        first = self._history[-1].epochs or 0 if self._history else 0
+        for epoch in range(max(first - self._done, 0) + 1, self._task.max_epochs + 1):
+            yield self._run_epoch(epoch)
 
     def _feed(self) -> Feeding:
         params, task = self._params, self._task
@@ -118,7 +145,7 @@ class _Trial:
                 device=self._device,
                 autocast=self._autocast,
                 train_images=self._train.images,
-                val_images=self._val.images,
+                val_images=self._val.images if self._fold is None else self._train.images,
                 n_used=len(self._subset),
                 epochs=task.max_epochs,
                 preset=params.augmentation,
@@ -126,6 +153,7 @@ class _Trial:
                 shared=not draws_weights(params),
                 depths=task.depths,
                 cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
+                splits=("train", "val") if self._fold is None else ("pool", "pool"),
                 key=self._features_key,
             )
         )
@@ -167,42 +195,65 @@ class _Trial:
                 f"{path}: this checkpoint is another trial's (it differs in {', '.join(differing)}); "
                 "move it away, or give the trial its own file"
             )
-        self._network.load_trained_state(checkpoint.network)
-        self._fit.optimizer.load_state_dict(checkpoint.optimizer)
-        self._fit.resume(checkpoint.micro_batch)
         self._history = checkpoint.history
         self._seconds = checkpoint.train_seconds
+        self._fit.resume(checkpoint.micro_batch)
+        if (self._history[-1].epochs or 0) > self._done:  # else a fold ended, and the next begins
+            self._network.load_trained_state(checkpoint.network)
+            self._fit.optimizer.load_state_dict(checkpoint.optimizer)
 
-    def run_epoch(self, epoch: int) -> TrialRecord:
+    def _run_epoch(self, epoch: int) -> TrialRecord:
         """Train, validate, write the checkpoint."""
         before = time.perf_counter()
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
         logits = self._predict_validation()
-        metrics = judge(self._task.data, self._val, logits, self._params.combine)
+        metrics, scores = self._judge(logits)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
-            epoch,
+            self._done + epoch,
             metrics,
+            scores,
             train_loss=train_loss,
-            val_loss=self._loss_on_validation(logits),
+            val_loss=float(np.mean([score.val_loss for score in scores]))
+            if scores
+            else self._loss_on_validation(logits),
             train_auc=self._auc_on_training_images() if last else None,
             images_per_second=len(self._subset) / fit_seconds,
         )
+        if last and self._task.measures_latency:
+            record = record.model_copy(update={"latency_ms": self._latency_ms()})
+        if self._history:  # what intervals need of a fold is large, and only the latest is read
+            self._history[-1] = self._history[-1].model_copy(update={"folds": None})
         self._history.append(record)
-        self._save(self._kept_predictions(logits) if last else b"")
+        self._save(self._kept_predictions(logits) if last and self._fold is None else b"")
         return record
 
+    def _latency_ms(self) -> float:
+        data = self._task.data
+        return latency_ms(self._network, (data.channels, data.image_size, data.image_size), self._device)
+
     def _predict_validation(self) -> NDArray[np.float32]:
-        logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH)
+        rows = None if self._fold is None else self._fold.val
+        logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH, rows)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
         return logits
+
+    def _judge(self, logits: NDArray[np.float32]) -> tuple[SplitMetrics, list[FoldScore] | None]:
+        """Of the validation images; of a fold the means over folds so far, and the score of each."""
+        metrics = judge(self._task.data, self._val, logits, self._params.combine)
+        if self._fold is None:
+            return metrics, None
+        judged = self._fold.judged(self._task.data, self._val, logits, self._params.combine)
+        loss = self._loss_on_validation(logits)
+        latest = FoldScore(judged=judged, val_loss=loss, log_loss=metrics.log_loss)
+        return self._fold.together(latest, metrics), [*self._fold.before, latest]
 
     def _kept_predictions(self, logits: NDArray[np.float32]) -> bytes:
         units, task = self._val.units, self._task.data.task
@@ -238,6 +289,7 @@ class _Trial:
         self,
         epoch: int,
         metrics: SplitMetrics,
+        scores: list[FoldScore] | None,
         *,
         train_loss: float,
         val_loss: float,
@@ -255,6 +307,8 @@ class _Trial:
             "train_loss": train_loss,
             "val_loss": val_loss,
             "train_auc": train_auc,
+            "folds": scores,
+            "fold_aucs": None if scores is None else [score.judged.auc for score in scores],
         }
         identity = identity_record(self._params, self._task, self._network)
         return identity.model_copy(update=metrics.model_dump() | measured)
@@ -276,6 +330,13 @@ class _Trial:
             validation=validation,
         )
         save_checkpoint(self._task.checkpoint, checkpoint)
+
+
+def _splits(data: PreparedData, fold: RunningFold | None) -> tuple[Split, Split]:
+    """The images that are trained on, and those that are judged; of a fold its whole pool, and its own."""
+    if fold is None:
+        return data.split("train"), data.split("val")
+    return fold.folds.pool, fold.folds.pool.part(fold.val)
 
 
 def _check_augmentation(params: TrialParams) -> None:

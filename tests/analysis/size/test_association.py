@@ -20,10 +20,11 @@ from medfathom.analysis.modality import modality_of
 from medfathom.analysis.predictors import PARAMETERS
 from medfathom.analysis.report import sentences
 from medfathom.analysis.size.association import Unadjusted, associate
+from medfathom.analysis.size.design import Design
 from medfathom.analysis.size.inference import Settings, Spread
 from medfathom.analysis.size.multiplicity import holm, verdict
 from medfathom.analysis.size.permutation import permutation_slope
-from medfathom.analysis.size.slope import Design, mixture_slope
+from medfathom.analysis.size.slope import mixture_slope
 from medfathom.analysis.size.verdicts import architectures_needed
 
 P_KEYS = {
@@ -310,7 +311,7 @@ def test_mixture_interval_holds_exactly_what_is_not_rejected(seed: int) -> None:
     rng = np.random.default_rng(seed)
     families = np.array([0, 0, 1, 1, 1, 2, 3])
     X = np.column_stack([np.ones(7), rng.normal(size=7)])
-    found = mixture_slope(rng.normal(size=7), Design.build(X, families, np.eye(7)), None)
+    found = mixture_slope(rng.normal(size=7), Design.build(X, families, np.eye(7)), ())
     low, high = found.interval(0.95)
     assert found.p_value(low) == pytest.approx(0.05, abs=1e-6)
     assert found.p_value(high) == pytest.approx(0.05, abs=1e-6)

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from medfathom.analysis.effects import Floats, Ints
 
-LEVELS = np.array([0.01, 0.05, 0.10])
+LEVELS = (0.01, 0.05, 0.10)
 """The nominal levels at which false-positive rates are made right."""
 
 LEAST, MOST = 0.7, 6.0
@@ -55,24 +55,45 @@ class CalibrationFactor:
         return result
 
 
-def fit_calibration_factor(scores: Floats, evidence: Floats) -> CalibrationFactor:
+@dataclass(frozen=True)
+class Targets:
+    """What the false-positive rates are to be, at each value of the nuisance.
+
+    Attributes:
+        allowed: shape (values,), the rate over the level.
+        counts: shape (values,), the weight of its error.
+        levels: at which they are to be that.
+    """
+
+    allowed: Floats
+    counts: Floats
+    levels: tuple[float, ...] = LEVELS
+
+    @classmethod
+    def even(cls, values: int) -> Targets:
+        """The level itself at each of so many values."""
+        return cls(np.ones(values), np.ones(values))
+
+
+def fit_calibration_factor(scores: Floats, evidence: Floats, targets: Targets) -> CalibrationFactor:
     """Find the factor by damped Gauss-Newton steps.
 
     Args:
         scores: shape (values of the nuisance, draws), absolute normal scores.
         evidence: the same shape.
+        targets: the rates that are wanted.
     """
     knots = np.unique(np.quantile(evidence, np.linspace(0, 1, KNOTS)))
     if len(knots) == 1:
         knots = np.array([knots[0], knots[0] + 1.0])
     shares = _Shares.of(evidence, knots)
-    levels = -ndtri(LEVELS / 2)
     factors = np.full(len(knots), 1.15)
     bends = ROUGHNESS * np.diff(np.eye(len(knots)), axis=0)
+    counts = np.tile(targets.counts, len(targets.levels))
     damping, best, best_loss = 1.0, factors, np.inf
     for _ in range(MOST_STEPS):
-        errors, slopes = _rate_errors(scores, shares, factors, levels)
-        weight = np.where(errors > 0, OVERSHOOT, 1.0)
+        errors, slopes = _rate_errors(scores, shares, factors, targets)
+        weight = np.where(errors > 0, OVERSHOOT, 1.0) * counts
         loss = float((weight * errors**2).sum() + ((bends @ factors) ** 2).sum())
         if loss < best_loss:
             converged = best_loss - loss < GOOD_ENOUGH * loss
@@ -124,12 +145,14 @@ class _Shares:
         return result
 
 
-def _rate_errors(scores: Floats, shares: _Shares, factors: Floats, levels: Floats) -> tuple[Floats, Floats]:
+def _rate_errors(scores: Floats, shares: _Shares, factors: Floats, targets: Targets) -> tuple[Floats, Floats]:
     """Relative errors of the false-positive rates (levels x values) and their slopes in the factors."""
     factor = shares.value(factors)
     errors, slopes = [], []
-    for level, z in zip(LEVELS, levels, strict=True):
+    for level in targets.levels:
+        z = -ndtri(level / 2)
         soft = 1 / (1 + np.exp(np.clip((factor * z - scores) / SOFTNESS, -40, 40)))
-        errors.append(soft.mean(1) / level - 1)
-        slopes.append(shares.collected(-soft * (1 - soft) * (z / SOFTNESS / level / scores.shape[1])))
+        errors.append(soft.mean(1) / level / targets.allowed - 1)
+        change = -soft * (1 - soft) * (z / SOFTNESS / level / scores.shape[1])
+        slopes.append(shares.collected(change) / targets.allowed[:, None])
     return np.concatenate(errors), np.concatenate(slopes)

@@ -10,8 +10,9 @@ import numpy as np
 from scipy import stats
 
 from medfathom.analysis.effects import Effects, Floats, Ints
-from medfathom.analysis.size.inference import OverDatasets, SlopeInference
-from medfathom.analysis.size.slope import MixtureSlope, indicators
+from medfathom.analysis.size.design import indicators
+from medfathom.analysis.size.inference import Both, OverDatasets, SlopeInference
+from medfathom.analysis.size.slope import MixtureSlope
 
 DECIDES = 0.2
 """A slope whose p-value rises above this without one architecture rests on that architecture."""
@@ -93,6 +94,8 @@ def _family_ratio(inference: SlopeInference) -> float:
     """Family variance over architecture variance, where it is likeliest; 0 for permutations."""
     if isinstance(inference, OverDatasets):
         return _family_ratio(inference.within)
+    if isinstance(inference, Both):
+        return _family_ratio(inference.main)
     return inference.likeliest_ratio if isinstance(inference, MixtureSlope) else 0.0
 
 

@@ -1,13 +1,11 @@
 """Which method suits which design, for one slope.
 
-architectures of one family, or each its own family   exact permutation (drawn at random where there are many)
-the same, in a table with gaps or unequal test sets   calibrated regression, effects weighted by their
-precision families with several members                         calibrated mixture over the family
-variance (slope.py) architectures that share no cells                     calibrated regression on the
-comparable contrasts three data sets or more                               and the slopes' spread over
-data sets added to the above
-
-All of them use standard errors that hold where some architectures' AUCs are noisier than others'.
+- Architectures of one family, or each its own family: exact permutation (drawn at random where there are
+  many), and calibrated regression that allows for noisier architectures at the ends; what both say holds.
+- The same in a table with gaps, or with test sets of unequal size, or where groups share no cells: the
+  calibrated regression alone, effects weighted by their precision.
+- Families with several members: calibrated mixture over the family variance (design.py).
+- Three data sets or more: the slopes' spread over data sets is added to any of these.
 """
 
 from __future__ import annotations
@@ -23,14 +21,17 @@ from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from medfathom.analysis.effects import Effects, Floats, Ints
-from medfathom.analysis.size.permutation import centred, permutation_slope
-from medfathom.analysis.size.slope import MixtureSlope, calibrated_design, indicators, mixture_slope
+from medfathom.analysis.size.design import calibrated_design, indicators
+from medfathom.analysis.size.permutation import PermutationSlope, centred, permutation_slope
+from medfathom.analysis.size.slope import MixtureSlope, mixture_slope
 
-PERMUTATION = "permutation of the predictor among architectures"
+GUARDED = "guarded against uneven noise by calibrated regression"
+PERMUTATION = f"permutation of the predictor among architectures, {GUARDED}"
 MIXTURE = (
-    "architecture-level regression with random families, averaged over the family variance and calibrated"
+    "architecture-level regression with random families, averaged over the family variance and calibrated, "
+    f"{GUARDED}"
 )
-STUDENT = "architecture-level regression with robust standard errors, calibrated"
+STUDENT = "architecture-level regression, averaged over how uneven noise is and calibrated"
 
 NOISE_TAKEN_OFF = 2.0
 """How often noise is taken off the spread of slopes: with few data sets that spread exceeds the noise by
@@ -82,7 +83,7 @@ class Settings:
     @property
     def coarse(self) -> Settings:
         """For what stands beside the main line: a quarter of the draws."""
-        return replace(self, draws=self.draws // 4)
+        return replace(self, draws=self.draws // 4, permutations=self.permutations // 4)
 
 
 def slope_in(
@@ -117,15 +118,28 @@ def slope_of(
         families: shape (n,), codes.
         settings: how much is simulated.
     """
-    connected = int(effects.component.max()) == 0
-    if connected and effects.balanced and not _alike(families):
-        blocks = np.zeros(len(predictor), dtype=np.int64)
-        found = permutation_slope(
-            effects.values, predictor, blocks, draws=settings.permutations, seed=settings.seed
-        )
-        return found, f"{'exact' if found.exact else 'Monte Carlo'} {PERMUTATION}"
     X = np.column_stack([indicators(effects.component), predictor - predictor.mean()])
-    return regression(effects.values, X, families, noise_shape(effects, X), settings)
+    noise = noise_shape(effects, X)
+    if _alike(families):
+        mixture, method = regression(effects.values, X, families, noise, settings)
+        return Both(mixture, _guard(effects.values, X, families, noise, mixture, settings)), method
+    found, method = regression(effects.values, X, families, noise, settings)
+    if int(effects.component.max()) > 0 or not effects.balanced:
+        return found, method
+    blocks = np.zeros(len(predictor), dtype=np.int64)
+    permuted = permutation_slope(
+        effects.values, predictor, blocks, draws=settings.permutations, seed=settings.seed
+    )
+    return Both(permuted, found), f"{'exact' if permuted.exact else 'Monte Carlo'} {PERMUTATION}"
+
+
+def _guard(
+    values: Floats, X: Floats, families: Ints, noise: Floats, mixture: MixtureSlope, settings: Settings
+) -> MixtureSlope:
+    """The regression that allows for uneven noise, at the likeliest ratio of family variance."""
+    Z = indicators(families)
+    whole = mixture.likeliest_ratio * Z @ Z.T + noise
+    return regression(values, X, np.arange(len(values)), whole, settings)[0]
 
 
 def _alike(families: Ints) -> bool:
@@ -157,7 +171,7 @@ def regression(
 ) -> tuple[MixtureSlope, str]:
     """The last coefficient of a regression of values (n,) on X (n, p), families being random."""
     design, calibration = calibrated_design(X, families, noise, draws=settings.draws, seed=settings.seed)
-    return mixture_slope(values, design, calibration), STUDENT if len(design.ratios) == 1 else MIXTURE
+    return mixture_slope(values, design, calibration), MIXTURE if _alike(families) else STUDENT
 
 
 def mean_of(values: Floats, families: Ints, settings: Settings) -> MixtureSlope:
@@ -190,6 +204,50 @@ def noise_shape(effects: Effects, X: Floats) -> Floats:
     share = np.clip(np.round(4 * noise / spread) / 4, 0.0, 0.75) if spread > 0 else 0.0
     result: Floats = (1 - share) * np.eye(n) + share * shape
     return result
+
+
+@dataclass(frozen=True)
+class Both:
+    """What two methods both say: the larger p-value, the interval that holds both intervals.
+
+    Permutation is exact whatever the distribution of the architectures' effects is, provided that it is
+    the same for all; the mixture knows families. The guard holds where architectures far out on the predictor
+    are noisier.
+
+    Attributes:
+        main: gives the estimate.
+        guard: the other.
+    """
+
+    main: PermutationSlope | MixtureSlope
+    guard: MixtureSlope
+
+    @property
+    def estimate(self) -> float:
+        """The slope."""
+        return self.main.estimate
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p-value this design can give."""
+        return max(self.main.smallest_p, self.guard.smallest_p)
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Two-sided p-value of "the slope is `null`"."""
+        return max(self.main.p_value(null), self.guard.p_value(null))
+
+    def p_greater(self, null: float = 0.0) -> float:
+        """p-value against "the slope is at most `null`"."""
+        return max(self.main.p_greater(null), self.guard.p_greater(null))
+
+    def p_less(self, null: float = 0.0) -> float:
+        """p-value against "the slope is at least `null`"."""
+        return max(self.main.p_less(null), self.guard.p_less(null))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The slopes not rejected at 1 - level."""
+        (low, high), (lower, higher) = self.main.interval(level), self.guard.interval(level)
+        return min(low, lower), max(high, higher)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _another_predictor(answer: Unadjusted) -> str:
             noun = PREDICTORS[name].noun
             return (
                 f"with {noun} held fixed the slope is {both.own.slope:+.4f} (p = {both.own.p_value:.2g}): "
-                f"{noun} explains it at least as well"
+                f"{noun} explains it about as well"
             )
     return ""
 

@@ -9,10 +9,10 @@ import numpy as np
 from medfathom.analysis.effects import Floats
 from medfathom.analysis.modality import Modality
 from medfathom.analysis.predictors import Predictor
+from medfathom.analysis.size.design import indicators
 from medfathom.analysis.size.estimate import Estimate, estimate_of
 from medfathom.analysis.size.inference import Settings, noise_shape, regression
 from medfathom.analysis.size.permutation import centred
-from medfathom.analysis.size.slope import indicators
 
 CORRELATED = 0.3
 """Correlation from which one predictor can lend its effect to another."""
@@ -35,14 +35,19 @@ class Beside:
     correlation: float
 
     def contradicts(self, slope: float) -> bool:
-        """Whether the other predictor explains the slope at least as well as the one asked about does."""
+        """Whether the other predictor explains the slope about as well as the one asked about does.
+
+        The stronger the two correlate, the clearer the one asked about must be ahead: else, where only the
+        other acts, chance puts the wrong one ahead too often (simulated in benchmarks/verdicts.py).
+        """
         own, other = self.own, self.other
         if own.slope is None or own.p_value is None or other.p_value is None:
             return False
         if abs(self.correlation) < CORRELATED:
             return False
         turned = np.sign(own.slope) != np.sign(slope)
-        return bool(turned or (own.p_value > ALPHA and other.p_value < own.p_value))
+        clearer = (1 - self.correlation**2) ** 2 * other.p_value
+        return bool(turned or (own.p_value > ALPHA and clearer < own.p_value))
 
 
 def beside(modality: Modality, predictor: Predictor, other: Predictor, settings: Settings) -> Beside | None:

@@ -2,16 +2,16 @@
 
 Under "the predictor has nothing to do with AUC" every arrangement of its values over exchangeable
 architectures is equally likely; the p-value is the share of arrangements that do at least as well as the
-real one. Each arrangement's slope is divided by its own robust standard error (HC2): the test then
-also holds, nearly, where some architectures' AUCs are noisier than others'. Tests of any other slope b
-(of `values - b * predictor`) give the interval. Freedman and Lane 1983; Garthwaite 1996; DiCiccio and
-Romano, JASA 2017.
+real one. Each arrangement's slope is divided by its own standard error, the larger of the classical and
+the robust one (HC2): a single network far from the others then counts less, and a robust error that is
+small by chance costs no power. Tests of any other slope b (of `values - b * predictor`) give the
+interval. Freedman and Lane 1983; Garthwaite 1996; DiCiccio and Romano, JASA 2017.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import permutations
 from math import factorial, prod
 
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from medfathom.analysis.effects import Floats, Ints
 
-EXACT_LIMIT = 50_000
-"""Up to so many arrangements are all enumerated; beyond, as many are drawn at random as asked."""
+ENUMERATED_TIMES, ALWAYS_ENUMERATED = 5, 5_040
+"""All arrangements are enumerated up to so many times the number that would be drawn, or up to so many."""
 
 
 ROUNDING = 1e-12
 """Outcomes (AUCs) that differ by less differ by what arithmetic left over: they count as equal."""
 
 
-BRACKETS, BISECTIONS = 60, 50
+BRACKETS, BISECTIONS = 60, 32
 """Doublings and halvings in the search for an interval's end."""
 
 
@@ -40,8 +40,8 @@ SMALLEST_ROOM = 1e-9
 class PermutationSlope:
     """A slope whose null distribution is that of its own rearrangements.
 
-    A value of `values - b * predictor` has the variance `constant - 2 * b * linear + b^2 * square` in each
-    arrangement, times the squared sum of squares of the predictor.
+    A value of `values - b * predictor` has the robust variance `constant - 2 * b * linear + b^2 * square` in
+    each arrangement, times the squared sum of squares of the predictor.
 
     Attributes:
         xy: shape (N,), the products of each arrangement of the predictor with the values, the real one first.
@@ -49,6 +49,8 @@ class PermutationSlope:
         constant: shape (N,), see above.
         linear: shape (N,).
         square: shape (N,).
+        yy: sum of squares of the values.
+        df: degrees of freedom of the classical variance.
         exact: all arrangements enumerated.
     """
 
@@ -57,6 +59,8 @@ class PermutationSlope:
     constant: Floats
     linear: Floats
     square: Floats
+    yy: float
+    df: int
     exact: bool
 
     @property
@@ -84,10 +88,19 @@ class PermutationSlope:
         noise = _noise(self.xx[0]) + ROUNDING * abs(null) * self.xx[0]
         products = self.xy - null * self.xx
         products = np.where(np.abs(products) <= noise, 0.0, products)
-        variance = np.maximum(self.constant - 2 * null * self.linear + null**2 * self.square, 0.0)
-        found = np.sign(products) * products**2 * max(float(self.constant[0]), 0.0)
+        variance = self._variance(null, products)
+        found = np.sign(products) * products**2 * float(variance[0])
         real = products[0] * abs(products[0]) * variance
         return found, real, 1e-9 * np.abs(real) + 1e-300
+
+    def _variance(self, null: float, products: Floats) -> Floats:
+        """The larger of robust and classical variance, times the predictor's squared sum of squares."""
+        robust = np.maximum(self.constant - 2 * null * self.linear + null**2 * self.square, 0.0)
+        if self.df < 1:
+            return robust
+        squares = self.yy - 2 * null * float(self.xy[0]) + null**2 * float(self.xx[0])
+        left = squares * self.xx[0] - products**2
+        return np.maximum(robust, np.where(left > ROUNDING * squares * self.xx[0], left, 0.0) / self.df)
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value of "the slope is `null`"."""
@@ -157,7 +170,7 @@ def permutation_slope(
         values: shape (n,).
         predictor: shape (n,).
         blocks: shape (n,), architectures of one block are exchangeable (all zeros: all are).
-        draws: arrangements drawn at random when there are more than `EXACT_LIMIT`.
+        draws: arrangements drawn at random when there are too many to enumerate.
         seed: of those draws.
     """
     x, y = centred(predictor, blocks), centred(values, blocks)
@@ -173,19 +186,26 @@ def permutation_slope(
     own, other = y - places * (xy / width)[:, None], x - places * (xx / width)[:, None]
     own[np.abs(own) <= ROUNDING] = 0.0
     constant, linear, square = (
-        (weight * a * b).sum(1) for a, b in ((own, own), (own, other), (other, other))
+        np.einsum("ij,ij,ij->i", weight, a, b) for a, b in ((own, own), (own, other), (other, other))
     )
-    return PermutationSlope(xy, xx, constant, linear, square, exact)
+    df = len(x) - len(np.unique(blocks)) - 1
+    return PermutationSlope(xy, xx, constant, linear, square, float(y @ y), df, exact)
 
 
 def arrangements(blocks: Ints, draws: int, seed: int) -> tuple[Ints, bool]:
     """Orders (N, n) that rearrange within blocks, the identity first, and whether they are all there are."""
-    members = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
+    return _remembered(tuple(blocks.tolist()), draws, seed)
+
+
+@lru_cache(maxsize=6)
+def _remembered(blocks: tuple[int, ...], draws: int, seed: int) -> tuple[Ints, bool]:
+    codes = np.array(blocks, dtype=np.int64)
+    members = [np.flatnonzero(codes == block) for block in np.unique(codes)]
     count = prod(factorial(len(m)) for m in members)
-    if count <= EXACT_LIMIT:
-        return _enumerated(members, len(blocks)), True
+    if count <= max(ENUMERATED_TIMES * draws, ALWAYS_ENUMERATED):
+        return _enumerated(members, len(codes)), True
     rng = np.random.default_rng(seed)
-    orders = np.tile(np.arange(len(blocks)), (draws + 1, 1))
+    orders = np.tile(np.arange(len(codes)), (draws + 1, 1))
     for m in members:
         if len(m) > 1:
             orders[1:, m] = rng.permuted(np.tile(m, (draws, 1)), axis=1)

@@ -1,162 +1,23 @@
-"""The slope of architecture effects on a predictor when architectures come in families.
-
-Model, for each architecture: effect = intercept + slope * predictor + family + architecture. Family and
-architecture are random and normal, with unknown variances. The nuisance parameter is the ratio of the two.
-
-For a known ratio, generalised least squares gives an exact Student t. The ratio is not known, so the fits
-at several ratios are averaged, with the weights of the restricted likelihood (Patterson and Thompson 1971).
-Tests from that confidence distribution are right only on average over ratios: without a slope, small
-designs reject 2 to 9 % at a level of 5 %. A factor therefore widens or narrows it (`calibration.py`). The
-factor depends on how much family variance the data show, and is chosen by simulation on this very design,
-so that the false-positive rate is right at every ratio. Standard errors are robust to architectures whose
-effects are noisier than others' (HC2 at the likeliest ratio), and the same simulation makes up for
-what that costs.
-"""
+"""A slope and its tests from fits at several values of a nuisance, see `design.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
-from scipy.linalg import eigh, null_space
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from medfathom.analysis.effects import Floats, Ints
-from medfathom.analysis.size.calibration import CalibrationFactor, fit_calibration_factor
-
-RATIOS = np.array([0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0])
-"""Family variance over architecture variance: the values averaged over."""
-
-LEAST_INFLATION = 0.25
-"""Of the robust over the model variance: residuals that leverage forced to 0 tell nothing."""
+from medfathom.analysis.effects import Floats
+from medfathom.analysis.size.calibration import CalibrationFactor
+from medfathom.analysis.size.design import Design, Summary
 
 SMALLEST_P = 1 / 8_001
 """No p-value is claimed below what simulation could show."""
 
-TRUE_RATIOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-"""The ratios at which the false-positive rate is made right."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Fits of effects (…, n) at each of K ratios.
-
-    Attributes:
-        estimates: of the slope, shape (…, K).
-        errors: their standard errors, shape (…, K).
-        weight: of each ratio, shape (…, K); they sum to 1.
-        evidence: for family variance, shape (…): the weighted mean ratio on the scale of `_evidence`.
-    """
-
-    estimates: Floats
-    errors: Floats
-    weight: Floats
-    evidence: Floats
-
-
-@dataclass(frozen=True)
-class Design:
-    """What is known before any AUC is: the predictor, the families, the precision of the effects.
-
-    Attributes:
-        weights: shape (K, n), the estimator of the slope at each of K ratios.
-        residuals: shape (K, n, n), from effects to their residuals, decorrelated at each ratio.
-        robust: shape (K, n), what each squared residual adds to the slope's robust variance (HC2).
-        variance: shape (K,), its variance per unit of architecture variance.
-        contrasts: shape (n, df), to independent residuals.
-        loading: shape (df,), how strongly each residual feels the family variance.
-        ratios: shape (K,).
-        df: degrees of freedom.
-        family_map: shape (n, F).
-        noise_root: shape (n, n), of the covariance of effects but for families.
-    """
-
-    weights: Floats
-    residuals: Floats
-    robust: Floats
-    variance: Floats
-    contrasts: Floats
-    loading: Floats
-    ratios: Floats
-    df: int
-    family_map: Floats
-    noise_root: Floats
-
-    @classmethod
-    def build(cls, X: Floats, families: Ints, noise: Floats) -> Design:
-        """The design's matrices; one ratio only (0) where families cannot be told from architectures.
-
-        Args:
-            X: shape (n, p), full rank, the coefficient asked for last.
-            families: shape (n,), codes.
-            noise: shape (n, n), covariance of the values but for families, up to a factor.
-        """
-        Z = indicators(families)
-        _, sizes = np.unique(families, return_counts=True)
-        ratios = RATIOS if len(sizes) > 1 and sizes.max() > 1 else RATIOS[:1]
-        fits = [_generalised(ratio * Z @ Z.T + noise, X) for ratio in ratios]
-        robust = [_robust(ratio * Z @ Z.T + noise, X) for ratio in ratios]
-        free = null_space(X.T)
-        loading, vectors = eigh(free.T @ Z @ Z.T @ free, free.T @ noise @ free)
-        return cls(
-            weights=np.array([weights for weights, _ in fits]),
-            residuals=np.array([residuals for residuals, _ in robust]),
-            robust=np.array([squared for _, squared in robust]),
-            variance=np.array([variance for _, variance in fits]),
-            contrasts=free @ vectors,
-            loading=np.maximum(loading, 0.0),
-            ratios=ratios,
-            df=X.shape[0] - X.shape[1],
-            family_map=Z,
-            noise_root=np.asarray(np.linalg.cholesky(noise), dtype=float),
-        )
-
-    def summary(self, values: Floats) -> Summary:
-        """Restricted-likelihood fits at every ratio of effects (…, n)."""
-        spread = 1.0 + self.ratios[:, None] * self.loading
-        squares = np.maximum((values @ self.contrasts) ** 2 @ (1 / spread).T, 1e-300)
-        log_weight = -0.5 * np.log(spread).sum(1) - 0.5 * self.df * np.log(squares)
-        log_weight = log_weight + np.log(_prior(self.ratios))
-        weight = np.exp(log_weight - log_weight.max(-1, keepdims=True))
-        weight /= weight.sum(-1, keepdims=True)
-        model = squares / self.df * self.variance
-        errors = np.sqrt(model * self._inflation(values, weight.argmax(-1), model)[..., None])
-        return Summary(values @ self.weights.T, errors, weight, weight @ _evidence(self.ratios))
-
-    def _inflation(self, values: Floats, likeliest: Ints, model: Floats) -> Floats:
-        """Robust over model variance of the slope, shape (…), at the likeliest ratio of each study."""
-        flat, which = values.reshape(-1, values.shape[-1]), likeliest.reshape(-1)
-        given = model.reshape(-1, model.shape[-1])
-        found = np.ones(len(flat))
-        for k in np.unique(which):
-            own = which == k
-            robust = (flat[own] @ self.residuals[k].T) ** 2 @ self.robust[k]
-            found[own] = np.maximum(robust / given[own, k], LEAST_INFLATION)
-        return found.reshape(values.shape[:-1])
-
-    def calibrate(self, draws: int, seed: int) -> CalibrationFactor | None:
-        """Simulate this design to give tests their false-positive rate at every ratio; None for a plain mean.
-
-        Args:
-            draws: simulated data sets at each ratio.
-            seed: of the simulation.
-        """
-        if len(self.ratios) == 1 and self.df == len(self.noise_root) - 1:
-            return None  # the robust variance of a mean is Student's
-        rng = np.random.default_rng(seed)
-        own = rng.standard_normal((draws, len(self.noise_root))) @ self.noise_root.T
-        family = rng.standard_normal((draws, self.family_map.shape[1])) @ self.family_map.T
-        student = _student_table(self.df)
-        scores, evidence = [], []
-        for ratio in TRUE_RATIOS if len(self.ratios) > 1 else TRUE_RATIOS[:1]:
-            found = self.summary(own + np.sqrt(ratio) * family)
-            below = (found.weight * student(-found.estimates / found.errors)).sum(-1)
-            scores.append(np.abs(ndtri(np.clip(below, 1e-15, 1 - 1e-15))))
-            evidence.append(found.evidence)
-        return fit_calibration_factor(np.array(scores), np.array(evidence))
+FAR_FROM, FAR_STEP = 1.96, 0.1
+"""Normal score from which the second factor takes over, and within how much."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +28,15 @@ class MixtureSlope:
         summary: of one vector of effects (n,).
         df: degrees of freedom.
         factor: by which normal scores of the distribution are divided, from `CalibrationFactor`.
+        far_factor: the same for scores that are far out, at most `factor`.
+        ratios: shape (K,), of family to architecture variance at each fit.
     """
 
     summary: Summary
     df: int
     factor: float
+    far_factor: float
+    ratios: Floats
 
     @cached_property
     def estimate(self) -> float:
@@ -186,16 +51,27 @@ class MixtureSlope:
     @property
     def likeliest_ratio(self) -> float:
         """Family variance over architecture variance with the greatest weight; 0 without families."""
-        weight = self.summary.weight
-        return float(RATIOS[int(weight.argmax())]) if len(weight) > 1 else 0.0
+        return float(self.ratios[int(self.summary.weight.argmax())])
 
     def _score(self, null: float) -> float:
         """Normal score of the confidence that the slope is below `null`."""
         found = self.summary
         below = float(found.weight @ stdtr(self.df, (null - found.estimates) / found.errors))
         above = float(found.weight @ stdtr(self.df, (found.estimates - null) / found.errors))
-        raw = ndtri(below) if below < 0.5 else -ndtri(above)
-        return float(raw / self.factor)
+        raw = float(ndtri(below) if below < 0.5 else -ndtri(above))
+        return float(np.sign(raw)) * self._divided(abs(raw))
+
+    def _divided(self, score: float) -> float:
+        """A score over its factor; rising."""
+        near = score / self.factor
+        far = float(np.clip((near - FAR_FROM) / FAR_STEP, 0.0, 1.0))
+        return score / (self.factor + far * (self.far_factor - self.factor))
+
+    def _multiplied(self, score: float) -> float:
+        """The inverse of `_divided`."""
+        raw = self.factor * np.array([0.0, *np.linspace(FAR_FROM, FAR_FROM + FAR_STEP, 11)])
+        divided = [self._divided(float(one)) for one in raw]
+        return self.far_factor * score if score >= divided[-1] else float(np.interp(score, divided, raw))
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p-value of "the slope is `null`"."""
@@ -211,7 +87,7 @@ class MixtureSlope:
 
     def interval(self, level: float) -> tuple[float, float]:
         """The slopes not rejected at 1 - level."""
-        tail = float(ndtr(ndtri((1 - level) / 2) * self.factor))
+        tail = float(ndtr(-self._multiplied(float(-ndtri((1 - level) / 2)))))
         return self._quantile(tail), self._quantile(1 - tail) if tail > 1e-12 else self._mirrored(tail)
 
     def _mirrored(self, tail: float) -> float:
@@ -232,78 +108,8 @@ class MixtureSlope:
         return float(brentq(excess, low - margin, high + margin, xtol=1e-12))
 
 
-def mixture_slope(values: Floats, design: Design, calibration: CalibrationFactor | None) -> MixtureSlope:
+def mixture_slope(values: Floats, design: Design, calibration: tuple[CalibrationFactor, ...]) -> MixtureSlope:
     """The slope of effects `values` (n,) in a design, calibrated as `Design.calibrate` found."""
     summary = design.summary(values)
-    factor = 1.0 if calibration is None else float(calibration(summary.evidence))
-    return MixtureSlope(summary, design.df, factor)
-
-
-def calibrated_design(
-    X: Floats, families: Ints, noise: Floats, *, draws: int, seed: int
-) -> tuple[Design, CalibrationFactor | None]:
-    """A design (see `Design.build`) and its calibration; remembered, since many outcomes share one design."""
-    arrays = (X.astype(float), families.astype(np.int64), noise.astype(float))
-    return _remembered(tuple(np.ascontiguousarray(array).tobytes() for array in arrays), draws, seed)
-
-
-@lru_cache(maxsize=256)
-def _remembered(arrays: tuple[bytes, ...], draws: int, seed: int) -> tuple[Design, CalibrationFactor | None]:
-    codes = np.frombuffer(arrays[1], dtype=np.int64)
-    n = len(codes)
-    design = Design.build(
-        np.frombuffer(arrays[0]).reshape(n, -1), codes, np.frombuffer(arrays[2]).reshape(n, n)
-    )
-    return design, design.calibrate(draws, seed)
-
-
-def _generalised(covariance: Floats, X: Floats) -> tuple[Floats, float]:
-    """Weights of the generalised least squares estimate of the last coefficient, and its variance."""
-    inverse = np.linalg.inv(covariance)
-    information = np.linalg.inv(X.T @ inverse @ X)
-    return (information @ X.T @ inverse)[-1], float(information[-1, -1])
-
-
-def _robust(covariance: Floats, X: Floats) -> tuple[Floats, Floats]:
-    """From values to decorrelated residuals (n, n), and what their squares add to the robust variance (n,).
-
-    HC2 (MacKinnon and White 1985): each squared residual over 1 - leverage is an unbiased estimate of its
-    variance where variances are equal, and nearly so where they are not.
-    """
-    values, vectors = eigh(covariance)
-    root = (vectors / np.sqrt(values)) @ vectors.T
-    design = root @ X
-    solve = np.linalg.pinv(design)
-    hat = design @ solve
-    room = np.maximum(1 - np.diag(hat), 0.0)
-    share = np.where(room > 1e-9, solve[-1] ** 2 / np.maximum(room, 1e-9), 0.0)
-    return (np.eye(len(X)) - hat) @ root, share
-
-
-def _evidence(ratios: Floats) -> Floats:
-    """The scale on which ratios are averaged and their prior is flat."""
-    scale: Floats = np.log1p(2 * ratios)
-    return scale
-
-
-def _prior(ratios: Floats) -> Floats:
-    flat: Floats = np.gradient(_evidence(ratios)) if len(ratios) > 1 else np.ones(1)
-    return flat
-
-
-def indicators(codes: Ints) -> Floats:
-    """One column per code, shape (n, codes)."""
-    result: Floats = (codes[:, None] == np.unique(codes)[None]).astype(float)
-    return result
-
-
-def _student_table(df: int) -> Callable[[Floats], Floats]:
-    """Student's distribution function read off a fine table: fast, and right to 1e-6."""
-    nodes = np.linspace(-12.0, 12.0, 8001)
-    table = stdtr(df, np.sinh(nodes))
-
-    def read(t: Floats) -> Floats:
-        result: Floats = np.interp(np.arcsinh(t), nodes, table)
-        return result
-
-    return read
+    factors = [float(one(summary.evidence)) for one in calibration] or [1.0]
+    return MixtureSlope(summary, design.df, factors[0], min(factors), design.ratios)

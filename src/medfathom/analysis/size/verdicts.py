@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from scipy import stats
+from scipy.special import stdtrit
 
 from medfathom.analysis.size.association import Association, NoSlope, Unadjusted
 from medfathom.analysis.size.inference import reach_of_spread
@@ -78,13 +79,11 @@ def architectures_needed(answer: Unadjusted, tests: int, noise: float = 1.0) -> 
     df = max(answer.n_architectures - 2, 1)
     spread = reach_of_spread(_added(answer), 0.95)
     error = noise * float(np.sqrt(np.maximum(half**2 - spread**2, 0)).mean() / stats.t.ppf(0.95, df))
-    target = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
-    for count in range(_fewest(alpha), MOST_ARCHITECTURES + 1):
-        own = count - 2
-        scale = float(stats.t.ppf(1 - alpha / 2, own) + stats.t.ppf(POWER, own)) if own < 200 else target
-        if scale * error * np.sqrt(df / own) <= margin:
-            return count
-    return None
+    counts = np.concatenate([np.arange(_fewest(alpha), 500), np.geomspace(500, MOST_ARCHITECTURES, 400)])
+    own = counts - 2
+    reach = (stdtrit(own, 1 - alpha / 2) + stdtrit(own, POWER)) * error * np.sqrt(df / own)
+    enough = np.flatnonzero(reach <= margin)
+    return int(np.ceil(counts[enough[0]])) if len(enough) else None
 
 
 def _fewest(alpha: float) -> int:

@@ -30,6 +30,10 @@ SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
 """Names that the folder of each split may have, in lower case."""
 
 
+_OUTSIDE, _ABOVE = _ELSEWHERE = ("outside the split folders", "above the class folders")
+"""Why an image has no class."""
+
+
 class FolderSource(FileSource):
     """Class folders. Files in subfolders belong to the class too; what is left out is named."""
 
@@ -119,7 +123,7 @@ class FolderSource(FileSource):
         parts = tuple(file.split("/"))
         split = next((split for split in self._splits if split.holds(parts)), None)
         if split is None:
-            return "outside the split folders"
+            return _OUTSIDE
         folders = tuple(map(printable, parts[len(split.parts) : -1]))
         config = self._folder_config
         if config.class_pattern is not None:
@@ -127,7 +131,7 @@ class FolderSource(FileSource):
             return _ImageFile(file, split.split, match.group(1) if match else None, ())
         level = config.class_level
         if len(folders) < abs(level):
-            return "above the class folders"
+            return _ABOVE
         place = level - 1 if level > 0 else len(folders) + level
         return _ImageFile(file, split.split, folders[place], folders[place + 1 :])
 
@@ -164,6 +168,12 @@ class FolderSource(FileSource):
 
     def _what_is_there(self) -> str:
         left_out = "; ".join(map(str, self._ignored))
+        elsewhere = sum(len(ignored.names) for ignored in self._ignored if ignored.reason in _ELSEWHERE)
+        if elsewhere:
+            return (
+                f"{elsewhere} images are there, but not in a folder of their class; {left_out}; put each "
+                'class into a folder of its own, or name the classes in a table (source = "csv")'
+            )
         return f"expected {', '.join(SUFFIXES)}; {left_out or 'no file is there'}"
 
 

@@ -136,9 +136,12 @@ class _Walk:
 
     def visit(self, folder: str, above: tuple[str, ...]) -> None:
         """Take a folder's files, then go into its folders; `above`: the real paths of those it lies in."""
-        for entry in self._entries(folder):
+        entries = list(self._entries(folder))
+        # The rest of a slide lies in a folder beside its .mrxs file.
+        rests = {entry.name[:-5] for entry in entries if entry.name.lower().endswith(".mrxs")}
+        for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if is_junk(entry.name):
+            if is_junk(entry.name) or entry.name in rests:
                 continue
             if entry.is_dir():
                 self._enter(path, entry, above)

@@ -64,7 +64,7 @@ class KeptFeatures:
         """The features of a split's view as rows.
 
         Args:
-            split: `train` or `val`.
+            split: `train` or `val`; `pool` of a cross-validation, whose folds share it.
             view: the view's name.
             images: how raw images are made ready.
             raw_rows: gives the view's raw images from a start to before a stop.

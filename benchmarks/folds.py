@@ -1,0 +1,95 @@
+"""What cross-validation costs beside one validation split, and how often its interval holds.
+
+    uv run benchmarks/folds.py price [PNEUMONIAMNIST.npz]     # two studies in a folder of their own
+    uv run benchmarks/folds.py coverage                      # simulated scores, known AUCs
+
+Prints the tables of benchmarks/results/folds.md.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from simulated_folds import simulate
+
+DRAWS = 1_000
+IMAGES = 800
+"""Of PneumoniaMNIST's training and validation images that the price is measured on: a small data set."""
+
+SPACE = [
+    "space.learning_rate.low=0.0003",
+    "space.learning_rate.high=0.01",
+    "budget.trials=20",
+    "budget.epochs=5",
+    "resources.concurrent=1",
+]
+
+
+def coverage() -> None:
+    """Of the interval of the mean AUC over five folds."""
+    print("| n | positive | AUC | repeats | held, % | width |\n| --- | --- | --- | --- | --- | --- |")
+    for n, share, auc, repeats in product((100, 200, 500), (0.5, 0.2), (0.75, 0.9), (1, 2)):
+        found = simulate(n, share=share, auc=auc, folds=5, repeats=repeats, draws=DRAWS, seed=n)
+        row = f"| {n} | {share} | {auc} | {repeats} | {100 * found.held:.1f} | {found.width:.3f} |"
+        print(row, flush=True)
+
+
+def few_images(source: Path, folder: Path) -> Path:
+    """An npz file with some of the images of another."""
+    random = np.random.default_rng(0)
+    with np.load(source) as whole:
+        arrays = {name: whole[name] for name in whole.files}
+    sizes = {"train": IMAGES * 9 // 10, "val": IMAGES // 10, "test": len(arrays["test_labels"])}
+    for split, size in sizes.items():
+        rows = np.sort(random.permutation(len(arrays[f"{split}_labels"]))[:size])
+        for what in ("images", "labels"):
+            arrays[f"{split}_{what}"] = arrays[f"{split}_{what}"][rows]
+    path = folder / "few.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def price(source: Path) -> None:
+    """Of studies with the same definition, once with one split and once cross-validated."""
+    from medfathom.definitions.load import load_definition
+    from medfathom.run import run_study
+    from medfathom.study.connection import default_url
+    from medfathom.study.read import read_study
+
+    print("| folds | trials | complete | device seconds | wall seconds | best AUC | 95 % interval |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory(prefix="mf-folds-") as folder:
+        path = few_images(source, Path(folder))
+        for keys in ([], ["dataset.splits.folds=5"], ["dataset.splits.folds=5", "dataset.splits.repeats=2"]):
+            os.environ["MEDFATHOM_STORAGE"] = str(Path(folder) / f"home-{len(keys)}")  # features of its own
+            name = "price-" + ("-".join(key.rpartition("=")[2] for key in keys) or "1")
+            changes = [f"name={name}", f"dataset.path={path}", *SPACE, *keys]
+            config = load_definition("pneumoniamnist", changes)
+            began = time.perf_counter()
+            outcome = run_study(config)
+            wall = time.perf_counter() - began
+            trials = read_study(default_url(), name).trials
+            seconds = sum(t.user_attrs.get("train_seconds", 0.0) for t in trials)
+            best = trials[outcome.best_number or 0]
+            ends = [best.user_attrs[key] for key in ("auc_ci_low", "auc_ci_high")]
+            print(
+                f"| {' x '.join(name.split('-')[1:])} | {len(trials)} | {outcome.counts.complete} "
+                f"| {seconds:.0f} | {wall:.0f} | {outcome.best_auc:.4f} | {ends[0]:.3f} to {ends[1]:.3f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["coverage"]:
+        coverage()
+    else:
+        price(Path(sys.argv[2]))
