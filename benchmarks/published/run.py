@@ -105,7 +105,9 @@ def together(parts: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
     frames = []
     for source, rows in parts:
         own = rows.reindex(columns=[*columns, "family", "_row", "_source"])
-        own["setting"] = source.file + "; " + own["setting"].fillna("").astype(str)
+        own["setting"] = (
+            source.file + "; " + own["setting"].astype(object).where(own["setting"].notna(), "").astype(str)
+        )
         frames.append(own.dropna(axis="columns", how="all"))
     return pd.concat(frames, ignore_index=True)
 
@@ -122,9 +124,16 @@ def lines(name: str, metric: str, found: Analysis) -> Iterator[list[str]]:
             str(answer.n_architectures),
             str(len(answer.per_dataset)),
             f"{low} to {high}",
-            f"{signed(answer.effect)} ({between(answer.effect_ci95) or 'no interval'})",
+            f"{signed(answer.effect)} ({_interval(answer.effect_ci95)})",
             answer.verdict,
         ]
+
+
+def _interval(ends: tuple[float | None, float | None]) -> str:
+    """An interval for reading; one that leaves out no difference between AUCs is not spelled out."""
+    if any(end is None or abs(end) > 1 for end in ends):
+        return "anything"
+    return between(ends)
 
 
 HEADINGS = [
@@ -183,7 +192,7 @@ def page(
         "# What published tables say today\n",
         f"{date.today()}. {len(found)} published tables, {architectures} architectures, {modalities} "
         "modalities, each table "
-        "analysed by itself as `analyze` does with its defaults (margin 0.01 over the range of its "
+        "analysed by itself as `analyze` does it (margin 0.01 over the range of its "
         "networks, Holm's method "
         "within the table), then all tables of AUC together. This page is written by "
         f"`python benchmarks/published/run.py --draws {effort.draws} --permutations "
