@@ -103,9 +103,9 @@ def test_a_resolved_definition_is_the_same_study(name: str, tmp_path: Path) -> N
 
 def test_show_prints_the_resolved_definition(medfathom: Typed) -> None:
     code, out, _ = medfathom("show", "demo", "--definition")
-    assert (code, "n_startup_trials = 8" in out, "[space.architecture]" in out) == (0, True, True)
+    assert (code, "warm_start" in out, "[space.architecture]" in out) == (0, True, True)
     code, out, _ = medfathom("show", "demo", "--definition", "--json")
-    assert json.loads(out)["sampler"]["name"] == "tpe"
+    assert json.loads(out)["sampler"]["name"] == "gain"
     code, _, err = medfathom("show", "nosuch", "--definition")
     assert (code, err.count("\n")) == (2, 1)
 
@@ -125,7 +125,7 @@ def test_samples_are_data_of_ones_own(medfathom: Typed, workdir: Path) -> None:
 def test_a_short_definition_is_the_one_that_names_the_defaults(tmp_path: Path) -> None:
     short = 'version = 1\nname = "s"\n[dataset]\nsource = "phantom-oct"\nmodality = "OCT"\nimage_size = 32\n'
     (tmp_path / "short.toml").write_text(short)
-    pieces = 'space = "lite"\nsampler = "tpe"\nscheduler = "asha"\nbudget = "small"\n'
+    pieces = 'space = "lite"\nsampler = "gain"\nscheduler = "curve"\nbudget = "small"\n'
     (tmp_path / "long.toml").write_text(short.replace("[dataset]", f"{pieces}[dataset]"))
     config = load_definition(str(tmp_path / "short.toml"))
     assert config == load_definition(str(tmp_path / "long.toml"))

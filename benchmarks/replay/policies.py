@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from peers import Bohb, Smac, package
 from portfolio import chosen
 from replay import Point, Replay
 from tables import Table
@@ -58,5 +59,7 @@ POLICIES: dict[str, Policy] = {
     "random + ASHA": plain("random", ASHA),
     "TPE + ASHA": plain("tpe", ASHA),
     "GP": plain("gp", NO_STOP),
+    "BOHB": package(Bohb, WORKERS),
+    "SMAC": package(Smac, WORKERS),
     "medfathom": ours(),
 }

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from tables import Table, recorded
+from tables import TIMM_NAMES, Table, public, recorded
 
 from medfathom.definitions.space import TrialParams
 
@@ -43,12 +43,20 @@ def _regret(table: Table, key: tuple[object, ...]) -> float:
     return (aucs[-1] - table.trials[key].aucs[-1]) / spread if key in table.trials else 10.0
 
 
+def with_timm_names(table: Table) -> Table:
+    """Without the network that timm does not have, so that a definition can name every trial."""
+    known = set(TIMM_NAMES.values()) - {"shufflenet"}
+    kept = {k: t for k, t in table.trials.items() if t.params.architecture in known and t.params.head_dropout}
+    return Table(table.name, table.space, table.epochs, kept)
+
+
 def write(name: str, description: str, source: str, trials: Sequence[TrialParams]) -> None:
     lines = [f"description = {quoted(description)}", f"source = {quoted(source)}"]
     for params in trials:
         lines += ["", "[[trials]]"]
         values = params.model_dump(exclude_defaults=True)
         values["learning_rate"] = params.learning_rate
+        values.pop("head_dropout", None)  # stands for momentum, which our SGD always has
         lines += [
             f"{key} = {quoted(value) if isinstance(value, str) else value}" for key, value in values.items()
         ]
@@ -69,6 +77,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=10)
     wanted = parser.parse_args()
     when = date.today().isoformat()
+    if wanted.table:
+        tables = [with_timm_names(t) for t in public(wanted.table)]
+        write(
+            "medmnist-224",
+            "Seven well-known networks, fine-tuned whole on MedMNIST at 224 px with SGD.",
+            "Juodelyte et al., arXiv 2412.20172, DovileDo/transferability-in-medical-imaging 7e308c4 "
+            f"(MIT), {len(tables)} sets; benchmarks/replay/portfolio.py, {when}",
+            chosen(tables, wanted.size),
+        )
     own = recorded()
     write(
         "small-images",

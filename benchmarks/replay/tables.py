@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,21 @@ def recorded(path: Path = HERE / "curves.csv.gz") -> list[Table]:
                 trial = _trial(row)
                 tables[row["dataset"]][key_of(trial.params)] = trial
     epochs = len(next(iter(next(iter(tables.values())).values())).aucs)
+    whole = {name: _whole_rates(space, trials) for name, trials in sorted(tables.items())}
     return [
-        Table(name, _with_rates(space, trials), epochs, trials) for name, trials in sorted(tables.items())
+        Table(name, _with_rates(space, trials), epochs, trials) for name, trials in whole.items() if trials
     ]
+
+
+def _whole_rates(
+    space: SpaceConfig, trials: dict[tuple[Any, ...], Recorded]
+) -> dict[tuple[Any, ...], Recorded]:
+    """The trials of learning rates of which every combination was recorded, so that the grid has no holes."""
+    points = itertools.product(*(space.values(name) for name in ("architecture", "init", "unfreeze_depth")))
+    names = ("architecture", "init", "unfreeze_depth")
+    wanted = sum(not space.excluded(dict(zip(names, point, strict=True))) for point in points)
+    counts = Counter(t.params.learning_rate for t in trials.values())
+    return {key: t for key, t in trials.items() if counts[t.params.learning_rate] == wanted}
 
 
 def _with_rates(space: SpaceConfig, trials: dict[tuple[Any, ...], Recorded]) -> SpaceConfig:

@@ -106,7 +106,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[list[str], An
     monkeypatch.setattr(scheduling, "run_trials", run_trials)
     definition = load_definition("leaking.toml", list(overrides))
     run_study(definition, watcher=Listening())
-    return events, read_study(default_url(), "leaking").user_attrs[LEAKAGE]
+    return events[: events.index("trials") + 1], read_study(default_url(), "leaking").user_attrs[LEAKAGE]
 
 
 def test_run_stops_for_leakage_and_leaves_nothing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,9 @@ def test_strata_are_judged_apart(workdir: Path) -> None:
     """Under `compare` a stratum whose AUCs are all low keeps its best; under `best` it is stopped."""
     decisions = {}
     for goal in ("compare", "best"):
-        scheduler = StratifiedScheduler(load_definition("demo", [f"goal={goal}", "budget.epochs=9"]), {}, [])
+        scheduler = StratifiedScheduler(
+            load_definition("demo", [f"goal={goal}", "scheduler=asha", "budget.epochs=9"]), {}, []
+        )
         for number, stratum in enumerate("aaaabbbb"):
             trial = TuneTrial(f"tune-{number}", config(number, stratum, {}))
             scheduler.on_trial_add(None, trial)
@@ -199,7 +201,7 @@ def test_strata_are_judged_apart(workdir: Path) -> None:
 
 
 def test_early_stopping_remembers_what_it_saw(workdir: Path) -> None:
-    config = load_definition("demo", ["budget.epochs=4", "sampler=random"])
+    config = load_definition("demo", ["budget.epochs=4", "sampler=random", "scheduler=asha"])
     with open_study(config, default_url(), "data") as driver:
         for auc in (0.8, 0.9):
             assignment = driver.assign()

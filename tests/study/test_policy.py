@@ -265,3 +265,5 @@ def test_a_number_is_moved_by_a_factor_of_two_at_most() -> None:
     assert isinstance(moved, TrialParams)
     assert (moved.learning_rate, moved.batch_size) == (1e-2, 16)
     assert completed(wanted, {"architecture": LITES[0], "learning_rate": 0.1}) == "learning_rate = 0.1"
+    other = {"architecture": LITES[0], "learning_rate": 1e-3, "optimizer": "sgd"}
+    assert completed(wanted, other) == "optimizer = sgd"

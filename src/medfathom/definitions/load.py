@@ -20,9 +20,12 @@ PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "
 """Key of a study definition -> folder of search/ where its named pieces lie."""
 
 
-DEFAULTS = {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"}
-"""Pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study whose
-definition names them, and one that does not, are the same study."""
+DEFAULTS = {
+    "best": {"space": "lite", "sampler": "gain", "scheduler": "curve", "budget": "small"},
+    "compare": {"space": "lite", "sampler": "tpe", "scheduler": "asha", "budget": "small"},
+}
+"""Goal -> pieces of search/ that a definition has where it names none. Not defaults of `StudyConfig`: a study
+whose definition names them, and one that does not, are the same study."""
 
 
 def folders(kind: str) -> list[Path]:
@@ -76,7 +79,8 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
         path = find("study_defs", reference, f"study {reference!r}")
-    data = {**DEFAULTS, **read_toml(path)}
+    data = read_toml(path)
+    data |= _usual_pieces(data, overrides)
     for override in overrides:
         _override(data, override)
     for key, kind in PIECES.items():
@@ -101,6 +105,26 @@ def _resolve(piece: Any, kind: str, where: str) -> Any:
         changes = {k: v for k, v in piece.items() if k != "base"}
         return _merged(_resolve(str(piece["base"]), kind, where), changes)
     return piece
+
+
+def _usual_pieces(data: Mapping[str, Any], overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The pieces, those of the goal where none are named; an override may set the goal."""
+    pairs = [override.partition("=") for override in overrides]
+    goal = [data.get("goal", "best"), *(text.strip(' "') for key, _, text in pairs if key.strip() == "goal")][
+        -1
+    ]
+    usual = DEFAULTS.get(goal, DEFAULTS["best"])
+    searches_front = data.get("objectives") or any(key.strip() == "objectives.cost" for key, *_ in pairs)
+    if searches_front:  # nothing that looks at AUC alone goes with it
+        usual = {**usual, "sampler": "tpe", "scheduler": "none"}
+    return {key: _with_base(data.get(key, name), key, name) for key, name in usual.items()}
+
+
+def _with_base(piece: Any, key: str, usual: str) -> Any:
+    """A sampler or scheduler that names neither its base nor itself changes the usual one."""
+    named = not isinstance(piece, Mapping) or {"base", "name"} & piece.keys()
+    bare = key in ("sampler", "scheduler") and not named
+    return {"base": usual, **piece} if bare else piece
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

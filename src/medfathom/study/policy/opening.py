@@ -34,7 +34,13 @@ def practitioner(space: SpaceConfig) -> list[First]:
     for architecture in map(str, space.values("architecture")):
         allowed = [i for i in inits if not _excluded(space, architecture, i)]
         for depth in depths if allowed else []:
-            values = {"architecture": architecture, "init": allowed[0], "unfreeze_depth": depth}
+            optimizer = space.values("optimizer")[0]
+            values = {
+                "architecture": architecture,
+                "init": allowed[0],
+                "unfreeze_depth": depth,
+                "optimizer": optimizer,
+            }
             params = completed(space, values)
             if isinstance(params, TrialParams):
                 chosen.append(params)
@@ -51,8 +57,10 @@ def completed(space: SpaceConfig, values: Params) -> TrialParams | str:
     """Parameters with these values and usual ones for the rest; or, in words, what the space does not have.
 
     A number that the space does not have is moved to the nearest that it has, by `FACTOR` at most. What the
-    space does not search is not looked at.
+    space does not search is not looked at, but for the optimizer: without it a learning rate means nothing.
     """
+    if values.get("optimizer", "adamw") not in space.values("optimizer"):
+        return f"optimizer = {values.get('optimizer', 'adamw')}"
     found: dict[str, Value] = {}
     for name, dimension in space.dimensions.items():
         usual = name not in values

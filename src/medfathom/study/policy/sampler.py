@@ -67,7 +67,8 @@ class GainPerSecond(BaseSampler):
         explain: parameters as the process sees them (a joint choice taken apart, say); as they are if None.
         past: other studies, from which the process learns as far as they agree with this one.
         steps: of a trial's full length.
-        price: the power of the seconds by which the improvement is divided: 0 does not look at them.
+        price: the power of the seconds by which the improvement is divided. 0 does not look at them, 1 is
+            gain per second; in between, expensive trials are not put off for ever.
     """
 
     space: Mapping[str, BaseDistribution]
@@ -76,7 +77,7 @@ class GainPerSecond(BaseSampler):
     explain: Callable[[Params], Params] | None = None
     past: Sequence[Past] = ()
     steps: int | None = None
-    price: float = 1.0
+    price: float = 0.5
     seed: int | None = None
     _random: RandomSampler = field(init=False)
     _generator: np.random.Generator = field(init=False)

@@ -1,0 +1,193 @@
+"""The comparison as a dated table and a picture: benchmarks/results/search.md, search.png."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from compare import SHARES
+from numpy.typing import NDArray
+
+RESULTS = Path(__file__).parents[1] / "results"
+NEAR = 0.005
+ORDER = ("full grid", "random", "random + ASHA", "TPE + ASHA", "GP", "BOHB", "SMAC", "medfathom")
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One policy on one kind of tables: regrets (set, seed, 2, share), up to a share of compute."""
+
+    regrets: Array
+    until: float
+    sets: list[str]
+    trials: list[int]
+    seconds: float
+
+
+def within(until: float) -> NDArray[np.bool_]:
+    """Which shares of compute lie up to one."""
+    return np.asarray(np.less_equal(SHARES, until + 1e-9))
+
+
+def area(regrets: Array, until: float) -> Array:
+    """Mean regret over the logarithm of compute, from the first share to `until`: (set, seed, 2)."""
+    return np.asarray(regrets[..., within(until)].mean(axis=-1))
+
+
+def to_near(regrets: Array) -> Array:
+    """The share of compute from which on the regret stays within `NEAR`; infinite: never. (set, seed, 2)."""
+    far = regrets > NEAR
+    last = np.where(far.any(axis=-1), len(SHARES) - np.argmax(far[..., ::-1], axis=-1), 0)
+    return np.asarray(np.append(SHARES, np.inf)[last])
+
+
+def read(work: Path, kind: str) -> dict[str, Results]:
+    found = {}
+    for name in ORDER:
+        path = work / f"{kind}-{name}.npz"
+        if path.exists():
+            data = np.load(path)
+            found[name] = Results(
+                data["regrets"].astype(float),
+                float(data["until"]),
+                list(map(str, data["sets"])),
+                list(map(int, data["trials"])),
+                float(data["seconds"]),
+            )
+    return found
+
+
+def cut(results: Results, until: float) -> Array:
+    """Compute to near, what lies after `until` being never."""
+    found = to_near(results.regrets)
+    return np.where(found > until, np.inf, found)
+
+
+def shown(share: float, until: float) -> str:
+    return f"> {until:g}" if not np.isfinite(share) else f"{share:.3f}"
+
+
+def table_of(found: dict[str, Results]) -> list[str]:
+    until = min(r.until for r in found.values())
+    sets = next(iter(found.values())).sets
+    head = ["policy", "seeds", "area, validation", "area, test", "compute to .005, validation", "test", *sets]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for name, results in found.items():
+        mean, near = area(results.regrets, until).mean(axis=(0, 1)), cut(results, until)
+        by_set = [shown(m, until) for m in np.median(near[:, :, 0], axis=1)]
+        cells = [
+            f"**{name}**" if name == "medfathom" else name,
+            str(results.regrets.shape[1]),
+            f"{mean[0]:.4f}",
+            f"{mean[1]:.4f}",
+            shown(float(np.median(near[:, :, 0])), until),
+            shown(float(np.median(near[:, :, 1])), until),
+            *by_set,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def against(found: dict[str, Results]) -> list[str]:
+    """Ours against the goals, in words."""
+    until = min(r.until for r in found.values())
+    ours = found["medfathom"]
+    mine = float(np.median(cut(ours, until)[:, :, 0]))
+    lines = [
+        f"- Within .005 AUC of the grid's best (validation): {shown(mine, until)} of its compute, median."
+    ]
+    for name, share in (("TPE + ASHA", 3), ("BOHB", 5)):
+        if name not in found:
+            continue
+        theirs = float(np.median(cut(found[name], until)[:, :, 0]))
+        if np.isfinite(theirs) and np.isfinite(mine):
+            what = f"{theirs / mine:.1f} times ours"
+        elif np.isfinite(mine):
+            what = f"more than {until / mine:.1f} times ours"
+        else:
+            what = "not comparable: ours does not come there in the median"
+        lines.append(f"- {name}: {shown(theirs, until)}, {what} (goal: {share} times).")
+    if "random + ASHA" in found:
+        lines.append(worse(ours, found["random + ASHA"], until))
+    return lines
+
+
+def worse(ours: Results, theirs: Results, until: float) -> str:
+    """At which budgets ours has more regret than another policy, beyond two standard errors over seeds."""
+    inside = within(until)
+    a, b = (r.regrets[:, :, 0][..., inside] for r in (ours, theirs))
+    difference = (a.mean(axis=1) - b.mean(axis=1)).mean(axis=0)
+    error = np.sqrt((a.var(axis=1) / a.shape[1] + b.var(axis=1) / b.shape[1]).sum(axis=0)) / len(a)
+    beyond = difference > 2 * error + 1e-9
+    if not beyond.any():
+        return (
+            "- Never worse than random + ASHA beyond noise (two standard errors over seeds, mean over sets)."
+        )
+    where = SHARES[inside][beyond]
+    return (
+        f"- Worse than random + ASHA beyond noise (two standard errors) at {beyond.sum()} of {beyond.size} "
+        f"budgets, from {where.min():.3f} to {where.max():.3f} of the grid's compute, by "
+        f"{difference[beyond].max():.4f} AUC at most."
+    )
+
+
+def picture(kinds: dict[str, dict[str, Results]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(kinds), 2, figsize=(10, 3.6 * len(kinds)), squeeze=False, sharex=True)
+    for row, (title, found) in zip(axes, kinds.items(), strict=True):
+        for axis, place, split in zip(row, (0, 1), ("validation", "test"), strict=True):
+            for name, results in found.items():
+                inside = within(results.until)
+                mean = results.regrets[:, :, place][..., inside].mean(axis=(0, 1))
+                thick = 2.5 if name == "medfathom" else 1.2
+                axis.plot(SHARES[inside], mean, label=name, linewidth=thick)
+            axis.set(xscale="log", yscale="log", title=f"{title}: {split}")
+            axis.grid(alpha=0.3)
+        row[0].set_ylabel("mean regret (AUC)")
+    for axis in axes[-1]:
+        axis.set_xlabel("compute, as a share of the whole grid's")
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "search.png", dpi=110)
+
+
+def write(work: Path) -> None:
+    """Write table and picture."""
+    titles = {"recorded": "recorded curves", "public": "public table"}
+    kinds = {title: found for kind, title in titles.items() if (found := read(work, kind))}
+    lines = [HEAD.format(date=date.today().isoformat())]
+    for title, found in kinds.items():
+        first = next(iter(found.values()))
+        lines += [f"## {title[0].upper()}{title[1:]}", ""]
+        lines += [
+            "Trials recorded: "
+            + ", ".join(f"{s} {n}" for s, n in zip(first.sets, first.trials, strict=True))
+            + ".",
+            "",
+        ]
+        lines += [*table_of(found), "", *against(found), ""]
+    notes = RESULTS / "search-notes.md"
+    text = "\n".join(lines) + (NOTES if not notes.exists() else notes.read_text())
+    (RESULTS / "search.md").write_text(text)
+    picture(kinds)
+
+
+HEAD = """# Search policies on recorded trials
+
+{date}. Written by `benchmarks/replay/compare.py report`; commands and definitions are at the top of that
+file.
+
+![Mean regret against compute](search.png)
+
+*Area*: mean regret over the logarithm of compute, from 0.005 of the grid's to the end of the comparison.
+*Compute to .005*: the share of the grid's compute from which on a study's answer stays within .005 AUC of the
+grid's best, median over seeds and sets; then by set, for validation. `> x`: not reached by x in the median.
+"""
+NOTES = ""
