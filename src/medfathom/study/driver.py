@@ -57,6 +57,10 @@ class Assignment:
     scored: Sequence[FoldScore] = ()
     """Of a trial that goes on with an earlier one: what that reached on the first folds."""
 
+    def trainings(self, config: StudyConfig) -> int:
+        """How many trainings the trial may have: one, or those of all later folds."""
+        return config.dataset.splits.trainings - len(self.scored) if self.scored else 1
+
 
 def trial_seed(study_seed: int, number: int) -> int:
     """A trial's own seed: the same for the same study seed and trial number."""

@@ -21,6 +21,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import Params, SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.study.ids import trial_id_of
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.trial_rows import read_trials
 
 EARLIER = "earlier_spaces"
@@ -162,7 +163,8 @@ def told(before: SpaceConfig, config: StudyConfig, trials: Sequence[FrozenTrial]
 
 def _wanted_trials(config: StudyConfig, trials: Sequence[FrozenTrial], new: int) -> int:
     """Trials of the whole study with which what is new gets any; under `compare` as many as other strata."""
+    firsts = [t for t in trials if GOES_ON_FROM not in t.user_attrs]
     if config.goal != "compare" or config.sampler.name == "grid":
-        return len(trials) + 1
-    begun = Counter(t.user_attrs.get("stratum", "") for t in trials)
-    return len(trials) + new * max(begun.values(), default=1)
+        return len(firsts) + 1
+    begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
+    return len(firsts) + new * max(begun.values(), default=1)
