@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
+from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
@@ -39,6 +40,12 @@ _OF_TRIALS, _SYSTEM = (
     for name in ("trial_user_attributes", "trial_system_attributes")
 )
 _OF_STUDY = sa.table("study_user_attributes", *map(sa.column, ("study_id", "key", "value_json")))
+
+
+def earlier_spaces(study: Study) -> list[tuple[SpaceConfig, int]]:
+    """The spaces that a study had before, and how many trials had been begun when each became wider."""
+    known = study.user_attrs.get(EARLIER, ())
+    return [(SpaceConfig.model_validate(each["space"]), each["trials"]) for each in known]
 
 
 def params_in(space: SpaceConfig, given: Mapping[str, Any]) -> TrialParams | None:
