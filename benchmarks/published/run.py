@@ -205,7 +205,10 @@ def page(
     if whole is not None:
         parts.append(f"## {TOGETHER}\n")
         parts += [f"- **{name}**: {headline(each)}" for name, each in sorted(whole.modalities.items())]
-        parts.append("\nNetworks are compared only within one table, data set and setting.\n")
+        parts.append(
+            "\nNetworks are compared only within one table, data set and setting. "
+            "A verdict on one or two data sets speaks for these alone.\n"
+        )
         parts.append(_table(["modality", *HEADINGS], list(lines("together", AUC, whole))))
     rows = [line for source, analysis in found for line in lines(source.name, source.metric, analysis)]
     for modality in sorted({row[0] for row in rows}):
