@@ -178,12 +178,6 @@ def test_json_has_a_row_for_each_kind(definition: Path) -> None:
     }
     of_kind = {"architecture": "resnet10t", "batch_size": 16, "trials": 4.0, "image_size": None}
     assert failed == {**of_kind, "inits": ["random"], "unfreeze_depth": 5, "failure": "out of memory"}
-        **of_kind,
-        "inits": ["random"],
-        "unfreeze_depth": 5,
-        "image_size": None,
-        "failure": "out of memory",
-    }
     assert row == {
         **of_kind,
         "inits": ["file:weights.safetensors"],
