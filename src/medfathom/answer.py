@@ -27,6 +27,7 @@ from medfathom.files import home
 from medfathom.shift import with_shifts
 from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
+from medfathom.study.front import front_of, front_sentence
 from medfathom.study.read import read_study, records
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
@@ -166,6 +167,7 @@ def _told(study: Study) -> ToldOfStudy:
         study.user_attrs.get(LEAKAGE, ""),
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
+        front_sentence(front) if (front := front_of(study, study.get_trials(deepcopy=False))) else "",
     )
 
 

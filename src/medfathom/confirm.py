@@ -23,7 +23,7 @@ from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
-from medfathom.definitions.config import SamplerConfig, SchedulerConfig, StudyConfig
+from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
@@ -104,6 +104,7 @@ def _without_stopping(study: Study) -> StudyConfig:
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
+            "objectives": ObjectivesConfig(),
             "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
         }
@@ -117,9 +118,9 @@ def _one_split(splits: SplitsConfig) -> SplitsConfig:
 
 def _prepared(config: StudyConfig, study: Study) -> PreparedData:
     """The study's data set. Raises InputError where it is not that of the search, or has no test split."""
-    from medfathom.data.prepare import prepare  # noqa: PLC0415  imports image readers
+    from medfathom.data.sizes import prepare_sizes  # noqa: PLC0415  imports image readers
 
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     known = study.user_attrs["dataset_fingerprint"]
     if data.fingerprint != known:
         raise StorageError(

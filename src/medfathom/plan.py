@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Facts, PreparedData, array_file, names_file, write_facts
+from medfathom.data.sizes import at_size, prepare_sizes
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.definitions.grid import trials_of
@@ -154,6 +155,7 @@ class Forecast:
                 "architecture": each.kind.params.architecture,
                 "inits": each.kind.inits,
                 "unfreeze_depth": each.kind.params.unfreeze_depth,
+                "image_size": each.kind.params.image_size or None,
                 "batch_size": each.kind.params.batch_size,
                 "trials": each.kind.trials,
                 **({"failure": each.measured} if isinstance(each.measured, str) else asdict(each.measured)),
@@ -176,13 +178,19 @@ def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None)
     slots = slots_from(config, os.cpu_count() or 1, torch.cuda.device_count())
     device = "cuda:0" if slots.gpus_per_trial else "cpu"
     say("preparing the data")
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     kinds = kinds_of(config)
     found = []
     with tempfile.TemporaryDirectory(prefix="medfathom-plan-") as folder:
-        few = sample_images(data, Path(folder), max(kind.params.batch_size for kind in kinds))
-        task = _task(config, data, few, device, slots.cpus_per_trial)
+        batch = max(kind.params.batch_size for kind in kinds)
+        tasks = {}
+        for size in {kind.params.image_size for kind in kinds}:
+            own = prepare(at_size(config.dataset, size), home() / "cache")
+            (place := Path(folder) / str(size)).mkdir()
+            few = sample_images(own, place, batch)
+            tasks[size] = _task(config, own, few, device, slots.cpus_per_trial)
         for number, kind in enumerate(kinds):
+            task = tasks[kind.params.image_size]
             what = f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}"
             say(f"measuring {what} ({number + 1} of {len(kinds)})")
             # Its own seed, as trials have: weights drawn from it are shared with no other trial.

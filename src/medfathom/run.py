@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.study.choice import Choice, choice_of
 from medfathom.study.connection import check_url, default_url
+from medfathom.study.driver import Driver
+from medfathom.study.front import Front, front_of
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
@@ -27,6 +29,7 @@ class Outcome:
         budget: trials that the study may have.
         choice: which trial is the best, and which may be as good; None: none is complete.
         halted: why the run ended before its budget; empty: it did not.
+        front: the trials that none beats in AUC and cost; None: AUC is the only objective.
     """
 
     study: str
@@ -34,6 +37,7 @@ class Outcome:
     budget: int
     choice: Choice | None
     halted: str
+    front: Front | None = None
 
     @property
     def best_number(self) -> int | None:
@@ -76,10 +80,10 @@ def run_study(
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
-    from medfathom.data.prepare import prepare  # noqa: PLC0415  after the checks that cost nothing
-    from medfathom.data.prepared import read_facts  # noqa: PLC0415
+    from medfathom.data.prepared import read_facts  # noqa: PLC0415  after the checks that cost nothing
+    from medfathom.data.sizes import prepare_sizes  # noqa: PLC0415
 
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     leaks = refuse_leakage(data, config.dataset, config.name)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
@@ -99,28 +103,32 @@ def run_study(
             finally:
                 watcher.end()
         driver.close_records()
-        if not halted and driver.budget < config.budget.trials:
-            watcher.note(
-                f"every combination of the grid has been run: {driver.budget}; "
-                f"budget.trials = {config.budget.trials} has no more to try"
-            )
-        if not halted and driver.counts().finished < driver.budget:
-            watcher.note(
-                f"Every stratum is tuned to within noise after {driver.counts().finished} of {driver.budget} "
-                "trials: more would be expected to bring less than validation images can tell "
-                "(budget.settle = false runs them all)"
-            )
-        if finished:
-            watcher.note(_nothing_to_run(config.name, driver.counts().finished))
-        choice = choice_of(driver.study, driver.trials())
-        return Outcome(config.name, driver.counts(), driver.budget, choice, halted)
+        for note in () if halted else _at_the_end(driver, nothing_run=finished):
+            watcher.note(note)
+        study, trials = driver.study, driver.trials()
+        choice, front = choice_of(study, trials), front_of(study, trials)
+        return Outcome(config.name, driver.counts(), driver.budget, choice, halted, front)
 
 
-def _nothing_to_run(name: str, finished: int) -> str:
-    return (
-        f"study {name!r} is finished ({finished} trials): nothing was run. More trials: "
-        f"`{command('run', name, '--trials', finished + 8)}`; anew: `{command('run', name, '--fresh')}`"
-    )
+def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
+    """Why a study that was not halted has no more to run."""
+    config, finished = driver.config, driver.counts().finished
+    if driver.budget < config.budget.trials:
+        yield (
+            f"every combination of the grid has been run: {driver.budget}; "
+            f"budget.trials = {config.budget.trials} has no more to try"
+        )
+    if finished < driver.budget:
+        yield (
+            f"Every stratum is tuned to within noise after {finished} of {driver.budget} trials: more are "
+            "expected to bring less than validation images can tell (budget.settle = false runs them all)"
+        )
+    elif nothing_run:
+        yield (
+            f"study {config.name!r} is finished ({finished} trials): nothing was run. More trials: "
+            f"`{command('run', config.name, '--trials', finished + 8)}`; anew: "
+            f"`{command('run', config.name, '--fresh')}`"
+        )
 
 
 def _parsed(definition: str | Path | StudyConfig, overrides: Sequence[str]) -> StudyConfig:

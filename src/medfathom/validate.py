@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,8 +71,9 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
     from medfathom.trial.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
 
     _check_places()
-    for architecture in config.space.values("architecture"):
-        check_architecture(str(architecture), config.dataset.image_size)
+    for architecture, size in product(config.space.values("architecture"), config.sizes):
+        if not config.space.excluded({"architecture": architecture, "image_size": size}):
+            check_architecture(str(architecture), size)
     notes = _check_weights(config)
     make_sampler(config.sampler, config.space, seed=0)
     if config.resources.checkpoint_url is not None:
@@ -145,9 +147,7 @@ def _check_weights(config: StudyConfig) -> list[str]:
 def _check_file(config: StudyConfig, architecture: str, location: WeightsLocation) -> str:
     from medfathom.models.weights.read import check_fit  # noqa: PLC0415 - imports torch
 
-    return (
-        f"{location.path} for {architecture}: {check_fit(architecture, config.dataset.image_size, location)}"
-    )
+    return f"{location.path} for {architecture}: {check_fit(architecture, min(config.sizes), location)}"
 
 
 def check_source(config: StudyConfig) -> list[str]:
@@ -161,5 +161,7 @@ def check_source(config: StudyConfig) -> list[str]:
         DataError: the data set is absent or damaged, or its splits cannot be drawn or lack a class.
     """
     from medfathom.data.prepare import foresee  # noqa: PLC0415  imports image readers
+    from medfathom.data.sizes import at_size  # noqa: PLC0415
 
-    return foresee(config.dataset, home() / "cache")
+    notes = [foresee(at_size(config.dataset, size), home() / "cache") for size in config.sizes]
+    return list(dict.fromkeys(note for of_size in notes for note in of_size))

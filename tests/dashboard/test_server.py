@@ -1,6 +1,7 @@
 """The dashboard: served to this machine only, read-only unless asked; a real browser shows a study."""
 
 import http.client
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ def study(workdir: Path) -> str:
         numbers = [assignment.number for assignment in iter(driver.assign, None)][:3]
         for epoch, auc in enumerate((0.61, 0.72, 0.83), start=1):
             driver.report(numbers[0], epoch, auc)
-        driver.complete(numbers[0], 0.83, {"depth": 53, "n_params": 3_374_219})
+        per_class = {f"class{k}": {"auc": 0.123456789 + k} for k in range(40)}
+        facts = {"depth": 53, "n_params": 3_374_219, "per_class": per_class}
+        driver.complete(numbers[0], 0.83, facts)
         driver.report(numbers[1], 1, 0.55)
         driver.prune(numbers[1], {"depth": 53}, "stopped by asha at epoch 1")
         driver.fail(numbers[2], "non-finite loss", {})
@@ -103,5 +106,22 @@ def test_the_page_shows_states_curve_and_attributes(study: str, browser_page: An
         shown = browser_page.content()
         assert "n_params" in shown
         assert "3374219" in shown
+        # A long attribute is folded: it does not widen the page.
+        wide = browser_page.evaluate("[...document.querySelectorAll('*')].map(e => e.scrollWidth)")
+        assert max(wide) <= 1280
         assert browser_page.get_by_text("Intermediate").count() >= 1
         assert errors == []
+
+
+def test_the_page_says_that_it_is_read_only(study: str) -> None:
+    with served() as port:
+        own = f"127.0.0.1:{port}"
+        status, page = request(port, "GET", "/dashboard/", Host=own)
+        assert status == 200
+        assert b"Read-only: edits and deletions are refused" in page
+        assert b"dashboard --writable" in page
+        body = request(port, "DELETE", "/api/studies/1", Host=own)[1]
+        assert "dashboard --writable" in json.loads(body)["reason"]
+        assert request(port, "GET", "/static/bundle.js", Host=own)[0] == 200
+    with served(writable=True) as port:
+        assert b"Read-only" not in request(port, "GET", "/dashboard/", Host=f"127.0.0.1:{port}")[1]

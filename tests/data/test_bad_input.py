@@ -116,6 +116,7 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path, cache: Path) -> None:
         ({"train_images": images(12)[:, :1, :1]}, "a side below 8 pixels"),
         ({"train_images": np.zeros((12, 20, 20, 4), np.uint8)}, "expected (n, h, w) or (n, h, w, 3)"),
         ({"train_images": np.asfortranarray(images(12))}, "is in Fortran order"),
+        ({"val_images": images(0), "val_labels": np.zeros(0, int)}, "val_images has no image"),
         ({"train_labels": np.array(["a"] * 12)}, "train_labels is <U1; expected class numbers"),
         ({"train_labels": label_columns(12, 3)}, "labels differ in width"),
         ({"train_groups": np.arange(12)}, "no array val_groups"),

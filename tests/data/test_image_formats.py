@@ -7,6 +7,7 @@ import itertools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from medfathom.data.formats import tiff_plain
 from medfathom.data.images import Header, UnreadableImageError, decode, read_header
 
 HEIGHT, WIDTH = 20, 37
@@ -487,3 +491,39 @@ def test_a_tiff_that_was_cut_off_is_refused(kind: str | None) -> None:
     for missing in (1, 40, 400):
         with pytest.raises(UnreadableImageError):
             decode(content[: last - missing], 1, U8)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["minisblack", "miniswhite", "rgb"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_simplest_tiff_files_are_read_as_tifffile_reads_them(order: Any, kind: Any, dtype: Any) -> None:
+    shape = (23, 31, 3) if kind == "rgb" else (23, 31)
+    written = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    file = io.BytesIO()
+    tifffile.imwrite(file, written, byteorder=order, rowsperstrip=7, photometric=kind, metadata=None)
+    content = file.getvalue()
+    plain = tiff_plain.read(without_tag(content, 305, order))
+    assert plain is not None
+    assert np.array_equal(plain.values(content).reshape(shape), tifffile.imread(io.BytesIO(content)))
+    assert plain.zero_is_white == (kind == "miniswhite")
+    assert tiff_plain.read(content) is None  # a tag more
+
+
+def without_tag(content: bytes, tag: int, order: str) -> bytes:
+    """The file with one tag, which nothing depends on, written over by its neighbour."""
+    (start,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, start)
+    entries = [content[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
+    kept = [entry for entry in entries if struct.unpack_from(f"{order}H", entry)[0] != tag]
+    kept += [kept[-1]] * (count - len(kept))
+    return content[: start + 2] + b"".join(kept) + content[start + 2 + 12 * count :]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 200), st.binary(min_size=1, max_size=4))
+def test_damaged_tags_of_a_simple_tiff_are_no_other_error(at: int, changed: bytes) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(file, "TIFF")
+    content = file.getvalue()
+    with suppress(UnreadableImageError):
+        decode(content[:at] + changed + content[at + len(changed) :], 1, np.dtype(np.uint8))

@@ -167,3 +167,10 @@ low = 1e-4
 high = 1e-2
 log = true
 """
+
+
+def test_exclusive_labels_of_an_array_are_told(tmp_path: Path) -> None:
+    for what, told in ((np.eye(3, dtype=int), True), (1 - np.eye(3, dtype=int), False)):
+        labels = {f"{s}_labels": what[np.arange(n) % 3] for s, n in (("train", 12), ("val", 6), ("test", 6))}
+        notes = " ".join(listed(config("npz", path=str(npz(tmp_path, **labels)))).notes)
+        assert ("every image has exactly one of the 3 labels" in notes) == told

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,21 @@ def test_a_worker_trains_on_the_studys_data_only(settings: RunSettings) -> None:
     """The demo's data are drawn from a seed; the settings name others."""
     with pytest.raises(OtherDataError, match=r"the data here have changed.*the study's is data\)"):
         task_of(settings, order(0, None))
+
+
+def test_a_trial_has_its_own_image_size(settings: RunSettings) -> None:
+    few = ["dataset.image_size=32", "dataset.n_train=24", "dataset.n_val=12", "dataset.n_test=6"]
+    small = replace(settings, config=load_definition("demo", few))
+    records = []
+    for size in (0, 32, 64):
+        found = outcome(small, architecture="test_resnet", init="random", image_size=size)
+        assert isinstance(found, EpochResult)
+        records.append(found.record)
+        shutil.rmtree(settings.storage / "checkpoints")  # else the next would go on from it
+    assert [record.image_size for record in records] == [32, 32, 64]
+    macs = [record.macs or 0 for record in records]
+    assert macs[0] == macs[1] < macs[2] / 3
+    assert records[0].dataset_fingerprint == records[1].dataset_fingerprint != records[2].dataset_fingerprint
 
 
 IDENTITY = (

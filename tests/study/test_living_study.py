@@ -210,3 +210,19 @@ def test_a_confirmation_follows_its_study(workdir: Path) -> None:
     wanted = [suggest(job.trial, before.space) for job in jobs]
     assert drawn == [(p.architecture, p.unfreeze_depth, p.learning_rate) for p in wanted]
     assert {t.state for t in read_study(default_url(), again.name).trials} == {TrialState.RUNNING}
+
+
+def test_a_study_of_one_size_goes_on_with_several(workdir: Path) -> None:
+    before = definition("sizes", TWO, 2)
+    with open_study(before, default_url(), DATA) as driver:
+        run_to_the_end(driver)
+    size = before.dataset.image_size
+    space = space_of(before, image_size={"choices": [size, 2 * size], "role": "scientific"})
+    said: list[str] = []
+    with open_study(
+        definition("sizes", TWO, 8, space=space), default_url(), DATA, tell=said.append
+    ) as driver:
+        assert [t.params["image_size"] for t in driver.trials()] == [size, size]
+        assert len(run_to_the_end(driver)) == 6
+        assert len({t.user_attrs["stratum"] for t in driver.trials()}) == 8
+    assert f"image_size {2 * size}; 4 new strata" in said[0]

@@ -63,6 +63,7 @@ def test_the_best_trials_and_strata_of_show(width: int) -> None:
             auc_ci_low=0.85,
             auc_ci_high=0.95,
             log_loss=0.4,
+            fold_aucs=None,
             n_params=4_000_000,
             n_trainable_params=1,
             depth=53,

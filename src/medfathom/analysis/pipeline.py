@@ -109,6 +109,7 @@ class ToldOfStudy:
         positive: the class that a binary AUC is about; None where there are more.
         tuned: how well its strata are tuned, where they are compared.
         tuning: that in sentences.
+        front: which of its trials none beats in AUC and cost, in words; empty: AUC was its only objective.
     """
 
     study: str
@@ -116,6 +117,7 @@ class ToldOfStudy:
     positive: str | None = None
     tuned: Sequence[TunedStratum] = ()
     tuning: Sequence[str] = ()
+    front: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import label
 from medfathom.errors import StorageError
 from medfathom.study.choice import choice_of, completed, rule_of
+from medfathom.study.front import front_of
 from medfathom.study.summary import count_states
 from medfathom.study.tuning import all_settled
 from medfathom.text import command
@@ -68,7 +69,9 @@ def _as_good(study: Study, trials: list[FrozenTrial], best: list[FrozenTrial]) -
     choice = choice_of(study, trials)
     if choice is None or choice.tied is None:
         return None
-    wanted = {trials[number].user_attrs.get("stratum") for number in (choice.best, *choice.tied)}
+    front = front_of(study, trials)
+    on_front = (t.number for t in front.trials) if front else ()
+    wanted = {trials[number].user_attrs.get("stratum") for number in (choice.best, *choice.tied, *on_front)}
     return [t for t in best if t.user_attrs.get("stratum") in wanted]
 
 

@@ -16,6 +16,7 @@ from medfathom.confirmation.openings import JobKey
 from medfathom.errors import InputError
 from medfathom.study.driver import trial_seed
 from medfathom.study.ids import storage_of, trial_id_of
+from medfathom.study.record import auc_of
 from medfathom.study.summary import WITHDRAWN
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def enqueue(driver: Driver, jobs: Sequence[Job], study_seed: int, folder: Path) 
 def _enqueue(confirmation: Study, job: Job, seed: int) -> None:
     attributes = {
         "search_trial": job.trial.number,
-        "search_auc": job.trial.value,
+        "search_auc": auc_of(job.trial),
         "seed_index": job.seed_index,
         "seed": seed,
         "stratum": job.trial.user_attrs["stratum"],

@@ -33,7 +33,7 @@ from medfathom.metrics.auc import Z95, delong_interval
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.rules import By
 from medfathom.study.choice import log_loss_of, rule_of
-from medfathom.study.record import record_of
+from medfathom.study.record import auc_of, record_of
 from medfathom.study.summary import WITHDRAWN
 
 MEANS = (
@@ -113,7 +113,7 @@ def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, cho
         depth=facts["depth"],
         macs=facts["macs"],
         params=dict(search.params),
-        search_auc=float(search.value or 0.0),
+        search_auc=float(auc_of(search) or 0.0),
         val_auc=float(np.mean([model.val_auc for model in models])),
         test_auc=test_auc,
         seed_sd=seed_sd,

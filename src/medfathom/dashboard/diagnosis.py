@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.study.choice import completed
-from medfathom.study.record import record_of
+from medfathom.study.record import auc_of, record_of
 from medfathom.trial.record import Losses, TrialRecord
 
 OVERFIT_RISE = 0.10
@@ -132,8 +132,8 @@ def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Find
         for t in completed([*others, trial], "auc")
         if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth"))
     ]
-    with_ = [t.value for t in same if t.user_attrs["init"] == mine["init"] and t.value is not None]
-    without = [t.value for t in same if t.user_attrs["init"] in DRAWN and t.value is not None]
+    with_ = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] == mine["init"]]
+    without = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] in DRAWN]
     if not with_ or not without or max(with_) - max(without) >= NO_GAIN:
         return []
     return [

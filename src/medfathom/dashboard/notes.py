@@ -15,6 +15,7 @@ from medfathom.data.leakage import LEAKAGE
 from medfathom.files import home
 from medfathom.metrics.rules import By
 from medfathom.study.choice import choice_of, choice_sentences, completed, rule_of
+from medfathom.study.front import front_of, front_sentence
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
 from medfathom.study.summary import count_states
@@ -215,13 +216,21 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
     return "\n\n".join(
         [
             f"### {attributes.get('question') or study.study_name}",
-            f"**Data.** {data}, {dataset.get('image_size', '?')} pixels, fingerprint "
+            f"**Data.** {data}, {_sizes(study)} pixels, fingerprint "
             f"`{str(attributes.get('dataset_fingerprint', ''))[:12]}`.",
             *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials, compare=compare)}",
         ]
     )
+
+
+def _sizes(study: Study) -> str:
+    """The image sizes of its trials."""
+    definition = study.user_attrs.get("definition", {})
+    dimension = definition.get("space", {}).get("dimensions", {}).get("image_size", {})
+    sizes = dimension.get("choices") or [definition.get("dataset", {}).get("image_size", "?")]
+    return ", ".join(map(str, sizes))
 
 
 def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> str:
@@ -235,6 +244,8 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     text += f" It is {_network(record)}; AUCs are {per}on the validation split."
     if record.positive is not None:
         text += f" Positive class: {record.positive}."
+    if front := front_of(study, trials):
+        text += f"\n\n**Front.** {front_sentence(front)}\n\n"
     if verdicts:
         return text + "".join(f"\n- {sentence}" for sentence in verdicts)
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."

@@ -7,9 +7,11 @@ reach it through the user's browser), and nothing can be changed unless asked fo
 
 from __future__ import annotations
 
+import json
 import socketserver
 import warnings
 from collections.abc import Callable, Iterable
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -47,6 +49,47 @@ def local_only(app: WSGIApplication, *, writable: bool) -> WSGIApplication:
     return guarded
 
 
+STYLE = (
+    "<style>#dashboard * { overflow-wrap: anywhere; } "
+    "#dashboard p { white-space: normal !important; }</style>"
+)
+"""An attribute of a thousand characters is folded, else the page is as wide as it is long."""
+
+READ_ONLY = (
+    '<div style="position: fixed; bottom: 0; right: 0; padding: 4px 12px; font: 13px sans-serif; '
+    'z-index: 2000; background: #ffe9b3; color: #402d00">Read-only: edits and deletions are refused. '
+    "<code>{command}</code> lets this page change things.</div>"
+)
+"""Buttons that would change something are the page's own; this says why they fail."""
+
+
+def with_page(app: WSGIApplication, *, writable: bool) -> WSGIApplication:
+    """Add `STYLE`, and `READ_ONLY` unless `writable`, to the page itself; everything else passes as it is."""
+    added = STYLE + ("" if writable else READ_ONLY.format(command=escape(command("dashboard", "--writable"))))
+
+    def changed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "GET" or not environ.get("PATH_INFO", "").startswith("/dashboard"):
+            return app(environ, start_response)
+        # The whole page each time: of a page that was not modified only its headers would come.
+        environ.pop("HTTP_IF_MODIFIED_SINCE", None)
+        begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:
+            begun.append((status, headers))
+
+        parts = app(environ, keep)
+        try:
+            body = b"".join(parts).replace(b"</body>", added.encode() + b"</body>")
+        finally:
+            getattr(parts, "close", lambda: None)()
+        status, headers = begun[-1]
+        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        start_response(status, [*kept, ("Content-Length", str(len(body)))])
+        return [body]
+
+    return changed
+
+
 def _name(url: str) -> str:
     """Host without port, brackets of an IPv6 address kept."""
     return urlsplit(url).netloc.rpartition("@")[2].removesuffix(f":{_port(url)}")
@@ -58,8 +101,9 @@ def _port(url: str) -> str:
 
 
 def _refuse(start_response: StartResponse, reason: str) -> list[bytes]:
-    body = f"403: {reason}\n".encode()
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    # As the page reads its API's refusals: it shows `reason`.
+    body = json.dumps({"reason": reason}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response("403 Forbidden", headers)
     return [body]
 
@@ -86,7 +130,8 @@ def make_dashboard(url: str, port: int, *, writable: bool) -> WSGIServer:
 
         app = optuna_dashboard.wsgi(storage, artifact_store=artifact_store())
     try:
-        return make_server(HOST, port, local_only(app, writable=writable), _Server, _QuietHandler)
+        guarded = local_only(with_page(app, writable=writable), writable=writable)
+        return make_server(HOST, port, guarded, _Server, _QuietHandler)
     except OSError as error:
         raise StorageError(f"--port {port}: cannot be bound ({error.strerror}); try --port 0") from None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from medfathom.data.labels import PERHAPS_MISSING
 from medfathom.data.sources.base import Listing
-from medfathom.definitions.dataset import DatasetConfig, FolderDataset
+from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset
 from medfathom.metrics.classification import positive_class, positives
 from medfathom.metrics.unknown import is_present
 
@@ -33,6 +33,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
     found = [
         "" if config.positive is not None else negation_note(listing),
         "" if named else _perhaps_missing(listing),
+        "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
         _unused_patients(listing) if listing.clusters is None else "",
     ]
@@ -77,6 +78,16 @@ def _perhaps_missing(listing: Listing) -> str:
     return (
         f"class {', '.join(found)}: does it say that the label is not known? dataset.where (of tables) and "
         "dataset.exclude leave such images out; dataset.class_names, with all classes, ends this note"
+    )
+
+
+def _exclusive(listing: Listing) -> str:
+    """A line where every image has exactly one of several labels; of tables `label_notes` tells it."""
+    if listing.task != "multilabel" or not (is_present(listing.labels).sum(axis=1) == 1).all():
+        return ""
+    return (
+        f"every image has exactly one of the {len(listing.class_names)} labels: as class numbers, one for "
+        "each image, they are classes, and there is a confusion matrix"
     )
 
 

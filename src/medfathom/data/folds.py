@@ -153,8 +153,13 @@ def pool_units(
     return kept_together(clusters, copies, n) if clusters is not None or copies else None
 
 
-def open_folds(data: PreparedData, config: SplitsConfig) -> Folds | None:
+def open_folds(data: PreparedData, config: SplitsConfig, divided: PreparedData | None = None) -> Folds | None:
     """The cross-validation of a prepared data set; None: the definition asks for none.
+
+    Args:
+        data: whose images are used.
+        config: the `[dataset.splits]` table.
+        divided: the same data set at the size at which copies are looked for, where that is another.
 
     Raises:
         DataError: see `draw_folds`.
@@ -169,7 +174,7 @@ def open_folds(data: PreparedData, config: SplitsConfig) -> Folds | None:
         names=[*train.names, *val.names],
         cases=_joined(train.cases, val.cases),
     )
-    units = pool_units(data, config, pool.groups, pool.cases)
+    units = pool_units(divided or data, config, pool.groups, pool.cases)
     fold = draw_folds(pool.labels, units, config, data.class_names)
     unit = np.arange(len(pool)) if units is None else np.unique(units, return_inverse=True)[1]
     return Folds(pool, unit, fold, config.folds)

@@ -194,6 +194,12 @@ def names_file(folder: Path, split: str) -> Path:
     return folder / f"{split}_names.json"
 
 
+def read_names(folder: Path, split: str) -> list[str]:
+    """The names of a split's images; the test split's tell nothing of its labels."""
+    names: list[str] = json.loads(names_file(folder, split).read_text(encoding="utf-8"))
+    return names
+
+
 def load_split(folder: Path, name: SplitName) -> Split:
     """Open one split's memory maps. For the test split go through `heldout.open_test`."""
     try:

@@ -17,10 +17,11 @@ from medfathom.metrics.rules import By
 class SamplerConfig(Schema):
     """How the next trial's parameters are chosen."""
 
-    name: Literal["gain", "tpe", "random", "grid", "gp", "qmc"]
-    """`gain` is medfathom's own; `tpe`, `gp` and `qmc` are Optuna's; `grid` runs every combination once."""
+    name: Literal["gain", "tpe", "random", "grid", "gp", "qmc", "nsga2"]
+    """`gain` is medfathom's own; `tpe`, `gp`, `qmc` and `nsga2` are Optuna's; `grid` runs every combination
+    once."""
     n_startup_trials: int = Field(default=10, ge=1)
-    """Random trials before `tpe` and `gp` learn from what was found."""
+    """Random trials before `tpe` and `gp` learn from what was found; trials of a generation of `nsga2`."""
     portfolio: str = "shipped"
     """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
     that one; `off`: none."""
@@ -62,11 +63,24 @@ class BudgetConfig(Schema):
     description: str = ""
 
 
+Cost = Literal["n_params", "macs", "latency_ms"]
+"""What may be searched to be low: parameters, multiply-accumulates or milliseconds for one image."""
+
+
+class ObjectivesConfig(Schema):
+    """What is searched beside the highest AUC."""
+
+    cost: Cost | None = None
+    """To be low: the search looks for the front of AUC and cost. `latency_ms` is measured by each trial where
+    it runs, beside the other trials."""
+
+
 class ChoiceConfig(Schema):
     """Which of the finished trials is called best."""
 
     by: By = "auc_then_log_loss"
-    """On validation images or cases. `auc_then_log_loss`: the least log loss near the highest AUC."""
+    """On validation. `auc`: highest AUC. `log_loss`: least log loss. `auc_then_log_loss`: the least log
+    loss among those within 0.005 of the highest AUC."""
 
 
 class TrainingConfig(Schema):
@@ -131,6 +145,8 @@ class StudyConfig(Schema):
     """What may be spent, or the name of a file in `search/budgets/`."""
     choice: ChoiceConfig = ChoiceConfig()
     """Which finished trial is the best one."""
+    objectives: ObjectivesConfig = ObjectivesConfig()
+    """What is searched beside the highest AUC."""
     training: TrainingConfig = TrainingConfig()
     """What is the same in all trials."""
     resources: ResourcesConfig = ResourcesConfig()
@@ -142,6 +158,30 @@ class StudyConfig(Schema):
         return text.strip()
 
     @model_validator(mode="after")
+    def _cost_goes_with_whole_trials(self) -> StudyConfig:
+        """Nothing that looks at AUC alone may decide in a search for a front."""
+        cost, asked = self.objectives.cost, f'objectives.cost = "{self.objectives.cost}"'
+        if cost is None:
+            return self
+        if self.goal != "best":
+            raise ValueError(f'{asked} goes with goal = "best", but got goal = "{self.goal}"')
+        if self.sampler.name in ("gain", "gp"):
+            raise ValueError(
+                f'{asked} needs a sampler for several objectives, but got "{self.sampler.name}"; take "tpe", '
+                '"nsga2", "random", "grid" or "qmc"'
+            )
+        if self.scheduler.name != "none":
+            raise ValueError(
+                f'{asked} needs scheduler = "none", but got "{self.scheduler.name}": early stopping looks at '
+                "AUC alone, and would stop cheap networks that belong to the front"
+            )
+        if self.budget.patience is not None:
+            raise ValueError(f"{asked} goes without budget.patience: it looks at AUC alone")
+        if self.dataset.splits.trainings > 1:
+            raise ValueError(f"{asked} goes without dataset.splits.folds: trials go on by AUC alone")
+        return self
+
+    @model_validator(mode="after")
     def _gain_goes_with_best(self) -> StudyConfig:
         if self.sampler.name == "gain" and self.goal == "compare":
             raise ValueError(
@@ -149,6 +189,29 @@ class StudyConfig(Schema):
                 'same budget; take sampler = "tpe", or goal = "best"'
             )
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_at_the_smallest_size(cls, data: dict[str, object]) -> object:
+        """Where trials have sizes of their own, the data set has the smallest of them."""
+        space, dataset = data.get("space"), data.get("dataset")
+        if not isinstance(space, dict) or not isinstance(dataset, dict):
+            return data
+        dimension = space.get("dimensions", space).get("image_size")
+        sizes = (dimension.get("choices") or [dimension.get("value")]) if isinstance(dimension, dict) else []
+        if not sizes or not all(isinstance(size, int) for size in sizes):
+            return data
+        if dataset.get("image_size", min(sizes)) != min(sizes):
+            raise ValueError(
+                f"dataset.image_size = {dataset['image_size']}, but space.image_size has {sizes}: leave "
+                "dataset.image_size out; it is then the smallest of them"
+            )
+        return {**data, "dataset": {**dataset, "image_size": min(sizes)}}
+
+    @property
+    def sizes(self) -> list[int]:
+        """The image sizes of the study's trials, pixels."""
+        return [int(size) or self.dataset.image_size for size in self.space.values("image_size")]
 
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:

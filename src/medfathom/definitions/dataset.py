@@ -62,7 +62,8 @@ class SplitsConfig(Schema):
 
 
 class _Dataset(Schema):
-    """Keys of every source. `image_size` is the side in pixels of the square image that the network sees."""
+    """Keys of every source. `image_size` is the side in pixels of the square image that the network sees;
+    left out where `space.image_size` has sizes: copies are then looked for at the smallest."""
 
     modality: str = Field(min_length=1)
     """`CXR`, `OCT`, `WSI`, or any other word; studies are analysed together by it."""

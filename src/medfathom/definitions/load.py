@@ -114,6 +114,9 @@ def _usual_pieces(data: Mapping[str, Any], overrides: Sequence[str]) -> Mapping[
         -1
     ]
     usual = DEFAULTS.get(goal, DEFAULTS["best"])
+    searches_front = data.get("objectives") or any(key.strip() == "objectives.cost" for key, *_ in pairs)
+    if searches_front:  # nothing that looks at AUC alone goes with it
+        usual = {**usual, "sampler": "tpe", "scheduler": "none"}
     return {key: _with_base(data.get(key, name), key, name) for key, name in usual.items()}
 
 

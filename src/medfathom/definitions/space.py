@@ -68,6 +68,8 @@ class TrialParams(Schema):
     """`avg`: the architecture's own pooling. `max`, `avgmax`: over positions."""
     head_hidden: int = Field(default=0, ge=0, le=8192)
     """Width of a hidden layer in the head; 0: none."""
+    image_size: int = Field(default=0, ge=0, le=1024)
+    """Side of the square image that the network sees, pixels; 0: the data set's."""
     combine: Combine = "mean"
     """How the predictions of a case's images become one, where the unit is not the image."""
 
@@ -149,6 +151,11 @@ class SpaceConfig(Schema):
         for name, dimension in self.dimensions.items():
             for value in dimension.ends:
                 _check_value(name, value)
+            if name == "image_size" and (dimension.low is not None or min(map(int, dimension.ends)) < 8):
+                raise ValueError(
+                    f"image_size: give choices from 8 to 1024, as the data are prepared for each, but got "
+                    f"{' to '.join(map(str, dimension.ends))}"
+                )
             if dimension.role == "scientific" and not _enumerable(name, dimension):
                 raise ValueError(f"{name}: a scientific dimension needs choices or an integer range")
         self._check_exclusions()

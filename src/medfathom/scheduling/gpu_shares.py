@@ -16,20 +16,20 @@ MOST_PER_GPU = 8
 
 
 class MeasuredShares:
-    """Peak memory of past trials by architecture and unfreeze depth, as fractions of a GPU.
+    """Peak memory of past trials by architecture, unfreeze depth and image size, as fractions of a GPU.
 
     A kind of trial that was never measured gets a whole GPU: the first of each kind measures it.
     """
 
     def __init__(self) -> None:
-        self._peaks: dict[tuple[str, int], dict[int, float]] = {}
+        self._peaks: dict[tuple[str, int, int], dict[int, float]] = {}
 
     def learn(self, params: TrialParams, attributes: Mapping[str, Any]) -> None:
         """Take in a trial's record; one that did not run on a GPU is passed over."""
         peak, device = attributes.get("peak_memory_bytes"), attributes.get("device_memory_bytes")
         if not peak or not device:
             return
-        peaks = self._peaks.setdefault((params.architecture, params.unfreeze_depth), {})
+        peaks = self._peaks.setdefault(_kind(params), {})
         fraction = (peak * HEADROOM + CONTEXT_BYTES) / device
         peaks[params.batch_size] = max(fraction, peaks.get(params.batch_size, 0.0))
 
@@ -39,7 +39,7 @@ class MeasuredShares:
         Memory grows with the batch, at most in proportion: a larger batch than those measured is bounded by
         the proportion, a smaller one by the next larger, and none takes less than what a smaller batch took.
         """
-        peaks = self._peaks.get((params.architecture, params.unfreeze_depth))
+        peaks = self._peaks.get(_kind(params))
         if not peaks:
             return 1.0
         size = params.batch_size
@@ -51,6 +51,10 @@ class MeasuredShares:
         """No trial asks for less; 1 while nothing is measured."""
         needed = [fraction for peaks in self._peaks.values() for fraction in peaks.values()]
         return _one_of(min(needed)) if needed else 1.0
+
+
+def _kind(params: TrialParams) -> tuple[str, int, int]:
+    return params.architecture, params.unfreeze_depth, params.image_size
 
 
 def _one_of(fraction: float) -> float:

@@ -13,6 +13,7 @@ from ray import tune
 from medfathom.definitions.config import StudyConfig
 from medfathom.scheduling.environment import Unsaved
 from medfathom.study.driver import Driver
+from medfathom.study.record import auc_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
@@ -76,10 +77,10 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
 
 def since_best(ended: list[FrozenTrial]) -> int:
     """How many trials ended after the first with the highest AUC; 0 when none is complete."""
-    complete = [t for t in ended if t.state == TrialState.COMPLETE and t.value is not None]
+    complete = [t for t in ended if t.state == TrialState.COMPLETE and auc_of(t) is not None]
     if not complete:
         return 0
-    best = max(complete, key=lambda t: (t.value or 0.0, -t.number))
+    best = max(complete, key=lambda t: (auc_of(t) or 0.0, -t.number))
     return sum(
         t.datetime_complete > best.datetime_complete
         for t in ended

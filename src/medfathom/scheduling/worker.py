@@ -12,6 +12,7 @@ import torch
 
 from medfathom.data.folds import open_folds
 from medfathom.data.prepare import prepare
+from medfathom.data.sizes import at_size
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
@@ -80,9 +81,11 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
             f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); bring the study's back, "
             f"then `{command('run')}` again goes on"
         )
+    config = settings.config.dataset
+    own = prepare(at_size(config, order.assignment.params.image_size), storage / "cache")
     device = "cuda:0" if settings.device == "cuda" else "cpu"
     return TrialTask(
-        data=data,
+        data=own,
         training=settings.config.training.model_copy(update={"precision": _precision(settings, device)}),
         max_epochs=settings.config.budget.epochs,
         seed=order.assignment.seed,
@@ -91,7 +94,8 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         device=device,
         threads=settings.threads,
         depths=settings.config.space.depths,
-        folds=open_folds(data, settings.config.dataset.splits),
+        measures_latency=settings.config.objectives.cost == "latency_ms",
+        folds=open_folds(own, config.splits, divided=data),
         scored=order.assignment.scored,
     )
 

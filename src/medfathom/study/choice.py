@@ -16,7 +16,7 @@ from medfathom.metrics.cross_validated import mean_influence
 from medfathom.metrics.rules import RULES, By, includes_chance
 from medfathom.metrics.ties import may_be_best, none_told_apart
 from medfathom.study.predictions import read_predictions_of
-from medfathom.study.record import record_of
+from medfathom.study.record import auc_of, record_of
 
 if TYPE_CHECKING:
     from medfathom.trial.validation import ValidationPredictions
@@ -36,9 +36,9 @@ def completed(trials: Iterable[FrozenTrial], by: By) -> list[FrozenTrial]:
 
     Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
     """
-    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and auc_of(t) is not None]
     losses = [np.nan if (loss := log_loss_of(t)) is None else loss for t in ended]
-    return [ended[i] for i in best_first([t.value or 0.0 for t in ended], losses, by)]
+    return [ended[i] for i in best_first([auc_of(t) or 0.0 for t in ended], losses, by)]
 
 
 def log_loss_of(trial: FrozenTrial) -> float | None:
@@ -98,17 +98,17 @@ def choice_of(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = Tr
         return None
     best, losses = done[0], {t.number: log_loss_of(t) for t in done}
     low = record_of(best).auc_ci_low
-    same = (t.number for t in done[1:] if (t.value, losses[t.number]) == (best.value, losses[best.number]))
+    alike = (t for t in done[1:] if auc_of(t) == auc_of(best) and losses[t.number] == losses[best.number])
     tied, compared, units = _tied(study, done) if compare else (None, 0, 0)
     return Choice(
         by=by,
         best=best.number,
-        auc=best.value or 0.0,
+        auc=auc_of(best) or 0.0,
         log_loss=losses[best.number],
         chance=includes_chance(low),
         finished=len(done),
         losses_known=None not in losses.values(),
-        equal=tuple(same),
+        equal=tuple(t.number for t in alike),
         tied=tied,
         compared=compared,
         units=units,

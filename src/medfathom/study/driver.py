@@ -24,6 +24,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import SpaceConfig, TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
 from medfathom.study.finalists import next_finalist
+from medfathom.study.front import objective_values
 from medfathom.study.growth import EARLIER
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
@@ -292,9 +293,9 @@ class Driver:
             keep_predictions(self.study, number, validation)
         except OSError as error:  # a full disk must not cost the trial
             self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
-        return self._end(
-            number, TrialState.COMPLETE, auc, {**attributes, "stop_reason": "ran its full length"}
-        )
+        values = objective_values(self.config, number, auc, attributes)
+        attributes = {**attributes, "stop_reason": "ran its full length"}
+        return self._end(number, TrialState.COMPLETE, values, attributes)
 
     def prune(self, number: int, attributes: Mapping[str, Any], reason: str) -> bool:
         """End a trial that the scheduler stopped. False: see `complete`."""
@@ -305,7 +306,7 @@ class Driver:
         return self._end(number, TrialState.FAIL, None, {**attributes, "stop_reason": reason})
 
     def _end(
-        self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]
+        self, number: int, state: TrialState, values: list[float] | None, attributes: Mapping[str, Any]
     ) -> bool:
         if self._lost(number):
             return False
@@ -313,7 +314,7 @@ class Driver:
         recorder, trial_id = self.recorder, self._open[number]
         if recorder is not None:  # artifacts cannot be added to a finished trial
             self._patiently(lambda: recorder.before_end(number))
-        self._patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True))
+        self._patiently(lambda: self.study.tell(number, values, state=state, skip_if_finished=True))
         self._open.pop(number)
         self._patiently(lambda: self._ownership.release([trial_id]))
         self._remove_checkpoint(number)

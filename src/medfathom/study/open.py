@@ -20,11 +20,12 @@ from optuna.trial import TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.growth import news_of
-from medfathom.definitions.space import SpaceConfig
+from medfathom.definitions.space import Dimension, SpaceConfig
 from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
 from medfathom.study.connection import close, connect
 from medfathom.study.driver import Driver
+from medfathom.study.front import COSTS
 from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
 from medfathom.study.read import find_study_id
@@ -129,12 +130,16 @@ def _create_or_resume(
             _describe(study, config)
             return study
     try:
+        cost = config.objectives.cost
         study = optuna.create_study(
-            storage=storage, study_name=config.name, direction="maximize", load_if_exists=True
+            storage=storage,
+            study_name=config.name,
+            directions=["maximize", "minimize"] if cost else ["maximize"],
+            load_if_exists=True,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(["AUC"])
+            study.set_metric_names(["AUC", COSTS[cost]] if cost else ["AUC"])
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
     for key, value in marks.items():
@@ -181,7 +186,7 @@ def _grown(
         raise StorageError(
             f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait for its end"
         )
-    before = _space_of(study)
+    before = _space_of(study, config)
     begun = [t for t in study.get_trials(deepcopy=False) if GOES_ON_FROM not in t.user_attrs]
     earlier = [
         *study.user_attrs.get(EARLIER, []),
@@ -191,9 +196,14 @@ def _grown(
     return told(before, config, trials, news)
 
 
-def _space_of(study: Study) -> SpaceConfig:
-    """As the study's latest run had it."""
-    return SpaceConfig.model_validate(study.user_attrs["definition"]["space"])
+def _space_of(study: Study, config: StudyConfig) -> SpaceConfig:
+    """As the study's latest run had it; where only the new one has sizes, with the size of its data."""
+    definition = study.user_attrs["definition"]
+    space = SpaceConfig.model_validate(definition["space"])
+    if "image_size" in space.dimensions or "image_size" not in config.space.dimensions:
+        return space
+    size = Dimension(role="fixed", value=definition["dataset"]["image_size"])
+    return space.model_copy(update={"dimensions": {**space.dimensions, "image_size": size}})
 
 
 def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
@@ -243,7 +253,7 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
     news: list[str] = []
     if attributes["definition_hash"] != config.definition_hash:
         before, after = attributes["identity"], config.identity()
-        news = news_of(_space_of(study), config.space) or []
+        news = news_of(_space_of(study, config), config.space) or []
         if news:
             before, after = ({**whole, "space": None} for whole in (before, after))
         changes = "; ".join(difference(before, after))

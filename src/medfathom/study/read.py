@@ -14,6 +14,7 @@ from medfathom.errors import StorageError, did_you_mean
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect
 from medfathom.study.ids import storage_of, study_id_of
+from medfathom.study.record import auc_of
 from medfathom.study.trial_rows import read_trials
 from medfathom.text import command
 from medfathom.urls import shown
@@ -78,7 +79,7 @@ def records(study: Study) -> list[dict[str, object]]:
             "number": t.number,
             "state": t.state.name,
             "log_loss": log_loss_of(t),
-            "auc": t.value if t.state == TrialState.COMPLETE else None,
+            "auc": auc_of(t) if t.state == TrialState.COMPLETE else None,
         }
         for t in study.get_trials(deepcopy=False)
     ]

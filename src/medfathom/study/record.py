@@ -17,3 +17,11 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         trial: of a study of this or an earlier version.
     """
     return TrialRecord.of(trial.user_attrs)
+
+
+def auc_of(trial: FrozenTrial) -> float | None:
+    """A trial's validation AUC, the first of its study's objectives; None: it has none.
+
+    Optuna's own `value` raises where a study has several objectives.
+    """
+    return trial.values[0] if trial.values else None

@@ -120,19 +120,25 @@ def make_sampler(
     Raises:
         DefinitionError: `grid` over a continuous range, or there is no sampler of that name.
     """
+    if config.name == "gain":
+        return gain_per_second(config, space, seed, epochs=epochs, warm=warm)
+    if config.name == "grid":
+        return Grid(space, seed, earlier)
+    return _optunas_own(config, seed)
+
+
+def _optunas_own(config: SamplerConfig, seed: int) -> BaseSampler:
     startup = config.n_startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if config.name == "gain":
-            return gain_per_second(config, space, seed, epochs=epochs, warm=warm)
         if config.name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        if config.name == "grid":
-            return Grid(space, seed, earlier)
         if config.name == "gp":
             return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed)
         if config.name == "qmc":
             return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+        if config.name == "nsga2":
+            return optuna.samplers.NSGAIISampler(population_size=max(startup, 2), seed=seed)
         if config.name == "tpe":
             # Hyperparameters are proposed together, and not again while a trial with them is under way.
             return optuna.samplers.TPESampler(

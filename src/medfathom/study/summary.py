@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions.space import Value
 from medfathom.metrics.rules import By
 from medfathom.study.choice import Choice, choice_of, completed, rule_of
-from medfathom.study.record import record_of
+from medfathom.study.front import Front, front_of
+from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
@@ -80,7 +81,12 @@ SHOWN_OF_A_TRIAL = (
 )
 
 
-SHOWN = (*SHOWN_OF_A_TRIAL, "val_loss", "stratum", "stop_reason", WITHDRAWN, GOES_ON_FROM, "folds")
+SHOWN = (
+    *SHOWN_OF_A_TRIAL,
+    *("val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds"),
+    WITHDRAWN,
+    GOES_ON_FROM,
+)
 """User attributes that a summary is made of."""
 
 
@@ -148,6 +154,7 @@ class StudySummary:
     Attributes:
         budget: trials that the study may have; None: unknown.
         choice: how the best trial was chosen, and which may be as good; None: no trial is complete.
+        front: the trials that none beats in AUC and cost, where both are searched; None: AUC alone is.
         best: the best complete trials, at most `BEST_SHOWN`.
         strata: best first; those without a complete trial last.
         failures: the most frequent reason first.
@@ -163,6 +170,7 @@ class StudySummary:
     best: Sequence[TrialSummary]
     strata: Sequence[StratumSummary]
     failures: Sequence[FailureSummary]
+    front: Front | None = None
 
     def to_dict(self) -> dict[str, object]:
         """As JSON values."""
@@ -190,6 +198,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         budget=definition.get("budget", {}).get("trials"),
         states=count_states(trials),
         choice=choice_of(study, trials),
+        front=front_of(study, trials),
         best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
         strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
@@ -199,7 +208,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
 def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     record = record_of(trial)
     shown = {name: getattr(record, name) for name in SHOWN_OF_A_TRIAL}
-    return TrialSummary(number=trial.number, auc=trial.value, params={**fixed, **trial.params}, **shown)
+    return TrialSummary(number=trial.number, auc=auc_of(trial), params={**fixed, **trial.params}, **shown)
 
 
 def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:
@@ -219,5 +228,5 @@ def _stratum(
 ) -> StratumSummary:
     counts = count_states(trials)
     return StratumSummary(
-        name, counts.complete, counts.pruned, counts.failed, best[0].value if best else None, tuning
+        name, counts.complete, counts.pruned, counts.failed, auc_of(best[0]) if best else None, tuning
     )

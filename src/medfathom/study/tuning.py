@@ -16,6 +16,7 @@ from medfathom.metrics.auc import Z95, Floats
 from medfathom.metrics.rules import By
 from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice
 from medfathom.study.choice import completed, log_loss_of
+from medfathom.study.record import auc_of
 
 WITHIN_NOISE = 0.5
 """A stratum is settled when the second half of its trials is expected to have brought no more than this share
@@ -101,7 +102,7 @@ def settles(config: StudyConfig) -> bool:
 def _ended(trials: Iterable[FrozenTrial]) -> defaultdict[str, list[FrozenTrial]]:
     found: defaultdict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and auc_of(trial) is not None:
             found[str(trial.user_attrs.get("stratum", ""))].append(trial)
     return found
 
@@ -119,7 +120,7 @@ def _tuning(ended: list[FrozenTrial], among: int, by: By) -> Tuning:
         expected=expected.value if expected else None,
         low=_known(expected.low) if expected else None,
         high=_known(expected.high) if expected else None,
-        gain=None if half is None else (best.value or 0.0) - half,
+        gain=None if half is None else (auc_of(best) or 0.0) - half,
         noise=_standard_error(best.user_attrs),
     )
 
@@ -127,12 +128,12 @@ def _tuning(ended: list[FrozenTrial], among: int, by: By) -> Tuning:
 def _values(ended: list[FrozenTrial]) -> tuple[Floats, Floats]:
     """AUC and log loss as the rule sees them: a stopped trial is no better than the worst finished one."""
     complete = [t for t in ended if t.state == TrialState.COMPLETE]
-    lowest = min(t.value or 0.0 for t in complete)
+    lowest = min(auc_of(t) or 0.0 for t in complete)
     known = all(log_loss_of(t) is not None for t in complete)
     auc, losses = [], []
     for trial in ended:
         stopped = trial.state != TrialState.COMPLETE
-        auc.append(min(trial.value or 0.0, lowest) if stopped else trial.value or 0.0)
+        auc.append(min(auc_of(trial) or 0.0, lowest) if stopped else auc_of(trial) or 0.0)
         losses.append(math.inf if stopped else log_loss_of(trial) if known else math.nan)
     if not known:
         losses = [math.nan] * len(auc)

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.study.choice import completed
+from medfathom.study.record import auc_of
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
@@ -69,7 +70,7 @@ class _Record(Watcher):
         self._counted_later = {t.number for t in running if GOES_ON_FROM in t.user_attrs}
         self.started = time.monotonic()
         for trial in completed(driver.trials(), "auc")[:1]:
-            self.best, self.best_number = trial.value, trial.number
+            self.best, self.best_number = auc_of(trial), trial.number
 
     def _consider(self, number: int, auc: float) -> None:
         if self.best is None or auc > self.best:

@@ -49,6 +49,7 @@ def run_and_tell(
     config = load_definition(study, sets)
     from medfathom.run import run_study  # noqa: PLC0415  imports Optuna
     from medfathom.study.choice import choice_sentences  # noqa: PLC0415
+    from medfathom.study.front import front_sentence  # noqa: PLC0415
     from medfathom.terminal.progress import JsonLines, watcher_for_people  # noqa: PLC0415
 
     watcher = JsonLines(sys.stdout) if as_json else watcher_for_people()
@@ -57,6 +58,8 @@ def run_and_tell(
     outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
     for line in choice_sentences(outcome.choice) if outcome.choice else []:
         watcher.note(line)
+    if outcome.front:
+        watcher.note(front_sentence(outcome.front))
     if outcome.halted:
         watcher.note(f"Ended early: {outcome.halted}. To go on: {_again(study, sets, address)}")
         return EXIT_INTERRUPTED if outcome.halted == "interrupted" else 0

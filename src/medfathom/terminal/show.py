@@ -11,6 +11,7 @@ from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
 from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
+from medfathom.study.front import COSTS, Front, front_sentence
 from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
 from medfathom.study.tuning import Tuning, tuning_sentences
@@ -43,6 +44,9 @@ def study_text(summary: StudySummary) -> RenderableType:
     parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
     if summary.choice:
         parts += [Text(), *map(Text, choice_sentences(summary.choice))]
+    if summary.front:
+        parts += [Text(), Text("Front", style="bold"), _front_table(summary.front)]
+        parts.append(Text(front_sentence(summary.front)))
     if summary.best:
         unit = summary.best[0].unit
         folds = len(summary.best[0].fold_aucs or ())
@@ -96,6 +100,15 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
             f"{row.n_params / 1e6:.1f} M" if row.n_params else "",
             clock(row.train_seconds) if row.train_seconds is not None else "",
         )
+    return table
+
+
+def _front_table(front: Front) -> FittedTable:
+    table = _table("trial", "AUC", "95 % interval", COSTS[front.cost], "stratum")
+    for row in front.trials:
+        known = row.auc_ci_low is not None and row.auc_ci_high is not None
+        interval = f"{row.auc_ci_low:.3f} to {row.auc_ci_high:.3f}" if known else ""
+        table.add_row(str(row.number), f"{row.auc:.4f}", interval, f"{row.cost:,.4g}", row.stratum)
     return table
 
 

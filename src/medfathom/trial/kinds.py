@@ -34,7 +34,7 @@ def kinds_of(config: StudyConfig) -> list[Kind]:
     members_of: dict[tuple[Value, ...], list[int]] = {}
     for i, combination in enumerate(combinations):
         params = _typical(config, combination)
-        key = (params.architecture, params.unfreeze_depth, draws_weights(params))
+        key = (params.architecture, params.unfreeze_depth, draws_weights(params), params.image_size)
         members_of.setdefault(key, []).append(i)
     return [
         Kind(
@@ -48,7 +48,7 @@ def kinds_of(config: StudyConfig) -> list[Kind]:
 
 def _combinations(space: SpaceConfig) -> list[dict[str, Value]]:
     """All allowed combinations of what makes a trial cheap or dear."""
-    names = ("architecture", "unfreeze_depth", "init")
+    names = ("architecture", "unfreeze_depth", "init", "image_size")
     every = [dict(zip(names, values, strict=True)) for values in product(*map(space.values, names))]
     return [combination for combination in every if not space.excluded(combination)]
 

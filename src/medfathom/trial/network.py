@@ -36,6 +36,7 @@ def identity_record(params: TrialParams, task: TrialTask, network: Network) -> T
         init_source=network.init_source or None,
         calibrated=calibrates(params, task),
         unfreeze_depth=params.unfreeze_depth,
+        image_size=task.data.image_size,
         n_params=facts.n_params,
         n_trainable_params=facts.n_trainable_params,
         trainable_fraction=facts.trainable_fraction,

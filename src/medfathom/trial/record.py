@@ -117,10 +117,12 @@ class TrialRecord(SplitMetrics):
         init_source: where the weights came from, in words.
         calibrated: whether a random prefix's batch-norm statistics were estimated first.
         unfreeze_depth: layer groups trained besides the head, 0 to 5.
+        image_size: side of the square image that the network saw, pixels.
         n_params, n_trainable_params: of the network with its head.
         trainable_fraction, trainable_layer_fraction: of parameters, of weighted layers; in [0, 1].
         depth: weighted layers on the longest path from input to logits.
         macs: multiply-accumulates for one image.
+        latency_ms: for one image, where the trial ran; only where the study asks for it.
         n_train: training images that an epoch uses.
         epochs, max_epochs: run so far, and of the full length.
         train_seconds: of training and validation, earlier runs of the same trial included.
@@ -143,12 +145,14 @@ class TrialRecord(SplitMetrics):
     init_source: str | None = None
     calibrated: bool | None = None
     unfreeze_depth: int | None = None
+    image_size: int | None = None
     n_params: int | None = None
     n_trainable_params: int | None = None
     trainable_fraction: float | None = None
     trainable_layer_fraction: float | None = None
     depth: int | None = None
     macs: int | None = None
+    latency_ms: float | None = None
     stratum: str | None = None
     seed: int | None = None
     n_train: int | None = None

@@ -33,6 +33,8 @@ class TrialTask:
     """CPU threads that the trial may use."""
     depths: frozenset[int] = frozenset()
     """Unfreeze depths of the study's trials: features are kept with an eye to them."""
+    measures_latency: bool = False
+    """Whether the time for one image is measured after the last epoch."""
     folds: Folds | None = None
     """Of a study that cross-validates."""
     scored: Sequence[FoldScore] = ()

@@ -26,6 +26,7 @@ from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
 from medfathom.trial.judging import judge
+from medfathom.trial.latency import latency_ms
 from medfathom.trial.losses import Loss
 from medfathom.trial.memory import PeakMemory, as_run_error
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
@@ -222,11 +223,17 @@ class _Trial:
             train_auc=self._auc_on_training_images() if last else None,
             images_per_second=len(self._subset) / fit_seconds,
         )
+        if last and self._task.measures_latency:
+            record = record.model_copy(update={"latency_ms": self._latency_ms()})
         if self._history:  # what intervals need of a fold is large, and only the latest is read
             self._history[-1] = self._history[-1].model_copy(update={"folds": None})
         self._history.append(record)
         self._save(self._kept_predictions(logits) if last and self._fold is None else b"")
         return record
+
+    def _latency_ms(self) -> float:
+        data = self._task.data
+        return latency_ms(self._network, (data.channels, data.image_size, data.image_size), self._device)
 
     def _predict_validation(self) -> NDArray[np.float32]:
         rows = None if self._fold is None else self._fold.val

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from functools import lru_cache
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile, TiffPage
 
+from medfathom.data.formats import tiff_plain
+from medfathom.data.formats.tiff_plain import Plain
 from medfathom.data.pixels import Header, Opened, Samples, UnreadableImageError
+
+START_BYTES = 4096
+"""Of many files the tags; they may also stand at the end."""
 
 _COMPRESSIONS = {
     COMPRESSION.NONE,
@@ -43,6 +48,11 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 def header(file: BinaryIO) -> Header:
     """Raises UnreadableImageError."""
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    plain = tiff_plain.read(file.read(START_BYTES))
+    if plain is not None and plain.end <= size:
+        return _plain_header(plain)
     file.seek(0)
     with TiffFile(file) as tiff:
         return _header(_page(tiff))
@@ -66,7 +76,19 @@ def stack_header(file: BinaryIO) -> Header:
 
 def opened(content: bytes) -> Opened:
     """Raises UnreadableImageError."""
-    return _opened(_page(TiffFile(BytesIO(content))), content)
+    plain = tiff_plain.read(content)
+    if plain is None or plain.end > len(content):
+        return _opened(_page(TiffFile(BytesIO(content))), content)
+    found = _plain_header(plain)
+    return Opened(
+        found,
+        lambda _: Samples(
+            plain.values(content),
+            white=plain.white,
+            orientation=plain.orientation,
+            zero_is_white=plain.zero_is_white,
+        ),
+    )
 
 
 def frame(content: bytes, index: int) -> Opened:
@@ -80,6 +102,10 @@ def frame(content: bytes, index: int) -> Opened:
 def _places(content: bytes) -> list[int]:
     """Where each page of a stack has its tags: to look through all of them for each would take longest."""
     return [page.offset for page in _pages(TiffFile(BytesIO(content)))]
+
+
+def _plain_header(plain: Plain) -> Header:
+    return Header(plain.width, plain.height, colour=plain.channels == 3, deep=plain.dtype.itemsize == 2)
 
 
 def _opened(page: TiffPage, content: bytes) -> Opened:

@@ -96,7 +96,11 @@ class NpzSource(Source):
 
     def _labels(self) -> NDArray[Any]:
         parts = {}
-        for split in self._heads:
+        for split, head in self._heads.items():
+            if head.shape[0] == 0:
+                raise DataError(
+                    f"{self.path}: array {split}_images has no image; leave the split out of the file"
+                )
             values = self._beside_images(split, "labels")
             if values.dtype.kind not in "biuf":
                 raise DataError(f"{self.path}: {split}_labels is {values.dtype}; expected class numbers")

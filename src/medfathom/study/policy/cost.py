@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -38,14 +38,17 @@ class CostModel:
     def expected(self, trials: Sequence[FrozenTrial], wanted: Sequence[TrialParams]) -> NDArray[np.float64]:
         """For each of the wanted parameters; `trials` are the study's own, with their records."""
         cached = {
-            (a["architecture"], a["init"]) for t in trials if (a := t.user_attrs).get("unfreeze_depth", 5) < 5
+            (a["architecture"], a["init"], searched_size(t))
+            for t in trials
+            if (a := t.user_attrs).get("unfreeze_depth", 5) < 5
         }
         factors = self._factors(trials)
         costs = []
         for params in wanted:
             names = _kinds(params.architecture, params.unfreeze_depth)
             factor = next((factors[name] for name in names if name in factors), 1.0)
-            there = (params.architecture, params.init) in cached and params.init != "random"
+            prefix = (params.architecture, params.init, params.image_size)
+            there = prefix in cached and params.init != "random"
             work = work_of(params, self.epochs) + (0.0 if there else prefix_work(params))
             costs.append(factor * work)
         return np.array(costs)
@@ -54,7 +57,7 @@ class CostModel:
         """Measured seconds over expected ones: for each kind of trial, each architecture, and all."""
         ratios: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         for trial in trials:
-            measured = _measured(trial.user_attrs)
+            measured = _measured(trial)
             if measured is None:
                 continue
             params, seconds, epochs = measured
@@ -67,32 +70,44 @@ class CostModel:
 def work_of(params: TrialParams, epochs: int) -> float:
     """Multiply-accumulates for one training image, its prefix's features kept."""
     trained = WORK_OF_LAST[params.unfreeze_depth]
-    return _macs(params.architecture) * (epochs * trained * (1 + BACKWARD) + START * (1 + BACKWARD))
+    whole = _macs(params.architecture, params.image_size) * (1 + BACKWARD)
+    return whole * (epochs * trained + START)
 
 
 def prefix_work(params: TrialParams) -> float:
     """Multiply-accumulates to compute an image's features of the frozen prefix, once."""
-    return _macs(params.architecture) * (1 - WORK_OF_LAST[params.unfreeze_depth])
+    return _macs(params.architecture, params.image_size) * (1 - WORK_OF_LAST[params.unfreeze_depth])
 
 
 def _kinds(architecture: str, depth: int) -> list[tuple[Any, ...]]:
     return [(architecture, depth), (architecture,), ()]
 
 
-def _measured(attributes: Mapping[str, Any]) -> tuple[TrialParams, float, int] | None:
+def searched_size(trial: FrozenTrial) -> int:
+    """A trial's image size where the space has sizes, else 0: all are alike."""
+    searched = any("image_size" in name.split("+") for name in trial.params)
+    return int(trial.user_attrs.get("image_size", 0)) if searched else 0
+
+
+def _measured(trial: FrozenTrial) -> tuple[TrialParams, float, int] | None:
     """A trial's parameters, as far as they matter here, its seconds and epochs; None: it told nothing."""
-    names = ("architecture", "init", "unfreeze_depth", "train_seconds", "epochs")
+    attributes, names = (
+        trial.user_attrs,
+        ("architecture", "init", "unfreeze_depth", "train_seconds", "epochs"),
+    )
     if any(attributes.get(name) is None for name in names) or attributes["train_seconds"] <= 0:
         return None
-    params = TrialParams.model_validate({name: attributes[name] for name in names[:3]})
+    given = {name: attributes[name] for name in names[:3]}
+    params = TrialParams.model_validate({**given, "image_size": searched_size(trial)})
     return params, float(attributes["train_seconds"]), int(attributes["epochs"])
 
 
 @cache
-def _macs(architecture: str) -> float:
+def _macs(architecture: str, image_size: int) -> float:
+    """Of one image; at one size for all, where the space has no sizes."""
     try:
         facts = lookup(architecture)
     except ModelError:
         return DEFAULT_MACS
-    # At one size for all: work grows with the area.
-    return float(facts.macs) * (224 / facts.native_size) ** 2
+    # Work grows with the area.
+    return float(facts.macs) * ((image_size or 224) / facts.native_size) ** 2

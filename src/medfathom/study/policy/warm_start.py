@@ -18,6 +18,7 @@ from medfathom.errors import DefinitionError, did_you_mean
 from medfathom.study.growth import asked, params_in
 from medfathom.study.policy.opening import completed
 from medfathom.study.policy.sampler import First, Past
+from medfathom.study.record import auc_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -107,12 +108,13 @@ def _fitting(study: Study, space: SpaceConfig, left: Counter[str]) -> list[tuple
     found: dict[str, tuple[TrialParams, float]] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         params = params_in(before, trial.params)
-        if params is None or trial.value is None:
+        auc = auc_of(trial)
+        if params is None or auc is None:
             continue
         fitted = completed(space, {n: getattr(params, n) for n in (*space.dimensions, "optimizer")})
         if isinstance(fitted, str):
             left[fitted] += 1
         else:
             key = fitted.model_dump_json()
-            found[key] = (fitted, max(trial.value, found[key][1]) if key in found else trial.value)
+            found[key] = (fitted, max(auc, found[key][1]) if key in found else auc)
     return list(found.values())

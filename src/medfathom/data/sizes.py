@@ -1,0 +1,43 @@
+"""A data set at several image sizes: prepared once for each, the same images in the same splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medfathom.data.prepare import prepare
+from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_names
+from medfathom.definitions.dataset import DatasetConfig
+from medfathom.errors import DataError
+
+
+def at_size(config: DatasetConfig, image_size: int) -> DatasetConfig:
+    """The same data set at another size; 0: at its own."""
+    return config.model_copy(update={"image_size": image_size or config.image_size})
+
+
+def prepare_sizes(config: DatasetConfig, sizes: Sequence[int], cache_dir: Path) -> PreparedData:
+    """Prepare a data set at every size.
+
+    Args:
+        config: the `[dataset]` table, whose own size is the smallest.
+        sizes: of the study's trials.
+        cache_dir: see `prepare`.
+
+    Returns:
+        The data set at its own size.
+
+    Raises:
+        DataError: see `prepare`; or a split differs between sizes, so that trials could not be compared.
+    """
+    data = prepare(config, cache_dir)
+    for size in sizes:
+        other = prepare(at_size(config, size), cache_dir)
+        for split in SPLIT_NAMES:
+            if read_names(data.folder, split) != read_names(other.folder, split):
+                raise DataError(
+                    f"space.image_size: the {split} split at {size} pixels has other images than at "
+                    f"{config.image_size}: other images are near copies there, or tiles are cut anew; give "
+                    "the splits yourself, or study one size at a time"
+                )
+    return data
