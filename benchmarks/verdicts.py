@@ -35,7 +35,7 @@ from medfathom.analysis.size.partial import beside
 
 SD = 0.01
 SET = Settings(permutations=499, draws=3_000)
-STUDIES_PER_SIZES = 10
+STUDIES_PER_SIZES = 5
 """Studies of the same networks: a calibration belongs to them and is had once."""
 
 Draw = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
@@ -287,20 +287,22 @@ def row(name: str, design: Design, n: int, families: str, datasets: int, studies
     )
     by_t = "" if design.missing else f"{plain / studies:.3f}"
     shares = f"{directional / told:.3f} | {negligible / told:.3f} | {coverage} | {by_t}"
-    return f"| {name} | {n} | {families} | {datasets} | {shares} |"
+    return f"| {name} | {n} | {families} | {datasets} | {studies} | {shares} |"
 
 
 def text(lines: list[str], studies: int) -> str:
     return (
         "# Verdicts on designs that a straight line does and does not expect\n\n"
-        f"{date.today()}; {studies} studies each (standard error of a rate of .05: "
-        f"{np.sqrt(0.05 * 0.95 / studies):.3f}); `python benchmarks/verdicts.py --studies {studies}`.\n\n"
+        f"{date.today()}; `python benchmarks/verdicts.py --studies {studies}`. Standard error of a rate of "
+        f".05: {np.sqrt(0.05 * 0.95 / 200):.3f} for 200 studies, {np.sqrt(0.05 * 0.95 / 100):.3f} for 100."
+        "\n\n"
         "Goals: directional verdicts without an effect at most .05, coverage at least .93, and of the power "
         "of a t-test (last column) at most a tenth lost where that test is valid. There is an effect in "
         "`effect`, `large effect`, and `effect, depth correlated`; a curve and no direction in `inverted U`; "
         "and where two data sets differ, in these two data sets, about which the verdict then speaks.\n\n"
-        "| design | networks | families | data sets | directional | negligible | coverage | t-test |\n"
-        "|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+        "| design | networks | families | data sets | studies | directional | negligible | coverage "
+        "| t-test |\n"
+        "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
     )
 
 

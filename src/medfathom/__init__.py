@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from medfathom.analysis.pipeline import Analysis, analyze
     from medfathom.confirm import Confirmation, confirm_study
     from medfathom.definitions.config import StudyConfig
@@ -67,6 +68,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("medfathom")
     if name in _HOME:
         return getattr(import_module(f"medfathom.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

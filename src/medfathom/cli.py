@@ -36,10 +36,20 @@ from medfathom.terminal.options import (
     StudyArgument,
     TableOption,
     WhereOption,
+    example,
 )
-from medfathom.text import STORAGE_GIVEN, command
+from medfathom.text import QUIET, STORAGE_GIVEN, command
 
 BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from medfathom import __version__  # noqa: PLC0415
+
+        print(f"medfathom {__version__}")  # noqa: T201
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="medfathom",
@@ -52,6 +62,23 @@ app = typer.Typer(
         + "".join(f"- `{command(*words.split())}`\n" for words in BEGIN)
     ),
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no notes; also after a command.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from; also after a command.")
+    ] = False,
+) -> None:
+    """`main` takes quiet and debug away before this is called, so that they may stand anywhere."""
+
+
 app.add_typer(data_app, name="data")
 app.add_typer(list_app, name="list")
 
@@ -59,8 +86,9 @@ app.add_typer(list_app, name="list")
 def main() -> None:
     """Entry point: exit 0 done, 1 failed while running, 2 bad input; errors are one line without --debug."""
     STORAGE_GIVEN.set(None)
-    debug = "--debug" in sys.argv
-    arguments = [a for a in sys.argv[1:] if a != "--debug"] or ["--help"]
+    debug, quiet = "--debug" in sys.argv, bool({"-q", "--quiet"} & set(sys.argv))
+    QUIET.set(quiet)
+    arguments = [a for a in sys.argv[1:] if a not in ("--debug", "-q", "--quiet")] or ["--help"]
     try:
         sys.exit(app(args=arguments, prog_name="medfathom", standalone_mode=False) or 0)
     except MedfathomError as error:
@@ -81,7 +109,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
     sys.exit(code)
 
 
-@app.command()
+@app.command(epilog=example("samples my-samples"))
 def samples(folder: Annotated[Path, typer.Argument(help="A new folder.", metavar="DIR")]) -> None:
     """Write sample images and a table of published results, to try the commands on."""
     from medfathom.terminal.samples import print_samples  # noqa: PLC0415
@@ -89,7 +117,7 @@ def samples(folder: Annotated[Path, typer.Argument(help="A new folder.", metavar
     print_samples(folder)
 
 
-@app.command()
+@app.command(epilog=example("init scans --modality OCT"))
 def init(
     place: Annotated[
         Path,
@@ -112,7 +140,7 @@ def init(
     print_definition_written(place, out=out, modality=modality, label=label, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=example("run demo --trials 8"))
 def run(
     study: Annotated[
         str,
@@ -146,7 +174,7 @@ def run(
     )
 
 
-@app.command()
+@app.command(epilog=example("validate demo my.toml"))
 def validate(
     studies: Annotated[
         list[str], typer.Argument(help="TOML files, or names in study_defs/.", metavar="STUDY …")
@@ -159,7 +187,7 @@ def validate(
     return print_validity(studies, set_ or [])
 
 
-@app.command()
+@app.command(epilog=example("plan demo --json"))
 def plan(
     study: PilotArgument = None,
     set_: SetOption = None,
@@ -189,7 +217,7 @@ def plan(
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=example("show demo"))
 def show(
     study: StudyArgument,
     definition: Annotated[
@@ -208,7 +236,7 @@ def show(
     return print_study(study, storage, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=example("dashboard --port 0"))
 def dashboard(
     storage: StorageOption = None,
     port: Annotated[
@@ -226,7 +254,7 @@ def dashboard(
     serve(storage or default_url(), port, writable=writable, say=print_text)
 
 
-@app.command()
+@app.command(epilog=example("confirm demo --top 4 --seeds 3"))
 def confirm(
     study: StudyArgument,
     seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
@@ -254,7 +282,7 @@ def confirm(
     )
 
 
-@app.command()
+@app.command(epilog=example("analyze --table results.csv --map auc=test_auc"))
 def analyze(
     studies: Annotated[
         list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
@@ -301,7 +329,7 @@ def analyze(
     )
 
 
-@app.command()
+@app.command(epilog=example("export demo --out model"))
 def export(
     study: StudyArgument,
     out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
@@ -326,7 +354,7 @@ def export(
     print_export(study, out, trial=trial, within=within, storage=storage, onnx=onnx, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=example("predict model scans --csv predictions.csv"))
 def predict(
     model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from medfathom.terminal.options import JsonOption, SetOption, StudyArgument
+from medfathom.terminal.options import JsonOption, SetOption, StudyArgument, complete_architecture, example
 
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
 data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
 
 
-@data_app.command("check")
+@data_app.command("check", epilog=example("data check demo --out page.html"))
 def data_check(
     study: StudyArgument,
     set_: SetOption = None,
@@ -31,7 +31,7 @@ def data_check(
     return print_check(study, set_ or [], page=out, as_json=as_json)
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", epilog=example("data prepare demo --samples scans"))
 def data_prepare(
     study: StudyArgument,
     set_: SetOption = None,
@@ -47,12 +47,15 @@ def data_prepare(
     print_prepared(study, set_ or [], samples=samples, as_json=as_json)
 
 
-@data_app.command("shift")
+@data_app.command("shift", epilog=example("data shift demo --images 64"))
 def data_shift(
     study: StudyArgument,
     set_: SetOption = None,
     architecture: Annotated[
-        list[str] | None, typer.Option(help="One of the study's; can be repeated. Default: all.")
+        list[str] | None,
+        typer.Option(
+            help="One of the study's; can be repeated. Default: all.", autocompletion=complete_architecture
+        ),
     ] = None,
     images: Annotated[int, typer.Option(help="Number of training images to measure.", min=2)] = 256,
     out: Annotated[
@@ -69,7 +72,7 @@ def data_shift(
     )
 
 
-@list_app.command("studies")
+@list_app.command("studies", epilog=example("list studies"))
 def list_studies(as_json: JsonOption = False) -> None:
     """Study definitions: in ./study_defs, and shipped."""
     from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
@@ -77,9 +80,14 @@ def list_studies(as_json: JsonOption = False) -> None:
     print_definitions("study_defs", as_json)
 
 
-@list_app.command("architectures")
+@list_app.command("architectures", epilog=example("list architectures resnet --max-params 30"))
 def list_architectures(
-    pattern: Annotated[str, typer.Argument(help="Only names (or families) with this in them.")] = "",
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            help="Only names (or families) with this in them.", autocompletion=complete_architecture
+        ),
+    ] = "",
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     max_params: Annotated[
         float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
@@ -96,7 +104,7 @@ def list_architectures(
     )
 
 
-@list_app.command("datasets")
+@list_app.command("datasets", epilog=example("list datasets"))
 def list_datasets(as_json: JsonOption = False) -> None:
     """Data sets that study definitions name: source, modality, licence."""
     from medfathom.terminal.listing import print_datasets  # noqa: PLC0415
@@ -105,7 +113,11 @@ def list_datasets(as_json: JsonOption = False) -> None:
 
 
 def _add_piece(kind: str) -> None:
-    @list_app.command(kind, help=f"Pieces of search/{kind}/: in the working folder, and shipped.")
+    @list_app.command(
+        kind,
+        help=f"Pieces of search/{kind}/: in the working folder, and shipped.",
+        epilog=example(f"list {kind}"),
+    )
     def _list(as_json: JsonOption = False) -> None:
         from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
 

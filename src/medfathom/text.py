@@ -64,6 +64,9 @@ def _escaped(character: str) -> str:
 STORAGE_GIVEN: ContextVar[str | None] = ContextVar("STORAGE_GIVEN", default=None)
 """The URL given with `--storage` to the running command; None: none was given. The command line sets it."""
 
+QUIET: ContextVar[bool] = ContextVar("QUIET", default=False)
+"""Whether `-q` was given: no progress and no notes, but results and errors. The command line sets it."""
+
 TAKE_STORAGE = frozenset({"run", "show", "dashboard", "confirm", "analyze", "export"})
 """Commands with `--storage`."""
 

@@ -392,3 +392,21 @@ def test_a_table_without_networks_is_inconclusive(shared: Path) -> None:
     answers = [p for m in found["modalities"].values() for p in m["predictors"].values()]
     assert {p["verdict"] for p in answers} == {"inconclusive"}
     assert all("at least 3" in p["reason"] for p in answers)
+
+
+def test_a_refused_table_is_told_the_way(tmp_path: Path) -> None:
+    """As a new user would meet them: another name for the networks, a wide table, methods that are none."""
+    named = tmp_path / "named.csv"
+    named.write_text("dataset,method,input_px,auc,modality\npath,ResNet-18,28,0.98,WSI\n")
+    with pytest.raises(ResultsError, match="--map architecture=method"):
+        read_tables([named])
+    wide = tmp_path / "wide.csv"
+    wide.write_text("model,bach,crc,mhist,panda\nvirchow,0.8,0.9,0.7,0.6\nuni,0.8,0.9,0.7,0.6\n")
+    with pytest.raises(ResultsError, match="looks wide"):
+        read_tables([wide])
+    rows = [
+        {"architecture": name, "dataset": "path", "modality": "WSI", "auc": 0.9}
+        for name in ("ResNet-18", "ResNet-50", "auto-sklearn")
+    ]
+    with pytest.raises(ResultsError, match=r"--where architecture=ResNet-18,ResNet-50"):
+        prepare(pd.DataFrame(rows))

@@ -1,12 +1,18 @@
 """What confirm chooses, and the jobs that follow."""
 
+import numpy as np
 import pytest
+from optuna.study import Study
 
 from made_confirmations import searched
 from medfathom.confirmation.choice import choose
 from medfathom.confirmation.jobs import list_jobs
+from medfathom.confirmation.summary import summarize_confirmation
+from medfathom.data.prepared import Units
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import InputError, StorageError
+from medfathom.study.predictions import keep_predictions
+from medfathom.trial.validation import ValidationPredictions
 
 
 def test_the_best_complete_trial_of_each_stratum_is_chosen(config: StudyConfig) -> None:
@@ -24,6 +30,43 @@ def test_the_best_complete_trial_of_each_stratum_is_chosen(config: StudyConfig) 
     drawn = {t.user_attrs["stratum"] for t in study.get_trials()}
     for stratum, reason in reasons.items():
         assert ("no complete trial" in reason) == (stratum in drawn)
+
+
+def said(study: Study, worst: str) -> None:
+    """Every complete trial ranks 200 validation images well, but for those of one stratum, which guess."""
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    units = Units(labels, None, [str(i) for i in range(200)])
+    for trial in study.get_trials():
+        if trial.state.name == "COMPLETE":
+            signal = (trial.user_attrs["stratum"] != worst) * 3.0 * labels
+            logit = signal + random.standard_normal(200)
+            of_two = np.stack([0 * logit, logit], axis=1)
+            content = ValidationPredictions.of("binary", units, of_two).to_bytes()
+            keep_predictions(study, trial.number, content)
+
+
+def test_strata_that_may_be_the_best_are_confirmed(config: StudyConfig) -> None:
+    study = searched(config)
+    worst = choose(study).trials[-1]
+    assert len({job.trial.number for job in list_jobs(study, 1, None, [])}) == len(choose(study).trials), (
+        "nothing tells trials apart without predictions"
+    )
+    said(study, worst.user_attrs["stratum"])
+    wanted = {job.trial.user_attrs["stratum"] for job in list_jobs(study, 1, None, [])}
+    others = {t.user_attrs["stratum"] for t in choose(study).trials}
+    assert len(others) > 1
+    assert wanted == others - {worst.user_attrs["stratum"]}
+    missing = {m.stratum: m.reason for m in summarize_confirmation(study, None).missing}
+    assert "lower than the highest by more than chance explains" in missing[worst.user_attrs["stratum"]]
+    assert {job.trial.number for job in list_jobs(study, 1, 9, [])} >= {worst.number}, "--top takes so many"
+
+
+def test_a_comparison_confirms_every_stratum(config: StudyConfig) -> None:
+    compared = config.model_copy(update={"goal": "compare"})
+    study = searched(compared)
+    said(study, choose(study).trials[-1].user_attrs["stratum"])
+    assert len(list_jobs(study, 1, None, [])) == len(choose(study).trials)
 
 
 def test_jobs_are_seed_by_seed_and_take_more_trials(config: StudyConfig) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import openslide
+import pydicom
 import pytest
 import tiffslide
+from hypothesis import given
+from hypothesis import strategies as st
 
 from made_models import CONFIG
 from making_slides import GLASS, TISSUE, aperio, dicom_slide, glass, hamamatsu, made_slide, mirax, pyramid
@@ -20,7 +23,7 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import foresee, prepare
 from medfathom.data.prepared import read_facts
 from medfathom.data.pseudonyms import pseudonym
-from medfathom.data.slides import Tile, Tiling, choose_tiles, read_slide, read_tile
+from medfathom.data.slides import Tile, Tiling, _shares, choose_tiles, read_slide, read_tile
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.exported.model import Deployed, Model
@@ -237,6 +240,8 @@ def test_each_slide_is_a_case_of_its_tiles(tmp_path: Path) -> None:
     root = slide_set(tmp_path / "set")
     data = prepare(folder(root, tiles=3), tmp_path / "cache")
     assert (data.unit, data.channels) == ("slide", 3)
+    told = "14 slides of 2 to 3 tiles each, 36 in all, at 1 microns per pixel"
+    assert told in read_facts(data.folder).notes
     assert data.cases == {split: 2 * n for split, n in PER_SPLIT.items()}
     assert data.sizes == {"train": 2 * (2 + 3 + 3), "val": 2 * (2 + 3), "test": 2 * (2 + 3)}
     rows = read_manifest(data.folder)
@@ -375,3 +380,24 @@ def test_the_folder_beside_a_mrxs_file_is_part_of_it(tmp_path: Path) -> None:
     data = prepare(folder(tmp_path / "set"), tmp_path / "cache")
     assert sum((data.cases or {}).values()) == 8
     assert read_facts(data.folder).ignored == []
+
+
+def test_label_and_overview_of_a_dicom_slide_are_no_slides(tmp_path: Path) -> None:
+    level0, level1 = dicom_slide(tmp_path, made_slide(), 0.5)
+    for flavour in ("LABEL", "OVERVIEW"):
+        other = pydicom.dcmread(level1)
+        other.ImageType = ["ORIGINAL", "PRIMARY", flavour, "NONE"]
+        other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        other.save_as(tmp_path / f"{flavour}.dcm", enforce_file_format=True)
+    expected = tiles_of(level0, tiling())
+    for path in sorted(tmp_path.iterdir()):
+        assert read_slide(path, tiling()).key(path) == read_slide(level0, tiling()).key(level0)
+        assert tiles_of(path, tiling()) == expected
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_the_share_of_tissue_is_that_of_the_cell(rows: int, columns: int, side: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((rows * side, columns * side)) < 0.5
+    edges = np.arange(rows + 1) * float(side), np.arange(columns + 1) * float(side)
+    expected = mask.reshape(rows, side, columns, side).mean(axis=(1, 3))
+    assert _shares(mask, *edges) == pytest.approx(expected)

@@ -220,7 +220,7 @@ def _analysed(
     parts = {str(name): part for name, part in rows.groupby("modality", sort=True)}
     reduced = {name: modality_of(name, part) for name, part in parts.items()}
     compared = {name: modality for name, modality in reduced.items() if modality is not None}
-    benefits = pretraining_benefit(rows, settings.coarse)
+    benefits = pretraining_benefit(rows, settings.coarse, margin)
     findings = _findings(parts, compared, margin, settings, asked)
     return Analysis(
         rows=rows,

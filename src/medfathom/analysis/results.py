@@ -182,20 +182,37 @@ def _chosen(
     return frame.copy(), exclusions
 
 
+OTHER_NAMES = {
+    "architecture": ("model", "network", "method", "backbone", "arch", "encoder", "source", "name"),
+    "dataset": ("data", "data_set", "target", "task", "benchmark"),
+    "auc": ("test_auc", "auroc", "roc_auc", "val_auc"),
+    "modality": ("domain", "imaging"),
+}
+"""What tables call a column of the contract, likeliest first."""
+
+
 def _no_column(path: Path, column: str, raw: pd.DataFrame) -> str:
     """What to do about a required column that the table lacks."""
     shown = [str(c) for c in raw.columns if not str(c).startswith("_")]
     numeric = [c for c in shown if pd.to_numeric(raw[c], errors="coerce").notna().mean() > WIDE_SHARE]
-    if column in ("auc", "dataset") and len(numeric) >= FEWEST_WIDE:
+    lower = {c.lower().strip(): c for c in shown}
+    if "auc" not in lower and not _likely("auc", lower) and len(numeric) >= FEWEST_WIDE:
         hint = (
-            f"the table looks wide ({', '.join(numeric[:4])}, …): write one row per result, with a column "
-            "dataset and a column auc"
+            f"the table looks wide ({', '.join(numeric[:4])}, …): write one row per result, with the columns "
+            "architecture, dataset, modality and auc (pandas: DataFrame.melt)"
         )
+    elif _likely(column, lower):
+        hint = f"map one with --map {column}={_likely(column, lower)}"
     elif column in ("modality", "dataset"):
         hint = f"map one with --map {column}=NAME, or give all rows one with --set {column}=VALUE"
     else:
         hint = f"map one with --map {column}=NAME"
     return f"{path}: no column {column!r}; {hint}. The table has: {', '.join(shown)}"
+
+
+def _likely(column: str, lower: Mapping[str, str]) -> str:
+    """The table's column that a column of the contract may be; empty for none."""
+    return next((lower[other] for other in OTHER_NAMES[column] if other in lower), "")
 
 
 def _as_setting(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:

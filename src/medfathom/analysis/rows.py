@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -287,6 +288,7 @@ def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
                 continue
             raise ResultsError(
                 f"{place(rows, unknown[0])}: {error}; or give its n_params, depth and family in the table"
+                f"{_others(rows, lookup)}"
             ) from None
         rows.loc[index, "architecture"] = facts.name
         if len(unknown):
@@ -295,6 +297,18 @@ def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
             rows.loc[index, "macs"] = rows.loc[index, "macs"].fillna(float(facts.macs))
     _one_family_each(rows)
     return rows
+
+
+def _others(rows: pd.DataFrame, lookup: Lookup | None) -> str:
+    """How to take only the rows of known architectures, where these are few enough to name."""
+    known = []
+    for name in rows["_spelled"].unique():
+        with suppress(InputError, KeyError):
+            (lookup or facts_at_hand)(str(name))
+            known.append(str(name))
+    if not 2 <= len(known) <= MOST_LEVELS:
+        return ""
+    return f", or take those that are known: --where architecture={','.join(known)}"
 
 
 def _one_family_each(rows: pd.DataFrame) -> None:

@@ -241,7 +241,7 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     record = record_of(next(t for t in trials if t.number == choice.best))
     per = f"per {record.unit} " if record.unit else ""
     text = " ".join(choice_sentences(choice, compared=compare))
-    text += f" It is {_network(record)}; AUCs are {per}on the validation split."
+    text += f" Trial {choice.best} is {_network(record)}; AUCs are {per}on the validation split."
     if record.positive is not None:
         text += f" Positive class: {record.positive}."
     if front := front_of(study, trials):

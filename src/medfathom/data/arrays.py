@@ -6,6 +6,7 @@ Pages written through a memory map count as the process's memory until they are 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from medfathom.errors import RunError
 from medfathom.files import write_atomically
 
 
@@ -103,3 +105,19 @@ def _has(path: Path, header: bytes, n_bytes: int) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(header)) == header
+
+
+def check_space(partial: Path, n_bytes: int) -> None:
+    """Raise RunError where there is no room for arrays of this size, less what lies in the folder already."""
+    # Blocks of 512 bytes on the disk: arrays that are not filled yet have their full size, but no blocks.
+    needed = n_bytes - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))
+    free = shutil.disk_usage(partial.parent).free
+    if needed > free:
+        raise RunError(
+            f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
+            "or set MEDFATHOM_STORAGE to another folder"
+        )
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"

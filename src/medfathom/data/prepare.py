@@ -24,8 +24,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from medfathom.data.arrays import save_array
+from medfathom.data.arrays import check_space, save_array
 from medfathom.data.copies import (
+    NEAR_LIMIT,
     Copies,
     contradictions,
     find_copies,
@@ -63,9 +64,10 @@ from medfathom.data.too_few import few_notes, propose_folds
 from medfathom.data.usable import check_bits, check_classes, check_two_classes, foresee_bits
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
-from medfathom.errors import DataError, RunError
+from medfathom.errors import DataError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
+from medfathom.text import command
 
 VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -153,6 +155,9 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     positive = positive_class(listing.task, listing.class_names)
     notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
     notes += few_notes(listing, job.splits)
+    if len(listing) > NEAR_LIMIT:
+        check = command("data", "check")
+        notes.append(f"more than {NEAR_LIMIT:,} images: only `{check}` looks for near copies")
     if config.splits.folds is None:
         notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
@@ -216,7 +221,9 @@ def _build(job: _Job, folder: Path, progress: Progress) -> None:
         if (folder / FACTS_FILE).exists():
             return
         partial = folder.with_suffix(".partial")
-        _check_space(job, partial)
+        size, listing = job.config.image_size, job.listing
+        n_bytes = len(listing) * size * size * listing.channels * listing.dtype.itemsize
+        check_space(partial, n_bytes)
         partial.mkdir(exist_ok=True)
         try:
             _fill(job, partial, progress)
@@ -377,21 +384,3 @@ def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:
         facts += [] if listing.cases is None else [str(listing.cases[index])]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
-
-
-def _check_space(job: _Job, partial: Path) -> None:
-    """Room for the images, less what an earlier run has written of them."""
-    size, listing = job.config.image_size, job.listing
-    whole = len(listing) * size * size * listing.channels * listing.dtype.itemsize
-    # Blocks of 512 bytes on the disk: arrays that are not filled yet have their full size, but no blocks.
-    needed = whole - sum(file.stat().st_blocks * 512 for file in partial.glob("*_images.npy"))
-    free = shutil.disk_usage(partial.parent).free
-    if needed > free:
-        raise RunError(
-            f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
-            "or set MEDFATHOM_STORAGE to another folder"
-        )
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medfathom.data.pixels import Pixels, UnreadableImageError, damage
+from medfathom.data.pixels import MAX_PIXELS, Pixels, UnreadableImageError, damage
 from medfathom.data.pseudonyms import Subject, subject_of
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs")
@@ -212,6 +212,8 @@ def read_tile(path: Path, tile: Tile, size: int) -> tuple[Pixels, str]:
         level = slide.get_best_level_for_downsample(min(tile.width, tile.height) / size)
         scale = float(slide.level_downsamples[level])
         width, height = tile.width / scale, tile.height / scale
+        if width * height > MAX_PIXELS:
+            raise UnreadableImageError(f"a tile needs {width:.0f}x{height:.0f} pixels; save it as a pyramid")
         region = slide.read_region((tile.x, tile.y), level, (ceil(width), ceil(height)))
         colours = _on_background(library, slide, region)
         scaled = colours.resize((size, size), Image.Resampling.BILINEAR, box=(0, 0, width, height))

@@ -20,6 +20,7 @@ from medfathom.confirmation.words import (
 )
 from medfathom.definitions.load import study_name
 from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from medfathom.study.watcher import Watcher
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable, short_strata
 
@@ -59,17 +60,19 @@ def confirm_and_tell(
         The exit code.
     """
     from medfathom.confirm import confirm_study  # noqa: PLC0415
+    from medfathom.terminal.log import logged  # noqa: PLC0415
     from medfathom.terminal.progress import watcher_for_people  # noqa: PLC0415
 
-    done = confirm_study(
-        study_name(study),
-        seeds=seeds,
-        top=top,
-        trials=trials,
-        storage=storage,
-        address=address,
-        watcher=None if as_json else watcher_for_people(),
-    )
+    with logged(Watcher() if as_json else watcher_for_people(), "confirm") as log:
+        done = confirm_study(
+            study_name(study),
+            seeds=seeds,
+            top=top,
+            trials=trials,
+            storage=storage,
+            address=address,
+            watcher=log,
+        )
     if as_json:
         print_json(done.summary.to_dict())
     else:

@@ -21,6 +21,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.terminal.output import print_json, print_text
+from medfathom.text import QUIET
 
 TOLD = ("positive", "ignored", "notes")
 """Facts that are told in words to people."""
@@ -94,7 +95,7 @@ def prepare_now(
 @contextmanager
 def _bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error, one line per step."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown or QUIET.get()) as progress:
         tasks: dict[str, TaskID] = {}
 
         def tell(step: str, done: int, total: int) -> None:

@@ -14,7 +14,30 @@ def storage_given(url: str | None) -> str | None:
     return url
 
 
-StudyArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of one in study_defs/.")]
+def example(command: str) -> str:
+    """The last line of a command's help."""
+    return f"**Example:** `medfathom {command}`"
+
+
+def complete_study(begun: str) -> list[str]:
+    """Names of definitions, and TOML files here."""
+    from medfathom.definitions.load import names  # noqa: PLC0415
+
+    files = (str(path) for path in Path().glob("*.toml"))
+    return sorted(name for name in (*names("study_defs"), *files) if name.startswith(begun))
+
+
+def complete_architecture(begun: str) -> list[str]:
+    """Names of the catalog."""
+    from medfathom.models.facts import shipped  # noqa: PLC0415
+
+    return sorted(facts.name for facts in shipped() if facts.name.startswith(begun))
+
+
+StudyArgument = Annotated[
+    str,
+    typer.Argument(help="A TOML file, or the name of one in study_defs/.", autocompletion=complete_study),
+]
 PilotArgument = Annotated[str | None, typer.Argument(help="As for `run`.", metavar="[STUDY]")]
 StorageOption = Annotated[
     str | None,

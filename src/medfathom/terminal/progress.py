@@ -21,7 +21,7 @@ from medfathom.study.record import auc_of
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
-from medfathom.text import clock, spark
+from medfathom.text import QUIET, clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.space import TrialParams
@@ -127,7 +127,9 @@ class _Record(Watcher):
 
 
 def watcher_for_people() -> Watcher:
-    """A live table in a terminal, lines elsewhere."""
+    """A live table in a terminal, lines elsewhere; nobody is told with `-q`."""
+    if QUIET.get():
+        return Watcher()
     console = Console()
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 

@@ -50,12 +50,14 @@ def run_and_tell(
     from medfathom.run import run_study  # noqa: PLC0415  imports Optuna
     from medfathom.study.choice import choice_sentences  # noqa: PLC0415
     from medfathom.study.front import front_sentence  # noqa: PLC0415
+    from medfathom.terminal.log import logged  # noqa: PLC0415
     from medfathom.terminal.progress import JsonLines, watcher_for_people  # noqa: PLC0415
 
     watcher = JsonLines(sys.stdout) if as_json else watcher_for_people()
-    for line in said:
-        watcher.note(line)
-    outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=watcher)
+    with logged(watcher, "run") as log:
+        for line in said:
+            log.note(line)
+        outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=log)
     for line in choice_sentences(outcome.choice) if outcome.choice else []:
         watcher.note(line)
     if outcome.front:

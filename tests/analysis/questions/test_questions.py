@@ -19,7 +19,7 @@ from medfathom.analysis.questions.pretraining import (
     benefit_over_datasets,
     pretraining_benefit,
 )
-from medfathom.analysis.questions.ranking import kendalls_w
+from medfathom.analysis.questions.ranking import kendalls_w, ranking_agreement
 from medfathom.analysis.questions.unfreezing import unfreeze_depths
 from medfathom.analysis.size.inference import Settings
 
@@ -29,7 +29,7 @@ SETTINGS = Settings(permutations=499, draws=2_000)
 def test_pretraining_benefit_is_paired() -> None:
     """The harder setting lowers both sides alike: the benefit of 0.02 stays what it is."""
     frame = study(inits=("imagenet", "random"), noise=0.001)
-    found = pretraining_benefit(frame, SETTINGS)
+    found = pretraining_benefit(frame, SETTINGS, 0.01)
     whole = [b.mean for b in found if b.level == "dataset"]
     assert len(whole) == 2
     assert len(found) == 2 + 20
@@ -52,7 +52,7 @@ def test_equal_differences_give_no_p_whatever_their_rounding(
     with_: tuple[float, float], without: tuple[float, float]
 ) -> None:
     """0.95 - 0.90 and 0.93 - 0.88 differ in the 16th digit; an interval of that width says nothing."""
-    found = pretraining_benefit(two_seeds(with_, without), SETTINGS)
+    found = pretraining_benefit(two_seeds(with_, without), SETTINGS, 0.01)
     assert {b.level for b in found} == {"architecture", "dataset"}
     assert all(b.mean.p_value is None and b.mean.ci95 == (None, None) for b in found)
     assert all(b.mean.benefit == pytest.approx(with_[0] - without[0]) for b in found)
@@ -68,8 +68,83 @@ def test_equal_differences_between_depths_tell_none_apart() -> None:
     assert unfreeze_depths(few.astype({"unfreeze_depth": str}), SETTINGS)[0].not_worse == ["0", "1"]
 
 
+def test_equal_differences_of_many_families_tell_depths_apart() -> None:
+    rows = [
+        {"architecture": f"net{i}", "family": f"net{i}", "dataset": "a", "modality": "CXR", "init": "x"}
+        | {"unfreeze_depth": depth, "setting": "", "seed": None, "auc": 0.7 + i / 50 + gain}
+        for i in range(8)
+        for depth, gain in (("LP", 0.0), ("5", 0.05))
+    ]
+    found = unfreeze_depths(pd.DataFrame(rows), SETTINGS)[0]
+    assert (found.best, found.not_worse) == ("5", ["5"])
+
+
+def seeded(benefits: dict[str, float], noise: float) -> pd.DataFrame:
+    """Networks with and without pretraining, three seeds each."""
+    jitter = noise * np.array([-1.0, 0.0, 1.0])
+    return pd.DataFrame(
+        [
+            {
+                "architecture": name,
+                "family": name,
+                "modality": "CXR",
+                "dataset": "a",
+                "unfreeze_depth": "5",
+                "setting": "",
+                "seed": str(seed),
+                "init": init,
+                "auc": 0.8 + (benefit + jitter[(seed + k) % 3]) * (init == "imagenet"),
+            }
+            for k, (name, benefit) in enumerate(benefits.items())
+            for seed in range(3)
+            for init in ("imagenet", "random")
+        ]
+    )
+
+
+def test_pretraining_that_harms_is_said_and_one_of_ten_networks_is_no_finding() -> None:
+    """p = .03 of one network is p = .3 among ten; a network that loses .05 is harmed."""
+    names = {f"net{i}": 0.0 for i in range(9)} | {"harmed": -0.05}
+    found = {b.architecture: b.mean for b in pretraining_benefit(seeded(names, 0.001), SETTINGS, 0.01)}
+    assert (found["harmed"].verdict, found["net0"].verdict) == ("harms", "negligible")
+    few = seeded({f"net{i}": 0.01 if i == 0 else 0.0 for i in range(10)}, 0.003)
+    lucky = {b.architecture: b.mean for b in pretraining_benefit(few, SETTINGS, 0.01)}["net0"]
+    assert lucky.p_value is not None
+    assert lucky.p_value < 0.05 < (lucky.p_holm or 0.0)
+    assert lucky.verdict == "inconclusive"
+
+
+def test_networks_that_are_equal_may_all_be_chosen() -> None:
+    """Noise makes a regret; its interval excluded 0 in half of such studies."""
+    rng = np.random.default_rng(0)
+    frame = study(datasets=dict.fromkeys("abcd", "CXR"), settings=1, seeds=1).assign(init="x")
+    regret = ranking_agreement(
+        frame.assign(auc=0.8 + 0.01 * rng.normal(size=len(frame))).astype({"unfreeze_depth": str}),
+        draws=99,
+        seed=0,
+    ).regret.all
+    assert regret is not None
+    assert regret.ci95[0] == 0.0 < regret.mean < (regret.ci95[1] or 0.0)
+
+
+def test_members_of_a_family_are_one_vote_in_friedmans_test() -> None:
+    """Two families of three that data sets rank alike: six networks agree, two families hardly can."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"architecture": f"{f}{i}", "family": f, "dataset": d, "modality": "CXR", "init": "x", "seed": None}
+        | {"unfreeze_depth": "5", "setting": "", "auc": 0.8 + 0.05 * (f == "f") + 0.001 * rng.normal()}
+        for f in "fg"
+        for i in range(3)
+        for d in "abc"
+    ]
+    scope = ranking_agreement(pd.DataFrame(rows), draws=999, seed=0).scopes["all"]
+    assert scope.kendalls_w is not None
+    assert scope.kendalls_w > 0.7
+    assert scope.p_value == pytest.approx(0.25)  # 2 of the 2^3 arrangements
+
+
 def test_no_pair_no_benefit() -> None:
-    assert pretraining_benefit(study(), SETTINGS) == []
+    assert pretraining_benefit(study(), SETTINGS, 0.01) == []
 
 
 def test_benefit_against_data_set_size() -> None:
@@ -83,7 +158,7 @@ def test_benefit_against_data_set_size() -> None:
         "log10_n_train": Covariate(np.log10(sizes)),
         "domain_shift": Covariate(pd.Series(dtype=float)),
     }
-    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS), frame, covariates, SETTINGS)[0]
+    whole = benefit_over_datasets(pretraining_benefit(frame, SETTINGS, 0.01), frame, covariates, SETTINGS)[0]
     assert whole.n_datasets == 5
     assert whole.against["log10_n_train"].estimate.slope == pytest.approx(-0.005, abs=0.001)
     assert "known for 0" in whole.against["domain_shift"].reason

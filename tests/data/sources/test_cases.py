@@ -79,6 +79,7 @@ def test_a_row_that_names_a_folder_is_one_volume(table: Path, tmp_path: Path) ->
     data = prepare(of_table(table, split_column="split"), tmp_path / "cache")
     assert data.sizes == {"train": 6 * SLICES, "val": 4 * SLICES, "test": 2 * SLICES}
     assert (data.unit, data.cases) == ("volume", {"train": 6, "val": 4, "test": 2})
+    assert not any("repaired" in note for note in read_facts(data.folder).notes)
     val = data.split("val")
     units = val.units
     assert units.names == ["vol06", "vol07", "vol08", "vol09"]

@@ -185,6 +185,7 @@ class TestFindingFiles:
             ),
             ("a.png", "images/a.png", "but a.png lies in .: dataset.root says where paths start"),
             ("a.png", "a.dcm", "but a.png is there"),
+            ("a.png", "a.png.png", "but a.png is there: the suffix stands there twice"),
         ],
     )
     def test_a_missing_file_says_what_would_find_it(

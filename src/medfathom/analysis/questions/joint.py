@@ -20,6 +20,9 @@ from medfathom.analysis.size.permutation import ROUNDING, centred
 STRONG_CORRELATION = 0.8
 """From here on two predictors can hardly be told apart (variance inflation 2.8)."""
 
+FEWEST_BEYOND = 5
+"""Architectures beyond the groups that share cells: two predictors and three degrees of freedom."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
@@ -82,13 +85,16 @@ def _why_not(x: Floats, groups: int) -> str:
     """Why two predictors (n, 2), centred in each of the groups that share cells, cannot be told apart."""
     if np.isnan(x).any():
         return "a predictor is not known for every architecture"
-    if len(x) < groups + 3:
-        return f"{len(x)} architectures are too few for two predictors; at least {groups + 3} are needed"
     if np.abs(x).max(0).min() <= SAME:
         among = "" if groups == 1 else " among the architectures of each group that shares cells"
         return f"a predictor has one value only{among}"
     if np.linalg.matrix_rank(x, tol=1e-8) < 2:
         return "the two predictors are exact functions of each other here"
+    if len(x) < groups + FEWEST_BEYOND:
+        return (
+            f"{len(x)} architectures are too few to share variance between two predictors; at least "
+            f"{groups + FEWEST_BEYOND} are needed"
+        )
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,12 @@ from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import DIGITS, Floats, Ints, family_codes, two_way
 from medfathom.analysis.size.estimate import NO_INTERVAL, Estimate, Interval, interval_of, slope_over_datasets
 from medfathom.analysis.size.inference import OverDatasets, Settings, mean_of
+from medfathom.analysis.size.multiplicity import equivalence, holm, verdict
 
 BASELINES = ("random", "imagenet-stats")
 """Inits that carry no learnt features."""
+
+WORDS = {"increases": "helps", "decreases": "harms"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,10 @@ class MeanBenefit:
         unit: what they are, `seed` or `architecture`.
         ci95: 95 % interval of the mean.
         p_value: of "no benefit"; None for fewer than two, or where all are equal.
+        p_equivalence: of "the benefit is at least a margin away from 0"; likewise.
+        p_holm: `p_value` adjusted by Holm's method over the architectures of one setting, or over settings.
+        p_equivalence_holm: `p_equivalence`, likewise.
+        verdict: helps, harms, negligible or inconclusive, from the adjusted ones.
     """
 
     benefit: float
@@ -36,6 +43,10 @@ class MeanBenefit:
     unit: str
     ci95: Interval = NO_INTERVAL
     p_value: float | None = None
+    p_equivalence: float | None = None
+    p_holm: float | None = None
+    p_equivalence_holm: float | None = None
+    verdict: str = "inconclusive"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +75,13 @@ class Benefit:
     mean: MeanBenefit = field(metadata=FLAT)
 
 
-def pretraining_benefit(rows: pd.DataFrame, settings: Settings) -> list[Benefit]:
+def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -> list[Benefit]:
     """AUC with pretrained weights less AUC without, paired within architecture, data set and unfreeze depth.
+
+    Args:
+        rows: of results.
+        settings: how much is simulated.
+        margin: the smallest benefit that matters, in AUC.
 
     Returns:
         For each (data set, unfreeze depth, init, baseline), one for each architecture and one over them.
@@ -74,8 +90,8 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings) -> list[Benefit]
     for (modality, dataset, depth, init, baseline), pairs in _pairs(rows):
         means = np.array([float(np.mean(differences)) for differences in pairs.values()])
         codes = family_codes(rows, list(pairs))
-        whole = over_architectures(means, codes, settings)
-        each = [("architecture", name, _over_seeds(differences)) for name, differences in pairs.items()]
+        whole = over_architectures(means, codes, settings, margin)
+        each = [("architecture", name, _over_seeds(d, margin)) for name, d in pairs.items()]
         found += [
             Benefit(
                 level=level,
@@ -89,7 +105,26 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings) -> list[Benefit]
             )
             for level, name, mean in [*each, ("dataset", None, whole)]
         ]
-    return found
+    return _judged(found)
+
+
+def _judged(benefits: list[Benefit]) -> list[Benefit]:
+    """Adjust for all that is asked at once: the networks of one setting, or all data sets and settings."""
+    together: dict[tuple[str, ...], list[int]] = {}
+    for i, b in enumerate(benefits):
+        if b.mean.p_value is not None:
+            setting = (b.dataset, b.unfreeze_depth, b.init, b.baseline) if b.level == "architecture" else ()
+            together.setdefault(setting, []).append(i)
+    judged = list(benefits)
+    for places in together.values():
+        means = [benefits[i].mean for i in places]
+        p_holm = holm([float(mean.p_value or 0.0) for mean in means])
+        p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
+        for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
+            word = verdict(benefits[i].mean.benefit, p, q)
+            mean = replace(benefits[i].mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
+            judged[i] = replace(benefits[i], mean=mean)
+    return judged
 
 
 def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
@@ -129,26 +164,38 @@ def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> F
     return np.array([with_[one].mean() - without[other].mean()]).round(DIGITS)
 
 
-def _over_seeds(differences: Floats) -> MeanBenefit:
+def _over_seeds(differences: Floats, margin: float) -> MeanBenefit:
     """Student's t over seeds; no interval for fewer than two, nor where all are equal."""
     n, mean = len(differences), float(np.mean(differences))
     if n < 2 or np.ptp(differences) == 0:
         return MeanBenefit(benefit=mean, n=n, unit="seed")
     error = float(np.std(differences, ddof=1) / np.sqrt(n))
     reach = float(stats.t.ppf(0.975, n - 1)) * error
-    p_value = float(2 * stats.t.sf(abs(mean) / error, n - 1))
-    return MeanBenefit(benefit=mean, n=n, unit="seed", ci95=(mean - reach, mean + reach), p_value=p_value)
+    return MeanBenefit(
+        benefit=mean,
+        n=n,
+        unit="seed",
+        ci95=(mean - reach, mean + reach),
+        p_value=float(2 * stats.t.sf(abs(mean) / error, n - 1)),
+        p_equivalence=float(stats.t.sf((margin - abs(mean)) / error, n - 1)),
+    )
 
 
-def over_architectures(values: Floats, families: Ints, settings: Settings) -> MeanBenefit:
+def over_architectures(values: Floats, families: Ints, settings: Settings, margin: float = 0) -> MeanBenefit:
     """Mean over architectures, families random; no interval for fewer than two, nor where all are equal."""
     values = values.round(DIGITS)
     n, mean = len(values), float(values.mean())
     if n < 2 or np.ptp(values) == 0:
         return MeanBenefit(benefit=mean, n=n, unit="architecture")
     found = mean_of(values, families, settings)
-    ci95, p_value = interval_of(found, 0.95), found.p_value()
-    return MeanBenefit(benefit=mean, n=n, unit="architecture", ci95=ci95, p_value=p_value)
+    return MeanBenefit(
+        benefit=mean,
+        n=n,
+        unit="architecture",
+        ci95=interval_of(found, 0.95),
+        p_value=found.p_value(),
+        p_equivalence=equivalence(found, margin),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from medfathom.analysis.as_json import OPTIONAL
-from medfathom.analysis.effects import SETTING, Floats, cell_means, comparing_cells
+from medfathom.analysis.effects import DIGITS, SETTING, Floats, cell_means, comparing_cells
 from medfathom.analysis.size.estimate import NO_INTERVAL, Interval
 from medfathom.analysis.size.permutation import arrangements, levels
 
@@ -77,10 +77,12 @@ class Ranking:
     """Whether data sets rank architectures alike.
 
     Attributes:
-        kendalls_w: 0 (no agreement) to 1 (the same order everywhere).
+        kendalls_w: 0 to 1 (the same order everywhere); one over the data sets is expected by chance.
+        expected_w: that.
         friedman_chi2: Friedman's statistic.
         p_chi2: its p-value by the chi-squared approximation.
-        p_value: by permutation, right for few data sets too.
+        p_value: by permutation, right for few data sets too: of the mean ranks of families, where some
+            architectures are of one family, since members of a family go together.
         mean_ranks: architecture -> mean rank, the best (1 is best) first.
         critical_difference: Nemenyi's.
         groups_not_told_apart: runs of architectures within it.
@@ -91,6 +93,7 @@ class Ranking:
     """
 
     kendalls_w: float
+    expected_w: float
     friedman_chi2: float
     p_chi2: float
     p_value: float
@@ -128,7 +131,7 @@ class MeanRegret:
 
     Attributes:
         mean: of the regrets, in AUC.
-        ci95: over data sets; none for fewer than three.
+        ci95: over data sets, from 0: noise alone makes a regret; none for fewer than three.
         datasets: by name.
         reason: why there is no interval; empty where there is one.
     """
@@ -201,9 +204,10 @@ def _one_scope(rows: pd.DataFrame, draws: int, seed: int) -> Ranking | NoRanking
     difference = critical_difference(n, k)
     return Ranking(
         kendalls_w=found.w,
+        expected_w=1 / k,
         friedman_chi2=found.chi2,
         p_chi2=found.p_chi2,
-        p_value=p_by_permutation(table.to_numpy(float), draws=draws, seed=seed),
+        p_value=p_by_permutation(_by_family(table, rows).to_numpy(float), draws=draws, seed=seed),
         mean_ranks=ranks,
         critical_difference=difference,
         groups_not_told_apart=_cliques(ranks, difference),
@@ -211,6 +215,15 @@ def _one_scope(rows: pd.DataFrame, draws: int, seed: int) -> Ranking | NoRanking
         n_datasets=k,
         datasets=list(table.columns),
     )
+
+
+def _by_family(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean ranks of families (families x data sets); all architectures where they are of one."""
+    family = rows.drop_duplicates("architecture").set_index("architecture")["family"].loc[table.index]
+    if family.nunique() == 1:
+        return table
+    ranks = table.round(DIGITS).rank()
+    return ranks.groupby(family.to_numpy(str)).mean()
 
 
 def _cliques(ranks: dict[str, float], difference: float) -> list[list[str]]:
@@ -230,8 +243,8 @@ def _regrets(rows: pd.DataFrame, draws: int, seed: int) -> Regret:
 
     For each data set the universal architecture is the one with the best mean over the *other* data sets
     (so that no data set votes for itself); its regret is the best AUC there less its own. Noise makes
-    the best look better than it is, so the regret is on the high side; the interval, over data sets,
-    says nothing about that.
+    the best look better than it is, so the regret is on the high side even where all architectures are
+    equal; the interval, over data sets, therefore starts at 0.
     """
     table = table_of(rows)
     n, k = table.shape
@@ -264,6 +277,5 @@ def _mean_regret(regret: dict[str, Chosen], draws: int, seed: int) -> MeanRegret
     rng = np.random.default_rng(seed)
     resampled = rng.choice(values, (max(draws, FEWEST_RESAMPLES), count)).mean(1)
     reach = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
-    low = min(float(np.quantile(resampled, 0.025)), mean - reach)
     high = max(float(np.quantile(resampled, 0.975)), mean + reach)
-    return MeanRegret(mean, (max(0.0, low), high), regret, "")
+    return MeanRegret(mean, (0.0, high), regret, "")

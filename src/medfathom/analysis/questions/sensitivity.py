@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,9 @@ def sensitivity(
             ("ranks within cells", "rank (0 to 1) per unit", _ranks(rows)),
         )
     ]
+    if 1 < len(modality.family_names) < len(modality.effects.names):
+        alone = replace(modality, families=np.arange(len(modality.effects.names)))
+        found.append(_variant("each its own family", "AUC per unit", alone, predictor, settings.coarse))
     found += [
         _variant(f"without {column} {value}", "AUC per unit", rest, predictor, settings.coarse)
         for column, value, rest in _with_one_left_out(modality, rows)

@@ -95,8 +95,12 @@ def _worse_than_another(table: Floats, families: Ints, settings: Settings) -> se
 
 
 def _p_worse(differences: Floats, families: Ints, settings: Settings) -> float:
-    """One-sided p-value against "the mean difference is at least 0"."""
+    """One-sided p-value against "the mean difference is at least 0".
+
+    Equal differences have no variance to test with: that all families are worse is then the evidence, by
+    the sign test.
+    """
     differences = differences.round(DIGITS)
     if np.ptp(differences) == 0:
-        return 1.0
+        return 0.5 ** len(np.unique(families)) if differences[0] < 0 else 1.0
     return mean_of(differences, families, settings).p_less()

@@ -42,11 +42,11 @@ METHODS = (
         "restricted likelihood; the resulting confidence distribution is stretched by a factor found by "
         "simulation on "
         "this very design, so that false alarms are held at 5 % whatever that ratio is. Where no family "
-        "has two "
-        "members (or there is one family), the predictor is permuted among architectures, all "
-        "arrangements where they "
-        "are few. Standard errors are robust (HC2): networks may differ in how noisy their AUC is. The "
-        "within-family "
+        "has two members (or there is one family), the predictor is permuted among architectures, all "
+        "arrangements where they are few; each slope is divided by the larger of its classical and its "
+        "robust (HC2) standard error. Beside either stands a regression averaged over how much noisier the "
+        "networks far out on the predictor may be than the others, and calibrated likewise: the larger "
+        "p-value counts, and the interval that holds both intervals. The within-family "
         "test permutes among members of a family only: it assumes nothing about families.")),
     ("Data sets", (
         "With one or two data sets a verdict speaks for these. With three or more, the spread of slopes "
@@ -65,7 +65,8 @@ METHODS = (
         "a question of "
         "its own, adjusted over modalities. Differences between levels or modalities are adjusted over "
         "their pairs, "
-        "compared models within each class and study. Those of pretraining, within families, with "
+        "compared models within each class and study. Those of pretraining are adjusted over the "
+        "networks of a setting, or over data sets and settings. Those within families, with "
         "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
         "Intervals are not "
         "adjusted.")),

@@ -244,7 +244,8 @@ def _pretraining(analysis: Analysis) -> Table:
             b.architecture or "all",
             number(b.mean.benefit),
             interval(b.mean.ci95),
-            p_value(b.mean.p_value),
+            p_value(b.mean.p_holm),
+            b.mean.verdict,
             f"{b.mean.n} {b.mean.unit}{'' if b.mean.n == 1 else 's'}",
         ]
         for b in analysis.pretraining_benefit
@@ -252,7 +253,8 @@ def _pretraining(analysis: Analysis) -> Table:
     note = (
         "AUC with pretrained weights less AUC without, paired. Over architectures the interval "
         "treats families as "
-        "random; for one architecture it is over seeds."
+        "random; for one architecture it is over seeds. P-values are adjusted over the architectures of a "
+        "data set and setting; those over all architectures, over data sets and settings."
     )
     headings = [
         "data set",
@@ -261,7 +263,8 @@ def _pretraining(analysis: Analysis) -> Table:
         "architecture",
         "benefit",
         "95 % interval",
-        "p",
+        "p (Holm)",
+        "verdict",
         "over",
     ]
     return Table("What pretraining brings", headings, rows[:MOST_ROWS], note + _more(len(rows)))

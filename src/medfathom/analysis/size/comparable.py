@@ -13,6 +13,7 @@ from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import Predictor
 from medfathom.analysis.questions.pretraining import BASELINES
 from medfathom.analysis.rows import NOT_GIVEN
+from medfathom.errors import ResultsError, did_you_mean
 
 ALPHA = 0.05
 
@@ -21,11 +22,21 @@ FEWEST_COMPLETE = 5
 
 
 def with_columns_of(rows: pd.DataFrame, predictors: Iterable[Predictor]) -> pd.DataFrame:
-    """Rows with the predictors' columns as numbers; a contrast's is 1 for its value and 0 for others."""
+    """Rows with the predictors' columns as numbers; a contrast's is 1 for its value and 0 for others.
+
+    Raises:
+        ResultsError: no row has a contrast's value.
+    """
     for predictor in predictors:
         column, equals, level = predictor.column.partition("=")
         if equals:
-            value = (rows[column].astype(str).str.strip() == level).astype(float)
+            words = rows[column].astype(str).str.strip()
+            value = (words == level).astype(float)
+            if not value.any():
+                raise ResultsError(
+                    f"--predictor {predictor.column}: no row has {column} = {level!r}; "
+                    f"{did_you_mean(level, words.unique())}"
+                )
             rows = rows.assign(**{predictor.column: value.where(rows[column].notna())})
         else:
             rows = rows.assign(**{column: pd.to_numeric(rows[column], errors="coerce").astype(float)})

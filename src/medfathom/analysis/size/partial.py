@@ -46,7 +46,7 @@ class Beside:
         if abs(self.correlation) < CORRELATED:
             return False
         turned = np.sign(own.slope) != np.sign(slope)
-        clearer = (1 - self.correlation**2) * other.p_value
+        clearer = (1 - self.correlation**2) ** 2 * other.p_value
         return bool(turned or (own.p_value > ALPHA and clearer < own.p_value))
 
 

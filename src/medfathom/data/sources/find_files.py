@@ -65,6 +65,8 @@ class FileFinder:
             path = self._root / slashes
             if _is_file(path):
                 return FoundFile(path, repair=repair)
+        if _is_folder(path):
+            return FoundFile(path, repair=repair)
         if others := self._other_case(path):
             return _only(path, [path.with_name(name) for name in others], "the suffix has another case")
         if self._anywhere:
@@ -131,6 +133,8 @@ class FileFinder:
             return f", but {ending} lies in {place}: dataset.anywhere = true takes it for the same file"
         if places := self._places.get(name.lower(), []):
             return f", but {name} lies in {self._place(places)}: dataset.root says where paths start"
+        if path.suffix and _is_file(path.with_suffix("")):
+            return f", but {path.stem} is there: the suffix stands there twice"
         others = [suffix for suffix in HINTED if _is_file(path.with_suffix(suffix))]
         return f", but {path.stem}{others[0]} is there" if others else ""
 
@@ -154,6 +158,13 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # a name that is too long
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
         return False
 
 

@@ -85,8 +85,9 @@ def _in_tiles(
     parts = [tiles or None if not isinstance(tiles, str) else None for tiles in found]
     wide, index = in_parts(rows, parts, root)
     counts = [len(tiles) for tiles in parts if tiles]
-    sizes = "no tiles" if not counts else f"{min(counts)} to {max(counts)} tiles each, {sum(counts)} in all"
-    told = f"{len(counts)} slides: {sizes}, at {tiling.mpp:g} microns per pixel"
+    few, many = min(counts, default=0), max(counts, default=0)
+    sizes = f"{few} tiles each" if few == many else f"{few} to {many} tiles each"
+    told = f"{len(counts)} slides of {sizes}, {sum(counts)} in all, at {tiling.mpp:g} microns per pixel"
     return replace(wide, notes=[*wide.notes, told]), [slides[row] for row in index]
 
 

@@ -1,0 +1,118 @@
+"""Help, version, quiet, completion and the log file: what every command has."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+from medfathom import __version__, cli
+from medfathom.definitions.load import load_definition
+from medfathom.errors import RunError
+from medfathom.files import home
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+from medfathom.study.watcher import Watcher
+from medfathom.terminal.log import logged
+from medfathom.terminal.options import complete_architecture, complete_study
+from medfathom.terminal.progress import watcher_for_people
+from medfathom.text import QUIET
+
+ROOT = typer.main.get_command(cli.app)
+
+
+def commands(
+    command: click.Command = ROOT, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with the words that call it."""
+    for name, inner in getattr(command, "commands", {}).items():
+        if getattr(inner, "commands", None):
+            yield from commands(inner, (*words, name))
+        else:
+            yield (*words, name), inner
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), list(commands()), ids=lambda v: " ".join(v) if isinstance(v, tuple) else ""
+)
+def test_the_example_of_each_command_can_be_typed(words: tuple[str, ...], command: click.Command) -> None:
+    start = f"**Example:** `medfathom {' '.join(words)}"
+    assert command.epilog is not None
+    assert command.epilog.startswith(start)
+    arguments = command.epilog.removeprefix(start).removesuffix("`").split()
+    command.make_context(" ".join(words), arguments)
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["medfathom", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return int(exit_.value.code or 0)
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"medfathom {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("-q", "list", "studies"), ("list", "studies", "--quiet")])
+def test_quiet_may_stand_anywhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert typed(monkeypatch, *arguments) == 0
+    assert "demo" in capsys.readouterr().out
+    assert QUIET.get()
+    assert type(watcher_for_people()) is Watcher
+    assert typed(monkeypatch, "list", "studies") == 0
+    assert not QUIET.get()
+
+
+def test_names_are_completed(workdir: Path) -> None:
+    Path("dem.toml").touch()
+    assert complete_study("dem") == ["dem.toml", "demo"]
+    assert "resnet18" in complete_architecture("resnet1")
+    assert complete_architecture("nosuch") == []
+
+
+def _fails_early() -> None:
+    with logged(Watcher(), "run") as log:
+        log.note("something to know")
+        raise RunError("the storage does not answer")
+
+
+def test_bad_input_leaves_no_log(workdir: Path) -> None:
+    with pytest.raises(RunError):
+        _fails_early()
+    assert list(workdir.iterdir()) == []
+
+
+def test_a_run_leaves_a_log(workdir: Path) -> None:
+    told: list[str] = []
+
+    class Listening(Watcher):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    config = load_definition("demo", ["sampler=random"])
+    with open_study(config, default_url(), "data") as driver, logged(Listening(), "run") as log:
+        log.note("positive class: 'ill'")
+        log.begin(config, driver, 2)
+        assignment = driver.assign()
+        assert assignment is not None
+        log.trial_begins(assignment)
+        log.epoch(0, 1, 0.75)
+        log.trial_ends(0, "FAIL", None, "out of memory")
+        log.end()
+    (file,) = (home() / "logs").iterdir()
+    assert told == ["positive class: 'ill'", f"Log: {file}"]
+    lines = [line.partition(" ")[2] for line in file.read_text().splitlines()]
+    assert lines[0] == "positive class: 'ill'"
+    assert lines[1].startswith("begin: 2 trials at once, budget 16")
+    assert lines[2].startswith("trial 0 begins: {'architecture': ")
+    assert lines[3:] == [
+        "trial 0 epoch 1: validation AUC 0.750000",
+        "trial 0 FAIL: no AUC; out of memory",
+        "end",
+    ]
