@@ -22,14 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from simulated_folds import simulate
 
 DRAWS = 1_000
-IMAGES = 800
+IMAGES = 400
 """Of PneumoniaMNIST's training and validation images that the price is measured on: a small data set."""
 
 SPACE = [
     "space.learning_rate.low=0.0003",
     "space.learning_rate.high=0.01",
-    "budget.trials=20",
-    "budget.epochs=5",
+    "budget.trials=16",
+    "budget.epochs=4",
     "resources.concurrent=1",
 ]
 
@@ -65,8 +65,8 @@ def price(source: Path) -> None:
     from medfathom.study.connection import default_url
     from medfathom.study.read import read_study
 
-    print("| folds | trials | complete | device seconds | wall seconds | best AUC | 95 % interval |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| folds | trials | complete | epochs | trial seconds | wall seconds | best AUC | 95 % interval |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="mf-folds-") as folder:
         path = few_images(source, Path(folder))
         for keys in ([], ["dataset.splits.folds=5"], ["dataset.splits.folds=5", "dataset.splits.repeats=2"]):
@@ -79,10 +79,12 @@ def price(source: Path) -> None:
             wall = time.perf_counter() - began
             trials = read_study(default_url(), name).trials
             seconds = sum(t.user_attrs.get("train_seconds", 0.0) for t in trials)
+            epochs = sum(len(t.intermediate_values) for t in trials)
+            epochs -= sum(config.budget.epochs for t in trials if "goes_on_from" in t.user_attrs)
             best = trials[outcome.best_number or 0]
             ends = [best.user_attrs[key] for key in ("auc_ci_low", "auc_ci_high")]
             print(
-                f"| {' x '.join(name.split('-')[1:])} | {len(trials)} | {outcome.counts.complete} "
+                f"| {' x '.join(name.split('-')[1:])} | {len(trials)} | {outcome.counts.complete} | {epochs} "
                 f"| {seconds:.0f} | {wall:.0f} | {outcome.best_auc:.4f} | {ends[0]:.3f} to {ends[1]:.3f} |",
                 flush=True,
             )

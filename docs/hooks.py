@@ -46,6 +46,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`[scheduler]`", config.SchedulerConfig),
     ("`[budget]`", config.BudgetConfig),
     ("`[choice]`", config.ChoiceConfig),
+    ("`[objectives]`", config.ObjectivesConfig),
     ("`[training]`", config.TrainingConfig),
     ("`[resources]`", config.ResourcesConfig),
 )

@@ -17,7 +17,6 @@ from medfathom.study.front import Front, front_of
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.study.watcher import Watcher
-from medfathom.text import command
 from medfathom.validate import check_definition
 
 
@@ -125,9 +124,8 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
         )
     elif nothing_run:
         yield (
-            f"study {config.name!r} is finished ({finished} trials): nothing was run. More trials: "
-            f"`{command('run', config.name, '--trials', finished + 8)}`; anew: "
-            f"`{command('run', config.name, '--fresh')}`"
+            f"study {config.name!r} is finished ({finished} trials): nothing was run. "
+            f"`run --trials {finished + 8}` adds trials, `run --fresh` begins anew"
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from made_studies import PAPER, lookup, study, unheard_of
 from medfathom.analysis import analyze, from_trials, read_tables
+from medfathom.analysis.results import Reading
 from medfathom.analysis.rows import prepare
 from medfathom.errors import ModelError, ResultsError
 from medfathom.metrics.tuning import chances_of_choice
@@ -410,3 +411,15 @@ def test_a_refused_table_is_told_the_way(tmp_path: Path) -> None:
     ]
     with pytest.raises(ResultsError, match=r"--where architecture=ResNet-18,ResNet-50"):
         prepare(pd.DataFrame(rows))
+
+
+def test_a_modality_by_data_set(tmp_path: Path) -> None:
+    """Given in one option; known of MedMNIST's; a data set that is forgotten is named."""
+    path = tmp_path / "none.csv"
+    path.write_text("architecture,dataset,auc\nvgg16,a,0.9\nvgg16,b,0.8\n")
+    rows, _ = read_tables([path], reading=Reading(fixed={"modality": "a:CXR,b:OCT"}))
+    assert rows["modality"].tolist() == ["CXR", "OCT"]
+    with pytest.raises(ResultsError, match="no modality for data set 'b'; add b:VALUE"):
+        read_tables([path], reading=Reading(fixed={"modality": "a:CXR"}))
+    path.write_text("architecture,dataset,auc\nvgg16,pathmnist,0.9\nvgg16,OCTMNIST,0.8\n")
+    assert read_tables([path])[0]["modality"].tolist() == ["WSI", "OCT"]

@@ -23,6 +23,7 @@ from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import foresee, prepare
 from medfathom.data.prepared import read_facts
 from medfathom.data.pseudonyms import pseudonym
+from medfathom.data.sizes import at_size, prepare_sizes
 from medfathom.data.slides import Tile, Tiling, _shares, choose_tiles, read_slide, read_tile
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
@@ -401,3 +402,12 @@ def test_the_share_of_tissue_is_that_of_the_cell(rows: int, columns: int, side: 
     edges = np.arange(rows + 1) * float(side), np.arange(columns + 1) * float(side)
     expected = mask.reshape(rows, side, columns, side).mean(axis=(1, 3))
     assert _shares(mask, *edges) == pytest.approx(expected)
+
+
+def test_tiles_of_another_image_size_show_the_same_tissue(tmp_path: Path) -> None:
+    root = slide_set(tmp_path / "set")
+    config = folder(root, image_size=32)
+    data = prepare_sizes(config, (32, 64), tmp_path / "cache")
+    larger = at_size(config, 64)
+    assert (larger.image_size, larger.mpp) == (64, 0.5)
+    assert prepare(larger, tmp_path / "cache").sizes == data.sizes

@@ -161,3 +161,21 @@ def test_a_longer_budget_goes_on_with_new_trials(workdir: Path) -> None:
             firsts = [t for t in driver.trials() if GOES_ON_FROM not in t.user_attrs]
             assert len(firsts) == trials
     assert len({tuple(sorted(t.params.items())) for t in firsts}) == 6  # finalists take no place of the grid
+
+
+def test_where_the_finalist_fails_the_next_best_goes_on(workdir: Path) -> None:
+    config = definition(budget={"trials": 3, "epochs": E, "trial_minutes": 2})
+    with open_study(config, default_url(), "data") as driver:
+        for auc in (0.8, 0.9, 0.7):
+            begun = driver.assign()
+            assert begun and begun.trainings(config) == 1
+            first_fold(driver, begun, auc)
+        finalist = driver.assign()
+        assert finalist and finalist.trainings(config) == K - 1  # its time limit is that of so many
+        driver.fail(finalist.number, "out of memory", {})
+        assert not driver.done()
+        again = driver.assign()
+        assert again and driver.trials()[again.number].user_attrs[GOES_ON_FROM] == 0
+        later_folds(driver, again, 0.7)
+        assert driver.done()
+        assert driver.counts().by_state() == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 0}

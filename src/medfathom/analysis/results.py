@@ -41,6 +41,13 @@ AUCS = ("auc", "train_auc")
 WIDE_SHARE, FEWEST_WIDE = 0.8, 4
 """A table with so many columns that are numbers in this share of its rows has a data set a column."""
 
+MEDMNIST = {
+    "pathmnist": "WSI", "chestmnist": "CXR", "dermamnist": "dermatoscopy", "octmnist": "OCT",
+    "pneumoniamnist": "CXR", "retinamnist": "fundus", "breastmnist": "US", "bloodmnist": "microscopy",
+    "tissuemnist": "microscopy", "organamnist": "CT", "organcmnist": "CT", "organsmnist": "CT",
+}  # fmt: skip
+"""The modality of MedMNIST's data sets, for tables that leave it out (Yang et al., Scientific Data 2023)."""
+
 TRIALS = "trials"
 """The source of rows that come from studies."""
 
@@ -61,7 +68,7 @@ class Reading:
     Attributes:
         maps: pairs of a column of the contract and a column of the file, in either order.
         wheres: column -> value (or several, separated by commas) that rows must have.
-        fixed: column of the contract -> its value in all rows.
+        fixed: column of the contract -> its value in all rows, or by data set (`a:CXR,b:OCT`).
         names: the table's name of an architecture -> the architecture.
         settings: columns within whose values architectures are compared.
         best_by: a column, `-` before it where lower is better: of rows that differ in nothing but how
@@ -142,7 +149,7 @@ def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
     frame = frame[[c for c in frame if not str(c).startswith("Unnamed:")]]
     frame["_row"] = np.arange(2, len(frame) + 2)
     frame["_source"] = path.name
-    frame = _mapped(frame, how.maps, path).assign(**dict(how.fixed))
+    frame = _with_fixed(_mapped(frame, how.maps, path), how.fixed, path)
     frame, exclusions = _chosen(frame, how.wheres, path)
     missing = [column for column in REQUIRED if column not in frame]
     if missing:
@@ -154,6 +161,27 @@ def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
         frame, merged = _best_of_search(frame, how.best_by, path)
         exclusions.append(merged)
     return frame, exclusions
+
+
+def _with_fixed(frame: pd.DataFrame, fixed: Mapping[str, str], path: Path) -> pd.DataFrame:
+    """The frame with columns that are given, and MedMNIST's modalities where the table has none."""
+    for column, value in fixed.items():
+        by_dataset = dict(pair.split(":", 1) for pair in value.split(",") if ":" in pair)
+        if not by_dataset or "dataset" not in frame:
+            frame = frame.assign(**{column: value})
+            continue
+        lacking = sorted(set(frame["dataset"].dropna().astype(str)) - set(by_dataset))
+        if lacking:
+            raise ResultsError(
+                f"{path}: --set {column}={value}: no {column} for data set {lacking[0]!r}; "
+                f"add {lacking[0]}:VALUE"
+            )
+        frame = frame.assign(**{column: frame["dataset"].astype(str).map(by_dataset)})
+    if "modality" not in frame and "dataset" in frame:
+        known = frame["dataset"].astype(str).str.lower().map(MEDMNIST)
+        if known.notna().all():
+            frame = frame.assign(modality=known)
+    return frame
 
 
 def _csv(path: Path) -> pd.DataFrame:
@@ -205,6 +233,7 @@ def _no_column(path: Path, column: str, raw: pd.DataFrame) -> str:
         hint = f"map one with --map {column}={_likely(column, lower)}"
     elif column in ("modality", "dataset"):
         hint = f"map one with --map {column}=NAME, or give all rows one with --set {column}=VALUE"
+        hint += ", or one by data set with --set modality=DATASET:VALUE,…" if column == "modality" else ""
     else:
         hint = f"map one with --map {column}=NAME"
     return f"{path}: no column {column!r}; {hint}. The table has: {', '.join(shown)}"

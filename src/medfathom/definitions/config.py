@@ -57,7 +57,7 @@ class BudgetConfig(Schema):
     patience: int | None = Field(default=None, ge=1)
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
-    """A trial that runs longer fails."""
+    """A trial that runs longer fails; of a cross-validation, longer for each fold."""
     settle: bool = True
     """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
     description: str = ""

@@ -122,8 +122,9 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._note(number, news)
         order, begun = self._begun.pop(trial_id)
         self._held.pop(number, None)
+        trainings = order.assignment.trainings(self._driver.config)
         if error and not isinstance(news, Failure):
-            news = Failure(self._reason_lost(trial_id, begun))
+            news = Failure(self._reason_lost(trial_id, begun, trainings))
         if isinstance(news, Failure) and news.memory and number not in self._alone:
             self._try_alone(order.assignment, news)
             return
@@ -162,9 +163,9 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             if self._driver.prune(number, last.attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
 
-    def _reason_lost(self, trial_id: str, begun: float) -> str:
+    def _reason_lost(self, trial_id: str, begun: float, trainings: int) -> str:
         minutes = self._driver.config.budget.trial_minutes
-        if minutes is not None and time.monotonic() - begun > minutes * 60 * HARD_LIMIT:
+        if minutes is not None and time.monotonic() - begun > minutes * 60 * trainings * HARD_LIMIT:
             return f"out of time: an epoch hung beyond budget.trial_minutes = {minutes:g}"
         return self.lost.get(trial_id, "the worker was lost")
 

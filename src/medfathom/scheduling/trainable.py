@@ -62,7 +62,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if self._settings.folder.is_dir():
             os.chdir(self._settings.folder)
         minutes = self._settings.config.budget.trial_minutes
-        self._limit = TimeLimit(minutes) if minutes is not None else None
+        trainings = self._order.assignment.trainings(self._settings.config)
+        self._limit = TimeLimit(minutes, trainings) if minutes is not None else None
         if self._settings.work is not None:
             return self._settings.work(self._settings, self._order)
         from medfathom.scheduling.worker import results  # noqa: PLC0415  imports torch, in the worker only
@@ -87,10 +88,10 @@ class TimeLimit:
     worker holds. Later, the worker's process id may be another's.
     """
 
-    def __init__(self, minutes: float) -> None:
-        self._minutes = minutes
-        self._deadline = time.monotonic() + minutes * 60
-        wait = f"sleep {minutes * 60 * HARD_LIMIT:.3f}; kill -9 {os.getpid()}"
+    def __init__(self, minutes: float, trainings: int = 1) -> None:
+        self._minutes = f"{minutes:g}" + (f" for each of {trainings} folds" if trainings > 1 else "")
+        self._deadline = time.monotonic() + minutes * 60 * trainings
+        wait = f"sleep {minutes * 60 * trainings * HARD_LIMIT:.3f}; kill -9 {os.getpid()}"
         self._killer = subprocess.Popen(  # noqa: S603  a number and our own process id
             # At the end of the pipe `kill -9 0` ends the whole session: this shell, and the one that waits.
             ["/bin/sh", "-c", f"({wait}) & read -r nothing; kill -9 0"],
@@ -103,7 +104,7 @@ class TimeLimit:
     def check(self) -> None:
         """Raise RunError when the time is over."""
         if time.monotonic() > self._deadline:
-            raise RunError(f"out of time: ran longer than budget.trial_minutes = {self._minutes:g}")
+            raise RunError(f"out of time: ran longer than budget.trial_minutes = {self._minutes}")
 
     def lift(self) -> None:
         """The trial ended. Lifting the limit again does nothing: the killer's id may be another's by then."""

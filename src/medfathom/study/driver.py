@@ -21,11 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
-from medfathom.definitions.space import SpaceConfig, TrialParams, Value, label, stratum_of, suggest
+from medfathom.definitions.space import TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
 from medfathom.study.finalists import next_finalist
 from medfathom.study.front import objective_values
-from medfathom.study.growth import EARLIER
+from medfathom.study.growth import earlier_spaces
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import Patience
 from medfathom.study.policy.sampler import GainPerSecond
@@ -56,6 +56,10 @@ class Assignment:
     protected: bool = False
     scored: Sequence[FoldScore] = ()
     """Of a trial that goes on with an earlier one: what that reached on the first folds."""
+
+    def trainings(self, config: StudyConfig) -> int:
+        """How many trainings the trial may have: one, or those of all later folds."""
+        return config.dataset.splits.trainings - len(self.scored) if self.scored else 1
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -108,15 +112,12 @@ class Driver:
         self._open: dict[int, int] = {}
         self._known: dict[int, set[int]] = {}
         self._settled: dict[tuple[str, int], bool] = {}
-        earlier = [
-            (SpaceConfig.model_validate(e["space"]), e["trials"]) for e in study.user_attrs.get(EARLIER, ())
-        ]
         warm = self._patiently(lambda: warm_start(config, storage))
         sampler = make_sampler(
             config.sampler,
             config.space,
             self._sampler_seed(),
-            earlier,
+            earlier_spaces(study),
             epochs=config.budget.epochs,
             warm=warm,
         )

@@ -36,10 +36,11 @@ def next_finalist(
     if not ended:
         return None
     apart = config.goal == "compare"
-    finalists = Counter(_stratum(t, apart) for t in firsts if t.number in went_on)
+    failed = {number for number, t in went_on.items() if t.state == TrialState.FAIL}
+    finalists = Counter(_stratum(t, apart) for t in firsts if t.number in went_on.keys() - failed)
     # The strata that have the fewest finalists come first, in them the best.
     best = min(ended, key=lambda t: (finalists[_stratum(t, apart)], -(t.value or 0.0), t.number))
-    last = all_begun and all(t.state.is_finished() for t in firsts)
+    last = all_begun and all(t.state.is_finished() for t in firsts)  # a failed finalist counts as none
     if last and not finalists[_stratum(best, apart)]:
         return best
     spent = sum(_seconds(t) for t in firsts if t.state.is_finished())

@@ -15,12 +15,14 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
+from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import Params, SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.study.ids import trial_id_of
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.trial_rows import read_trials
 
 EARLIER = "earlier_spaces"
@@ -38,6 +40,12 @@ _OF_TRIALS, _SYSTEM = (
     for name in ("trial_user_attributes", "trial_system_attributes")
 )
 _OF_STUDY = sa.table("study_user_attributes", *map(sa.column, ("study_id", "key", "value_json")))
+
+
+def earlier_spaces(study: Study) -> list[tuple[SpaceConfig, int]]:
+    """The spaces that a study had before, and how many trials had been begun when each became wider."""
+    known = study.user_attrs.get(EARLIER, ())
+    return [(SpaceConfig.model_validate(each["space"]), each["trials"]) for each in known]
 
 
 def params_in(space: SpaceConfig, given: Mapping[str, Any]) -> TrialParams | None:
@@ -162,7 +170,8 @@ def told(before: SpaceConfig, config: StudyConfig, trials: Sequence[FrozenTrial]
 
 def _wanted_trials(config: StudyConfig, trials: Sequence[FrozenTrial], new: int) -> int:
     """Trials of the whole study with which what is new gets any; under `compare` as many as other strata."""
+    firsts = [t for t in trials if GOES_ON_FROM not in t.user_attrs]
     if config.goal != "compare" or config.sampler.name == "grid":
-        return len(trials) + 1
-    begun = Counter(t.user_attrs.get("stratum", "") for t in trials)
-    return len(trials) + new * max(begun.values(), default=1)
+        return len(firsts) + 1
+    begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
+    return len(firsts) + new * max(begun.values(), default=1)

@@ -16,7 +16,7 @@ from medfathom.validate import check_definition
 
 if TYPE_CHECKING:
     from medfathom.plan import Forecast, Measured
-from medfathom.trial.kinds import Kind
+    from medfathom.trial.kinds import Kind
 
 TITLES = ["architecture", "init", "unfreeze", "trials", "epoch", "trial", "features", "images/s", "memory"]
 

@@ -88,7 +88,11 @@ AnalysisOption = Annotated[
 
 FixedOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A column for all rows: `--set modality=CXR`.", metavar="COLUMN=VALUE"),
+    typer.Option(
+        "--set",
+        help="A column for all rows, `--set modality=CXR`, or by data set, `--set modality=a:CXR,b:OCT`.",
+        metavar="COLUMN=VALUE",
+    ),
 ]
 NameOption = Annotated[
     list[str] | None,

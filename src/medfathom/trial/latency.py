@@ -7,8 +7,11 @@ import time
 import torch
 from torch import nn
 
-WARM_UP, TIMED = 2, 9
+WARM_UP, FEWEST, MOST = 2, 9, 100
 """Forward passes."""
+
+SECONDS = 1.0
+"""So long passes are repeated at most, once there are enough."""
 
 
 def latency_ms(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> float:
@@ -24,10 +27,10 @@ def latency_ms(network: nn.Module, shape: tuple[int, int, int], device: torch.de
     training = network.training
     network.eval()
     image = torch.rand(1, *shape, device=device)
-    seconds = []
+    seconds: list[float] = []
     try:
         with torch.inference_mode():
-            for _ in range(WARM_UP + TIMED):
+            while len(seconds) < WARM_UP + FEWEST or (sum(seconds) < SECONDS and len(seconds) < MOST):
                 started = time.perf_counter()
                 network(image)
                 if device.type == "cuda":
