@@ -149,7 +149,7 @@ def picture(kinds: dict[str, dict[str, Results]]) -> None:
                 inside = within(results.until)
                 mean = results.regrets[:, :, place][..., inside].mean(axis=(0, 1))
                 thick = 2.5 if name == "medfathom" else 1.2
-                axis.plot(SHARES[inside], mean, label=name, linewidth=thick)
+                axis.plot(SHARES[inside], mean, label=name, linewidth=thick, color=f"C{ORDER.index(name)}")
             axis.set(xscale="log", yscale="log", title=f"{title}: {split}")
             axis.grid(alpha=0.3)
         row[0].set_ylabel("mean regret (AUC)")
@@ -202,18 +202,22 @@ NOTES = """## What was compared
 - *Public table*: final values of 6,368 runs, repeats averaged. Nothing can be stopped early there, so ASHA
   does nothing, and BOHB and SMAC (which need epochs) are left out.
 - BOHB: hpbandster 0.7.4's model and brackets, which Tune's `TuneBOHB` wraps, on ConfigSpace 1.2.2 with the
-  four methods that it renamed; SMAC 2.4.1's multi-fidelity facade. Both go on where a configuration was.
+  four methods that it renamed; SMAC 2.4.1's multi-fidelity facade. Both go on where a configuration was. SMAC
+  and GP take seconds of computing for each study and were not finished in time where they have no row; the
+  commands above run them.
   NePS was not run: it needs other versions of networkx and pandas than this project.
+- medfathom's own draws almost nothing at random where the whole grid can be looked at: its seeds agree, so
+  that its figures are one study for each set, without a spread over seeds.
 - TPE, GP, ASHA: the program's own pieces `tpe`, `gp`, `asha`. Where fewer seeds than 30 are given, time was
   short.
 
 ## Goals missed
 
-medfathom's own has the least area on the recorded curves, in validation and in test. On the median compute to
-come within .005 AUC of the grid's best it does not reach a tenth of the grid's compute, nor a third of TPE +
-ASHA's: see the lines below each table. The last step to the best of a noisy grid is a matter of luck for every
-policy. At the smallest budgets, before its first trial has ended, it is behind random trials: its first trials
-are sound ones, and those take their time.
+On the recorded curves medfathom's own has the least area, in validation and in test. It does not come within
+.005 AUC of the grid's best at a tenth of the grid's compute, nor at a third of TPE + ASHA's: see the lines
+below each table. The last step to the best of a noisy grid is a matter of luck for every
+policy. At the smallest budgets, before its first trial has ended, it is behind random trials: its first
+trials are sound ones, and those take their time.
 
 ## What was tried for medfathom's own
 
