@@ -20,6 +20,7 @@ from medfathom.confirmation.predictions import write_predictions
 from medfathom.confirmation.record import ConfirmedRecord
 from medfathom.data.heldout import open_test
 from medfathom.data.prepared import PreparedData, Split
+from medfathom.data.sizes import at_size
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
@@ -170,7 +171,7 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
 def _config(
     settings: RunSettings, params: TrialParams, task: TrialTask, network: Network, source: tuple[str, int]
 ) -> ModelConfig:
-    data, dataset = task.data, settings.config.dataset
+    data, dataset = task.data, at_size(settings.config.dataset, task.data.image_size)
     mean, std = network.backbone_normalization
     case_pattern, group_pattern = _patterns(dataset)
     return ModelConfig(

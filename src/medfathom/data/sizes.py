@@ -12,8 +12,12 @@ from medfathom.errors import DataError
 
 
 def at_size(config: DatasetConfig, image_size: int) -> DatasetConfig:
-    """The same data set at another size; 0: at its own."""
-    return config.model_copy(update={"image_size": image_size or config.image_size})
+    """The same data set at another size; 0: at its own. Tiles of slides show the same tissue."""
+    size = image_size or config.image_size
+    changes: dict[str, float] = {"image_size": size}
+    if (mpp := getattr(config, "mpp", None)) is not None:
+        changes["mpp"] = mpp * config.image_size / size
+    return config.model_copy(update=changes)
 
 
 def prepare_sizes(config: DatasetConfig, sizes: Sequence[int], cache_dir: Path) -> PreparedData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -32,6 +33,8 @@ from medfathom.colours import BLUE
 
 MOST_LINES = 40
 """Lines of a figure; where there are more, the others are in its CSV."""
+MOST_TOLD = 400
+"""Small dots that each say what they are; where there are more, each line's are one mark."""
 MOST_LETTERS = 30
 """Of a line's name."""
 FEWEST_COMPARED = 3
@@ -177,9 +180,10 @@ def _plot(dots: Sequence[Dot], axis: str, text: str) -> Drawing:
     axes.set_xlim(limits(ends, 0.0))
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.axvline(0, color=SOFT, linewidth=0.8)
+    told = sum(len(dot.others) for dot in shown) <= MOST_TOLD
     for place, line in enumerate(lines):
         if isinstance(line, Dot):
-            _line(page, axes, place, line)
+            _line(page, axes, place, line, told=told)
     axes.set_yticks(range(len(lines)), names)
     for label, line in zip(axes.get_yticklabels(), lines, strict=True):
         label.set_fontweight("bold" if isinstance(line, str) else "normal")
@@ -196,11 +200,18 @@ def _plot(dots: Sequence[Dot], axis: str, text: str) -> Drawing:
     return page.drawing(data, text, f"{text} {'; '.join(map(_words, shown))}.")
 
 
-def _line(page: Sheet, axes: Axes, place: float, dot: Dot) -> None:
-    for name, value in dot.others:
-        (mark,) = axes.plot(
-            value, place, "o", markersize=3.5, color=LINE, markeredgecolor=SOFT, markeredgewidth=0.4
-        )
+def _line(page: Sheet, axes: Axes, place: float, dot: Dot, *, told: bool) -> None:
+    style: dict[str, Any] = {
+        "markersize": 3.5,
+        "color": LINE,
+        "markeredgecolor": SOFT,
+        "markeredgewidth": 0.4,
+    }
+    if not told:
+        values = [value for _, value in dot.others]
+        axes.plot(values, [place] * len(values), "o", **style)
+    for name, value in dot.others if told else ():
+        (mark,) = axes.plot(value, place, "o", **style)
         page.tell(mark, f"{name}, {dot.group}, {dot.name}: {signed(value, 4)}")
     colour = BLUE if dot.kept else SOFT
     whisker(axes, place, dot.ci95, color=colour, linewidth=2)

@@ -39,6 +39,9 @@ ON_DARK = {
 }  # fmt: skip
 """Colour of a figure -> the same on a dark page."""
 
+PLACES = {colour.lower(): place for place, colour in enumerate(ON_DARK)}
+ANY_COLOUR = re.compile("|".join(PLACES), re.IGNORECASE)
+
 UNUSED_IDS = r' id="(figure|axes|patch|text|line2d|matplotlib\.axis|xtick|ytick|legend|[A-Z][A-Za-z]+)_\d+"'
 """Matplotlib numbers these in each figure; a page with several figures would have them several times."""
 
@@ -111,9 +114,11 @@ class Sheet:
                 buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
             )
         text = buffer.getvalue()
-        for number, told in enumerate(self.told):
-            start = f'<g id="told-{number}.">'
-            text = text.replace(start, f'<g class="told"><title>{escape(told)}</title>')
+        text = re.sub(
+            r'<g id="told-(\d+)\.">',
+            lambda mark: f'<g class="told"><title>{escape(self.told[int(mark[1])])}</title>',
+            text,
+        )
         label = f'<svg role="img" aria-label="{escape(alternative)}"'
         text = re.sub(r"<!--.*?-->\n?|<metadata>.*?</metadata>", "", text, flags=re.S)
         text = re.sub(UNUSED_IDS, "", text).replace("<svg", label, 1)
@@ -165,9 +170,7 @@ def room_for(names: Iterable[str], size: float = SIZE) -> float:
 def _inline(text: str) -> str:
     """An SVG file's text as a part of a page: no head, and the page's colours."""
     body = text[text.index("<svg") :]
-    for place, colour in enumerate(ON_DARK):
-        body = re.sub(colour, f"var(--c{place})", body, flags=re.I)
-    return body
+    return re.sub(ANY_COLOUR, lambda found: f"var(--c{PLACES[found[0].lower()]})", body)
 
 
 def colour_variables(*, dark: bool) -> str:

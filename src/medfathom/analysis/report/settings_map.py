@@ -146,14 +146,14 @@ def _cells(page: Sheet, axes: Axes, table: pd.DataFrame) -> None:
     written = int(np.isfinite(values).sum()) <= MOST_NUMBERS
     for i, j in np.argwhere(np.isfinite(values)):
         share = min(1.0, lost[i, j] / scale)
-        patch = axes.add_patch(
+        patch = axes.add_artist(
             Rectangle((j + 0.03, i + 0.04), 0.94, 0.92, color=to_hex(COLOURS(share)), linewidth=0)
         )
         page.tell(
             patch, f"{table.index[i]}, {titles[j]}: AUC {values[i, j]:.4f}, {lost[i, j]:.4f} below the best"
         )
         if lost[i, j] <= 0:
-            axes.add_patch(
+            axes.add_artist(
                 Rectangle((j + 0.05, i + 0.06), 0.90, 0.88, fill=False, edgecolor=VERMILION, linewidth=1.8)
             )
         if written:
