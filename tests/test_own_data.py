@@ -11,10 +11,13 @@ from PIL import Image
 
 import making
 from medfathom import cli, own_data
+from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition, names
 from medfathom.definitions.write import resolved
-from medfathom.errors import InputError
+from medfathom.errors import InputError, RunError
 from medfathom.own_data import definition_for, study_name_of, write_definition
+from medfathom.run import Outcome
+from medfathom.study.summary import Counts
 from medfathom.terminal.run import _definition
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -130,3 +133,21 @@ def test_a_short_definition_is_the_one_that_names_the_defaults(tmp_path: Path) -
     config = load_definition(str(tmp_path / "short.toml"))
     assert config == load_definition(str(tmp_path / "long.toml"))
     assert load_definition(str(tmp_path / "short.toml"), ["budget.trials=3"]).budget.epochs == 12
+
+
+def test_fit_spends_nothing_on_a_folder_that_it_may_not_write(
+    scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def halted(config: StudyConfig, **_: object) -> Outcome:
+        asked.append(config.name)
+        return Outcome(config.name, Counts(0, 0, 0, 0), config.budget.trials, None, "interrupted")
+
+    monkeypatch.setattr("medfathom.run.run_study", halted)
+    with pytest.raises(InputError, match="no model folder"):
+        own_data.fit(scans, out=scans)
+    assert asked == []
+    with pytest.raises(RunError, match="interrupted; the same call goes on"):
+        own_data.fit(scans)
+    assert asked == ["chest-scans"]

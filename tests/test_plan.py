@@ -176,7 +176,7 @@ def test_json_has_a_row_for_each_kind(definition: Path) -> None:
         "hours": [0.1, 1.0],
         "device_hours": [0.2, 2.0],
     }
-    of_kind = {"architecture": "resnet10t", "batch_size": 16, "trials": 4.0}
+    of_kind = {"architecture": "resnet10t", "batch_size": 16, "trials": 4.0, "image_size": None}
     assert failed == {**of_kind, "inits": ["random"], "unfreeze_depth": 5, "failure": "out of memory"}
     assert row == {
         **of_kind,

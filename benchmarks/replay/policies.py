@@ -10,8 +10,9 @@ from replay import Point, Replay
 from tables import Table
 
 from medfathom.definitions.config import SamplerConfig, SchedulerConfig
+from medfathom.definitions.space import TrialParams
 from medfathom.study.growth import asked
-from medfathom.study.policy.opening import practitioner
+from medfathom.study.policy.opening import completed, practitioner
 from medfathom.study.policy.policy import gain_per_second
 from medfathom.study.policy.sampler import First
 from medfathom.study.sampling import make_sampler
@@ -44,7 +45,12 @@ def ours(scheduler: SchedulerConfig = CURVE, *, portfolio: bool = True) -> Polic
     def run(table: Table, others: Sequence[Table], seed: int, until: float) -> list[Point]:
         first = list(practitioner(table.space))
         if portfolio:
-            first += [First(dict(asked(p, table.space)[0]), "portfolio") for p in chosen(others, PORTFOLIO)]
+            names = [*table.space.dimensions, "optimizer"]
+            found = [
+                completed(table.space, {n: getattr(p, n) for n in names}) for p in chosen(others, PORTFOLIO)
+            ]
+            fitting = [p for p in found if isinstance(p, TrialParams)]
+            first += [First(dict(asked(p, table.space)[0]), "portfolio") for p in fitting]
         sampler = gain_per_second(
             SamplerConfig(name="gain"), table.space, seed, epochs=table.epochs, first=first
         )

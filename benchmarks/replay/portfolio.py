@@ -31,7 +31,8 @@ def chosen(tables: Sequence[Table], size: int) -> list[TrialParams]:
     found: list[TrialParams] = []
     while len(found) < min(size, len(keys)):
         after = np.minimum(left[:, None], regrets)
-        place = int(np.argmin(after.mean(axis=0)))
+        # Among equals, and once every table's best is there, the one that is good by itself.
+        place = int(np.argmin(after.mean(axis=0) + 1e-3 * regrets.mean(axis=0)))
         left, regrets[:, place] = after[:, place], np.inf
         found.append(next(t.trials[keys[place]].params for t in tables if keys[place] in t.trials))
     return found

@@ -27,6 +27,7 @@ from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, Schedu
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
+from medfathom.study.choice import choice_of, choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
@@ -85,7 +86,9 @@ def confirm_study(
     data = _prepared(config, study)
     leaks = leakage_note(data, config.dataset, name)
     study.set_user_attr(LEAKAGE, leaks)
-    for note in filter(None, (leaks, copies_note(data), unfinished_search(study))):
+    choice = choice_of(study, study.get_trials(deepcopy=False))
+    stands = choice_sentences(choice) if choice else []
+    for note in filter(None, (leaks, copies_note(data), unfinished_search(study), *stands)):
         watcher.note(note)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""

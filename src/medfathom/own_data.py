@@ -14,7 +14,7 @@ import numpy as np
 from medfathom.data.guess.place import Guessed, Keys, guess_dataset
 from medfathom.definitions.load import load_definition, names
 from medfathom.definitions.write import key_line
-from medfathom.errors import InputError
+from medfathom.errors import InputError, RunError
 from medfathom.files import write_atomically
 from medfathom.text import command
 
@@ -140,15 +140,23 @@ def fit(
 
     definition = Path(place) if str(place).endswith(".toml") else definition_for(Path(place), modality)[0]
     overrides = [] if trials is None else [f"budget.trials={trials}"]
-    name = run_study(definition, overrides, storage=storage, watcher=watcher).study
-    confirm_study(name, seeds=seeds, top=1, storage=storage, watcher=watcher)
-    folder = Path(out) if out is not None else Path(f"{name}-model")
-    if folder.exists():
-        model = load(folder)
-        best = choose_configuration(read_study(storage or default_url(), name), "best", 0.0)
-        if (model.config.study, model.config.trial) in {(name, each.trial) for each in best.models}:
-            return model
+    config = load_definition(str(definition), overrides)
+    name, folder = config.name, Path(out) if out is not None else Path(f"{config.name}-model")
+    # Before anything is trained: a folder that is no model of this study stays as it is.
+    known = load(folder) if folder.exists() else None
+    if known is not None and known.config.study != name:
+        raise InputError(f"{folder}: is a model of {known.config.study!r}; name another folder with out=")
+    _went_on(run_study(config, storage=storage, watcher=watcher).halted)
+    _went_on(confirm_study(name, seeds=seeds, top=1, storage=storage, watcher=watcher).halted)
+    best = choose_configuration(read_study(storage or default_url(), name), "best", 0.0)
+    if known is not None and known.config.trial in {model.trial for model in best.models}:
+        return known
     return load(export_model(name, folder, storage=storage).folder)
+
+
+def _went_on(halted: str) -> None:
+    if halted == "interrupted":
+        raise RunError("interrupted; the same call goes on")
 
 
 def _machine() -> str:

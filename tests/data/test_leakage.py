@@ -266,6 +266,16 @@ def test_copies_that_leave_no_split_are_told_and_divided(tmp_path: Path) -> None
         refuse_leakage(data, found, "x")
 
 
+def test_left_out_copies_are_the_cause_that_is_told(tmp_path: Path) -> None:
+    """Test images that are all in training too: without them nothing is left of it."""
+    pixels, labels = textured(12), np.arange(12) % 2
+    content = {f"{split}_images": pixels for split in ("train", "test")}
+    np.savez(tmp_path / "set.npz", **content, train_labels=labels, test_labels=labels)
+    found = config("npz", path=str(tmp_path / "set.npz"), image_size=64, drop_copies=True)
+    with pytest.raises(DataError, match=r"no train image once 12 are left out \(train_images\[0\]: copy of"):
+        prepare(found, tmp_path / "cache")
+
+
 def test_copies_with_different_labels_are_told(tmp_path: Path) -> None:
     pixels, labels = textured(60), np.arange(60) % 2
     pixels[[31, 32]] = pixels[[0, 2]]

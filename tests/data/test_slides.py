@@ -11,6 +11,7 @@ import numpy as np
 import openslide
 import pydicom
 import pytest
+import tifffile
 import tiffslide
 from hypothesis import given
 from hypothesis import strategies as st
@@ -411,3 +412,21 @@ def test_tiles_of_another_image_size_show_the_same_tissue(tmp_path: Path) -> Non
     larger = at_size(config, 64)
     assert (larger.image_size, larger.mpp) == (64, 0.5)
     assert prepare(larger, tmp_path / "cache").sizes == data.sizes
+
+
+def test_a_damaged_tile_leaves_the_others_and_a_changed_slide_is_read_anew(tmp_path: Path) -> None:
+    path = aperio(tmp_path / "a.svs", coloured(), 0.5)
+    found = tiles_of(path, tiling(tissue=0))
+    with tifffile.TiffFile(path) as tiff:
+        start, n = tiff.pages[0].dataoffsets[0], tiff.pages[0].databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + n] = bytes(n)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImageError, match="damaged"):
+        read_tile(path, found[0], 128)
+    damaged = read_tile(path, found[-1], 128)[0]
+
+    aperio(path, made_slide(1024, 768, (0, 0, 1024, 768)), 0.5)
+    changed = read_tile(path, found[-1], 128)[0]
+    assert np.abs(changed.astype(int) - TISSUE).max() <= 3
+    assert not np.array_equal(changed, damaged)

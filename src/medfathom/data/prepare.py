@@ -263,7 +263,7 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
             dropped = to_drop(copies.sets(len(rows)), good.listing)
             decoded = decoded.without(dropped)
             places = [place for row, place in enumerate(places) if row not in dropped]
-        decoded = replace(decoded, job=_settled(decoded, problems))
+        decoded = replace(decoded, job=_settled(decoded, [*problems, *dropped.values()]))
         decoder.arrange(places, decoded.job.splits)
         decoder.flush()
     finally:
@@ -309,7 +309,7 @@ def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
     except DataError as error:
         if not problems:
             raise
-        raise DataError(f"{error} ({len(problems)} images or rows cannot be used)") from None
+        raise DataError(f"{error} ({len(problems)} images or rows are left out)") from None
 
 
 def _drawn(job: _Job, units: NDArray[np.str_] | None, problems: Sequence[Problem]) -> _Job:

@@ -207,8 +207,7 @@ def read_tile(path: Path, tile: Tile, size: int) -> tuple[Pixels, str]:
     Raises:
         UnreadableImageError.
     """
-    with damage():
-        library, slide = _kept(path)
+    with damage(), _kept(path) as (library, slide):
         level = slide.get_best_level_for_downsample(min(tile.width, tile.height) / size)
         scale = float(slide.level_downsamples[level])
         width, height = tile.width / scale, tile.height / scale
@@ -224,14 +223,26 @@ _mine = local()
 """A slide that a thread reads many tiles of, one after another, stays open."""
 
 
-def _kept(path: Path) -> tuple[Any, Any]:
-    kept: tuple[Path, Any, Any] | None = getattr(_mine, "kept", None)
-    if kept is None or kept[0] != path:
-        if kept is not None:
-            kept[2].close()
-        _mine.kept = None
-        kept = _mine.kept = (path, *_open(path))
-    return kept[1], kept[2]
+@contextmanager
+def _kept(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The library and the open slide. After an error OpenSlide gives no more tiles: it is opened anew."""
+    facts = path.stat()
+    now = path, facts.st_size, facts.st_mtime_ns
+    kept = getattr(_mine, "kept", None)
+    if kept is None or kept[0] != now:
+        _forget()
+        kept = _mine.kept = (now, *_open(path))
+    try:
+        yield kept[1], kept[2]
+    except Exception:
+        _forget()
+        raise
+
+
+def _forget() -> None:
+    kept, _mine.kept = getattr(_mine, "kept", None), None
+    if kept is not None:
+        kept[2].close()
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def check_two_classes(listing: Listing) -> None:
 
 def check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:
     """Every split needs images, and training and validation every class."""
-    because = f" once {len(problems)} bad ones are left out ({problems[0]}, ...)" if problems else ""
+    because = f" once {len(problems)} are left out ({problems[0]}, ...)" if problems else ""
     for split in SPLIT_NAMES:
         labels = listing.labels[splits == split]
         if not len(labels):

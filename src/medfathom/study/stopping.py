@@ -32,10 +32,8 @@ HYPERBAND_BRACKETS = 3
 MEDIAN_NEEDS = 3
 """So many others must have reached the epoch before the median rule stops a trial; as in Tune."""
 
-CURVE_NEEDS = 3
+CURVE_NEEDS = 8
 """So many others must have run their full length before the curve rule stops a trial."""
-CURVE_QUANTILE = 0.9
-"""A trial is given the speed at which this share of the finished trials was no faster."""
 CURVE_FLOOR = 0.002
 """An AUC this far below 1 is as good as 1: the logarithm of what is missing ends there."""
 
@@ -113,7 +111,7 @@ def curve_stops(curves: Curves, number: int, epoch: int, *, grace: int, epochs: 
     """A trial is stopped when even a hopeful forecast of its curve stays below the best finished trial.
 
     What an AUC lacks to 1 falls about as a power of the epoch. A finished trial tells the power at which it
-    fell from this epoch to its end. The forecast takes a fast one of these, or the trial's own where that is
+    fell from this epoch to its end. The forecast takes the fastest of these, or the trial's own where that is
     faster, from the mean of the last two epochs or the last one, whichever is better.
     """
     if epoch < grace or epoch >= epochs:
@@ -125,7 +123,7 @@ def curve_stops(curves: Curves, number: int, epoch: int, *, grace: int, epochs: 
     powers = [_power(c, epoch, epochs) for c in finished]
     mine = curves[number]
     own = _power(mine, max(1, epoch // 2), epoch) if epoch > 1 else 0.0
-    fast = max(float(np.quantile(powers, CURVE_QUANTILE)), own)
+    fast = max(*powers, own)
     return bool(1 - _lacking(mine, epoch) * (epoch / epochs) ** fast < best)
 
 

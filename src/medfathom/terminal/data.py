@@ -14,6 +14,7 @@ from rich.text import Text
 
 from medfathom.data.check.check import CheckReport, check_data
 from medfathom.data.check.page import write_page
+from medfathom.data.leakage import leakage_note
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import read_facts
 from medfathom.data.samples import write_samples
@@ -23,7 +24,7 @@ from medfathom.files import home
 from medfathom.terminal.output import print_json, print_text
 from medfathom.text import QUIET
 
-TOLD = ("positive", "ignored", "notes")
+TOLD = ("positive", "ignored", "notes", "leakage")
 """Facts that are told in words to people."""
 
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -46,6 +47,7 @@ def print_prepared(study: str, overrides: Sequence[str], *, samples: Path | None
         print_json(facts)
     else:
         told = read_facts(Path(str(facts["folder"]))).lines()
+        told += [str(facts["leakage"])] if facts["leakage"] else []
         shown = [f"{key}: {value}" for key, value in facts.items() if key not in TOLD and value is not None]
         print("\n".join([*shown, *told]))  # noqa: T201
 
@@ -88,6 +90,7 @@ def prepare_now(
         "positive": data.positive,
         "ignored": [asdict(ignored) for ignored in facts.ignored],
         "notes": list(facts.notes),
+        "leakage": leakage_note(data, config.dataset, config.name) or None,
         **({"samples": [str(file) for file in written]} if written else {}),
     }
 

@@ -66,7 +66,13 @@ def _summary(forecast: Forecast) -> str:
 
 def _kind_cells(kind: Kind) -> list[str]:
     params = kind.params
-    return [params.architecture, ", ".join(kind.inits), str(params.unfreeze_depth), f"{kind.trials:.3g}"]
+    size = f" at {params.image_size} px" if params.image_size else ""
+    return [
+        f"{params.architecture}{size}",
+        ", ".join(kind.inits),
+        str(params.unfreeze_depth),
+        f"{kind.trials:.3g}",
+    ]
 
 
 def _measured_cells(measured: Measured) -> list[str]:

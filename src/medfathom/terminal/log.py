@@ -62,7 +62,8 @@ class _Logged(Watcher):
     def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
         folder = home() / "logs"
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{self._kind}-{config.name}-{datetime.now():%Y%m%d-%H%M%S}.log"
+        study = config.name.removesuffix(" (confirmed)")
+        self.path = folder / f"{self._kind}-{study}-{datetime.now():%Y%m%d-%H%M%S}.log"
         self.write(f"begin: {concurrent} trials at once, budget {driver.budget}; {driver.counts()}")
         self._watcher.begin(config, driver, concurrent)
 

@@ -41,9 +41,9 @@ NOISIER = np.array([1.0, 2.0, 4.0])
 NOISIER_PRIOR = np.array([4.0, 1.0, 1.0]) / 6
 """Even noise is the rule."""
 
-ALLOWED_UNEVEN, INTERVALS = 1.1, (0.05, 0.10)
-"""False positives allowed where noise is uneven, over the level: 95 % intervals then cover 92.6 to 96 % over
-the designs of `benchmarks/verdicts.py`, and more with the other method that they are joined with."""
+ALLOWED_UNEVEN, INTERVALS = 1.25, (0.05, 0.10)
+"""False positives allowed where noise is uneven, over the level: 95 % intervals then cover 92 to 95 % by
+themselves, and more with the other method that they are joined with (simulated for 8 to 40 networks)."""
 
 ALLOWED_FAR, VERDICTS = 2.5, (0.01, 0.025)
 """The same at the levels that Holm's method asks for: two tests at .025 then stay near .05 together."""

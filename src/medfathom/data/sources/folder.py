@@ -144,7 +144,7 @@ class FolderSource(FileSource):
             raise DataError(
                 f"{printable(str(self.path))}: folder {strange[0]!r} is none of dataset.class_names = {known}"
             )
-        if len(names) < 2:
+        if len(names) < 2 and labels.good.any():  # else each file's reason says more
             found = ", ".join(names) or "none"
             raise DataError(f"{self._layout()}: one class ({found!r}); two are needed{self._deeper()}")
         counts = np.bincount(labels.values[labels.good], minlength=len(names))
