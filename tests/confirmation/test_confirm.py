@@ -64,9 +64,9 @@ def test_other_data_and_a_test_split_of_one_class_are_refused(
         confirm_study(config.name)
     assert "test_openings" not in load(config.name).user_attrs
 
-    from medfathom.data import prepare  # noqa: PLC0415
+    from medfathom.data import sizes  # noqa: PLC0415
 
-    real = prepare.prepare
+    real = sizes.prepare_sizes
 
     def without_test(*arguments: Any, **options: Any) -> Any:
         data = real(*arguments, **options)
@@ -76,7 +76,7 @@ def test_other_data_and_a_test_split_of_one_class_are_refused(
             data, fingerprint=study.user_attrs["dataset_fingerprint"], sizes={**data.sizes, "test": 0}
         )
 
-    monkeypatch.setattr(prepare, "prepare", without_test)
+    monkeypatch.setattr(sizes, "prepare_sizes", without_test)
     with pytest.raises(DataError, match="has no test split"):
         confirm_study(config.name)
 

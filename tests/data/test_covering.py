@@ -169,6 +169,7 @@ def test_images_without_a_label_are_named_too() -> None:
         complete_splits(np.repeat("", len(labels)), labels, None, SplitsConfig(), ["a", "b"])
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_first_draw_is_that_of_scikit_learn(seed: int) -> None:

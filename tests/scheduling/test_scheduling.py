@@ -33,7 +33,9 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 @pytest.fixture
 def config(workdir: Path) -> StudyConfig:
-    return load_definition("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+    return load_definition(
+        "demo", ["budget.trials=12", "budget.epochs=4", "sampler=random", "scheduler=asha"]
+    )
 
 
 @pytest.fixture

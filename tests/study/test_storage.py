@@ -245,7 +245,7 @@ def test_a_study_of_a_newer_version_is_refused(config: StudyConfig) -> None:
 
 
 def test_reading_creates_nothing(workdir: Path) -> None:
-    with pytest.raises(StorageError, match="no such storage"):
+    with pytest.raises(StorageError, match="has not been run yet"):
         load(default_url(), "demo")
     assert list(workdir.iterdir()) == []
 

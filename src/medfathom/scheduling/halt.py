@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import TrialState
 from ray import tune
 
 from medfathom.definitions.config import StudyConfig
@@ -16,7 +17,7 @@ from medfathom.study.driver import Driver
 from medfathom.study.record import auc_of
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial, TrialState
+    from optuna.trial import FrozenTrial
 
 
 class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]

@@ -47,6 +47,7 @@ def feeding(folder: Path, depth: int, *, gigabytes: float = 1.0, **changes: Any)
         "autocast": False,
         "train_images": TRAIN,
         "val_images": VAL,
+        "splits": ("train", "val"),
         "n_used": len(TRAIN),
         "epochs": 6,
         "preset": "none",
@@ -197,7 +198,7 @@ def test_what_others_want_is_left_where_there_is_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depths = frozenset({0, 1, 3})
-    head = feeding(tmp_path, 0).plan
+    head = feeding(tmp_path, 0).decision
     tight = feeding(tmp_path, 0, depths=depths, gigabytes=(head.n_bytes + 1) / 1e9)
     unshared = feeding(tmp_path / "unshared", 0, depths=depths, shared=False)
     for alone in (tight, unshared):
@@ -300,4 +301,4 @@ def test_features_are_kept_in_their_own_precision(tmp_path: Path) -> None:
     rows = half.train.rows(1)
     prepared = half.train.prepare(next(rows.batches([np.arange(5)])), None)
     assert prepared.dtype == torch.bfloat16
-    assert half.plan.n_bytes * 2 == whole.plan.n_bytes
+    assert half.decision.n_bytes * 2 == whole.decision.n_bytes

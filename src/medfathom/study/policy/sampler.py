@@ -13,8 +13,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.study.policy.process import Process, expected_improvement
-
 if TYPE_CHECKING:
     from optuna.study import Study
 
@@ -156,6 +154,8 @@ class GainPerSecond(BaseSampler):
         before, seen, under_way, wanted = np.split(points, ends)
         values = [standardised(other.values) for other in self.past] + [standardised([v for _, v in told])]
         basis, heights = np.vstack([before, seen]), np.concatenate(values)
+        from medfathom.study.policy.process import Process, expected_improvement  # noqa: PLC0415  imports scipy
+
         process = Process.fitted(basis, heights, numeric)
         if running:
             expected, _ = process.predict(under_way)
