@@ -92,13 +92,13 @@ def modality(rng: np.random.Generator, name: str, datasets: int, tilt: float) ->
     return Modality(name, whole(each), each, np.arange(7), NAMES, table, len(a) * datasets)
 
 
-@pytest.mark.parametrize("homogeneous", [1, 3, 12])
+@pytest.mark.parametrize("homogeneous", [1, 12])
 @pytest.mark.large
 def test_data_sets_that_agree_lend_nothing_to_those_that_do_not(homogeneous: int) -> None:
     """Three data sets of A whose slopes differ by 0.03: twelve like one another in B made 15 % of these a
     difference between A and B."""
     rng = np.random.default_rng(1)
-    studies, found = 300, 0
+    studies, found = 200, 0
     for _ in range(studies):
         pair = {"A": modality(rng, "A", 3, 0.03), "B": modality(rng, "B", homogeneous, 0.0)}
         found += between_modalities(pair, QUICK)["log10_params"].p_value <= 0.05
