@@ -125,7 +125,7 @@ from medfathom.scheduling import run_trials
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from rich.console import Console
-config = load_definition("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random"])
+config = load_definition("demo", ["budget.trials=12", "budget.epochs=4", "sampler=random", "scheduler=asha"])
 with open_study(config, default_url(), "data") as driver:
     print("halted:", run_trials(config, driver, PlainLines(Console()), Path("cache"), work=slow), flush=True)
 """
