@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from medfathom.data.labels import PERHAPS_MISSING
 from medfathom.data.sources.base import Listing
-from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset
+from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset, PhantomDataset
 from medfathom.metrics.classification import positive_class, positives
 from medfathom.metrics.unknown import is_present
 
@@ -30,6 +30,7 @@ FEW_FOLDERS = 10
 def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
     """Lines about the positive class, about classes that may be none, and about patients."""
     named = any(getattr(config, key, None) is not None for key in ("class_names", "label_columns"))
+    named = named or isinstance(config, PhantomDataset)
     found = [
         "" if config.positive is not None else negation_note(listing),
         "" if named else _perhaps_missing(listing),

@@ -9,7 +9,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.scheduling.environment import Unsaved
-from medfathom.scheduling.messages import METRIC, TIME
+from medfathom.scheduling.messages import METRIC, TIME, Lost
 from medfathom.study.driver import Assignment
 from medfathom.study.stopping import Stopping
 
@@ -26,7 +26,7 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         stopping: what is known of the trials, and the rule.
     """
 
-    def __init__(self, config: StudyConfig, lost: dict[str, str], past: Iterable[FrozenTrial]) -> None:
+    def __init__(self, config: StudyConfig, lost: dict[str, Lost], past: Iterable[FrozenTrial]) -> None:
         """`lost` takes the reasons of worker failures, by Tune's trial id; `past` are trials that ended."""
         super().__init__()
         self.stopping = Stopping(config, past)
@@ -66,9 +66,8 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep the reason for the driver: the searcher is only told that there was an error."""
         error = trial.get_pickled_error()
-        self._lost[trial.trial_id] = (
-            f"the worker was lost ({_said_last(error)})" if error else "the worker was lost"
-        )
+        reason = f"the worker was lost ({_said_last(error)})" if error else "the worker was lost"
+        self._lost[trial.trial_id] = Lost(reason, began=trial.status != trial.PENDING)
 
     def debug_string(self) -> str:
         """What Tune may print."""

@@ -104,6 +104,16 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """A worker that went without a word."""
+
+    reason: str
+    """In one line."""
+    began: bool = True
+    """False: a worker that another trial left was gone before it took this one; Tune does not try again."""
+
+
+@dataclass(frozen=True)
 class EpochNews:
     """An epoch as it reaches the driver."""
 

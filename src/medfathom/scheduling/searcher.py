@@ -18,7 +18,7 @@ from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Order, RunSettings, from_tune
+from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Lost, Order, RunSettings, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
 from medfathom.study.between_folds import reason as reason_to_stop
 from medfathom.study.driver import Assignment, Driver
@@ -47,7 +47,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if slots.measured_gpus:
             for params, attributes in driver.ended_on_gpus():
                 self._shares.learn(params, attributes)
-        self.lost: dict[str, str] = {}
+        self.lost: dict[str, Lost] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Order] | str | None:
         """The next trial: one left by an earlier run first."""
@@ -124,7 +124,11 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._held.pop(number, None)
         trainings = order.assignment.trainings(self._driver.config)
         if error and not isinstance(news, Failure):
-            news = Failure(self._reason_lost(trial_id, begun, trainings))
+            lost = self.lost.get(trial_id, Lost("the worker was lost"))
+            if not lost.began:
+                self._adopted.append(order.assignment)
+                return
+            news = Failure(self._reason_lost(lost, begun, trainings))
         if isinstance(news, Failure) and news.memory and number not in self._alone:
             self._try_alone(order.assignment, news)
             return
@@ -163,11 +167,11 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             if self._driver.prune(number, last.attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
 
-    def _reason_lost(self, trial_id: str, begun: float, trainings: int) -> str:
+    def _reason_lost(self, lost: Lost, begun: float, trainings: int) -> str:
         minutes = self._driver.config.budget.trial_minutes
         if minutes is not None and time.monotonic() - begun > minutes * 60 * trainings * HARD_LIMIT:
             return f"out of time: an epoch hung beyond budget.trial_minutes = {minutes:g}"
-        return self.lost.get(trial_id, "the worker was lost")
+        return lost.reason
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the driver is the truth."""
