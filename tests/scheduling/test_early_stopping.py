@@ -36,6 +36,8 @@ class TuneTrial:
 
     trial_id: str
     config: Mapping[str, Order]
+    status: str = "RUNNING"
+    PENDING = "PENDING"
 
     def __hash__(self) -> int:
         return hash(self.trial_id)
