@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("mkdocs", reason="mkdocs-material wants Python 3.11.5")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
