@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from medfathom.metrics.classification import TaskKind, choose_thresholds, log_loss, positives
 from medfathom.metrics.probabilities import probabilities
@@ -34,6 +33,8 @@ def fit_temperature(task: TaskKind, labels: NDArray[np.integer], logits: NDArray
 
     def loss(log_temperature: float) -> float:
         return log_loss(task, labels, calibrated(task, logits, float(np.exp(log_temperature))))
+
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415  heavy
 
     found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
     # Never worse than doing nothing.
