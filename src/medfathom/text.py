@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import unicodedata
@@ -95,3 +96,9 @@ def _storage_option(words: Sequence[object]) -> list[str]:
     from medfathom.urls import shown  # noqa: PLC0415  imports SQLAlchemy
 
     return ["--storage", shown(url)]
+
+
+def natural(text: object) -> list[tuple[int, int, str]]:
+    """A sort key in which numbers count as numbers: `28` comes before `128`."""
+    parts = re.split(r"(\d+)", str(text))
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

@@ -29,8 +29,9 @@ FEW_FOLDERS = 10
 
 def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
     """Lines about the positive class, about classes that may be none, and about patients."""
-    named = any(getattr(config, key, None) is not None for key in ("class_names", "label_columns"))
-    named = named or isinstance(config, PhantomDataset)
+    named = isinstance(config, PhantomDataset) or any(
+        getattr(config, key, None) is not None for key in ("class_names", "label_columns")
+    )
     found = [
         "" if config.positive is not None else negation_note(listing),
         "" if named else _perhaps_missing(listing),

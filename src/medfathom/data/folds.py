@@ -23,8 +23,8 @@ from medfathom.data.splits import (
     Groups,
     Labels,
     assign_folds,
-    column_names,
     counts_of,
+    rarest_classes,
     strata_of,
 )
 from medfathom.definitions.dataset import SplitsConfig
@@ -120,11 +120,9 @@ def _why_none(
     grouped: bool,
 ) -> str:
     what = "patients, cases or sets of copies" if grouped else "images"
-    n_having = (counts > 0).sum(axis=0)
-    said = column_names(counts, labels, class_names)
-    rarest = [column for column in np.argsort(n_having, kind="stable").tolist() if n_having[column]]
-    shown = ", ".join(f"{said[column]} has {n_having[column]}" for column in rarest[:SHOWN_CLASSES])
-    least = min(int(n_having[rarest[0]]), n_folds - 1)
+    rarest = rarest_classes(counts, labels, class_names)
+    shown = ", ".join(f"{name} has {having}" for name, having in rarest[:SHOWN_CLASSES])
+    least = min(rarest[0][1], n_folds - 1)
     to_do = f"give folds = {least}" if least > 1 else "leave folds out, or leave the class out"
     return (
         f"dataset.splits.folds = {n_folds}: every class must be in every fold, but outside the test split "

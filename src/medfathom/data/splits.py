@@ -173,11 +173,9 @@ def _why_none(
     where = f"dataset.splits: {drawn} cannot be drawn"
     if n_units < wanted:
         return f"{where}: there are {n_units} {what}, and each split needs one"
-    n_having = (counts > 0).sum(axis=0)
-    said = column_names(counts, labels, class_names)
-    rarest = [column for column in np.argsort(n_having, kind="stable").tolist() if n_having[column]]
-    few = [column for column in rarest if n_having[column] < wanted]
-    shown = ", ".join(f"{said[column]} has {n_having[column]}" for column in (few or rarest)[:SHOWN_CLASSES])
+    rarest = rarest_classes(counts, labels, class_names)
+    few = [(name, having) for name, having in rarest if having < wanted]
+    shown = ", ".join(f"{name} has {having}" for name, having in (few or rarest)[:SHOWN_CLASSES])
     if few:
         to_do = "add some, leave the class out, or give the splits yourself"
         return f"{where}: every class needs {wanted} {what}, one for each split, but {shown}; {to_do}"
@@ -185,11 +183,16 @@ def _why_none(
     return f"{where}: {found} to put every class into every split in whole {what}; of the rarest, {shown}"
 
 
-def column_names(counts: NDArray[np.int64], labels: Labels, class_names: Sequence[str] | None) -> list[str]:
-    """How an error names each column of `counts_of`."""
+def rarest_classes(
+    counts: NDArray[np.int64], labels: Labels, class_names: Sequence[str] | None
+) -> list[tuple[str, int]]:
+    """How an error names each column of `counts_of`, and how many groups have it, the fewest first."""
     n_classes = counts.shape[1] // (2 if labels.ndim == 2 else 1)
     own = [repr(name) for name in class_names or map(str, range(n_classes))]
-    return [*(f"class {name}" for name in own), *(f"the rest without {name}" for name in own)]
+    names = [*(f"class {name}" for name in own), *(f"the rest without {name}" for name in own)]
+    n_having = (counts > 0).sum(axis=0)
+    order = np.argsort(n_having, kind="stable").tolist()
+    return [(names[column], int(n_having[column])) for column in order if n_having[column]]
 
 
 def _draw_images(labels: Labels, fraction: float, seed: int) -> NDArray[np.int64]:

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from medfathom.data.images import UnreadableImageError, read_header
 from medfathom.data.slides import Tiling, choose_tiles, read_slide
 from medfathom.data.sources.base import Ignored
-from medfathom.data.sources.cases import natural
 from medfathom.data.sources.walk import Choice, files_below
 from medfathom.data.stacks import ImageFile, Part
 from medfathom.errors import DataError
 from medfathom.models.folder import ModelConfig
-from medfathom.text import printable
+from medfathom.text import natural, printable
 
 Item = str | Path | NDArray[Any]
 """A file or an array."""

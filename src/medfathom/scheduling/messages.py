@@ -107,7 +107,7 @@ class Failure:
 class Lost:
     """A worker that went without a word."""
 
-    reason: str
+    reason: str = "the worker was lost"
     """In one line."""
     began: bool = True
     """False: a worker that another trial left was gone before it took this one; Tune does not try again."""

@@ -124,7 +124,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._held.pop(number, None)
         trainings = order.assignment.trainings(self._driver.config)
         if error and not isinstance(news, Failure):
-            lost = self.lost.get(trial_id, Lost("the worker was lost"))
+            lost = self.lost.get(trial_id, Lost())
             if not lost.began:
                 self._adopted.append(order.assignment)
                 return

@@ -23,6 +23,7 @@ from medfathom.analysis.report.drawing import (
     short,
 )
 from medfathom.colours import VERMILION
+from medfathom.text import natural
 
 MOST_COLUMNS = 36
 """Cells in a map; where there are more, those with the most networks are shown."""
@@ -90,17 +91,12 @@ def cells_by_architecture(rows: pd.DataFrame) -> pd.DataFrame:
     means = cell_means(rows)
     means[CELL] = means[CELL].astype(str)
     wide = means.pivot_table(index="architecture", columns=CELL, values="value", observed=True)
-    cells = sorted(_cells_of(wide), key=lambda cell: [_natural(part) for part in cell])
+    cells = sorted(_cells_of(wide), key=lambda cell: [natural(part) for part in cell])
     return wide.reindex(order)[cells]
 
 
 def _cells_of(table: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(table.columns.to_frame(index=False).astype(str).itertuples(index=False, name=None))
-
-
-def _natural(text: str) -> list[tuple[float, str]]:
-    """A key by which `28` comes before `128`."""
-    return [(float(part), "") if part.isdigit() else (0.0, part) for part in re.split(r"(\d+)", str(text))]
 
 
 def _long(table: pd.DataFrame) -> pd.DataFrame:

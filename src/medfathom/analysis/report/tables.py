@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfathom.analysis.pipeline import Analysis, ModalityFindings, NothingCompared
+from medfathom.analysis.questions.moderation import Difference
 from medfathom.analysis.report.numbers import interval, number, p_value
 from medfathom.analysis.report.sentences import NAMES
 from medfathom.analysis.size.association import Association, NoSlope
@@ -187,11 +188,7 @@ def _moderation(name: str, found: ModalityFindings | NothingCompared) -> Table:
         [
             moderator,
             NAMES[predictor],
-            " → ".join(pair.levels),
-            number(pair.difference),
-            interval(pair.ci95),
-            p_value(pair.p_holm),
-            str(pair.n_architectures),
+            *_cells(pair),
         ]
         for moderator, m in found.moderation.items()
         for predictor, a in m.predictors.items()
@@ -201,23 +198,30 @@ def _moderation(name: str, found: ModalityFindings | NothingCompared) -> Table:
         "moderator",
         "predictor",
         "levels",
-        "difference of slopes",
-        "95 % interval",
-        "p (Holm)",
-        "architectures",
+        *DIFFERENCE,
     ]
     return Table(f"{name}: do slopes differ between inits or unfreeze depths?", headings, rows)
+
+
+DIFFERENCE = ("difference of slopes", "95 % interval", "p (Holm)", "architectures")
+
+
+def _cells(pair: Difference) -> list[str]:
+    """A difference of slopes, under its levels' heading and `DIFFERENCE`."""
+    return [
+        " → ".join(pair.levels),
+        number(pair.difference),
+        interval(pair.ci95),
+        p_value(pair.p_holm),
+        str(pair.n_architectures),
+    ]
 
 
 def _between_modalities(analysis: Analysis) -> Table:
     rows = [
         [
             NAMES[predictor],
-            " → ".join(pair.levels),
-            number(pair.difference),
-            interval(pair.ci95),
-            p_value(pair.p_holm),
-            str(pair.n_architectures),
+            *_cells(pair),
             pair.speaks_for or "",
         ]
         for predictor, a in analysis.modality_difference.items()
@@ -226,10 +230,7 @@ def _between_modalities(analysis: Analysis) -> Table:
     headings = [
         "predictor",
         "modalities",
-        "difference of slopes",
-        "95 % interval",
-        "p (Holm)",
-        "architectures",
+        *DIFFERENCE,
         "speaks for",
     ]
     return Table("Do slopes differ between modalities?", headings, rows)

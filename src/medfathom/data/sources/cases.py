@@ -18,6 +18,7 @@ from medfathom.data.stacks import Part
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.metrics.cases import cases_of
 from medfathom.metrics.unknown import UNKNOWN
+from medfathom.text import natural
 from medfathom.units import Unit
 
 T = TypeVar("T")
@@ -141,12 +142,6 @@ def files_of(path: Path, choice: Choice) -> list[Path]:
     if not is_folder:
         return [path]
     return sorted((path / file for file in files_below(path, choice).files), key=natural)
-
-
-def natural(path: Path) -> list[tuple[int, int, str]]:
-    """A sort key in which numbers count as numbers."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def in_files(rows: FileRows, root: Path, choice: Choice) -> FileRows:
