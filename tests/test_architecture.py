@@ -27,7 +27,7 @@ FLOORS = (
     {"data"},
     {"definitions"},
     {"metrics"},
-    {"colours", "errors", "files", "text", "units", "urls"},
+    {"colours", "errors", "files", "html", "text", "units", "urls"},
 )
 """From the top down; see docs/architecture.md."""
 
