@@ -15,7 +15,7 @@ SOURCE = Path(medfathom.__file__).parent
 FLOORS = (
     {"cli", "cli_data", "__init__", "__main__"},
     {"terminal"},
-    {"run", "validate", "plan", "confirm", "answer", "export", "shift", "own_data", "samples"},
+    {"run", "validate", "plan", "confirm", "answer", "export", "export_runs", "shift", "own_data", "samples"},
     {"confirmation"},
     {"dashboard"},
     {"scheduling"},

@@ -78,7 +78,7 @@ def run_trials(
     return halt.reason
 
 
-class NoReporter(tune.ProgressReporter):
+class NoReporter(tune.ProgressReporter):  # type: ignore[misc]
     """Tells nothing: in a notebook Tune's own would clear what the watcher shows."""
 
     @override
