@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medfathom.definitions.load import load_definition
 from medfathom.errors import InputError
@@ -110,7 +110,7 @@ def _send(job: StudyJob, asked: Asked) -> tuple[str, str]:
     return sent.job_id, str(sent.paths.stdout)
 
 
-def _parameters(job: StudyJob, asked: Asked) -> dict[str, Any]:
+def _parameters(job: StudyJob, asked: Asked) -> dict[str, object]:
     """As `sbatch` takes them, in submitit's names."""
     given = asdict(asked)
     more = {key: value or True for key, _, value in (text.partition("=") for text in asked.more)}
