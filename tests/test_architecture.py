@@ -13,9 +13,10 @@ import medfathom
 SOURCE = Path(medfathom.__file__).parent
 
 FLOORS = (
-    {"cli", "cli_data", "__init__", "__main__"},
+    {"cli", "cli_data", "cli_models", "__init__", "__main__"},
     {"terminal"},
-    {"run", "validate", "plan", "confirm", "answer", "export", "shift", "own_data", "samples"},
+    {"run", "validate", "plan", "confirm", "answer", "export", "external", "shift", "own_data", "samples"},
+    {"evaluation"},
     {"confirmation"},
     {"dashboard"},
     {"scheduling"},

@@ -41,6 +41,7 @@ ALLOWED = {
     "analyze nosuch": {"rich", "optuna", "pandas", "scipy", "matplotlib"},
     "export nosuch --out x": {"rich", "optuna"},
     "predict nosuch x.png": {"rich"},
+    "evaluate nosuch x.toml": {"rich", "optuna", "scipy"},
     "list studies": {"rich"},
     "list architectures": {"rich"},
     "data check nosuch": {"rich", "scipy"},

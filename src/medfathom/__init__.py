@@ -1,6 +1,7 @@
 """medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
 
-The commands in Python: `fit`, `run_study`, `confirm_study`, `analyze`, `export_model`, `load`. Everything is
+The commands in Python: `fit`, `run_study`, `confirm_study`, `analyze`, `export_model`, `load`,
+`evaluate`. Everything is
 imported when it is first used: `import medfathom` itself takes no time.
 
     import medfathom
@@ -22,15 +23,18 @@ if TYPE_CHECKING:
     from medfathom.confirm import Confirmation, confirm_study
     from medfathom.definitions.config import StudyConfig
     from medfathom.errors import InputError, MedfathomError, RunError
+    from medfathom.evaluation.results import Evaluation
     from medfathom.export import Exported, export_model
     from medfathom.exported.model import Model, load
     from medfathom.exported.predictions import Predictions
+    from medfathom.external import evaluate
     from medfathom.own_data import fit
     from medfathom.run import Outcome, run_study
 
 __all__ = [
     "Analysis",
     "Confirmation",
+    "Evaluation",
     "Exported",
     "InputError",
     "MedfathomError",
@@ -41,6 +45,7 @@ __all__ = [
     "StudyConfig",
     "analyze",
     "confirm_study",
+    "evaluate",
     "export_model",
     "fit",
     "load",
@@ -50,6 +55,7 @@ __all__ = [
 _HOME = {
     "Analysis": "analysis.pipeline",
     "Confirmation": "confirm",
+    "Evaluation": "evaluation.results",
     "Exported": "export",
     "InputError": "errors",
     "MedfathomError": "errors",
@@ -60,6 +66,7 @@ _HOME = {
     "StudyConfig": "definitions.config",
     "analyze": "analysis.pipeline",
     "confirm_study": "confirm",
+    "evaluate": "external",
     "export_model": "export",
     "fit": "own_data",
     "load": "exported.model",
