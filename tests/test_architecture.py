@@ -15,7 +15,7 @@ SOURCE = Path(medfathom.__file__).parent
 FLOORS = (
     {"cli", "cli_data", "__init__", "__main__"},
     {"terminal"},
-    {"run", "validate", "plan", "confirm", "answer", "export", "shift", "own_data", "samples"},
+    {"run", "validate", "plan", "confirm", "answer", "export", "export_runs", "shift", "own_data", "samples"},
     {"confirmation"},
     {"dashboard"},
     {"scheduling"},
@@ -27,7 +27,7 @@ FLOORS = (
     {"data"},
     {"definitions"},
     {"metrics"},
-    {"colours", "errors", "files", "text", "units", "urls"},
+    {"colours", "errors", "files", "html", "text", "units", "urls"},
 )
 """From the top down; see docs/architecture.md."""
 

@@ -40,6 +40,7 @@ ALLOWED = {
     "confirm nosuch": {"rich", "optuna"},
     "analyze nosuch": {"rich", "optuna", "pandas", "scipy", "matplotlib"},
     "export nosuch --out x": {"rich", "optuna"},
+    "export-runs nosuch --mlflow x": {"rich", "optuna"},
     "predict nosuch x.png": {"rich"},
     "list studies": {"rich"},
     "list architectures": {"rich"},

@@ -35,7 +35,7 @@ from medfathom.text import command
 
 def analyze_all(
     studies: Sequence[str],
-    tables: Sequence[Path],
+    tables: Sequence[Path] = (),
     *,
     storage: str | None = None,
     reading: Reading | None = None,

@@ -354,6 +354,23 @@ def export(
     print_export(study, out, trial=trial, within=within, storage=storage, onnx=onnx, as_json=as_json)
 
 
+@app.command("export-runs", epilog=example("export-runs demo --mlflow mlruns"))
+def export_runs(
+    study: StudyArgument,
+    mlflow: Annotated[
+        Path | None, typer.Option(help="A folder for an MLflow database.", metavar="DIR")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="A folder for TensorBoard, or one that has its runs.", metavar="DIR")
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write the trials of a study as runs of MLflow or TensorBoard: parameters, metrics, learning curves."""
+    from medfathom.terminal.export import print_exported_runs  # noqa: PLC0415
+
+    print_exported_runs(study, mlflow=mlflow, tensorboard=tensorboard, storage=storage)
+
+
 @app.command(epilog=example("predict model scans --csv predictions.csv"))
 def predict(
     model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],

@@ -10,13 +10,14 @@ from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
-from medfathom.study.choice import Choice, choice_of
+from medfathom.html import lines, piece
+from medfathom.study.choice import Choice, choice_of, choice_sentences
 from medfathom.study.connection import check_url, default_url
 from medfathom.study.driver import Driver
-from medfathom.study.front import Front, front_of
+from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
-from medfathom.study.watcher import Watcher
+from medfathom.study.watcher import Watcher, default_watcher
 from medfathom.validate import check_definition
 
 
@@ -48,6 +49,13 @@ class Outcome:
         """Its validation AUC."""
         return self.choice.auc if self.choice else None
 
+    def _repr_html_(self) -> str:
+        """In a notebook: how far, and which trial is the best."""
+        done = f"{self.study}: {self.counts.finished} of {self.budget} trials"
+        told = choice_sentences(self.choice) if self.choice else ["No trial is complete."]
+        told += [front_sentence(self.front)] if self.front else []
+        return piece(done, lines([*told, f"Ended early: {self.halted}" if self.halted else ""]))
+
 
 def run_study(
     definition: str | Path | StudyConfig,
@@ -73,7 +81,7 @@ def run_study(
         RunError: the storage or the cluster failed.
     """
     config = _parsed(definition, overrides)
-    watcher = watcher or Watcher()
+    watcher = watcher or default_watcher()
     url = storage or default_url()
     check_definition(config, address)
     check_url(url)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from medfathom.analysis.as_html import analysis_html
 from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
 from medfathom.analysis.facts import Lookup
 from medfathom.analysis.modality import Modality, modality_of
@@ -168,6 +169,10 @@ class Analysis:
         """The content of `analysis.json`: only finite numbers, texts, lists, mappings and None."""
         content: dict[str, object] = plain(self)
         return content
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdicts."""
+        return analysis_html(self)
 
 
 def analyze(

@@ -1,5 +1,6 @@
 """What Ray, and torch in its workers, read from the environment. Imported before Ray, by every module."""
 
+import logging
 import os
 
 # No usage statistics, no packing of the working folder under `uv run`, no log walls, no memory monitor (its
@@ -21,6 +22,9 @@ for _name, _value in {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# In a notebook Ray would advise a package for widgets that it does not show here.
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)
 
 
 class Unsaved:
