@@ -182,14 +182,14 @@ def tables(studies: int) -> str:
     ]
     return (
         f"Of {len(found)} designs, {(covered < 0.93).sum()} cover less than .93, {(covered < 0.92).sum()} "
-        f"less than .92, {(covered > 0.97).sum()} more than .97 (most of these: few units of a class near AUC 1, "
-        f"where perfect separation is common); least {covered.min():.3f}, median {np.median(covered):.3f}. "
+        f"less than .92, {(covered > 0.97).sum()} more than .97 (most of these: few units of a class near "
+        f"AUC 1, where perfect separation is common); least {covered.min():.3f}, median {np.median(covered):.3f}. "
         f"Without the corrections: {(before < 0.93).sum()} less than .93, {(before < 0.92).sum()} less than "
         f".92, {(before > 0.97).sum()} more than .97; least {before.min():.3f}, median "
         f"{np.median(before):.3f}.\n\n"
         "`above`, `below`: intervals that lie wholly above or below the truth, on average over the "
-        "designs of the row (share positive, labels by patient or within, even or uneven numbers of images, correlation "
-        ".3 or .8).\n\n"
+        "designs of the row (share positive, labels by patient or within, even or uneven "
+        "numbers of images, correlation .3 or .8).\n\n"
         "| patients | images each | AUC | designs | least | median | most | above | below | least without "
         "| median without | width: with / without |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         + "\n".join(lines)
