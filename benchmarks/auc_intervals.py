@@ -183,7 +183,8 @@ def tables(studies: int) -> str:
     return (
         f"Of {len(found)} designs, {(covered < 0.93).sum()} cover less than .93, {(covered < 0.92).sum()} "
         f"less than .92, {(covered > 0.97).sum()} more than .97 (most of these: few units of a class near "
-        f"AUC 1, where perfect separation is common); least {covered.min():.3f}, median {np.median(covered):.3f}. "
+        f"AUC 1, where perfect separation is common); least {covered.min():.3f}, median "
+        f"{np.median(covered):.3f}. "
         f"Without the corrections: {(before < 0.93).sum()} less than .93, {(before < 0.92).sum()} less than "
         f".92, {(before > 0.97).sum()} more than .97; least {before.min():.3f}, median "
         f"{np.median(before):.3f}.\n\n"
