@@ -33,6 +33,7 @@ ALLOWED = {
     "run nosuch": set(),
     "init nosuch": {"rich", "scipy"},
     "show nosuch --definition": {"rich", "optuna"},
+    "submit nosuch --slurm": {"rich"},
     "validate nosuch": {"rich"},
     "plan nosuch": {"rich"},
     "show nosuch": {"rich", "optuna"},

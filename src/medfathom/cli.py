@@ -1,7 +1,7 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
-`data` and `list` are in `cli_data`. Heavy things are imported only when a command needs them: each body
-imports its own.
+`data` and `list` are in `cli_data`, `submit` and `export-runs` in `cli_elsewhere`. Heavy things are imported
+only when a command needs them: each body imports its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medfathom.cli_data import data_app, list_app
+from medfathom.cli_elsewhere import elsewhere
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
     AddressOption,
@@ -81,6 +82,7 @@ def _options(
 
 app.add_typer(data_app, name="data")
 app.add_typer(list_app, name="list")
+app.add_typer(elsewhere)
 
 
 def main() -> None:
@@ -352,23 +354,6 @@ def export(
     from medfathom.terminal.export import print_export  # noqa: PLC0415
 
     print_export(study, out, trial=trial, within=within, storage=storage, onnx=onnx, as_json=as_json)
-
-
-@app.command("export-runs", epilog=example("export-runs demo --mlflow mlruns"))
-def export_runs(
-    study: StudyArgument,
-    mlflow: Annotated[
-        Path | None, typer.Option(help="A folder for an MLflow database.", metavar="DIR")
-    ] = None,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="A folder for TensorBoard, or one that has its runs.", metavar="DIR")
-    ] = None,
-    storage: StorageOption = None,
-) -> None:
-    """Write the trials of a study as runs of MLflow or TensorBoard: parameters, metrics, learning curves."""
-    from medfathom.terminal.export import print_exported_runs  # noqa: PLC0415
-
-    print_exported_runs(study, mlflow=mlflow, tensorboard=tensorboard, storage=storage)
 
 
 @app.command(epilog=example("predict model scans --csv predictions.csv"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +30,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError
 from medfathom.files import home
+from medfathom.machine import cpus
 from medfathom.scheduling.cluster import Slots, slots_from
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.trial.kinds import Kind, kinds_of
@@ -175,7 +175,7 @@ def plan_study(config: StudyConfig, say: Callable[[str], None] = lambda _: None)
     Raises:
         InputError: the data cannot be used.
     """
-    slots = slots_from(config, os.cpu_count() or 1, torch.cuda.device_count())
+    slots = slots_from(config, cpus(), torch.cuda.device_count())
     device = "cuda:0" if slots.gpus_per_trial else "cpu"
     say("preparing the data")
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")

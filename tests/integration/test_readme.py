@@ -15,6 +15,7 @@ NOT_RUN = {
     "uv run tests/gate.py": "would run this test again",
     "uv run medfathom run demo --storage postgresql+psycopg://user@host/medfathom": "wants a server",
     "uv run medfathom plan oct-scans.toml": "takes minutes; tests/test_plan.py runs it on a small study",
+    "uv run medfathom submit demo --slurm --minutes 240 --gpus 1 --cpus 8 --memory 32": "wants Slurm",
     "uv run ray start --head --port 6379": "wants several machines",
     "uv run ray start --address HEAD:6379": "wants several machines",
     "uv run medfathom run demo --address HEAD:6379": "wants several machines",
