@@ -11,6 +11,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.html import lines, piece
+from medfathom.machine import check_ray
 from medfathom.study.choice import Choice, choice_of, choice_sentences
 from medfathom.study.connection import check_url, default_url
 from medfathom.study.driver import Driver
@@ -85,6 +86,7 @@ def run_study(
     watcher = watcher or default_watcher()
     url = storage or default_url()
     check_definition(config, address)
+    check_ray()
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
