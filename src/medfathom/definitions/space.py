@@ -124,10 +124,11 @@ class Dimension(Schema):
             return self.choices
         return [v for v in (self.value, self.low, self.high) if v is not None]
 
-
     def in_floats(self) -> Dimension:
         """The same dimension with each whole number as a float. Raises ValueError where choices then repeat."""
-        numbers = {name: getattr(self, name) for name in ("value", "choices") if getattr(self, name) is not None}
+        numbers = {
+            name: getattr(self, name) for name in ("value", "choices") if getattr(self, name) is not None
+        }
         return Dimension.model_validate({"role": self.role, **{n: _in_floats(v) for n, v in numbers.items()}})
 
 
