@@ -4,8 +4,8 @@
     uv run tests/gate.py --quick    neither large tests nor those that need Ray, PostgreSQL or a browser
     uv run tests/gate.py --slow     the slow tests alone: real kills, several drivers, whole studies
 
-Tests run in two processes, a module in one of them. The slow tests run in three, each by itself: they wait for
-other processes more than they compute.
+Tests run in two processes, a module in one of them. The slow tests run in three, each by itself: they
+wait for other processes more than they compute.
 """
 
 import os

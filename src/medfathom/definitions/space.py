@@ -125,7 +125,7 @@ class Dimension(Schema):
         return [v for v in (self.value, self.low, self.high) if v is not None]
 
     def in_floats(self) -> Dimension:
-        """The same dimension with each whole number as a float. Raises ValueError where choices then repeat."""
+        """With floats for whole numbers. Raises ValueError where choices then repeat."""
         numbers = {
             name: getattr(self, name) for name in ("value", "choices") if getattr(self, name) is not None
         }
