@@ -22,8 +22,8 @@ def typed(line: str, *more: object) -> str:
     """
     words = [*shlex.split(line.removeprefix("uv run medfathom ")), *map(str, more)]
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["medfathom", *words]):
-        with pytest.raises(SystemExit) as end:
-            cli.main()
+    argv = patch.object(sys, "argv", ["medfathom", *words])
+    with redirect_stdout(out), redirect_stderr(err), argv, pytest.raises(SystemExit) as end:
+        cli.main()
     assert not end.value.code, f"{words}: {err.getvalue()}{out.getvalue()}"
     return out.getvalue()
