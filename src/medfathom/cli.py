@@ -194,6 +194,9 @@ def validate(
 @app.command(epilog=example("plan demo --json"))
 def plan(
     study: PilotArgument = None,
+    seconds: Annotated[
+        float, typer.Option(help="Measure for so long; kinds of trials that are left are estimated.", min=1)
+    ] = 120,
     set_: PlanSetOption = None,
     analysis: AnalysisOption = False,
     table: TableOption = None,
@@ -221,7 +224,7 @@ def plan(
         map_ or [], where or [], set_ or [], name or [], setting or [], percent, best_by, wide
     )
     if not analysis:
-        return print_forecast(pairs.none_given(study, table), set_ or [], as_json=as_json)
+        return print_forecast(pairs.none_given(study, table), set_ or [], seconds=seconds, as_json=as_json)
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 

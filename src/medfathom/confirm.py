@@ -28,6 +28,7 @@ from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, Schedu
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
+from medfathom.machine import check_ray
 from medfathom.study.choice import choice_of, choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
@@ -86,6 +87,7 @@ def confirm_study(
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
+    check_ray()
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
