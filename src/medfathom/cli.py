@@ -30,6 +30,7 @@ from medfathom.terminal.options import (
     NameOption,
     PercentOption,
     PilotArgument,
+    PlanSetOption,
     PredictorOption,
     RunStudyArgument,
     SetOption,
@@ -37,6 +38,7 @@ from medfathom.terminal.options import (
     StorageOption,
     TableOption,
     WhereOption,
+    WideOption,
     complete_run_study,
     complete_study,
     complete_trial,
@@ -202,13 +204,15 @@ def plan(
     seconds: Annotated[
         float, typer.Option(help="Measure for so long; kinds of trials that are left are estimated.", min=1)
     ] = 120,
-    set_: SetOption = None,
+    set_: PlanSetOption = None,
     analysis: AnalysisOption = False,
     table: TableOption = None,
     map_: MapOption = None,
     where: WhereOption = None,
     name: NameOption = None,
     setting: SettingOption = None,
+    best_by: BestByOption = None,
+    wide: WideOption = None,
     margin: MarginOption = None,
     percent: PercentOption = False,
     storage: StorageOption = None,
@@ -223,7 +227,9 @@ def plan(
     from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
     from medfathom.terminal.planning import TableOptions, plan_analysis  # noqa: PLC0415
 
-    pairs = TableOptions(map_ or [], where or [], set_ or [], name or [], setting or [], percent)
+    pairs = TableOptions(
+        map_ or [], where or [], set_ or [], name or [], setting or [], percent, best_by, wide
+    )
     if not analysis:
         return print_forecast(pairs.none_given(study, table), set_ or [], seconds=seconds, as_json=as_json)
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
@@ -294,6 +300,7 @@ def analyze(
     name: NameOption = None,
     setting: SettingOption = None,
     best_by: BestByOption = None,
+    wide: WideOption = None,
     margin: MarginOption = None,
     predictor: PredictorOption = None,
     percent: PercentOption = False,
@@ -320,6 +327,7 @@ def analyze(
         names=name or [],
         settings=setting or [],
         best_by=best_by,
+        wide=wide,
         margin=margin,
         predictors=predictor or [],
         percent=percent,

@@ -110,6 +110,15 @@ SetOption = Annotated[
         autocompletion=complete_set,
     ),
 ]
+PlanSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change a key of the definition: `--set budget.trials=8`; with `--analysis --table`: a column "
+        "for all rows, `--set modality=CXR`.",
+        metavar="KEY=VALUE",
+    ),
+]
 ModalityOption = Annotated[
     str | None,
     typer.Option(help="CXR, OCT, WSI or another word, of your own data; default: guessed.", metavar="WORD"),
@@ -146,7 +155,8 @@ FixedOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A column for all rows, `--set modality=CXR`, or by data set, `--set modality=a:CXR,b:OCT`.",
+        help="A column for all rows, `--set modality=CXR`, or by data set, `--set modality=a:CXR,b:OCT`, "
+        "or by architecture, `--set n_params=uni:303M,gigapath:1.1B`; `--set n_params=` leaves it out.",
         metavar="COLUMN=VALUE",
     ),
 ]
@@ -161,6 +171,10 @@ SettingOption = Annotated[
 BestByOption = Annotated[
     str | None,
     typer.Option(help="Of the runs of a search keep the best by this column.", metavar="[-]COLUMN"),
+]
+WideOption = Annotated[
+    str | None,
+    typer.Option(help="Columns that are data sets, with their AUCs: `--wide bach,crc`.", metavar="COLUMN,…"),
 ]
 MarginOption = Annotated[
     float | None,
