@@ -77,7 +77,7 @@ def run_and_kill(url: str, trials: int, kills: int, seed: int) -> Kills:
 def kill_worker(driver: int, generator: random.Random) -> bool:
     """Kill one of the driver's Ray workers; False where there is none just now."""
     # Not Ray's own agents: when one of those dies its node goes with it, and the driver with its node.
-    busy = sorted(pid for pid, name in _descendants(driver) if name.startswith("ray::ResourceTrainable"))
+    busy = sorted(pid for pid, name in descendants(driver) if name.startswith("ray::ResourceTrainable"))
     if not busy:
         return False
     with suppress(ProcessLookupError):
@@ -91,7 +91,7 @@ def _title(pid: int) -> str:
     return ""
 
 
-def _descendants(root: int) -> Iterator[tuple[int, str]]:
+def descendants(root: int) -> Iterator[tuple[int, str]]:
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

@@ -13,9 +13,22 @@ import medfathom
 SOURCE = Path(medfathom.__file__).parent
 
 FLOORS = (
-    {"cli", "cli_data", "cli_models", "__init__", "__main__"},
+    {"cli", "cli_data", "cli_elsewhere", "cli_models", "__init__", "__main__"},
     {"terminal"},
-    {"run", "validate", "plan", "confirm", "answer", "export", "external", "shift", "own_data", "samples"},
+    {
+        "run",
+        "validate",
+        "plan",
+        "forecast",
+        "confirm",
+        "answer",
+        "export",
+        "export_runs",
+        "external",
+        "shift",
+        "own_data",
+        "samples",
+    },
     {"evaluation"},
     {"confirmation"},
     {"dashboard"},
@@ -28,7 +41,7 @@ FLOORS = (
     {"data"},
     {"definitions"},
     {"metrics"},
-    {"colours", "errors", "files", "text", "units", "urls"},
+    {"colours", "errors", "files", "html", "machine", "text", "units", "urls"},
 )
 """From the top down; see docs/architecture.md."""
 

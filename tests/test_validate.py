@@ -1,6 +1,5 @@
 """Checks before anything is spent that go by this machine, or not."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,13 +7,14 @@ import pytest
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DefinitionError, InputError
+from medfathom.machine import cpus
 from medfathom.validate import check_definition
 
 
 @pytest.fixture
 def greedy(workdir: Path) -> StudyConfig:
     """A study that takes more CPUs for a trial than this machine has."""
-    return load_definition("demo", [f"resources.cpus_per_trial={(os.cpu_count() or 1) + 1}"])
+    return load_definition("demo", [f"resources.cpus_per_trial={cpus() + 1}"])
 
 
 def test_a_trial_fits_this_machine(greedy: StudyConfig) -> None:

@@ -1,25 +1,32 @@
 """medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
 
-The commands in Python: `fit`, `run_study`, `confirm_study`, `analyze`, `export_model`, `load`,
-`evaluate`. Everything is
-imported when it is first used: `import medfathom` itself takes no time.
+The commands in Python: `fit`, `run_study`, `trials`, `confirm_study`, `analyze_all`, `export_model`, `load`,
+`evaluate`;
+`analyze` and `write_report` for a table of your own. Everything is imported when it is first used: `import
+medfathom` itself takes no time. In a notebook results show themselves as tables, and progress is shown.
 
     import medfathom
 
     medfathom.fit("scans").predict("new_scans")
 
     medfathom.run_study("demo")
+    medfathom.trials("demo").sort_values("auc")
     medfathom.confirm_study("demo", top=3)
+    analysis, folder = medfathom.analyze_all(["demo"])
     medfathom.export_model("demo", Path("model"))
     medfathom.load("model").predict(["image.png"]).probabilities
 """
 
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
     from medfathom.analysis.pipeline import Analysis, analyze
+    from medfathom.analysis.report.report import write_report
+    from medfathom.answer import analyze_all
     from medfathom.confirm import Confirmation, confirm_study
     from medfathom.definitions.config import StudyConfig
     from medfathom.errors import InputError, MedfathomError, RunError
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
     from medfathom.external import evaluate
     from medfathom.own_data import fit
     from medfathom.run import Outcome, run_study
+    from medfathom.study.frame import trials
+    from medfathom.study.watcher import Watcher
+    from medfathom.terminal.notebook import progress
 
 __all__ = [
     "Analysis",
@@ -43,13 +53,18 @@ __all__ = [
     "Predictions",
     "RunError",
     "StudyConfig",
+    "Watcher",
     "analyze",
+    "analyze_all",
     "confirm_study",
     "evaluate",
     "export_model",
     "fit",
     "load",
+    "progress",
     "run_study",
+    "trials",
+    "write_report",
 ]
 
 _HOME = {
@@ -64,13 +79,18 @@ _HOME = {
     "Predictions": "exported.predictions",
     "RunError": "errors",
     "StudyConfig": "definitions.config",
+    "Watcher": "study.watcher",
     "analyze": "analysis.pipeline",
+    "analyze_all": "answer",
     "confirm_study": "confirm",
     "evaluate": "external",
     "export_model": "export",
     "fit": "own_data",
     "load": "exported.model",
+    "progress": "terminal.notebook",
     "run_study": "run",
+    "trials": "study.frame",
+    "write_report": "analysis.report.report",
 }
 
 
@@ -80,6 +100,10 @@ def __getattr__(name: str) -> Any:
 
         return version("medfathom")
     if name in _HOME:
+        if "ipykernel" in sys.modules:  # the kernel of a notebook
+            # tqdm, which others import, advises a package for its own bars: none is shown here.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            import_module("medfathom.terminal.notebook").watch_in_notebooks()
         return getattr(import_module(f"medfathom.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

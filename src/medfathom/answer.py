@@ -14,7 +14,8 @@ from medfathom.analysis.pipeline import MARGIN, ToldOfStudy, TunedStratum
 from medfathom.analysis.planning import Planned, plan_from
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.power import write_power
-from medfathom.analysis.results import Exclusion, Reading
+from medfathom.analysis.results import Exclusion
+from medfathom.analysis.tables import Reading
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
@@ -35,7 +36,7 @@ from medfathom.text import command
 
 def analyze_all(
     studies: Sequence[str],
-    tables: Sequence[Path],
+    tables: Sequence[Path] = (),
     *,
     storage: str | None = None,
     reading: Reading | None = None,

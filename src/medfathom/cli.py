@@ -1,7 +1,8 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
-`data` and `list` are in `cli_data`, commands about trained models in `cli_models`. Heavy things are imported
-only when a command needs them: each body imports its own.
+`data` and `list` are in `cli_data`; `export`, `predict` and `evaluate` in `cli_models`; `submit`, `dashboard`
+and `export-runs` in `cli_elsewhere`. Heavy things are imported only when a command needs them: each body imports
+its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medfathom.cli_data import data_app, list_app
+from medfathom.cli_elsewhere import elsewhere
 from medfathom.cli_models import add_commands
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
@@ -30,13 +32,18 @@ from medfathom.terminal.options import (
     NameOption,
     PercentOption,
     PilotArgument,
+    PlanSetOption,
     PredictorOption,
+    RunStudyArgument,
     SetOption,
     SettingOption,
     StorageOption,
-    StudyArgument,
     TableOption,
     WhereOption,
+    WideOption,
+    complete_run_study,
+    complete_study,
+    complete_trial,
     example,
 )
 from medfathom.text import QUIET, STORAGE_GIVEN, command
@@ -82,6 +89,7 @@ def _options(
 
 app.add_typer(data_app, name="data")
 app.add_typer(list_app, name="list")
+app.add_typer(elsewhere)
 
 
 def main() -> None:
@@ -147,7 +155,8 @@ def run(
         str,
         typer.Argument(
             help="A TOML file, the name of one in study_defs/, or a folder or table of images: a definition "
-            "is then written first, as by `init`."
+            "is then written first, as by `init`.",
+            autocompletion=complete_study,
         ),
     ],
     storage: StorageOption = None,
@@ -178,7 +187,10 @@ def run(
 @app.command(epilog=example("validate demo my.toml"))
 def validate(
     studies: Annotated[
-        list[str], typer.Argument(help="TOML files, or names in study_defs/.", metavar="STUDY …")
+        list[str],
+        typer.Argument(
+            help="TOML files, or names in study_defs/.", metavar="STUDY …", autocompletion=complete_study
+        ),
     ],
     set_: SetOption = None,
 ) -> int:
@@ -191,13 +203,18 @@ def validate(
 @app.command(epilog=example("plan demo --json"))
 def plan(
     study: PilotArgument = None,
-    set_: SetOption = None,
+    seconds: Annotated[
+        float, typer.Option(help="Measure for so long; kinds of trials that are left are estimated.", min=1)
+    ] = 120,
+    set_: PlanSetOption = None,
     analysis: AnalysisOption = False,
     table: TableOption = None,
     map_: MapOption = None,
     where: WhereOption = None,
     name: NameOption = None,
     setting: SettingOption = None,
+    best_by: BestByOption = None,
+    wide: WideOption = None,
     margin: MarginOption = None,
     percent: PercentOption = False,
     storage: StorageOption = None,
@@ -212,15 +229,17 @@ def plan(
     from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
     from medfathom.terminal.planning import TableOptions, plan_analysis  # noqa: PLC0415
 
-    pairs = TableOptions(map_ or [], where or [], set_ or [], name or [], setting or [], percent)
+    pairs = TableOptions(
+        map_ or [], where or [], set_ or [], name or [], setting or [], percent, best_by, wide
+    )
     if not analysis:
-        return print_forecast(pairs.none_given(study, table), set_ or [], as_json=as_json)
+        return print_forecast(pairs.none_given(study, table), set_ or [], seconds=seconds, as_json=as_json)
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 
 @app.command(epilog=example("show demo"))
 def show(
-    study: StudyArgument,
+    study: RunStudyArgument,
     definition: Annotated[
         bool, typer.Option("--definition", help="Print the whole definition as TOML, every default included.")
     ] = False,
@@ -237,27 +256,9 @@ def show(
     return print_study(study, storage, as_json=as_json)
 
 
-@app.command(epilog=example("dashboard --port 0"))
-def dashboard(
-    storage: StorageOption = None,
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
-    writable: Annotated[
-        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
-    ] = False,
-) -> None:
-    """Serve optuna-dashboard on the storage, to this machine only."""
-    from medfathom.dashboard.server import serve  # noqa: PLC0415
-    from medfathom.study.connection import default_url  # noqa: PLC0415
-    from medfathom.terminal.output import print_text  # noqa: PLC0415
-
-    serve(storage or default_url(), port, writable=writable, say=print_text)
-
-
 @app.command(epilog=example("confirm demo --top 4 --seeds 3"))
 def confirm(
-    study: StudyArgument,
+    study: RunStudyArgument,
     seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
     top: Annotated[
         int | None,
@@ -265,7 +266,10 @@ def confirm(
     ] = None,
     trial: Annotated[
         list[int] | None,
-        typer.Option(help="Also confirm this search trial (numbers begin at 0); can be repeated."),
+        typer.Option(
+            help="Also confirm this search trial (numbers begin at 0); can be repeated.",
+            autocompletion=complete_trial,
+        ),
     ] = None,
     storage: StorageOption = None,
     address: AddressOption = None,
@@ -286,7 +290,10 @@ def confirm(
 @app.command(epilog=example("analyze --table results.csv --map auc=test_auc"))
 def analyze(
     studies: Annotated[
-        list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
+        list[str] | None,
+        typer.Argument(
+            help="Studies in the storage.", metavar="[STUDY …]", autocompletion=complete_run_study
+        ),
     ] = None,
     table: TableOption = None,
     map_: MapOption = None,
@@ -295,6 +302,7 @@ def analyze(
     name: NameOption = None,
     setting: SettingOption = None,
     best_by: BestByOption = None,
+    wide: WideOption = None,
     margin: MarginOption = None,
     predictor: PredictorOption = None,
     percent: PercentOption = False,
@@ -321,6 +329,7 @@ def analyze(
         names=name or [],
         settings=setting or [],
         best_by=best_by,
+        wide=wide,
         margin=margin,
         predictors=predictor or [],
         percent=percent,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medfathom.terminal.options import JsonOption, StorageOption, StudyArgument, example
+from medfathom.terminal.options import JsonOption, RunStudyArgument, StorageOption, complete_trial, example
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -18,14 +18,18 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def export(
-    study: StudyArgument,
+    study: RunStudyArgument,
     out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
     within: Annotated[
         float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
     ] = None,
     trial: Annotated[
         str,
-        typer.Option(help="best, the number of a search trial (from 0), or smallest-within", metavar="WHICH"),
+        typer.Option(
+            help="best, the number of a search trial (from 0), or smallest-within",
+            metavar="WHICH",
+            autocompletion=complete_trial,
+        ),
     ] = "best",
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     prints: Annotated[

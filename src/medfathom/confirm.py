@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from medfathom.confirmation.as_html import confirmation_html
 from medfathom.confirmation.choice import unfinished_search
 from medfathom.confirmation.find import (
     CONFIRMS,
@@ -27,12 +28,13 @@ from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, Schedu
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
+from medfathom.machine import check_ray
 from medfathom.study.choice import choice_of, choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
-from medfathom.study.watcher import Watcher
+from medfathom.study.watcher import Watcher, default_watcher
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -51,6 +53,10 @@ class Confirmation:
 
     summary: ConfirmationSummary
     halted: str
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a row for each configuration."""
+        return confirmation_html(self.summary, self.halted)
 
 
 def confirm_study(
@@ -78,9 +84,10 @@ def confirm_study(
         InputError: no such study or trial, nothing is complete, the data changed, no test split.
         RunError: the storage or the cluster failed.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
+    check_ray()
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)

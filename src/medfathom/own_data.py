@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from medfathom.definitions.load import load_definition, names
 from medfathom.definitions.write import key_line
 from medfathom.errors import InputError, RunError
 from medfathom.files import write_atomically
+from medfathom.machine import cpus
 from medfathom.text import command
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _text(place: Path, name: str, guessed: Guessed) -> str:
         *_keys(keys, why),
         "",
         *_splits(guessed),
-        f"# For this machine: {os.cpu_count()} CPUs, {'a' if machine == 'GPU' else 'no'} GPU. "
+        f"# For this machine: {cpus()} CPUs, {'a' if machine == 'GPU' else 'no'} GPU. "
         "`medfathom plan` measures how long it takes.",
         "[budget]",
         *(key_line(key, value) for key, value in budget.items()),

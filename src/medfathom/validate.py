@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +12,7 @@ from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DefinitionError, InputError, WeightsError
 from medfathom.files import home
+from medfathom.machine import cpus
 from medfathom.text import is_utf8, printable
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
     make_sampler(config.sampler, config.space, seed=0)
     if config.resources.checkpoint_url is not None:
         RemoteCheckpoints(config.resources.checkpoint_url)
-    if address is None and config.resources.cpus_per_trial > (os.cpu_count() or 1):
+    if address is None and config.resources.cpus_per_trial > cpus():
         raise DefinitionError(
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but this machine has "
-            f"{os.cpu_count()} CPUs; ask for fewer, or run on a cluster (--address)"
+            f"{cpus()} CPUs; ask for fewer, or run on a cluster (--address)"
         )
     if address is None:
         _check_gpus(config.resources.gpus_per_trial)

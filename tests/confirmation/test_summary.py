@@ -22,7 +22,7 @@ from medfathom.confirmation.summary import (
 )
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.config import StudyConfig
-from medfathom.metrics.auc import Z95
+from medfathom.metrics.intervals import Z95
 from medfathom.terminal.confirmation import confirmation_text
 
 

@@ -15,6 +15,7 @@ NOT_RUN = {
     "uv run tests/gate.py": "would run this test again",
     "uv run medfathom run demo --storage postgresql+psycopg://user@host/medfathom": "wants a server",
     "uv run medfathom plan oct-scans.toml": "takes minutes; tests/test_plan.py runs it on a small study",
+    "uv run medfathom submit demo --slurm --minutes 240 --gpus 1 --cpus 8 --memory 32": "wants Slurm",
     "uv run ray start --head --port 6379": "wants several machines",
     "uv run ray start --address HEAD:6379": "wants several machines",
     "uv run medfathom run demo --address HEAD:6379": "wants several machines",
@@ -36,6 +37,11 @@ def text_of(page: str) -> str:
 def blocks() -> list[tuple[str, str]]:
     """Language and text of every fenced block that is not output; a block that repeats another comes once."""
     return list(dict.fromkeys(block for page in PAGES for block in BLOCK.findall(text_of(page))))
+
+
+def story(*, of_the_demo: bool) -> list[tuple[str, str]]:
+    """The blocks that need the demo's study, or the others: neither needs what the other leaves."""
+    return [block for block in blocks() if ("demo" in block[1]) == of_the_demo]
 
 
 def without_comment(line: str) -> str:
@@ -76,10 +82,10 @@ def test_lines_that_do_not_run_here_are_in_the_pages() -> None:
     assert set(NOT_RUN) <= lines
 
 
-@pytest.mark.slow
-def test_the_pages_run_as_printed(checkout: Path) -> None:
+def run_as_printed(blocks: list[tuple[str, str]], checkout: Path) -> str:
+    """What the blocks print, one after the other; each line must succeed."""
     said = ""
-    for language, text in blocks():
+    for language, text in blocks:
         script = checkout.parent / "script"
         script.write_text(runnable(text))
         done = subprocess.run(
@@ -92,7 +98,19 @@ def test_the_pages_run_as_printed(checkout: Path) -> None:
         )
         assert done.returncode == 0, f"{runnable(text)}\n{done.stdout}"
         said += done.stdout
+    return said
+
+
+@pytest.mark.slow
+def test_the_pages_on_the_demo_run_as_printed(checkout: Path) -> None:
+    said = run_as_printed(story(of_the_demo=True), checkout)
     assert "16 of 16 trials" in said
     assert "Next:\n  uv run medfathom show demo\n" in said
-    assert (checkout / "report" / "report.html").is_file()
     assert (checkout / "storage" / "reports" / "demo" / "analysis.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_pages_on_other_data_run_as_printed(checkout: Path) -> None:
+    said = run_as_printed(story(of_the_demo=False), checkout)
+    assert "4 of 4 trials" in said
+    assert (checkout / "report" / "report.html").is_file()

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from medfathom.analysis.as_html import analysis_html
 from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
 from medfathom.analysis.facts import Lookup
 from medfathom.analysis.modality import Modality, modality_of
@@ -169,6 +170,10 @@ class Analysis:
         content: dict[str, object] = plain(self)
         return content
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdicts."""
+        return analysis_html(self)
+
 
 def analyze(
     frame: pd.DataFrame,
@@ -247,7 +252,11 @@ def _without_company(parts: Mapping[str, pd.DataFrame], compared: Mapping[str, M
     found = []
     for name, part in parts.items():
         if name not in compared:
-            found.append(Exclusion(f"{name}: no cell compares two architectures", len(part)))
+            found.append(
+                Exclusion(
+                    f"{name}: no other architecture with the same data, init and unfreeze depth", len(part)
+                )
+            )
         elif compared[name].n_rows < len(part):
             alone = len(part) - compared[name].n_rows
             found.append(Exclusion(f"{name}: the only architecture of its cell", alone))
@@ -313,7 +322,7 @@ def _counts(modality: Modality) -> Counts:
 
 
 def _nothing_compared(part: pd.DataFrame, margin: float, asked: Mapping[str, Predictor]) -> NothingCompared:
-    reason = "no cell (data set, init, unfreeze depth) has two architectures to compare"
+    reason = "no two architectures were trained with the same data, init and unfreeze depth"
     return NothingCompared(
         joint=nothing_explained(reason),
         moderation={},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -300,15 +299,24 @@ def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
 
 
 def _others(rows: pd.DataFrame, lookup: Lookup | None) -> str:
-    """How to take only the rows of known architectures, where these are few enough to name."""
-    known = []
-    for name in rows["_spelled"].unique():
-        with suppress(InputError, KeyError):
-            (lookup or facts_at_hand)(str(name))
-            known.append(str(name))
-    if not 2 <= len(known) <= MOST_LEVELS:
-        return ""
-    return f", or take those that are known: --where architecture={','.join(known)}"
+    """The other names that are not known; how to take only the rows of known ones, where these are few."""
+    known, unknown = [], []
+    for name in map(str, rows["_spelled"].unique()):
+        try:
+            (lookup or facts_at_hand)(name)
+            known.append(name)
+        except (InputError, KeyError):
+            unknown.append(name)
+    words = ""
+    if len(unknown) > 1:
+        more = "" if len(unknown) <= MOST_LEVELS else f" and {len(unknown) - MOST_LEVELS} more"
+        words = (
+            f" (not known: {', '.join(unknown[:MOST_LEVELS])}{more}; --name {unknown[0]}=NAME gives each its "
+            f"name, --set n_params={unknown[0]}:25.6M,… its size)"
+        )
+    if 2 <= len(known) <= MOST_LEVELS:
+        words += f", or take those that are known: --where architecture={','.join(known)}"
+    return words
 
 
 def _one_family_each(rows: pd.DataFrame) -> None:

@@ -29,8 +29,9 @@ from medfathom.confirmation.results import (
     StratumResult,
 )
 from medfathom.errors import StorageError
-from medfathom.metrics.auc import Z95, delong_interval
+from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
+from medfathom.metrics.intervals import Z95
 from medfathom.metrics.rules import By
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.record import auc_of, record_of

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from medfathom.data.prepared import SPLIT_NAMES, array_file
 from medfathom.data.sources.base import Listing, Problem, Source
 from medfathom.data.workers import Filler, Item, MemoryGate, Outcome, Processes, Row
 from medfathom.definitions.dataset import DatasetConfig
+from medfathom.machine import cpus
 
 JOURNAL_FILE = "journal.jsonl"
 """In the folder of the arrays while they are being filled."""
@@ -78,7 +78,7 @@ class Decoder:
         progress(len(outcomes), len(self._listing))
         with (
             self._filling(sum(map(len, chunks))) as fill,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
+            ThreadPoolExecutor(cpus()) as pool,
             ThreadPoolExecutor(1) as flusher,
         ):
             flushing = flusher.submit(self.flush)
@@ -146,7 +146,7 @@ class Decoder:
         """What threads call: decoding in themselves, or in processes where that is faster."""
         here = Filler(self._source.decode, self._arrays, self._listing.dtype)
         portable = self._source.portable_decode()
-        if portable is None or n_images < PROCESS_ROWS or (os.cpu_count() or 1) < 2:
+        if portable is None or n_images < PROCESS_ROWS or cpus() < 2:
             yield here.fill
             return
         processes = Processes(replace(here, decode=portable).fill, here.fill)

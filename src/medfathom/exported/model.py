@@ -27,6 +27,7 @@ from medfathom.data.sources.files import FileDecoder
 from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
+from medfathom.exported.as_html import model_html
 from medfathom.exported.cases import CaseImages, Image, files_or_refused, images_by_case
 from medfathom.exported.predictions import Predictions
 from medfathom.exported.timm_layout import read_state
@@ -99,6 +100,10 @@ class Model:
                 f"the weights are not a {config.architecture}'s ({_short(error)})"
             ) from None
         self.module.to(self.device).eval()
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is."""
+        return model_html(self.config)
 
     def predict(self, images: Images, *, mpp: float | None = None) -> Predictions:
         """Class probabilities of images.

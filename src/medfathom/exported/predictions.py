@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.sources.base import Ignored
+from medfathom.exported.as_html import predictions_html
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the first rows."""
+        return predictions_html(self)
 
     def rows(self) -> list[dict[str, object]]:
         """One mapping for each image or case, by `columns`."""

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medfathom.metrics.auc import (
-    Z95,
     Bools,
     Flags,
     Floats,
@@ -26,6 +25,7 @@ from medfathom.metrics.auc import (
     roc_auc_score,
     sums_within,
 )
+from medfathom.metrics.intervals import Z95
 from medfathom.metrics.unknown import is_absent, is_present
 
 TaskKind = Literal["binary", "multiclass", "multilabel"]

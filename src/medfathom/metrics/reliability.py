@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.metrics.auc import Flags, Floats, Members, student_quantile, sums_within
+from medfathom.metrics.auc import Flags, Floats, Members, sums_within
+from medfathom.metrics.intervals import student_quantile
 from medfathom.metrics.unknown import is_absent, is_present
 
 CLIP = 1e-6

@@ -20,6 +20,7 @@ import ray
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import RunError
+from medfathom.machine import cpus
 from medfathom.scheduling.messages import Order
 
 OBJECT_STORE_BYTES = 128 * 1024**2
@@ -97,7 +98,7 @@ def _give_token() -> None:
 def _connect(address: str | None, folder: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     own: dict[str, Any] = {
-        "num_cpus": os.cpu_count(),
+        "num_cpus": cpus(),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),

@@ -1,6 +1,11 @@
 """What Ray, and torch in its workers, read from the environment. Imported before Ray, by every module."""
 
+import logging
 import os
+
+from medfathom.machine import check_ray
+
+check_ray()
 
 # No usage statistics, no packing of the working folder under `uv run`, no log walls, no memory monitor (its
 # OutOfMemoryError ends a whole fit), no result files, failures without a metric. For torch in the workers:
@@ -21,6 +26,9 @@ for _name, _value in {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# In a notebook Ray would advise a package for widgets that it does not show here.
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)
 
 
 class Unsaved:

@@ -91,8 +91,14 @@ def since_best(ended: list[FrozenTrial]) -> int:
 
 @contextmanager
 def signals(halt: Halt) -> Iterator[None]:
-    """SIGINT and SIGTERM halt the run; its trials stay to be gone on with."""
-    before = {s: signal.signal(s, halt.interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    """SIGINT and SIGTERM halt the run; its trials stay to be gone on with.
+
+    Where whoever runs this has said what a signal is to do, it does that: a job of Slurm goes on after the
+    SIGTERM of a preemption, since one that ends by itself is not queued again.
+    """
+    undecided = (signal.SIG_DFL, signal.default_int_handler)
+    free = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) in undecided]
+    before = {s: signal.signal(s, halt.interrupt) for s in free}
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ray import tune
+from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, RunError
@@ -77,6 +78,18 @@ def run_trials(
     return halt.reason
 
 
+class NoReporter(tune.ProgressReporter):  # type: ignore[misc]
+    """Tells nothing: in a notebook Tune's own would clear what the watcher shows."""
+
+    @override
+    def should_report(self, trials: object, done: bool = False) -> bool:
+        return False
+
+    @override
+    def report(self, trials: object, done: bool, *sys_info: str) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a study: what its fits share."""
@@ -132,6 +145,7 @@ class Run:
                 stop=self.halt,
                 callbacks=[Stall(), Pauses(self.slots.nodes)],
                 verbose=0,
+                progress_reporter=NoReporter(),
                 failure_config=tune.FailureConfig(max_failures=retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             ),

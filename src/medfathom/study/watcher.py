@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from medfathom.definitions.config import StudyConfig
@@ -33,3 +34,17 @@ class Watcher:
 
     def end(self) -> None:
         """The run is over."""
+
+
+class _Default:
+    make: Callable[[], Watcher] = Watcher
+
+
+def watch_by_default(make: Callable[[], Watcher]) -> None:
+    """From now on calls that are given no watcher take one from here."""
+    _Default.make = staticmethod(make)
+
+
+def default_watcher() -> Watcher:
+    """For a call that was given none: nobody is told, in a notebook its reader."""
+    return _Default.make()

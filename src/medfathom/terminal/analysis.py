@@ -33,6 +33,7 @@ def print_analysis(
     names: Sequence[str],
     settings: Sequence[str],
     best_by: str | None,
+    wide: str | None,
     margin: float | None,
     predictors: Sequence[str],
     percent: bool,
@@ -47,7 +48,7 @@ def print_analysis(
             f"{stray[0]}: no study; --map, --where and the like take one pair each: --map {stray[0]}"
         )
     pairs = named_pairs(maps, wheres, fixed, names)
-    from medfathom.analysis.results import Reading  # noqa: PLC0415
+    from medfathom.analysis.tables import Reading  # noqa: PLC0415
     from medfathom.answer import analyze_all  # noqa: PLC0415
 
     analysis, folder = analyze_all(
@@ -61,6 +62,7 @@ def print_analysis(
             names=pairs[3],
             settings=settings,
             best_by=best_by,
+            wide=columns_of(wide),
             percent=percent,
         ),
         margin=margin_of(margin),
@@ -95,18 +97,25 @@ def named_pairs(
     return [_pairs(option, given) for option, given in options]
 
 
+def columns_of(text: str | None) -> list[str]:
+    """Names separated by commas."""
+    return [column.strip() for column in text.split(",")] if text else []
+
+
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not (name and equals and value):
+        if not (name and equals and (value or option == "--set")):
             raise InputError(f"{option} {text}: expected NAME=VALUE")
         pairs[name] = value
     return pairs
 
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
-    """The architectures and the verdicts as text for a terminal."""
+    """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
+    from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
+
     parts: list[RenderableType] = []
     if analysis.exploratory:
         parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
@@ -118,6 +127,9 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
+        if not counts.n_cells:
+            parts += [Text(headline(found), "yellow"), Text()]
+            continue
         parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
     for told in analysis.studies:
         if told.leakage:

@@ -47,12 +47,12 @@ COLUMNS = (
 def confirm_and_tell(
     study: str,
     *,
-    seeds: int,
-    top: int | None,
-    trials: Sequence[int],
-    storage: str | None,
-    address: str | None,
-    as_json: bool,
+    seeds: int = 3,
+    top: int | None = None,
+    trials: Sequence[int] = (),
+    storage: str | None = None,
+    address: str | None = None,
+    as_json: bool = False,
 ) -> int:
     """Confirm a study as `confirm_study` does; tell what happens, and print what was found.
 

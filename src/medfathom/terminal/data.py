@@ -94,7 +94,10 @@ def prepare_now(
 
 
 def check_text(report: CheckReport, page: Path) -> RenderableType:
-    """The findings, worst first, as text for a terminal."""
+    """What it comes to, what to do, and the findings, worst first, as text for a terminal."""
+    verdict = report.verdict
+    first = [Text(verdict.sentence, style="bold red" if report.exit_code else "bold")]
+    first += [Text(f"To do: {line}.") for line in verdict.to_do]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("", "check", "finding"):
         table.add_column(title, no_wrap=title != "finding")
@@ -104,4 +107,4 @@ def check_text(report: CheckReport, page: Path) -> RenderableType:
     for s in report.shortcuts:
         interval = f"AUC {s.auc:.3f} [{s.ci_low:.3f}, {s.ci_high:.3f}] (0.5 is chance)"
         table.add_row(Text("tested", style="dim"), "shortcut", Text(f"{s.predictor}: {interval}"))
-    return Group(table, Text(f"Page: {page}"))
+    return Group(*first, Text(), table, Text(f"Page: {page}"))

@@ -45,6 +45,18 @@ def print_export(
         print(_text(done))  # noqa: T201
 
 
+def print_exported_runs(
+    study: str, *, mlflow: Path | None, tensorboard: Path | None, storage: str | None
+) -> None:
+    """Export the trials of a study as `export_runs` does, and say how to look at them."""
+    from medfathom.definitions.load import study_name  # noqa: PLC0415
+    from medfathom.export_runs import export_runs  # noqa: PLC0415  imports Optuna
+
+    done = export_runs(study_name(study), mlflow=mlflow, tensorboard=tensorboard, storage=storage)
+    left_out = f" ({done.left_out} trials that have not begun are left out)" if done.left_out else ""
+    print(f"{done.place}: {done.runs} runs{left_out}\nTo look: {done.look}")  # noqa: T201
+
+
 def _timm(done: Exported) -> str:
     gives = "the same logits" if done.whole_in_timm else "the features; the card says how to add the head"
     return f'In timm: timm.create_model("local-dir:{done.folder}", pretrained=True) gives {gives}'

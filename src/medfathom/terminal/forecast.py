@@ -11,30 +11,61 @@ from rich.text import Text
 
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.output import print_json, print_text
-from medfathom.text import clock
+from medfathom.text import QUIET, clock
 from medfathom.validate import check_definition
 
 if TYPE_CHECKING:
-    from medfathom.plan import Forecast, Measured
+    from medfathom.forecast import Forecast, Measured
     from medfathom.trial.kinds import Kind
 
 TITLES = ["architecture", "init", "unfreeze", "trials", "epoch", "trial", "features", "images/s", "memory"]
 
 
-def print_forecast(study: str, overrides: Sequence[str], *, as_json: bool) -> int:
-    """Forecast a study and print it. The exit code: 1 where a kind of trial fails."""
+def print_forecast(study: str, overrides: Sequence[str], *, seconds: float, as_json: bool) -> int:
+    """Forecast a study within so many seconds and print it. The exit code: 1 where a kind of trial fails."""
     config = load_definition(study, overrides)
     check_definition(config)
     from medfathom.plan import plan_study  # noqa: PLC0415  imports torch
 
+    with _Progress() as progress:
+        forecast = plan_study(config, progress.say, seconds=seconds, told=progress.told)
     if as_json:
-        forecast = plan_study(config)
         print_json(forecast.to_dict())
     else:
-        with Console().status("") as status:
-            forecast = plan_study(config, status.update)
         print_text(forecast_text(forecast))
     return 1 if forecast.failures else 0
+
+
+class _Progress:
+    """To standard error: a line that is redrawn in a terminal, lines elsewhere, nothing with `-q`."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, quiet=QUIET.get(), soft_wrap=True)
+        self._status = self._console.status("") if self._console.is_terminal else None
+        self._answer = ""
+
+    def __enter__(self) -> _Progress:
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def say(self, what: str) -> None:
+        """What is under way."""
+        text = f"{self._answer}{what}"
+        if self._status:
+            self._status.update(text)
+        else:
+            self._console.print(text, highlight=False)
+
+    def told(self, forecast: Forecast) -> None:
+        """The answer so far: the first comes after one measurement."""
+        most = clock(3600 * forecast.hours[1])
+        n, measured = len(forecast.kinds), len(forecast.kinds) - forecast.n_estimated
+        self._answer = f"about {most} ({measured} of {n} kinds measured); "
 
 
 def forecast_text(forecast: Forecast) -> RenderableType:
@@ -47,12 +78,20 @@ def forecast_text(forecast: Forecast) -> RenderableType:
         if isinstance(each.measured, str):
             table.add_row(*_kind_cells(each.kind), "fails", style="red")
         else:
-            table.add_row(*_kind_cells(each.kind), *_measured_cells(each.measured))
+            mark = "~" if each.estimated else ""
+            table.add_row(*_kind_cells(each.kind), *_measured_cells(each.measured, mark))
     failed = [
         Text(f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}: {why}", style="red")
         for kind, why in forecast.failures
     ]
-    return Group(table, Text(), Text(_summary(forecast)), *failed)
+    return Group(table, Text(), Text(_summary(forecast)), *_estimated(forecast), *failed)
+
+
+def _estimated(forecast: Forecast) -> list[Text]:
+    if not forecast.n_estimated:
+        return []
+    n, of = forecast.n_estimated, len(forecast.kinds)
+    return [Text(f"~ estimated: {n} of {of} kinds of trials were not measured; `--seconds` gives more time.")]
 
 
 def _summary(forecast: Forecast) -> str:
@@ -75,14 +114,14 @@ def _kind_cells(kind: Kind) -> list[str]:
     ]
 
 
-def _measured_cells(measured: Measured) -> list[str]:
+def _measured_cells(measured: Measured, mark: str) -> list[str]:
     features = measured.seconds_of_features
     return [
-        _seconds(measured.seconds_per_epoch),
-        _seconds(measured.seconds_per_trial),
-        f"{_seconds(features)} {measured.features}" if features else "",
-        f"{measured.images_per_second:.3g}" if measured.images_per_second else "",
-        f"{measured.peak_memory_bytes / 2**20:.0f} MiB",
+        mark + _seconds(measured.seconds_per_epoch),
+        mark + _seconds(measured.seconds_per_trial),
+        f"{mark}{_seconds(features)} {measured.features}" if features else "",
+        f"{mark}{measured.images_per_second:.3g}" if measured.images_per_second else "",
+        f"{mark}{measured.peak_memory_bytes / 2**20:.0f} MiB",
     ]
 
 

@@ -35,7 +35,9 @@ SHOWN_ENDED = 12
 
 
 @dataclass
-class _Row:
+class Row:
+    """A trial as it is shown."""
+
     number: int
     params: TrialParams
     begun: float
@@ -45,12 +47,12 @@ class _Row:
     seconds: float = 0.0
 
 
-class _Record(Watcher):
-    """Keeps count: what the two displays for people have in common."""
+class RunCount(Watcher):
+    """Keeps count: what all displays for people have in common."""
 
     def __init__(self) -> None:
-        self.running: dict[int, _Row] = {}
-        self.ended: deque[_Row] = deque(maxlen=SHOWN_ENDED)
+        self.running: dict[int, Row] = {}
+        self.ended: deque[Row] = deque(maxlen=SHOWN_ENDED)
         self.count = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         self.best: float | None = None
         self.best_number: int | None = None
@@ -79,7 +81,7 @@ class _Record(Watcher):
     @override
     def trial_begins(self, assignment: Assignment) -> None:
         curve = [auc for _, auc in sorted(assignment.reported.items())]
-        self.running[assignment.number] = _Row(assignment.number, assignment.params, time.monotonic(), curve)
+        self.running[assignment.number] = Row(assignment.number, assignment.params, time.monotonic(), curve)
         if assignment.scored and assignment.number not in self._counted_later:
             self.count["PRUNED"] -= 1  # the trial that it goes on from
 
@@ -99,7 +101,7 @@ class _Record(Watcher):
         if state == "COMPLETE" and auc is not None:
             self._consider(number, auc)
 
-    def _epochs(self, row: _Row) -> str:
+    def _epochs(self, row: Row) -> str:
         """How far a trial is, of what its folds so far can have."""
         whole = self.max_epochs * (self.trainings if len(row.curve) > self.max_epochs else 1)
         return f"{len(row.curve)}/{whole}"
@@ -158,7 +160,7 @@ def live_columns(config: StudyConfig | None, names: Mapping[str, str]) -> list[C
     ]
 
 
-class LiveTable(_Record):
+class LiveTable(RunCount):
     """For a terminal: running trials and the latest ended ones, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
@@ -192,7 +194,7 @@ class LiveTable(_Record):
         failed = [Text(f"trial {row.number}: {row.reason}", "red") for row in rows if row.state == "FAIL"]
         return Group(table, *failed, Text(), Text(self.summary(), style="bold"))
 
-    def _cells(self, row: _Row) -> list[RenderableType]:
+    def _cells(self, row: Row) -> list[RenderableType]:
         seconds = row.seconds or time.monotonic() - row.begun
         best = row.number == self.best_number
         auc = f"{row.curve[-1]:.4f}" if row.curve else ""
@@ -210,7 +212,7 @@ class LiveTable(_Record):
         ]
 
 
-class PlainLines(_Record):
+class PlainLines(RunCount):
     """Where no terminal is: a line for each trial that ends."""
 
     def __init__(self, console: Console) -> None:

@@ -15,13 +15,13 @@ def run_and_tell(
     study: str,
     overrides: Sequence[str],
     *,
-    trials: int | None,
-    minutes: float | None,
-    storage: str | None,
-    address: str | None,
-    fresh: bool,
+    trials: int | None = None,
+    minutes: float | None = None,
+    storage: str | None = None,
+    address: str | None = None,
+    fresh: bool = False,
     modality: str | None = None,
-    as_json: bool,
+    as_json: bool = False,
 ) -> int:
     """Run a study, tell what happens, and say what can be done next.
 

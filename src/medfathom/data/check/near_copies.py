@@ -14,7 +14,6 @@ so the typical similarity to the second most similar image shows how alike image
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from medfathom.data.check.neighbours import Candidate, candidates, thumbnail, turned
 from medfathom.data.check.registration import similarity
 from medfathom.data.images import Pixels
+from medfathom.machine import cpus
 
 COPY_RANGE = (0.82, 0.93)
 """The threshold lies in this range: below it no pair is a copy, above it every pair is, in any data set."""
@@ -82,7 +82,7 @@ def near_copies(
     pairs = candidates(thumbnails, cases)
     chunks = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
     found: list[NearCopy] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpus()) as pool:
         for compared in pool.map(partial(_compared, thumbnails), chunks):
             found += compared
             if progress is not None:

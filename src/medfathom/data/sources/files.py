@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ from medfathom.data.stacks import ImageFile, part_name
 from medfathom.data.workers import Processes
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
+from medfathom.machine import cpus
 from medfathom.text import printable
 
 SIDES = {"R": "right", "L": "left", "": "not said"}
@@ -273,7 +273,7 @@ def _all_headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header |
     look = partial(_headers, slice_axis=slice_axis)
     processes = Processes(look, look)
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cpus()) as pool:
             read = processes.call if len(paths) >= PROCESS_HEADERS else look
             return [header for part in pool.map(read, slices) for header in part]
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +12,7 @@ from medfathom.data.pixels import Header, UnreadableImageError
 from medfathom.data.slides import Slide, Tile, Tiling, choose_tiles, read_slide
 from medfathom.data.sources.cases import FileRows, below, images_of_cases, in_parts, spoilt, taken
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
+from medfathom.machine import cpus
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def _each(work: Callable[[int], T], n: int) -> list[T | str]:
         except UnreadableImageError as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpus()) as pool:
         return list(pool.map(one, range(n)))
 
 

@@ -1,0 +1,57 @@
+"""An analysis as a notebook shows it: its verdicts. The report has the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medfathom.html import lines, piece, table
+
+if TYPE_CHECKING:
+    from medfathom.analysis.pipeline import Analysis, ModalityFindings, NothingCompared
+    from medfathom.analysis.size.association import Association, NoSlope
+
+COLUMNS = ("AUC against", "verdict", "over the range", "95 % interval", "p (Holm)", "why")
+
+
+def analysis_html(found: Analysis) -> str:
+    """The verdicts of every modality, what rows were left out, and where the whole report comes from."""
+    warning = "Exploratory: search trials on validation data, not confirmed results."
+    last = [
+        *found.notes,
+        *(f"Left out: {left.reason} ({left.rows})" for left in found.exclusions),
+        "The whole report: medfathom.write_report(analysis, Path('report')).",
+    ]
+    parts = [_modality(name, each) for name, each in found.modalities.items()]
+    return piece(
+        f"Does size matter? A margin of {found.margin:g} AUC",
+        lines([warning] if found.exploratory else []),
+        *parts,
+        lines(last),
+    )
+
+
+def _modality(name: str, found: ModalityFindings | NothingCompared) -> str:
+    counts = found.counts
+    told = (
+        f"{name}: {counts.n_architectures} architectures, {counts.n_families} families, "
+        f"{counts.n_datasets} data sets, {counts.n_cells} cells"
+    )
+    answers = [*found.predictors.values(), found.imagenet]
+    return lines([told]) + table(COLUMNS, [_row(answer) for answer in answers])
+
+
+def _row(answer: Association | NoSlope) -> list[object]:
+    low, high = answer.effect_ci95
+    p = answer.p_equivalence_holm if answer.verdict == "negligible" else answer.p_holm
+    return [
+        answer.predictor.quantity,
+        answer.verdict,
+        _signed(answer.effect),
+        "" if low is None or high is None else f"{_signed(low)} to {_signed(high)}",
+        "" if p is None else f"{p:.3f}",
+        answer.reason,
+    ]
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"
