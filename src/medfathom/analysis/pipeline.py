@@ -261,7 +261,11 @@ def _without_company(parts: Mapping[str, pd.DataFrame], compared: Mapping[str, M
     found = []
     for name, part in parts.items():
         if name not in compared:
-            found.append(Exclusion(f"{name}: no cell compares two architectures", len(part)))
+            found.append(
+                Exclusion(
+                    f"{name}: no other architecture with the same data, init and unfreeze depth", len(part)
+                )
+            )
         elif compared[name].n_rows < len(part):
             alone = len(part) - compared[name].n_rows
             found.append(Exclusion(f"{name}: the only architecture of its cell", alone))
@@ -327,7 +331,7 @@ def _counts(modality: Modality) -> Counts:
 
 
 def _nothing_compared(part: pd.DataFrame, margin: float, asked: Mapping[str, Predictor]) -> NothingCompared:
-    reason = "no cell (data set, init, unfreeze depth) has two architectures to compare"
+    reason = "no two architectures were trained with the same data, init and unfreeze depth"
     return NothingCompared(
         joint=nothing_explained(reason),
         moderation={},

@@ -119,6 +119,16 @@ PLAIN = {
 """Verdict -> what it means for one predictor, and for several."""
 
 
+NOTHING_COMPARED = (
+    "Nothing can be compared: no two architectures were trained with the same data, init and unfreeze depth."
+)
+
+WAYS_TO_COMPARE = (
+    'A study with `goal = "compare"` trains every architecture in every setting; `confirm` with `--trial` '
+    "numbers adds settings that a search has tried."
+)
+
+
 def headline(found: ModalityFindings | NothingCompared) -> str:
     """One line of plain words over all predictors."""
     answers = {**found.predictors, found.imagenet.predictor.name: found.imagenet}.values()
@@ -127,6 +137,8 @@ def headline(found: ModalityFindings | NothingCompared) -> str:
         nouns = [a.predictor.noun for a in answers if a.verdict == word and a.slope is not None]
         if nouns:
             parts.append(text[len(nouns) > 1].format(_listed(nouns)))
+    if not found.counts.n_cells:
+        return f"{NOTHING_COMPARED} {WAYS_TO_COMPARE}"
     said = "; ".join(parts) or "nothing can be said"
     return f"{said[:1].upper()}{said[1:]}."
 
