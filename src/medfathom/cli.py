@@ -1,7 +1,7 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
-`data` and `list` are in `cli_data`, `submit` and `export-runs` in `cli_elsewhere`. Heavy things are imported
-only when a command needs them: each body imports its own.
+`data` and `list` are in `cli_data`; `submit`, `dashboard` and `export-runs` in `cli_elsewhere`. Heavy things
+are imported only when a command needs them: each body imports its own.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ from medfathom.terminal.options import (
     PilotArgument,
     PlanSetOption,
     PredictorOption,
+    RunStudyArgument,
     SetOption,
     SettingOption,
     StorageOption,
-    StudyArgument,
     TableOption,
     WhereOption,
     WideOption,
+    complete_run_study,
+    complete_study,
+    complete_trial,
     example,
 )
 from medfathom.text import QUIET, STORAGE_GIVEN, command
@@ -150,7 +153,8 @@ def run(
         str,
         typer.Argument(
             help="A TOML file, the name of one in study_defs/, or a folder or table of images: a definition "
-            "is then written first, as by `init`."
+            "is then written first, as by `init`.",
+            autocompletion=complete_study,
         ),
     ],
     storage: StorageOption = None,
@@ -181,7 +185,10 @@ def run(
 @app.command(epilog=example("validate demo my.toml"))
 def validate(
     studies: Annotated[
-        list[str], typer.Argument(help="TOML files, or names in study_defs/.", metavar="STUDY …")
+        list[str],
+        typer.Argument(
+            help="TOML files, or names in study_defs/.", metavar="STUDY …", autocompletion=complete_study
+        ),
     ],
     set_: SetOption = None,
 ) -> int:
@@ -230,7 +237,7 @@ def plan(
 
 @app.command(epilog=example("show demo"))
 def show(
-    study: StudyArgument,
+    study: RunStudyArgument,
     definition: Annotated[
         bool, typer.Option("--definition", help="Print the whole definition as TOML, every default included.")
     ] = False,
@@ -247,27 +254,9 @@ def show(
     return print_study(study, storage, as_json=as_json)
 
 
-@app.command(epilog=example("dashboard --port 0"))
-def dashboard(
-    storage: StorageOption = None,
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
-    writable: Annotated[
-        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
-    ] = False,
-) -> None:
-    """Serve optuna-dashboard on the storage, to this machine only."""
-    from medfathom.dashboard.server import serve  # noqa: PLC0415
-    from medfathom.study.connection import default_url  # noqa: PLC0415
-    from medfathom.terminal.output import print_text  # noqa: PLC0415
-
-    serve(storage or default_url(), port, writable=writable, say=print_text)
-
-
 @app.command(epilog=example("confirm demo --top 4 --seeds 3"))
 def confirm(
-    study: StudyArgument,
+    study: RunStudyArgument,
     seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
     top: Annotated[
         int | None,
@@ -275,7 +264,10 @@ def confirm(
     ] = None,
     trial: Annotated[
         list[int] | None,
-        typer.Option(help="Also confirm this search trial (numbers begin at 0); can be repeated."),
+        typer.Option(
+            help="Also confirm this search trial (numbers begin at 0); can be repeated.",
+            autocompletion=complete_trial,
+        ),
     ] = None,
     storage: StorageOption = None,
     address: AddressOption = None,
@@ -296,7 +288,10 @@ def confirm(
 @app.command(epilog=example("analyze --table results.csv --map auc=test_auc"))
 def analyze(
     studies: Annotated[
-        list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
+        list[str] | None,
+        typer.Argument(
+            help="Studies in the storage.", metavar="[STUDY …]", autocompletion=complete_run_study
+        ),
     ] = None,
     table: TableOption = None,
     map_: MapOption = None,
@@ -344,14 +339,18 @@ def analyze(
 
 @app.command(epilog=example("export demo --out model"))
 def export(
-    study: StudyArgument,
+    study: RunStudyArgument,
     out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
     within: Annotated[
         float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
     ] = None,
     trial: Annotated[
         str,
-        typer.Option(help="best, the number of a search trial (from 0), or smallest-within", metavar="WHICH"),
+        typer.Option(
+            help="best, the number of a search trial (from 0), or smallest-within",
+            metavar="WHICH",
+            autocompletion=complete_trial,
+        ),
     ] = "best",
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     storage: StorageOption = None,

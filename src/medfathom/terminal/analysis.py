@@ -113,7 +113,9 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
-    """The architectures and the verdicts as text for a terminal."""
+    """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
+    from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
+
     parts: list[RenderableType] = []
     if analysis.exploratory:
         parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
@@ -125,6 +127,9 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
+        if not counts.n_cells:
+            parts += [Text(headline(found), "yellow"), Text()]
+            continue
         parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
     for told in analysis.studies:
         if told.leakage:
