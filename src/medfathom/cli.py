@@ -1,8 +1,8 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
 `data` and `list` are in `cli_data`; `export`, `predict` and `evaluate` in `cli_models`; `submit`, `dashboard`
-and `export-runs` in `cli_elsewhere`. Heavy things are imported only when a command needs them: each body imports
-its own.
+and `export-runs` in `cli_elsewhere`. Heavy things are imported only when a command needs them: each body
+imports its own.
 """
 
 from __future__ import annotations
