@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.words import chance_warning, opened, what_varies
+from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
 from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
@@ -61,7 +61,7 @@ Test split: {judged} that neither training nor the search used. {opened}
 
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
   the table are for this model alone.
-- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.
+- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
 
 ## Calibration and thresholds
 
@@ -160,6 +160,7 @@ def model_card(
         seed_sd="" if seed_sd is None else f", standard deviation between seeds {seed_sd:.4f}",
         search_auc=configuration.search_auc,
         optimism=_optimism(configuration.optimism),
+        gap="".join(f" {line}" for line in gap_words(configuration)),
         temperature=config.temperature,
         at_bound=_at_bound(config.temperature),
         thresholds=_thresholds(config),

@@ -12,6 +12,7 @@ from rich.text import Text
 from medfathom.confirmation.words import (
     chance_warning,
     front_words,
+    gap_words,
     judged_on,
     opened,
     per_image,
@@ -138,6 +139,7 @@ def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
             f"(95 % interval {_interval(best.ci)}, {what_varies(best)})."
         ),
         *[Text(line) for line in [per_image(best)] if line],
+        *map(Text, gap_words(best)),
         Text(
             f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "
             "they were optimistic by that much."
