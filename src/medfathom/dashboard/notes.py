@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
@@ -33,6 +33,9 @@ VERDICTS = "verdicts"
 CONFIRMED = "confirmed"
 """Attribute of a study: what `confirm` found on the test split, in a sentence."""
 
+
+EVALUATIONS = "evaluations"
+"""Attribute of a study: what `evaluate` found of its models on other data, by the data's name."""
 
 BETWEEN_STUDY_NOTES_S = 10.0
 
@@ -225,8 +228,18 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
             *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials, compare=compare)}",
+            *_elsewhere(attributes.get(EVALUATIONS, {})),
         ]
     )
+
+
+def _elsewhere(found: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """What models reached on other data."""
+    if not found:
+        return []
+    return [
+        "**On other data.**\n" + "\n".join(f"- {name}: {each['sentence']}" for name, each in found.items())
+    ]
 
 
 def _sizes(study: Study) -> str:
