@@ -30,6 +30,10 @@ VERDICTS = "verdicts"
 """Attribute of a study: sentences of its latest analysis."""
 
 
+CONFIRMED = "confirmed"
+"""Attribute of a study: what `confirm` found on the test split, in a sentence."""
+
+
 EVALUATIONS = "evaluations"
 """Attribute of a study: what `evaluate` found of its models on other data, by the data's name."""
 
@@ -251,7 +255,8 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     choice = choice_of(study, trials, compare=compare)
     if choice is None:
         return "No trial is complete."
-    record = record_of(next(t for t in trials if t.number == choice.best))
+    best = next(t for t in trials if t.number == choice.best)
+    record = record_of(best)
     per = f"per {record.unit} " if record.unit else ""
     text = " ".join(choice_sentences(choice, compared=compare))
     text += f" Trial {choice.best} is {_network(record)}; AUCs are {per}on the validation split."
@@ -259,7 +264,9 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
         text += f" Positive class: {record.positive}."
     if front := front_of(study, trials):
         text += f"\n\n**Front.** {front_sentence(front)}\n\n"
-    if verdicts:
-        return text + "".join(f"\n- {sentence}" for sentence in verdicts)
+    if "test_auc" in best.user_attrs:  # of a confirmation
+        return f"{text} **Its test AUC is {best.user_attrs['test_auc']:.4f}**; each trial's note has its own."
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."
-    return f"{text} {advice}"
+    confirmed = study.user_attrs.get(CONFIRMED)
+    text += f"\n\n**On the test split.** {confirmed}" if confirmed else f" {advice}"
+    return text + "".join(f"\n- {sentence}" for sentence in verdicts or ())
