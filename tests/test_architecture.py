@@ -13,7 +13,7 @@ import medfathom
 SOURCE = Path(medfathom.__file__).parent
 
 FLOORS = (
-    {"cli", "cli_data", "cli_elsewhere", "__init__", "__main__"},
+    {"cli", "cli_data", "cli_elsewhere", "cli_models", "__init__", "__main__"},
     {"terminal"},
     {
         "run",
@@ -24,10 +24,12 @@ FLOORS = (
         "answer",
         "export",
         "export_runs",
+        "external",
         "shift",
         "own_data",
         "samples",
     },
+    {"evaluation"},
     {"confirmation"},
     {"dashboard"},
     {"scheduling"},

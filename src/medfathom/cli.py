@@ -1,7 +1,8 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
-`data` and `list` are in `cli_data`; `submit`, `dashboard` and `export-runs` in `cli_elsewhere`. Heavy things
-are imported only when a command needs them: each body imports its own.
+`data` and `list` are in `cli_data`; `export`, `predict` and `evaluate` in `cli_models`; `submit`, `dashboard`
+and `export-runs` in `cli_elsewhere`. Heavy things are imported only when a command needs them: each body
+imports its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typer.exceptions import TyperException
 
 from medfathom.cli_data import data_app, list_app
 from medfathom.cli_elsewhere import elsewhere
+from medfathom.cli_models import add_commands
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
     AddressOption,
@@ -337,55 +339,4 @@ def analyze(
     )
 
 
-@app.command(epilog=example("export demo --out model"))
-def export(
-    study: RunStudyArgument,
-    out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
-    within: Annotated[
-        float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
-    ] = None,
-    trial: Annotated[
-        str,
-        typer.Option(
-            help="best, the number of a search trial (from 0), or smallest-within",
-            metavar="WHICH",
-            autocompletion=complete_trial,
-        ),
-    ] = "best",
-    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
-    storage: StorageOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
-
-    `--trial best` has the best validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
-    all models within 0.005 AUC of the best; `--trial 7` is search trial 7, if it was confirmed.
-    """
-    from medfathom.terminal.export import print_export  # noqa: PLC0415
-
-    print_export(study, out, trial=trial, within=within, storage=storage, onnx=onnx, as_json=as_json)
-
-
-@app.command(epilog=example("predict model scans --csv predictions.csv"))
-def predict(
-    model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
-    csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
-    per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
-    mpp: Annotated[
-        float | None,
-        typer.Option(min=0.05, max=10, help="Microns per pixel of slides whose header does not say it."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Class probabilities of images by an exported model.
-
-    A model of volumes, slides or other cases gives a row for each case: the images of a folder. Images that
-    cannot be read are named and skipped; the exit code is then 1.
-    """
-    from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
-
-    return print_predictions(
-        model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image, mpp=mpp
-    )
+add_commands(app)

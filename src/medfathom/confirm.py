@@ -22,7 +22,8 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
-from medfathom.dashboard.notes import NotesAndPictures
+from medfathom.confirmation.words import best_sentence
+from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
@@ -203,6 +204,9 @@ def _judged(study: Study, threads: int, halted: str) -> ConfirmationSummary:
     from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
 
     summary = summarize_confirmation(study, find_confirmation(study))
+    if summary.strata:
+        study.set_user_attr(CONFIRMED, best_sentence(summary.strata[0]))
+        save_note(study, study_note(study, study.get_trials(deepcopy=False)))
     if not summary.strata or halted:
         return summary
     found = efficiency.keep(study, summary.strata, confirmed_folder(study), threads)

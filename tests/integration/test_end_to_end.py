@@ -36,8 +36,6 @@ from medfathom.study.connection import default_url
 from medfathom.study.ids import study_id_of
 from medfathom.study.read import read_study as load
 
-pytestmark = pytest.mark.xdist_group("end to end")  # one study for all of them
-
 DEFINITION = """
 version = 1
 name = "known"

@@ -185,5 +185,5 @@ def _panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | 
             axes.imshow(maps[chosen.index(each)], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
         verdict = f"said {each.said} ({each.confidence:.2f})" + ("" if each.right else f", is {each.true}")
         name = str(found.test.names[each.image])
-        axes.set_title(f"{name[-34:]}\n{verdict}", fontsize=6.5, color="black" if each.right else "#b00020")
+        axes.set_title(f"{name[-28:]}\n{verdict}", fontsize=8, color="black" if each.right else "#b00020")
     return figure

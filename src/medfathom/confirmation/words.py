@@ -32,6 +32,15 @@ def what_varies(result: StratumResult) -> str:
     return f"over test {units}, for this one seed only"
 
 
+def best_sentence(best: StratumResult) -> str:
+    """What the best configuration by validation is worth on the test split."""
+    low, high = best.ci
+    return (
+        f"Best by validation: {best.stratum}, test AUC {best.test_auc:.4f} "
+        f"(95 % interval {low:.3f} to {high:.3f}, {what_varies(best)})."
+    )
+
+
 def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -> str:
     """That a configuration, or one model of it, may be no better than chance; empty: it is better.
 

@@ -7,6 +7,9 @@
     head.safetensors    a head that timm has no place for
     manifest.sha256     hashes of all files (exported folders), as `sha256sum -c` takes them
     README.md           the model card; model.onnx the same network for other runtimes
+    metrics.json        what it reached on its test split
+    training_images.npz fingerprints of the training images (`data.prints`)
+    evaluations.json    what `evaluate` found on other data, by its name
 
 Nothing here imports torch.
 """
@@ -32,6 +35,9 @@ HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.sha256"
 CARD_FILE = "README.md"
 ONNX_FILE = "model.onnx"
+METRICS_FILE = "metrics.json"
+PRINTS_FILE = "training_images.npz"
+EVALUATIONS_FILE = "evaluations.json"
 
 BACKBONE, HEAD = "backbone.", "head."
 """Prefixes of the names of tensors."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
-from rich.progress import Progress, TaskID
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +19,8 @@ from medfathom.data.samples import write_samples
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
+from medfathom.terminal.bar import step_bar
 from medfathom.terminal.output import print_json, print_text
-from medfathom.text import QUIET
 
 TOLD = ("positive", "ignored", "notes", "leakage")
 """Facts that are told in words to people."""
@@ -64,7 +62,7 @@ def check_with_page(
         DataError: the data set cannot be used at all.
     """
     page = out or home() / "reports" / f"{config.name}-data.html"
-    with _bar(show_progress) as tell:
+    with step_bar(shown=show_progress) as tell:
         report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_page(report, page, title=config.name, seed=config.seed)
@@ -79,7 +77,7 @@ def prepare_now(
     Returns:
         What the data set is, in plain values.
     """
-    with _bar(show_progress) as tell:
+    with step_bar(shown=show_progress) as tell:
         data = prepare(
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
@@ -93,20 +91,6 @@ def prepare_now(
         "leakage": leakage_note(data, config.dataset, config.name) or None,
         **({"samples": [str(file) for file in written]} if written else {}),
     }
-
-
-@contextmanager
-def _bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error, one line per step."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown or QUIET.get()) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = progress.add_task(step, total=total)
-            progress.update(tasks[step], completed=done, total=total)
-
-        yield tell
 
 
 def check_text(report: CheckReport, page: Path) -> RenderableType:

@@ -124,8 +124,8 @@ NOTHING_COMPARED = (
 )
 
 WAYS_TO_COMPARE = (
-    'A study with `goal = "compare"` trains every architecture in every setting; `confirm` with `--trial` '
-    "numbers adds settings that a search has tried."
+    'A study with goal = "compare" trains every architecture in every setting; confirm with --trial numbers '
+    "adds settings that a search has tried."
 )
 
 
@@ -148,10 +148,14 @@ def _listed(nouns: list[str]) -> str:
 
 
 def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
-    """(verdict, sentence) for each modality and predictor, ImageNet accuracy included where it is known."""
+    """(verdict, sentence) for each modality and predictor, ImageNet accuracy included where it is known.
+
+    Nothing of modalities in which nothing can be compared: their headline says it.
+    """
     return [
         (answer.verdict, verdict(name, answer, found.counts))
         for name, found in analysis.modalities.items()
+        if found.counts.n_cells
         for answer in {**found.predictors, found.imagenet.predictor.name: found.imagenet}.values()
     ]
 

@@ -1,0 +1,96 @@
+"""`medfathom evaluate` in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfathom.terminal.bar import step_bar
+from medfathom.terminal.output import print_json, print_text
+from medfathom.text import spark
+
+if TYPE_CHECKING:
+    from medfathom.evaluation.results import Evaluation, Histogram
+
+
+def evaluate_and_tell(
+    model: str,
+    definition: str,
+    *,
+    recalibrate: int | None,
+    split: str | None,
+    device: str,
+    storage: str | None,
+    as_json: bool,
+) -> int:
+    """Evaluate a model as `external.evaluate` does, and print what was found. Returns the exit code."""
+    from medfathom.external import evaluate  # noqa: PLC0415
+
+    with step_bar(shown=not as_json) as tell:
+        found = evaluate(
+            model,
+            definition,
+            recalibrate=recalibrate,
+            split=split,
+            device=device,
+            storage=storage,
+            progress=tell,
+        )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_text(evaluation_text(found))
+        if Path(model).is_dir():
+            print(f"Kept in {model} (evaluations.json, README.md)", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def evaluation_text(found: Evaluation) -> RenderableType:
+    """Everything that was found, what must be read first coming first."""
+    from medfathom.evaluation import words  # noqa: PLC0415
+
+    head = Text(found.name, "bold")
+    head.append(f"  {found.model}", "not bold")
+    parts: list[RenderableType] = [head, Text(words.judged_on(found))]
+    parts += [Text(line, "bold red") for line in words.warnings_of(found)]
+    parts += [Text(line, "yellow") for line in words.left_out(found)]
+    parts += [Text(words.looked_for(found), "dim"), Text(), _table(found), Text(), Text(words.fell(found))]
+    parts += [
+        Text("Calibration", "bold"),
+        *(Text(words.calibration_line(line)) for line in found.calibration),
+    ]
+    if found.recalibrated is not None:
+        first, *others = words.recalibration_lines(found)
+        parts += [Text(first, "bold"), *map(Text, others)]
+    parts += [Text("Scores from 0 to 1", "bold"), *map(_histogram, found.histograms)]
+    return Group(*parts, *(Text(remark, "dim") for remark in found.remarks))
+
+
+def _table(found: Evaluation) -> Table:
+    from medfathom.evaluation.words import TITLES, metric, shown  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("", "own test split", "here", "drop"):
+        table.add_column(title, no_wrap=True)
+    for name, title in TITLES:
+        here = found.intervals.get(name) or metric(found.metrics, name)
+        if here.value is not None:
+            drop = found.drop.get(name)
+            table.add_row(
+                title, shown(metric(found.internal, name)), shown(here), shown(drop) if drop else ""
+            )
+    return table
+
+
+def _histogram(found: Histogram) -> Text:
+    rows = [
+        f"{name:>{len(found.name) + 4}} {spark([count / max(*counts, 1) for count in counts], 0.0, 1.0)}"
+        f"  {sum(counts)}"
+        for name, counts in ((found.name, found.of_class), (f"not {found.name}", found.others))
+    ]
+    return Text("\n".join(rows))
