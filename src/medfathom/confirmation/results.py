@@ -32,6 +32,7 @@ class ConfirmedModel:
         test_auc: on the test split.
         n_test: images of the test split.
         test: all metrics on the test split.
+        validation: all on the validation split, with the model's temperature and thresholds; None: unknown.
         record: what the trial left; its metrics are the validation split's.
         pictures: files in `folder`.
         row: the trial's attributes, without the test split's, as an analysis takes a row of results.
@@ -46,6 +47,7 @@ class ConfirmedModel:
     test: SplitMetrics
     record: TrialRecord
     val_log_loss: float | None = None
+    validation: SplitMetrics | None = None
     pictures: tuple[str, ...] = ()
     row: Mapping[str, Any]
 

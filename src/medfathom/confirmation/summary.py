@@ -21,7 +21,7 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.gap import gap_of
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.predictions import read_predictions
-from medfathom.confirmation.record import TEST, ConfirmedRecord
+from medfathom.confirmation.record import TEST, VALIDATION, ConfirmedRecord
 from medfathom.confirmation.results import (
     ConfirmationSummary,
     ConfirmedModel,
@@ -143,9 +143,10 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
         test_auc=kept.test.auc,
         n_test=kept.n_test,
         test=kept.test,
+        validation=kept.validation,
         record=record_of(trial),
         pictures=tuple(kept.pictures or ()),
-        row={name: value for name, value in attributes.items() if not name.startswith(TEST)},
+        row={name: value for name, value in attributes.items() if not name.startswith((TEST, VALIDATION))},
     )
 
 
