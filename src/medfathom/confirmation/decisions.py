@@ -82,7 +82,7 @@ def decision_tables(found: Sequence[Decision]) -> list[str]:
                 for who, values in (("by the model", each.by_model), ("everybody", each.everybody))
             ),
             "",
-            f"Predictive values for {each.name} at other prevalences, with the same sensitivity and specificity:",
+            f"Predictive values for {each.name} over prevalence, sensitivity and specificity as they are:",
             "",
             f"| prevalence | {' | '.join(_shares(each.prevalences))} |",
             f"| --- |{' --- |' * len(each.prevalences)}",
