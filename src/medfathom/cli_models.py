@@ -97,6 +97,10 @@ def evaluate(
         str | None, typer.Option(help="Only this split of the data: train, val or test; default: all images.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A folder for ROC, Grad-CAM, the twenty most confident mistakes.", metavar="DIR"),
+    ] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -114,5 +118,6 @@ def evaluate(
         split=split,
         device=device,
         storage=storage,
+        pictures=pictures,
         as_json=as_json,
     )

@@ -54,6 +54,7 @@ def evaluate(
     device: str = "cpu",
     storage: str | None = None,
     seed: int = 0,
+    pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Judge a model on labelled data of another place, and keep what was found.
@@ -69,6 +70,8 @@ def evaluate(
         device: `cpu`, `cuda`, …
         storage: an Optuna storage URL.
         seed: of what is drawn.
+        pictures: a folder for pictures of these images: ROC, precision and recall, reliability, confusion,
+            Grad-CAM, and the twenty most confident mistakes. They show patients: they are kept nowhere else.
         progress: see `Progress`.
 
     Raises:
@@ -80,7 +83,9 @@ def evaluate(
 
     judged = open_model(model, device, storage)
     config = load_evaluation(definition, {key: getattr(judged.config, key) for key in FROM_MODEL})
-    found = _evaluated(judged, config, recalibrate, split, seed, progress or (lambda step, done, total: None))
+    found = _evaluated(
+        judged, config, recalibrate, split, seed, pictures, progress or (lambda step, done, total: None)
+    )
     keep(judged, found)
     return found
 
@@ -105,6 +110,7 @@ def _evaluated(
     recalibrate: int | None,
     split: str | None,
     seed: int,
+    pictures: Path | None,
     tell: Progress,
 ) -> Evaluation:
     from medfathom.evaluation.reading import Reader  # noqa: PLC0415
@@ -118,7 +124,14 @@ def _evaluated(
         aligned = _of_split(aligned, listing, split)
         reader = Reader(source, judged.config, thumbnails=judged.prints is not None)
         read = _read(judged, reader, aligned, tell)
-        return _judged(judged, config, listing, aligned, reader, read, (recalibrate, seed))
+        found = _judged(judged, config, listing, aligned, reader, read, (recalibrate, seed))
+        if pictures is not None:
+            from medfathom.evaluation.pictures import draw  # noqa: PLC0415  imports matplotlib
+
+            rows = aligned.rows[read.places]
+            split_read = _split(listing, aligned, read)
+            draw(pictures, judged.model, reader, rows, split_read, np.concatenate(read.logits))
+        return found
     finally:
         source.close()
 

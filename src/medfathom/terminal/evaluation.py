@@ -27,6 +27,7 @@ def evaluate_and_tell(
     split: str | None,
     device: str,
     storage: str | None,
+    pictures: Path | None,
     as_json: bool,
 ) -> int:
     """Evaluate a model as `external.evaluate` does, and print what was found. Returns the exit code."""
@@ -40,12 +41,15 @@ def evaluate_and_tell(
             split=split,
             device=device,
             storage=storage,
+            pictures=pictures,
             progress=tell,
         )
     if as_json:
         print_json(found.to_dict())
     else:
         print_text(evaluation_text(found))
+        if pictures is not None:
+            print(f"Pictures: {pictures}", file=sys.stderr)  # noqa: T201
         if Path(model).is_dir():
             print(f"Kept in {model} (evaluations.json, README.md)", file=sys.stderr)  # noqa: T201
     return 0
