@@ -56,7 +56,7 @@ def analyze_all(
         predictors: asked about beside parameters and depth, as `analysis.predictors.parse_predictor`
             reads them.
         exploratory: analyse the studies' search trials, not their confirmed results.
-        out: the report's folder.
+        out: the report's folder; None: storage/reports/NAME, of search trials NAME-exploratory.
 
     Returns:
         The analysis, and the folder.
@@ -66,7 +66,8 @@ def analyze_all(
     """
     found = _studies(storage or default_url(), studies, confirmed=not exploratory)
     frame, exclusions = _frame(found, tables, reading or Reading(), exploratory)
-    folder = out or home() / "reports" / _name(studies, tables)
+    # Beside the confirmed report, never over it.
+    folder = out or home() / "reports" / (_name(studies, tables) + ("-exploratory" if exploratory else ""))
     analysis = replace(
         analyze(
             frame,

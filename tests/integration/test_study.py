@@ -110,7 +110,7 @@ def test_a_study_from_end_to_end(workdir: Path, definition: Path, ray_cluster: N
     assert report["exploratory"] is True
     predictors = report["modalities"]["OCT"]["predictors"]
     assert {p["verdict"] for p in predictors.values()} == {"inconclusive"}
-    assert (workdir / "storage" / "reports" / "small" / "analysis.json").is_file()
+    assert (workdir / "storage" / "reports" / "small-exploratory" / "analysis.json").is_file()
     assert sorted(p.name for p in workdir.iterdir()) == ["small.toml", "storage"]
 
 
