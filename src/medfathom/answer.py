@@ -33,6 +33,9 @@ from medfathom.study.read import read_study, records
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
 
+EXPLORATORY = "-exploratory"
+"""After a report's name: it never replaces the one on confirmed results."""
+
 
 def analyze_all(
     studies: Sequence[str],
@@ -56,7 +59,7 @@ def analyze_all(
         predictors: asked about beside parameters and depth, as `analysis.predictors.parse_predictor`
             reads them.
         exploratory: analyse the studies' search trials, not their confirmed results.
-        out: the report's folder; None: storage/reports/NAME, of search trials NAME-exploratory.
+        out: the report's folder; by default named after studies and tables.
 
     Returns:
         The analysis, and the folder.
@@ -66,8 +69,7 @@ def analyze_all(
     """
     found = _studies(storage or default_url(), studies, confirmed=not exploratory)
     frame, exclusions = _frame(found, tables, reading or Reading(), exploratory)
-    # Beside the confirmed report, never over it.
-    folder = out or home() / "reports" / (_name(studies, tables) + ("-exploratory" if exploratory else ""))
+    folder = out or home() / "reports" / (_name(studies, tables) + EXPLORATORY * exploratory)
     analysis = replace(
         analyze(
             frame,

@@ -205,6 +205,7 @@ def _judged(
         intervals=judging.bootstrapped(found, metrics),
         calibration=judging.calibration_of(found),
         histograms=judging.histograms_of(found),
+        decisions=judging.decisions_of(found),
         recalibrated=None if n is None else judging.recalibrate(found, n, seed),
         remarks=_remarks(judged, config, listing, reader, found),
     )

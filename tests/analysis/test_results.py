@@ -214,6 +214,13 @@ def test_rows_that_only_results_tell_apart_are_refused() -> None:
     assert "--best-by COLUMN" in message(frame.assign(val_loss=loss))
 
 
+def test_a_remark_is_no_way_to_tell_rows_apart() -> None:
+    frame = study().iloc[:4]
+    frame = pd.concat([frame, frame.assign(auc=frame["auc"] - 0.01)], ignore_index=True)
+    with pytest.raises(ResultsError, match="no column that several networks share tells them apart"):
+        prepare(frame.assign(remark=[f"run {i}" for i in range(8)]))
+
+
 def test_labels_called_seeds_that_only_some_networks_have_are_blocks() -> None:
     """Resolutions as seeds: the large networks have only the two at which AUC is higher."""
     higher = {"28": 0.0, "64": 0.01, "128": 0.02, "224": 0.03}

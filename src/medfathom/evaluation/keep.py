@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from medfathom.confirmation.decisions import decision_tables
 from medfathom.dashboard.notes import EVALUATIONS, save_note, study_note
 from medfathom.errors import InputError
 from medfathom.evaluation.results import Evaluation, JsonObject
@@ -98,6 +99,8 @@ def section(found: Evaluation) -> str:
         *(f"- calibration of {calibration_line(line)}" for line in found.calibration),
         *(f"- {line}" for line in _without_names(found)),
         *(f"- {line}" for line in recalibration_lines(found)),
+        "",
+        *decision_tables(found.decisions),
     ]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from medfathom.confirmation.decisions import Decision
 from medfathom.trial.record import SplitMetrics
 
 JsonObject = dict[str, object]
@@ -138,6 +139,7 @@ class Evaluation:
         calibration: of each class.
         recalibrated: None: it was not asked for.
         histograms: of each class.
+        decisions: of each class that has a threshold.
         remarks: how images were changed to fit the model, and what else a reader should know.
     """
 
@@ -161,6 +163,7 @@ class Evaluation:
     intervals: Mapping[str, Value]
     calibration: Sequence[Calibration]
     histograms: Sequence[Histogram]
+    decisions: Sequence[Decision] = ()
     recalibrated: Recalibrated | None = None
     remarks: Sequence[str] = field(default_factory=list)
 

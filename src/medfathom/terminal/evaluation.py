@@ -15,6 +15,7 @@ from medfathom.terminal.output import print_json, print_text
 from medfathom.text import spark
 
 if TYPE_CHECKING:
+    from medfathom.confirmation.decisions import Decision
     from medfathom.evaluation.results import Evaluation, Histogram
 
 
@@ -67,6 +68,7 @@ def evaluation_text(found: Evaluation) -> RenderableType:
     if found.recalibrated is not None:
         first, *others = words.recalibration_lines(found)
         parts += [Text(first, "bold"), *map(Text, others)]
+    parts += [_decision(each) for each in found.decisions]
     parts += [Text("Scores from 0 to 1", "bold"), *map(_histogram, found.histograms)]
     return Group(*parts, *(Text(remark, "dim") for remark in found.remarks))
 
@@ -84,6 +86,18 @@ def _table(found: Evaluation) -> Table:
             table.add_row(
                 title, shown(metric(found.internal, name)), shown(here), shown(drop) if drop else ""
             )
+    return table
+
+
+def _decision(found: Decision) -> RenderableType:
+    """Predictive values over prevalence; the decision curve is in the card and in `--json`."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=None)
+    own, *others = found.prevalences
+    table.add_column(f"{found.name} at a prevalence of", no_wrap=True)
+    for title in (f"{own:.3f} (here)", *(f"{value:g}" for value in others)):
+        table.add_column(title, justify="right")
+    for name, values in (("PPV", found.ppv), ("NPV", found.npv)):
+        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
     return table
 
 

@@ -218,6 +218,9 @@ def test_the_page_follows_a_dark_screen(folder: Path) -> None:
     assert not [p for p in pictures if re.search(f"{INK}|{SOFT}|#000000", p)]
     assert f"--c0: {INK}" in text
     assert f"--c0: {ON_DARK[INK]}" in text
+    texts = re.findall(r"<text [^>]*>", text)
+    assert texts
+    assert all("fill:" in one for one in texts)  # without, it is black
 
 
 @given(
