@@ -93,6 +93,9 @@ def evaluate(
         int | None,
         typer.Option(help="Fit probabilities anew on so many images, drawn by patient.", min=1, metavar="N"),
     ] = None,
+    by: Annotated[
+        str, typer.Option(help="Subgroups by columns that [dataset] keeps: sex,age:10.", metavar="COLUMNS")
+    ] = "",
     split: Annotated[
         str | None, typer.Option(help="Only this split of the data: train, val or test; default: all images.")
     ] = None,
@@ -115,6 +118,7 @@ def evaluate(
         model,
         data,
         recalibrate=recalibrate,
+        by=by,
         split=split,
         device=device,
         storage=storage,

@@ -19,6 +19,8 @@ from medfathom.evaluation.words import (
     metric,
     recalibration_lines,
     shown,
+    subgroup_lines,
+    subgroup_table,
     warnings_of,
 )
 from medfathom.files import write_atomically
@@ -100,9 +102,19 @@ def section(found: Evaluation) -> str:
         *(f"- {line}" for line in _without_names(found)),
         *(f"- {line}" for line in recalibration_lines(found)),
         "",
+        *_markdown(subgroup_table(found)),
+        *(f"- {line}" for line in subgroup_lines(found)),
+        "",
         *decision_tables(found.decisions),
     ]
     return "\n".join(lines)
+
+
+def _markdown(rows: list[list[str]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:], ""]
 
 
 def _without_names(found: Evaluation) -> list[str]:

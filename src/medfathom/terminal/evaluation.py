@@ -24,6 +24,7 @@ def evaluate_and_tell(
     definition: str,
     *,
     recalibrate: int | None,
+    by: str,
     split: str | None,
     device: str,
     storage: str | None,
@@ -38,6 +39,7 @@ def evaluate_and_tell(
             model,
             definition,
             recalibrate=recalibrate,
+            by=by,
             split=split,
             device=device,
             storage=storage,
@@ -72,6 +74,8 @@ def evaluation_text(found: Evaluation) -> RenderableType:
     if found.recalibrated is not None:
         first, *others = words.recalibration_lines(found)
         parts += [Text(first, "bold"), *map(Text, others)]
+    if rows := words.subgroup_table(found):
+        parts += [_subgroups(rows), *map(Text, words.subgroup_lines(found))]
     parts += [_decision(each) for each in found.decisions]
     parts += [Text("Scores from 0 to 1", "bold"), *map(_histogram, found.histograms)]
     return Group(*parts, *(Text(remark, "dim") for remark in found.remarks))
@@ -90,6 +94,15 @@ def _table(found: Evaluation) -> Table:
             table.add_row(
                 title, shown(metric(found.internal, name)), shown(here), shown(drop) if drop else ""
             )
+    return table
+
+
+def _subgroups(rows: list[list[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in rows[0]:
+        table.add_column(title)
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     return table
 
 
