@@ -90,6 +90,8 @@ class CsvSource(FileSource):
             notes=[*notes, *merged.notes],
             mpps=None if mpps is None else [mpps[row] for row in kept],
         )
+        if not self._table_config.keep:  # only then is an image a row: dataset.keep goes with unit = "image"
+            return listing
         return replace(listing, kept=self._kept([kept[place] for place in self._listed]))
 
     def _kept(self, rows: Sequence[int]) -> dict[str, NDArray[np.str_]]:
