@@ -137,7 +137,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "planning.md")
+    parser.add_argument("--tau", type=float, nargs="*", help="only designs with such a tau")
     options = parser.parse_args()
+    grid = [(design, tau) for design, tau in GRID if options.tau is None or tau in options.tau]
     lines = [
         "# What `plan --analysis` forecasts, and what analyses then find\n",
         f"Margin {MARGIN} AUC over the range; standard deviations: architectures {OWN}, architectures "
@@ -149,7 +151,7 @@ def main() -> None:
         "shown within the margin: forecast | measured |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for design, tau in GRID:
+    for design, tau in grid:
         pilot = true_pilot(tau)
         find, exclude = (power(pilot, design, MARGIN, 1) for power in (power_to_find, power_to_exclude))
         found, excluded = measured(design, tau, options.studies)

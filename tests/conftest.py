@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in markers_of(item):
             item.add_marker(name)
+    # The longest module comes first: it would run alone at the end.
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
 def markers_of(item: pytest.Item) -> Iterator[str]:
@@ -114,7 +117,13 @@ def postgresql_server() -> Iterator[Any]:
             server.cleanup()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def postgresql(postgresql_server: Any) -> str:
-    """The server's URL, as a user gives it."""
-    return str(postgresql_server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+    """URL of a new database, as a user gives it: no test finds the studies of another."""
+    import psycopg  # noqa: PLC0415  an extra
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    url = str(postgresql_server.get_uri(database=name))
+    return url.replace("postgresql://", "postgresql+psycopg://")

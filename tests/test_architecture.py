@@ -13,9 +13,23 @@ import medfathom
 SOURCE = Path(medfathom.__file__).parent
 
 FLOORS = (
-    {"cli", "cli_data", "cli_elsewhere", "__init__", "__main__"},
+    {"cli", "cli_data", "cli_elsewhere", "cli_models", "__init__", "__main__"},
     {"terminal"},
-    {"run", "validate", "plan", "confirm", "answer", "export", "export_runs", "shift", "own_data", "samples"},
+    {
+        "run",
+        "validate",
+        "plan",
+        "forecast",
+        "confirm",
+        "answer",
+        "export",
+        "export_runs",
+        "external",
+        "shift",
+        "own_data",
+        "samples",
+    },
+    {"evaluation"},
     {"confirmation"},
     {"dashboard"},
     {"scheduling"},

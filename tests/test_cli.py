@@ -188,14 +188,15 @@ def test_analyze_a_study(medfathom: Cli, workdir: Path) -> None:
     code, out, err = medfathom("analyze", "demo", "--out", "report")
     assert code == 2
     assert "medfathom confirm demo" in err
-    code, out, err = medfathom("analyze", "demo", "--exploratory", "--out", "report")
+    code, out, err = medfathom("analyze", "demo", "--exploratory")
     assert (code, err) == (0, "")
+    report = workdir / "storage" / "reports" / "demo-exploratory"  # never in the place of the confirmed one
     assert "Exploratory" in out
     assert "inconclusive" in out
-    content = json.loads((workdir / "report" / "analysis.json").read_text())
+    content = json.loads((report / "analysis.json").read_text())
     assert content["exploratory"] is True
     assert content["modalities"]["OCT"]["predictors"]["log10_params"]["verdict"] == "inconclusive"
-    assert list((workdir / "report").glob("*.svg"))
+    assert list(report.glob("*.svg"))
     left_out = " ".join(e["reason"] for e in content["exclusions"])
     assert "stopped" in left_out or "pruned" in left_out.lower()
 

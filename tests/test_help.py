@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import optuna
 import pytest
+import typer
 import typer.main
 
 from medfathom import __version__, cli
@@ -16,7 +18,13 @@ from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.watcher import Watcher
 from medfathom.terminal.log import logged
-from medfathom.terminal.options import complete_architecture, complete_study
+from medfathom.terminal.options import (
+    complete_architecture,
+    complete_run_study,
+    complete_set,
+    complete_study,
+    complete_trial,
+)
 from medfathom.terminal.progress import watcher_for_people
 from medfathom.text import QUIET
 
@@ -74,6 +82,21 @@ def test_names_are_completed(workdir: Path) -> None:
     assert complete_study("dem") == ["dem.toml", "demo"]
     assert "resnet18" in complete_architecture("resnet1")
     assert complete_architecture("nosuch") == []
+
+
+def test_what_was_run_is_completed(workdir: Path) -> None:
+    assert complete_run_study("other") == []
+    assert complete_set("space=li") == ["space=lite"]
+    config = load_definition("demo", ["sampler=random", "name=other"])
+    with open_study(config, default_url(), "data") as driver:
+        number = driver.assign()
+        assert number is not None
+        driver.study.add_trial(optuna.trial.create_trial(value=0.8))
+    assert complete_run_study("other") == ["other"]
+    context = typer.Context(typer.main.get_command(cli.app))
+    context.params["study"] = "other"
+    assert complete_trial(context, "") == ["1"]
+    assert complete_trial(context, "2") == []
 
 
 def _fails_early() -> None:

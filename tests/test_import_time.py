@@ -43,6 +43,7 @@ ALLOWED = {
     "export nosuch --out x": {"rich", "optuna"},
     "export-runs nosuch --mlflow x": {"rich", "optuna"},
     "predict nosuch x.png": {"rich"},
+    "evaluate nosuch x.toml": {"rich", "optuna", "scipy"},
     "list studies": {"rich"},
     "list architectures": {"rich"},
     "data check nosuch": {"rich", "scipy"},

@@ -16,15 +16,9 @@ from medfathom.definitions.config import StudyConfig, TrainingConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.plan import (
-    Cost,
-    Forecast,
-    KindForecast,
-    Measured,
-    classes_in_turn,
-    plan_study,
-    sample_images,
-)
+from medfathom.forecast import Cost, Forecast, KindForecast, Measured, forecast, next_to_measure
+from medfathom.plan import classes_in_turn, plan_study, sample_images
+from medfathom.scheduling.cluster import slots_from
 from medfathom.trial.kinds import kinds_of
 from medfathom.trial.task import TrialTask
 from medfathom.trial.trial import run_trial
@@ -101,8 +95,8 @@ def test_combinations_of_labels_come_in_turns() -> None:
     assert list(classes_in_turn(labels)) == [0, 2, 4, 1, 3]
 
 
-def test_costs_are_scaled_up() -> None:
-    cost = Cost(
+def made_cost() -> Cost:
+    return Cost(
         startup=2.0,
         train=0.01,
         validate=0.002,
@@ -111,6 +105,48 @@ def test_costs_are_scaled_up() -> None:
         peak_memory_bytes=10**9,
         device_memory_bytes=None,
     )
+
+
+def test_the_dearest_kind_is_measured_first_then_the_cheapest() -> None:
+    config = load_definition("demo")
+    kinds = kinds_of(config)
+    order: list[int] = []
+    while (i := next_to_measure(config, kinds, order)) is not None:
+        order.append(i)
+    assert sorted(order) == list(range(len(kinds)))
+    shapes = [(kinds[i].params.architecture[-1], kinds[i].params.unfreeze_depth) for i in order]
+    assert shapes[:3] == [("2", 5), ("0", 0), ("2", 4)]
+    assert len(set(shapes[:18])) == 18  # each network and depth once, before one comes with another init
+
+
+def test_what_was_not_measured_is_estimated() -> None:
+    config = load_definition("demo")
+    kinds = kinds_of(config)
+    slots = slots_from(config, 2, 0)
+    found = forecast(config, kinds, {0: made_cost()}, {"train": 240, "val": 180}, slots)
+    assert found.n_estimated == len(kinds) - 1
+    rows = [each.measured for each in found.kinds]
+    assert all(isinstance(row, Measured) for row in rows)
+    seconds = {
+        (
+            each.kind.params.architecture[-1],
+            each.kind.params.unfreeze_depth,
+            each.kind.inits[0],
+        ): row.seconds_per_epoch
+        for each, row in zip(found.kinds, rows, strict=True)
+        if isinstance(row, Measured)
+    }
+    assert seconds["0", 0, "random"] == seconds["0", 0, "imagenet"]
+    assert [seconds["0", d, "imagenet"] for d in range(6)] == sorted(
+        seconds["0", d, "imagenet"] for d in range(6)
+    )
+    assert seconds["2", 5, "imagenet"] > seconds["1", 5, "imagenet"] > seconds["0", 5, "imagenet"]
+    failed = forecast(config, kinds, {0: "out of memory"}, {"train": 240, "val": 180}, slots)
+    assert len(failed.failures) == len(kinds)
+
+
+def test_costs_are_scaled_up() -> None:
+    cost = made_cost()
     sizes = {"train": 1000, "val": 200, "test": 5000}
     # start, then epochs of 1,000 trained and 200 validated, at last the AUC of 500 training images
     assert cost.trial(sizes, 1.0, 10) == pytest.approx(2 + 10 * (10 + 0.4) + 1)
@@ -123,9 +159,10 @@ def test_costs_are_scaled_up() -> None:
 def test_a_plan_is_measured_and_leaves_nothing(definition: Path) -> None:
     config = load_definition(str(definition), ["resources.concurrent=1"])
     told: list[str] = []
-    forecast = plan_study(config, told.append)
-    assert told[-1] == "measuring resnet10t, unfreeze_depth 5 (3 of 3)"
-    rows = [each.measured for each in forecast.kinds]
+    found = plan_study(config, told.append)
+    assert told[-1] == "measuring resnet10t, unfreeze_depth 5 (3 of 3 kinds of trials)"
+    assert found.n_estimated == 0
+    rows = [each.measured for each in found.kinds]
     assert all(isinstance(row, Measured) for row in rows)
     head, drawn, whole = (row for row in rows if isinstance(row, Measured))
     assert head.features == "once"
@@ -136,11 +173,11 @@ def test_a_plan_is_measured_and_leaves_nothing(definition: Path) -> None:
         assert row.seconds_per_trial > 10 * row.seconds_per_epoch > 0
         assert row.peak_memory_bytes > 50e6
     assert head.seconds_per_epoch < whole.seconds_per_epoch
-    least, most = forecast.hours
-    assert 0 < least < most == pytest.approx(forecast.device_hours[1])
+    least, most = found.hours
+    assert 0 < least < most == pytest.approx(found.device_hours[1])
     in_all = sum(
         each.kind.trials * row.seconds_per_trial
-        for each, row in zip(forecast.kinds, (head, drawn, whole), strict=True)
+        for each, row in zip(found.kinds, (head, drawn, whole), strict=True)
     )
     assert most == pytest.approx((in_all + head.seconds_of_features) / 3600)
     assert {path.name for path in Path("storage").iterdir()} == {
@@ -163,11 +200,11 @@ def test_json_has_a_row_for_each_kind(definition: Path) -> None:
     kinds = (
         KindForecast(first, measured),
         KindForecast(second, "out of memory"),
-        KindForecast(third, measured),
+        KindForecast(third, measured, estimated=True),
     )
-    forecast = json.loads(json.dumps(Forecast("planned", "cpu", 12, 10, 2, kinds).to_dict()))
-    row, failed, _ = forecast.pop("kinds")
-    assert forecast == {
+    told = json.loads(json.dumps(Forecast("planned", "cpu", 12, 10, 2, kinds).to_dict()))
+    row, failed, third_row = told.pop("kinds")
+    assert told == {
         "study": "planned",
         "device": "cpu",
         "trials": 12,
@@ -176,7 +213,14 @@ def test_json_has_a_row_for_each_kind(definition: Path) -> None:
         "hours": [0.1, 1.0],
         "device_hours": [0.2, 2.0],
     }
-    of_kind = {"architecture": "resnet10t", "batch_size": 16, "trials": 4.0, "image_size": None}
+    of_kind = {
+        "architecture": "resnet10t",
+        "batch_size": 16,
+        "trials": 4.0,
+        "image_size": None,
+        "estimated": False,
+    }
+    assert third_row["estimated"] is True
     assert failed == {**of_kind, "inits": ["random"], "unfreeze_depth": 5, "failure": "out of memory"}
     assert row == {
         **of_kind,

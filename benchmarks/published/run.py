@@ -21,7 +21,7 @@ from medfathom.analysis import Analysis, analyze, read_tables, write_report
 from medfathom.analysis.report.drawing import VERDICT_COLOURS, between, signed
 from medfathom.analysis.report.overview import answers
 from medfathom.analysis.report.sentences import headline
-from medfathom.analysis.results import Reading
+from medfathom.analysis.tables import Reading
 
 HERE = Path(__file__).parent
 AUC = "AUC"

@@ -1,6 +1,7 @@
 """medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
 
-The commands in Python: `fit`, `run_study`, `trials`, `confirm_study`, `analyze_all`, `export_model`, `load`;
+The commands in Python: `fit`, `run_study`, `trials`, `confirm_study`, `analyze_all`, `export_model`, `load`,
+`evaluate`;
 `analyze` and `write_report` for a table of your own. Everything is imported when it is first used: `import
 medfathom` itself takes no time. In a notebook results show themselves as tables, and progress is shown.
 
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from medfathom.confirm import Confirmation, confirm_study
     from medfathom.definitions.config import StudyConfig
     from medfathom.errors import InputError, MedfathomError, RunError
+    from medfathom.evaluation.results import Evaluation
     from medfathom.export import Exported, export_model
     from medfathom.exported.model import Model, load
     from medfathom.exported.predictions import Predictions
+    from medfathom.external import evaluate
     from medfathom.own_data import fit
     from medfathom.run import Outcome, run_study
     from medfathom.study.frame import trials
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis",
     "Confirmation",
+    "Evaluation",
     "Exported",
     "InputError",
     "MedfathomError",
@@ -53,6 +57,7 @@ __all__ = [
     "analyze",
     "analyze_all",
     "confirm_study",
+    "evaluate",
     "export_model",
     "fit",
     "load",
@@ -65,6 +70,7 @@ __all__ = [
 _HOME = {
     "Analysis": "analysis.pipeline",
     "Confirmation": "confirm",
+    "Evaluation": "evaluation.results",
     "Exported": "export",
     "InputError": "errors",
     "MedfathomError": "errors",
@@ -77,6 +83,7 @@ _HOME = {
     "analyze": "analysis.pipeline",
     "analyze_all": "answer",
     "confirm_study": "confirm",
+    "evaluate": "external",
     "export_model": "export",
     "fit": "own_data",
     "load": "exported.model",

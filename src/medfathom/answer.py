@@ -14,7 +14,8 @@ from medfathom.analysis.pipeline import MARGIN, ToldOfStudy, TunedStratum
 from medfathom.analysis.planning import Planned, plan_from
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.power import write_power
-from medfathom.analysis.results import Exclusion, Reading
+from medfathom.analysis.results import Exclusion
+from medfathom.analysis.tables import Reading
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
@@ -31,6 +32,9 @@ from medfathom.study.front import front_of, front_sentence
 from medfathom.study.read import read_study, records
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
+
+EXPLORATORY = "-exploratory"
+"""After a report's name: it never replaces the one on confirmed results."""
 
 
 def analyze_all(
@@ -55,7 +59,7 @@ def analyze_all(
         predictors: asked about beside parameters and depth, as `analysis.predictors.parse_predictor`
             reads them.
         exploratory: analyse the studies' search trials, not their confirmed results.
-        out: the report's folder.
+        out: the report's folder; by default named after studies and tables.
 
     Returns:
         The analysis, and the folder.
@@ -65,7 +69,7 @@ def analyze_all(
     """
     found = _studies(storage or default_url(), studies, confirmed=not exploratory)
     frame, exclusions = _frame(found, tables, reading or Reading(), exploratory)
-    folder = out or home() / "reports" / _name(studies, tables)
+    folder = out or home() / "reports" / (_name(studies, tables) + EXPLORATORY * exploratory)
     analysis = replace(
         analyze(
             frame,

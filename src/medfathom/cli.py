@@ -1,7 +1,8 @@
 """The commands: options and exit codes. What a command does and prints is in `medfathom.terminal`.
 
-`data` and `list` are in `cli_data`, `submit` and `export-runs` in `cli_elsewhere`. Heavy things are imported
-only when a command needs them: each body imports its own.
+`data` and `list` are in `cli_data`; `export`, `predict` and `evaluate` in `cli_models`; `submit`, `dashboard`
+and `export-runs` in `cli_elsewhere`. Heavy things are imported only when a command needs them: each body
+imports its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typer.exceptions import TyperException
 
 from medfathom.cli_data import data_app, list_app
 from medfathom.cli_elsewhere import elsewhere
+from medfathom.cli_models import add_commands
 from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
 from medfathom.terminal.options import (
     AddressOption,
@@ -30,13 +32,18 @@ from medfathom.terminal.options import (
     NameOption,
     PercentOption,
     PilotArgument,
+    PlanSetOption,
     PredictorOption,
+    RunStudyArgument,
     SetOption,
     SettingOption,
     StorageOption,
-    StudyArgument,
     TableOption,
     WhereOption,
+    WideOption,
+    complete_run_study,
+    complete_study,
+    complete_trial,
     example,
 )
 from medfathom.text import QUIET, STORAGE_GIVEN, command
@@ -148,7 +155,8 @@ def run(
         str,
         typer.Argument(
             help="A TOML file, the name of one in study_defs/, or a folder or table of images: a definition "
-            "is then written first, as by `init`."
+            "is then written first, as by `init`.",
+            autocompletion=complete_study,
         ),
     ],
     storage: StorageOption = None,
@@ -179,7 +187,10 @@ def run(
 @app.command(epilog=example("validate demo my.toml"))
 def validate(
     studies: Annotated[
-        list[str], typer.Argument(help="TOML files, or names in study_defs/.", metavar="STUDY …")
+        list[str],
+        typer.Argument(
+            help="TOML files, or names in study_defs/.", metavar="STUDY …", autocompletion=complete_study
+        ),
     ],
     set_: SetOption = None,
 ) -> int:
@@ -192,13 +203,18 @@ def validate(
 @app.command(epilog=example("plan demo --json"))
 def plan(
     study: PilotArgument = None,
-    set_: SetOption = None,
+    seconds: Annotated[
+        float, typer.Option(help="Measure for so long; kinds of trials that are left are estimated.", min=1)
+    ] = 120,
+    set_: PlanSetOption = None,
     analysis: AnalysisOption = False,
     table: TableOption = None,
     map_: MapOption = None,
     where: WhereOption = None,
     name: NameOption = None,
     setting: SettingOption = None,
+    best_by: BestByOption = None,
+    wide: WideOption = None,
     margin: MarginOption = None,
     percent: PercentOption = False,
     storage: StorageOption = None,
@@ -213,15 +229,17 @@ def plan(
     from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
     from medfathom.terminal.planning import TableOptions, plan_analysis  # noqa: PLC0415
 
-    pairs = TableOptions(map_ or [], where or [], set_ or [], name or [], setting or [], percent)
+    pairs = TableOptions(
+        map_ or [], where or [], set_ or [], name or [], setting or [], percent, best_by, wide
+    )
     if not analysis:
-        return print_forecast(pairs.none_given(study, table), set_ or [], as_json=as_json)
+        return print_forecast(pairs.none_given(study, table), set_ or [], seconds=seconds, as_json=as_json)
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 
 @app.command(epilog=example("show demo"))
 def show(
-    study: StudyArgument,
+    study: RunStudyArgument,
     definition: Annotated[
         bool, typer.Option("--definition", help="Print the whole definition as TOML, every default included.")
     ] = False,
@@ -238,27 +256,9 @@ def show(
     return print_study(study, storage, as_json=as_json)
 
 
-@app.command(epilog=example("dashboard --port 0"))
-def dashboard(
-    storage: StorageOption = None,
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
-    writable: Annotated[
-        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
-    ] = False,
-) -> None:
-    """Serve optuna-dashboard on the storage, to this machine only."""
-    from medfathom.dashboard.server import serve  # noqa: PLC0415
-    from medfathom.study.connection import default_url  # noqa: PLC0415
-    from medfathom.terminal.output import print_text  # noqa: PLC0415
-
-    serve(storage or default_url(), port, writable=writable, say=print_text)
-
-
 @app.command(epilog=example("confirm demo --top 4 --seeds 3"))
 def confirm(
-    study: StudyArgument,
+    study: RunStudyArgument,
     seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
     top: Annotated[
         int | None,
@@ -266,7 +266,10 @@ def confirm(
     ] = None,
     trial: Annotated[
         list[int] | None,
-        typer.Option(help="Also confirm this search trial (numbers begin at 0); can be repeated."),
+        typer.Option(
+            help="Also confirm this search trial (numbers begin at 0); can be repeated.",
+            autocompletion=complete_trial,
+        ),
     ] = None,
     storage: StorageOption = None,
     address: AddressOption = None,
@@ -287,7 +290,10 @@ def confirm(
 @app.command(epilog=example("analyze --table results.csv --map auc=test_auc"))
 def analyze(
     studies: Annotated[
-        list[str] | None, typer.Argument(help="Studies in the storage.", metavar="[STUDY …]")
+        list[str] | None,
+        typer.Argument(
+            help="Studies in the storage.", metavar="[STUDY …]", autocompletion=complete_run_study
+        ),
     ] = None,
     table: TableOption = None,
     map_: MapOption = None,
@@ -296,12 +302,16 @@ def analyze(
     name: NameOption = None,
     setting: SettingOption = None,
     best_by: BestByOption = None,
+    wide: WideOption = None,
     margin: MarginOption = None,
     predictor: PredictorOption = None,
     percent: PercentOption = False,
     storage: StorageOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="Folder for the report; default: storage/reports/NAME[-exploratory].", metavar="DIR"
+        ),
     ] = None,
     exploratory: ExploratoryOption = False,
     as_json: JsonOption = False,
@@ -322,6 +332,7 @@ def analyze(
         names=name or [],
         settings=setting or [],
         best_by=best_by,
+        wide=wide,
         margin=margin,
         predictors=predictor or [],
         percent=percent,
@@ -331,51 +342,4 @@ def analyze(
     )
 
 
-@app.command(epilog=example("export demo --out model"))
-def export(
-    study: StudyArgument,
-    out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
-    within: Annotated[
-        float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
-    ] = None,
-    trial: Annotated[
-        str,
-        typer.Option(help="best, the number of a search trial (from 0), or smallest-within", metavar="WHICH"),
-    ] = "best",
-    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
-    storage: StorageOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a confirmed model as a folder: weights, preprocessing, thresholds, calibration, card, ONNX.
-
-    `--trial best` has the best validation AUC; `--trial smallest-within 0.005` has the fewest parameters of
-    all models within 0.005 AUC of the best; `--trial 7` is search trial 7, if it was confirmed.
-    """
-    from medfathom.terminal.export import print_export  # noqa: PLC0415
-
-    print_export(study, out, trial=trial, within=within, storage=storage, onnx=onnx, as_json=as_json)
-
-
-@app.command(epilog=example("predict model scans --csv predictions.csv"))
-def predict(
-    model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
-    csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
-    per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
-    mpp: Annotated[
-        float | None,
-        typer.Option(min=0.05, max=10, help="Microns per pixel of slides whose header does not say it."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Class probabilities of images by an exported model.
-
-    A model of volumes, slides or other cases gives a row for each case: the images of a folder. Images that
-    cannot be read are named and skipped; the exit code is then 1.
-    """
-    from medfathom.terminal.predictions import print_predictions  # noqa: PLC0415
-
-    return print_predictions(
-        model, images, csv_file=csv, device=device, as_json=as_json, per_image=per_image, mpp=mpp
-    )
+add_commands(app)

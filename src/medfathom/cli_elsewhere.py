@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medfathom.terminal.options import SetOption, StorageOption, StudyArgument, example
+from medfathom.terminal.options import RunStudyArgument, SetOption, StorageOption, StudyArgument, example
 
 elsewhere = typer.Typer()
 
@@ -41,7 +41,7 @@ def submit(
 
 @elsewhere.command("export-runs", epilog=example("export-runs demo --mlflow mlruns"))
 def export_runs(
-    study: StudyArgument,
+    study: RunStudyArgument,
     mlflow: Annotated[
         Path | None, typer.Option(help="A folder for an MLflow database.", metavar="DIR")
     ] = None,
@@ -54,3 +54,21 @@ def export_runs(
     from medfathom.terminal.export import print_exported_runs  # noqa: PLC0415
 
     print_exported_runs(study, mlflow=mlflow, tensorboard=tensorboard, storage=storage)
+
+
+@elsewhere.command(epilog=example("dashboard --port 0"))
+def dashboard(
+    storage: StorageOption = None,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
+    ] = 8080,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
+    ] = False,
+) -> None:
+    """Serve optuna-dashboard on the storage, to this machine only."""
+    from medfathom.dashboard.server import serve  # noqa: PLC0415
+    from medfathom.study.connection import default_url  # noqa: PLC0415
+    from medfathom.terminal.output import print_text  # noqa: PLC0415
+
+    serve(storage or default_url(), port, writable=writable, say=print_text)

@@ -22,12 +22,14 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
-from medfathom.dashboard.notes import NotesAndPictures
+from medfathom.confirmation.words import best_sentence
+from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
+from medfathom.machine import check_ray
 from medfathom.study.choice import choice_of, choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
@@ -86,6 +88,7 @@ def confirm_study(
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
+    check_ray()
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
@@ -201,6 +204,9 @@ def _judged(study: Study, threads: int, halted: str) -> ConfirmationSummary:
     from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
 
     summary = summarize_confirmation(study, find_confirmation(study))
+    if summary.strata:
+        study.set_user_attr(CONFIRMED, best_sentence(summary.strata[0]))
+        save_note(study, study_note(study, study.get_trials(deepcopy=False)))
     if not summary.strata or halted:
         return summary
     found = efficiency.keep(study, summary.strata, confirmed_folder(study), threads)

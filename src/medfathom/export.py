@@ -10,30 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.card import model_card
-from medfathom.confirmation.choice import complete_trial
-from medfathom.confirmation.find import find_confirmation
+from medfathom.confirmation.choice_of_model import choose_configuration
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.errors import InputError, StorageError
-from medfathom.files import write_atomically
+from medfathom.files import home, write_atomically
 from medfathom.models.folder import (
     CARD_FILE,
+    METRICS_FILE,
     ONNX_FILE,
+    PRINTS_FILE,
     WEIGHTS_FILE,
+    read_config,
     write_config,
     write_manifest,
 )
 from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
-from medfathom.text import command
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 WITHIN = 0.005
 """AUC that the smallest model may lose against the best."""
-
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ def export_model(
     within: float = WITHIN,
     storage: str | None = None,
     onnx: bool = True,
+    prints: bool = True,
 ) -> Exported:
     """Write a model folder.
 
@@ -88,6 +88,8 @@ def export_model(
         within: AUC.
         storage: an Optuna storage URL.
         onnx: also write it for other runtimes.
+        prints: also write fingerprints of the training images, by which `evaluate` finds them among others
+            (see `data.prints`), where the prepared data are still on this machine.
 
     Raises:
         InputError: nothing to export, or the folder is there.
@@ -106,6 +108,8 @@ def export_model(
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:
+        if prints:
+            _write_prints(beside, model)
         whole, difference = _fill(beside, study, configuration, model, onnx=onnx)
         if out.exists():
             out.rmdir()
@@ -115,32 +119,13 @@ def export_model(
     return Exported(out, configuration, model, difference, whole)
 
 
-def choose_configuration(study: Study, trial: str, within: float) -> StratumResult:
-    """The confirmed configuration that `--trial` means; arguments as in `export_model`."""
-    from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
+def _write_prints(folder: Path, model: ConfirmedModel) -> None:
+    """Fingerprints of the images it was trained on; none where they are not on this machine any more."""
+    from medfathom.data.prints import find_prepared, prints_of, write_prints  # noqa: PLC0415  imports SciPy
 
-    name = study.study_name
-    number = int(trial) if trial.isdigit() else None
-    if number is not None:
-        complete_trial(study, number)
-    elif trial not in ("best", "smallest-within"):
-        raise InputError(f"--trial {trial}: expected best, smallest-within, or the number of a trial")
-    strata = summarize_confirmation(study, find_confirmation(study)).strata
-    if not strata:
-        raise StorageError(f"study {name!r}: no confirmed model yet; `{command('confirm', name)}` makes them")
-    if number is not None:
-        for result in strata:
-            if result.search_trial == number:
-                return result
-        raise StorageError(
-            f"study {name!r}: trial {number} has no trained weights, it was not confirmed; "
-            f"`{command('confirm', name, '--trial', number)}` trains it"
-        )
-    if trial == "best":
-        return strata[0]
-    highest = max(result.val_auc for result in strata)
-    near = [result for result in strata if result.val_auc >= highest - within]
-    return min(near, key=lambda result: (result.n_params, -result.val_auc))
+    data = find_prepared(home() / "cache", read_config(model.folder).dataset_fingerprint)
+    if data is not None:
+        write_prints(folder / PRINTS_FILE, prints_of(data))
 
 
 def _fill(
@@ -166,7 +151,8 @@ def _fill(
         "study": study.study_name,
         # A model folder travels: without where its models lie on this machine.
         "configuration": configuration.to_dict(with_folders=False),
-        "model": model.to_dict(with_folder=False),
+        "model": model.to_dict(with_folder=False)
+        | {"test": model.test.model_dump(mode="json", exclude_none=True)},
         "onnx_difference": difference,
     }
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -132,7 +132,8 @@ def fit(
         RunError: no trial is complete, or the storage failed.
     """
     from medfathom.confirm import confirm_study  # noqa: PLC0415  imports Optuna
-    from medfathom.export import choose_configuration, export_model  # noqa: PLC0415
+    from medfathom.confirmation.choice_of_model import choose_configuration  # noqa: PLC0415
+    from medfathom.export import export_model  # noqa: PLC0415
     from medfathom.exported.model import load  # noqa: PLC0415
     from medfathom.run import run_study  # noqa: PLC0415
     from medfathom.study.connection import default_url  # noqa: PLC0415

@@ -11,12 +11,14 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.html import lines, piece
+from medfathom.machine import check_ray
 from medfathom.study.choice import Choice, choice_of, choice_sentences
 from medfathom.study.connection import check_url, default_url
 from medfathom.study.driver import Driver
 from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
+from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
 from medfathom.validate import check_definition
 
@@ -84,6 +86,7 @@ def run_study(
     watcher = watcher or default_watcher()
     url = storage or default_url()
     check_definition(config, address)
+    check_ray()
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
@@ -125,11 +128,13 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
             f"every combination of the grid has been run: {driver.budget}; "
             f"budget.trials = {config.budget.trials} has no more to try"
         )
-    if finished < driver.budget:
+    if finished < driver.budget and all_settled(driver.trials(), config):
         yield (
             f"Every stratum is tuned to within noise after {finished} of {driver.budget} trials: more are "
             "expected to bring less than validation images can tell (budget.settle = false runs them all)"
         )
+    elif finished < driver.budget:
+        yield f"{finished} of {driver.budget} trials have ended, and no more began: the same command goes on"
     elif nothing_run:
         yield (
             f"study {config.name!r} is finished ({finished} trials): nothing was run. "

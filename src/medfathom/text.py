@@ -69,7 +69,7 @@ QUIET: ContextVar[bool] = ContextVar("QUIET", default=False)
 """Whether `-q` was given: no progress and no notes, but results and errors. The command line sets it."""
 
 TAKE_STORAGE = frozenset(
-    {"run", "show", "dashboard", "confirm", "analyze", "export", "export-runs", "submit"}
+    {"run", "show", "dashboard", "confirm", "analyze", "export", "export-runs", "submit", "evaluate"}
 )
 """Commands with `--storage`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 
 from made_studies import PAPER, lookup, study, unheard_of
 from medfathom.analysis import analyze, from_trials, read_tables
-from medfathom.analysis.results import Reading
 from medfathom.analysis.rows import prepare
+from medfathom.analysis.tables import Reading
 from medfathom.errors import ModelError, ResultsError
 from medfathom.metrics.tuning import chances_of_choice
 
@@ -213,6 +214,13 @@ def test_rows_that_only_results_tell_apart_are_refused() -> None:
     assert "--best-by COLUMN" in message(frame.assign(val_loss=loss))
 
 
+def test_a_remark_is_no_way_to_tell_rows_apart() -> None:
+    frame = study().iloc[:4]
+    frame = pd.concat([frame, frame.assign(auc=frame["auc"] - 0.01)], ignore_index=True)
+    with pytest.raises(ResultsError, match="no column that several networks share tells them apart"):
+        prepare(frame.assign(remark=[f"run {i}" for i in range(8)]))
+
+
 def test_labels_called_seeds_that_only_some_networks_have_are_blocks() -> None:
     """Resolutions as seeds: the large networks have only the two at which AUC is higher."""
     higher = {"28": 0.0, "64": 0.01, "128": 0.02, "224": 0.03}
@@ -403,7 +411,7 @@ def test_a_refused_table_is_told_the_way(tmp_path: Path) -> None:
         read_tables([named])
     wide = tmp_path / "wide.csv"
     wide.write_text("model,bach,crc,mhist,panda\nvirchow,0.8,0.9,0.7,0.6\nuni,0.8,0.9,0.7,0.6\n")
-    with pytest.raises(ResultsError, match="looks wide"):
+    with pytest.raises(ResultsError, match=r"wide; --map architecture=model .* --wide bach,crc,mhist,panda"):
         read_tables([wide])
     rows = [
         {"architecture": name, "dataset": "path", "modality": "WSI", "auc": 0.9}
@@ -411,6 +419,48 @@ def test_a_refused_table_is_told_the_way(tmp_path: Path) -> None:
     ]
     with pytest.raises(ResultsError, match=r"--where architecture=ResNet-18,ResNet-50"):
         prepare(pd.DataFrame(rows))
+
+
+def test_a_wide_table_has_a_data_set_in_each_column(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text("Model;n_params;bach;crc\nuni;25.6M;0,8;0,9\nvirchow;632,000,000;0,7;-\n")
+    reading = Reading(maps={"architecture": "Model"}, fixed={"modality": "WSI"}, wide=["bach", "crc"])
+    rows, _ = read_tables([path], reading=reading)
+    assert list(zip(rows["architecture"], rows["dataset"], rows["auc"].astype(float), strict=True)) == [
+        ("uni", "bach", 0.8),
+        ("virchow", "bach", 0.7),
+        ("uni", "crc", 0.9),
+    ]
+    assert rows["n_params"].astype(float).tolist() == [25.6e6, 632e6, 25.6e6]
+    with pytest.raises(ResultsError, match=r"--wide crcc: no such column; did you mean 'crc'"):
+        read_tables([path], reading=Reading(maps={"architecture": "Model"}, wide=["crcc"]))
+
+
+def test_columns_are_known_under_any_spelling_and_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("Architecture,Dataset,Modality,AUC,Unfreeze depth,n_params\nvgg16,a,CXR,0.9,5,138.4\n")
+    rows, _ = read_tables([path], reading=Reading(fixed={"n_params": ""}))
+    assert {"architecture", "dataset", "modality", "auc", "unfreeze_depth"} <= set(rows)
+    assert "n_params" not in rows
+
+
+@pytest.mark.parametrize(
+    ("best_by", "kept", "says"),
+    [
+        ("auc", 0.9, r"optimistic: on average those kept are 0\.1000 above the mean"),
+        ("-val_loss", 0.7, r"-0\.1000 against the mean of their search and -0\.2000 against its best"),
+    ],
+)
+def test_what_the_choice_of_the_best_run_does_is_told_in_numbers(
+    tmp_path: Path, best_by: str, kept: float, says: str
+) -> None:
+    path = tmp_path / "search.csv"
+    path.write_text(
+        "architecture,dataset,modality,lr,auc,val_loss\nvgg16,a,CXR,1,0.9,2\nvgg16,a,CXR,2,0.7,1\n"
+    )
+    rows, left_out = read_tables([path], reading=Reading(best_by=best_by))
+    assert rows["auc"].astype(float).tolist() == [kept]
+    assert re.search(says, left_out[0].reason)
 
 
 def test_a_modality_by_data_set(tmp_path: Path) -> None:
@@ -421,5 +471,7 @@ def test_a_modality_by_data_set(tmp_path: Path) -> None:
     assert rows["modality"].tolist() == ["CXR", "OCT"]
     with pytest.raises(ResultsError, match="no modality for data set 'b'; add b:VALUE"):
         read_tables([path], reading=Reading(fixed={"modality": "a:CXR"}))
+    both = Reading(fixed={"modality": "CXR", "n_params": "vgg16:138M"})
+    assert read_tables([path], reading=both)[0]["n_params"].astype(float).tolist() == [138e6, 138e6]
     path.write_text("architecture,dataset,auc\nvgg16,pathmnist,0.9\nvgg16,OCTMNIST,0.8\n")
     assert read_tables([path])[0]["modality"].tolist() == ["WSI", "OCT"]

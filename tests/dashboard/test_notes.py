@@ -7,7 +7,14 @@ import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from medfathom.dashboard.notes import NotesAndPictures, add_picture, artifact_store, study_note, trial_note
+from medfathom.dashboard.notes import (
+    CONFIRMED,
+    NotesAndPictures,
+    add_picture,
+    artifact_store,
+    study_note,
+    trial_note,
+)
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.load import load_definition
 from medfathom.study.connection import default_url
@@ -57,6 +64,19 @@ def test_every_end_is_noted(workdir: Path) -> None:
     assert "1 complete, 1 stopped early, 1 failed, 0 running." in note(attributes)
     assert said == []
     assert len(list((workdir / "storage" / "artifacts").iterdir())) == 1
+
+
+def test_a_confirmed_study_tells_its_test_auc(workdir: Path) -> None:
+    with open_study(load_definition("demo", ["sampler=random"]), default_url(), "data") as driver:
+        driver.study.add_trial(optuna.trial.create_trial(value=0.9))
+        trials = driver.study.get_trials()
+        assert "Run `medfathom confirm` for its test AUC" in study_note(driver.study, trials)
+        driver.study.set_user_attr(CONFIRMED, "Best by validation: x, test AUC 0.8123.")
+        said = study_note(driver.study, trials)
+    assert "**On the test split.** Best by validation: x, test AUC 0.8123." in said
+    assert "Run `medfathom confirm`" not in said
+    trials[0].set_user_attr("test_auc", 0.81)
+    assert "**Its test AUC is 0.8100**" in study_note(driver.study, trials)
 
 
 def test_the_study_note_tells_accepted_leakage(workdir: Path) -> None:

@@ -97,6 +97,19 @@ def test_fixed_values_reach_the_trial() -> None:
     assert params.learning_rate == TrialParams(architecture="vgg16").learning_rate
 
 
+def test_a_whole_number_of_a_fraction_names_one_stratum() -> None:
+    """Else no trial counts for its stratum, which then gets the whole budget."""
+    fractions = {"train_fraction": {"role": "scientific", "choices": [0.5, 1]}, "exclude": []}
+    space = SpaceConfig.model_validate({**FIVE, **fractions})
+    assert space.values("train_fraction") == [0.5, 1.0]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = {stratum_of(suggest(study.ask(), space), space) for _ in range(60)}
+    assert len(drawn) > 10
+    assert drawn <= {label(stratum) for stratum in space.strata()}
+    with pytest.raises(ValueError, match="choices repeat themselves"):
+        SpaceConfig.model_validate({**FIVE, "train_fraction": {"choices": [1, 1.0]}, "exclude": []})
+
+
 def test_integer_ranges_are_enumerated() -> None:
     space = SpaceConfig.model_validate({**FIVE, "unfreeze_depth": {"low": 0, "high": 3}, "exclude": []})
     assert values_of("unfreeze_depth", space.dimensions["unfreeze_depth"]) == [0, 1, 2, 3]

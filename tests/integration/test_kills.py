@@ -10,9 +10,9 @@ from killing import EPOCHS, run_and_kill
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
 
-KILLS = int(os.environ.get("MEDFATHOM_KILLS", "5"))
+KILLS = int(os.environ.get("MEDFATHOM_KILLS", "3"))
 """benchmarks/kills.py asks for 20."""
-TRIALS = 14 + 2 * KILLS
+TRIALS = 12 + 2 * KILLS
 """So many that no study is over before its kills are."""
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from making_cases import SLICES, SPLITS, volume_table
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
+from typing_commands import typed
 
 STUDY = """
 version = 1
@@ -48,19 +47,12 @@ epochs = 2
 """
 
 
-def medfathom(*arguments: object) -> str:
-    command = [sys.executable, "-c", "from medfathom.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture
-def confirmed(workdir: Path) -> dict[str, Any]:
+def confirmed(workdir: Path, ray_cluster: None) -> dict[str, Any]:
     volume_table(workdir / "set")
     Path("volumes.toml").write_text(STUDY)
-    medfathom("run", "volumes.toml")
-    result: dict[str, Any] = json.loads(medfathom("confirm", "volumes", "--seeds", "1", "--json"))
+    typed("run", "volumes.toml")
+    result: dict[str, Any] = json.loads(typed("confirm", "volumes", "--seeds", "1", "--json"))
     return result
 
 
@@ -73,8 +65,8 @@ def test_a_study_of_volumes(confirmed: dict[str, Any]) -> None:
         assert "image_auc" in found
     assert {trial.user_attrs["combine"] for trial in trials} == {"mean", "max", "attention"}
 
-    assert "Best trials (validation AUC per volume)" in medfathom("show", "volumes")
-    check = json.loads(medfathom("data", "check", "volumes.toml", "--json"))
+    assert "Best trials (validation AUC per volume)" in typed("show", "volumes")
+    check = json.loads(typed("data", "check", "volumes.toml", "--json"))
     assert [split["n_cases"] for split in check["splits"]] == list(SPLITS.values())
     assert any(
         "AUCs are per volume: train 16 volumes of 8 patients" in f["message"] for f in check["findings"]
@@ -85,15 +77,15 @@ def test_a_study_of_volumes(confirmed: dict[str, Any]) -> None:
     assert {(s["unit"], s["n_test_cases"]) for s in strata} == {("volume", SPLITS["test"])}
     assert all(s["image_auc"] is not None for s in strata)
 
-    medfathom("analyze", "volumes", "--out", "report")
+    typed("analyze", "volumes", "--out", "report")
     page = Path("report/report.html").read_text()
     assert "AUCs are per volume, over 8 test volumes" in page
 
     for s in strata:
         folder = f"model-{s['combine']}"
-        medfathom("export", "volumes", "--trial", s["search_trial"], "--out", folder)
+        typed("export", "volumes", "--trial", s["search_trial"], "--out", folder)
         assert "8 volumes (32 images)" in Path(folder, "README.md").read_text()
-        medfathom("predict", folder, "set", "--csv", "said.csv")
+        typed("predict", folder, "set", "--csv", "said.csv")
         with Path("said.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == sum(SPLITS.values())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from making_slides import aperio, glass
+from typing_commands import typed
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "slides-and-volumes.md"
 
@@ -40,20 +38,12 @@ def slide_table(root: Path) -> None:
         csv.writer(file).writerows([("path", "label", "patient"), *rows])
 
 
-def medfathom(line: str) -> str:
-    code = "from medfathom.cli import main; main()"
-    command = [sys.executable, "-c", code, *shlex.split(line.removeprefix("uv run medfathom "))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{line}: {done.stderr}"
-    return done.stdout
-
-
 @pytest.mark.slow
-def test_the_page_on_slides(workdir: Path) -> None:
+def test_the_page_on_slides(workdir: Path, ray_cluster: None) -> None:
     slide_table(workdir / "slides")
     Path("slides.toml").write_text(block("toml"))
     lines = block("sh").splitlines()
-    said = {line.split()[3]: medfathom(line) for line in lines}
+    said = {line.split()[3]: typed(line) for line in lines}
     assert "24 slides; their tissue is looked for when the data set is prepared" in said["validate"]
     assert "slide" in said["confirm"]
     with Path("said.csv").open(newline="") as file:

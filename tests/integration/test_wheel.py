@@ -41,7 +41,14 @@ def test_the_wheel_works_where_there_is_no_checkout(tmp_path: Path) -> None:
     assert Path(place.strip()).is_relative_to(site)
     assert "demo: valid; 36 strata, 16 trials" in run(program, "validate", "demo", cwd=where)
     assert "pneumoniamnist" in run(program, "list", "studies", cwd=where)
+    facts = run(python, "-c", "import importlib.metadata as m; print(m.requires('medfathom'))", cwd=where)
+    assert "ray[tune]>=2.60; extra == 'search'" in facts
     run(program, "samples", "samples", cwd=where)
     assert "120 images of 60 patients" in run(program, "init", "samples/oct-scans", cwd=where)
     assert (where / "oct-scans.toml").is_file()
     assert '"task": "multiclass"' in run(program, "data", "prepare", "oct-scans.toml", "--json", cwd=where)
+    # A search, a confirmation and an export: workers find the package and its shipped definitions there.
+    fit = "import medfathom; medfathom.fit('oct-scans.toml', out='model', trials=1)"
+    run(python, "-c", fit, cwd=where)
+    said = run(program, "predict", "model", "samples/new-scans", cwd=where)
+    assert said.count("scan") >= 12

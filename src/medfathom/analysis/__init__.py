@@ -1,7 +1,8 @@
 """Results -> verdicts: does depth or parameter count predict AUC?
 
-Reading order: results, rows (what is analysed) -> effects, modality (of architectures) -> predictors, size
-(one slope and its verdict) -> questions (all others, one a file) -> pipeline (the whole) -> as_json, report.
+Reading order: results, tables, rows (what is analysed) -> effects, modality (of architectures) -> predictors,
+size (one slope and its verdict) -> questions (all others, one a file) -> pipeline (all of it) -> as_json,
+report.
 The public names below are imported when first used.
 """
 
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medfathom.analysis.pipeline import Analysis, analyze
     from medfathom.analysis.report.report import write_report
-    from medfathom.analysis.results import Exclusion, from_trials, read_tables
+    from medfathom.analysis.results import Exclusion, from_trials
+    from medfathom.analysis.tables import read_tables
 
 __all__ = ["Analysis", "Exclusion", "analyze", "from_trials", "read_tables", "write_report"]
 
@@ -21,7 +23,7 @@ _HOME = {
     "write_report": "report.report",
     "Exclusion": "results",
     "from_trials": "results",
-    "read_tables": "results",
+    "read_tables": "tables",
 }
 
 

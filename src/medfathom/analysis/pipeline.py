@@ -22,16 +22,20 @@ from medfathom.analysis.questions.moderation import (
     between_modalities,
     within_modality,
 )
-from medfathom.analysis.questions.pretraining import (
-    Benefit,
+from medfathom.analysis.questions.pretraining import Benefit, pretraining_benefit
+from medfathom.analysis.questions.pretraining_over_datasets import (
     BenefitOverDatasets,
     benefit_over_datasets,
     covariates_of,
-    pretraining_benefit,
 )
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.sensitivity import sensitivity
-from medfathom.analysis.questions.unfreezing import UnfreezeDepths, unfreeze_depths
+from medfathom.analysis.questions.unfreezing import (
+    DepthsOverDatasets,
+    UnfreezeDepths,
+    depths_over_datasets,
+    unfreeze_depths,
+)
 from medfathom.analysis.results import Exclusion
 from medfathom.analysis.rows import notes_on, prepare
 from medfathom.analysis.size.association import Association, NoSlope, Unadjusted, associate
@@ -139,6 +143,7 @@ class Analysis:
         pretraining_benefit: by data set and setting.
         pretraining_over_datasets: the same, averaged over data sets.
         unfreeze_depth: by data set and init.
+        unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
         generalisation_gap: training AUC less the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
@@ -159,6 +164,7 @@ class Analysis:
     pretraining_benefit: list[Benefit]
     pretraining_over_datasets: list[BenefitOverDatasets]
     unfreeze_depth: list[UnfreezeDepths]
+    unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
     generalisation_gap: GeneralisationGap
     confirmed: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
@@ -240,8 +246,11 @@ def _analysed(
         },
         modality_difference=between_modalities(compared, settings.coarse),
         pretraining_benefit=benefits,
-        pretraining_over_datasets=benefit_over_datasets(benefits, rows, covariates_of(rows), settings.coarse),
+        pretraining_over_datasets=benefit_over_datasets(
+            benefits, rows, covariates_of(rows), settings.coarse, margin
+        ),
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
+        unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),
         generalisation_gap=generalisation_gap(rows, settings.coarse),
     )
@@ -252,7 +261,11 @@ def _without_company(parts: Mapping[str, pd.DataFrame], compared: Mapping[str, M
     found = []
     for name, part in parts.items():
         if name not in compared:
-            found.append(Exclusion(f"{name}: no cell compares two architectures", len(part)))
+            found.append(
+                Exclusion(
+                    f"{name}: no other architecture with the same data, init and unfreeze depth", len(part)
+                )
+            )
         elif compared[name].n_rows < len(part):
             alone = len(part) - compared[name].n_rows
             found.append(Exclusion(f"{name}: the only architecture of its cell", alone))
@@ -318,7 +331,7 @@ def _counts(modality: Modality) -> Counts:
 
 
 def _nothing_compared(part: pd.DataFrame, margin: float, asked: Mapping[str, Predictor]) -> NothingCompared:
-    reason = "no cell (data set, init, unfreeze depth) has two architectures to compare"
+    reason = "no two architectures were trained with the same data, init and unfreeze depth"
     return NothingCompared(
         joint=nothing_explained(reason),
         moderation={},

@@ -204,7 +204,9 @@ def _pilots(rows: pd.DataFrame) -> tuple[list[Pilot], dict[str, str]]:
         for predictor in PREDICTORS.values():
             what = f"{name}: {predictor.noun}"
             if whole is None:
-                without[what] = "no cell compares two architectures"
+                without[what] = (
+                    "no two architectures were trained with the same data, init and unfreeze depth"
+                )
                 continue
             modality, own, notes = comparable(whole, part, predictor)
             if modality is None:

@@ -1,21 +1,20 @@
 """Results of any origin -> one frame of rows, with every exclusion counted.
 
-Rows come from published tables (`read_tables`), from a study's trials (`from_trials`), or from the
-caller. `rows.py` then checks and completes them.
+Rows come from published tables (`tables.py`), from a study's trials (`from_trials`), or from the caller.
+`rows.py` then checks and completes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medfathom.analysis.effects import Floats
-from medfathom.errors import ResultsError, did_you_mean
+from medfathom.errors import ResultsError
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.rules import By
 from medfathom.metrics.tuning import chances_of_choice
@@ -38,16 +37,6 @@ NUMBERS = (
 )
 COLUMNS = REQUIRED + TEXTS + NUMBERS
 AUCS = ("auc", "train_auc")
-WIDE_SHARE, FEWEST_WIDE = 0.8, 4
-"""A table with so many columns that are numbers in this share of its rows has a data set a column."""
-
-MEDMNIST = {
-    "pathmnist": "WSI", "chestmnist": "CXR", "dermamnist": "dermatoscopy", "octmnist": "OCT",
-    "pneumoniamnist": "CXR", "retinamnist": "fundus", "breastmnist": "US", "bloodmnist": "microscopy",
-    "tissuemnist": "microscopy", "organamnist": "CT", "organcmnist": "CT", "organsmnist": "CT",
-}  # fmt: skip
-"""The modality of MedMNIST's data sets, for tables that leave it out (Yang et al., Scientific Data 2023)."""
-
 TRIALS = "trials"
 """The source of rows that come from studies."""
 
@@ -59,67 +48,6 @@ class Exclusion:
     reason: str
     rows: int
     source: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How tables are read.
-
-    Attributes:
-        maps: pairs of a column of the contract and a column of the file, in either order.
-        wheres: column -> value (or several, separated by commas) that rows must have.
-        fixed: column of the contract -> its value in all rows, or by data set (`a:CXR,b:OCT`).
-        names: the table's name of an architecture -> the architecture.
-        settings: columns within whose values architectures are compared.
-        best_by: a column, `-` before it where lower is better: of rows that differ in nothing but how
-            they were tuned, only the best stays.
-        percent: AUCs, training AUCs and their standard errors are in per cent.
-    """
-
-    maps: Mapping[str, str] = field(default_factory=dict)
-    wheres: Mapping[str, str] = field(default_factory=dict)
-    fixed: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
-    settings: Sequence[str] = ()
-    best_by: str | None = None
-    percent: bool = False
-
-
-def read_tables(
-    paths: Sequence[Path],
-    maps: Mapping[str, str] | None = None,
-    wheres: Mapping[str, str] | None = None,
-    *,
-    percent: bool = False,
-    reading: Reading | None = None,
-) -> tuple[pd.DataFrame, list[Exclusion]]:
-    """Published results from CSV files.
-
-    Args:
-        paths: files (`.csv`, `.csv.gz`), read one after the other into one frame.
-        maps: as in `Reading`.
-        wheres: as in `Reading`.
-        percent: as in `Reading`.
-        reading: all of these and more; replaces them.
-
-    Returns:
-        Rows as `prepare` takes them, and what was left out.
-
-    Raises:
-        ResultsError: in one line, for a file, column or value that cannot be used.
-    """
-    if not paths:
-        raise ResultsError("no table given: name a CSV file with --table")
-    how = reading or Reading(maps=maps or {}, wheres=wheres or {}, percent=percent)
-    frames, exclusions = [], []
-    for path in paths:
-        frame, left_out = _read_one(Path(path), how)
-        frames.append(frame)
-        exclusions += left_out
-    whole = pd.concat(frames, ignore_index=True)
-    for column in (c for c in (*AUCS, "auc_se") if how.percent and c in whole):
-        whole[column] = numbers(whole, column) / 100
-    return whole, exclusions
 
 
 def place(rows: pd.DataFrame, index: Any) -> str:
@@ -141,166 +69,6 @@ def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
         first = wrong.index[wrong][0]
         raise ResultsError(f"{place(rows, first)}: {column} = {given[first]!r} is not a number")
     return number
-
-
-def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
-    raw = _csv(path)
-    frame = raw.rename(columns=lambda name: str(name).strip())
-    frame = frame[[c for c in frame if not str(c).startswith("Unnamed:")]]
-    frame["_row"] = np.arange(2, len(frame) + 2)
-    frame["_source"] = path.name
-    frame = _with_fixed(_mapped(frame, how.maps, path), how.fixed, path)
-    frame, exclusions = _chosen(frame, how.wheres, path)
-    missing = [column for column in REQUIRED if column not in frame]
-    if missing:
-        raise ResultsError(_no_column(path, missing[0], raw))
-    frame["architecture"] = frame["architecture"].replace(dict(how.names))
-    for column in how.settings:
-        frame = _as_setting(frame, column, path)
-    if how.best_by:
-        frame, merged = _best_of_search(frame, how.best_by, path)
-        exclusions.append(merged)
-    return frame, exclusions
-
-
-def _with_fixed(frame: pd.DataFrame, fixed: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """The frame with columns that are given, and MedMNIST's modalities where the table has none."""
-    for column, value in fixed.items():
-        by_dataset = dict(pair.split(":", 1) for pair in value.split(",") if ":" in pair)
-        if not by_dataset or "dataset" not in frame:
-            frame = frame.assign(**{column: value})
-            continue
-        lacking = sorted(set(frame["dataset"].dropna().astype(str)) - set(by_dataset))
-        if lacking:
-            raise ResultsError(
-                f"{path}: --set {column}={value}: no {column} for data set {lacking[0]!r}; "
-                f"add {lacking[0]}:VALUE"
-            )
-        frame = frame.assign(**{column: frame["dataset"].astype(str).map(by_dataset)})
-    if "modality" not in frame and "dataset" in frame:
-        known = frame["dataset"].astype(str).str.lower().map(MEDMNIST)
-        if known.notna().all():
-            frame = frame.assign(modality=known)
-    return frame
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA", "NaN", "nan"])
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: no such file") from None
-    except pd.errors.EmptyDataError:
-        raise ResultsError(f"{path}: the table is empty; give a header and one row per result") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise ResultsError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
-
-
-def _chosen(
-    frame: pd.DataFrame, wheres: Mapping[str, str], path: Path
-) -> tuple[pd.DataFrame, list[Exclusion]]:
-    exclusions = []
-    for column, value in wheres.items():
-        keep = _matches(frame, column, value, path)
-        if not keep.all():
-            exclusions.append(Exclusion(f"{column} is not {value} (--where)", int((~keep).sum()), path.name))
-        frame = frame[keep]
-    if frame.empty:
-        also = f" with {', '.join(f'{c}={v}' for c, v in wheres.items())}" if wheres else ""
-        raise ResultsError(f"{path}: no rows{also}; nothing to analyse")
-    return frame.copy(), exclusions
-
-
-OTHER_NAMES = {
-    "architecture": ("model", "network", "method", "backbone", "arch", "encoder", "source", "name"),
-    "dataset": ("data", "data_set", "target", "task", "benchmark"),
-    "auc": ("test_auc", "auroc", "roc_auc", "val_auc"),
-    "modality": ("domain", "imaging"),
-}
-"""What tables call a column of the contract, likeliest first."""
-
-
-def _no_column(path: Path, column: str, raw: pd.DataFrame) -> str:
-    """What to do about a required column that the table lacks."""
-    shown = [str(c) for c in raw.columns if not str(c).startswith("_")]
-    numeric = [c for c in shown if pd.to_numeric(raw[c], errors="coerce").notna().mean() > WIDE_SHARE]
-    lower = {c.lower().strip(): c for c in shown}
-    if "auc" not in lower and not _likely("auc", lower) and len(numeric) >= FEWEST_WIDE:
-        hint = (
-            f"the table looks wide ({', '.join(numeric[:4])}, …): write one row per result, with the columns "
-            "architecture, dataset, modality and auc (pandas: DataFrame.melt)"
-        )
-    elif _likely(column, lower):
-        hint = f"map one with --map {column}={_likely(column, lower)}"
-    elif column in ("modality", "dataset"):
-        hint = f"map one with --map {column}=NAME, or give all rows one with --set {column}=VALUE"
-        hint += ", or one by data set with --set modality=DATASET:VALUE,…" if column == "modality" else ""
-    else:
-        hint = f"map one with --map {column}=NAME"
-    return f"{path}: no column {column!r}; {hint}. The table has: {', '.join(shown)}"
-
-
-def _likely(column: str, lower: Mapping[str, str]) -> str:
-    """The table's column that a column of the contract may be; empty for none."""
-    return next((lower[other] for other in OTHER_NAMES[column] if other in lower), "")
-
-
-def _as_setting(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
-    if column not in frame:
-        shown = [str(c) for c in frame if not str(c).startswith("_")]
-        raise ResultsError(f"{path}: --setting {column}: no such column; {did_you_mean(column, shown)}")
-    own = column + "=" + frame[column].fillna("not given").astype(str)
-    return frame.assign(setting=frame["setting"] + ", " + own if "setting" in frame else own)
-
-
-def _best_of_search(frame: pd.DataFrame, best_by: str, path: Path) -> tuple[pd.DataFrame, Exclusion]:
-    """One row for each architecture, data set and setting: that with the best value of a column."""
-    column, lower = best_by.lstrip("-"), best_by.startswith("-") or "loss" in best_by or "error" in best_by
-    if column not in frame:
-        shown = [str(c) for c in frame if not str(c).startswith("_")]
-        raise ResultsError(f"{path}: --best-by {best_by}: no such column; {did_you_mean(column, shown)}")
-    keys = [c for c in ("architecture", "dataset", "init", "unfreeze_depth", "setting", "seed") if c in frame]
-    value = numbers(frame, column) * (-1 if lower else 1)
-    ranked = frame.assign(_value=value).dropna(subset=["_value"]).sort_values("_value", kind="stable")
-    best = ranked.drop_duplicates(keys, keep="last").drop(columns="_value").sort_index()
-    runs = ranked.groupby(keys, dropna=False).size()
-    spread = (
-        f"{runs.min()} to {runs.max()} runs each" if runs.min() < runs.max() else f"{runs.max()} runs each"
-    )
-    optimism = (
-        "; chosen by the AUC that is analysed: optimistic, the more so the more runs"
-        if column == "auc"
-        else ""
-    )
-    reason = f"not the best of its search by {'lowest' if lower else 'highest'} {column} ({spread}{optimism})"
-    return best, Exclusion(reason, len(frame) - len(best), path.name)
-
-
-def _mapped(frame: pd.DataFrame, maps: Mapping[str, str], path: Path) -> pd.DataFrame:
-    for left, right in maps.items():
-        if left in COLUMNS and right in frame:
-            ours, theirs = left, right
-        elif right in COLUMNS and left in frame:
-            ours, theirs = right, left
-        elif left in COLUMNS:
-            raise ResultsError(
-                f"{path}: --map {left}={right}: no column {right!r}; "
-                f"{did_you_mean(right, map(str, frame.columns))}"
-            )
-        else:
-            raise ResultsError(
-                f"{path}: --map {left}={right}: unknown {left!r}; {did_you_mean(left, COLUMNS)}"
-            )
-        frame = frame.assign(**{ours: frame[theirs]})
-    return frame
-
-
-def _matches(frame: pd.DataFrame, column: str, value: str, path: Path) -> pd.Series[bool]:
-    if column not in frame:
-        shown = [str(c) for c in frame if not str(c).startswith("_")]
-        raise ResultsError(f"{path}: --where {column}={value}: no such column; {did_you_mean(column, shown)}")
-    text = frame[column].astype(str).str.strip()
-    wanted = {value.strip()} if (text == value.strip()).any() else {part.strip() for part in value.split(",")}
-    return text.isin(wanted)
 
 
 def from_trials(

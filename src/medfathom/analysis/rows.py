@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -139,7 +138,11 @@ def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     if clash.any():
         first = rows[clash].iloc[0]
         same = rows[(rows[keys].fillna("") == first[keys].fillna("")).all(axis=1)]
-        differ = [str(c) for c in content if c not in (*keys, "auc", *NUMBERS) and same[c].nunique() > 1]
+        differ = [
+            str(c)
+            for c in content
+            if c not in (*keys, "auc", *NUMBERS) and same[c].nunique() > 1 and _shared(rows, str(c))
+        ]
         raise ResultsError(_twice(same, differ))
     return rows, exclusions
 
@@ -166,8 +169,12 @@ def _is_setting(clash: pd.DataFrame, column: str, keys: list[str]) -> bool:
     if clash[column].nunique() > MOST_LEVELS or clash[column].isna().any():
         return False
     differs = clash.fillna({"seed": ""}).groupby(keys, observed=True)[column].nunique().max() > 1
-    shared = clash.groupby(column, observed=True)["architecture"].nunique().median() >= 2
-    return bool(differs and shared)
+    return bool(differs and _shared(clash, column))
+
+
+def _shared(rows: pd.DataFrame, column: str) -> bool:
+    """Whether several architectures have the same values: a remark or a duration tells no setting."""
+    return bool(rows.groupby(column, observed=True)["architecture"].nunique().median() >= 2)
 
 
 def joined_settings(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series[str]:
@@ -248,7 +255,10 @@ def _twice(same: pd.DataFrame, differ: list[str]) -> str:
             f"--setting {differ[0]} compares within each, --best-by COLUMN takes the best of a search"
         )
     else:
-        way = "tell them apart with a seed"
+        way = (
+            "no column that several networks share tells them apart: give repeats a seed "
+            "(--map seed=COLUMN), or take the best of a search (--best-by COLUMN)"
+        )
     spelled = f" ({one['_spelled']} and {two['_spelled']})" if one["_spelled"] != two["_spelled"] else ""
     return (
         f"{_origin(one)} and {_origin(two)}: {one['architecture']}{spelled} on {one['dataset']} twice "
@@ -300,15 +310,24 @@ def _named(rows: pd.DataFrame, lookup: Lookup | None) -> pd.DataFrame:
 
 
 def _others(rows: pd.DataFrame, lookup: Lookup | None) -> str:
-    """How to take only the rows of known architectures, where these are few enough to name."""
-    known = []
-    for name in rows["_spelled"].unique():
-        with suppress(InputError, KeyError):
-            (lookup or facts_at_hand)(str(name))
-            known.append(str(name))
-    if not 2 <= len(known) <= MOST_LEVELS:
-        return ""
-    return f", or take those that are known: --where architecture={','.join(known)}"
+    """The other names that are not known; how to take only the rows of known ones, where these are few."""
+    known, unknown = [], []
+    for name in map(str, rows["_spelled"].unique()):
+        try:
+            (lookup or facts_at_hand)(name)
+            known.append(name)
+        except (InputError, KeyError):
+            unknown.append(name)
+    words = ""
+    if len(unknown) > 1:
+        more = "" if len(unknown) <= MOST_LEVELS else f" and {len(unknown) - MOST_LEVELS} more"
+        words = (
+            f" (not known: {', '.join(unknown[:MOST_LEVELS])}{more}; --name {unknown[0]}=NAME gives each its "
+            f"name, --set n_params={unknown[0]}:25.6M,… its size)"
+        )
+    if 2 <= len(known) <= MOST_LEVELS:
+        words += f", or take those that are known: --where architecture={','.join(known)}"
+    return words
 
 
 def _one_family_each(rows: pd.DataFrame) -> None:

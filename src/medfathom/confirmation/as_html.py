@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medfathom.confirmation.results import ConfirmationSummary, Interval
-from medfathom.confirmation.words import chance_warning, judged_on, opened, sentence, what_varies
+from medfathom.confirmation.words import best_sentence, chance_warning, judged_on, opened, sentence
 from medfathom.html import lines, piece, table
 
 COLUMNS = ("configuration", "seeds", "search AUC", "val AUC", "test AUC", "95 % interval", "optimism")
@@ -20,11 +20,7 @@ def _first(summary: ConfirmationSummary) -> list[str]:
         return []
     best = summary.strata[0]
     positive = "" if summary.positive is None else f"Positive class: {summary.positive}"
-    told = (
-        f"Best by validation: {best.stratum}, test AUC {best.test_auc:.4f} "
-        f"(95 % interval {_interval(best.ci)}, {what_varies(best)})."
-    )
-    return [chance_warning(best), told, positive]
+    return [chance_warning(best), best_sentence(best), positive]
 
 
 def _table(summary: ConfirmationSummary) -> str:

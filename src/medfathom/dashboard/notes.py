@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
@@ -29,6 +29,13 @@ NOTE_CHUNK = 2045
 VERDICTS = "verdicts"
 """Attribute of a study: sentences of its latest analysis."""
 
+
+CONFIRMED = "confirmed"
+"""Attribute of a study: what `confirm` found on the test split, in a sentence."""
+
+
+EVALUATIONS = "evaluations"
+"""Attribute of a study: what `evaluate` found of its models on other data, by the data's name."""
 
 BETWEEN_STUDY_NOTES_S = 10.0
 
@@ -221,8 +228,18 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
             *([f"**{leakage}.**"] if leakage else []),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials, compare=compare)}",
+            *_elsewhere(attributes.get(EVALUATIONS, {})),
         ]
     )
+
+
+def _elsewhere(found: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """What models reached on other data."""
+    if not found:
+        return []
+    return [
+        "**On other data.**\n" + "\n".join(f"- {name}: {each['sentence']}" for name, each in found.items())
+    ]
 
 
 def _sizes(study: Study) -> str:
@@ -238,7 +255,8 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     choice = choice_of(study, trials, compare=compare)
     if choice is None:
         return "No trial is complete."
-    record = record_of(next(t for t in trials if t.number == choice.best))
+    best = next(t for t in trials if t.number == choice.best)
+    record = record_of(best)
     per = f"per {record.unit} " if record.unit else ""
     text = " ".join(choice_sentences(choice, compared=compare))
     text += f" Trial {choice.best} is {_network(record)}; AUCs are {per}on the validation split."
@@ -246,7 +264,9 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
         text += f" Positive class: {record.positive}."
     if front := front_of(study, trials):
         text += f"\n\n**Front.** {front_sentence(front)}\n\n"
-    if verdicts:
-        return text + "".join(f"\n- {sentence}" for sentence in verdicts)
+    if "test_auc" in best.user_attrs:  # of a confirmation
+        return f"{text} **Its test AUC is {best.user_attrs['test_auc']:.4f}**; each trial's note has its own."
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."
-    return f"{text} {advice}"
+    confirmed = study.user_attrs.get(CONFIRMED)
+    text += f"\n\n**On the test split.** {confirmed}" if confirmed else f" {advice}"
+    return text + "".join(f"\n- {sentence}" for sentence in verdicts or ())

@@ -124,6 +124,19 @@ class Dimension(Schema):
             return self.choices
         return [v for v in (self.value, self.low, self.high) if v is not None]
 
+    def in_floats(self) -> Dimension:
+        """With floats for whole numbers. Raises ValueError where choices then repeat."""
+        numbers = {
+            name: getattr(self, name) for name in ("value", "choices") if getattr(self, name) is not None
+        }
+        return Dimension.model_validate({"role": self.role, **{n: _in_floats(v) for n, v in numbers.items()}})
+
+
+def _in_floats(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_floats(each) for each in value]
+    return float(value) if type(value) is int else value
+
 
 class SpaceConfig(Schema):
     """The `[space]` table: dimensions by name, and combinations left out."""
@@ -143,6 +156,15 @@ class SpaceConfig(Schema):
                 known = did_you_mean(name, TrialParams.model_fields)
                 raise ValueError(f"unknown hyperparameter {name!r}; {known}")
         return {**own, "dimensions": {k: v for k, v in data.items() if k not in own}}
+
+    @model_validator(mode="after")
+    def _numbers_of_one_kind(self) -> SpaceConfig:
+        """`train_fraction = 1` is 1.0, as trials have it: a stratum has one name."""
+        for name, dimension in self.dimensions.items():
+            whole = dimension.choices is not None or dimension.value is not None
+            if whole and name in TrialParams.model_fields and _field_type(name) is float:
+                self.dimensions[name] = dimension.in_floats()
+        return self
 
     @model_validator(mode="after")
     def _names_and_values(self) -> SpaceConfig:

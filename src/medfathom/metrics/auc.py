@@ -9,13 +9,19 @@ known (`unknown.UNKNOWN`) is neither: its column is as if the image were not the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medfathom.metrics.intervals import (
+    Z95,
+    hanley_mcneil_variance,
+    logit_ends,
+    newcombe_interval,
+    student_quantile,
+)
 from medfathom.metrics.unknown import is_absent, is_present
 
 Floats = NDArray[np.float64]
@@ -27,8 +33,8 @@ Members = NDArray[np.intp]
 Counts = NDArray[np.float32]
 """How often each image counts in each of B resamples, (n, B): whole numbers."""
 
-Z95 = 1.959963984540054
-"""The normal distribution's 0.975 quantile."""
+PRIOR_WEIGHT = 0.25
+"""Patients that Hanley and McNeil's variance counts for, beside those that decide the AUC's own."""
 
 BLOCK = 250
 """Resamples handled at a time: the tables of 10,000 images then stay in the processor's cache."""
@@ -161,11 +167,18 @@ class Delong:
         auc: (C,) in [0, 1]; NaN where undefined.
         influence: (C, n), or (C, G) by groups. A column's squares add up to the variance of its AUC.
         units: images, or groups, of each column's two classes, (2, C).
+        judged: images, or groups, of which a class is known, (C,).
+        repeated: share of these images that are not the first of their group, (C,): 0 without groups.
+        equivalent: independent images of each class that would tell as much, if images of one group
+            correlated by half, (2, C).
     """
 
     auc: Floats
     influence: Floats
     units: Floats
+    judged: Floats
+    repeated: Floats
+    equivalent: Floats
 
     @property
     def covariance(self) -> Floats:
@@ -189,14 +202,22 @@ def delong(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = No
         positive: as in `roc_auc_score`.
         scores: as in `roc_auc_score`.
         groups: each image's group, (n,): influences are then summed within groups before they are squared, so
-            that images of one patient do not count as independent (Obuchowski, Biometrics 1997).
+            that images of one patient do not count as independent (Obuchowski, Biometrics 1997). Squares are
+            divided by what groups of these sizes are expected to lack (Bell and McCaffrey, Survey Methodology
+            2002): for groups of equal sizes that is DeLong's own n - 1.
     """
     flags, columns = _columns(positive, scores)
     auc, placements = _placements(flags, columns)
     member = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    units = _units(flags, member)
-    influence = _influence(flags, auc, placements, units)
-    return Delong(auc, influence if member is None else sums_within(influence, member), units)
+    known = [is_present(flags), is_absent(flags)]
+    counts = [sums_within(which, member) for which in known]
+    deviations = [sums_within(np.where(which, placements - auc[:, None], 0.0), member) for which in known]
+    influence = _influence(deviations[0], counts[0]) + _influence(deviations[1], counts[1])
+    units = np.stack([(count > 0).sum(axis=1) for count in counts]).astype(np.float64)
+    judged = (counts[0] + counts[1] > 0).sum(axis=1).astype(np.float64)
+    repeated = 1 - judged / np.maximum(_class_sizes(flags).sum(axis=0), 1)
+    equivalent = np.stack([_equivalent(count) for count in counts])
+    return Delong(auc, influence, units, judged, repeated, equivalent)
 
 
 def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> AucInterval:
@@ -205,9 +226,14 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     The mean's variance sums each image's influence over the columns first, and so keeps the covariance
     between columns that share images. Ends are found on the logit scale: on small splits, intervals on the
     AUC's own scale promise too much (Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2).
-    The quantile is Student's, on the images (or groups) of the rarer class less one. Where DeLong's variance
-    is 0 (perfect separation) or undefined (one image or group of a class), the interval is Newcombe's;
-    `method` then says so.
+
+    Near 1 a few images, or patients, make up the whole variance, and a sample that lacks them promises too
+    much. Two things answer that (`benchmarks/auc_intervals.py` has the coverage with and without them):
+    Student's quantile has the degrees of freedom that the influences' own spread leaves (Satterthwaite), at
+    most the units of the rarer class less one; and where patients have several images, the variance is drawn
+    a little towards Hanley and McNeil's if that is larger, the more the fewer patients decide
+    (`PRIOR_WEIGHT`). Where DeLong's variance is 0 (perfect separation) or undefined (one image or group of a
+    class), the interval is Newcombe's; `method` then says so.
 
     Args:
         positive: as in `roc_auc_score`.
@@ -215,43 +241,48 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
         groups: as in `delong`.
     """
     found = delong(positive, scores, groups)
-    auc, influence = found.auc, found.influence
-    error = np.sqrt(np.square(influence).sum(axis=1))
-    usable = error > 0
-    quantile = student_quantile(found.units.min(axis=0) - 1)
-    low, high = _logit_ends(auc, quantile * error)
-    count = int(usable.sum())
-    mean_error = float(np.sqrt(np.square(influence[usable].sum(axis=0)).sum())) / max(count, 1)
-    mean = float(auc[usable].mean()) if count else np.nan
-    reach = float(quantile[usable].max(initial=Z95)) * mean_error
-    ends = _logit_ends(np.array([mean]), np.array([reach]))
-    known = _Known(auc, low, high, usable, found.units)
+    variance, freedom = _variance(found.influence, found.judged)
+    usable = variance > 0
+    most = found.units.min(axis=0) - 1
+    error = np.sqrt(_drawn_to_prior(found, variance))
+    low, high = logit_ends(found.auc, student_quantile(np.minimum(freedom, most)) * error)
+    known = _Known(found.auc, low, high, usable, found.units)
     method = "DeLong, logit" if groups is None else "DeLong, logit, clustered by group"
-    return _completed(
-        known, (float(ends[0][0]) * count, float(ends[1][0]) * count), groups is not None, method
-    )
+    return _completed(known, _sum_ends(found, usable, error, variance), groups is not None, method)
 
 
-def student_quantile(df: Floats) -> Floats:
-    """Student's 0.975 quantile, (C,), by Cornish and Fisher's expansion; exact to 1 % from 3 degrees on.
+def _variance(influence: Floats, judged: Floats) -> tuple[Floats, Floats]:
+    """The variance of each AUC, and its degrees of freedom by the spread of the squares, (C,)."""
+    squares = np.square(influence)
+    variance = squares.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.square(squares).sum(axis=1) / np.square(variance) - 1 / judged
+        return variance, 2 / np.maximum(spread, 1e-12)
 
-    Below 3 degrees of freedom it is that of 3.
+
+def _drawn_to_prior(found: Delong, variance: Floats) -> Floats:
+    """The variance drawn towards that of an AUC in general, (C,)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        decide = np.square(variance) / (found.influence**4).sum(axis=1)
+        general = np.maximum(hanley_mcneil_variance(found.auc, *found.equivalent), variance)
+        weight = PRIOR_WEIGHT * found.repeated
+        drawn: Floats = (decide * variance + weight * general) / (decide + weight)
+    return drawn
+
+
+def _sum_ends(found: Delong, usable: Bools, error: Floats, variance: Floats) -> tuple[float, float]:
+    """The ends of the interval of the usable columns' sum; NaN where there is none.
+
+    The mean's standard error is widened as much as, on average, the columns' own were.
     """
-    n, z = np.maximum(df, 3.0), Z95
-    terms = (
-        (z**3 + z) / 4 / n
-        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / n**2
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / n**3
-    )
-    result: Floats = z + terms
-    return result
-
-
-def _logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:
-    """The ends (C,) of intervals that reach so far on the logit scale; NaN at an AUC of 0 or 1."""
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        middle, width = np.log(auc / (1 - auc)), reach / (auc * (1 - auc))
-        return 1 / (1 + np.exp(width - middle)), 1 / (1 + np.exp(-width - middle))
+    if not usable.any():
+        return math.nan, math.nan
+    widened = np.mean(error[usable] / np.sqrt(variance[usable]))
+    own, freedom = _variance(found.influence[usable].mean(axis=0)[None], found.judged.max(keepdims=True))
+    most = found.units[:, usable].min() - 1
+    reach = student_quantile(np.minimum(freedom, most)) * np.sqrt(own) * widened
+    low, high = logit_ends(found.auc[usable].mean(keepdims=True), reach)
+    return float(low[0]) * int(usable.sum()), float(high[0]) * int(usable.sum())
 
 
 @dataclass(frozen=True)
@@ -296,54 +327,37 @@ def _completed(known: _Known, sum_ends: tuple[float, float], grouped: bool, meth
     return AucInterval(low, high, max(float(mean_low), 0.0), min(float(mean_high), 1.0), method)
 
 
-def _units(flags: Flags, member: Members | None) -> Floats:
-    """Images of each column's class and of the others, (2, C); groups that have such images."""
-    if member is None:
-        return _class_sizes(flags)
-    found = [sums_within(which, member) > 0 for which in (is_present(flags), is_absent(flags))]
-    return np.stack([which.sum(axis=1) for which in found]).astype(np.float64)
+def _influence(deviations: Floats, counts: Floats) -> Floats:
+    """Each unit's share of the AUC's deviation by the images of one class, (C, G), scaled: see `delong`.
 
-
-def _influence(flags: Flags, auc: Floats, placements: Floats, units: Floats) -> Floats:
-    """Each image's share of the AUC's deviation, (C, n), scaled: the squares of the units' sums add up to
-    DeLong's variance. An image whose class is not known has none.
+    Args:
+        deviations: of the placements from the AUC, summed in each unit, (C, G).
+        counts: images of the class in each unit, (C, G).
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        scales = (_class_sizes(flags) * np.sqrt((units - 1) / units))[:, :, None]
-        scale = np.where(is_present(flags), scales[0], np.where(is_absent(flags), scales[1], np.inf))
-        influence: Floats = (placements - auc[:, None]) / scale
-    return np.where(scale == 0, np.nan, influence)
+        size = counts.sum(axis=1, keepdims=True)
+        shares = counts / size
+        left = 1 - 2 * shares + np.square(shares).sum(axis=1, keepdims=True)
+        scaled: Floats = deviations / size / np.sqrt(left)
+    return np.where(left == 0, np.nan, scaled)  # a single unit says nothing of others
 
 
-def sums_within(values: Floats | Bools, member: Members) -> Floats:
-    """(C, n) -> (C, G): each group's sum."""
+def _equivalent(counts: Floats) -> Floats:
+    """As many independent images as these in units (C, G) are worth, correlated by half, (C,)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = counts.sum(axis=1)
+        units = np.square(size) / np.square(counts).sum(axis=1)
+        images = size / (counts > 0).sum(axis=1)
+        result: Floats = 2 * units * images / (images + 1)
+    return result
+
+
+def sums_within(values: Floats | Bools, member: Members | None) -> Floats:
+    """(C, n) -> (C, G): each group's sum; each image is its own group where there are none."""
+    if member is None:
+        return values.astype(np.float64)
     sums = [np.bincount(member, weights=row) for row in values]
     return np.array(sums, dtype=np.float64).reshape(len(values), int(member.max()) + 1)
-
-
-def newcombe_interval(auc: float, n_positive: float, n_negative: float) -> tuple[float, float]:
-    """The score-like interval of an AUC from the class sizes alone; of use where nothing tells its variance.
-
-    Newcombe, Statistics in Medicine 2006, method 5: the values that lie 1.96 of their own Hanley-McNeil
-    standard errors from the AUC, both sizes there replaced by their mean less one.
-    """
-    other = (n_positive + n_negative) / 2 - 1
-
-    def excess(value: float) -> float:
-        spread = 1 + other * ((1 - value) / (2 - value) + value / (1 + value))
-        return abs(value - auc) - Z95 * math.sqrt(value * (1 - value) * spread / (n_positive * n_negative))
-
-    return _bisect(excess, 0.0, auc), 1.0 - _bisect(lambda v: excess(1.0 - v), 0.0, 1.0 - auc)
-
-
-def _bisect(excess: Callable[[float], float], outside: float, inside: float) -> float:
-    """The border between values that are too far (excess > 0, near `outside`) and those within."""
-    if excess(outside) <= 0:
-        return outside
-    for _ in range(60):
-        middle = (outside + inside) / 2
-        outside, inside = (middle, inside) if excess(middle) > 0 else (outside, middle)
-    return inside
 
 
 def resampled_counts(member: Members, draws: int, random: np.random.Generator) -> Counts:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medfathom.metrics.auc import (
-    Z95,
     Bools,
     Flags,
     Floats,
@@ -26,6 +25,7 @@ from medfathom.metrics.auc import (
     roc_auc_score,
     sums_within,
 )
+from medfathom.metrics.intervals import Z95
 from medfathom.metrics.unknown import is_absent, is_present
 
 TaskKind = Literal["binary", "multiclass", "multilabel"]
@@ -137,13 +137,13 @@ def average_precision_score(positive: Flags, scores: Floats) -> Floats:
     """
     values = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):
-        true, false = _counts_by_threshold(positive[:, column], scores[:, column])[1:]
+        true, false = counts_by_threshold(positive[:, column], scores[:, column])[1:]
         if true[-1] > 0:
             values[column] = np.sum(np.diff(true, prepend=0) / true[-1] * true / (true + false))
     return values
 
 
-def _counts_by_threshold(positive: Flags, scores: Floats) -> tuple[Floats, Floats, Floats]:
+def counts_by_threshold(positive: Flags, scores: Floats) -> tuple[Floats, Floats, Floats]:
     """Distinct scores, falling; how many positive, and how many negative, images score as high or higher."""
     known = is_present(positive) | is_absent(positive)
     if not known.any():
@@ -164,7 +164,7 @@ def choose_thresholds(positive: Flags, scores: Floats) -> Floats:
     """
     chosen = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):
-        ranked, true, false = _counts_by_threshold(positive[:, column], scores[:, column])
+        ranked, true, false = counts_by_threshold(positive[:, column], scores[:, column])
         if true[-1] > 0 and false[-1] > 0:
             best = int(np.argmax(true / true[-1] - false / false[-1]))
             below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best]
@@ -175,14 +175,18 @@ def choose_thresholds(positive: Flags, scores: Floats) -> Floats:
 def _at_thresholds(
     flags: Flags, scores: Floats, thresholds: Floats, member: Members | None
 ) -> dict[str, Floats]:
-    """Sensitivity, specificity and precision of each column with their intervals, {name: (C,)}."""
+    """Sensitivity, specificity, precision and negative predictive value of each column with their intervals,
+    {name: (C,)}.
+    """
     called, known = scores >= thresholds, ~np.isnan(thresholds)
     positive, negative = is_present(flags), is_absent(flags)
     hits = called & positive
+    passed = ~called & known
     parts = {
         "sensitivity": (hits, positive & known),
-        "specificity": (~called & negative & known, negative & known),
+        "specificity": (passed & negative, negative & known),
         "precision": (hits, called & (positive | negative)),
+        "npv": (passed & negative, passed & (positive | negative)),
     }
     values: dict[str, Floats] = {}
     for name, (successes, trials) in parts.items():

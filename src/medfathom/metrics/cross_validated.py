@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.auc import delong, newcombe_interval, student_quantile
+from medfathom.metrics.auc import delong
+from medfathom.metrics.intervals import newcombe_interval, student_quantile
 
 BLOCKS = 256
 """Influences are kept summed in at most so many sets of patients (or images), the same in each repeat."""

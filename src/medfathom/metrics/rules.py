@@ -1,4 +1,7 @@
-"""The rules by which the best of several models is chosen. Imports nothing: definitions read it."""
+"""The rules by which the best of several models is chosen. Also how thresholds are chosen.
+
+Imports nothing: definitions read it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,23 @@ RULES: dict[By, str] = {
     "auc_then_log_loss": f"the least validation log loss within {MARGIN:g} of the highest AUC",
 }
 """Each rule in words."""
+
+
+ThresholdRule = Literal["youden"] | dict[Literal["sensitivity", "specificity"], float]
+"""How a threshold is chosen on validation: `youden` has the greatest sensitivity + specificity;
+`{"sensitivity": 0.95}` is the highest threshold that reaches this sensitivity."""
+
+
+def threshold_words(rule: ThresholdRule) -> str:
+    """A rule in words.
+
+    >>> threshold_words({"sensitivity": 0.95})
+    'a sensitivity of 0.95'
+    """
+    if rule == "youden":
+        return "Youden's J"
+    ((kind, wanted),) = rule.items()
+    return f"a {kind} of {wanted:g}"
 
 
 CHANCE = 0.5

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medfathom.metrics.auc import Z95, Bools, Flags, Floats, delong, student_quantile
+from medfathom.metrics.auc import Bools, Flags, Floats, delong
+from medfathom.metrics.intervals import Z95, student_quantile
 
 LEVEL = 0.05
 """The chance that the model with the highest AUC of all images is left out, at most."""

@@ -21,6 +21,7 @@ import ray
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import RunError
 from medfathom.machine import cpus
+from medfathom.scheduling.halt import callers_sigterm
 from medfathom.scheduling.messages import Order
 
 OBJECT_STORE_BYTES = 128 * 1024**2
@@ -109,7 +110,7 @@ def _connect(address: str | None, folder: Path) -> None:
     if address is None:
         _give_token()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), callers_sigterm():
             warnings.simplefilter("ignore")
             # "local": else it would join whatever cluster runs on this machine
             ray.init(address=address or "local", **quiet, **({} if address else own))

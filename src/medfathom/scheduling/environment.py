@@ -3,6 +3,10 @@
 import logging
 import os
 
+from medfathom.machine import check_ray
+
+check_ray()
+
 # No usage statistics, no packing of the working folder under `uv run`, no log walls, no memory monitor (its
 # OutOfMemoryError ends a whole fit), no result files, failures without a metric. For torch in the workers:
 # idle OpenMP threads give their core away soon (benchmarks/results/training.md).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,6 +90,24 @@ def since_best(ended: list[FrozenTrial]) -> int:
     )
 
 
+def _undecided(number: signal.Signals) -> bool:
+    """Whether nobody but Python or Ray has said what a signal is to do, and this thread may say it."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(number)
+    from_ray = str(getattr(handler, "__module__", "")).startswith("ray.")
+    return from_ray or handler in (signal.SIG_DFL, signal.default_int_handler)
+
+
+@contextmanager
+def callers_sigterm() -> Iterator[None]:
+    """Ray takes SIGTERM when it starts: it goes back to whoever had decided about it."""
+    undecided, decided = _undecided(signal.SIGTERM), signal.getsignal(signal.SIGTERM)
+    yield
+    if not undecided and signal.getsignal(signal.SIGTERM) is not decided:
+        signal.signal(signal.SIGTERM, decided)
+
+
 @contextmanager
 def signals(halt: Halt) -> Iterator[None]:
     """SIGINT and SIGTERM halt the run; its trials stay to be gone on with.
@@ -96,8 +115,7 @@ def signals(halt: Halt) -> Iterator[None]:
     Where whoever runs this has said what a signal is to do, it does that: a job of Slurm goes on after the
     SIGTERM of a preemption, since one that ends by itself is not queued again.
     """
-    undecided = (signal.SIG_DFL, signal.default_int_handler)
-    free = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) in undecided]
+    free = [s for s in (signal.SIGINT, signal.SIGTERM) if _undecided(s)]
     before = {s: signal.signal(s, halt.interrupt) for s in free}
     try:
         yield

@@ -168,7 +168,6 @@ def _description(config: StudyConfig) -> dict[str, object]:
         "goal": config.goal,
         "modality": config.dataset.modality,
         "definition_hash": config.definition_hash,
-        "identity": config.identity(),
         "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
     }
 
@@ -252,7 +251,7 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
         )
     news: list[str] = []
     if attributes["definition_hash"] != config.definition_hash:
-        before, after = attributes["identity"], config.identity()
+        before, after = _identity(attributes["definition"]), config.identity()
         news = news_of(_space_of(study, config), config.space) or []
         if news:
             before, after = ({**whole, "space": None} for whole in (before, after))
@@ -265,6 +264,13 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
             f"{attributes['dataset_fingerprint'][:12]}, now {fingerprint[:12]}); {anew}"
         )
     return news
+
+
+def _identity(definition: Mapping[str, object]) -> dict[str, object]:
+    """What makes a study the same, from its stored definition."""
+    # A confirmation's name is none that a definition may have.
+    named = StudyConfig.model_validate({**definition, "name": "study"})
+    return named.identity() | {"name": definition["name"]}
 
 
 def difference(before: Any, after: Any, key: str = "") -> list[str]:

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.space import label
-from medfathom.metrics.auc import Z95, Floats
+from medfathom.metrics.auc import Floats
+from medfathom.metrics.intervals import Z95
 from medfathom.metrics.rules import By
 from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice
 from medfathom.study.choice import completed, log_loss_of

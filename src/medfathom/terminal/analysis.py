@@ -7,17 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.errors import InputError
 from medfathom.terminal.output import print_json, print_text
+from medfathom.terminal.tables import Column, FittedTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from medfathom.analysis import Analysis
     from medfathom.analysis.size.association import Association, NoSlope
+
+NETWORKS = (
+    Column("architecture", left=True),
+    Column("family", left=True, minor=2),
+    Column("parameters"),
+    Column("depth", minor=1),
+    Column("results", minor=3),
+    Column("mean AUC"),
+    Column("best AUC"),
+)
+
+VERDICTS = (
+    Column("AUC against", left=True),
+    Column("verdict", left=True),
+    Column("over the range"),
+    Column("95 % interval"),
+    Column("p (Holm)", minor=1),
+)
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 
@@ -33,6 +51,7 @@ def print_analysis(
     names: Sequence[str],
     settings: Sequence[str],
     best_by: str | None,
+    wide: str | None,
     margin: float | None,
     predictors: Sequence[str],
     percent: bool,
@@ -47,7 +66,7 @@ def print_analysis(
             f"{stray[0]}: no study; --map, --where and the like take one pair each: --map {stray[0]}"
         )
     pairs = named_pairs(maps, wheres, fixed, names)
-    from medfathom.analysis.results import Reading  # noqa: PLC0415
+    from medfathom.analysis.tables import Reading  # noqa: PLC0415
     from medfathom.answer import analyze_all  # noqa: PLC0415
 
     analysis, folder = analyze_all(
@@ -61,6 +80,7 @@ def print_analysis(
             names=pairs[3],
             settings=settings,
             best_by=best_by,
+            wide=columns_of(wide),
             percent=percent,
         ),
         margin=margin_of(margin),
@@ -95,18 +115,25 @@ def named_pairs(
     return [_pairs(option, given) for option, given in options]
 
 
+def columns_of(text: str | None) -> list[str]:
+    """Names separated by commas."""
+    return [column.strip() for column in text.split(",")] if text else []
+
+
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not (name and equals and value):
+        if not (name and equals and (value or option == "--set")):
             raise InputError(f"{option} {text}: expected NAME=VALUE")
         pairs[name] = value
     return pairs
 
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
-    """The architectures and the verdicts as text for a terminal."""
+    """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
+    from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
+
     parts: list[RenderableType] = []
     if analysis.exploratory:
         parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
@@ -118,6 +145,9 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
+        if not counts.n_cells:
+            parts += [Text(headline(found), "yellow"), Text()]
+            continue
         parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
     for told in analysis.studies:
         if told.leakage:
@@ -130,12 +160,9 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     return Group(*parts)
 
 
-def _architectures(rows: pd.DataFrame) -> Table:
+def _architectures(rows: pd.DataFrame) -> FittedTable:
     """One line per architecture, largest first. Means over different settings are shown, never compared."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("architecture", "family", "parameters", "depth", "results", "mean AUC", "best AUC"):
-        left = title in ("architecture", "family")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    table = FittedTable(NETWORKS)
     grouped = rows.groupby(["architecture", "family", "n_params", "depth"])["auc"]
     summary = grouped.agg(["size", "mean", "max"]).reset_index().sort_values("n_params", ascending=False)
     for row in summary.to_dict("records"):
@@ -145,10 +172,9 @@ def _architectures(rows: pd.DataFrame) -> Table:
     return table
 
 
-def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("AUC against", "verdict", "over the range", "95 % interval", "p (Holm)", "why"):
-        table.add_column(title, justify="left" if title in ("AUC against", "verdict", "why") else "right")
+def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> RenderableType:
+    """A line for each predictor; below, why those of them stand as they do that have a reason."""
+    table = FittedTable(VERDICTS)
     for found in predictors.values():
         low, high = found.effect_ci95
         table.add_row(
@@ -157,9 +183,9 @@ def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> Table:
             _signed(found.effect),
             f"{_signed(low)} to {_signed(high)}" if low is not None and high is not None else "",
             _p(found),
-            found.reason,
         )
-    return table
+    reasons = [Text(f"{f.predictor.quantity}: {f.reason}") for f in predictors.values() if f.reason]
+    return Group(table, *reasons)
 
 
 def _p(found: Association | NoSlope) -> str:

@@ -10,13 +10,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from medfathom.confirmation.words import (
+    best_sentence,
     chance_warning,
     front_words,
+    gap_words,
     judged_on,
     opened,
     per_image,
     sentence,
-    what_varies,
 )
 from medfathom.definitions.load import study_name
 from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
@@ -133,11 +134,9 @@ def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
     best = strata[0]
     optimism = sum(result.optimism for result in strata) / len(strata)
     return [
-        Text(
-            f"Best by validation: {best.stratum}, test AUC {best.test_auc:.4f} "
-            f"(95 % interval {_interval(best.ci)}, {what_varies(best)})."
-        ),
+        Text(best_sentence(best)),
         *[Text(line) for line in [per_image(best)] if line],
+        *map(Text, gap_words(best)),
         Text(
             f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "
             "they were optimistic by that much."

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
-from rich.progress import Progress, TaskID
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +19,8 @@ from medfathom.data.samples import write_samples
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
+from medfathom.terminal.bar import step_bar
 from medfathom.terminal.output import print_json, print_text
-from medfathom.text import QUIET
 
 TOLD = ("positive", "ignored", "notes", "leakage")
 """Facts that are told in words to people."""
@@ -66,7 +64,7 @@ def check_with_page(
     from medfathom.models.look import look  # noqa: PLC0415  torch
 
     page = out or home() / "reports" / f"{config.name}-data.html"
-    with _bar(show_progress) as tell:
+    with step_bar(shown=show_progress) as tell:
         report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell, look=look)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_page(report, page, title=config.name, seed=config.seed)
@@ -81,7 +79,7 @@ def prepare_now(
     Returns:
         What the data set is, in plain values.
     """
-    with _bar(show_progress) as tell:
+    with step_bar(shown=show_progress) as tell:
         data = prepare(
             config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
         )
@@ -97,22 +95,11 @@ def prepare_now(
     }
 
 
-@contextmanager
-def _bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error, one line per step."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown or QUIET.get()) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = progress.add_task(step, total=total)
-            progress.update(tasks[step], completed=done, total=total)
-
-        yield tell
-
-
 def check_text(report: CheckReport, page: Path) -> RenderableType:
-    """The findings, worst first, as text for a terminal."""
+    """What it comes to, what to do, and the findings, worst first, as text for a terminal."""
+    verdict = report.verdict
+    first = [Text(verdict.sentence, style="bold red" if report.exit_code else "bold")]
+    first += [Text(f"To do: {line}.") for line in verdict.to_do]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("", "check", "finding"):
         table.add_column(title, no_wrap=title != "finding")
@@ -122,4 +109,4 @@ def check_text(report: CheckReport, page: Path) -> RenderableType:
     for s in report.shortcuts:
         interval = f"AUC {s.auc:.3f} [{s.ci_low:.3f}, {s.ci_high:.3f}] (0.5 is chance)"
         table.add_row(Text("tested", style="dim"), "shortcut", Text(f"{s.predictor}: {interval}"))
-    return Group(table, Text(f"Page: {page}"))
+    return Group(*first, Text(), table, Text(f"Page: {page}"))

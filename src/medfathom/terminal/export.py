@@ -22,6 +22,7 @@ def print_export(
     within: float | None,
     storage: str | None,
     onnx: bool,
+    prints: bool,
     as_json: bool,
 ) -> None:
     """Export a model as `export_model` does and print which one it is.
@@ -35,7 +36,9 @@ def print_export(
     from medfathom.export import WITHIN, export_model  # noqa: PLC0415  imports Optuna
 
     margin = WITHIN if within is None else within
-    done = export_model(study_name(study), out, trial=trial, within=margin, storage=storage, onnx=onnx)
+    done = export_model(
+        study_name(study), out, trial=trial, within=margin, storage=storage, onnx=onnx, prints=prints
+    )
     if as_json:
         print_json(done.to_dict())
     else:

@@ -6,53 +6,99 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.output import print_json, print_text
-from medfathom.text import clock
+from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
+from medfathom.text import QUIET, clock
 from medfathom.validate import check_definition
 
 if TYPE_CHECKING:
-    from medfathom.plan import Forecast, Measured
+    from medfathom.forecast import Forecast, Measured
     from medfathom.trial.kinds import Kind
 
-TITLES = ["architecture", "init", "unfreeze", "trials", "epoch", "trial", "features", "images/s", "memory"]
+COLUMNS = (
+    Column("architecture", left=True, shorten=without_shared_prefix),
+    Column("init", left=True),
+    Column("unfreeze"),
+    Column("trials", minor=2),
+    Column("epoch", minor=1),
+    Column("trial"),
+    Column("features", minor=3),
+    Column("images/s", minor=4),
+    Column("memory"),
+)
 
 
-def print_forecast(study: str, overrides: Sequence[str], *, as_json: bool) -> int:
-    """Forecast a study and print it. The exit code: 1 where a kind of trial fails."""
+def print_forecast(study: str, overrides: Sequence[str], *, seconds: float, as_json: bool) -> int:
+    """Forecast a study within so many seconds and print it. The exit code: 1 where a kind of trial fails."""
     config = load_definition(study, overrides)
     check_definition(config)
     from medfathom.plan import plan_study  # noqa: PLC0415  imports torch
 
+    with _Progress() as progress:
+        forecast = plan_study(config, progress.say, seconds=seconds, told=progress.told)
     if as_json:
-        forecast = plan_study(config)
         print_json(forecast.to_dict())
     else:
-        with Console().status("") as status:
-            forecast = plan_study(config, status.update)
         print_text(forecast_text(forecast))
     return 1 if forecast.failures else 0
 
 
+class _Progress:
+    """To standard error: a line that is redrawn in a terminal, lines elsewhere, nothing with `-q`."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, quiet=QUIET.get(), soft_wrap=True)
+        self._status = self._console.status("") if self._console.is_terminal else None
+        self._answer = ""
+
+    def __enter__(self) -> _Progress:
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def say(self, what: str) -> None:
+        """What is under way."""
+        text = f"{self._answer}{what}"
+        if self._status:
+            self._status.update(text)
+        else:
+            self._console.print(text, highlight=False)
+
+    def told(self, forecast: Forecast) -> None:
+        """The answer so far: the first comes after one measurement."""
+        most = clock(3600 * forecast.hours[1])
+        n, measured = len(forecast.kinds), len(forecast.kinds) - forecast.n_estimated
+        self._answer = f"about {most} ({measured} of {n} kinds measured); "
+
+
 def forecast_text(forecast: Forecast) -> RenderableType:
     """The forecast as text for a terminal."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for title in TITLES:
-        left = title in TITLES[:2]
-        table.add_column(title, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    table = FittedTable(COLUMNS)
     for each in forecast.kinds:
         if isinstance(each.measured, str):
-            table.add_row(*_kind_cells(each.kind), "fails", style="red")
+            cells = ["fails", *[""] * (len(COLUMNS) - 5)]
         else:
-            table.add_row(*_kind_cells(each.kind), *_measured_cells(each.measured))
+            cells = _measured_cells(each.measured, "~" if each.estimated else "")
+        table.add_row(*_kind_cells(each.kind), *cells)
     failed = [
         Text(f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}: {why}", style="red")
         for kind, why in forecast.failures
     ]
-    return Group(table, Text(), Text(_summary(forecast)), *failed)
+    return Group(table, Text(), Text(_summary(forecast)), *_estimated(forecast), *failed)
+
+
+def _estimated(forecast: Forecast) -> list[Text]:
+    if not forecast.n_estimated:
+        return []
+    n, of = forecast.n_estimated, len(forecast.kinds)
+    return [Text(f"~ estimated: {n} of {of} kinds of trials were not measured; `--seconds` gives more time.")]
 
 
 def _summary(forecast: Forecast) -> str:
@@ -75,14 +121,14 @@ def _kind_cells(kind: Kind) -> list[str]:
     ]
 
 
-def _measured_cells(measured: Measured) -> list[str]:
+def _measured_cells(measured: Measured, mark: str) -> list[str]:
     features = measured.seconds_of_features
     return [
-        _seconds(measured.seconds_per_epoch),
-        _seconds(measured.seconds_per_trial),
-        f"{_seconds(features)} {measured.features}" if features else "",
-        f"{measured.images_per_second:.3g}" if measured.images_per_second else "",
-        f"{measured.peak_memory_bytes / 2**20:.0f} MiB",
+        mark + _seconds(measured.seconds_per_epoch),
+        mark + _seconds(measured.seconds_per_trial),
+        f"{mark}{_seconds(features)} {measured.features}" if features else "",
+        f"{mark}{measured.images_per_second:.3g}" if measured.images_per_second else "",
+        f"{mark}{measured.peak_memory_bytes / 2**20:.0f} MiB",
     ]
 
 

@@ -7,6 +7,9 @@ import typer
 
 from medfathom.text import STORAGE_GIVEN
 
+PIECES = ("space", "sampler", "scheduler", "budget")
+"""Keys of a definition that may name a piece of search/."""
+
 
 def storage_given(url: str | None) -> str | None:
     """What the program tells the user to run next names the same storage."""
@@ -27,6 +30,47 @@ def complete_study(begun: str) -> list[str]:
     return sorted(name for name in (*names("study_defs"), *files) if name.startswith(begun))
 
 
+def complete_run_study(begun: str) -> list[str]:
+    """Studies in the storage at hand, then as `complete_study`."""
+    return list(dict.fromkeys([*_in_storage(begun), *complete_study(begun)]))
+
+
+def _in_storage(begun: str) -> list[str]:
+    from medfathom.errors import MedfathomError  # noqa: PLC0415
+    from medfathom.study.connection import default_url  # noqa: PLC0415
+    from medfathom.study.read import read_studies  # noqa: PLC0415
+
+    try:
+        found = read_studies(default_url())
+    except MedfathomError:  # none was run here yet
+        return []
+    return sorted(study.study_name for study in found if study.study_name.startswith(begun))
+
+
+def complete_trial(context: typer.Context, begun: str) -> list[str]:
+    """Numbers of the complete trials of the study that was typed."""
+    from medfathom.definitions.load import study_name  # noqa: PLC0415
+    from medfathom.errors import MedfathomError  # noqa: PLC0415
+    from medfathom.study.choice import completed, rule_of  # noqa: PLC0415
+    from medfathom.study.connection import default_url  # noqa: PLC0415
+    from medfathom.study.read import read_study  # noqa: PLC0415
+
+    try:
+        study = read_study(default_url(), study_name(context.params.get("study") or ""))
+    except MedfathomError:
+        return []
+    trials = completed(study.get_trials(deepcopy=False), rule_of(study))
+    return [str(trial.number) for trial in trials if str(trial.number).startswith(begun)]
+
+
+def complete_set(begun: str) -> list[str]:
+    """Pieces of search/, by the key that takes them: `space=lite`."""
+    from medfathom.definitions.load import names  # noqa: PLC0415
+
+    pieces = (f"{key}={name}" for key in PIECES for name in names(f"search/{key}s"))
+    return sorted(piece for piece in pieces if piece.startswith(begun))
+
+
 def complete_architecture(begun: str) -> list[str]:
     """Names of the catalog."""
     from medfathom.models.facts import shipped  # noqa: PLC0415
@@ -38,7 +82,16 @@ StudyArgument = Annotated[
     str,
     typer.Argument(help="A TOML file, or the name of one in study_defs/.", autocompletion=complete_study),
 ]
-PilotArgument = Annotated[str | None, typer.Argument(help="As for `run`.", metavar="[STUDY]")]
+RunStudyArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A study that was run: its name, or its TOML file.", autocompletion=complete_run_study
+    ),
+]
+PilotArgument = Annotated[
+    str | None,
+    typer.Argument(help="As for `run`.", metavar="[STUDY]", autocompletion=complete_study),
+]
 StorageOption = Annotated[
     str | None,
     typer.Option(
@@ -51,7 +104,19 @@ AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluste
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change a key of the definition: `--set budget.trials=8`.", metavar="KEY=VALUE"
+        "--set",
+        help="Change a key of the definition: `--set budget.trials=8`.",
+        metavar="KEY=VALUE",
+        autocompletion=complete_set,
+    ),
+]
+PlanSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change a key of the definition: `--set budget.trials=8`; with `--analysis --table`: a column "
+        "for all rows, `--set modality=CXR`.",
+        metavar="KEY=VALUE",
     ),
 ]
 ModalityOption = Annotated[
@@ -90,7 +155,8 @@ FixedOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A column for all rows, `--set modality=CXR`, or by data set, `--set modality=a:CXR,b:OCT`.",
+        help="A column for all rows, `--set modality=CXR`, or by data set, `--set modality=a:CXR,b:OCT`, "
+        "or by architecture, `--set n_params=uni:303M,gigapath:1.1B`; `--set n_params=` leaves it out.",
         metavar="COLUMN=VALUE",
     ),
 ]
@@ -105,6 +171,10 @@ SettingOption = Annotated[
 BestByOption = Annotated[
     str | None,
     typer.Option(help="Of the runs of a search keep the best by this column.", metavar="[-]COLUMN"),
+]
+WideOption = Annotated[
+    str | None,
+    typer.Option(help="Columns that are data sets, with their AUCs: `--wide bach,crc`.", metavar="COLUMN,…"),
 ]
 MarginOption = Annotated[
     float | None,

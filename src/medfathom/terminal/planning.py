@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medfathom.errors import InputError
-from medfathom.terminal.analysis import margin_of, named_pairs
+from medfathom.terminal.analysis import columns_of, margin_of, named_pairs
 from medfathom.terminal.output import print_json, print_text
 
 if TYPE_CHECKING:
@@ -29,10 +29,13 @@ class TableOptions:
     names: Sequence[str]
     settings: Sequence[str]
     percent: bool
+    best_by: str | None = None
+    wide: str | None = None
 
     def none_given(self, study: str | None, tables: Sequence[Path] | None) -> str:
         """The study of a plan without `--analysis`, which takes no tables."""
-        if tables or self.maps or self.wheres or self.names or self.settings or self.percent:
+        given = (self.maps, self.wheres, self.names, self.settings, self.percent, self.best_by, self.wide)
+        if tables or any(given):
             raise InputError("options about tables go with `plan --analysis`")
         if study is None:
             raise InputError("name a study; `plan --analysis --table FILE.csv` plans an analysis")
@@ -51,7 +54,7 @@ def plan_analysis(
 ) -> int:
     """Plan an analysis from a pilot and print it. The exit code: 1 where nothing can be planned."""
     pairs = named_pairs(options.maps, options.wheres, options.fixed, options.names)
-    from medfathom.analysis.results import Reading  # noqa: PLC0415
+    from medfathom.analysis.tables import Reading  # noqa: PLC0415
     from medfathom.answer import plan_all  # noqa: PLC0415
 
     planned, without, files = plan_all(
@@ -65,6 +68,8 @@ def plan_analysis(
             names=pairs[3],
             settings=options.settings,
             percent=options.percent,
+            best_by=options.best_by,
+            wide=columns_of(options.wide),
         ),
         margin=margin_of(margin),
         exploratory=exploratory,

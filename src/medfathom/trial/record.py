@@ -80,6 +80,10 @@ class SplitMetrics(_Fields):
     precision: float | None = None
     precision_ci_low: float | None = None
     precision_ci_high: float | None = None
+    npv: float | None = None
+    """Negative predictive value; `precision` is the positive one."""
+    npv_ci_low: float | None = None
+    npv_ci_high: float | None = None
     accuracy: float | None = None
     accuracy_ci_low: float | None = None
     accuracy_ci_high: float | None = None

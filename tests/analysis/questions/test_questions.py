@@ -11,16 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_studies import analyze, study
-from medfathom.analysis.questions.pretraining import (
-    Benefit,
+from medfathom.analysis.questions.pretraining import Benefit, MeanBenefit, pretraining_benefit
+from medfathom.analysis.questions.pretraining_over_datasets import (
     BenefitOverDatasets,
     Covariate,
-    MeanBenefit,
     benefit_over_datasets,
-    pretraining_benefit,
 )
 from medfathom.analysis.questions.ranking import kendalls_w, ranking_agreement
-from medfathom.analysis.questions.unfreezing import unfreeze_depths
+from medfathom.analysis.questions.unfreezing import depths_over_datasets, unfreeze_depths
 from medfathom.analysis.size.inference import Settings
 
 SETTINGS = Settings(permutations=499, draws=2_000)
@@ -329,3 +327,21 @@ def test_larger_networks_that_overfit_more() -> None:
 
 def test_no_training_auc() -> None:
     assert "no row has a train_auc" in analyze(study()).to_dict()["generalisation_gap"]["reason"]
+
+
+def test_unfreeze_depths_are_pooled_over_data_sets() -> None:
+    """Words beside numbers; a cell without every depth is left out; data sets weigh the same."""
+    aucs = {("a", "r"): (0.8, 0.9, 0.7), ("b", "r"): (0.6, 0.9, 0.9), ("b", "v"): (0.8, 0.7, 0.6)}
+    rows = [
+        {"modality": "CXR", "dataset": dataset, "architecture": name, "init": "imagenet", "setting": ""}
+        | {"unfreeze_depth": depth, "auc": auc}
+        for (dataset, name), values in aucs.items()
+        for depth, auc in zip(("0", "5", "start60"), values, strict=True)
+    ]
+    rows.append(rows[0] | {"architecture": "v"})
+    (found,) = depths_over_datasets(pd.DataFrame(rows), SETTINGS)
+    assert (found.n_cells, found.n_left_out, found.n_datasets, found.p_value) == (3, 1, 2, None)
+    assert [d.unfreeze_depth for d in found.depths] == ["5", "0", "start60"]
+    assert [d.mean_auc for d in found.depths] == pytest.approx([0.85, 0.75, 0.725])
+    assert [d.mean_rank for d in found.depths] == pytest.approx([(1 + 1.75) / 2, 2.0, 2.625])
+    assert [d.wins for d in found.depths] == [1.5, 1.0, 0.5]

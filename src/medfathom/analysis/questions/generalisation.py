@@ -84,7 +84,12 @@ def _by_size(name: str, part: pd.DataFrame, settings: Settings) -> Gap:
     modality = modality_of(name, part, "gap")
     mean = float(part["gap"].mean())
     if modality is None:
-        return Gap(mean, len(part), {}, "no cell has two architectures to compare")
+        return Gap(
+            mean,
+            len(part),
+            {},
+            "no two architectures were trained with the same data, init and unfreeze depth",
+        )
     slopes = {}
     for predictor in PREDICTORS.values():
         if usable(modality, predictor):

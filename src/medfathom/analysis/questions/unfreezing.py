@@ -10,6 +10,7 @@ import pandas as pd
 
 from medfathom.analysis.as_json import OPTIONAL
 from medfathom.analysis.effects import DIGITS, Floats, Ints, family_codes
+from medfathom.analysis.questions.ranking import p_by_permutation
 from medfathom.analysis.size.inference import Settings, mean_of
 from medfathom.analysis.size.multiplicity import ALPHA, holm
 
@@ -39,6 +40,109 @@ class UnfreezeDepths:
     best: str | None = None
     not_worse: list[str]
     reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthOverDatasets:
+    """One unfreeze depth (a number or a word) over several data sets, each weighing the same.
+
+    Attributes:
+        unfreeze_depth: its name.
+        mean_auc: over architectures and settings, then over data sets.
+        mean_rank: among the depths of one architecture, data set and setting, likewise; 1 is the best.
+        wins: cells (architecture, data set, setting) in which it is the best; a tie is shared.
+    """
+
+    unfreeze_depth: str
+    mean_auc: float
+    mean_rank: float
+    wins: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthsOverDatasets:
+    """Unfreeze depths compared over data sets, with one init.
+
+    Attributes:
+        modality: of the data sets; `all` for those of all modalities.
+        init: the one that they are compared with.
+        depths: the best mean AUC first.
+        n_cells: with every depth; only these count.
+        n_left_out: cells that lack some depth.
+        n_datasets: that have such cells.
+        n_architectures: likewise.
+        p_value: of "no depth ranks higher than another", data sets being the judges (Friedman's statistic by
+            permutation); None for fewer than three data sets.
+    """
+
+    modality: str
+    init: str
+    depths: list[DepthOverDatasets]
+    n_cells: int
+    n_left_out: int
+    n_datasets: int
+    n_architectures: int
+    p_value: float | None = None
+
+
+def depths_over_datasets(rows: pd.DataFrame, settings: Settings) -> list[DepthsOverDatasets]:
+    """Ranks, wins and mean AUC of the unfreeze depths, by init: over all data sets, and over a modality's.
+
+    Only cells (architecture, data set, setting) that have every depth count: others would compare depths on
+    different networks.
+    """
+    found = []
+    for init, part in rows.groupby("init", observed=True):
+        scopes = [("all", part), *part.groupby("modality", observed=True)]
+        if len(scopes) == 2:  # one modality: it is all
+            scopes = scopes[1:]
+        pooled = (_pooled(str(scope), str(init), own, settings) for scope, own in scopes)
+        found += [one for one in pooled if one is not None]
+    return found
+
+
+def _pooled(modality: str, init: str, rows: pd.DataFrame, settings: Settings) -> DepthsOverDatasets | None:
+    """None where fewer than two data sets have cells with every depth, or there is one depth."""
+    wide = rows.pivot_table(
+        index=["dataset", "architecture", "setting"],
+        columns="unfreeze_depth",
+        values="auc",
+        aggfunc="mean",
+        observed=True,
+    )
+    complete = wide.dropna().round(DIGITS)
+    by_dataset = complete.groupby(level="dataset", observed=True)
+    if wide.shape[1] < 2 or by_dataset.ngroups < 2:
+        return None
+    ranks = complete.rank(axis=1, ascending=False)
+    best = complete.eq(complete.max(axis=1), axis=0)
+    wins = best.div(best.sum(axis=1), axis=0).sum()
+    means = by_dataset.mean().mean().sort_values(ascending=False, kind="stable")
+    mean_ranks = ranks.groupby(level="dataset", observed=True).mean()
+    table = -mean_ranks.to_numpy(float).T
+    judged = len(mean_ranks) >= FEWEST_JUDGES
+    return DepthsOverDatasets(
+        modality=modality,
+        init=init,
+        depths=[
+            DepthOverDatasets(
+                unfreeze_depth=str(depth),
+                mean_auc=float(means[depth]),
+                mean_rank=float(mean_ranks[depth].mean()),
+                wins=float(wins[depth]),
+            )
+            for depth in means.index
+        ],
+        n_cells=len(complete),
+        n_left_out=len(wide) - len(complete),
+        n_datasets=by_dataset.ngroups,
+        n_architectures=complete.index.get_level_values("architecture").nunique(),
+        p_value=p_by_permutation(table, draws=settings.permutations, seed=settings.seed) if judged else None,
+    )
+
+
+FEWEST_JUDGES = 3
+"""Data sets that a test of ranks needs."""
 
 
 def unfreeze_depths(rows: pd.DataFrame, settings: Settings) -> list[UnfreezeDepths]:

@@ -19,6 +19,7 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from medfathom.colours import BLUE, GREEN, PALETTE, VERMILION
 
@@ -109,20 +110,23 @@ class Sheet:
             alternative: what it shows, for who cannot see it.
         """
         buffer = StringIO()
+        for text in self.figure.findobj(Text):
+            if text.get_color() == "black":  # made outside of `RC`: it would vanish on dark paper
+                text.set_color(INK)
         with rc_context(RC):
             self.figure.savefig(
                 buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
             )
-        text = buffer.getvalue()
-        text = re.sub(
+        drawn = buffer.getvalue()
+        drawn = re.sub(
             r'<g id="told-(\d+)\.">',
             lambda mark: f'<g class="told"><title>{escape(self.told[int(mark[1])])}</title>',
-            text,
+            drawn,
         )
         label = f'<svg role="img" aria-label="{escape(alternative)}"'
-        text = re.sub(r"<!--.*?-->\n?|<metadata>.*?</metadata>", "", text, flags=re.S)
-        text = re.sub(UNUSED_IDS, "", text).replace("<svg", label, 1)
-        return Drawing(text, _inline(text), data, caption)
+        drawn = re.sub(r"<!--.*?-->\n?|<metadata>.*?</metadata>", "", drawn, flags=re.S)
+        drawn = re.sub(UNUSED_IDS, "", drawn).replace("<svg", label, 1)
+        return Drawing(drawn, _inline(drawn), data, caption)
 
 
 def sheet(

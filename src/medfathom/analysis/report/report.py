@@ -61,6 +61,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         light=colour_variables(dark=False),
         dark=colour_variables(dark=True),
         headlines={name: sentences.headline(found) for name, found in analysis.modalities.items()},
+        pretraining=sentences.pretraining_lines(analysis),
         verdicts=sentences.with_verdicts(analysis),
         further=sentences.further(analysis),
         tables=tables(analysis),

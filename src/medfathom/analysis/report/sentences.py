@@ -9,9 +9,11 @@ import numpy as np
 
 from medfathom.analysis.pipeline import Analysis, Counts, ModalityFindings, NothingCompared
 from medfathom.analysis.predictors import BUILT_IN
-from medfathom.analysis.questions.pretraining import BenefitOverDatasets
+from medfathom.analysis.questions.pretraining_over_datasets import BenefitOverDatasets
 from medfathom.analysis.questions.ranking import Ranking
+from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.size.association import Association, NoSlope
+from medfathom.analysis.size.estimate import Interval
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 
 NAMES = {predictor.name: predictor.noun for predictor in BUILT_IN.values()}
@@ -117,6 +119,16 @@ PLAIN = {
 """Verdict -> what it means for one predictor, and for several."""
 
 
+NOTHING_COMPARED = (
+    "Nothing can be compared: no two architectures were trained with the same data, init and unfreeze depth."
+)
+
+WAYS_TO_COMPARE = (
+    'A study with goal = "compare" trains every architecture in every setting; confirm with --trial numbers '
+    "adds settings that a search has tried."
+)
+
+
 def headline(found: ModalityFindings | NothingCompared) -> str:
     """One line of plain words over all predictors."""
     answers = {**found.predictors, found.imagenet.predictor.name: found.imagenet}.values()
@@ -125,6 +137,8 @@ def headline(found: ModalityFindings | NothingCompared) -> str:
         nouns = [a.predictor.noun for a in answers if a.verdict == word and a.slope is not None]
         if nouns:
             parts.append(text[len(nouns) > 1].format(_listed(nouns)))
+    if not found.counts.n_cells:
+        return f"{NOTHING_COMPARED} {WAYS_TO_COMPARE}"
     said = "; ".join(parts) or "nothing can be said"
     return f"{said[:1].upper()}{said[1:]}."
 
@@ -134,10 +148,14 @@ def _listed(nouns: list[str]) -> str:
 
 
 def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
-    """(verdict, sentence) for each modality and predictor, ImageNet accuracy included where it is known."""
+    """(verdict, sentence) for each modality and predictor, ImageNet accuracy included where it is known.
+
+    Nothing of modalities in which nothing can be compared: their headline says it.
+    """
     return [
         (answer.verdict, verdict(name, answer, found.counts))
         for name, found in analysis.modalities.items()
+        if found.counts.n_cells
         for answer in {**found.predictors, found.imagenet.predictor.name: found.imagenet}.values()
     ]
 
@@ -145,6 +163,7 @@ def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
 def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
     found = [_gained(each) for each in analysis.pretraining_over_datasets]
+    found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):
         found.append(
@@ -166,21 +185,112 @@ def further(analysis: Analysis) -> list[str]:
     return found
 
 
-def _gained(each: BenefitOverDatasets) -> str:
-    low, high = each.ci95
-    word = "is not known to help or harm"
-    if low is not None and low > 0:
-        word = "helps"
-    if high is not None and high < 0:
-        word = "harms"
-    ends = (
-        "" if low is None or high is None else f" (95 % interval {low:+.4f} to {high:+.4f})".replace("-", "−")
-    )
+MOST_POOLED = 3
+"""Sentences on unfreezing over data sets; the table has all."""
+
+
+def _unfrozen(each: DepthsOverDatasets) -> str:
+    first, others = each.depths[0], each.depths[1:]
+    ranks = ", ".join(f"{d.unfreeze_depth}: {d.mean_rank:.2f}" for d in each.depths)
+    test = "" if each.p_value is None else f"; p = {each.p_value:.2g} of equal ranks"
+    behind = ", ".join(f"{d.unfreeze_depth}: {d.mean_auc - first.mean_auc:+.4f}" for d in others[:4])
+    more = "" if len(others) <= 4 else ", …"
+    where = "all data sets" if each.modality == "all" else f"the data sets of {each.modality}"
     return (
-        f"Pretraining ({each.init} against {each.baseline}, unfreeze depth {each.unfreeze_depth}) {word}: "
-        f"{each.benefit:+.4f} AUC on average over {each.n_architectures} architectures and "
-        f"{each.n_datasets} data "
-        f"sets{ends}.".replace("-", "−")
+        f"Unfreeze depth ({each.init}): {first.unfreeze_depth} has the best mean AUC over {where}, "
+        f"{first.mean_auc:.4f} (the others against it: {behind}{more}); it is the best in {first.wins:g} of "
+        f"{each.n_cells} cells. Mean ranks (1 is the best): {ranks}{test}."
+    ).replace("-0", "−0")
+
+
+PRETRAINING = {
+    "helps": "helps",
+    "harms": "harms",
+    "negligible": "makes a negligible difference",
+    "inconclusive": "is inconclusive",
+}
+"""Verdict on pretraining -> what it does."""
+
+SHORT = {
+    "helps": "helps",
+    "harms": "harms",
+    "negligible": "makes a negligible difference",
+    "inconclusive": "not known",
+}
+"""The same without a subject."""
+
+MOST_NAMED = 3
+"""Comparisons of a modality that the first screen names one by one."""
+
+
+def pretraining_lines(analysis: Analysis) -> dict[str, str]:
+    """What pretraining does, in one line for each modality, and over all data sets."""
+    lines = {}
+    for modality in dict.fromkeys(b.modality for b in analysis.pretraining_benefit):
+        whole = [b for b in analysis.pretraining_benefit if b.modality == modality and b.architecture is None]
+        lines[modality] = _compared_inits(
+            [
+                (
+                    f"{b.dataset}, {b.init} against {b.baseline}, unfreeze depth {b.unfreeze_depth}",
+                    b.mean.verdict,
+                    b.mean.benefit,
+                    b.mean.ci95,
+                    b.mean.p_holm,
+                )
+                for b in whole
+            ]
+        )
+    pooled = [
+        (
+            f"{e.init} against {e.baseline}, unfreeze depth {e.unfreeze_depth}",
+            e.verdict,
+            e.benefit,
+            e.ci95,
+            e.p_holm,
+        )
+        for e in analysis.pretraining_over_datasets
+    ]
+    return lines | ({"average over data sets": _compared_inits(pooled)} if pooled else {})
+
+
+Compared = tuple[str, str, float, Interval, float | None]
+"""Where inits were compared, the verdict, the mean benefit, its interval, its p-value after Holm."""
+
+
+def _compared_inits(found: list[Compared]) -> str:
+    """Each comparison where they are few, else how many have which verdict."""
+    if len(found) <= MOST_NAMED:
+        said = [
+            f"{SHORT[word]} ({where}): {_with_interval(benefit, ci95, p_holm)}"
+            for where, word, benefit, ci95, p_holm in found
+        ]
+        return "; ".join(said) + "."
+    counts = {word: sum(verdict_ == word for _, verdict_, *_ in found) for word in SHORT}
+    said = [f"{SHORT[word]} in {count}" for word, count in counts.items() if count]
+    ends = [_signed(end(benefit for _, _, benefit, *_ in found)) for end in (min, max)]
+    return (
+        f"{', '.join(said)} of {len(found)} comparisons after Holm correction; mean differences "
+        f"{ends[0]} to {ends[1]} AUC."
+    )
+
+
+def _with_interval(benefit: float, ci95: Interval, p_holm: float | None) -> str:
+    low, high = ci95
+    text = f"{_signed(benefit)} AUC"
+    if low is None or high is None or p_holm is None:
+        return f"{text}, no interval"
+    return f"{text}, 95 % interval {_signed(low)} to {_signed(high)}, p = {p_holm:.2g} after Holm"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def _gained(each: BenefitOverDatasets) -> str:
+    return (
+        f"Pretraining ({each.init} against {each.baseline}, unfreeze depth {each.unfreeze_depth}) "
+        f"{PRETRAINING[each.verdict]} on average over {each.n_architectures} architectures and "
+        f"{each.n_datasets} data sets: {_with_interval(each.benefit, each.ci95, each.p_holm)}."
     )
 
 

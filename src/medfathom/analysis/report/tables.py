@@ -43,6 +43,7 @@ def tables(analysis: Analysis) -> list[Table]:
         _between_modalities(analysis),
         _pretraining(analysis),
         _unfreezing(analysis),
+        _unfreezing_pooled(analysis),
         _regrets(analysis),
     ]
     found += [_gap(analysis), _left_out(analysis), _results(analysis)]
@@ -285,6 +286,43 @@ def _unfreezing(analysis: Analysis) -> Table:
     ]
     headings = ["data set", "init", "best depth", "may be as good", "architectures", "remark"]
     return Table("How far to unfreeze", headings, rows)
+
+
+def _unfreezing_pooled(analysis: Analysis) -> Table:
+    rows = [
+        [
+            each.modality,
+            each.init,
+            depth.unfreeze_depth,
+            number(depth.mean_auc),
+            number(depth.mean_rank, 2),
+            f"{number(depth.wins, 1)} of {each.n_cells}",
+            str(each.n_datasets),
+            str(each.n_architectures),
+            p_value(each.p_value),
+        ]
+        for each in analysis.unfreezing_over_datasets
+        for depth in each.depths
+    ]
+    left_out = sum(each.n_left_out for each in analysis.unfreezing_over_datasets)
+    note = (
+        "Over cells (architecture, data set, setting) that have every depth; data sets weigh the same. A tie "
+        "of the best is shared. The p-value is of equal mean ranks of all depths, data sets being the judges."
+    )
+    if left_out:
+        note += f" {left_out} cells lack a depth and are left out."
+    headings = [
+        "modality",
+        "init",
+        "depth",
+        "mean AUC",
+        "mean rank",
+        "wins",
+        "data sets",
+        "architectures",
+        "p (ranks differ)",
+    ]
+    return Table("How far to unfreeze, over data sets", headings, rows, note)
 
 
 def _regrets(analysis: Analysis) -> Table:

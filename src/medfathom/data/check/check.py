@@ -15,6 +15,7 @@ from medfathom.data.check.findings import Finding
 from medfathom.data.check.near_copies import NearCopies
 from medfathom.data.check.shortcuts import Shortcut, border_features, shortcut_auc
 from medfathom.data.check.statistics import SplitStatistics, split_statistics
+from medfathom.data.check.verdict import Verdict, verdict
 from medfathom.data.copies import exact_copies, find_near, read_near, write_near
 from medfathom.data.leakage import count_leaks
 from medfathom.data.prepare import prepare
@@ -44,6 +45,11 @@ class CheckReport:
         """1 where there is an error among the findings, else 0."""
         return int(any(finding.severity == "error" for finding in self.findings))
 
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the data can be used as they are, in one sentence, and what to do."""
+        return verdict(self.findings)
+
     def rows(self) -> list[tuple[str, str, str]]:
         """(severity, check, message) of each finding, the worst first: a table for the terminal."""
         return [(finding.severity, finding.check, finding.message) for finding in self.findings]
@@ -58,6 +64,8 @@ class CheckReport:
             "image_size": self.data.image_size,
             "channels": self.data.channels,
             "ok": self.exit_code == 0,
+            "verdict": self.verdict.sentence,
+            "to_do": list(self.verdict.to_do),
             "findings": [finding.to_dict() for finding in self.findings],
             "splits": [asdict(split) for split in self.splits],
             "shortcuts": [asdict(shortcut) for shortcut in self.shortcuts],

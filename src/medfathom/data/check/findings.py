@@ -118,7 +118,7 @@ def notes(data: PreparedData) -> list[Finding]:
     named = (
         [] if data.positive is None else [Finding("note", "classes", f"positive class: {data.positive!r}")]
     )
-    return [*named, *(Finding("warning", "definition", note) for note in read_facts(data.folder).notes)]
+    return [*named, *(Finding("note", "definition", note) for note in read_facts(data.folder).notes)]
 
 
 def exact(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Finding]:

@@ -82,13 +82,13 @@ def candidates(thumbnails: NDArray[np.uint8], cases: NDArray[np.str_] | None = N
         names = np.where(cases == "", own.astype(np.str_), np.char.add("case ", cases))
         own = np.unique(names, return_inverse=True)[1].reshape(-1)
     found = {
-        *_nearest(_looks(thumbnails), own, _orientations),
+        *_nearest(looks(thumbnails), own, _orientations),
         *_nearest(_spectra(thumbnails), own, lambda spectra: [spectra]),
     }
     return sorted(found)
 
 
-def _looks(thumbnails: NDArray[np.uint8]) -> Floats:
+def looks(thumbnails: NDArray[np.uint8]) -> Floats:
     """Unit vectors, (n, LOOK^2); flat images have none (zeros)."""
     n, step = len(thumbnails), THUMBNAIL // LOOK
     small = thumbnails.reshape(n, LOOK, step, LOOK, step).mean(axis=(2, 4), dtype=np.float32)

@@ -74,6 +74,11 @@ def work_of(params: TrialParams, epochs: int) -> float:
     return whole * (epochs * trained + START)
 
 
+def forward_work(params: TrialParams) -> float:
+    """Multiply-accumulates of a forward pass through what is trained, its prefix's features kept."""
+    return _macs(params.architecture, params.image_size) * (WORK_OF_LAST[params.unfreeze_depth] + START)
+
+
 def prefix_work(params: TrialParams) -> float:
     """Multiply-accumulates to compute an image's features of the frozen prefix, once."""
     return _macs(params.architecture, params.image_size) * (1 - WORK_OF_LAST[params.unfreeze_depth])

@@ -1,0 +1,329 @@
+"""Published tables -> rows: columns under any name, wide tables, searches of which the best run stays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medfathom.analysis.results import AUCS, COLUMNS, REQUIRED, Exclusion, numbers
+from medfathom.errors import ResultsError, did_you_mean
+
+MISSING = ["", "NA", "NaN", "nan", "-", "n/a", "N/A"]
+"""What stands in a cell without a value."""
+
+WIDE_SHARE, FEWEST_WIDE = 0.8, 4
+"""A table with so many columns that are numbers in this share of its rows has a data set a column."""
+
+MEDMNIST = {
+    "pathmnist": "WSI", "chestmnist": "CXR", "dermamnist": "dermatoscopy", "octmnist": "OCT",
+    "pneumoniamnist": "CXR", "retinamnist": "fundus", "breastmnist": "US", "bloodmnist": "microscopy",
+    "tissuemnist": "microscopy", "organamnist": "CT", "organcmnist": "CT", "organsmnist": "CT",
+}  # fmt: skip
+"""The modality of MedMNIST's data sets, for tables that leave it out (Yang et al., Scientific Data 2023)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How tables are read.
+
+    Attributes:
+        maps: pairs of a column of the contract and a column of the file, in either order.
+        wheres: column -> value (or several, separated by commas) that rows must have.
+        fixed: column of the contract -> its value in all rows, or by data set or architecture
+            (`a:CXR,b:OCT`); empty: the table's own column is left out.
+        names: the table's name of an architecture -> the architecture.
+        settings: columns within whose values architectures are compared.
+        best_by: a column, `-` before it where lower is better: of rows that differ in nothing but how
+            they were tuned, only the best stays.
+        wide: columns that are data sets, with their AUCs.
+        percent: AUCs, training AUCs and their standard errors are in per cent.
+    """
+
+    maps: Mapping[str, str] = field(default_factory=dict)
+    wheres: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    settings: Sequence[str] = ()
+    best_by: str | None = None
+    wide: Sequence[str] = ()
+    percent: bool = False
+
+
+def read_tables(
+    paths: Sequence[Path],
+    maps: Mapping[str, str] | None = None,
+    wheres: Mapping[str, str] | None = None,
+    *,
+    percent: bool = False,
+    reading: Reading | None = None,
+) -> tuple[pd.DataFrame, list[Exclusion]]:
+    """Published results from CSV files.
+
+    Args:
+        paths: files (`.csv`, `.csv.gz`), read one after the other into one frame.
+        maps: as in `Reading`.
+        wheres: as in `Reading`.
+        percent: as in `Reading`.
+        reading: all of these and more; replaces them.
+
+    Returns:
+        Rows as `prepare` takes them, and what was left out.
+
+    Raises:
+        ResultsError: in one line, for a file, column or value that cannot be used.
+    """
+    if not paths:
+        raise ResultsError("no table given: name a CSV file with --table")
+    how = reading or Reading(maps=maps or {}, wheres=wheres or {}, percent=percent)
+    frames, exclusions = [], []
+    for path in paths:
+        frame, left_out = _read_one(Path(path), how)
+        frames.append(frame)
+        exclusions += left_out
+    whole = pd.concat(frames, ignore_index=True)
+    for column in (c for c in (*AUCS, "auc_se") if how.percent and c in whole):
+        whole[column] = numbers(whole, column) / 100
+    return whole, exclusions
+
+
+def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
+    raw = _csv(path)
+    frame = raw.rename(columns=lambda name: str(name).strip())
+    frame = _headed(frame[[c for c in frame if not str(c).startswith("Unnamed:")]])
+    frame["_row"] = np.arange(2, len(frame) + 2)
+    frame["_source"] = path.name
+    frame = _long(_mapped(frame, how.maps, path), how.wide, path)
+    frame = _counted(_with_fixed(frame, how.fixed, path))
+    frame, exclusions = _chosen(frame, how.wheres, path)
+    missing = [column for column in REQUIRED if column not in frame]
+    if missing:
+        raise ResultsError(_no_column(path, missing[0], raw))
+    frame["architecture"] = frame["architecture"].replace(dict(how.names))
+    for column in how.settings:
+        frame = _as_setting(frame, column, path)
+    if how.best_by:
+        frame, merged = _best_of_search(frame, how.best_by, path)
+        exclusions.append(merged)
+    return frame, exclusions
+
+
+def _with_fixed(frame: pd.DataFrame, fixed: Mapping[str, str], path: Path) -> pd.DataFrame:
+    """The frame with columns that are given, and MedMNIST's modalities where the table has none."""
+    for column, value in fixed.items():
+        if not value:
+            frame = frame.drop(columns=column, errors="ignore")
+            continue
+        given = dict(pair.split(":", 1) for pair in value.split(",") if ":" in pair)
+        by = _named_by(frame, given)
+        if not by:
+            frame = frame.assign(**{column: value})
+            continue
+        lacking = sorted(set(frame[by].dropna().astype(str)) - set(given))
+        if lacking:
+            raise ResultsError(
+                f"{path}: --set {column}={value}: no {column} for {NOUNS[by]} {lacking[0]!r}; "
+                f"add {lacking[0]}:VALUE"
+            )
+        frame = frame.assign(**{column: frame[by].astype(str).map(given)})
+    if "modality" not in frame and "dataset" in frame:
+        known = frame["dataset"].astype(str).str.lower().map(MEDMNIST)
+        if known.notna().all():
+            frame = frame.assign(modality=known)
+    return frame
+
+
+NOUNS = {"dataset": "data set", "architecture": "architecture"}
+
+
+def _named_by(frame: pd.DataFrame, given: Mapping[str, str]) -> str:
+    """What the names of a `--set COLUMN=NAME:VALUE,…` are: data sets or architectures; empty: it has none."""
+    if not given:
+        return ""
+    known = {column: set(frame[column].dropna().astype(str)) for column in NOUNS if column in frame}
+    return max(known, key=lambda column: len(known[column] & set(given)), default="")
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """The file as texts; cells are parted by commas, or by semicolons or tabs if the header has no comma."""
+    try:
+        whole = pd.read_csv(path, dtype=str, nrows=0, sep="\x01", encoding="utf-8-sig")
+        header = str(whole.columns[0])
+        sep = next((s for s in (",", ";", "\t") if s in header), ",")
+        frame = pd.read_csv(
+            path, sep=sep, dtype=str, keep_default_na=False, na_values=MISSING, encoding="utf-8-sig"
+        )
+        return frame.replace(r"^(\d+),(\d+)$", r"\1.\2", regex=True) if sep == ";" else frame
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no such file") from None
+    except pd.errors.EmptyDataError:
+        raise ResultsError(f"{path}: the table is empty; give a header and one row per result") from None
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise ResultsError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
+
+
+def _headed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of the contract under their own names, as `AUC` or `Unfreeze depth`, too."""
+    plain = {str(c): re.sub(r"[\s-]+", "_", str(c).lower()) for c in frame}
+    found = {c: name for c, name in plain.items() if name in COLUMNS and name not in frame}
+    return frame.rename(columns={c: name for name, c in {name: c for c, name in found.items()}.items()})
+
+
+def _long(frame: pd.DataFrame, wide: Sequence[str], path: Path) -> pd.DataFrame:
+    """A wide table with one row for each result."""
+    if not wide:
+        return frame
+    shown = [str(c) for c in frame if not str(c).startswith("_")]
+    for column in wide:
+        if column not in frame:
+            raise ResultsError(f"{path}: --wide {column}: no such column; {did_you_mean(column, shown)}")
+    for column in ("dataset", "auc"):
+        if column in frame:
+            raise ResultsError(
+                f"{path}: --wide makes the column {column!r} from names and values of columns, but the table "
+                f"has one; leave it out with --set {column}= or do without --wide"
+            )
+    others = [c for c in frame if c not in wide]
+    return frame.melt(others, list(wide), "dataset", "auc").dropna(subset="auc")
+
+
+COUNTS = ("n_params", "n_trainable_params", "macs")
+THOUSANDS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+
+
+def _counted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Counts as plain numbers: `25.6M` is 25,600,000, and so is `25,600,000`."""
+
+    def plain(value: object) -> object:
+        found = re.fullmatch(r"([\d.]+) *([kmgb])", str(value).lower())
+        if found and found[1].count(".") < 2:
+            return str(float(found[1]) * THOUSANDS[found[2]])
+        return (
+            re.sub(r"[,_ ]", "", str(value)) if re.fullmatch(r"\d{1,3}([,_ ]\d{3})+", str(value)) else value
+        )
+
+    return frame.assign(**{c: frame[c].map(plain, na_action="ignore") for c in COUNTS if c in frame})
+
+
+def _chosen(
+    frame: pd.DataFrame, wheres: Mapping[str, str], path: Path
+) -> tuple[pd.DataFrame, list[Exclusion]]:
+    exclusions = []
+    for column, value in wheres.items():
+        keep = _matches(frame, column, value, path)
+        if not keep.all():
+            exclusions.append(Exclusion(f"{column} is not {value} (--where)", int((~keep).sum()), path.name))
+        frame = frame[keep]
+    if frame.empty:
+        also = f" with {', '.join(f'{c}={v}' for c, v in wheres.items())}" if wheres else ""
+        raise ResultsError(f"{path}: no rows{also}; nothing to analyse")
+    return frame.copy(), exclusions
+
+
+OTHER_NAMES = {
+    "architecture": ("model", "network", "method", "backbone", "arch", "encoder", "source", "name"),
+    "dataset": ("data", "data_set", "target", "task", "benchmark"),
+    "auc": ("test_auc", "auroc", "roc_auc", "val_auc"),
+    "modality": ("domain", "imaging"),
+}
+"""What tables call a column of the contract, likeliest first."""
+
+
+def _no_column(path: Path, column: str, raw: pd.DataFrame) -> str:
+    """What to do about a required column that the table lacks."""
+    shown = [str(c) for c in raw.columns if not str(c).startswith("_")]
+    numeric = [c for c in shown if pd.to_numeric(raw[c], errors="coerce").notna().mean() > WIDE_SHARE]
+    lower = {c.lower().strip(): c for c in shown}
+    if "auc" not in lower and not _likely("auc", lower) and len(numeric) >= FEWEST_WIDE:
+        hint = "the table looks wide; "
+        if column == "architecture":
+            named = _likely(column, lower) or next((c for c in shown if c not in numeric), "NAME")
+            hint += f"--map architecture={named} names the networks, and "
+        hint += f"--wide {','.join(numeric)} (of these, the data sets) takes each column's AUCs"
+    elif _likely(column, lower):
+        hint = f"map one with --map {column}={_likely(column, lower)}"
+    elif column in ("modality", "dataset"):
+        hint = f"map one with --map {column}=NAME, or give all rows one with --set {column}=VALUE"
+        hint += ", or one by data set with --set modality=DATASET:VALUE,…" if column == "modality" else ""
+    else:
+        hint = f"map one with --map {column}=NAME"
+    return f"{path}: no column {column!r}; {hint}. The table has: {', '.join(shown)}"
+
+
+def _likely(column: str, lower: Mapping[str, str]) -> str:
+    """The table's column that a column of the contract may be; empty for none."""
+    return next((lower[other] for other in OTHER_NAMES[column] if other in lower), "")
+
+
+def _as_setting(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
+    if column not in frame:
+        shown = [str(c) for c in frame if not str(c).startswith("_")]
+        raise ResultsError(f"{path}: --setting {column}: no such column; {did_you_mean(column, shown)}")
+    own = column + "=" + frame[column].fillna("not given").astype(str)
+    return frame.assign(setting=frame["setting"] + ", " + own if "setting" in frame else own)
+
+
+def _best_of_search(frame: pd.DataFrame, best_by: str, path: Path) -> tuple[pd.DataFrame, Exclusion]:
+    """One row for each architecture, data set and setting: that with the best value of a column."""
+    column, lower = best_by.lstrip("-"), best_by.startswith("-") or "loss" in best_by or "error" in best_by
+    if column not in frame:
+        shown = [str(c) for c in frame if not str(c).startswith("_")]
+        raise ResultsError(f"{path}: --best-by {best_by}: no such column; {did_you_mean(column, shown)}")
+    keys = [c for c in ("architecture", "dataset", "init", "unfreeze_depth", "setting", "seed") if c in frame]
+    value, auc = numbers(frame, column) * (-1 if lower else 1), numbers(frame, "auc")
+    ranked = frame.assign(_value=value).dropna(subset=["_value"]).sort_values("_value", kind="stable")
+    best = ranked.drop_duplicates(keys, keep="last").drop(columns="_value").sort_index()
+    runs = ranked.groupby(keys, dropna=False).size()
+    spread = (
+        f"{runs.min()} to {runs.max()} runs each" if runs.min() < runs.max() else f"{runs.max()} runs each"
+    )
+    reason = f"not the best of its search by {'lowest' if lower else 'highest'} {column} ({spread}; "
+    reason += _optimism(ranked.assign(_auc=auc), best.index, keys, by_auc=bool((value == auc).all())) + ")"
+    return best, Exclusion(reason, len(frame) - len(best), path.name)
+
+
+def _optimism(ranked: pd.DataFrame, best: pd.Index, keys: list[str], *, by_auc: bool) -> str:
+    """What the choice of the best runs does to their AUC, in numbers."""
+    of_search = ranked.groupby(keys, dropna=False)["_auc"].transform
+    mean, most = (float((ranked["_auc"] - of_search(how))[best].mean()) for how in ("mean", "max"))
+    if by_auc:
+        return (
+            "chosen by the AUC that is analysed, which is optimistic: on average those kept are "
+            f"{mean:.4f} above the mean of their search, and up to so much of it may be chance"
+        )
+    return (
+        f"on average the AUC of those kept is {mean:+.4f} against the mean of their search and {most:+.4f} "
+        "against its best; no optimism if the choice was made on other images"
+    )
+
+
+def _mapped(frame: pd.DataFrame, maps: Mapping[str, str], path: Path) -> pd.DataFrame:
+    for left, right in maps.items():
+        if left in COLUMNS and right in frame:
+            ours, theirs = left, right
+        elif right in COLUMNS and left in frame:
+            ours, theirs = right, left
+        elif left in COLUMNS:
+            raise ResultsError(
+                f"{path}: --map {left}={right}: no column {right!r}; "
+                f"{did_you_mean(right, map(str, frame.columns))}"
+            )
+        else:
+            raise ResultsError(
+                f"{path}: --map {left}={right}: unknown {left!r}; {did_you_mean(left, COLUMNS)}"
+            )
+        frame = frame.assign(**{ours: frame[theirs]})
+    return frame
+
+
+def _matches(frame: pd.DataFrame, column: str, value: str, path: Path) -> pd.Series[bool]:
+    if column not in frame:
+        shown = [str(c) for c in frame if not str(c).startswith("_")]
+        raise ResultsError(f"{path}: --where {column}={value}: no such column; {did_you_mean(column, shown)}")
+    text = frame[column].astype(str).str.strip()
+    wanted = {value.strip()} if (text == value.strip()).any() else {part.strip() for part in value.split(",")}
+    return text.isin(wanted)

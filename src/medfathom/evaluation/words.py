@@ -1,0 +1,220 @@
+"""Sentences about an evaluation that terminal, card and dashboard share."""
+
+from __future__ import annotations
+
+from medfathom.data.prints import LIKENESS
+from medfathom.evaluation.results import Calibration, Evaluation, Value
+from medfathom.metrics.rules import CHANCE
+from medfathom.trial.record import SplitMetrics
+
+SEES = (
+    "exact copies, and copies that were saved again or have other brightness, contrast or resolution, are "
+    "seen; crops, shifts and other aspect ratios are not"
+)
+"""What the search by fingerprints sees."""
+
+TITLES = (
+    ("auc", "AUC"),
+    ("average_precision", "average precision"),
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("precision", "PPV (precision)"),
+    ("npv", "NPV"),
+    ("accuracy", "accuracy"),
+    ("log_loss", "log loss"),
+    ("brier_loss", "Brier loss"),
+    ("calibration_error", "calibration error"),
+)
+
+
+def shown(value: Value, digits: int = 3) -> str:
+    """`0.812 (0.780 to 0.841)`; empty where it is undefined."""
+    if value.value is None:
+        return ""
+    if value.low is None or value.high is None:
+        return f"{value.value:.{digits}f}"
+    return f"{value.value:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
+
+
+def metric(metrics: SplitMetrics | None, name: str) -> Value:
+    """A metric of a split with its interval, by name."""
+    ends = (None, "_ci_low", "_ci_high")
+    return Value(*(getattr(metrics, f"{name}{end or ''}", None) for end in ends))
+
+
+def judged_on(found: Evaluation) -> str:
+    """What was judged, in words."""
+    images = f"{found.n_images} images"
+    units = images if found.unit == "image" else f"{found.n_units} {found.unit}s ({images})"
+    patients = "patients not known" if found.n_patients is None else f"{found.n_patients} patients"
+    counts = ", ".join(f"{name} {count}" for name, count in found.counts.items())
+    return f"{units}, {patients}: {counts}"
+
+
+def warnings_of(found: Evaluation) -> list[str]:
+    """What must be read before any number."""
+    return [*_flip(found), *_overlap(found), *_chance(found)]
+
+
+def _flip(found: Evaluation) -> list[str]:
+    if found.flipped is None:
+        return []
+    inverted = found.flipped.inverted
+    tried = (
+        ""
+        if inverted is None
+        else f" With white and black exchanged the AUC is {inverted:.3f}: "
+        + (
+            "the grey values are probably inverted."
+            if inverted > CHANCE
+            else "the grey values are not the cause."
+        )
+    )
+    return [
+        f"AUC {shown(found.flipped.auc)} lies below 0.5 with its whole interval: classes are probably "
+        f"exchanged, or black and white. Check [map] and the images before this is called a result.{tried}"
+    ]
+
+
+def _overlap(found: Evaluation) -> list[str]:
+    seen = found.overlap
+    if not (seen.exact or seen.near or seen.patients):
+        return []
+    parts = [
+        f"{count} images are {what} of training images"
+        for count, what in ((seen.exact, "exact copies"), (seen.near, "near copies"))
+        if count
+    ]
+    if seen.patients:
+        parts.append(
+            f"{seen.patients} patients ({seen.patient_images} images) have the name of a training patient "
+            "(this means nothing where names are numbers of each place)"
+        )
+    without = "none is left without them" if seen.auc_without is None else f"AUC {shown(seen.auc_without)}"
+    return [f"Not new to the model: {', and '.join(parts)}. Without all of these: {without}."]
+
+
+def _chance(found: Evaluation) -> list[str]:
+    auc = metric(found.metrics, "auc")
+    if found.flipped or auc.low is None or auc.low > CHANCE:
+        return []
+    return [f"No better than chance: the 95 % interval of the AUC {shown(auc)} includes 0.5."]
+
+
+def looked_for(found: Evaluation) -> str:
+    """How training images were looked for."""
+    if found.overlap.compared is None:
+        return (
+            "Training images were not looked for: the model carries no fingerprints of them (exported by an "
+            "older version, without them, or after the prepared data were deleted)."
+        )
+    seen = found.overlap
+    none = "" if seen.exact or seen.near else " None was found."
+    return (
+        f"Training images were looked for among them by {seen.compared} fingerprints (correlation from "
+        f"{LIKENESS:g} on): {SEES}.{none}"
+    )
+
+
+def left_out(found: Evaluation) -> list[str]:
+    """Images that were not judged, and classes without images."""
+    lines = [
+        f"left out: {count} images of class {name}, which the model does not know"
+        for name, count in found.left_out.items()
+    ]
+    if found.unreadable:
+        first, why = next(iter(found.unreadable.items()))
+        lines.append(f"left out: {len(found.unreadable)} images cannot be used, the first {first}: {why}")
+    if found.missing:
+        lines.append(f"no image is of class {', '.join(found.missing)}")
+    return [*lines, *(found.metrics.undefined or [])]
+
+
+def fell(found: Evaluation) -> str:
+    """The change of the AUC against the internal test split, in a sentence."""
+    if found.internal is None or "auc" not in found.drop:
+        return "The model does not say what it reached on its own test split: no drop can be told."
+    drop = found.drop["auc"]
+    own, here = (shown(metric(metrics, "auc")) for metrics in (found.internal, found.metrics))
+    assert drop.low is not None  # noqa: S101  `difference_interval` gives all three
+    assert drop.high is not None  # noqa: S101
+    if drop.low > 0:
+        verdict = "it is lower here"
+    elif drop.high < 0:
+        verdict = "it is higher here"
+    else:
+        verdict = "the interval includes 0, so that these data do not tell whether it differs"
+    return f"AUC {own} on its own test split, {here} here: a drop of {shown(drop)}; {verdict}."
+
+
+def calibration_line(line: Calibration) -> str:
+    """One class's calibration in a line."""
+    parts = [
+        f"mean probability {line.mean_probability:.3f}, share {line.share:.3f}",
+        *(
+            f"{name} {shown(value, 2)}"
+            for name, value in (
+                ("slope", line.slope),
+                ("intercept", line.intercept),
+                ("in the large", line.in_the_large),
+            )
+            if value.value is not None
+        ),
+    ]
+    if line.error is not None:
+        parts.append(f"ECE {line.error:.3f}")
+    if line.slope.value is None:
+        parts.append(
+            "no calibration line: the classes are separated, one is missing, or all probabilities are alike"
+        )
+    return f"{line.name}: {', '.join(parts)}"
+
+
+def subgroup_table(found: Evaluation) -> list[list[str]]:
+    """Subgroups as rows of text, a header first; empty where none were asked for."""
+    if found.subgroups is None:
+        return []
+    header = ["subgroup", "n", "patients", "positive", "AUC", "sensitivity", "specificity", "slope"]
+    rows = [[*header, "against the others", "p (Holm)"]]
+    for each in found.subgroups.groups:
+        patients = "" if each.n_patients is None else str(each.n_patients)
+        row = [f"{each.column} {each.value}", str(each.n), patients, str(each.positives)]
+        if each.why:
+            rows.append([*row, "too few", *[""] * 5])
+            continue
+        slope = each.calibration[0].slope if len(each.calibration) == 1 else Value(None)
+        values = [each.auc, each.sensitivity, each.specificity, slope, each.difference]
+        p = "" if each.p_holm is None else f"{each.p_holm:.3f}"
+        rows.append([*row, *(shown(value or Value(None), 2) for value in values), p])
+    return rows
+
+
+def subgroup_lines(found: Evaluation) -> list[str]:
+    """What a table of subgroups does not say."""
+    if found.subgroups is None:
+        return []
+    lines = [
+        f"Largest gap by {gap.column}: AUC of {gap.best} less that of {gap.worst} {shown(gap.gap)} (the "
+        "interval holds for all pairs)"
+        for gap in found.subgroups.gaps
+    ]
+    lines += [
+        f"{count} images have no {column}: they are in no subgroup"
+        for column, count in found.subgroups.left_out.items()
+        if count
+    ]
+    return lines + [f"{e.column} {e.value}: {e.why}" for e in found.subgroups.groups if e.why]
+
+
+def recalibration_lines(evaluation: Evaluation) -> list[str]:
+    """What recalibration brought on the rest; nothing where it was not asked for."""
+    found = evaluation.recalibrated
+    if found is None:
+        return []
+    drawn = "drawn by patient" if evaluation.n_patients is not None else "drawn at random"
+    lines = [f"Recalibrated on {found.n_used} {drawn} ({found.how}), judged on the other {found.n_judged}"]
+    names = [(key, title) for key, title in TITLES if key in found.before and key in found.after]
+    lines += [
+        f"{title}: {found.before[key]:.3f} before, {found.after[key]:.3f} after" for key, title in names
+    ]
+    return lines + [f"after, {calibration_line(line)}" for line in found.lines_after]
