@@ -46,6 +46,8 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`[scheduler]`", config.SchedulerConfig),
     ("`[budget]`", config.BudgetConfig),
     ("`[choice]`", config.ChoiceConfig),
+    ("`[decision]`", config.DecisionConfig),
+    ("`threshold`", config.ThresholdConfig),
     ("`[objectives]`", config.ObjectivesConfig),
     ("`[training]`", config.TrainingConfig),
     ("`[resources]`", config.ResourcesConfig),

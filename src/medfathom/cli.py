@@ -308,7 +308,10 @@ def analyze(
     percent: PercentOption = False,
     storage: StorageOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; default: storage/reports/NAME.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="Folder for the report; default: storage/reports/NAME[-exploratory].", metavar="DIR"
+        ),
     ] = None,
     exploratory: ExploratoryOption = False,
     as_json: JsonOption = False,

@@ -93,10 +93,17 @@ def evaluate(
         int | None,
         typer.Option(help="Fit probabilities anew on so many images, drawn by patient.", min=1, metavar="N"),
     ] = None,
+    by: Annotated[
+        str, typer.Option(help="Subgroups by columns that [dataset] keeps: sex,age:10.", metavar="COLUMNS")
+    ] = "",
     split: Annotated[
         str | None, typer.Option(help="Only this split of the data: train, val or test; default: all images.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A folder for ROC, Grad-CAM, the twenty most confident mistakes.", metavar="DIR"),
+    ] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -111,8 +118,10 @@ def evaluate(
         model,
         data,
         recalibrate=recalibrate,
+        by=by,
         split=split,
         device=device,
         storage=storage,
+        pictures=pictures,
         as_json=as_json,
     )

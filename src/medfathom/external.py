@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from medfathom.evaluation.judging import Predictions
     from medfathom.evaluation.models import JudgedModel
     from medfathom.evaluation.reading import Reader, ReadImage
+    from medfathom.evaluation.subgroups import Subgroups
     from medfathom.trial.record import SplitMetrics
 
 FROM_MODEL = (
@@ -50,10 +51,12 @@ def evaluate(
     definition: str,
     *,
     recalibrate: int | None = None,
+    by: str = "",
     split: str | None = None,
     device: str = "cpu",
     storage: str | None = None,
     seed: int = 0,
+    pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Judge a model on labelled data of another place, and keep what was found.
@@ -65,10 +68,13 @@ def evaluate(
         model: the folder of an exported model, or the name of a confirmed study (its best model then).
         definition: a TOML file with `[dataset]`, and `[map]` where classes are called otherwise.
         recalibrate: fit probabilities anew on so many images, drawn by patient; the rest judges them.
+        by: subgroups, by columns that the definition keeps: `sex,age:10` (ages in ranges of ten).
         split: only this split of the data (`train`, `val`, `test`); None: all images.
         device: `cpu`, `cuda`, …
         storage: an Optuna storage URL.
         seed: of what is drawn.
+        pictures: a folder for pictures of these images: ROC, precision and recall, reliability, confusion,
+            Grad-CAM, and the twenty most confident mistakes. They show patients: they are kept nowhere else.
         progress: see `Progress`.
 
     Raises:
@@ -80,7 +86,8 @@ def evaluate(
 
     judged = open_model(model, device, storage)
     config = load_evaluation(definition, {key: getattr(judged.config, key) for key in FROM_MODEL})
-    found = _evaluated(judged, config, recalibrate, split, seed, progress or (lambda step, done, total: None))
+    asked = _Asked(recalibrate, by, split, seed)
+    found = _evaluated(judged, config, asked, pictures, progress or (lambda step, done, total: None))
     keep(judged, found)
     return found
 
@@ -102,12 +109,12 @@ def _check_there(model: str | Path, storage: str | None) -> None:
 def _evaluated(
     judged: JudgedModel,
     config: EvaluationConfig,
-    recalibrate: int | None,
-    split: str | None,
-    seed: int,
+    asked: _Asked,
+    pictures: Path | None,
     tell: Progress,
 ) -> Evaluation:
     from medfathom.evaluation.reading import Reader  # noqa: PLC0415
+    from medfathom.evaluation.subgroups import columns_of  # noqa: PLC0415
 
     source = open_source(config.dataset)
     try:
@@ -115,12 +122,30 @@ def _evaluated(
         if not len(listing):
             raise UnusableRowsError(listing.problems, len(listing.problems))
         aligned = align(listing, judged.config.task, judged.config.class_names, config.map)
-        aligned = _of_split(aligned, listing, split)
+        aligned = _of_split(aligned, listing, asked.split)
+        columns = columns_of(asked.by, listing.kept)
         reader = Reader(source, judged.config, thumbnails=judged.prints is not None)
         read = _read(judged, reader, aligned, tell)
-        return _judged(judged, config, listing, aligned, reader, read, (recalibrate, seed))
+        found = _judged(judged, config, listing, aligned, reader, read, asked, columns)
+        if pictures is not None:
+            from medfathom.evaluation.pictures import draw  # noqa: PLC0415  imports matplotlib
+
+            rows = aligned.rows[read.places]
+            split_read = _split(listing, aligned, read)
+            draw(pictures, judged.model, reader, rows, split_read, np.concatenate(read.logits))
+        return found
     finally:
         source.close()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user wants beyond metrics; as in `evaluate`."""
+
+    recalibrate: int | None
+    by: str
+    split: str | None
+    seed: int
 
 
 def _of_split(aligned: Aligned, listing: Listing, split: str | None) -> Aligned:
@@ -173,7 +198,8 @@ def _judged(
     aligned: Aligned,
     reader: Reader,
     read: _Read,
-    recalibrate: tuple[int | None, int],
+    asked: _Asked,
+    columns: Mapping[str, NDArray[np.str_]],
 ) -> Evaluation:
     from medfathom.evaluation import judging  # noqa: PLC0415  imports pandas by way of metrics
 
@@ -181,7 +207,7 @@ def _judged(
     found = _predictions(judged, split, np.concatenate(read.logits))
     judging.check_judgeable(found, aligned.missing)
     metrics = judging.metrics_of(found)
-    n, seed = recalibrate
+    n, own = asked.recalibrate, aligned.rows[read.places]
     names = {row: listing.names[row] for row in reader.found.unreadable}
     problems = {problem.name: problem.reason for problem in listing.problems}
     return Evaluation(
@@ -197,7 +223,7 @@ def _judged(
         left_out=aligned.left_out,
         unreadable={**problems, **{names[row]: why for row, why in reader.found.unreadable.items()}},
         missing=aligned.missing,
-        flipped=_flipped(judged, found, metrics, reader, aligned.rows[read.places]),
+        flipped=_flipped(judged, found, metrics, reader, own),
         overlap=_overlap(judged.prints, found, split, read),
         metrics=metrics,
         internal=judged.internal,
@@ -205,7 +231,9 @@ def _judged(
         intervals=judging.bootstrapped(found, metrics),
         calibration=judging.calibration_of(found),
         histograms=judging.histograms_of(found),
-        recalibrated=None if n is None else judging.recalibrate(found, n, seed),
+        decisions=judging.decisions_of(found),
+        recalibrated=None if n is None else judging.recalibrate(found, n, asked.seed),
+        subgroups=_subgroups(found, split, {name: values[own] for name, values in columns.items()}),
         remarks=_remarks(judged, config, listing, reader, found),
     )
 
@@ -300,6 +328,17 @@ def _without(found: Predictions, split: Split, seen: Overlap) -> Any:
     metrics = metrics_of(rest)
     ends = (metrics.auc, metrics.auc_ci_low, metrics.auc_ci_high)
     return value_of(*(np.nan if end is None else end for end in ends))
+
+
+def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[np.str_]]) -> Subgroups | None:
+    """By columns of images; a case has what its first image has."""
+    from medfathom.evaluation.subgroups import subgroups_of  # noqa: PLC0415
+
+    if not columns:
+        return None
+    cases = split.units.cases
+    units = {name: values if cases is None else values[cases.first] for name, values in columns.items()}
+    return subgroups_of(found, units)
 
 
 def _remarks(

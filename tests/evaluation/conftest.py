@@ -1,6 +1,7 @@
 """An exported model that needs no training: its score is how bright the image is."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,8 +19,15 @@ METRICS = """{"model": {"test_auc": 0.9, "test_ci": [0.85, 0.94], "test": {"auc"
 class Brightness(torch.nn.Module):
     """Logits 0 and 8 * (mean - 1/2)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1, bias=False) for _ in range(2)))
+        for layer in self.backbone:
+            torch.nn.init.ones_(layer.weight)  # type: ignore[arg-type]
+        self.network = SimpleNamespace(backbone=self.backbone)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        score = 8 * (images.mean(dim=(1, 2, 3)) - 0.5)
+        score = 8 * (self.backbone(images).mean(dim=(1, 2, 3)) - 0.5)
         return torch.stack([torch.zeros_like(score), score], dim=1)
 
 

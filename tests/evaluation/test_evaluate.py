@@ -125,6 +125,15 @@ def test_other_names_are_mapped_and_what_is_unknown_is_counted(model: Path, work
     assert found.n_images == 54
 
 
+def test_pictures_are_drawn_of_the_images_as_read(model: Path, workdir: Path) -> None:
+    pixels, labels = images(60)
+    other = write(workdir, images=pixels, labels=labels[:, None])
+    medfathom.evaluate(model, other, pictures=workdir / "shown")
+    drawn = {file.name for file in (workdir / "shown").iterdir()}
+    assert {"roc.png", "calibration.png", "confusion.png", "gradcam.png", "mistakes.png"} <= drawn
+    assert not list(model.glob("*.png"))  # a model folder travels, patients do not
+
+
 BAD = {
     "other names": ('class_names = ["NORMAL", "ILL"]', "class 'NORMAL' of the data is none of the model's"),
     "nearest": ('class_names = ["NORMAL", "ILL"]', '[map] "NORMAL" = "well"'),

@@ -11,10 +11,14 @@ from rich.console import Console, RenderableType
 
 from made_confirmations import made_model, made_result
 from medfathom.definitions.load import load_definition
+from medfathom.forecast import Cost, forecast
+from medfathom.scheduling.cluster import slots_from
 from medfathom.study.summary import TrialSummary
 from medfathom.terminal import confirmation, show
+from medfathom.terminal.forecast import forecast_text
 from medfathom.terminal.progress import live_columns, short_architectures
 from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
+from medfathom.trial.kinds import kinds_of
 
 STRATA = [
     f"architecture=tf_efficientnet_lite{k} init={init} unfreeze_depth={k + 1}"
@@ -111,3 +115,20 @@ def test_numbers_are_never_cut(width: int, names: list[str]) -> None:
     if width >= 20:
         assert text.count("0.9876") == len(names)
     assert text.count("0.1234") in (0, len(names))
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_a_forecast_keeps_its_names(columns: int) -> None:
+    config = load_definition("demo")
+    kinds = kinds_of(config)
+    cost = Cost(2.0, 0.01, 0.002, 0.005, 4, 10**9, None)
+    found = forecast(config, kinds, {0: cost}, {"train": 240, "val": 180}, slots_from(config, 2, 0))
+    console = Console(width=columns)
+    with console.capture() as capture:
+        console.print(forecast_text(found))
+    lines = capture.get().splitlines()
+    assert all(len(line) <= columns for line in lines)
+    rows = [line for line in lines if "lite" in line]
+    assert len(rows) == len(kinds)
+    assert all(" imagenet " in row or " random " in row for row in rows)
+    assert "35 of 36 kinds of trials were not measured" in capture.get().replace("\n", " ")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from medfathom.confirmation.decisions import decision_words
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.words import chance_warning, opened, what_varies
+from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
 from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
+from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
 from medfathom.units import counted
 
@@ -61,7 +63,7 @@ Test split: {judged} that neither training nor the search used. {opened}
 
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
   the table are for this model alone.
-- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.
+- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
 
 ## Calibration and thresholds
 
@@ -99,7 +101,8 @@ SHOWN = (
     ("average_precision", "average precision"),
     ("sensitivity", "sensitivity"),
     ("specificity", "specificity"),
-    ("precision", "precision"),
+    ("precision", "PPV (precision)"),
+    ("npv", "NPV"),
     ("accuracy", "accuracy"),
     ("brier_loss", "Brier loss"),
     ("calibration_error", "calibration error"),
@@ -160,9 +163,10 @@ def model_card(
         seed_sd="" if seed_sd is None else f", standard deviation between seeds {seed_sd:.4f}",
         search_auc=configuration.search_auc,
         optimism=_optimism(configuration.optimism),
+        gap="".join(f" {line}" for line in gap_words(configuration)),
         temperature=config.temperature,
         at_bound=_at_bound(config.temperature),
-        thresholds=_thresholds(config),
+        thresholds=_thresholds(config) + decision_words(config, model),
         dataset=config.dataset,
         groups=_groups(model, config.unit),
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
@@ -235,11 +239,13 @@ def _onnx(difference: float | None) -> str:
 
 def _metrics(model: ConfirmedModel) -> str:
     lines = ["| metric | validation | test | 95 % interval (test) |", "| --- | --- | --- | --- |"]
-    test, val = model.test.model_dump(), model.record.model_dump()
+    test = model.test.model_dump()
+    val = (model.validation or model.record).model_dump()
     for name, title in SHOWN:
         if test[name] is not None:
-            # These two were measured on validation before the temperature was fitted: not comparable.
-            before = None if name in ("brier_loss", "calibration_error") else val[name]
+            # An older version measured these two before the temperature was fitted: not comparable.
+            old = model.validation is None and name in ("brier_loss", "calibration_error")
+            before = None if old else val[name]
             shown = "" if before is None else f"{before:.4f}"
             lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
     for name, values in (model.test.per_class or {}).items():
@@ -280,7 +286,8 @@ def _thresholds(config: ModelConfig) -> str:
         f"`{name}` from {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'} on"
         for name, t in zip(names, config.thresholds, strict=True)
     )
-    return f"Thresholds, chosen by Youden's J on the\nvalidation split: {each}."
+    how = threshold_words(config.threshold_rule)
+    return f"Thresholds, chosen by {how} on the\nvalidation split: {each}."
 
 
 def _at_bound(temperature: float) -> str:

@@ -26,7 +26,7 @@ PICTURES = {
     "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
     "calibration.png": "reliability on the test split, after temperature scaling on validation",
     "gradcam.png": "Grad-CAM of confident right and wrong predictions on the test split",
-    "mistakes.png": "the most confident mistakes on the test split",
+    "mistakes.png": "the most confident mistakes on the test split, beside their Grad-CAM",
     "curves.png": "learning curves",
 }
 """What is drawn of a confirmed model, and what it shows."""

@@ -24,8 +24,11 @@ from medfathom.trial.rows import as_tensor
 SHOWN = 4
 """Right cases shown, wrong cases shown, and columns of the picture."""
 
-MISTAKES = 12
-"""The most mistakes shown."""
+MISTAKES = 20
+"""The most mistakes shown, each beside its map."""
+
+PAIRS = 4
+"""Mistakes in a row."""
 
 SMALLEST_MAP = 4
 """Side of a map, in its own pixels, below which it shows no places."""
@@ -110,7 +113,9 @@ def draw_predictions(folder: Path, model: Model, found: Judged) -> tuple[list[st
         share = border_share(maps)
         drawn.append("gradcam.png")
     if wrong:
-        _panel(found, wrong[:MISTAKES], None).savefig(folder / "mistakes.png", dpi=110)
+        shown = wrong[:MISTAKES]
+        beside = None if layer is None else grad_cam(model, layer, found, shown)
+        _mistakes(found, shown, beside).savefig(folder / "mistakes.png", dpi=110)
         drawn.append("mistakes.png")
     return drawn, share
 
@@ -166,6 +171,28 @@ def border_share(maps: NDArray[np.float32]) -> float:
     inside = maps[:, edge : side - edge, edge : side - edge].sum()
     total = float(maps.sum())
     return 1.0 - float(inside) / total if total > 0 else 0.0
+
+
+def _mistakes(found: Judged, wrong: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:
+    """Each mistake beside the same image under its map; without maps the images alone."""
+    wide = 1 if maps is None else 2
+    rows = math.ceil(len(wrong) / PAIRS)
+    figure = Figure(figsize=(1.7 * wide * PAIRS, 2.1 * rows), layout="constrained")
+    places = figure.subplots(rows, wide * PAIRS, squeeze=False)
+    for axes in places.flat:
+        axes.set_axis_off()
+    for k, each in enumerate(wrong):
+        row, column = divmod(k, PAIRS)
+        image = np.asarray(found.test.images[each.image])
+        shown = image[:, :, 0] if image.shape[2] == 1 else image
+        for axes in places[row, wide * column : wide * (column + 1)]:
+            axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
+        if maps is not None:
+            places[row, wide * column + 1].imshow(maps[k], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
+        said = f"said {each.said} ({each.confidence:.2f})\nis {each.true}"
+        name = str(found.test.names[each.image])
+        places[row, wide * column].set_title(f"{name[-24:]}\n{said}", fontsize=6.5, loc="left")
+    return figure
 
 
 def _panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:

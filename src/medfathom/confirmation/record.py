@@ -12,6 +12,9 @@ from medfathom.trial.record import SplitMetrics
 TEST = "test_"
 """What the attributes of the test split begin with: `auc` without it is always validation's."""
 
+VALIDATION = "validation_"
+"""What those begin with that were measured on validation after the temperature was fitted."""
+
 
 class ConfirmedRecord(BaseModel):
     """A confirmed model on the test split.
@@ -20,6 +23,8 @@ class ConfirmedRecord(BaseModel):
         folder: name of its model folder.
         n_test: images of the test split; `test.n_cases` of how many cases, where cases are judged.
         test: metrics there.
+        validation: metrics on the validation split with the same temperature and thresholds; None: an older
+            version confirmed it.
         temperature: fitted on the validation split.
         pictures: files in the folder; None: none were drawn.
         picture_seconds: that drawing them took.
@@ -31,6 +36,7 @@ class ConfirmedRecord(BaseModel):
     folder: str
     n_test: int
     test: SplitMetrics
+    validation: SplitMetrics | None = None
     temperature: float | None = None
     pictures: list[str] | None = None
     picture_seconds: float | None = None
@@ -38,8 +44,10 @@ class ConfirmedRecord(BaseModel):
 
     def attributes(self) -> dict[str, object]:
         """As user attributes: JSON values, without what is unknown."""
-        own = self.model_dump(mode="json", exclude_none=True, exclude={"test"})
+        own = self.model_dump(mode="json", exclude_none=True, exclude={"test", "validation"})
         test = self.test.model_dump(mode="json", exclude_none=True)
+        val = self.validation.model_dump(mode="json", exclude_none=True) if self.validation else {}
+        own |= {VALIDATION + name: value for name, value in val.items()}
         return own | {TEST + name: value for name, value in test.items()}
 
     @classmethod
@@ -50,4 +58,5 @@ class ConfirmedRecord(BaseModel):
             pydantic.ValidationError: an attribute is missing, or has a value of another type.
         """
         test = {name.removeprefix(TEST): v for name, v in attributes.items() if name.startswith(TEST)}
-        return cls.model_validate({**attributes, "test": test})
+        val = {n.removeprefix(VALIDATION): v for n, v in attributes.items() if n.startswith(VALIDATION)}
+        return cls.model_validate({**attributes, "test": test, "validation": val or None})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medfathom.confirmation.choice import MissingStratum
+from medfathom.confirmation.gap import Gap
 from medfathom.confirmation.openings import Opening
 from medfathom.trial.record import SplitMetrics, TrialRecord
 
@@ -31,6 +32,7 @@ class ConfirmedModel:
         test_auc: on the test split.
         n_test: images of the test split.
         test: all metrics on the test split.
+        validation: all on the validation split, with the model's temperature and thresholds; None: unknown.
         record: what the trial left; its metrics are the validation split's.
         pictures: files in `folder`.
         row: the trial's attributes, without the test split's, as an analysis takes a row of results.
@@ -45,6 +47,7 @@ class ConfirmedModel:
     test: SplitMetrics
     record: TrialRecord
     val_log_loss: float | None = None
+    validation: SplitMetrics | None = None
     pictures: tuple[str, ...] = ()
     row: Mapping[str, Any]
 
@@ -83,6 +86,7 @@ class StratumResult:
         ci: of `test_auc`, were both drawn anew.
         metric_means: metric -> mean over the seeds on the test split; None where it is undefined.
         models: one for each seed, in the order of seeds.
+        gap: what `optimism` consists of; None: an older version confirmed it.
     """
 
     stratum: str
@@ -105,6 +109,7 @@ class StratumResult:
     ci: Interval
     metric_means: Mapping[str, float | None]
     models: tuple[ConfirmedModel, ...]
+    gap: Gap | None = None
 
     @property
     def unit(self) -> str:
@@ -145,6 +150,7 @@ class StratumResult:
             "sampling_ci": list(self.sampling_ci),
             "ci": list(self.ci),
             "optimism": self.optimism,
+            "gap": None if self.gap is None else self.gap.to_dict(),
             **self.metric_means,
             "unit": self.unit,
             "combine": self.models[0].record.combine,

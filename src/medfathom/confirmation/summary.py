@@ -18,9 +18,10 @@ from medfathom.confirmation.find import (
     job_key,
     predictions_file,
 )
+from medfathom.confirmation.gap import gap_of
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.predictions import read_predictions
-from medfathom.confirmation.record import TEST, ConfirmedRecord
+from medfathom.confirmation.record import TEST, VALIDATION, ConfirmedRecord
 from medfathom.confirmation.results import (
     ConfirmationSummary,
     ConfirmedModel,
@@ -101,6 +102,7 @@ def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, cho
     sampling_ci = sampling_interval([model.folder for model in models])
     seed_sd = float(test.std(ddof=1)) if len(test) > 1 else None
     facts = trials[0].user_attrs
+    search_auc, val = float(auc_of(search) or 0.0), [model.val_auc for model in models]
     return StratumResult(
         stratum=facts["stratum"],
         search_trial=search.number,
@@ -114,14 +116,15 @@ def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, cho
         depth=facts["depth"],
         macs=facts["macs"],
         params=dict(search.params),
-        search_auc=float(auc_of(search) or 0.0),
-        val_auc=float(np.mean([model.val_auc for model in models])),
+        search_auc=search_auc,
+        val_auc=float(np.mean(val)),
         test_auc=test_auc,
         seed_sd=seed_sd,
         sampling_ci=sampling_ci,
         ci=interval_over_images_and_seeds(test_auc, *sampling_ci, seed_sd, len(test)),
         metric_means={name: _mean([getattr(model.test, name) for model in models]) for name in MEANS},
         models=models,
+        gap=gap_of(search_auc, val, test.tolist(), [model.folder for model in models]),
     )
 
 
@@ -140,9 +143,10 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
         test_auc=kept.test.auc,
         n_test=kept.n_test,
         test=kept.test,
+        validation=kept.validation,
         record=record_of(trial),
         pictures=tuple(kept.pictures or ()),
-        row={name: value for name, value in attributes.items() if not name.startswith(TEST)},
+        row={name: value for name, value in attributes.items() if not name.startswith((TEST, VALIDATION))},
     )
 
 

@@ -10,6 +10,7 @@ from medfathom.metrics.rules import includes_chance
 from medfathom.units import counted
 
 if TYPE_CHECKING:
+    from medfathom.confirmation.gap import Gap, Part
     from medfathom.confirmation.openings import Opening
     from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel
 
@@ -58,6 +59,42 @@ def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -
         f"No better than chance: the 95 % interval of its test AUC {auc:.4f} is {low:.3f} to {high:.3f}, and "
         "0.5 is what guessing reaches."
     )
+
+
+def gap_words(result: StratumResult) -> list[str]:
+    """What "the search flattered" consists of for one configuration, in sentences; none: not known."""
+    gap = result.gap
+    if gap is None:
+        return []
+    search = _part(gap.search) if gap.search.ci else f"{gap.search.value:+.4f} (one seed: no interval)"
+    lines = [
+        f"Search AUC less test AUC {result.optimism:+.4f} = {search} search optimism (the best of many "
+        f"against the same configuration trained again) {_part(gap.splits)} validation against test (the "
+        "same networks on other images)."
+    ]
+    if not gap.told_from_zero:
+        return [
+            *lines,
+            "These splits are too small to tell whether they differ: the second interval includes 0.",
+        ]
+    better = "easier" if gap.splits.value > 0 else "harder"
+    causes = "another population, copies of training images in one of them, or another prevalence"
+    return [*lines, f"The validation split is {better} than the test split{_rates(gap)}: {causes}."]
+
+
+def _part(part: Part) -> str:
+    low, high = part.ci or (0.0, 0.0)
+    return f"{part.value:+.4f} ({low:+.3f} to {high:+.3f})"
+
+
+def _rates(gap: Gap) -> str:
+    if gap.val is None or gap.test is None:
+        return ""
+    both = [
+        f"{name} {getattr(gap.val, name):.3f} and {getattr(gap.test, name):.3f}"
+        for name in ("sensitivity", "specificity", "prevalence")
+    ]
+    return f" (validation and test at the carried threshold: {', '.join(both)})"
 
 
 def judged_on(summary: ConfirmationSummary) -> str:

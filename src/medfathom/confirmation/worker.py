@@ -27,6 +27,7 @@ from medfathom.errors import RunError
 from medfathom.exported.model import Model, image_logits
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
+from medfathom.metrics.rules import ThresholdRule
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.scheduling.messages import EpochResult, Order, Result, RunSettings
@@ -81,27 +82,36 @@ def _keep(
     state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     model = Model(config, state, task.device)
     val_logits, test_logits = model.logits(val.images), model.logits(test.images)
-    fitted = _fitted(config, data, val, val_logits)
+    fitted = _fitted(config, data, val, val_logits, settings.config.decision.rule)
     model.config = fitted
     write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
     write_config(folder, fitted)
     _write(folder, "val", fitted, data, val, val_logits)
     found = judged(fitted, test, *_write(folder, "test", fitted, data, test, test_logits))
-    metrics = judge(
-        data,
-        test,
-        test_logits,
-        params.combine,
-        temperature=fitted.temperature,
-        thresholds=fitted.thresholds,
+    on_val, on_test = (
+        judge(
+            data,
+            split,
+            logits,
+            params.combine,
+            temperature=fitted.temperature,
+            thresholds=fitted.thresholds,
+        )
+        for split, logits in ((val, val_logits), (test, test_logits))
     )
     record = ConfirmedRecord(
-        folder=folder.name, n_test=len(test), test=metrics, temperature=fitted.temperature
+        folder=folder.name,
+        n_test=len(test),
+        test=on_test,
+        validation=on_val,
+        temperature=fitted.temperature,
     )
     return model, found, record
 
 
-def _fitted(config: ModelConfig, data: PreparedData, val: Split, logits: NDArray[np.float32]) -> ModelConfig:
+def _fitted(
+    config: ModelConfig, data: PreparedData, val: Split, logits: NDArray[np.float32], rule: ThresholdRule
+) -> ModelConfig:
     """With temperature and thresholds from the validation split: of cases, where cases are judged."""
     units = val.units
     of_units = units.logits(data.task, logits, config.combine)
@@ -109,7 +119,8 @@ def _fitted(config: ModelConfig, data: PreparedData, val: Split, logits: NDArray
     values = calibrated(data.task, of_units, temperature)
     update: dict[str, object] = {
         "temperature": temperature,
-        "thresholds": thresholds_of(data.task, units.labels, values),
+        "thresholds": thresholds_of(data.task, units.labels, values, rule),
+        "threshold_rule": rule,
     }
     if units.cases is not None:
         update["image_temperature"] = fit_temperature(data.task, val.labels, image_logits(config, logits))

@@ -110,6 +110,7 @@ def _key(config: DatasetConfig, signature: str) -> str:
     # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
     # Folds are drawn from what is prepared.
     content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
+    content.pop("keep", None)  # columns for subgroups change no image
     content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
-from medfathom.metrics.rules import By
+from medfathom.metrics.rules import By, ThresholdRule
 
 
 class SamplerConfig(Schema):
@@ -83,6 +83,39 @@ class ChoiceConfig(Schema):
     loss among those within 0.005 of the highest AUC."""
 
 
+class ThresholdConfig(Schema):
+    """A threshold for what is wanted on validation; one of the two."""
+
+    sensitivity: float | None = Field(default=None, gt=0, le=1)
+    """The highest threshold that reaches this sensitivity."""
+    specificity: float | None = Field(default=None, gt=0, le=1)
+    """The lowest threshold that reaches this specificity."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ThresholdConfig:
+        if (self.sensitivity is None) == (self.specificity is None):
+            raise ValueError("give sensitivity or specificity, one of the two")
+        return self
+
+
+class DecisionConfig(Schema):
+    """Where confirmed models decide."""
+
+    threshold: Literal["youden"] | ThresholdConfig = "youden"
+    """Chosen on validation. `youden`: the greatest sensitivity + specificity. `{sensitivity = 0.95}`: the
+    highest threshold that reaches it there; `{specificity = 0.9}`: the lowest. Models that are confirmed
+    already keep theirs."""
+
+    @property
+    def rule(self) -> ThresholdRule:
+        """As `metrics.operating` takes it."""
+        if isinstance(self.threshold, str):
+            return self.threshold
+        if self.threshold.sensitivity is not None:
+            return {"sensitivity": self.threshold.sensitivity}
+        return {"specificity": self.threshold.specificity or 0.0}
+
+
 class TrainingConfig(Schema):
     """What is held fixed in all trials of a study."""
 
@@ -145,6 +178,8 @@ class StudyConfig(Schema):
     """What may be spent, or the name of a file in `search/budgets/`."""
     choice: ChoiceConfig = ChoiceConfig()
     """Which finished trial is the best one."""
+    decision: DecisionConfig = DecisionConfig()
+    """Where confirmed models decide."""
     objectives: ObjectivesConfig = ObjectivesConfig()
     """What is searched beside the highest AUC."""
     training: TrainingConfig = TrainingConfig()
@@ -234,13 +269,13 @@ class StudyConfig(Schema):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same study.
 
-        Left out: texts, resources, how the best trial is chosen (no trial depends on it), totals of the
-        budget (a study may be prolonged), the data's place (its content is compared by fingerprint), whether
-        its leakage is accepted, and what has its default (so that a key that a later version adds does not
-        make an old study another).
+        Left out: texts, resources, how the best trial is chosen and where it decides (no trial depends on
+        it), totals of the budget (a study may be prolonged), the data's place (its content is compared by
+        fingerprint), whether its leakage is accepted, and what has its default (so that a key that a later
+        version adds does not make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
-        for key in ("question", "citation", "licence", "obtain", "resources", "choice"):
+        for key in ("question", "citation", "licence", "obtain", "resources", "choice", "decision"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
         for key in ("path", "leakage"):

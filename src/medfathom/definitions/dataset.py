@@ -270,6 +270,8 @@ class CsvDataset(_Files, TableKeys):
             raise ValueError("classes merges words of label_column; it does not go with label_columns")
         if self.group_column is not None and self.group_pattern is not None:
             raise ValueError("give group_column or group_pattern, not both")
+        if self.keep and self.unit != "image":
+            raise ValueError(f'keep goes with unit = "image", but unit is "{self.unit}"')
         if self.unlisted == "drop" and None in (self.class_names, self.no_label):
             raise ValueError('unlisted = "drop" goes with class_names and no_label')
         return self

@@ -96,6 +96,9 @@ class TableKeys(Schema):
     case_column: str | None = None
     """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
 
+    keep: list[str] = Field(default=[])
+    """Columns carried along for subgroups (`Sex`, `Age`): `evaluate --by`. With unit = "image"."""
+
     mpp_column: str | None = None
     """Microns per pixel of each slide's largest level, instead of what its header says; where the cell is
     empty, the header's."""

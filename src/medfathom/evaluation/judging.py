@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medfathom.confirmation.decisions import Decision, decisions
 from medfathom.errors import DataError, InputError
 from medfathom.evaluation.results import Calibration, Histogram, Recalibrated, Value, value_of
 from medfathom.metrics.auc import Floats, Members
@@ -187,6 +188,13 @@ def histograms_of(found: Predictions) -> list[Histogram]:
     ]
 
 
+def decisions_of(found: Predictions) -> list[Decision]:
+    """What deciding by the model is worth on these images."""
+    values = found.probabilities
+    flags = positives(found.task, found.labels, values.shape[1])
+    return decisions(flags, values, found.names, found.config.thresholds)
+
+
 def recalibrate(found: Predictions, n: int, seed: int = 0) -> Recalibrated:
     """Fit probabilities anew on n images (or cases), drawn in whole patients; judge both on the rest.
 
@@ -208,7 +216,7 @@ def recalibrate(found: Predictions, n: int, seed: int = 0) -> Recalibrated:
     else:
         on_own, values, how = _by_lines(own, rest)
     flags = positives(found.task, own.labels, on_own.shape[1])
-    chosen = thresholds_by("youden", flags, on_own)
+    chosen = thresholds_by(found.config.threshold_rule, flags, on_own)
     return Recalibrated(
         len(own),
         len(rest),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from medfathom.confirmation.decisions import decision_tables
 from medfathom.dashboard.notes import EVALUATIONS, save_note, study_note
 from medfathom.errors import InputError
 from medfathom.evaluation.results import Evaluation, JsonObject
@@ -18,6 +19,8 @@ from medfathom.evaluation.words import (
     metric,
     recalibration_lines,
     shown,
+    subgroup_lines,
+    subgroup_table,
     warnings_of,
 )
 from medfathom.files import write_atomically
@@ -98,8 +101,20 @@ def section(found: Evaluation) -> str:
         *(f"- calibration of {calibration_line(line)}" for line in found.calibration),
         *(f"- {line}" for line in _without_names(found)),
         *(f"- {line}" for line in recalibration_lines(found)),
+        "",
+        *_markdown(subgroup_table(found)),
+        *(f"- {line}" for line in subgroup_lines(found)),
+        "",
+        *decision_tables(found.decisions),
     ]
     return "\n".join(lines)
+
+
+def _markdown(rows: list[list[str]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:], ""]
 
 
 def _without_names(found: Evaluation) -> list[str]:

@@ -8,8 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
+from medfathom.confirmation.decisions import Decision
 from medfathom.trial.record import SplitMetrics
+
+if TYPE_CHECKING:
+    from medfathom.evaluation.subgroups import Subgroups
 
 JsonObject = dict[str, object]
 
@@ -137,7 +142,9 @@ class Evaluation:
         intervals: metrics whose interval comes from the bootstrap by patient.
         calibration: of each class.
         recalibrated: None: it was not asked for.
+        subgroups: likewise.
         histograms: of each class.
+        decisions: of each class that has a threshold.
         remarks: how images were changed to fit the model, and what else a reader should know.
     """
 
@@ -161,7 +168,9 @@ class Evaluation:
     intervals: Mapping[str, Value]
     calibration: Sequence[Calibration]
     histograms: Sequence[Histogram]
+    decisions: Sequence[Decision] = ()
     recalibrated: Recalibrated | None = None
+    subgroups: Subgroups | None = None
     remarks: Sequence[str] = field(default_factory=list)
 
     def to_dict(self) -> JsonObject:

@@ -170,6 +170,42 @@ def calibration_line(line: Calibration) -> str:
     return f"{line.name}: {', '.join(parts)}"
 
 
+def subgroup_table(found: Evaluation) -> list[list[str]]:
+    """Subgroups as rows of text, a header first; empty where none were asked for."""
+    if found.subgroups is None:
+        return []
+    header = ["subgroup", "n", "patients", "positive", "AUC", "sensitivity", "specificity", "slope"]
+    rows = [[*header, "against the others", "p (Holm)"]]
+    for each in found.subgroups.groups:
+        patients = "" if each.n_patients is None else str(each.n_patients)
+        row = [f"{each.column} {each.value}", str(each.n), patients, str(each.positives)]
+        if each.why:
+            rows.append([*row, "too few", *[""] * 5])
+            continue
+        slope = each.calibration[0].slope if len(each.calibration) == 1 else Value(None)
+        values = [each.auc, each.sensitivity, each.specificity, slope, each.difference]
+        p = "" if each.p_holm is None else f"{each.p_holm:.3f}"
+        rows.append([*row, *(shown(value or Value(None), 2) for value in values), p])
+    return rows
+
+
+def subgroup_lines(found: Evaluation) -> list[str]:
+    """What a table of subgroups does not say."""
+    if found.subgroups is None:
+        return []
+    lines = [
+        f"Largest gap by {gap.column}: AUC of {gap.best} less that of {gap.worst} {shown(gap.gap)} (the "
+        "interval holds for all pairs)"
+        for gap in found.subgroups.gaps
+    ]
+    lines += [
+        f"{count} images have no {column}: they are in no subgroup"
+        for column, count in found.subgroups.left_out.items()
+        if count
+    ]
+    return lines + [f"{e.column} {e.value}: {e.why}" for e in found.subgroups.groups if e.why]
+
+
 def recalibration_lines(evaluation: Evaluation) -> list[str]:
     """What recalibration brought on the rest; nothing where it was not asked for."""
     found = evaluation.recalibrated

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.metrics.classification import TaskKind, choose_thresholds, log_loss, positives
+from medfathom.metrics.classification import TaskKind, log_loss, positives
+from medfathom.metrics.operating import thresholds_by
 from medfathom.metrics.probabilities import probabilities
+from medfathom.metrics.rules import ThresholdRule
 
 LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures looked at. A perfectly separated validation split would ask for 0."""
@@ -42,10 +44,13 @@ def fit_temperature(task: TaskKind, labels: NDArray[np.integer], logits: NDArray
 
 
 def thresholds_of(
-    task: TaskKind, labels: NDArray[np.integer], values: NDArray[np.float64]
+    task: TaskKind,
+    labels: NDArray[np.integer],
+    values: NDArray[np.float64],
+    rule: ThresholdRule = "youden",
 ) -> list[float | None]:
-    """Youden's thresholds of each probability column; None where a class is missing."""
-    chosen = choose_thresholds(positives(task, labels, values.shape[1]), values)
+    """The threshold of each probability column by a rule; None where a class is missing."""
+    chosen = thresholds_by(rule, positives(task, labels, values.shape[1]), values)
     return [float(value) if np.isfinite(value) else None for value in chosen]
 
 

@@ -25,6 +25,7 @@ from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError
 from medfathom.files import sha256_of, write_atomically
 from medfathom.metrics.classification import TaskKind, positive_class
+from medfathom.metrics.rules import ThresholdRule
 from medfathom.text import command
 from medfathom.units import Combine, Unit
 
@@ -57,7 +58,7 @@ class ModelConfig(Schema):
         mpp, tiles, tiles_seed, tissue: how whole slides are cut into tiles; no mpp: files are images.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
-        thresholds: of each probability (binary: of the second class), from validation by Youden's J.
+        thresholds: of each probability (binary: of the second class), from validation by `threshold_rule`.
         unit, combine: what is judged, and how the predictions of a case's images become one. Where there are
             cases, temperature and thresholds are of cases, and `image_temperature` of their images.
         case_pattern, group_pattern: find an image's case, and its patient, in its path; None: a folder is a
@@ -99,6 +100,7 @@ class ModelConfig(Schema):
     std: list[float]
     temperature: float = 1.0
     thresholds: list[float | None] = Field(default_factory=list)
+    threshold_rule: ThresholdRule = "youden"
     unit: Unit = "image"
     combine: Combine = "mean"
     image_temperature: float | None = None

@@ -7,17 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.errors import InputError
 from medfathom.terminal.output import print_json, print_text
+from medfathom.terminal.tables import Column, FittedTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from medfathom.analysis import Analysis
     from medfathom.analysis.size.association import Association, NoSlope
+
+NETWORKS = (
+    Column("architecture", left=True),
+    Column("family", left=True, minor=2),
+    Column("parameters"),
+    Column("depth", minor=1),
+    Column("results", minor=3),
+    Column("mean AUC"),
+    Column("best AUC"),
+)
+
+VERDICTS = (
+    Column("AUC against", left=True),
+    Column("verdict", left=True),
+    Column("over the range"),
+    Column("95 % interval"),
+    Column("p (Holm)", minor=1),
+)
 
 VERDICT_STYLE = {"increases": "green", "decreases": "red", "negligible": "cyan", "inconclusive": "yellow"}
 
@@ -142,12 +160,9 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     return Group(*parts)
 
 
-def _architectures(rows: pd.DataFrame) -> Table:
+def _architectures(rows: pd.DataFrame) -> FittedTable:
     """One line per architecture, largest first. Means over different settings are shown, never compared."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("architecture", "family", "parameters", "depth", "results", "mean AUC", "best AUC"):
-        left = title in ("architecture", "family")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    table = FittedTable(NETWORKS)
     grouped = rows.groupby(["architecture", "family", "n_params", "depth"])["auc"]
     summary = grouped.agg(["size", "mean", "max"]).reset_index().sort_values("n_params", ascending=False)
     for row in summary.to_dict("records"):
@@ -157,10 +172,9 @@ def _architectures(rows: pd.DataFrame) -> Table:
     return table
 
 
-def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("AUC against", "verdict", "over the range", "95 % interval", "p (Holm)", "why"):
-        table.add_column(title, justify="left" if title in ("AUC against", "verdict", "why") else "right")
+def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> RenderableType:
+    """A line for each predictor; below, why those of them stand as they do that have a reason."""
+    table = FittedTable(VERDICTS)
     for found in predictors.values():
         low, high = found.effect_ci95
         table.add_row(
@@ -169,9 +183,9 @@ def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> Table:
             _signed(found.effect),
             f"{_signed(low)} to {_signed(high)}" if low is not None and high is not None else "",
             _p(found),
-            found.reason,
         )
-    return table
+    reasons = [Text(f"{f.predictor.quantity}: {f.reason}") for f in predictors.values() if f.reason]
+    return Group(table, *reasons)
 
 
 def _p(found: Association | NoSlope) -> str:

@@ -13,6 +13,7 @@ from medfathom.confirmation.words import (
     best_sentence,
     chance_warning,
     front_words,
+    gap_words,
     judged_on,
     opened,
     per_image,
@@ -135,6 +136,7 @@ def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
     return [
         Text(best_sentence(best)),
         *[Text(line) for line in [per_image(best)] if line],
+        *map(Text, gap_words(best)),
         Text(
             f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "
             "they were optimistic by that much."

@@ -61,9 +61,11 @@ def check_with_page(
     Raises:
         DataError: the data set cannot be used at all.
     """
+    from medfathom.models.look import look  # noqa: PLC0415  torch
+
     page = out or home() / "reports" / f"{config.name}-data.html"
     with step_bar(shown=show_progress) as tell:
-        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell)
+        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell, look=look)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_page(report, page, title=config.name, seed=config.seed)
     return report, page

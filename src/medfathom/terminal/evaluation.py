@@ -15,6 +15,7 @@ from medfathom.terminal.output import print_json, print_text
 from medfathom.text import spark
 
 if TYPE_CHECKING:
+    from medfathom.confirmation.decisions import Decision
     from medfathom.evaluation.results import Evaluation, Histogram
 
 
@@ -23,9 +24,11 @@ def evaluate_and_tell(
     definition: str,
     *,
     recalibrate: int | None,
+    by: str,
     split: str | None,
     device: str,
     storage: str | None,
+    pictures: Path | None,
     as_json: bool,
 ) -> int:
     """Evaluate a model as `external.evaluate` does, and print what was found. Returns the exit code."""
@@ -36,15 +39,19 @@ def evaluate_and_tell(
             model,
             definition,
             recalibrate=recalibrate,
+            by=by,
             split=split,
             device=device,
             storage=storage,
+            pictures=pictures,
             progress=tell,
         )
     if as_json:
         print_json(found.to_dict())
     else:
         print_text(evaluation_text(found))
+        if pictures is not None:
+            print(f"Pictures: {pictures}", file=sys.stderr)  # noqa: T201
         if Path(model).is_dir():
             print(f"Kept in {model} (evaluations.json, README.md)", file=sys.stderr)  # noqa: T201
     return 0
@@ -67,6 +74,9 @@ def evaluation_text(found: Evaluation) -> RenderableType:
     if found.recalibrated is not None:
         first, *others = words.recalibration_lines(found)
         parts += [Text(first, "bold"), *map(Text, others)]
+    if rows := words.subgroup_table(found):
+        parts += [_subgroups(rows), *map(Text, words.subgroup_lines(found))]
+    parts += [_decision(each) for each in found.decisions]
     parts += [Text("Scores from 0 to 1", "bold"), *map(_histogram, found.histograms)]
     return Group(*parts, *(Text(remark, "dim") for remark in found.remarks))
 
@@ -84,6 +94,27 @@ def _table(found: Evaluation) -> Table:
             table.add_row(
                 title, shown(metric(found.internal, name)), shown(here), shown(drop) if drop else ""
             )
+    return table
+
+
+def _subgroups(rows: list[list[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in rows[0]:
+        table.add_column(title)
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _decision(found: Decision) -> RenderableType:
+    """Predictive values over prevalence; the decision curve is in the card and in `--json`."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=None)
+    own, *others = found.prevalences
+    table.add_column(f"{found.name} at a prevalence of", no_wrap=True)
+    for title in (f"{own:.3f} (here)", *(f"{value:g}" for value in others)):
+        table.add_column(title, justify="right")
+    for name, values in (("PPV", found.ppv), ("NPV", found.npv)):
+        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
     return table
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.output import print_json, print_text
+from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import QUIET, clock
 from medfathom.validate import check_definition
 
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from medfathom.forecast import Forecast, Measured
     from medfathom.trial.kinds import Kind
 
-TITLES = ["architecture", "init", "unfreeze", "trials", "epoch", "trial", "features", "images/s", "memory"]
+COLUMNS = (
+    Column("architecture", left=True, shorten=without_shared_prefix),
+    Column("init", left=True),
+    Column("unfreeze"),
+    Column("trials", minor=2),
+    Column("epoch", minor=1),
+    Column("trial"),
+    Column("features", minor=3),
+    Column("images/s", minor=4),
+    Column("memory"),
+)
 
 
 def print_forecast(study: str, overrides: Sequence[str], *, seconds: float, as_json: bool) -> int:
@@ -70,16 +80,13 @@ class _Progress:
 
 def forecast_text(forecast: Forecast) -> RenderableType:
     """The forecast as text for a terminal."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for title in TITLES:
-        left = title in TITLES[:2]
-        table.add_column(title, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    table = FittedTable(COLUMNS)
     for each in forecast.kinds:
         if isinstance(each.measured, str):
-            table.add_row(*_kind_cells(each.kind), "fails", style="red")
+            cells = ["fails", *[""] * (len(COLUMNS) - 5)]
         else:
-            mark = "~" if each.estimated else ""
-            table.add_row(*_kind_cells(each.kind), *_measured_cells(each.measured, mark))
+            cells = _measured_cells(each.measured, "~" if each.estimated else "")
+        table.add_row(*_kind_cells(each.kind), *cells)
     failed = [
         Text(f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}: {why}", style="red")
         for kind, why in forecast.failures

@@ -224,7 +224,9 @@ def _repair(found: Guessed) -> None:
         n = len(listing.problems)
         shown = "; ".join(map(str, listing.problems[:3]))
         if n > MOST_UNUSABLE * (n + len(listing)):
-            raise DataError(f"{n} of {n + len(listing)} images or rows cannot be used: {shown}")
+            raise DataError(
+                f"{n} of {n + len(listing)} images or rows cannot be used: {shown}; repair or remove them"
+            )
         found.keys["on_bad_image"] = "skip"
         found.why["on_bad_image"] = f"{n} images or rows cannot be used: {shown}"
 

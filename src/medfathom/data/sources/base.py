@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ class Listing:
         ignored: files and rows that do not belong to the data set; they are not among the n.
         notes: what its reader should know, a line each.
         studies: pseudonym of each image's StudyInstanceUID, text; None where no file is DICOM.
+        kept: column -> each image's cell, of those that are carried along for subgroups.
     """
 
     names: Sequence[str]
@@ -97,6 +98,7 @@ class Listing:
     ignored: Sequence[Ignored] = ()
     notes: Sequence[str] = ()
     studies: NDArray[np.str_] | None = None
+    kept: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)

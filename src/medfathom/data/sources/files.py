@@ -108,6 +108,7 @@ class FileSource(Source):
         self._config = config
         self._files: list[ImageFile] = []
         self._chosen = True
+        self._listed: list[int] = []
         self._decode = FileDecoder(
             1,
             np.dtype(np.uint8),
@@ -203,6 +204,7 @@ class FileSource(Source):
         good[unknown] = False
         parts = rows.parts or [None] * len(names)
         kept = np.flatnonzero(good).tolist()
+        self._listed = kept
         found = [header for row in kept if isinstance(header := headers[row], Header)]
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.data.labels import Labels, normal_word, normal_words
 from medfathom.data.sources.base import Listing, Problem
@@ -77,7 +78,7 @@ class CsvSource(FileSource):
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
         kept = merged.kept
-        return self._list_files(
+        listing = self._list_files(
             paths=[self._found[row].path for row in kept],
             names=[names[row] for row in kept],
             labels=_rows_of(merged.labels, kept),
@@ -89,6 +90,16 @@ class CsvSource(FileSource):
             notes=[*notes, *merged.notes],
             mpps=None if mpps is None else [mpps[row] for row in kept],
         )
+        if not self._table_config.keep:  # only then is an image a row: dataset.keep goes with unit = "image"
+            return listing
+        return replace(listing, kept=self._kept([kept[place] for place in self._listed]))
+
+    def _kept(self, rows: Sequence[int]) -> dict[str, NDArray[np.str_]]:
+        """The columns for subgroups, of these rows."""
+        return {
+            column: np.array([normal_word(self._rows[row].cells[column]) for row in rows], dtype=np.str_)
+            for column in self._table_config.keep
+        }
 
     @cached_property
     def _found(self) -> list[FoundFile]:

@@ -149,6 +149,7 @@ def _check_columns(config: CsvDataset, table: Table) -> None:
         "split_column": [config.split_column] if config.split_column else [],
         "group_column": [config.group_column] if config.group_column else [],
         "case_column": [config.case_column] if config.case_column else [],
+        "keep": config.keep,
         "mpp_column": [config.mpp_column] if config.mpp_column else [],
     }
     for key, columns in wanted.items():

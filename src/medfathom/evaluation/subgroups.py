@@ -1,0 +1,249 @@
+"""For whom a model works: metrics per subgroup, differences, the largest gap. Never a single patient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfathom.analysis.size.multiplicity import holm
+from medfathom.errors import InputError, did_you_mean
+from medfathom.evaluation.judging import Predictions, calibration_of, metrics_of
+from medfathom.evaluation.results import Calibration, Value
+from medfathom.metrics.bootstrap import difference_interval
+from medfathom.metrics.intervals import Z95
+from medfathom.metrics.unknown import is_absent, is_present
+from medfathom.trial.record import SplitMetrics
+
+LEAST = 10
+"""Positives, and negatives, below which a subgroup gets no metrics (images or cases; of patients, where they
+are known, as many)."""
+
+MOST = 20
+"""Subgroups of a column."""
+
+UNKNOWN_VALUES = ("", "nan", "na", "n/a", "none", "unknown")
+"""Cells that name no subgroup."""
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """One value (or range) of a column.
+
+    Attributes:
+        column, value: which subgroup; a range is "[40, 50)".
+        n: images (or cases); n_patients: None: not known.
+        positives, negatives: of the rarest class, where there are several.
+        why: why there are no metrics; empty: there are.
+        auc, sensitivity, specificity: with intervals; of several classes the mean.
+        calibration: of each class.
+        difference: AUC less that of all other images of the column with a known value.
+        p_value, p_holm: of that difference, alone and adjusted by Holm over all subgroups asked for.
+    """
+
+    column: str
+    value: str
+    n: int
+    n_patients: int | None
+    positives: int
+    negatives: int
+    why: str = ""
+    auc: Value | None = None
+    sensitivity: Value | None = None
+    specificity: Value | None = None
+    calibration: Sequence[Calibration] = ()
+    difference: Value | None = None
+    p_value: float | None = None
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class LargestGap:
+    """The two subgroups of a column whose AUCs are farthest apart.
+
+    Attributes:
+        best, worst: their values.
+        gap: of the AUCs; the interval holds for all pairs of the column together (Bonferroni).
+    """
+
+    column: str
+    best: str
+    worst: str
+    gap: Value
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """All that was asked for; `left_out` has images without a value, by column."""
+
+    groups: Sequence[Subgroup]
+    gaps: Sequence[LargestGap]
+    left_out: Mapping[str, int]
+
+
+def columns_of(by: str, kept: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArray[np.str_]]:
+    """Column -> each image's subgroup, "" where it has none, from what `--by` says.
+
+    Args:
+        by: `sex,age:10`: a column, or a column of numbers with the width of its ranges.
+        kept: the columns that the data carry along.
+
+    Raises:
+        InputError: no such column, one with too many values, or one that has no numbers to be cut.
+    """
+    found = {}
+    for word in filter(None, (part.strip() for part in by.split(","))):
+        name, _, width = word.partition(":")
+        own = {column.lower(): column for column in kept}
+        if name.lower() not in own:
+            hint = did_you_mean(name, kept) if kept else "the data keep none"
+            raise InputError(
+                f"--by {name}: the data keep no such column ({hint}); name it in the definition: "
+                f'[dataset] keep = ["{name}"] (source = "csv")'
+            )
+        column = own[name.lower()]
+        cells = kept[column]
+        values = _ranges(word, cells, width) if width else _plain(cells)
+        if len(names := set(values.tolist()) - {""}) > MOST:
+            raise InputError(
+                f"--by {name}: {column} has {len(names)} values, at most {MOST} make subgroups; give "
+                f"ranges of a column of numbers: --by {name}:10"
+            )
+        found[column] = values
+    return found
+
+
+def _plain(cells: NDArray[np.str_]) -> NDArray[np.str_]:
+    return np.array(
+        ["" if cell.lower() in UNKNOWN_VALUES else cell for cell in cells.tolist()], dtype=np.str_
+    )
+
+
+def _ranges(word: str, cells: NDArray[np.str_], width: str) -> NDArray[np.str_]:
+    """Each number's range, [low, high)."""
+    step = _number(width)
+    if step is None or step <= 0:
+        raise InputError(f"--by {word}: the width of ranges is a number above 0, but got {width!r}")
+    numbers = [_number(cell) for cell in cells.tolist()]
+    if all(number is None for number in numbers):
+        raise InputError(
+            f"--by {word}: the column has no numbers, such as {str(cells[0])!r}; leave :{width} out"
+        )
+    starts = [None if number is None else math.floor(number / step) * step for number in numbers]
+    names = ["" if start is None else f"[{start:g}, {start + step:g})" for start in starts]
+    return np.array(names, dtype=np.str_)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def subgroups_of(found: Predictions, columns: Mapping[str, NDArray[np.str_]]) -> Subgroups:
+    """Metrics of every subgroup, and the differences between them.
+
+    Args:
+        found: all images (or cases).
+        columns: column -> the subgroup of each, (m,).
+    """
+    groups, gaps = [], []
+    for column, values in columns.items():
+        known = values != ""
+        own = [
+            _subgroup(found, column, name, values == name, known)
+            for name in np.unique(values[known]).tolist()
+        ]
+        groups += own
+        gaps += _largest(column, [each for each in own if not each.why])
+    tested = [k for k, each in enumerate(groups) if each.p_value is not None]
+    adjusted = (
+        dict(zip(tested, holm([groups[k].p_value or 0.0 for k in tested]), strict=True)) if tested else {}
+    )
+    whole = [Subgroup(**{**vars(each), "p_holm": adjusted.get(k)}) for k, each in enumerate(groups)]
+    return Subgroups(whole, gaps, {column: int((values == "").sum()) for column, values in columns.items()})
+
+
+def _subgroup(
+    found: Predictions, column: str, name: str, rows: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> Subgroup:
+    part = found.part(rows)
+    positives, negatives, why = _enough(part)
+    patients = None if part.groups is None else len(np.unique(part.groups))
+    plain = Subgroup(column, name, len(part), patients, positives, negatives, why)
+    if why:
+        return plain
+    metrics = metrics_of(part)
+    rest = found.part(known & ~rows)
+    compared = None if _enough(rest)[2] else _difference(metrics, metrics_of(rest))
+    return Subgroup(
+        **{
+            **vars(plain),
+            "auc": _metric(metrics, "auc"),
+            "sensitivity": _metric(metrics, "sensitivity"),
+            "specificity": _metric(metrics, "specificity"),
+            "calibration": calibration_of(part),
+            "difference": compared,
+            "p_value": None if compared is None else _p_value(compared),
+        }
+    )
+
+
+def _enough(part: Predictions) -> tuple[int, int, str]:
+    """Positives and negatives of the rarest class, and why they are too few."""
+    labels = part.labels
+    flags = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(part.config.class_names))
+    if part.task == "binary":
+        flags = flags[:, 1:]
+    counts = [(int(is_present(column).sum()), int(is_absent(column).sum())) for column in flags.T]
+    positives, negatives = min(counts, key=min)
+    few = min(positives, negatives) < LEAST
+    why = f"too few: {positives} positive and {negatives} negative, at least {LEAST} each are needed"
+    return positives, negatives, why if few else ""
+
+
+def _metric(metrics: SplitMetrics, name: str) -> Value:
+    return Value(*(getattr(metrics, name + end) for end in ("", "_ci_low", "_ci_high")))
+
+
+def _difference(first: SplitMetrics, second: SplitMetrics) -> Value | None:
+    own, other = _metric(first, "auc"), _metric(second, "auc")
+    if own.value is None or own.low is None or own.high is None:
+        return None
+    if other.value is None or other.low is None or other.high is None:
+        return None
+    return Value(*difference_interval(own.value, (own.low, own.high), other.value, (other.low, other.high)))
+
+
+def _p_value(difference: Value) -> float:
+    """Two-sided, by the normal distribution, from the side of the interval that faces 0."""
+    value, low, high = difference.value or 0.0, difference.low or 0.0, difference.high or 0.0
+    error = (value - low if value > 0 else high - value) / Z95
+    return math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)
+
+
+def _largest(column: str, groups: Sequence[Subgroup]) -> list[LargestGap]:
+    """Of a column with at least two subgroups that have an AUC."""
+    known = [each for each in groups if each.auc and each.auc.value is not None and each.auc.low is not None]
+    if len(known) < 2:
+        return []
+    aucs = [0.0 if each.auc is None else each.auc.value or 0.0 for each in known]
+    best, worst = known[int(np.argmax(aucs))], known[int(np.argmin(aucs))]
+    wider = NormalDist().inv_cdf(1 - 0.025 / len(list(combinations(known, 2)))) / Z95
+    assert best.auc is not None and worst.auc is not None  # noqa: S101
+    first, second = best.auc, worst.auc
+    value, low, high = difference_interval(
+        first.value or 0.0,
+        (first.low or 0.0, first.high or 0.0),
+        second.value or 0.0,
+        (second.low or 0.0, second.high or 0.0),
+    )
+    gap = Value(value, value - wider * (value - low), value + wider * (high - value))
+    return [LargestGap(column, best.value, worst.value, gap)]

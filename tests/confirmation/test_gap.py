@@ -1,0 +1,73 @@
+"""The parts of the gap add up; each has an interval; a difference between the splits is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from made_confirmations import made_result
+from made_models import CONFIG
+from medfathom.confirmation.find import predictions_file
+from medfathom.confirmation.gap import gap_of
+from medfathom.confirmation.words import gap_words
+from medfathom.metrics.auc import roc_auc_score
+from medfathom.models.folder import write_config
+
+
+def folders(place: Path, shifts: dict[str, float], n: int = 400, seeds: int = 3) -> tuple[list[Path], dict]:
+    """Models whose classes lie apart by a shift on each split; their AUCs."""
+    random = np.random.default_rng(0)
+    made, aucs = [], {"val": [], "test": []}
+    for seed in range(seeds):
+        folder = place / f"trial-{seed}"
+        folder.mkdir()
+        write_config(folder, CONFIG)
+        for split, shift in shifts.items():
+            labels = (np.arange(n) % 4 == 0).astype(int) if split == "test" else np.arange(n) % 2
+            values = 1 / (1 + np.exp(-(random.normal(0, 1, n) + shift * (labels - 0.5))))
+            table = {
+                "name": list(map(str, range(n))),
+                "group": None,
+                "label": labels,
+                "probability:ill": values,
+            }
+            pd.DataFrame(table).to_parquet(predictions_file(folder, split))
+            aucs[split].append(float(roc_auc_score(labels, values)[0]))
+        made.append(folder)
+    return made, aucs
+
+
+def test_a_harder_test_split_is_told_from_an_optimistic_search(tmp_path: Path) -> None:
+    made, aucs = folders(tmp_path, {"val": 3.0, "test": 1.5})
+    gap = gap_of(0.99, aucs["val"], aucs["test"], made)
+    assert gap is not None
+    val, test = np.mean(aucs["val"]), np.mean(aucs["test"])
+    assert (gap.search.value, gap.splits.value) == pytest.approx((0.99 - val, val - test))
+    assert gap.search.ci is not None
+    reach = 4.302652729911275 * np.std(aucs["val"], ddof=1) / np.sqrt(3)  # Student, 2 degrees of freedom
+    assert gap.search.ci == pytest.approx((0.99 - val - reach, 0.99 - val + reach))
+    assert gap.told_from_zero
+    assert gap.val is not None
+    assert gap.test is not None
+    assert (gap.val.prevalence, gap.test.prevalence) == (0.5, 0.25)
+    assert gap.test.specificity < gap.val.specificity
+    said = " ".join(gap_words(made_result(search_auc=0.99, test_auc=float(test), gap=gap)))
+    assert "The validation split is easier than the test split" in said
+    assert "prevalence 0.500 and 0.250" in said
+
+
+def test_equal_splits_are_not_called_different(tmp_path: Path) -> None:
+    made, aucs = folders(tmp_path, {"val": 2.0, "test": 2.0}, n=120, seeds=1)
+    gap = gap_of(0.93, aucs["val"], aucs["test"], made)
+    assert gap is not None
+    assert gap.search.ci is None
+    assert not gap.told_from_zero
+    said = " ".join(gap_words(made_result(gap=gap)))
+    assert "too small to tell whether they differ" in said
+    assert "one seed: no interval" in said
+
+
+def test_without_validation_predictions_there_is_no_gap(tmp_path: Path) -> None:
+    assert gap_of(0.9, [0.9], [0.8], [tmp_path]) is None
+    assert gap_words(made_result()) == []

@@ -1,0 +1,122 @@
+"""Subgroups: their metrics are those of their images; what is too few; differences; the largest gap."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medfathom
+from evaluating import images
+from made_models import CONFIG
+from medfathom.errors import InputError
+from medfathom.evaluation.judging import Predictions
+from medfathom.evaluation.subgroups import columns_of, subgroups_of
+from medfathom.metrics.auc import roc_auc_score
+
+SEX = np.array(["F", "M"] * 150)
+
+
+def predicted(gap: float, n: int = 300, seed: int = 0) -> Predictions:
+    """Scores that tell the classes apart well in F, worse in M by a gap."""
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.arange(n) % 2)
+    shift = np.where(SEX[:n] == "F", 2.0, 2.0 - gap)
+    logit = random.normal(0, 1, n) + shift * (labels - 0.5)
+    return Predictions(CONFIG, labels, np.column_stack([np.zeros(n), logit]), np.arange(n).astype(np.str_))
+
+
+def test_metrics_are_those_of_the_subgroups_images() -> None:
+    found = predicted(0.5)
+    first, second = subgroups_of(found, {"Sex": SEX}).groups
+    assert (first.value, second.value, first.n, first.n_patients) == ("F", "M", 150, 150)
+    for group in (first, second):
+        own = group.value == SEX
+        scores, labels = found.probabilities[own, 0], found.labels[own]
+        assert group.auc is not None
+        assert group.auc.value == pytest.approx(roc_auc_score(labels, scores)[0])
+        assert group.sensitivity is not None
+        assert group.sensitivity.value == pytest.approx((scores[labels == 1] >= 0.5).mean())
+        assert group.positives == labels.sum()
+
+
+def test_a_gap_is_found_and_none_is_not() -> None:
+    (gap,) = subgroups_of(predicted(1.8), {"Sex": SEX}).gaps
+    assert (gap.best, gap.worst) == ("F", "M")
+    assert gap.gap.low > 0  # type: ignore[operator]
+    same = subgroups_of(predicted(0.0), {"Sex": SEX})
+    assert same.gaps[0].gap.low < 0  # type: ignore[operator]
+    assert all(group.p_holm > 0.05 for group in same.groups)  # type: ignore[operator]
+
+
+def test_chance_gaps_are_rare() -> None:
+    """Of 100 data sets without a gap about 5 have one at 0.05: more than 12 has probability 0.0005."""
+    many = [subgroups_of(predicted(0.0, seed=k), {"Sex": SEX}).groups[0].p_value for k in range(100)]
+    assert sum(p < 0.05 for p in many if p is not None) <= 12
+
+
+def test_holm_counts_all_subgroups_and_gaps_widen_with_pairs() -> None:
+    found = predicted(1.0)
+    place = np.array([f"site {k % 3}" for k in range(300)])
+    alone = subgroups_of(found, {"Sex": SEX})
+    both = subgroups_of(found, {"Sex": SEX, "Site": place})
+    assert both.groups[0].p_value == alone.groups[0].p_value
+    assert both.groups[0].p_holm > alone.groups[0].p_holm  # type: ignore[operator]
+    assert [gap.column for gap in both.gaps] == ["Sex", "Site"]
+
+
+def test_too_few_have_no_numbers() -> None:
+    found = predicted(0.0)
+    rare = np.array(["a"] * 285 + ["b"] * 15)
+    rare[:5] = ""
+    subgroups = subgroups_of(found, {"Rare": rare})
+    few = subgroups.groups[1]
+    assert (few.auc, few.difference, few.p_holm) == (None, None, None)
+    assert few.why.startswith("too few: ")
+    assert subgroups.left_out == {"Rare": 5}
+    assert subgroups.gaps == []
+
+
+def test_ranges_and_what_has_no_value() -> None:
+    found = columns_of(
+        "age:10,SEX", {"Age": np.array(["41", "50", "", "x"]), "Sex": np.array(["F", "nan", "M", "M"])}
+    )
+    assert found["Age"].tolist() == ["[40, 50)", "[50, 60)", "", ""]
+    assert found["Sex"].tolist() == ["F", "", "M", "M"]
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("race", "--by race: the data keep no such column"),
+        ("id", "--by id: id has 500 values, at most 20 make subgroups"),
+        ("sex:10", "the column has no numbers, such as 'F'"),
+        ("id:x", "the width of ranges is a number above 0, but got 'x'"),
+    ],
+)
+def test_bad_columns_are_one_line(by: str, message: str) -> None:
+    kept = {"id": np.arange(500).astype(np.str_), "sex": np.array(["F", "M"] * 250)}
+    with pytest.raises(InputError, match=message):
+        columns_of(by, kept)
+
+
+def test_columns_come_from_the_table(model: Path, workdir: Path) -> None:
+    pixels, labels = images(80)
+    rows = ["file,label,patient,Sex,Age"]
+    for k, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        Image.fromarray(image).save(workdir / f"{k}.png")
+        rows.append(f"{k}.png,{('well', 'ill')[label]},p{k},{'FM'[k // 2 % 2]},{30 + k % 20}")
+    (workdir / "t.csv").write_text("\n".join(rows))
+    text = '[dataset]\nsource = "csv"\npath = "t.csv"\npath_column = "file"\ngroup_column = "patient"\n'
+    (workdir / "t.toml").write_text(f'{text}keep = ["Sex", "Age"]\n')
+    found = medfathom.evaluate(model, "t.toml", by="sex,age:10").subgroups
+    assert found is not None
+    assert [(g.column, g.value, g.n) for g in found.groups] == [
+        ("Sex", "F", 40),
+        ("Sex", "M", 40),
+        ("Age", "[30, 40)", 40),
+        ("Age", "[40, 50)", 40),
+    ]
+    card = (model / "README.md").read_text()
+    assert "| Sex F | 40 | 40 | 20 |" in card
+    assert "p17" not in card  # no patient is named
