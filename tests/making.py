@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,20 @@ def hdf5(folder: Path, *, channels: int = 3, labels_of: dict[str, int] | None = 
             n_labels = (labels_of or {}).get(split, n)
             file["y"] = (np.arange(n_labels) % 2).astype(np.uint8).reshape(-1, 1, 1, 1)
     return folder
+
+
+def repeats_and_some(path: Path, folder: Path, every: int = 12) -> Path:
+    """A copy of an npz file with all images that it has several times, and one in `every` of the others."""
+    with np.load(path) as whole:
+        arrays = {name: whole[name] for name in whole.files}
+    splits = ("train", "val", "test")
+    contents = [image.tobytes() for split in splits for image in arrays[f"{split}_images"]]
+    seen, start = Counter(contents), 0
+    for split in splits:
+        n = len(arrays[f"{split}_images"])
+        kept = [row for row in range(n) if seen[contents[start + row]] > 1 or row % every == 0]
+        start += n
+        for name in (name for name in arrays if name.startswith(split)):
+            arrays[name] = arrays[name][kept]
+    np.savez(folder / "some.npz", **arrays)
+    return folder / "some.npz"

@@ -1,15 +1,19 @@
 """Grad-CAM shows what speaks for a decision, whichever way it went."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
-from medfathom.confirmation.grad_cam import Prediction, grad_cam, predictions
+from medfathom.confirmation.find import NO_MAP, pictures_of_best
+from medfathom.confirmation.grad_cam import Prediction, grad_cam, predictions, target_layer
 from medfathom.confirmation.pictures import Judged
 from medfathom.data.prepared import Split
+from medfathom.models.build import build_network
 
 BRIGHT = np.zeros((8, 8), dtype=bool)
 BRIGHT[:, :4] = True
@@ -65,3 +69,41 @@ def test_classes_have_logits_of_their_own() -> None:
     ]
     three = found("multiclass", ["a", "b", "c"], np.array([2]), np.array([[0.1, 0.3, 0.6]]))
     assert [(each.said, each.output, each.sign) for each in predictions(three)] == [("c", 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "has_map"),
+    [
+        ("vit_tiny_patch16_224", 64, False),
+        ("swin_tiny_patch4_window7_224", 224, False),
+        ("resnet18", 64, True),
+    ],
+)
+def test_only_networks_that_keep_places_have_a_map(architecture: str, size: int, has_map: bool) -> None:
+    network = build_network(
+        architecture, init="random", num_outputs=2, unfreeze_depth=5, image_size=size, in_channels=3, seed=0
+    )
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Tensor) -> Tensor:
+            return network.forward_rest(network.forward_prefix(images))
+
+    config = SimpleNamespace(channels=3, image_size=size)
+    model: Any = SimpleNamespace(module=Whole().eval(), config=config, device="cpu")
+    assert (target_layer(model) is not None) == has_map
+
+
+def test_a_report_says_why_there_is_no_map(tmp_path: Path) -> None:
+    def captions(*names: str) -> list[str]:
+        for name in names:
+            (tmp_path / name).touch()
+        best = SimpleNamespace(stratum="vit", models=[SimpleNamespace(folder=tmp_path, pictures=names)])
+        summary: Any = SimpleNamespace(study="s", best_of_strata=[best])
+        return [text for _, _, text in pictures_of_best(summary)]
+
+    assert captions("roc.png", "mistakes.png")[-1].endswith(NO_MAP)
+    assert not any(NO_MAP in text for text in captions("roc.png", "gradcam.png"))

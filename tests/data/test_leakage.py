@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from making import config, images, npz, save, table
+from making import config, images, npz, repeats_and_some, save, table
 from medfathom import scheduling
 from medfathom.data.copies import read_near, to_drop
 from medfathom.data.leakage import LEAKAGE, leakage_note, refuse_leakage
@@ -308,7 +308,8 @@ def test_near_copies_in_several_splits_are_told_but_stop_nothing(tmp_path: Path)
 
 def test_shipped_pneumoniamnist_says_what_it_takes(shared: Path, tmp_path: Path) -> None:
     """SOURCES.md: 8 validation images are in train too."""
-    definition = load_definition("pneumoniamnist", [f"dataset.path={shared / 'data' / 'pneumoniamnist.npz'}"])
+    path = repeats_and_some(shared / "data" / "pneumoniamnist.npz", tmp_path)
+    definition = load_definition("pneumoniamnist", [f"dataset.path={path}"])
     data = prepare(definition.dataset, tmp_path / "cache")
     said = refuse_leakage(data, definition.dataset, definition.name)
     assert "8 images have exact copies in several splits (8 in train and val)" in said

@@ -26,10 +26,12 @@ PICTURES = {
     "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
     "calibration.png": "reliability on the test split, after temperature scaling on validation",
     "gradcam.png": "Grad-CAM of confident right and wrong predictions on the test split",
-    "mistakes.png": "the most confident mistakes on the test split, beside their Grad-CAM",
+    "mistakes.png": "the most confident mistakes on the test split, beside their Grad-CAM where there is one",
     "curves.png": "learning curves",
 }
 """What is drawn of a confirmed model, and what it shows."""
+
+NO_MAP = "no Grad-CAM: this network has no convolution that keeps places (most transformers have none)"
 
 
 def definition_of(study: Study) -> StudyConfig:
@@ -94,4 +96,6 @@ def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]
     first = best.models[0]
     about = f"{summary.study}, {best.stratum}"
     files = [(first.folder / name, PICTURES[name]) for name in first.pictures]
+    if files and "gradcam.png" not in first.pictures:
+        files[-1] = (files[-1][0], f"{files[-1][1]}; {NO_MAP}")
     return [(about, file, text) for file, text in files if file.is_file()]

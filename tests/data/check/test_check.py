@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from making import class_folders, config, images, npz, save
+from making import class_folders, config, images, npz, repeats_and_some, save
 from medfathom.data.check import neighbours, statistics
 from medfathom.data.check.check import CheckReport, check_data
 from medfathom.data.check.near_copies import near_copies
@@ -319,8 +319,7 @@ def test_many_images_are_compared_in_parts_and_large_ones_read_in_parts(
 
 def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path) -> None:
     """SOURCES.md: 8 validation images also in train, 18 exact repeats inside train, 3 inside test."""
-    path = shared / "data" / "pneumoniamnist.npz"
-    content = np.load(path)
+    path = repeats_and_some(shared / "data" / "pneumoniamnist.npz", tmp_path)
     data = prepare(config("npz", path=str(path), image_size=28), tmp_path / "cache")
     manifest = read_manifest(data.folder)
     sets = exact_copies(*manifest.hashes)
@@ -328,7 +327,8 @@ def test_real_chest_x_rays_and_their_known_repeats(shared: Path, tmp_path: Path)
     assert sum("val" in s and "train" in s for s in splits) == 8
     assert sum(s.count("train") - 1 for s in splits if "train" in s) == 18
     assert sum(s.count("test") - 1 for s in splits if "test" in s) == 3
-    assert len(manifest) == sum(len(content[f"{split}_images"]) for split in N)
+    with np.load(path) as content:
+        assert len(manifest) == sum(len(content[f"{split}_images"]) for split in N)
 
 
 def test_slices_of_a_volume_may_be_alike_and_volumes_may_not(tmp_path: Path) -> None:
