@@ -119,7 +119,7 @@ def test_debug_shows_the_traceback(medfathom: Cli) -> None:
 
 def test_how_to_go_on_is_said_without_passwords(medfathom: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     halted = Outcome("demo", Counts(complete=1, running=1), 16, CHOICE, "20 minutes are over")
-    monkeypatch.setattr(study, "run_study", lambda config, **_: halted)
+    monkeypatch.setattr(study, "run_study", lambda *_, **__: halted)
     url = "postgresql+psycopg://bob:s3cret@db/x"
     place = "resources.checkpoint_url=sftp://bob:s3cret@nas/x"
     code, out, err = medfathom("run", "demo", "--storage", url, "--set", place, "--trials", "16")
@@ -132,7 +132,7 @@ def test_how_to_go_on_is_said_without_passwords(medfathom: Cli, monkeypatch: pyt
 
 def test_what_comes_next_names_the_same_storage(medfathom: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     done = Outcome("demo", Counts(complete=16), 16, CHOICE, "")
-    monkeypatch.setattr(study, "run_study", lambda config, **_: done)
+    monkeypatch.setattr(study, "run_study", lambda *_, **__: done)
     code, out, err = medfathom("run", "demo", "--storage", "sqlite:///other.db")
     assert (code, err) == (0, "")
     assert out.splitlines() == [

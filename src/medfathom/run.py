@@ -94,7 +94,8 @@ def run_study(
     from medfathom.data.sizes import prepare_sizes  # noqa: PLC0415
 
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
-    leaks = refuse_leakage(data, config.dataset, config.name)
+    named = config.name if isinstance(definition, StudyConfig) else str(definition)
+    leaks = refuse_leakage(data, config.dataset, named)
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
     open_folds(data, config.dataset.splits)  # refused before anything is spent
@@ -123,7 +124,8 @@ def run_study(
 def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
     """Why a study that was not halted has no more to run."""
     config, finished = driver.config, driver.counts().finished
-    if driver.budget < config.budget.trials:
+    exhausted = driver.budget < config.budget.trials
+    if exhausted:
         yield (
             f"every combination of the grid has been run: {driver.budget}; "
             f"budget.trials = {config.budget.trials} has no more to try"
@@ -136,9 +138,10 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
     elif finished < driver.budget:
         yield f"{finished} of {driver.budget} trials have ended, and no more began: the same command goes on"
     elif nothing_run:
+        more = "more values in [space] add" if exhausted else f"`run --trials {finished + 8}` adds"
         yield (
             f"study {config.name!r} is finished ({finished} trials): nothing was run. "
-            f"`run --trials {finished + 8}` adds trials, `run --fresh` begins anew"
+            f"{more} trials, `run --fresh` begins anew"
         )
 
 

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 from rich.console import Console
 
+from making import images, npz
 from medfathom.data.check.check import CheckReport
 from medfathom.data.check.findings import Finding
 from medfathom.data.check.near_copies import NearCopies
 from medfathom.data.check.shortcuts import Shortcut
 from medfathom.data.prepared import PreparedData
-from medfathom.terminal.data import check_text
+from medfathom.terminal.data import check_text, print_prepared
 
 
 def test_names_with_brackets_are_shown_as_they_are() -> None:
@@ -26,3 +29,19 @@ def test_names_with_brackets_are_shown_as_they_are() -> None:
     assert "set[red]/x[/red].png: damaged" in text
     assert "file and image size: AUC 0.812 [0.701, 0.912] (0.5 is chance)" in text
     assert "Page: reports/a-data.html" in text
+
+
+def test_a_hint_names_the_definition_as_the_user_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {f"{split}_images": images(20, side=16, seed=len(split)) for split in ("train", "val", "test")}
+    content["test_images"][0] = content["train_images"][0]
+    labels = {f"{split}_labels": np.arange(20)[:, None] % 2 for split in ("train", "val", "test")}
+    data = npz(tmp_path, **content, **labels)
+    Path("mine.toml").write_text(
+        'name = "other"\nversion = 1\n[dataset]\nsource = "npz"\nmodality = "CXR"\n'
+        f'image_size = 16\npath = "{data}"\n'
+    )
+    print_prepared("mine.toml", [], samples=None, as_json=False)
+    assert "data check mine.toml` lists them" in capsys.readouterr().out

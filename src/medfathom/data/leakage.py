@@ -82,7 +82,7 @@ def leakage_note(data: PreparedData, config: DatasetConfig, study: str) -> str:
     Args:
         data: as `prepare` gave it.
         config: the `[dataset]` table.
-        study: name of its definition, for the command that lists everything.
+        study: its definition, a file or a name, for the command that lists everything.
     """
     return _note(read_facts(data.folder).leaks, config, study)
 

@@ -40,7 +40,8 @@ def print_check(study: str, overrides: Sequence[str], *, page: Path | None, as_j
 
 def print_prepared(study: str, overrides: Sequence[str], *, samples: Path | None, as_json: bool) -> None:
     """Prepare a study's data set, write samples where a folder is given, print what the data set is."""
-    facts = prepare_now(load_definition(study, overrides), samples=samples, show_progress=not as_json)
+    config = load_definition(study, overrides)
+    facts = prepare_now(config, study, samples=samples, show_progress=not as_json)
     if as_json:
         print_json(facts)
     else:
@@ -61,18 +62,26 @@ def check_with_page(
     Raises:
         DataError: the data set cannot be used at all.
     """
+    from medfathom.models.look import look  # noqa: PLC0415  torch
+
     page = out or home() / "reports" / f"{config.name}-data.html"
     with step_bar(shown=show_progress) as tell:
-        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell)
+        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell, look=look)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_page(report, page, title=config.name, seed=config.seed)
     return report, page
 
 
 def prepare_now(
-    config: StudyConfig, *, samples: Path | None = None, show_progress: bool
+    config: StudyConfig, reference: str, *, samples: Path | None = None, show_progress: bool
 ) -> dict[str, object]:
     """Prepare a study's data set, and write samples into a folder where one is given.
+
+    Args:
+        config: the definition.
+        reference: its file or name, as the user gave it: hints name it.
+        samples: a folder for sample images.
+        show_progress: whether a bar is drawn.
 
     Returns:
         What the data set is, in plain values.
@@ -88,7 +97,7 @@ def prepare_now(
         "positive": data.positive,
         "ignored": [asdict(ignored) for ignored in facts.ignored],
         "notes": list(facts.notes),
-        "leakage": leakage_note(data, config.dataset, config.name) or None,
+        "leakage": leakage_note(data, config.dataset, reference) or None,
         **({"samples": [str(file) for file in written]} if written else {}),
     }
 

@@ -57,7 +57,7 @@ def run_and_tell(
     with logged(watcher, "run") as log:
         for line in said:
             log.note(line)
-        outcome = run_study(config, storage=storage, address=address, fresh=fresh, watcher=log)
+        outcome = run_study(study, sets, storage=storage, address=address, fresh=fresh, watcher=log)
     for line in choice_sentences(outcome.choice) if outcome.choice else []:
         watcher.note(line)
     if outcome.front:

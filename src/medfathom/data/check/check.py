@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfathom.data.check import findings
+from medfathom.data.check import findings, unlike
 from medfathom.data.check.all_splits import AllSplits
 from medfathom.data.check.findings import Finding
 from medfathom.data.check.near_copies import NearCopies
@@ -79,7 +79,12 @@ class CheckReport:
 
 
 def check_data(
-    config: DatasetConfig, cache_dir: Path, *, seed: int = 0, progress: Progress | None = None
+    config: DatasetConfig,
+    cache_dir: Path,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    look: unlike.Look | None = None,
 ) -> CheckReport:
     """Prepare a data set and look for everything that would invalidate a study on it.
 
@@ -90,6 +95,7 @@ def check_data(
         cache_dir: as for `prepare`.
         seed: of the folds and forests of the shortcut tests.
         progress: see `Progress`.
+        look: gives features of images (`medfathom.models.look`); None: how images look is not compared.
 
     Raises:
         DataError: the data set cannot be used at all.
@@ -117,7 +123,8 @@ def check_data(
         *findings.groups(splits),
         *findings.cases(statistics, data),
         *findings.few_groups(splits),
-        *findings.unlike(splits),
+        *unlike.by_size(splits),
+        *unlike.by_look(splits, look, seed, tell),
         *findings.conflicts(splits, copies),
         *findings.blank(splits),
         *findings.balance(statistics),

@@ -41,13 +41,6 @@ SHARE_RATIO = 2.0
 DARK = 0.25
 """A 16-bit set whose 99th percentile is below this share of the range is missing its `bits`."""
 
-UNLIKE = 1.25
-"""An original is unlike the others where its width, height or aspect ratio differs from the median by this
-factor, and by three interquartile ranges..."""
-
-MOST_UNLIKE = 0.1
-"""...and no more than this share of the images does."""
-
 SHOWN = 3
 """Images that a finding's line names."""
 
@@ -108,7 +101,7 @@ def unusable(data: PreparedData) -> list[Finding]:
     problems = read_facts(data.folder).left_out
     if not problems:
         return []
-    message = f"{len(problems)} images or rows cannot be used: {_some(problems)}"
+    message = f"{len(problems)} images or rows cannot be used: {some(problems)}"
     return [Finding("error", "unusable", message, problems)]
 
 
@@ -158,8 +151,8 @@ def _by_place(sets: Sequence[ImageSet], check: str, what: str) -> list[Finding]:
 def _sets_message(sets: Sequence[ImageSet], what: str) -> str:
     where = Counter(" and ".join(_splits_of(found)) for found in sets)
     places = ", ".join(f"{count} in {place}" for place, count in where.most_common())
-    examples = _some([" = ".join(image.name for image in found.images) for found in sets])
-    return f"{what} in {_counted(len(sets), 'set')} ({places}): {examples}"
+    examples = some([" = ".join(image.name for image in found.images) for found in sets])
+    return f"{what} in {counted(len(sets), 'set')} ({places}): {examples}"
 
 
 def _splits_of(found: ImageSet) -> list[str]:
@@ -178,7 +171,7 @@ def groups(splits: AllSplits) -> list[Finding]:
         return []
     n_images = sum(sum(counts.values()) for counts in across.values())
     total = len(np.unique(manifest.group[manifest.group != ""]))
-    examples = _some(list(across))
+    examples = some(list(across))
     message = f"{len(across)} of {total} groups are in several splits, with {n_images} images: {examples}"
     items: list[Numbers] = [{"group": group, **counts} for group, counts in across.items()]
     return [Finding("error", "groups across splits", message, items)]
@@ -189,8 +182,8 @@ def cases(statistics: Sequence[SplitStatistics], data: PreparedData) -> list[Fin
     if data.cases is None:
         return []
     counts = [
-        f"{s.split} {_counted(s.n_cases or 0, data.unit)} of "
-        f"{'unknown' if s.n_groups is None else s.n_groups} patients, {_counted(s.n_images, 'image')}"
+        f"{s.split} {counted(s.n_cases or 0, data.unit)} of "
+        f"{'unknown' if s.n_groups is None else s.n_groups} patients, {counted(s.n_images, 'image')}"
         for s in statistics
     ]
     return [Finding("note", "cases", f"AUCs are per {data.unit}: {'; '.join(counts)}")]
@@ -203,8 +196,8 @@ def conflicts(splits: AllSplits, copies: Sequence[Sequence[int]]) -> list[Findin
     if not differing:
         return []
     chosen = [ImageSet([splits.describe(row) for row in rows]) for rows in differing]
-    examples = _some([" / ".join(f"{i.name} is {i.label}" for i in found.images) for found in chosen])
-    message = f"the same image with different labels in {_counted(len(chosen), 'set')}: {examples}"
+    examples = some([" / ".join(f"{i.name} is {i.label}" for i in found.images) for found in chosen])
+    message = f"the same image with different labels in {counted(len(chosen), 'set')}: {examples}"
     return [Finding("warning", "label conflicts", message, chosen)]
 
 
@@ -226,9 +219,7 @@ def blank(splits: AllSplits) -> list[Finding]:
         if found:
             images = [splits.describe(row) for row in found]
             are = "is" if len(found) == 1 else "are"
-            message = (
-                f"{_counted(len(found), 'image')} {are} {kind}: {_some([image.name for image in images])}"
-            )
+            message = f"{counted(len(found), 'image')} {are} {kind}: {some([image.name for image in images])}"
             findings.append(Finding("warning", "blank images", message, images))
     return findings
 
@@ -311,23 +302,6 @@ def sizes(statistics: Sequence[SplitStatistics], image_size: int) -> list[Findin
     return findings
 
 
-def unlike(splits: AllSplits) -> list[Finding]:
-    """Few originals whose size or shape is unlike that of the others: another view or device, perhaps."""
-    manifest = splits.manifest
-    width, height = np.log(np.maximum(manifest.width, 1)), np.log(np.maximum(manifest.height, 1))
-    columns = np.stack([width, height, width - height])
-    low, median, high = np.quantile(columns, [0.25, 0.5, 0.75], axis=1)
-    allowed = np.maximum(np.log(UNLIKE), 3 * (high - low))
-    rows = np.flatnonzero((np.abs(columns - median[:, None]) > allowed[:, None]).any(axis=0)).tolist()
-    if not rows or len(rows) > MOST_UNLIKE * len(manifest):
-        return []
-    images = [splits.describe(row) for row in rows]
-    examples = _some([f"{manifest.name[row]} {manifest.width[row]}x{manifest.height[row]}" for row in rows])
-    usual = f"{np.median(manifest.width):.0f}x{np.median(manifest.height):.0f}"
-    message = f"{_counted(len(rows), 'image')} of another size or shape than the others ({usual}): {examples}"
-    return [Finding("warning", "unlike the others", message, images)]
-
-
 def few_groups(splits: AllSplits) -> list[Finding]:
     """So few patients that an interval means little."""
     findings = []
@@ -354,11 +328,12 @@ def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:
     ]
 
 
-def _counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """A number of things in words."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def _some(things: Sequence[object]) -> str:
+def some(things: Sequence[object]) -> str:
     """The first few, and how many more."""
     shown = "; ".join(map(str, things[:SHOWN]))
     return f"{shown}; and {len(things) - SHOWN} more" if len(things) > SHOWN else shown

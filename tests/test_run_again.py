@@ -1,0 +1,29 @@
+"""What `run` says when nothing is left to run."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medfathom import run
+
+
+def said(monkeypatch: pytest.MonkeyPatch, *, budget: int, asked: int) -> str:
+    monkeypatch.setattr(run, "all_settled", lambda *_: False)
+    config = SimpleNamespace(name="grid", budget=SimpleNamespace(trials=asked))
+    counts = SimpleNamespace(finished=budget)
+    driver: Any = SimpleNamespace(config=config, budget=budget, counts=lambda: counts, trials=list)
+    return "\n".join(run._at_the_end(driver, nothing_run=True))
+
+
+def test_an_exhausted_grid_is_told_and_no_more_trials_are_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = said(monkeypatch, budget=2, asked=6)
+    assert "every combination of the grid has been run: 2" in told
+    assert "--trials" not in told
+    assert "more values in [space] add trials" in told
+
+
+def test_a_finished_study_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = said(monkeypatch, budget=4, asked=4)
+    assert "`run --trials 12` adds trials" in told
+    assert "grid has been run" not in told
