@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.check.neighbours import TURNS, looks, thumbnail, turned
+from medfathom.data.check.neighbours import looks, orientations, thumbnail
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepared import FACTS_FILE, PreparedData, read_facts
 from medfathom.errors import DataError, ExportedModelError
@@ -184,8 +184,7 @@ def _likest(thumbnails: NDArray[np.uint8], prints: Prints) -> NDArray[np.float32
     other = prints.looks.astype(np.float32)
     other /= np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-6)
     best = np.full(len(thumbnails), -1.0, dtype=np.float32)
-    for turn in range(TURNS):
-        own = looks(np.stack([turned(each, turn) for each in thumbnails]).astype(np.uint8))
+    for own in orientations(looks(thumbnails)):
         for start in range(0, len(other), OTHERS):
             np.maximum(best, (own @ other[start : start + OTHERS].T).max(axis=1), out=best)
     return best

@@ -82,7 +82,7 @@ def candidates(thumbnails: NDArray[np.uint8], cases: NDArray[np.str_] | None = N
         names = np.where(cases == "", own.astype(np.str_), np.char.add("case ", cases))
         own = np.unique(names, return_inverse=True)[1].reshape(-1)
     found = {
-        *_nearest(looks(thumbnails), own, _orientations),
+        *_nearest(looks(thumbnails), own, orientations),
         *_nearest(_spectra(thumbnails), own, lambda spectra: [spectra]),
     }
     return sorted(found)
@@ -116,7 +116,7 @@ def _log_power(thumbnails: NDArray[np.uint8], window: Floats) -> Floats:
     return centred
 
 
-def _orientations(looks: Floats) -> list[Floats]:
+def orientations(looks: Floats) -> list[Floats]:
     """The looks in each orientation."""
     squares = looks.reshape(-1, LOOK, LOOK)
     return [np.stack([turned(s, turn) for s in squares]).reshape(looks.shape) for turn in range(TURNS)]
