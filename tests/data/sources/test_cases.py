@@ -127,6 +127,33 @@ def test_a_row_that_names_one_image_has_no_volume(tmp_path: Path) -> None:
         prepare(of_table(tmp_path / "t.csv"), tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("keys", "volumes_left", "slices"),
+    [
+        ({"include": ["*.png"]}, 12, SLICES),
+        ({"include": ["vol*"]}, 12, SLICES),
+        ({"include": ["vol1*"]}, 2, SLICES),
+        ({"include": ["*/0.png"]}, 12, 1),
+        ({"exclude": ["0.png"]}, 12, SLICES - 1),
+        ({"exclude": ["vol1*"]}, 10, SLICES),
+        ({"exclude": ["vol*/2.png"]}, 12, SLICES - 1),
+    ],
+)
+def test_patterns_are_about_the_files_of_a_folder_that_a_row_names(
+    keys: dict[str, Any], volumes_left: int, slices: int, tmp_path: Path
+) -> None:
+    names = [f"vol{number:02d}" for number in range(12)]
+    volumes(tmp_path, names)
+    rows: list[dict[str, object]] = [{"path": name, "label": "ab"[k % 2]} for k, name in enumerate(names)]
+    write_table(tmp_path / "t.csv", rows)
+    source = open_source(of_table(tmp_path / "t.csv", **keys))
+    listing = source.listing()
+    assert not listing.problems
+    assert listing.cases is not None
+    assert len(set(listing.cases)) == volumes_left
+    assert len(listing) == volumes_left * slices
+
+
 def test_an_empty_folder_is_named(table: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     table.write_text(table.read_text() + "none,ill,train\n")
@@ -259,7 +286,11 @@ def test_a_column_that_is_not_there_is_named(table: Path) -> None:
 def test_slices_come_in_their_natural_order(tmp_path: Path) -> None:
     for name in ("s10.png", "s2.png", "s1.png", ".s0.png", "note.txt"):
         save(tmp_path / "v" / name, images(1)[0]) if name.endswith("png") else None
-    assert [file.name for file in files_of(tmp_path / "v", Choice())] == ["s1.png", "s2.png", "s10.png"]
+    assert [file.name for file in files_of(tmp_path / "v", Choice(), tmp_path)] == [
+        "s1.png",
+        "s2.png",
+        "s10.png",
+    ]
 
 
 def test_a_changed_slice_is_prepared_again(table: Path, tmp_path: Path) -> None:

@@ -133,20 +133,29 @@ def _without(unit: Unit, *, named: bool) -> str:
     return f"no {unit}: it is one image in no folder of its own; give dataset.case_pattern or case_column"
 
 
-def files_of(path: Path, choice: Choice) -> list[Path]:
-    """The file itself; of a folder its images at any depth, in natural order (2 before 10)."""
+def files_of(path: Path, choice: Choice, root: Path) -> list[Path]:
+    """The file itself; of a folder its images at any depth, in natural order (2 before 10).
+
+    Args:
+        path: of the file or folder.
+        choice: which files of a folder count, by their paths below `root`.
+        root: the data set's folder.
+    """
     try:
         is_folder = path.is_dir()
     except OSError:  # a name that is too long: reading it says so
         is_folder = False
     if not is_folder:
         return [path]
-    return sorted((path / file for file in files_below(path, choice).files), key=natural)
+    return sorted(
+        (path / file for file in files_below(path, replace(choice, above=below(path, root))).files),
+        key=natural,
+    )
 
 
 def in_files(rows: FileRows, root: Path, choice: Choice) -> FileRows:
     """A row for each file of a folder, in the folder's place; `choice`: which files of a folder count."""
-    files = [files_of(path, choice) for path in rows.paths]
+    files = [files_of(path, choice, root) for path in rows.paths]
     empty = {i: "no image in this folder" for i, found in enumerate(files) if not found}
     rows = spoilt(rows, empty)
     files = [found or [path] for path, found in zip(rows.paths, files, strict=True)]

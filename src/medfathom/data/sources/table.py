@@ -40,7 +40,9 @@ class CsvSource(FileSource):
         self._table = read_rows(config)
         self.root = self._table.root
         self._choice = Choice(config.include, config.exclude)
-        kept, self._ignored = self._choice.of_rows([row.path for row in self._table.rows])
+        kept, self._ignored = self._choice.of_rows(
+            [row.path for row in self._table.rows], None if config.unit == "image" else self.root
+        )
         if not kept:
             left = "; ".join(map(str, self._ignored))
             raise DataError(f"dataset.path: no row of {self._table.files[0]} is left; {left}")
@@ -59,7 +61,7 @@ class CsvSource(FileSource):
         for found in self._found:
             # Only a case can be a folder.
             image = self._table_config.unit == "image"
-            yield from [found.path] if image else files_of(found.path, self._choice)
+            yield from [found.path] if image else files_of(found.path, self._choice, self.root)
 
     def listing(self) -> Listing:
         """An image for each file, in the order of the rows."""

@@ -9,7 +9,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -33,20 +33,36 @@ DICOM_START = 1024
 """Bytes of a DICOM file that hold its preamble and what kind of object it is."""
 
 
+NOT_INCLUDED = "not in dataset.include"
+
+
 @dataclass(frozen=True)
 class Choice:
-    """Which files are taken, by `dataset.include` and `dataset.exclude`."""
+    """Which files are taken, by `dataset.include` and `dataset.exclude`.
+
+    Attributes:
+        include, exclude: patterns, as a definition has them.
+        above: the folder that paths are below, where it too is compared with patterns; with `/`.
+    """
 
     include: Sequence[str] | None = None
     exclude: Sequence[str] = ()
+    above: str = ""
 
-    def of_rows(self, paths: Sequence[str]) -> tuple[list[int], list[Ignored]]:
+    def of_rows(self, paths: Sequence[str], folders: Path | None = None) -> tuple[list[int], list[Ignored]]:
         """Which rows of a table are taken, and those that are left out. A table may name any suffix.
 
         Args:
             paths: of the rows' files, as the table has them, with `/`.
+            folders: what paths are below, where a row may name a folder: one with a file that is taken is
+                taken, unless it is excluded.
         """
         reasons = [self.why_not(path, suffixes=()) for path in paths]
+        if folders is not None and self.include is not None:
+            reasons = [
+                "" if reason == NOT_INCLUDED and self._takes_some(folders, path) else reason
+                for path, reason in zip(paths, reasons, strict=True)
+            ]
         kept = [row for row, reason in enumerate(reasons) if not reason]
         left_out = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         return kept, by_reason(left_out)
@@ -68,14 +84,22 @@ class Choice:
             return f"dataset.exclude {pattern!r}"
         if self.include is not None:
             return (
-                "" if any(_matches(pattern, path) for pattern in self.include) else "not in dataset.include"
+                "" if any(_matches(pattern, self._whole(path)) for pattern in self.include) else NOT_INCLUDED
             )
         known = not suffixes or path.lower().endswith(tuple(suffixes))
         return "" if known else _other_suffix(path, root)
 
     def excluded_by(self, path: str) -> str:
         """The first pattern of `exclude` that matches a file or a folder; "" where none does."""
-        return next((pattern for pattern in self.exclude if _matches(pattern, path)), "")
+        return next((pattern for pattern in self.exclude if _matches(pattern, self._whole(path))), "")
+
+    def _takes_some(self, root: Path, path: str) -> bool:
+        """Whether a path below `root` is a folder with a file that is taken."""
+        is_folder = os.path.isdir(root / path)  # noqa: PTH112  False for names that are too long
+        return is_folder and bool(files_below(root / path, replace(self, above=path)).files)
+
+    def _whole(self, path: str) -> str:
+        return f"{self.above}/{path}" if self.above else path
 
 
 @dataclass(frozen=True)
