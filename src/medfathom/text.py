@@ -38,6 +38,17 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "image"), counted(2, "family"), counted(3, "set of copies")
+    ('1 image', '2 families', '3 sets of copies')
+    """
+    first, of, rest = noun.partition(" of ")
+    plural = (f"{first[:-1]}ies" if first.endswith("y") else f"{first}s") + of + rest
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def printable(name: str) -> str:
     r"""A file's name as text that any file, database and terminal takes, in one line.
 

@@ -261,7 +261,7 @@ def test_copies_that_leave_no_split_are_told_and_divided(tmp_path: Path) -> None
     data = prepare(found, tmp_path / "cache")
     assert data.sizes == {"train": 28, "val": 6, "test": 6}
     said = " ".join(read_facts(data.folder).notes)
-    assert "1 sets of copies could not be kept together: dataset.splits: train, val, test cannot be" in said
+    assert "1 set of copies could not be kept together: dataset.splits: train, val, test cannot be" in said
     with pytest.raises(DataError, match="1 images have exact copies in several splits"):
         refuse_leakage(data, found, "x")
 
@@ -329,8 +329,6 @@ def test_blank_slices_of_different_patients_are_no_copies(tmp_path: Path) -> Non
     assert sum(data.sizes.values()) == 36
     facts = read_facts(data.folder)
     assert (facts.leaks.images, facts.dropped) == ({}, [])
-    said = (
-        "24 images have one value throughout and are no copies of one another: ill/p0/0.png, ill/p0/1.png, "
-    )
+    said = "24 images have one value throughout, which makes none a copy: ill/p0/0.png, ill/p0/1.png, "
     assert facts.notes[-1].startswith(said)
     assert int(read_manifest(data.folder).constant.sum()) == 24

@@ -22,6 +22,7 @@ from medfathom.data.sources.base import Listing, Problem
 from medfathom.data.workers import Row
 from medfathom.files import write_atomically
 from medfathom.metrics.unknown import UNKNOWN
+from medfathom.text import counted
 
 NEAR_LIMIT = 10_000
 """Preparation looks for near copies among so many images at most: all pairs of images are compared.
@@ -159,7 +160,9 @@ def contradictions(copies: Copies, listing: Listing) -> str:
     if not sets:
         return ""
     shown = "; ".join(" and ".join(listing.names[row] for row in pair) for pair in sets[:3])
-    return f"{len(sets)} sets of exact copies have different labels: one of them is wrong ({shown})"
+    have = "has" if len(sets) == 1 else "have"
+    found = counted(len(sets), "set of exact copies")
+    return f"{found} {have} different labels: one of them is wrong ({shown})"
 
 
 def _differ(labels: NDArray[Any]) -> bool:

@@ -67,7 +67,7 @@ from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
-from medfathom.text import command
+from medfathom.text import command, counted
 
 VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -303,7 +303,7 @@ def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
         try:
             return _drawn(job, together, problems)
         except DataError as error:
-            note = f"{len(sets)} sets of copies could not be kept together: {error}"
+            note = f"{counted(len(sets), 'set of copies')} could not be kept together: {error}"
             job = _noted(job, note)
     try:
         return _drawn(job, clusters, problems)
@@ -364,7 +364,8 @@ def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:
         return []
     first = ", ".join(listing.names[index] for index in found[:SHOWN_IGNORED])
     more = ", ..." if len(found) > SHOWN_IGNORED else ""
-    return [f"{len(found)} images have one value throughout and are no copies of one another: {first}{more}"]
+    images = "1 image has" if len(found) == 1 else f"{len(found)} images have"
+    return [f"{images} one value throughout, which makes none a copy: {first}{more}"]
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:

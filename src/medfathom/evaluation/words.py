@@ -5,6 +5,7 @@ from __future__ import annotations
 from medfathom.data.prints import LIKENESS
 from medfathom.evaluation.results import Calibration, Evaluation, Value
 from medfathom.metrics.rules import CHANCE
+from medfathom.text import counted
 from medfathom.trial.record import SplitMetrics
 
 SEES = (
@@ -81,8 +82,8 @@ def _overlap(found: Evaluation) -> list[str]:
     if not (seen.exact or seen.near or seen.patients):
         return []
     parts = [
-        f"{count} images are {what} of training images"
-        for count, what in ((seen.exact, "exact copies"), (seen.near, "near copies"))
+        f"{counted(count, what)} of training images"
+        for count, what in ((seen.exact, "exact copy"), (seen.near, "near copy"))
         if count
     ]
     if seen.patients:
@@ -119,7 +120,7 @@ def looked_for(found: Evaluation) -> str:
 def left_out(found: Evaluation) -> list[str]:
     """Images that were not judged, and classes without images."""
     lines = [
-        f"left out: {count} images of class {name}, which the model does not know"
+        f"left out: {counted(count, 'image')} of class {name}, which the model does not know"
         for name, count in found.left_out.items()
     ]
     if found.unreadable:
@@ -199,7 +200,7 @@ def subgroup_lines(found: Evaluation) -> list[str]:
         for gap in found.subgroups.gaps
     ]
     lines += [
-        f"{count} images have no {column}: they are in no subgroup"
+        f"in no subgroup, without {column}: {counted(count, 'image')}"
         for column, count in found.subgroups.left_out.items()
         if count
     ]

@@ -15,6 +15,7 @@ from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.estimate import Interval
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
+from medfathom.text import counted
 
 NAMES = {predictor.name: predictor.noun for predictor in BUILT_IN.values()}
 
@@ -298,12 +299,12 @@ def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str
     """The verdict as one sentence, with the numbers it rests on."""
     name = answer.predictor.noun
     if isinstance(answer, NoSlope):
-        who = f"{_count(counts.n_architectures, 'architecture')}, {_count(counts.n_datasets, 'data set')}"
+        who = f"{counted(counts.n_architectures, 'architecture')}, {counted(counts.n_datasets, 'data set')}"
         return f"{modality} ({who}): whether {name} predicts AUC cannot be said: {answer.reason}."
     who = (
-        f"{_count(answer.n_architectures, 'architecture')} of "
-        f"{_count(len(answer.compared.family_names), 'family')}, "
-        f"{_count(len(answer.per_dataset), 'data set')}"
+        f"{counted(answer.n_architectures, 'architecture')} of "
+        f"{counted(len(answer.compared.family_names), 'family')}, "
+        f"{counted(len(answer.per_dataset), 'data set')}"
     )
     start, end = f"{modality} ({who}): ", f"{_on(answer)}{_beside_it(answer)}"
     numbers = effect_words(answer)
@@ -372,8 +373,3 @@ def _what_is_missing(answer: Association) -> str:
         f"would be "
         f"needed to find a difference of {answer.margin:g} over the range with 80 % power."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    plural = {"family": "families"}.get(noun, f"{noun}s")
-    return f"{number} {noun if number == 1 else plural}"
