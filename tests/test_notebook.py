@@ -111,6 +111,7 @@ def test_progress_in_a_notebook(workdir: Path, shown: list[str]) -> None:
 
 
 def test_calls_in_a_notebook_show_progress_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # another test may have imported it
     try:
         notebook.watch_in_notebooks()
         assert type(default_watcher()) is Watcher

@@ -282,7 +282,7 @@ def test_copies_with_different_labels_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", train_images=pixels, train_labels=labels)
     data = prepare(config("npz", path=str(tmp_path / "set.npz"), image_size=64), tmp_path / "cache")
     assert list(read_facts(data.folder).notes) == [
-        "1 sets of exact copies have different labels: one of them is wrong (train_images[0] and "
+        "1 set of exact copies has different labels: one of them is wrong (train_images[0] and "
         "train_images[31])"
     ]
 

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 from medfathom.confirmation.find import predictions_file
-from medfathom.confirmation.predictions import Predicted, read_predictions
 from medfathom.errors import ExportedModelError
 from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.bootstrap import difference_interval
 from medfathom.metrics.calibration import decide
+from medfathom.metrics.intervals import reach_over_seeds
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import read_config
+
+if TYPE_CHECKING:
+    from medfathom.confirmation.predictions import Predicted
 
 Interval = tuple[float, float]
 
@@ -87,6 +90,8 @@ def gap_of(
         test: test AUC of each seed.
         folders: the models' folders.
     """
+    from medfathom.confirmation.predictions import read_predictions  # noqa: PLC0415  imports pandas
+
     if not all(predictions_file(folder, "val").is_file() for folder in folders):
         return None
     parts = {
@@ -104,11 +109,8 @@ def gap_of(
 
 
 def _reach(values: np.ndarray) -> float:
-    """Half of the 95 % interval of a mean over seeds, by Student's quantile; 0 for one seed."""
-    n = len(values)
-    if n < 2:
-        return 0.0
-    return float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
+    """Of a mean over seeds; 0 for one seed."""
+    return reach_over_seeds(float(values.std(ddof=1)), len(values)) if len(values) > 1 else 0.0
 
 
 def _interval(parts: Sequence[Predicted]) -> Interval:

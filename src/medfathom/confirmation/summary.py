@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import stdtrit
 
 from medfathom.confirmation.choice import Choices, MissingStratum, choose, unfinished_search
 from medfathom.confirmation.find import (
@@ -32,7 +31,7 @@ from medfathom.confirmation.results import (
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
-from medfathom.metrics.intervals import Z95
+from medfathom.metrics.intervals import Z95, reach_over_seeds
 from medfathom.metrics.rules import By
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.record import auc_of, record_of
@@ -182,7 +181,7 @@ def interval_over_images_and_seeds(
         seed_sd: standard deviation between seeds; None for one seed.
         n_seeds: how many.
     """
-    seeds = 0.0 if seed_sd is None else float(stdtrit(n_seeds - 1, 0.975)) * seed_sd / np.sqrt(n_seeds)
+    seeds = 0.0 if seed_sd is None else reach_over_seeds(seed_sd, n_seeds)
     down = float(np.hypot(mean - low, seeds))
     up = float(np.hypot(high - mean, seeds))
     return max(0.0, mean - down), min(1.0, mean + up)

@@ -29,6 +29,13 @@ def student_quantile(df: Floats) -> Floats:
     return result
 
 
+def reach_over_seeds(sd: float, n: int) -> float:
+    """Half of Student's 95 % interval of a mean over `n` trainings (from 2 on) with deviation `sd`."""
+    from scipy.special import stdtrit  # noqa: PLC0415  scipy takes its time, and few need it
+
+    return float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
+
+
 def logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:
     """The ends (C,) of intervals that reach so far on the logit scale; NaN at an AUC of 0 or 1."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
