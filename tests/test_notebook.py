@@ -111,7 +111,9 @@ def test_progress_in_a_notebook(workdir: Path, shown: list[str]) -> None:
 
 
 def test_calls_in_a_notebook_show_progress_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # another test may have imported it
+    # Other tests in this process may have imported it, and typed commands that show their progress.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    watch_by_default(Watcher)
     try:
         notebook.watch_in_notebooks()
         assert type(default_watcher()) is Watcher
