@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ from medfathom.data.sources.open import open_source
 from medfathom.definitions.evaluation import EvaluationConfig, load_evaluation
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.evaluation.classes import Aligned, align
-from medfathom.evaluation.results import Evaluation, Flipped, OverlapFound, value_of
+from medfathom.evaluation.results import Evaluation, Flipped, OverlapFound, Value, metric
+from medfathom.metrics.rules import CHANCE
 from medfathom.models.folder import read_config
 
 if TYPE_CHECKING:
@@ -284,15 +285,15 @@ def _flipped(
     """Whether the AUC lies below 0.5 with its whole interval; then also what inverted images give."""
     from medfathom.evaluation.judging import auc_of_logits  # noqa: PLC0415
 
-    auc, low, high = metrics.auc, metrics.auc_ci_low, metrics.auc_ci_high
-    if auc is None or low is None or high is None or high >= 0.5:
+    auc = metric(metrics, "auc")
+    if auc.high is None or auc.high >= CHANCE:
         return None
     if judged.config.unit != "image":
-        return Flipped(value_of(auc, low, high), None)
+        return Flipped(auc, None)
     chosen = np.unique(np.linspace(0, len(rows) - 1, TRIED_INVERTED).round().astype(np.int64))
     images = reader.images(rows[chosen].tolist())
     inverted = judged.model.logits(np.iinfo(images.dtype).max - images)
-    return Flipped(value_of(auc, low, high), auc_of_logits(found, inverted, chosen))
+    return Flipped(auc, auc_of_logits(found, inverted, chosen))
 
 
 def _overlap(prints: Prints | None, found: Predictions, split: Split, read: _Read) -> OverlapFound:
@@ -313,7 +314,7 @@ def _overlap(prints: Prints | None, found: Predictions, split: Split, read: _Rea
     return replace(result, auc_without=_without(found, split, seen)) if found_any.any() else result
 
 
-def _without(found: Predictions, split: Split, seen: Overlap) -> Any:
+def _without(found: Predictions, split: Split, seen: Overlap) -> Value | None:
     """The AUC without units that have a copy among them or belong to these patients."""
     from medfathom.evaluation.judging import metrics_of  # noqa: PLC0415
     from medfathom.metrics.classification import has_auc  # noqa: PLC0415
@@ -325,9 +326,7 @@ def _without(found: Predictions, split: Split, seen: Overlap) -> Any:
     rest = found.part(np.flatnonzero(~bad))
     if not len(rest) or not has_auc(found.task, rest.labels, len(found.config.class_names)):
         return None
-    metrics = metrics_of(rest)
-    ends = (metrics.auc, metrics.auc_ci_low, metrics.auc_ci_high)
-    return value_of(*(np.nan if end is None else end for end in ends))
+    return metric(metrics_of(rest), "auc")
 
 
 def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[np.str_]]) -> Subgroups | None:

@@ -38,10 +38,10 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def counted(number: int, noun: str) -> str:
+def number_of(number: int, noun: str) -> str:
     """A number and its noun.
 
-    >>> counted(1, "image"), counted(2, "family"), counted(3, "set of copies")
+    >>> number_of(1, "image"), number_of(2, "family"), number_of(3, "set of copies")
     ('1 image', '2 families', '3 sets of copies')
     """
     first, of, rest = noun.partition(" of ")

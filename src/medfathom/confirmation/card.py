@@ -13,6 +13,7 @@ from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
+from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
 if TYPE_CHECKING:
@@ -95,18 +96,7 @@ point for another data set: `init = "export:FOLDER"`.
 NEAR = 1.01
 """A temperature is at an end of its range from this factor on: the search never reaches the end itself."""
 
-SHOWN = (
-    ("auc", "AUC"),
-    ("image_auc", "AUC per image"),
-    ("average_precision", "average precision"),
-    ("sensitivity", "sensitivity"),
-    ("specificity", "specificity"),
-    ("precision", "PPV (precision)"),
-    ("npv", "NPV"),
-    ("accuracy", "accuracy"),
-    ("brier_loss", "Brier loss"),
-    ("calibration_error", "calibration error"),
-)
+SHOWN = tuple(pair for pair in METRIC_TITLES if pair[0] != "log_loss")
 """Metrics of the table, with their titles."""
 
 

@@ -22,7 +22,7 @@ from medfathom.data.sources.base import Listing, Problem
 from medfathom.data.workers import Row
 from medfathom.files import write_atomically
 from medfathom.metrics.unknown import UNKNOWN
-from medfathom.text import counted
+from medfathom.text import number_of
 
 NEAR_LIMIT = 10_000
 """Preparation looks for near copies among so many images at most: all pairs of images are compared.
@@ -161,7 +161,7 @@ def contradictions(copies: Copies, listing: Listing) -> str:
         return ""
     shown = "; ".join(" and ".join(listing.names[row] for row in pair) for pair in sets[:3])
     have = "has" if len(sets) == 1 else "have"
-    found = counted(len(sets), "set of exact copies")
+    found = number_of(len(sets), "set of exact copies")
     return f"{found} {have} different labels: one of them is wrong ({shown})"
 
 

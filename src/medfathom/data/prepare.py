@@ -67,7 +67,7 @@ from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError
 from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
-from medfathom.text import command, counted
+from medfathom.text import command, number_of
 
 VERSION = 5
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
@@ -303,7 +303,7 @@ def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
         try:
             return _drawn(job, together, problems)
         except DataError as error:
-            note = f"{counted(len(sets), 'set of copies')} could not be kept together: {error}"
+            note = f"{number_of(len(sets), 'set of copies')} could not be kept together: {error}"
             job = _noted(job, note)
     try:
         return _drawn(job, clusters, problems)

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.dataset import DatasetConfig
-from medfathom.definitions.load import explain, find, read_toml
+from medfathom.definitions.load import definition_file, explain, read_toml
 from medfathom.definitions.schema import Schema
 from medfathom.errors import DefinitionError, did_you_mean
 
@@ -41,9 +41,7 @@ def load_evaluation(reference: str, model: Mapping[str, object]) -> EvaluationCo
     Raises:
         DefinitionError: in one line, for anything that is not right.
     """
-    path = Path(reference)
-    if path.suffix != ".toml" and not path.is_file():
-        path = find("study_defs", reference, f"data {reference!r}")
+    path = definition_file(reference, "data")
     data = read_toml(path)
     _check_keys(path, data)
     dataset = data.get("dataset")

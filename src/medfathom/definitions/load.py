@@ -66,6 +66,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DefinitionError(f"{path}: not valid TOML: {error}") from None
 
 
+def definition_file(reference: str, what: str) -> Path:
+    """The TOML file itself, or the one of this name in `study_defs/`; `what` is named where there is none."""
+    path = Path(reference)
+    by_name = path.suffix != ".toml" and not path.is_file()
+    return find("study_defs", reference, f"{what} {reference!r}") if by_name else path
+
+
 def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfig:
     """Parse and check a study definition.
 
@@ -76,9 +83,7 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     Raises:
         DefinitionError: in one line, for anything that is not right.
     """
-    path = Path(reference)
-    if path.suffix != ".toml" and not path.is_file():
-        path = find("study_defs", reference, f"study {reference!r}")
+    path = definition_file(reference, "study")
     data = read_toml(path)
     data |= _usual_pieces(data, overrides)
     for override in overrides:

@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from medfathom.confirmation.decisions import Decision, decisions
 from medfathom.errors import DataError, InputError
-from medfathom.evaluation.results import Calibration, Histogram, Recalibrated, Value, value_of
+from medfathom.evaluation.results import (
+    Calibration,
+    Histogram,
+    Recalibrated,
+    Value,
+    difference,
+    metric,
+    value_of,
+)
 from medfathom.metrics.auc import Floats, Members
-from medfathom.metrics.bootstrap import bootstrap_intervals, difference_interval
+from medfathom.metrics.bootstrap import bootstrap_intervals
 from medfathom.metrics.calibration import as_array, calibrated, fit_temperature
 from medfathom.metrics.classification import TaskKind, calibration_error, evaluate, has_auc, positives
 from medfathom.metrics.operating import thresholds_by
@@ -104,36 +112,13 @@ def metrics_of(found: Predictions, thresholds: Sequence[float | None] | None = N
         thresholds=chosen,
         groups=found.groups,
     )
-    return SplitMetrics(
-        **result.overall,
-        auc_interval=result.auc_interval,
-        positive=config.positive,
-        per_class=result.per_class or None,
-        undefined=result.undefined or None,
-        n_cases=None if config.unit == "image" else len(found),
-    )
+    return SplitMetrics.measured(result, config.positive, None if config.unit == "image" else len(found))
 
 
 def drops(internal: SplitMetrics | None, external: SplitMetrics) -> dict[str, Value]:
     """Metric -> internal less external, of those that both have with an interval."""
-    if internal is None:
-        return {}
-    return {
-        name: Value(*difference_interval(first.value, first.ci, second.value, second.ci))
-        for name in COMPARED
-        if (first := _known(internal, name)) and (second := _known(external, name))
-    }
-
-
-@dataclass(frozen=True)
-class _Known:
-    value: float
-    ci: tuple[float, float]
-
-
-def _known(metrics: SplitMetrics, name: str) -> _Known | None:
-    value, low, high = (getattr(metrics, f"{name}{end}", None) for end in ("", "_ci_low", "_ci_high"))
-    return None if value is None or low is None or high is None else _Known(value, (low, high))
+    found = {name: difference(metric(internal, name), metric(external, name)) for name in COMPARED}
+    return {name: drop for name, drop in found.items() if drop is not None}
 
 
 def bootstrapped(found: Predictions, metrics: SplitMetrics) -> dict[str, Value]:

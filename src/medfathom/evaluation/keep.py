@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medfathom.confirmation.decisions import decision_tables
 from medfathom.dashboard.notes import EVALUATIONS, save_note, study_note
 from medfathom.errors import InputError
-from medfathom.evaluation.results import Evaluation, JsonObject
+from medfathom.evaluation.results import Evaluation, JsonObject, metric
 from medfathom.evaluation.words import (
     TITLES,
     calibration_line,
@@ -16,7 +16,6 @@ from medfathom.evaluation.words import (
     judged_on,
     left_out,
     looked_for,
-    metric,
     recalibration_lines,
     shown,
     subgroup_lines,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.decisions import Decision
+from medfathom.metrics.bootstrap import difference_interval
 from medfathom.trial.record import SplitMetrics
 
 if TYPE_CHECKING:
@@ -31,6 +32,21 @@ class Value:
 def value_of(value: float, low: float = math.nan, high: float = math.nan) -> Value:
     """With None for what is not finite."""
     return Value(*(each if math.isfinite(each) else None for each in (value, low, high)))
+
+
+def metric(metrics: SplitMetrics | None, name: str) -> Value:
+    """A metric of a split with its interval, by name."""
+    return Value(*(getattr(metrics, f"{name}{end}", None) for end in ("", "_ci_low", "_ci_high")))
+
+
+def difference(first: Value, second: Value) -> Value | None:
+    """The first less the second, of independent samples; None where one has no interval."""
+    if first.value is None or first.low is None or first.high is None:
+        return None
+    if second.value is None or second.low is None or second.high is None:
+        return None
+    own, other = (first.low, first.high), (second.low, second.high)
+    return Value(*difference_interval(first.value, own, second.value, other))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
@@ -14,11 +13,9 @@ from numpy.typing import NDArray
 from medfathom.analysis.size.multiplicity import holm
 from medfathom.errors import InputError, did_you_mean
 from medfathom.evaluation.judging import Predictions, calibration_of, metrics_of
-from medfathom.evaluation.results import Calibration, Value
-from medfathom.metrics.bootstrap import difference_interval
+from medfathom.evaluation.results import Calibration, Value, difference, metric
 from medfathom.metrics.intervals import Z95
 from medfathom.metrics.unknown import is_absent, is_present
-from medfathom.trial.record import SplitMetrics
 
 LEAST = 10
 """Positives, and negatives, below which a subgroup gets no metrics (images or cases; of patients, where they
@@ -181,14 +178,15 @@ def _subgroup(
     if why:
         return plain
     metrics = metrics_of(part)
+    auc = metric(metrics, "auc")
     rest = found.part(known & ~rows)
-    compared = None if _enough(rest)[2] else _difference(metrics, metrics_of(rest))
+    compared = None if _enough(rest)[2] else difference(auc, metric(metrics_of(rest), "auc"))
     return Subgroup(
         **{
             **vars(plain),
-            "auc": _metric(metrics, "auc"),
-            "sensitivity": _metric(metrics, "sensitivity"),
-            "specificity": _metric(metrics, "specificity"),
+            "auc": auc,
+            "sensitivity": metric(metrics, "sensitivity"),
+            "specificity": metric(metrics, "specificity"),
             "calibration": calibration_of(part),
             "difference": compared,
             "p_value": None if compared is None else _p_value(compared),
@@ -209,19 +207,6 @@ def _enough(part: Predictions) -> tuple[int, int, str]:
     return positives, negatives, why if few else ""
 
 
-def _metric(metrics: SplitMetrics, name: str) -> Value:
-    return Value(*(getattr(metrics, name + end) for end in ("", "_ci_low", "_ci_high")))
-
-
-def _difference(first: SplitMetrics, second: SplitMetrics) -> Value | None:
-    own, other = _metric(first, "auc"), _metric(second, "auc")
-    if own.value is None or own.low is None or own.high is None:
-        return None
-    if other.value is None or other.low is None or other.high is None:
-        return None
-    return Value(*difference_interval(own.value, (own.low, own.high), other.value, (other.low, other.high)))
-
-
 def _p_value(difference: Value) -> float:
     """Two-sided, by the normal distribution, from the side of the interval that faces 0."""
     value, low, high = difference.value or 0.0, difference.low or 0.0, difference.high or 0.0
@@ -231,19 +216,14 @@ def _p_value(difference: Value) -> float:
 
 def _largest(column: str, groups: Sequence[Subgroup]) -> list[LargestGap]:
     """Of a column with at least two subgroups that have an AUC."""
-    known = [each for each in groups if each.auc and each.auc.value is not None and each.auc.low is not None]
+    known = {each.value: each.auc for each in groups if each.auc and each.auc.low is not None}
     if len(known) < 2:
         return []
-    aucs = [0.0 if each.auc is None else each.auc.value or 0.0 for each in known]
-    best, worst = known[int(np.argmax(aucs))], known[int(np.argmin(aucs))]
-    wider = NormalDist().inv_cdf(1 - 0.025 / len(list(combinations(known, 2)))) / Z95
-    assert best.auc is not None and worst.auc is not None  # noqa: S101
-    first, second = best.auc, worst.auc
-    value, low, high = difference_interval(
-        first.value or 0.0,
-        (first.low or 0.0, first.high or 0.0),
-        second.value or 0.0,
-        (second.low or 0.0, second.high or 0.0),
-    )
-    gap = Value(value, value - wider * (value - low), value + wider * (high - value))
-    return [LargestGap(column, best.value, worst.value, gap)]
+    aucs = {name: each.value or 0.0 for name, each in known.items()}
+    best, worst = max(aucs, key=aucs.__getitem__), min(aucs, key=aucs.__getitem__)
+    gap = difference(known[best], known[worst])
+    if gap is None or gap.value is None or gap.low is None or gap.high is None:
+        return []
+    wider = NormalDist().inv_cdf(1 - 0.025 / math.comb(len(known), 2)) / Z95
+    low, high = gap.value - wider * (gap.value - gap.low), gap.value + wider * (gap.high - gap.value)
+    return [LargestGap(column, best, worst, Value(gap.value, low, high))]

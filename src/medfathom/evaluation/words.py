@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from medfathom.data.prints import LIKENESS
-from medfathom.evaluation.results import Calibration, Evaluation, Value
+from medfathom.evaluation.results import Calibration, Evaluation, Value, metric
 from medfathom.metrics.rules import CHANCE
-from medfathom.text import counted
-from medfathom.trial.record import SplitMetrics
+from medfathom.text import number_of
+from medfathom.trial.record import METRIC_TITLES
 
 SEES = (
     "exact copies, and copies that were saved again or have other brightness, contrast or resolution, are "
@@ -14,18 +14,8 @@ SEES = (
 )
 """What the search by fingerprints sees."""
 
-TITLES = (
-    ("auc", "AUC"),
-    ("average_precision", "average precision"),
-    ("sensitivity", "sensitivity"),
-    ("specificity", "specificity"),
-    ("precision", "PPV (precision)"),
-    ("npv", "NPV"),
-    ("accuracy", "accuracy"),
-    ("log_loss", "log loss"),
-    ("brier_loss", "Brier loss"),
-    ("calibration_error", "calibration error"),
-)
+TITLES = tuple(pair for pair in METRIC_TITLES if pair[0] != "image_auc")
+"""Of the metrics that are compared: all of them per unit."""
 
 
 def shown(value: Value, digits: int = 3) -> str:
@@ -35,12 +25,6 @@ def shown(value: Value, digits: int = 3) -> str:
     if value.low is None or value.high is None:
         return f"{value.value:.{digits}f}"
     return f"{value.value:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
-
-
-def metric(metrics: SplitMetrics | None, name: str) -> Value:
-    """A metric of a split with its interval, by name."""
-    ends = (None, "_ci_low", "_ci_high")
-    return Value(*(getattr(metrics, f"{name}{end or ''}", None) for end in ends))
 
 
 def judged_on(found: Evaluation) -> str:
@@ -82,7 +66,7 @@ def _overlap(found: Evaluation) -> list[str]:
     if not (seen.exact or seen.near or seen.patients):
         return []
     parts = [
-        f"{counted(count, what)} of training images"
+        f"{number_of(count, what)} of training images"
         for count, what in ((seen.exact, "exact copy"), (seen.near, "near copy"))
         if count
     ]
@@ -120,7 +104,7 @@ def looked_for(found: Evaluation) -> str:
 def left_out(found: Evaluation) -> list[str]:
     """Images that were not judged, and classes without images."""
     lines = [
-        f"left out: {counted(count, 'image')} of class {name}, which the model does not know"
+        f"left out: {number_of(count, 'image')} of class {name}, which the model does not know"
         for name, count in found.left_out.items()
     ]
     if found.unreadable:
@@ -200,7 +184,7 @@ def subgroup_lines(found: Evaluation) -> list[str]:
         for gap in found.subgroups.gaps
     ]
     lines += [
-        f"in no subgroup, without {column}: {counted(count, 'image')}"
+        f"in no subgroup, without {column}: {number_of(count, 'image')}"
         for column, count in found.subgroups.left_out.items()
         if count
     ]

@@ -82,7 +82,8 @@ def evaluation_text(found: Evaluation) -> RenderableType:
 
 
 def _table(found: Evaluation) -> Table:
-    from medfathom.evaluation.words import TITLES, metric, shown  # noqa: PLC0415
+    from medfathom.evaluation.results import metric  # noqa: PLC0415
+    from medfathom.evaluation.words import TITLES, shown  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("", "own test split", "here", "drop"):

@@ -43,15 +43,9 @@ def judge(
         thresholds=None if thresholds is None else as_array(thresholds),
         groups=units.groups,
     )
-    return SplitMetrics(
-        **found.overall,
-        auc_interval=found.auc_interval,
-        positive=data.positive,
-        per_class=found.per_class or None,
-        undefined=found.undefined or None,
-        n_cases=None if units.cases is None else len(units),
-        **(_per_image(data, split, logits) if units.cases is not None else {}),
-    )
+    if units.cases is None:
+        return SplitMetrics.measured(found, data.positive, None)
+    return SplitMetrics.measured(found, data.positive, len(units), **_per_image(data, split, logits))
 
 
 def _per_image(data: PreparedData, split: Split, logits: NDArray[np.floating]) -> dict[str, float]:

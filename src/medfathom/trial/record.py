@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from medfathom.metrics.cross_validated import FoldAuc
+
+if TYPE_CHECKING:
+    from medfathom.metrics.classification import Evaluation
 
 
 class _Fields(BaseModel):
@@ -108,6 +111,44 @@ class SplitMetrics(_Fields):
     """Per image, each with its case's label; where there are cases."""
     image_auc_ci_low: float | None = None
     image_auc_ci_high: float | None = None
+
+    @classmethod
+    def measured(
+        cls, found: Evaluation, positive: str | None, n_cases: int | None, **per_image: float
+    ) -> Self:
+        """What `metrics.classification.evaluate` found, as a record.
+
+        Args:
+            found: of the split's units.
+            positive: the positive class of a binary task.
+            n_cases: of the split; None where the unit is the image.
+            per_image: `image_auc` and its ends, where there are cases.
+        """
+        return cls(
+            **found.overall,
+            auc_interval=found.auc_interval,
+            positive=positive,
+            per_class=found.per_class or None,
+            undefined=found.undefined or None,
+            n_cases=n_cases,
+            **per_image,
+        )
+
+
+METRIC_TITLES = (
+    ("auc", "AUC"),
+    ("image_auc", "AUC per image"),
+    ("average_precision", "average precision"),
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("precision", "PPV (precision)"),
+    ("npv", "NPV"),
+    ("accuracy", "accuracy"),
+    ("log_loss", "log loss"),
+    ("brier_loss", "Brier loss"),
+    ("calibration_error", "calibration error"),
+)
+"""Metrics of a table, in order, with their titles."""
 
 
 class TrialRecord(SplitMetrics):

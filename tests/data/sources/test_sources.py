@@ -7,11 +7,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from source_tests import Expected, SourceTests, StoredSourceTests
 
 from making import SIZES, arrays, class_folders, config, hdf5, images, npz, save, table
 from medfathom.data.images import fit_square
 from medfathom.data.prepare import prepare
-from source_tests import Expected, SourceTests, StoredSourceTests
 
 
 def as_prepared(pixels: np.ndarray, side: int = 16) -> np.ndarray:

@@ -15,7 +15,7 @@ from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.estimate import Interval
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
-from medfathom.text import counted
+from medfathom.text import number_of
 
 NAMES = {predictor.name: predictor.noun for predictor in BUILT_IN.values()}
 
@@ -299,12 +299,14 @@ def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str
     """The verdict as one sentence, with the numbers it rests on."""
     name = answer.predictor.noun
     if isinstance(answer, NoSlope):
-        who = f"{counted(counts.n_architectures, 'architecture')}, {counted(counts.n_datasets, 'data set')}"
+        who = (
+            f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_datasets, 'data set')}"
+        )
         return f"{modality} ({who}): whether {name} predicts AUC cannot be said: {answer.reason}."
     who = (
-        f"{counted(answer.n_architectures, 'architecture')} of "
-        f"{counted(len(answer.compared.family_names), 'family')}, "
-        f"{counted(len(answer.per_dataset), 'data set')}"
+        f"{number_of(answer.n_architectures, 'architecture')} of "
+        f"{number_of(len(answer.compared.family_names), 'family')}, "
+        f"{number_of(len(answer.per_dataset), 'data set')}"
     )
     start, end = f"{modality} ({who}): ", f"{_on(answer)}{_beside_it(answer)}"
     numbers = effect_words(answer)
