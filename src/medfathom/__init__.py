@@ -1,9 +1,9 @@
 """medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
 
 The commands in Python: `fit`, `run_study`, `trials`, `confirm_study`, `analyze_all`, `export_model`, `load`,
-`evaluate`,
-`fill_checklist`; `analyze` and `write_report` for a table of your own. Everything is imported when it is first used: `import
-medfathom` itself takes no time. In a notebook results show themselves as tables, and progress is shown.
+`evaluate`, `fill_checklist`; `analyze` and `write_report` for a table of your own. Everything is imported
+when it is first used: `import medfathom` itself takes no time. In a notebook results show themselves as
+tables, and progress is shown.
 
     import medfathom
 
