@@ -51,14 +51,20 @@ _INVERSE = (0, 1, 2, 5, 4, 3, 6, 7)
 
 def thumbnail(image: Pixels) -> NDArray[np.uint8]:
     """Grey, THUMBNAIL pixels square, 8 bits."""
-    total = image[:, :, 0].astype(np.uint32)
-    for channel in range(1, image.shape[2]):  # a mean over the last axis takes ten times as long
-        total += image[:, :, channel]
-    grey = total / image.shape[2]
-    scaled: NDArray[np.uint8] = np.rint(grey / 257.0 if image.dtype == np.uint16 else grey).astype(np.uint8)
+    scaled = grey(image)
     if scaled.shape != (THUMBNAIL, THUMBNAIL):
         resized = Image.fromarray(scaled).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
         scaled = np.asarray(resized)
+    return scaled
+
+
+def grey(image: Pixels) -> NDArray[np.uint8]:
+    """The mean of the channels, 8 bits, (h, w)."""
+    total = image[:, :, 0].astype(np.uint32)
+    for channel in range(1, image.shape[2]):  # a mean over the last axis takes ten times as long
+        total += image[:, :, channel]
+    mean = total / image.shape[2]
+    scaled: NDArray[np.uint8] = np.rint(mean / 257.0 if image.dtype == np.uint16 else mean).astype(np.uint8)
     return scaled
 
 
