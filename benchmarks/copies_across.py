@@ -6,8 +6,8 @@ images drawn from a real set, N are one set. The other set are N / 2 of these an
 changed in the same way: found are pairs of an image and its own changed copy, all other pairs are false.
 
 Kinds are words joined by "+": `same`; `crop` (60 to 95 % of both sides, anywhere), `aspect` (65 to 95 % of
-one side, the centre), `both` (60 to 100 % of each side, anywhere), all resized to the whole square; `contrast`
-(gamma 0.6 to 1.6, gain 0.7 to 1, offset 0 to 40); `resolution` (28 pixels).
+one side, the centre), `both` (60 to 100 % of each side, anywhere), all resized to the whole square;
+`contrast` (gamma 0.6 to 1.6, gain 0.7 to 1, offset 0 to 40); `resolution` (28 pixels).
 """
 
 from __future__ import annotations

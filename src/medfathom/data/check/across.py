@@ -180,7 +180,8 @@ def _candidates(
         values = np.concatenate([values, likeness], axis=1)
         others, views = np.concatenate([others, number], axis=1), np.concatenate([views, view], axis=1)
         best = np.argpartition(values, -min(kept, values.shape[1]), axis=1)[:, -kept:]
-        values, others, views = (np.take_along_axis(each, best, axis=1) for each in (values, others, views))
+        values = np.take_along_axis(values, best, axis=1)
+        others, views = (np.take_along_axis(each, best, axis=1) for each in (others, views))
         tell(start + len(some), len(parts))
     return [
         _candidate(row, int(others[row, k]), int(views[row, k]))

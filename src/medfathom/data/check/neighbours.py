@@ -9,6 +9,7 @@ multiplications.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from scipy.fft import fft2
 
 from medfathom.data.check.registration import Floats, band, unit
 from medfathom.data.images import Pixels
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 Candidate = tuple[int, int, int]
 """(row, other row, turn): row < other; `turned(image[row], turn)` may be a copy of `image[other]`."""
@@ -68,7 +71,7 @@ def grey(image: Pixels) -> NDArray[np.uint8]:
     return scaled
 
 
-def turned(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
+def turned(image: NDArray[Pixel], turn: int) -> NDArray[Pixel]:
     """The image in one of its eight orientations."""
     image = image.T if turn & 1 else image
     image = image[::-1] if turn & 2 else image

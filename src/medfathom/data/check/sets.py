@@ -145,9 +145,9 @@ def check_sets(
 def _shared(first: tuple[str, AllSplits], second: tuple[str, AllSplits], tell: Progress) -> SharedBy:
     both = (first[1], second[1])
     rows = [np.flatnonzero(each.manifest.constant == 0).tolist() for each in both]
-    images = [small(each.image(row) for row in own) for each, own in zip(both, rows, strict=True)]
+    own, other = (small(each.image(row) for row in kept) for each, kept in zip(both, rows, strict=True))
     step = f"{first[0]} and {second[0]}"
-    near = near_across(*images, lambda done, total: tell(step, done, total))
+    near = near_across(own, other, lambda done, total: tell(step, done, total))
     scores = {(rows[0][pair.first], rows[1][pair.second]): pair.similarity for pair in near.pairs}
     exact = set(_exact(*both))
     pairs = [
@@ -167,10 +167,8 @@ def _shared(first: tuple[str, AllSplits], second: tuple[str, AllSplits], tell: P
 def _exact(first: AllSplits, second: AllSplits) -> Iterator[tuple[int, int]]:
     """Rows of both sets with the same file or the same prepared pixels."""
     n = len(first.manifest)
-    joined = [
-        [*own, *other] for own, other in zip(first.manifest.hashes, second.manifest.hashes, strict=True)
-    ]
-    for members in exact_copies(*joined):
+    (files, pixels, constant), others = first.manifest.hashes, second.manifest.hashes
+    for members in exact_copies([*files, *others[0]], [*pixels, *others[1]], [*constant, *others[2]]):
         own, other = ([row for row in members if (row < n) == inside] for inside in (True, False))
         yield from ((a, b - n) for a in own for b in other)
 
