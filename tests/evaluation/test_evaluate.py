@@ -136,9 +136,7 @@ def test_pictures_are_drawn_of_the_images_as_read(model: Path, workdir: Path) ->
     assert not list(model.glob("*.png"))  # a model folder travels, patients do not
 
 
-def test_it_is_said_why_there_is_no_map(
-    model: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, labels = images(60)
     other = write(workdir, images=pixels, labels=labels[:, None])
     assert NO_MAP not in medfathom.evaluate(model, other, pictures=workdir / "shown").remarks

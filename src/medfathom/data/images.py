@@ -163,9 +163,7 @@ def _at_once(path: str, flags: int) -> int:
     return number
 
 
-def read_header(
-    path: Path, *, slice_axis: int | None = None, eye: oct_files.Eye | None = None
-) -> Header:
+def read_header(path: Path, *, slice_axis: int | None = None, eye: oct_files.Eye | None = None) -> Header:
     """Look at a file without decoding its pixels.
 
     Args:
@@ -187,7 +185,9 @@ def read_header(
             file.seek(0)
             found = header(file)
     if eye is not None and oct_files.EYES.get(found.laterality, eye) != eye:
-        raise UnreadableImageError(f"of the {oct_files.EYES[found.laterality]} eye, but dataset.eye is {eye!r}")
+        raise UnreadableImageError(
+            f"of the {oct_files.EYES[found.laterality]} eye, but dataset.eye is {eye!r}"
+        )
     return found
 
 
