@@ -92,7 +92,7 @@ def test_a_file_without_the_eye_is_refused(tmp_path: Path) -> None:
         read_header(fda(tmp_path / "a.fda", scans, "L"), slice_axis=2, eye="right")
     made = dataset(np.zeros((16, 16), dtype=np.uint16), 12, ImageLaterality="L")
     (tmp_path / "a.dcm").write_bytes(saved(made))
-    with pytest.raises(UnreadableImageError, match="of the left eye, but dataset.eye is 'right'"):
+    with pytest.raises(UnreadableImageError, match=r"of the left eye, but dataset\.eye is 'right'"):
         read_header(tmp_path / "a.dcm", slice_axis=2, eye="right")
 
 

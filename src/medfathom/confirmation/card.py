@@ -84,8 +84,8 @@ point for another data set: `init = "export:FOLDER"`.
   number.
 - It knows only the classes above, and predicts them even for an image that shows something else.
 - {groups}
-{no_map}{leakage}- Probabilities are calibrated for the class frequencies of the validation split. Thresholds give
-  sensitivity and specificity equal weight; choose others where one kind of error is worse.
+{no_map}{leakage}- Probabilities are calibrated for the class frequencies of the validation split.
+  Thresholds give sensitivity and specificity equal weight; choose others where one kind of error is worse.
 
 ## Provenance
 

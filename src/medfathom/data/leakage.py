@@ -123,9 +123,8 @@ def copies_note(data: PreparedData, study: str) -> str:
         )
     if facts.leaks.near is None:
         n_images = sum(data.sizes.values())
-        said.append(
-            f"near copies were not looked for among {n_images} images; `{command('data', 'check', study)}` does it"
-        )
+        look = command("data", "check", study)
+        said.append(f"near copies were not looked for among {n_images} images; `{look}` does it")
     return "; ".join(said)
 
 

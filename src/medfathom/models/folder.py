@@ -54,7 +54,8 @@ class ModelConfig(Schema):
         image_size: side in pixels of the images the network takes; `fit` is how others are made square.
         channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
         window: centre and width for DICOM files, instead of their own, and for NIfTI files.
-        slice_axis: of NIfTI files: the axis that counts slices. eye: of OCT volumes, the only one that is taken.
+        slice_axis: of NIfTI files: the axis that counts slices.
+        eye: of OCT volumes: the only one that is taken; None: any.
         mpp, tiles, tiles_seed, tissue: how whole slides are cut into tiles; no mpp: files are images.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
