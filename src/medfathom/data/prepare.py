@@ -76,7 +76,13 @@ Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
 
 
-def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None = None) -> PreparedData:
+def prepare(
+    config: DatasetConfig,
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+    looked: Progress | None = None,
+) -> PreparedData:
     """Decode a data set; a second call with the same content returns at once.
 
     Bad images do not stop the preparation: the good ones are prepared and kept. With `on_bad_image = "error"`
@@ -86,6 +92,7 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
         config: the `[dataset]` table.
         cache_dir: where prepared data sets lie; several processes may share it.
         progress: see `Progress`.
+        looked: called with the number of slides whose tissue was looked for, and of all.
 
     Raises:
         DataError: the source is absent, damaged, or cannot be used as the definition says.
@@ -96,6 +103,7 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
     try:
         folder = cache_dir.absolute() / "datasets" / _key(config, source.signature())
         if not (folder / FACTS_FILE).exists():
+            source.looked = looked or source.looked
             _build(_job(source, config), folder, progress or (lambda done, total: None))
     finally:
         source.close()

@@ -172,7 +172,8 @@ class FileSource(Source):
         if tiling is None:
             rows, headers = self._images_of(rows)
         else:
-            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
+            looked = self.looked if self._chosen else None
+            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, looked)
         return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *rows.notes])
 
     def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str]]:
