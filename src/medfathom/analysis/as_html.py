@@ -21,11 +21,15 @@ def analysis_html(found: Analysis) -> str:
         *(f"Left out: {left.reason} ({left.rows})" for left in found.exclusions),
         "The whole report: medfathom.write_report(analysis, Path('report')).",
     ]
+    from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  needs `Analysis`
+
     parts = [_modality(name, each) for name, each in found.modalities.items()]
+    pretraining = [f"Pretraining, {scope}: {line}" for scope, line in pretraining_lines(found).items()]
     return piece(
         f"Does size matter? A margin of {found.margin:g} AUC",
         lines([warning] if found.exploratory else []),
         *parts,
+        lines(pretraining),
         lines(last),
     )
 
