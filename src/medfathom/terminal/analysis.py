@@ -150,7 +150,9 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
             parts += [Text(headline(found), "yellow"), Text()]
             continue
         parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
-    for scope, line in pretraining_lines(analysis).items():
+    for scope, line in pretraining_lines(
+        analysis.pretraining, analysis.pretraining_benefit, analysis.margin
+    ).items():
         parts.append(Text.assemble((f"Pretraining, {scope}: ", "bold"), line))
     for told in analysis.studies:
         if told.leakage:

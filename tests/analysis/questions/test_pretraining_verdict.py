@@ -117,7 +117,7 @@ def test_the_first_screen_opens_with_the_word() -> None:
     rng = np.random.default_rng(5)
     frame = table({"a": ("CXR", 0.06), "b": ("CXR", 0.05), "c": ("OCT", -0.06)}, rng, own=0.001, noise=0.001)
     found = analyze(frame, permutations=199, draws=500)
-    lines = pretraining_lines(found)
+    lines = pretraining_lines(found.pretraining, found.pretraining_benefit, found.margin)
     assert list(lines) == ["CXR", "OCT", "all data sets"]
     assert lines["CXR"].startswith("helps (imagenet against random, unfreeze depths 1, 5): +0.05")
     assert "95 % interval" in lines["CXR"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from medfathom.analysis.pipeline import Analysis
-from medfathom.analysis.questions.pretraining import MeanBenefit
+from collections.abc import Sequence
+
+from medfathom.analysis.questions.pretraining import Benefit, MeanBenefit
 from medfathom.analysis.questions.pretraining_over_datasets import BOTH, BenefitOverDatasets
 from medfathom.analysis.questions.pretraining_verdict import OVER_ALL, PretrainingVerdict
 from medfathom.text import number_of
@@ -28,15 +29,23 @@ MOST_DEPTHS = 3
 """Unfreeze depths that a sentence names one by one."""
 
 
-def pretraining_lines(analysis: Analysis) -> dict[str, str]:
-    """What pretraining does, in one line for each modality, and over all data sets."""
+def pretraining_lines(
+    verdicts: Sequence[PretrainingVerdict], benefits: Sequence[Benefit], margin: float
+) -> dict[str, str]:
+    """What pretraining does, in one line for each modality, and over all data sets.
+
+    Args:
+        verdicts: one for each scope and pair of inits.
+        benefits: by data set and unfreeze depth; they are counted.
+        margin: the smallest benefit that matters, in AUC.
+    """
     lines: dict[str, str] = {}
-    for each in analysis.pretraining:
+    for each in verdicts:
         scope = "all data sets" if each.scope == OVER_ALL else each.scope
         first = lines.get(scope)
-        said = pretraining_sentence(each, analysis.margin)
+        said = pretraining_sentence(each, margin)
         lines[scope] = f"{first} {said[:1].upper()}{said[1:]}" if first else said
-    for modality, counted in _by_comparison(analysis).items():
+    for modality, counted in _by_comparison(benefits).items():
         lines[modality] = f"{lines[modality]} {counted}"
     return lines
 
@@ -65,13 +74,13 @@ def _over(each: PretrainingVerdict) -> str:
     return f", over {number_of(mean.n, mean.unit)} of {names[0]} alone; it says nothing of other networks"
 
 
-def _by_comparison(analysis: Analysis) -> dict[str, str]:
+def _by_comparison(benefits: Sequence[Benefit]) -> dict[str, str]:
     """Modality -> how many of its comparisons have which verdict, where they are several."""
     found = {}
-    for modality in dict.fromkeys(b.modality for b in analysis.pretraining_benefit):
+    for modality in dict.fromkeys(b.modality for b in benefits):
         words = [
             b.mean.verdict
-            for b in analysis.pretraining_benefit
+            for b in benefits
             if b.modality == modality and b.architecture is None and b.mean.p_value is not None
         ]
         if len(words) > 1:

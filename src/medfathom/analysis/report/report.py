@@ -62,7 +62,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         light=colour_variables(dark=False),
         dark=colour_variables(dark=True),
         headlines={name: sentences.headline(found) for name, found in analysis.modalities.items()},
-        pretraining=pretraining_lines(analysis),
+        pretraining=pretraining_lines(analysis.pretraining, analysis.pretraining_benefit, analysis.margin),
         verdicts=sentences.with_verdicts(analysis),
         further=sentences.further(analysis),
         tables=tables(analysis),
