@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from medfathom.data import nifti
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
-from medfathom.data.labels import Labels
+from medfathom.data.labels import Labels, one_spelling
+from medfathom.data.oct_files import EYES, Eye
 from medfathom.data.pixels import with_channels, with_type
-from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
+from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases, pseudonym
 from medfathom.data.slides import Tile, Tiling, read_tile
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import (
@@ -32,12 +33,12 @@ from medfathom.data.sources.slide_rows import rows_of_tiles
 from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile, part_name
 from medfathom.data.workers import Processes
-from medfathom.definitions.dataset import CsvDataset, FolderDataset
+from medfathom.definitions.dataset import CsvDataset, FolderDataset, SimilarWords
 from medfathom.errors import DataError
 from medfathom.machine import cpus
 from medfathom.text import printable
 
-SIDES = {"R": "right", "L": "left", "": "not said"}
+SIDES = {**EYES, "": "not said"}
 """What a header says."""
 
 SHOWN_STACKS = 10
@@ -62,6 +63,7 @@ class FileDecoder:
     fit: Fit
     window: tuple[float, float] | None = None
     slice_axis: int = 2
+    eye: Eye | None = None
 
     def __call__(self, fetched: ImageFile) -> RawImage:
         """Decode a file or a part of it. Raises UnreadableImageError."""
@@ -78,6 +80,7 @@ class FileDecoder:
             window=self.window,
             frame=fetched.part,
             slice_axis=self.slice_axis,
+            eye=self.eye,
         )
         return RawImage(
             image.pixels,
@@ -117,6 +120,7 @@ class FileSource(Source):
             config.fit,
             config.window,
             config.slice_axis,
+            config.eye,
         )
 
     def outline(self) -> Listing:
@@ -168,13 +172,15 @@ class FileSource(Source):
         if tiling is None:
             rows, headers = self._images_of(rows)
         else:
-            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
+            looked = self.looked if self._chosen else None
+            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, looked)
         return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *rows.notes])
 
     def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str]]:
         """A row for each image, and each one's header."""
         unit = self._config.unit
-        headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
+        axis = self._config.slice_axis if unit == "volume" else None
+        headers = _all_headers(rows.paths, axis, self._config.eye)
         rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
@@ -193,6 +199,9 @@ class FileSource(Source):
         if self._config.window is not None and not any(subjects) and not any(map(_is_nifti, rows.paths)):
             raise DataError("dataset.window: no file is DICOM or NIfTI; leave window out")
         by_patient = rows.groups is None and any(subjects)
+        if any(subjects):
+            given, subjects = _one_spelling_each(rows.groups, subjects, self._config.similar_words)
+            rows = replace(rows, groups=given)
         rows = replace(rows, groups=groups_by_patient(rows.groups, subjects))
         if by_patient and self._config.unit != "image":
             rows = one_label_and_patient(rows, self._config.unit)
@@ -269,10 +278,10 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(nifti.SUFFIXES)
 
 
-def _all_headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
+def _all_headers(paths: Sequence[Path], slice_axis: int | None, eye: Eye | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
     slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-    look = partial(_headers, slice_axis=slice_axis)
+    look = partial(_headers, slice_axis=slice_axis, eye=eye)
     processes = Processes(look, look)
     try:
         with ThreadPoolExecutor(cpus()) as pool:
@@ -298,6 +307,29 @@ def _without_clear_text(
     return replace(rows, names=names, cases=cases), shown
 
 
+def _one_spelling_each(
+    given: Sequence[str | None] | None, subjects: Sequence[Subject | None], rule: SimilarWords
+) -> tuple[Sequence[str | None] | None, list[Subject | None]]:
+    """Patients as given, and as DICOM files name them, before hashes hide that `P7` and `p7` are alike."""
+    if given is not None:
+        settled = _hidden_spelling([group or "" for group in given], rule)
+        return [group or None for group in settled], list(subjects)
+    words = [who.clear[0] if who and who.patient and who.clear else "" for who in subjects]
+    words = [w if who and pseudonym(w) == who.patient else "" for w, who in zip(words, subjects, strict=True)]
+    pairs = zip(_hidden_spelling(words, rule), subjects, strict=True)
+    return None, [replace(who, patient=pseudonym(word)) if who and word else who for word, who in pairs]
+
+
+def _hidden_spelling(patients: Sequence[str], rule: SimilarWords) -> list[str]:
+    try:
+        return one_spelling([word.strip() for word in patients], rule, "patients")
+    except DataError:  # its line names patients
+        raise DataError(
+            "patients of DICOM files differ only in their spelling (case, separators, leading zeros), as P7 "
+            'and p7 do; dataset.similar_words = "merge" makes them one, "keep" takes them for different ones'
+        ) from None
+
+
 def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
     """Pseudonym of each image's study; None where no file is DICOM."""
     if not any(header.subject for header in headers):
@@ -305,12 +337,12 @@ def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
     return np.array([header.subject.study if header.subject else "" for header in headers], dtype=np.str_)
 
 
-def _headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
+def _headers(paths: Sequence[Path], slice_axis: int | None, eye: Eye | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read."""
     found: list[Header | str] = []
     for path in paths:
         try:
-            found.append(read_header(path, slice_axis=slice_axis))
+            found.append(read_header(path, slice_axis=slice_axis, eye=eye))
         except UnreadableImageError as error:
             found.append(str(error))
     return found
