@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EPOCHS = 4
+WORKERS = ("ray::TrialActor", "ray::ResourceTrainable")
+"""What Ray calls a worker of ours: between steps, and in one."""
 DRIVER = f"""
 import sys
 from pathlib import Path
@@ -77,7 +79,7 @@ def run_and_kill(url: str, trials: int, kills: int, seed: int) -> Kills:
 def kill_worker(driver: int, generator: random.Random) -> bool:
     """Kill one of the driver's Ray workers; False where there is none just now."""
     # Not Ray's own agents: when one of those dies its node goes with it, and the driver with its node.
-    busy = sorted(pid for pid, name in descendants(driver) if name.startswith("ray::ResourceTrainable"))
+    busy = sorted(pid for pid, name in descendants(driver) if name.startswith(WORKERS))
     if not busy:
         return False
     with suppress(ProcessLookupError):

@@ -36,6 +36,7 @@ from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
 from medfathom.study.watcher import Watcher, default_watcher
+from medfathom.study.weights import keep_to_its_weights
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -91,6 +92,7 @@ def confirm_study(
     check_ray()
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
+    keep_to_its_weights(study, config)
     data = _prepared(config, study)
     leaks = leakage_note(data, config.dataset, name)
     study.set_user_attr(LEAKAGE, leaks)
@@ -183,7 +185,7 @@ def _train(
     with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
         if precision := settled_precision(study):
             driver.settle_precision(precision)
-        counts = driver.counts()
+        driver.queue_only, counts = True, driver.counts()
         driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
         driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=folder)
         first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)

@@ -20,6 +20,7 @@ from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
+from medfathom.study.weights import keep_to_its_weights
 from medfathom.validate import check_definition
 
 
@@ -100,6 +101,7 @@ def run_study(
         watcher.note(note)
     open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
+        keep_to_its_weights(driver.study, config)
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         if driver.warm_start:

@@ -16,7 +16,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.errors import OtherDataError, OtherPrecisionError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.scheduling.worker import _checkpoint, results, task_of
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 
 
 @pytest.fixture

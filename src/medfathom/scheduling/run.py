@@ -114,7 +114,8 @@ class Run:
                 self.watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
             try:
                 self._fit(self.folder / f"fit-{attempt}")
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # from a handler of ours or, where the caller has one, of theirs
+                self.halt.reason = self.halt.reason or "interrupted"
                 return
             except MedfathomError:
                 raise
@@ -153,3 +154,5 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tuner.fit()
+        if self.halt.final:
+            self.halt.or_halt(searcher.end_in_hand, otherwise=None)

@@ -15,6 +15,7 @@ from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect
 from medfathom.study.ids import storage_of, study_id_of
 from medfathom.study.record import auc_of
+from medfathom.study.summary import WITHDRAWN
 from medfathom.study.trial_rows import read_trials
 from medfathom.text import command
 from medfathom.urls import shown
@@ -82,4 +83,5 @@ def records(study: Study) -> list[dict[str, object]]:
             "auc": auc_of(t) if t.state == TrialState.COMPLETE else None,
         }
         for t in study.get_trials(deepcopy=False)
+        if WITHDRAWN not in t.user_attrs
     ]

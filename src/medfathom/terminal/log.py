@@ -16,7 +16,8 @@ from medfathom.study.watcher import State, Watcher
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
-    from medfathom.study.driver import Assignment, Driver
+    from medfathom.study.assignment import Assignment
+    from medfathom.study.driver import Driver
 
 
 @contextmanager
