@@ -37,6 +37,7 @@ from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
 from medfathom.study.watcher import Watcher, default_watcher
 from medfathom.study.weights import keep_to_its_weights
+from medfathom.urls import HIDDEN
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -120,8 +121,15 @@ def _without_stopping(study: Study) -> StudyConfig:
             "objectives": ObjectivesConfig(),
             "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
+            "resources": config.resources.model_copy(update={"checkpoint_url": _usable(config)}),
         }
     )
+
+
+def _usable(config: StudyConfig) -> str | None:
+    """The search's place for checkpoints; None where it had a password, which no study keeps."""
+    url = config.resources.checkpoint_url
+    return None if url is None or HIDDEN in url else url
 
 
 def _one_split(splits: SplitsConfig) -> SplitsConfig:

@@ -367,6 +367,15 @@ def test_no_message_tells_a_password(workdir: Path, config: StudyConfig, url: st
     assert list(workdir.iterdir()) == []
 
 
+def test_no_study_keeps_a_password(workdir: Path) -> None:
+    config = load_definition("demo", ["resources.checkpoint_url=memory://me:se@cret@host/checkpoints"])
+    with open_study(config, default_url(), "data") as driver:
+        kept = driver.study.user_attrs["definition"]["resources"]
+    assert kept["checkpoint_url"] == "memory://me:***@host/checkpoints"
+    assert b"cret" not in (workdir / "storage" / "medfathom.db").read_bytes()
+    assert definition_of(load("demo")).resources.checkpoint_url == kept["checkpoint_url"]
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -13,6 +13,7 @@ from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
+from medfathom.text import harmless
 from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
@@ -119,7 +120,7 @@ def model_card(
     low, high = configuration.ci
     outputs = num_outputs(config.task, len(config.class_names))
     seed_sd = configuration.seed_sd
-    return CARD.format(
+    text = CARD.format(
         warning=_warning(configuration, model),
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
@@ -162,6 +163,7 @@ def model_card(
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )
+    return harmless(text)
 
 
 def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:

@@ -64,6 +64,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DefinitionError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise DefinitionError(f"{path}: tables or lists are nested too deep") from None
 
 
 def definition_file(reference: str, what: str) -> Path:

@@ -163,12 +163,15 @@ def _describe(study: Study, config: StudyConfig) -> None:
 
 
 def _description(config: StudyConfig) -> dict[str, object]:
+    definition = config.model_dump(mode="json")
+    if url := config.resources.checkpoint_url:
+        definition["resources"]["checkpoint_url"] = shown(url)  # whoever sees the storage sees no password
     return {
         "question": config.question,
         "goal": config.goal,
         "modality": config.dataset.modality,
         "definition_hash": config.definition_hash,
-        "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
+        "definition": definition,  # the last: it tells that all are there
     }
 
 
