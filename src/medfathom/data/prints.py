@@ -149,7 +149,7 @@ def read_prints(file: Path) -> Prints | None:
     try:
         with np.load(file, allow_pickle=False) as content:
             salt, *arrays = (content[name] for name in Prints.__dataclass_fields__)
-    except (OSError, ValueError, KeyError) as error:
+    except (*DAMAGED, KeyError, MemoryError) as error:
         raise ExportedModelError(f"{file}: damaged ({error}); export the model again") from None
     return Prints(str(salt), *arrays)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from medfathom.errors import InputError
+from medfathom.terminal.log import logged_steps
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import clock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +72,7 @@ def print_analysis(
     from medfathom.analysis.tables import Reading  # noqa: PLC0415
     from medfathom.answer import analyze_all  # noqa: PLC0415
 
+    began, name = time.monotonic(), "-".join([*studies, *(table.stem for table in tables)])
     analysis, folder = analyze_all(
         studies,
         tables,
@@ -88,6 +92,8 @@ def print_analysis(
         exploratory=exploratory,
         out=out,
     )
+    with logged_steps("analyze", name[:60]) as step:
+        step(f"{len(analysis.rows):,} results analysed in {clock(time.monotonic() - began)}")
     if as_json:
         print_json(analysis.to_dict())
     else:

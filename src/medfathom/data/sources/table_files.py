@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -97,7 +96,7 @@ def read_table(path: Path, key: str, *, encoding: str = "utf-8", comment: str | 
         else:
             table = _read_text(path, key, encoding, comment)
     except OSError as error:
-        raise DataError(f"dataset.{key}: {path} cannot be read ({error.strerror or error})") from None
+        raise DataError(f"dataset.{key}: {path} cannot be read ({error.strerror or _first(error)})") from None
     if not table.rows:
         more = f"; {table.note}" if table.note else ""
         raise DataError(f"dataset.{key}: {path} has no rows below its header{more}")
@@ -193,8 +192,10 @@ def _read_xlsx(path: Path) -> Table:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
             sheet, others = book.worksheets[0], book.sheetnames[1:]
             lines = [[_as_text(value) for value in line] for line in sheet.iter_rows(values_only=True)]
-    except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise DataError(f"dataset.path: {path} is no Excel workbook ({error})") from None
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  on a damaged workbook: of zipfile, zlib, XML and openpyxl
+        raise DataError(f"dataset.path: {path} is no Excel workbook ({_first(error)})") from None
     note = f"of {path.name} only the first sheet is read, not {', '.join(others)}" if others else ""
     if not lines:
         return Table(path, [], [], "row", note)
@@ -212,11 +213,16 @@ def _read_parquet(path: Path) -> Table:
     try:
         content = parquet.read_table(path)
     except pyarrow.ArrowException as error:
-        raise DataError(f"dataset.path: {path} is no parquet file ({error})") from None
+        raise DataError(f"dataset.path: {path} is no parquet file ({_first(error)})") from None
     values = [map(_as_text, column.to_pylist()) for column in content.columns]
     columns = [str(name).strip() for name in content.column_names]
     rows = [_as_row(columns, cells, n) for n, cells in enumerate(zip(*values, strict=True), start=1)]
     return Table(path, columns, rows, "row")
+
+
+def _first(error: Exception) -> str:
+    """An error in one line."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def _as_text(value: object) -> str:
