@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -26,7 +27,6 @@ _STARTS = (b"\x5c\1\0\0", b"\0\0\1\x5c", b"\x1c\2\0\0", b"\0\0\2\x1c")
 """348 and 540, the sizes of the headers of versions 1 and 2."""
 
 _GZIP = b"\x1f\x8b"
-
 
 MOST_BYTES = 4 * 2**30
 """Of a volume that is unpacked in memory; 512 x 512 x 1,000 voxels of 32 bits are 1 GiB."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from medfathom.data.check.neighbours import looks, orientations, thumbnail
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepared import FACTS_FILE, PreparedData, read_facts
+from medfathom.data.sources.npz import DAMAGED
 from medfathom.errors import DataError, ExportedModelError
 from medfathom.files import write_atomically
 

@@ -91,7 +91,10 @@ def prepare_now(
     with logged_steps("data-prepare", config.name, config) as step, step_bar(shown=show_progress) as tell:
         told = telling(step, tell)
         data = prepare(
-            config.dataset, home() / "cache", progress=lambda done, total: told("prepare", done, total)
+            config.dataset,
+            home() / "cache",
+            progress=lambda done, total: told("prepare", done, total),
+            looked=lambda done, total: told("tissue", done, total),
         )
     written = [] if samples is None else write_samples(data, samples)
     facts = read_facts(data.folder)

@@ -20,6 +20,9 @@ DELIMITERS = ",;\t|"
 EXCEL_DELIMITER = re.compile(r"sep=(.)", re.IGNORECASE)
 """The first line of tables for Excel, which is no header."""
 
+MOST_BYTES = 2 * 2**30
+"""Of a table's text; a small file that is unpacked to more is no table."""
+
 LINES_TO_GUESS = 20
 """The first lines of a text say what its delimiter is."""
 
@@ -133,7 +136,12 @@ def read_lines(path: Path, encoding: str) -> list[str]:
         with _opened(path) as raw:
             start = raw.read(4)
         with _opened(path) as raw:
-            text = raw.read().decode(plain)
+            content = raw.read(MOST_BYTES)
+        if len(content) == MOST_BYTES:
+            raise DataError(
+                f"dataset.path: {path} has more than {MOST_BYTES // 2**20} MiB of text; give less"
+            )
+        text = content.decode(plain)
     except UnicodeError:
         raise DataError(f"dataset.encoding: {path} is not in {encoding}; {_guess(start)}") from None
     if "\0" in text:
