@@ -3,9 +3,9 @@
     uv run benchmarks/chaos.py [--storms 24] [--trials 40] [--faults 12] [--pause 120] [--out FILE]
 
 Faults (`tests/storms.py`): SIGKILL of the driver, of a worker, of Ray's node; SIGTERM to all processes;
-SIGSTOP of all for `--pause` seconds; a full disk (a tmpfs, where mounting is allowed); writes that fail, as on
-a disk that became read-only; an older copy of the storage brought back. Every second storm has two studies at
-once.
+SIGSTOP of all for `--pause` seconds; a full disk (a tmpfs, where mounting is allowed); writes that fail, as
+on a disk that became read-only; an older copy of the storage brought back. Every second storm has two
+studies at once.
 """
 
 import argparse
