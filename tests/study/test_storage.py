@@ -16,15 +16,14 @@ from medfathom.confirmation.find import definition_of
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError, StorageError
-from medfathom.study import open as storage
 from medfathom.study import patience
 from medfathom.study.assignment import Assignment
 from medfathom.study.connection import check_url, connect, default_url
 from medfathom.study.driver import Driver
 from medfathom.study.open import difference, open_study
 from medfathom.study.patience import Patience
+from medfathom.study.read import SCHEMA, records
 from medfathom.study.read import read_study as load
-from medfathom.study.read import records
 from medfathom.study.summary import summarize_study
 from medfathom.study.weights import keep_to_its_weights
 from medfathom.urls import shown
@@ -295,9 +294,20 @@ def test_a_second_driver_is_refused(config: StudyConfig, driver: Driver) -> None
         pass
 
 
+def test_what_a_newer_version_wrote_is_refused_with_the_way_out(config: StudyConfig) -> None:
+    with open_study(config, default_url(), "data") as driver:
+        definition = driver.study.user_attrs["definition"]
+        driver.study.set_user_attr("definition", {**definition, "quantum": True})
+        with pytest.raises(StorageError, match=r"quantum: extra inputs.*pip install -U medfathom$"):
+            definition_of(driver.study)
+        driver.study.set_user_attr("schema", SCHEMA + 1)
+    with pytest.raises(StorageError, match=r"newer medfathom \(schema 2; .*pip install -U medfathom$"):
+        load("demo")
+
+
 def test_a_study_of_a_newer_version_is_refused(config: StudyConfig) -> None:
     with open_study(config, default_url(), "data-1") as driver:
-        driver.study.set_user_attr("schema", storage.SCHEMA + 1)
+        driver.study.set_user_attr("schema", SCHEMA + 1)
     with (
         pytest.raises(StorageError, match="made by a newer medfathom"),
         open_study(config, default_url(), "data-1"),

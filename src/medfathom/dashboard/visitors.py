@@ -76,7 +76,7 @@ def _cookie(environ: WSGIEnvironment) -> str:
         found = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
     except CookieError:
         return ""
-    return found.value if found is not None else ""
+    return str(found.value) if found is not None else ""
 
 
 def _welcome(environ: WSGIEnvironment, start_response: StartResponse, token: str) -> list[bytes]:

@@ -26,7 +26,8 @@ from medfathom.urls import without_passwords
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
-    from medfathom.study.driver import Assignment, Driver
+    from medfathom.study.assignment import Assignment
+    from medfathom.study.driver import Driver
 
 PACKAGES = (
     *("medfathom", "torch", "timm", "ray", "optuna", "optuna-dashboard", "sqlalchemy"),
