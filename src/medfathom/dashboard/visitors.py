@@ -68,7 +68,7 @@ def _same(given: str, token: str) -> bool:
 
 
 def _asked_with(environ: WSGIEnvironment) -> str:
-    return parse_qs(environ.get("QUERY_STRING", "")).get("token", [""])[0]
+    return parse_qs(str(environ.get("QUERY_STRING", ""))).get("token", [""])[0]
 
 
 def _cookie(environ: WSGIEnvironment) -> str:
