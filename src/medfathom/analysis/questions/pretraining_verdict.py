@@ -34,6 +34,7 @@ class PretrainingVerdict:
         init: with learnt features.
         baseline: the init without, that it is compared with.
         unfreeze_depths: that it is averaged over.
+        settings: further settings that it is averaged over; empty where there are none.
         n_datasets: with such pairs.
         architectures: likewise.
         mean: the benefit; its p-values are adjusted by Holm's method over all these verdicts.
@@ -43,6 +44,7 @@ class PretrainingVerdict:
     init: str
     baseline: str
     unfreeze_depths: list[str]
+    settings: list[str]
     n_datasets: int
     architectures: list[str]
     mean: MeanBenefit = field(metadata=FLAT)
@@ -62,6 +64,7 @@ def pretraining_verdicts(rows: pd.DataFrame, settings: Settings, margin: float) 
             init=init,
             baseline=baseline,
             unfreeze_depths=sorted(map(str, pairs["unfreeze_depth"].unique())),
+            settings=sorted(filter(None, map(str, pairs["setting"].unique()))),
             n_datasets=pairs["dataset"].nunique(),
             architectures=sorted(map(str, pairs["architecture"].unique())),
             mean=mean_of_pairs(pairs, rows, settings, margin),

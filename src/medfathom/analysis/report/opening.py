@@ -57,7 +57,8 @@ def _pretraining(analysis: Analysis) -> tuple[str, list[str]]:
         return "Cannot be said: no network was trained both with and without pretrained weights.", []
     widest = analysis.pretraining[-1].scope
     first = next(each for each in analysis.pretraining if each.scope == widest)
-    return f"Pretraining {pretraining_sentence(first, analysis.margin)}", []
+    details = [_turning_points(analysis)[0]] if analysis.turning_points else []
+    return f"Pretraining {pretraining_sentence(first, analysis.margin)}", details
 
 
 def _turning_points(analysis: Analysis) -> tuple[str, list[str]]:
