@@ -176,6 +176,7 @@ def _told(study: Study) -> ToldOfStudy:
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
         front_sentence(front) if (front := front_of(study, study.get_trials(deepcopy=False))) else "",
+        asks=definition_of(study).asks,
         failures=failures,
         diagnosed=diagnosed,
     )

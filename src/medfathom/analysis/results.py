@@ -84,7 +84,7 @@ def from_trials(
         records: one mapping per trial: the user attributes of DESIGN's contract, `state`, and (unless
             given here) `dataset` and `modality`.
         exploratory: search trials. Only complete ones count: an early-stopped trial is no finished
-            model. A search tries some strata (architecture, init, unfreeze depth) more often than
+            model. A search tries some strata (architecture, init, unfreeze depth, setting) more often than
             others, and the best of many is better than the best of few; so each stratum stands with the
             expected validation AUC of the best of m of its trials by the study's rule, m the smallest number
             of complete trials in any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement),
@@ -129,7 +129,7 @@ def _state(record: Mapping[str, Any]) -> str:
 
 
 def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
-    keys = ["dataset", "architecture", *(c for c in ("init", "unfreeze_depth") if c in frame)]
+    keys = ["dataset", "architecture", *(c for c in ("init", "unfreeze_depth", "setting") if c in frame)]
     smallest = frame.groupby(keys).size().groupby("dataset").min()
     rows, notes = [], []
     for key, part in frame.groupby(keys, sort=True):
