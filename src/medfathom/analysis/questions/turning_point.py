@@ -103,8 +103,8 @@ def _turning_point(
     own = rows[(rows["dataset"] == dataset) & rows["architecture"].isin(names)]
     shift = own["domain_shift"].mean()
     at = [
-        BenefitAt(n_train=int(n), mean=mean_of_pairs(part, rows, settings, margin))
-        for n, part in pairs.groupby("n_train")
+        BenefitAt(n_train=n, mean=mean_of_pairs(pairs[pairs["n_train"] == n], rows, settings, margin))
+        for n in sorted(map(int, pairs["n_train"].unique()))
     ]
     point = TurningPoint(
         modality=modality,
