@@ -20,6 +20,7 @@ from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.policy.cost import CostModel
 from medfathom.study.policy.opening import completed, practitioner
+from medfathom.study.policy.policy import first_sentence
 from medfathom.study.policy.portfolio import first_trials, portfolios, read_portfolio
 from medfathom.study.policy.process import Process, expected_improvement
 from medfathom.study.policy.sampler import First, GainPerSecond
@@ -62,6 +63,25 @@ def test_a_study_of_four_trials_begins_as_a_practitioner_would(workdir: Path) ->
     assert [(a.params.architecture, a.params.unfreeze_depth) for a in given if a] == [
         (name, depth) for name in LITES[:2] for depth in (0, 5)
     ]
+
+
+def test_a_run_says_how_many_first_trials_its_budget_has_room_for(workdir: Path) -> None:
+    with open_study(
+        demo("budget.trials=7", "sampler.portfolio=small-images"), default_url(), "data"
+    ) as driver:
+        sampler = driver.study.sampler
+        assert isinstance(sampler, GainPerSecond)
+        portfolio = len(sampler.first) - 6
+        wanted = (
+            "the budget of 7 trials has room for first trials: 6 of 6 from a practitioner's start, "
+            f"1 of {portfolio} from portfolio small-images"
+        )
+        assert first_sentence(sampler, driver.trials(), driver.budget) == wanted
+        for _ in range(2):  # begun trials are among them
+            driver.assign()
+        assert first_sentence(sampler, driver.trials(), driver.budget) == wanted
+        assert "5 of 6" in first_sentence(sampler, driver.trials(), 5)
+    assert first_sentence(optuna.samplers.RandomSampler(), [], 7) == ""
 
 
 def test_first_trials_are_of_every_pretrained_architecture_of_the_space() -> None:

@@ -46,7 +46,7 @@ def practitioner(space: SpaceConfig) -> list[First]:
                 chosen.append(params)
     cheapest = {p.architecture: work_of(p, 1) for p in reversed(chosen)}
     chosen.sort(key=lambda p: (cheapest[p.architecture], p.unfreeze_depth))
-    return [First(dict(asked(p, space)[0]), "practitioner", protected=True) for p in chosen]
+    return [First(dict(asked(p, space)[0]), "a practitioner's start", protected=True) for p in chosen]
 
 
 def _excluded(space: SpaceConfig, architecture: str, init: Value) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,25 @@ from medfathom.study.policy.sampler import First, GainPerSecond
 from medfathom.study.policy.warm_start import WarmStart
 
 if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
+
+
+def first_sentence(sampler: BaseSampler, begun: Sequence[FrozenTrial], budget: int) -> str:
+    """How many of the trials to begin with fit into a budget, by where they come from, for the user.
+
+    Args:
+        sampler: of the study; others than medfathom's own have no such trials, and nothing is said.
+        begun: all trials of the study so far.
+        budget: trials that the study may have.
+    """
+    first = sampler.first if isinstance(sampler, GainPerSecond) else ()
+    there = [t.params for t in begun]
+    waiting = [f for f in first if f.params not in there]
+    cut = waiting[max(budget - len(there), 0) :]
+    whole, left = Counter(f.source for f in first), Counter(f.source for f in cut)
+    parts = [f"{n - left[source]} of {n} from {source}" for source, n in whole.items()]
+    return f"the budget of {budget} trials has room for first trials: {', '.join(parts)}" if parts else ""
 
 
 def gain_per_second(
