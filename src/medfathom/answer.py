@@ -10,7 +10,7 @@ import pandas as pd
 from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
-from medfathom.analysis.pipeline import MARGIN, ToldOfStudy, TunedStratum
+from medfathom.analysis.pipeline import MARGIN, CostOfTrial, ToldOfStudy, TunedStratum
 from medfathom.analysis.planning import Planned, plan_from
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.power import write_power
@@ -28,7 +28,7 @@ from medfathom.files import home
 from medfathom.shift import with_shifts
 from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
-from medfathom.study.front import front_of, front_sentence
+from medfathom.study.front import COSTS, front_of, front_sentence
 from medfathom.study.read import read_study, records
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
@@ -171,8 +171,21 @@ def _told(study: Study) -> ToldOfStudy:
         study.user_attrs.get(LEAKAGE, ""),
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
-        front_sentence(front) if (front := front_of(study, study.get_trials(deepcopy=False))) else "",
+        *_costs(study),
     )
+
+
+def _costs(study: Study) -> tuple[str, str, list[CostOfTrial]]:
+    """The front in words, what the cost is, and all finished trials; nothing where AUC is alone."""
+    front = front_of(study, study.get_trials(deepcopy=False))
+    if front is None:
+        return "", "", []
+    rows = [
+        CostOfTrial(t.number, t.stratum, t.auc, t.auc_ci_low, t.auc_ci_high, t.cost, on_front)
+        for part, on_front in ((front.trials, True), (front.beaten, False))
+        for t in part
+    ]
+    return front_sentence(front), COSTS[front.cost], rows
 
 
 def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:
