@@ -112,9 +112,9 @@ def main() -> None:
         "",
         "## Coverage of the 95 % interval of the best of n / 2",
         "",
-        "Best tenth met: in this share of the studies a trial had a setting of the best tenth of all. The interval "
-        "holds where that is so; of good settings that no trial met it can know nothing. n trials miss the best "
-        "tenth in .9^n of the studies: .43, .19, .03.",
+        "Best tenth met: in this share of the studies a trial had a setting of the best tenth of all. Of "
+        "good settings that no trial met the interval can know nothing; n trials miss the best tenth in .9^n "
+        "of the studies: .43, .19, .03.",
         "",
         "| settings | n | coverage | median width | best tenth met | coverage if met | if not |",
         "|---|---|---|---|---|---|---|",
@@ -122,9 +122,8 @@ def main() -> None:
     for name, draw in DESIGNS.items():
         for n in (LEAST, 16, 32):
             c = coverage(draw, n, given.studies, rng)
-            lines.append(
-                f"| {name} | {n} | {c.held:.3f} | {c.width:.4f} | {c.met:.2f} | {c.if_met:.3f} | {c.if_not:.3f} |"
-            )
+            numbers = (f"{value:.3f}" for value in (c.met, c.if_met, c.if_not))
+            lines.append(f"| {name} | {n} | {c.held:.3f} | {c.width:.4f} | {' | '.join(numbers)} |")
     lines += [
         "",
         f"## Trials until a stratum is settled (at most {MOST})",
