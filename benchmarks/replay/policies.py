@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from peers import Bohb, Smac, package
-from portfolio import chosen
+from portfolio import chosen, results
 from replay import Point, Replay
 from tables import Table
 
@@ -14,7 +14,9 @@ from medfathom.definitions.space import TrialParams
 from medfathom.study.growth import asked
 from medfathom.study.policy.opening import completed, practitioner
 from medfathom.study.policy.policy import gain_per_second
+from medfathom.study.policy.portfolio import Portfolio, past_results
 from medfathom.study.policy.sampler import First
+from medfathom.study.policy.warm_start import WarmStart
 from medfathom.study.sampling import make_sampler
 
 WORKERS = 4
@@ -40,11 +42,17 @@ def plain(name: str, scheduler: SchedulerConfig) -> Policy:
 
 
 def ours(scheduler: SchedulerConfig = CURVE, *, portfolio: bool = True) -> Policy:
-    """medfathom's own, its portfolio chosen on the other tables alone."""
+    """medfathom's own, its portfolio made of the other tables alone.
+
+    As it is shipped: of recorded curves all results are known, of the public table the best trials.
+    """
 
     def run(table: Table, others: Sequence[Table], seed: int, until: float) -> list[Point]:
-        first = list(practitioner(table.space))
-        if portfolio:
+        first, past = list(practitioner(table.space)), []
+        if portfolio and table.epochs > 1:
+            known = Portfolio(name="others", description="", source="", rows=results(others))
+            past = past_results([known], table.space)
+        elif portfolio:
             names = [*table.space.dimensions, "optimizer"]
             found = [
                 completed(table.space, {n: getattr(p, n) for n in names}) for p in chosen(others, PORTFOLIO)
@@ -52,7 +60,12 @@ def ours(scheduler: SchedulerConfig = CURVE, *, portfolio: bool = True) -> Polic
             fitting = [p for p in found if isinstance(p, TrialParams)]
             first += [First(dict(asked(p, table.space)[0]), "portfolio") for p in fitting]
         sampler = gain_per_second(
-            SamplerConfig(name="gain"), table.space, seed, epochs=table.epochs, first=first
+            SamplerConfig(name="gain"),
+            table.space,
+            seed,
+            epochs=table.epochs,
+            first=first,
+            warm=WarmStart(past=past),
         )
         return Replay(table, sampler, scheduler, WORKERS, until).run()
 
