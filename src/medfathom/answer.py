@@ -166,12 +166,15 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
 def _told(study: Study) -> ToldOfStudy:
     """What the study's record has of leakage, the positive class and how well its strata are tuned."""
     positive = (record.get("positive") for record in records(study))
+    front, cost, costs = _costs(study)
     return ToldOfStudy(
         study.study_name,
         study.user_attrs.get(LEAKAGE, ""),
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
-        *_costs(study),
+        front=front,
+        cost=cost,
+        costs=costs,
     )
 
 

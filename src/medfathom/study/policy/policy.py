@@ -15,7 +15,7 @@ from medfathom.definitions.space import SpaceConfig, TrialParams
 from medfathom.study.growth import params_in
 from medfathom.study.policy.cost import CostModel
 from medfathom.study.policy.opening import distributions, practitioner
-from medfathom.study.policy.portfolio import first_trials, portfolios
+from medfathom.study.policy.portfolio import first_trials, past_results, portfolios
 from medfathom.study.policy.sampler import First, GainPerSecond
 from medfathom.study.policy.warm_start import WarmStart
 
@@ -58,7 +58,7 @@ def gain_per_second(
         seed: of the random numbers.
         epochs: of a trial's full length.
         warm: what earlier studies of the storage told.
-        first: in the place of the practitioner's and the portfolio's trials.
+        first: in the place of the practitioner's and the portfolios' trials and results.
     """
     warm = warm or WarmStart()
     model = CostModel(epochs)
@@ -78,8 +78,11 @@ def gain_per_second(
         whole = known(tuple(params.items()))
         return {name: getattr(whole, name) for name in searched}
 
+    past = list(warm.past)
     if first is None:
-        shipped = first_trials(portfolios(config.portfolio), space).fitting
+        known_portfolios = portfolios(config.portfolio)
+        past += past_results(known_portfolios, space)
+        shipped = first_trials(known_portfolios, space).fitting
         first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[
             ::-1
         ]
@@ -89,7 +92,7 @@ def gain_per_second(
         first=first,
         seconds=seconds,
         explain=explain,
-        past=warm.past,
+        past=past,
         steps=epochs,
         seed=seed,
     )
