@@ -28,6 +28,7 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
     benefit_over_datasets,
     covariates_of,
 )
+from medfathom.analysis.questions.pretraining_verdict import PretrainingVerdict, pretraining_verdicts
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.sensitivity import sensitivity
 from medfathom.analysis.questions.unfreezing import (
@@ -42,6 +43,7 @@ from medfathom.analysis.size.association import Association, NoSlope, Unadjusted
 from medfathom.analysis.size.comparable import comparable, with_columns_of
 from medfathom.analysis.size.inference import Settings
 from medfathom.analysis.size.verdicts import judge
+from medfathom.analysis.told import ToldOfStudy
 
 MARGIN = 0.01
 """AUC between the smallest and the largest architecture, below which an effect does not matter."""
@@ -91,57 +93,6 @@ class NothingCompared:
     imagenet: NoSlope
 
 
-@dataclass(frozen=True)
-class TunedStratum:
-    """How well a stratum was tuned: `expected` is the AUC of the best of `among` of its `trials`."""
-
-    stratum: str
-    trials: int
-    among: int
-    expected: float | None
-    low: float | None
-    high: float | None
-    settled: bool
-
-
-@dataclass(frozen=True)
-class CostOfTrial:
-    """A finished trial of a study that searched for AUC at little cost: its validation AUC, and its cost."""
-
-    number: int
-    stratum: str
-    auc: float
-    auc_ci_low: float | None
-    auc_ci_high: float | None
-    cost: float
-    on_front: bool
-
-
-@dataclass(frozen=True)
-class ToldOfStudy:
-    """What a reader of a study's AUCs must know.
-
-    Attributes:
-        study: its name.
-        leakage: images or patients in several splits, in one line; empty where there are none.
-        positive: the class that a binary AUC is about; None where there are more.
-        tuned: how well its strata are tuned, where they are compared.
-        tuning: that in sentences.
-        front: which of its trials none beats in AUC and cost, in words; empty: AUC was its only objective.
-        cost: what its cost is; likewise.
-        costs: its finished trials with their cost; likewise.
-    """
-
-    study: str
-    leakage: str = ""
-    positive: str | None = None
-    tuned: Sequence[TunedStratum] = ()
-    tuning: Sequence[str] = ()
-    front: str = ""
-    cost: str = ""
-    costs: Sequence[CostOfTrial] = ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
     """What an analysis found; its fields are the keys of `analysis.json`.
@@ -157,6 +108,7 @@ class Analysis:
         notes: what a reader must know of the rows.
         modalities: by name.
         modality_difference: predictor -> whether its slopes differ between modalities.
+        pretraining: what pretraining does in each modality and over all data sets, in a word.
         pretraining_benefit: by data set and setting.
         pretraining_over_datasets: the same, averaged over data sets.
         unfreeze_depth: by data set and init.
@@ -178,6 +130,7 @@ class Analysis:
     notes: list[str]
     modalities: dict[str, ModalityFindings | NothingCompared]
     modality_difference: dict[str, ModalityDifferences]
+    pretraining: list[PretrainingVerdict]
     pretraining_benefit: list[Benefit]
     pretraining_over_datasets: list[BenefitOverDatasets]
     unfreeze_depth: list[UnfreezeDepths]
@@ -262,6 +215,7 @@ def _analysed(
             name: findings.get(name) or _nothing_compared(parts[name], margin, asked) for name in parts
         },
         modality_difference=between_modalities(compared, settings.coarse),
+        pretraining=pretraining_verdicts(rows, settings.coarse, margin),
         pretraining_benefit=benefits,
         pretraining_over_datasets=benefit_over_datasets(
             benefits, rows, covariates_of(rows), settings.coarse, margin

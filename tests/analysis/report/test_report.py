@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 
 from made_studies import PAPER, analyze, study, unheard_of
 from medfathom.analysis import Analysis, write_report
-from medfathom.analysis.pipeline import CostOfTrial, ToldOfStudy, TunedStratum
-from medfathom.analysis.report import sentences
 from medfathom.analysis.report.drawing import INK, ON_DARK, SOFT
 from medfathom.analysis.report.figures import Figures
 from medfathom.analysis.report.levels import on_the_front
 from medfathom.analysis.report.report import page
 from medfathom.analysis.report.settings_map import settings_map
+from medfathom.analysis.told import CostOfTrial, FailureSignature, ToldOfStudy, TunedStratum
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """
@@ -213,6 +212,21 @@ def test_a_front_of_trials_is_drawn_where_it_was_searched_for(analysis: Analysis
     assert not (tmp_path / "front_one.svg").exists()
 
 
+def test_failures_are_told_by_count_and_by_stratum(analysis: Analysis) -> None:
+    strata = {"init=random": (3, 4), "init=imagenet": (1, 4)}
+    told = ToldOfStudy("oct", failures=[FailureSignature("overfitting", 4, strata)], diagnosed=8)
+    text = page(replace(analysis, studies=[told]), Figures()).partition("How the trials of oct fail")[2]
+    section = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", text.partition("</section>")[0]))
+    assert (
+        "Overfitting: 4 of the 8 search trials of oct (50%); most often in init=random (3 of 4) and"
+        in section
+    )
+    assert "stratum trials overfitting init=random 4 3 init=imagenet 4 1" in section
+    assert "No signature of failure among the 5 search trials" in page(
+        replace(analysis, studies=[ToldOfStudy("oct", diagnosed=5)]), Figures()
+    )
+
+
 def test_every_mark_says_what_it_is(folder: Path, analysis: Analysis) -> None:
     """Each architecture's point has a name to hover, each figure an alternative text with its numbers."""
     picture = (folder / "CXR_log10_params.svg").read_text()
@@ -310,22 +324,3 @@ def test_in_a_browser(folder: Path, tmp_path: Path, width: int) -> None:
         r"Does network size predict AUC\?\s+CXR: (Not known|AUC|Parameter count|Depth)", found["first"]
     )
     assert np.isfinite(numbers).all()
-
-
-def test_the_first_screen_says_what_pretraining_does() -> None:
-    """In words, by modality and on average over data sets, with an interval."""
-    rng = np.random.default_rng(2)
-    gains = {"cxr1": ("CXR", 0.05), "cxr2": ("CXR", 0.06), "oct": ("OCT", -0.05)}
-    rows = [
-        {"architecture": f"n{i}", "family": f"f{i}", "n_params": 1e7 + 1e6 * i, "depth": 20 + i}
-        | {"dataset": dataset, "modality": modality, "init": init, "unfreeze_depth": "5"}
-        | {"auc": 0.8 + gain * (init == "imagenet") + 0.002 * rng.normal()}
-        for dataset, (modality, gain) in gains.items()
-        for init in ("imagenet", "random")
-        for i in range(8)
-    ]
-    lines = sentences.pretraining_lines(analyze(pd.DataFrame(rows), permutations=199, draws=500))
-    assert lines["CXR"].startswith("helps (cxr1, imagenet against random, unfreeze depth 5): +0.0")
-    assert "95 % interval" in lines["CXR"]
-    assert lines["OCT"].startswith("harms (oct")
-    assert lines["average over data sets"].startswith("not known (imagenet against random")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from medfathom.analysis.pipeline import CostOfTrial, ToldOfStudy
 from medfathom.analysis.report.drawing import INK, LINE, SMALL, SOFT, Drawing, sheet
+from medfathom.analysis.told import CostOfTrial, ToldOfStudy
 from medfathom.colours import BLUE
 
 LOGARITHMIC_FROM = 5.0
