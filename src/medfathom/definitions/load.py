@@ -7,7 +7,7 @@ A study definition names pieces of search/ (`sampler = "tpe"`), takes one as its
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ SMOKE = "smoke"
 """Table of a definition: what replaces its keys for a run of minutes, asked for with `--set smoke=true`."""
 
 
-def _small(data: dict[str, Any], overrides: Sequence[str], where: str) -> list[str]:
+def _small(data: MutableMapping[str, object], overrides: Sequence[str], where: str) -> list[str]:
     """Put the smoke table's keys in place where it is asked for; the overrides that are left."""
     table = data.pop(SMOKE, None)
     asked = [o for o in overrides if o.partition("=")[0].strip() == SMOKE]
@@ -112,7 +112,7 @@ def _small(data: dict[str, Any], overrides: Sequence[str], where: str) -> list[s
     if wanted and wanted[-1] == "true":
         if not isinstance(table, Mapping):
             raise DefinitionError(f"{where}: has no [smoke] table; leave --set smoke=true out")
-        data |= table
+        data.update(table)
     return [o for o in overrides if o not in asked]
 
 
