@@ -20,7 +20,10 @@ ATTENTION_PAIRS = {
     "skresnet18": ("resnet18", "SK"),
     "skresnet34": ("resnet34", "SK"),
 }
-"""Network -> the same without, and the attention: SE (squeeze and excitation, Hu et al. 2018), ECA (Wang
-et al. 2020), GC (global context, Cao et al. 2019), SK (selective kernels, Li et al. 2019), BoT (self-attention
-in the last stages, Srinivas et al. 2021). The two have parameter counts within 12 % of one another: BoTNet-26
-and SE-BoTNet-33, which are a quarter smaller than their counterparts, are left out."""
+"""Network -> the same without, and the attention.
+
+SE: squeeze and excitation (Hu et al. 2018). ECA: Wang et al. 2020. GC: global context (Cao et al. 2019).
+SK: selective kernels (Li et al. 2019). BoT: self-attention in the last stages (Srinivas et al. 2021). The two
+have parameter counts within 12 % of one another: BoTNet-26 and SE-BoTNet-33, which are a quarter smaller than
+their counterparts, are left out.
+"""
