@@ -188,7 +188,7 @@ def test_a_smoke_table_replaces_keys_only_where_it_is_asked_for(tmp_path: Path) 
         load_definition("pneumoniamnist", ["smoke=true"])
 
 
-@pytest.mark.parametrize("name", ["first_experiments", "when_pretraining_fails", "resolution"])
+@pytest.mark.parametrize("name", ["first_experiments", "when_pretraining_fails", "resolution", "attention"])
 def test_the_papers_questions_are_shipped_with_a_small_run(name: str) -> None:
     whole, small = load_definition(name), load_definition(name, ["smoke=true"])
     assert whole.question.endswith("?")

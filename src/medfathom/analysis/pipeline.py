@@ -14,6 +14,7 @@ from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
 from medfathom.analysis.facts import Lookup
 from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import IMAGENET, PREDICTORS, Predictor, parse_predictor
+from medfathom.analysis.questions.attention import AttentionBenefit, attention_benefits
 from medfathom.analysis.questions.generalisation import GeneralisationGap, generalisation_gap
 from medfathom.analysis.questions.joint import Joint, explained_together, nothing_explained
 from medfathom.analysis.questions.moderation import (
@@ -115,6 +116,7 @@ class Analysis:
         pretraining_over_datasets: the same, averaged over data sets.
         turning_points: the benefit against the number of training images.
         resolution: each image size against the largest.
+        attention: networks with an attention module against the same without.
         unfreeze_depth: by data set and init.
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
@@ -139,6 +141,7 @@ class Analysis:
     pretraining_over_datasets: list[BenefitOverDatasets]
     turning_points: list[TurningPoint]
     resolution: list[ResolutionStep]
+    attention: list[AttentionBenefit]
     unfreeze_depth: list[UnfreezeDepths]
     unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
@@ -228,6 +231,7 @@ def _analysed(
         ),
         turning_points=turning_points(rows, settings.coarse, margin),
         resolution=resolution_steps(rows, settings.coarse, margin),
+        attention=attention_benefits(rows, settings.coarse, margin),
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
         unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),

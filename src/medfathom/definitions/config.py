@@ -147,7 +147,7 @@ class ResourcesConfig(Schema):
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
-Asks = Literal["size", "pretraining", "turning_point", "resolution"]
+Asks = Literal["size", "pretraining", "turning_point", "resolution", "attention"]
 """The questions that a report can open with."""
 
 
@@ -169,7 +169,7 @@ class StudyConfig(Schema):
     asks: Asks = "size"
     """What the report opens with. `size`: does network size predict AUC? `pretraining`: does it help?
     `turning_point`: with how many training images does it stop helping? `resolution`: which image size is
-    enough?"""
+    enough? `attention`: does it help a convolutional network of equal size?"""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)

@@ -9,7 +9,7 @@ from medfathom.analysis.predictors import MACS, PARAMETERS
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.report.critical import critical_difference
 from medfathom.analysis.report.curves import auc_by_size, benefit_by_images
-from medfathom.analysis.report.dots import pretraining, unfreezing
+from medfathom.analysis.report.dots import attention, pretraining, unfreezing
 from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
@@ -30,7 +30,7 @@ class Figures:
         modalities: modality -> AUC against parameters, the Pareto front, the map of settings.
         others: modality -> AUC against the other predictors, folded away.
         pretraining: what pretraining brings, also against the number of training images.
-        resolution: AUC by image size.
+        resolution: AUC by image size, and what attention brings.
         unfreezing: how far to unfreeze.
         ranking: mean ranks.
         fronts: study -> AUC against the cost of its trials.
@@ -76,7 +76,10 @@ def draw_all(analysis: Analysis) -> Figures:
             **_named("pretraining", pretraining(analysis)),
             **_named("turning_points", benefit_by_images(analysis)),
         },
-        resolution=_named("resolution", auc_by_size(analysis)),
+        resolution={
+            **_named("resolution", auc_by_size(analysis)),
+            **_named("attention", attention(analysis)),
+        },
         unfreezing=_named("unfreezing", unfreezing(analysis)),
         ranking=_named("ranking", critical_difference(scope) if isinstance(scope, Ranking) else None),
         fronts={t.study: _named(f"front_{names[t.study]}", trial_front(t)) for t in analysis.studies},

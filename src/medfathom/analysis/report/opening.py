@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medfathom.analysis.pipeline import Analysis
+from medfathom.analysis.questions.attention import AttentionBenefit
 from medfathom.analysis.questions.resolution import ResolutionStep, enough
 from medfathom.analysis.questions.turning_point import TurningPoint
 from medfathom.analysis.report.drawing import signed
-from medfathom.analysis.report.pretraining_words import pretraining_sentence
+from medfathom.analysis.report.pretraining_words import PRETRAINING, pretraining_sentence
 from medfathom.analysis.size.estimate import Interval
 from medfathom.definitions.config import Asks
 from medfathom.text import number_of
@@ -18,6 +19,7 @@ TITLES: dict[Asks, str] = {
     "pretraining": "Does pretraining help?",
     "turning_point": "When does pretraining stop helping?",
     "resolution": "Which resolution is enough?",
+    "attention": "Does attention help a convolutional network of equal size?",
 }
 
 
@@ -48,7 +50,30 @@ def opening(analysis: Analysis) -> Opening | None:
         return Opening(TITLES[asks], *_turning_points(analysis), "turning_points")
     if asks == "resolution":
         return Opening(TITLES[asks], *_resolution(analysis), "resolution")
+    if asks == "attention":
+        return Opening(TITLES[asks], *_attention(analysis), "attention")
     return None
+
+
+def _attention(analysis: Analysis) -> tuple[str, list[str]]:
+    """The widest scope, all kinds together; then each."""
+    if not analysis.attention:
+        return "Cannot be said: no network was trained both with and without an attention module.", []
+    first, *others = reversed(analysis.attention)
+    answer = f"Attention {PRETRAINING[first.mean.verdict]}{_with_attention(first)}"
+    said = [
+        f"{each.scope}, {each.attention}: {PRETRAINING[each.mean.verdict]}{_with_attention(each)}"
+        for each in reversed(others)
+    ]
+    return answer, said
+
+
+def _with_attention(each: AttentionBenefit) -> str:
+    pairs = number_of(len(each.pairs), "pair")
+    return (
+        f" ({each.scope}, {each.attention}): {signed(each.mean.benefit, 4)} AUC{_interval(each.mean.ci95)}, "
+        f"over {pairs} of networks and {number_of(each.n_datasets, 'data set')}."
+    )
 
 
 def _pretraining(analysis: Analysis) -> tuple[str, list[str]]:
