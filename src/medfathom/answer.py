@@ -30,6 +30,7 @@ from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.front import front_of, front_sentence
 from medfathom.study.read import read_study, records
+from medfathom.study.sources import sources_of
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
 
@@ -172,7 +173,17 @@ def _told(study: Study) -> ToldOfStudy:
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
         front_sentence(front) if (front := front_of(study, study.get_trials(deepcopy=False))) else "",
+        _sources(study),
     )
+
+
+def _sources(study: Study) -> dict[str, str]:
+    """What the weights were trained on that its inits `study:NAME` stand for."""
+    trained = {
+        init: sorted({f"{source.dataset}, {source.modality}" for source in own.values()})
+        for init, own in sources_of(study).items()
+    }
+    return {init: "; ".join(names) for init, names in trained.items()}
 
 
 def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:

@@ -22,6 +22,7 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
+from medfathom.confirmation.sources import check_sources
 from medfathom.confirmation.words import best_sentence
 from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
@@ -35,6 +36,7 @@ from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
+from medfathom.study.sources import settle_sources, sources_of
 from medfathom.study.watcher import Watcher, default_watcher
 
 if TYPE_CHECKING:
@@ -82,13 +84,15 @@ def confirm_study(
         watcher: is told what happens.
 
     Raises:
-        InputError: no such study or trial, nothing is complete, the data changed, no test split.
+        InputError: no such study or trial, nothing is complete, the data or the weights that its trials
+            start from changed, no test split.
         RunError: the storage or the cluster failed.
     """
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
     check_ray()
+    check_sources(study)
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
@@ -181,6 +185,7 @@ def _train(
 
     folder = confirmed_folder(study)
     with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
+        settle_sources(driver.study, sources_of(study))
         if precision := settled_precision(study):
             driver.settle_precision(precision)
         counts = driver.counts()

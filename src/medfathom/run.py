@@ -17,10 +17,11 @@ from medfathom.study.connection import check_url, default_url
 from medfathom.study.driver import Driver
 from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
+from medfathom.study.sources import settle_sources
 from medfathom.study.summary import Counts
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
-from medfathom.validate import check_definition
+from medfathom.validate import check_definition, sources_for
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def run_study(
     config = _parsed(definition, overrides)
     watcher = watcher or default_watcher()
     url = storage or default_url()
-    check_definition(config, address)
+    sources = sources_for(config, url, fresh=fresh)
+    check_definition(config, address, sources)
     check_ray()
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
@@ -101,6 +103,7 @@ def run_study(
     open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
         driver.study.set_user_attr(LEAKAGE, leaks)
+        settle_sources(driver.study, sources)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         if driver.warm_start:
             watcher.note(driver.warm_start)

@@ -30,6 +30,7 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
 )
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.sensitivity import sensitivity
+from medfathom.analysis.questions.transfer import Transfer, transfer_matrix
 from medfathom.analysis.questions.unfreezing import (
     DepthsOverDatasets,
     UnfreezeDepths,
@@ -115,6 +116,7 @@ class ToldOfStudy:
         tuned: how well its strata are tuned, where they are compared.
         tuning: that in sentences.
         front: which of its trials none beats in AUC and cost, in words; empty: AUC was its only objective.
+        sources: init `study:NAME` -> the data set and modality that its weights were trained on.
     """
 
     study: str
@@ -123,6 +125,7 @@ class ToldOfStudy:
     tuned: Sequence[TunedStratum] = ()
     tuning: Sequence[str] = ()
     front: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,7 @@ class Analysis:
         modality_difference: predictor -> whether its slopes differ between modalities.
         pretraining_benefit: by data set and setting.
         pretraining_over_datasets: the same, averaged over data sets.
+        transfer: weights that were trained on other data, by source and target.
         unfreeze_depth: by data set and init.
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
@@ -163,6 +167,7 @@ class Analysis:
     modality_difference: dict[str, ModalityDifferences]
     pretraining_benefit: list[Benefit]
     pretraining_over_datasets: list[BenefitOverDatasets]
+    transfer: list[Transfer]
     unfreeze_depth: list[UnfreezeDepths]
     unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
@@ -249,6 +254,7 @@ def _analysed(
         pretraining_over_datasets=benefit_over_datasets(
             benefits, rows, covariates_of(rows), settings.coarse, margin
         ),
+        transfer=transfer_matrix(rows, settings.coarse, margin),
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
         unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),

@@ -214,7 +214,7 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
         if name in dimensions and dimensions[name].role == "nuisance"
     }
     common = {
-        "dataset": getattr(definition.dataset, "name", None) or study.study_name,
+        "dataset": definition.dataset.name or study.study_name,
         "modality": summary.modality,
         "study": study.study_name,
         "state": "COMPLETE",

@@ -111,6 +111,8 @@ def _key(config: DatasetConfig, signature: str) -> str:
     # Folds are drawn from what is prepared.
     content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
     content.pop("keep", None)  # columns for subgroups change no image
+    if config.source != "medmnist":  # there it says which set
+        content.pop("name")
     content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -80,6 +80,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         head=_head_options(params, data),
         grey=training.grey,
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
+        sources=task.sources,
     )
     device = torch.device(task.device)
     lay_out(network, device)

@@ -13,6 +13,7 @@ from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
 from medfathom.analysis.report.size_figures import against, pareto
+from medfathom.analysis.report.transfer_map import transfer_map
 from medfathom.analysis.size.association import Association
 
 Files = dict[str, Drawing]
@@ -28,6 +29,7 @@ class Figures:
         modalities: modality -> AUC against parameters, the Pareto front, the map of settings.
         others: modality -> AUC against the other predictors, folded away.
         pretraining: what pretraining brings.
+        transfer: what weights from other data bring.
         unfreezing: how far to unfreeze.
         ranking: mean ranks.
     """
@@ -36,13 +38,15 @@ class Figures:
     modalities: dict[str, Files] = field(default_factory=dict)
     others: dict[str, Files] = field(default_factory=dict)
     pretraining: Files = field(default_factory=dict)
+    transfer: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
     ranking: Files = field(default_factory=dict)
 
     def all(self) -> Files:
         """Every figure, in the order of the report."""
         found: Files = dict(self.overview)
-        for each in (*self.modalities.values(), self.pretraining, self.unfreezing, self.ranking):
+        of_settings = (self.pretraining, self.transfer, self.unfreezing, self.ranking)
+        for each in (*self.modalities.values(), *of_settings):
             found |= each
         for each in self.others.values():
             found |= each
@@ -61,6 +65,7 @@ def draw_all(analysis: Analysis) -> Figures:
         modalities={name: _of_modality(starts[name], found, analysis) for name, found in compared.items()},
         others={name: _of_predictors(starts[name], found, analysis) for name, found in compared.items()},
         pretraining=_named("pretraining", pretraining(analysis)),
+        transfer=_named("transfer", transfer_map(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),
         ranking=_named("ranking", critical_difference(scope) if isinstance(scope, Ranking) else None),
     )

@@ -11,6 +11,7 @@ from medfathom.analysis.pipeline import Analysis, Counts, ModalityFindings, Noth
 from medfathom.analysis.predictors import BUILT_IN
 from medfathom.analysis.questions.pretraining_over_datasets import BenefitOverDatasets
 from medfathom.analysis.questions.ranking import Ranking
+from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.estimate import Interval
@@ -164,6 +165,7 @@ def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
 def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
     found = [_gained(each) for each in analysis.pretraining_over_datasets]
+    found += _transferred(analysis.transfer)
     found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):
@@ -293,6 +295,23 @@ def _gained(each: BenefitOverDatasets) -> str:
         f"{PRETRAINING[each.verdict]} on average over {each.n_architectures} architectures and "
         f"{each.n_datasets} data sets: {_with_interval(each.benefit, each.ci95, each.p_holm)}."
     )
+
+
+def _transferred(cells: list[Transfer]) -> list[str]:
+    """What weights from other data bring; nothing where there are none."""
+    if not cells:
+        return []
+    compared: list[Compared] = [
+        (
+            f"{c.source} to {c.dataset}, unfreeze depth {c.unfreeze_depth}",
+            c.mean.verdict,
+            c.mean.benefit,
+            c.mean.ci95,
+            c.mean.p_holm,
+        )
+        for c in cells
+    ]
+    return [f"Weights from other data against {cells[0].reference}: {_compared_inits(compared)}"]
 
 
 def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str:
