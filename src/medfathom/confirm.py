@@ -22,7 +22,7 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
-from medfathom.confirmation.sources import check_sources
+from medfathom.confirmation.sources import check_sources, leakage_through
 from medfathom.confirmation.words import best_sentence
 from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
@@ -97,6 +97,7 @@ def confirm_study(
     config = _without_stopping(study)
     data = _prepared(config, study)
     leaks = leakage_note(data, config.dataset, name)
+    leaks = "; ".join(filter(None, (leaks, leakage_through(sources_of(study), data))))
     study.set_user_attr(LEAKAGE, leaks)
     choice = choice_of(study, study.get_trials(deepcopy=False))
     stands = choice_sentences(choice) if choice else []

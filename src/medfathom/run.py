@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfathom.confirmation.sources import leakage_through
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
@@ -98,6 +99,7 @@ def run_study(
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     named = config.name if isinstance(definition, StudyConfig) else str(definition)
     leaks = refuse_leakage(data, config.dataset, named)
+    leaks = "; ".join(filter(None, (leaks, leakage_through(sources, data))))
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data))):
         watcher.note(note)
     open_folds(data, config.dataset.splits)  # refused before anything is spent

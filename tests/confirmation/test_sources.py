@@ -1,5 +1,7 @@
 """`init = "study:NAME"`: which confirmed model it stands for, and what is refused."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from made_confirmations import confirmed, load, searched
 from made_models import CONFIG
 from medfathom.confirm import confirm_study
 from medfathom.confirmation.find import by_configuration, confirmed_folder
-from medfathom.confirmation.sources import find_sources, model_folders
+from medfathom.confirmation.sources import find_sources, leakage_through, model_folders
+from medfathom.data.manifest import FILE
 from medfathom.data.prepared import PreparedData
 from medfathom.definitions.config import StudyConfig, TrainingConfig
 from medfathom.definitions.load import load_definition
@@ -80,6 +83,29 @@ def test_a_trial_starts_from_the_confirmed_model(source: Any, data: PreparedData
     assert network.backbone_normalization[0] == (0.1, 0.2, 0.3)
     assert "study demo" in network.init_source
     assert "made, OCT" in network.init_source
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_copies_in_the_sources_training_images_are_told(source: Any, data: PreparedData, told: bool) -> None:
+    """The same images, their splits drawn anew: some that are trained on there are tested on here."""
+    found = sources_for(target("next"))
+    known = {
+        init: {name: replace(one, fingerprint=data.fingerprint) for name, one in own.items()}
+        for init, own in found.items()
+    }
+    note = leakage_through(known, data if not told else drawn_anew(data))
+    assert ("study:demo has learnt from exact copies" in note) == told
+    assert leakage_through(found, data) == ""  # the source's data are not on this machine
+
+
+def drawn_anew(data: PreparedData) -> PreparedData:
+    """The same prepared images, those of train and test exchanged in the manifest."""
+    folder = data.folder.with_name("anew")
+    shutil.copytree(data.folder, folder)
+    manifest = (folder / FILE).read_text()
+    swapped = manifest.replace(",train,", ",?,").replace(",test,", ",train,").replace(",?,", ",test,")
+    (folder / FILE).write_text(swapped)
+    return replace(data, folder=folder)
 
 
 def test_validate_says_what_fits(source: Any) -> None:

@@ -21,6 +21,7 @@ from medfathom.urls import sqlite_file
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from medfathom.data.prepared import PreparedData
     from medfathom.definitions.config import StudyConfig
 
 
@@ -80,6 +81,28 @@ def model_folders(found: Settled) -> Sources:
     return {
         init: {name: home() / source.folder for name, source in own.items()} for init, own in found.items()
     }
+
+
+def leakage_through(found: Settled, data: PreparedData) -> str:
+    """A warning, in one line, where a source has learnt from images that this data set validates or tests on.
+
+    Only exact copies are seen, and only where the source's prepared data are on this machine.
+    """
+    from medfathom.data.leakage import learnt_elsewhere  # noqa: PLC0415
+    from medfathom.data.prints import find_prepared  # noqa: PLC0415  imports SciPy
+
+    said = []
+    for init, own in found.items():
+        for fingerprint in sorted({source.fingerprint for source in own.values()}):
+            theirs = find_prepared(home() / "cache", fingerprint)
+            copies = {} if theirs is None else learnt_elsewhere(theirs, data)
+            if copies:
+                counts = ", ".join(f"{count} in {split}" for split, count in copies.items())
+                said.append(
+                    f"Leakage: {init} has learnt from exact copies of images of this data set ({counts}): "
+                    "AUCs look better than they are"
+                )
+    return "; ".join(said)
 
 
 def check_sources(study: Study) -> None:
@@ -149,7 +172,13 @@ def _source(init: str, folder: Path) -> Source:
     if not weights.is_file():
         raise WeightsError(f"init {init!r}: {weights} is gone; confirm that study again")
     config = read_config(folder)
-    return Source(folder.relative_to(home()).as_posix(), sha256_of(weights), config.dataset, config.modality)
+    return Source(
+        folder=folder.relative_to(home()).as_posix(),
+        sha256=sha256_of(weights),
+        dataset=config.dataset,
+        modality=config.modality,
+        fingerprint=config.dataset_fingerprint,
+    )
 
 
 def _check_chain(target: str, source: Study, chain: list[str]) -> None:

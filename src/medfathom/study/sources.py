@@ -20,12 +20,14 @@ class Source:
         sha256: of its weights.
         dataset: that it was trained on.
         modality: of that data set.
+        fingerprint: of it.
     """
 
     folder: str
     sha256: str
     dataset: str
     modality: str
+    fingerprint: str
 
 
 Settled = Mapping[str, Mapping[str, Source]]
