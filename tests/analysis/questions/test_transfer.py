@@ -73,7 +73,7 @@ def test_the_report_shows_a_heat_map(tmp_path: Path) -> None:
     svg, page = ((tmp_path / name).read_text() for name in ("transfer.svg", "report.html"))
     assert "study:oct to retina, depth 0: +0.04" in svg  # what a pointer reads
     assert "oct (octmnist, OCT)" in svg
-    assert "Weights from other data against random: helps in 4, harms in 2 of 6 comparisons" in page
+    assert "Weights from other data against random: helps in 4 of 6; harms in 2 of 6." in page
     data = pd.read_csv(tmp_path / "transfer.csv")
     assert len(data) == 6
     assert (data["low95"] < data["auc_difference"]).all()

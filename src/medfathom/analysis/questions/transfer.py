@@ -13,8 +13,8 @@ from medfathom.analysis.questions.pretraining import (
     BASELINES,
     MeanBenefit,
     adjusted,
+    mean_difference,
     over_architectures,
-    over_seeds,
     paired,
 )
 from medfathom.analysis.size.inference import Settings
@@ -95,7 +95,7 @@ def _cell(
         mean = over_architectures(means, family_codes(rows, list(differences)), settings, margin)
     else:
         (only,) = differences.values()
-        mean = over_seeds(only, margin)
+        mean = mean_difference(only, margin, "seed")
     return Transfer(
         source=init,
         modality=modality,
