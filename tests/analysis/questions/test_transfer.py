@@ -8,10 +8,10 @@ import pytest
 
 from made_studies import analyze, study
 from medfathom.analysis import write_report
-from medfathom.analysis.pipeline import ToldOfStudy
 from medfathom.analysis.questions.transfer import transfer_matrix
 from medfathom.analysis.report.setting_tables import setting_tables
 from medfathom.analysis.size.inference import Settings
+from medfathom.analysis.told import ToldOfStudy
 
 SETTINGS = Settings(permutations=499, draws=2_000)
 GAINS = {"study:oct": 0.03, "study:wsi": -0.02, "imagenet": 0.05, "random": 0.0}

