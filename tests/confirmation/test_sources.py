@@ -100,7 +100,7 @@ def test_copies_in_the_sources_training_images_are_told(source: Any, data: Prepa
 
 def drawn_anew(data: PreparedData) -> PreparedData:
     """The same prepared images, those of train and test exchanged in the manifest."""
-    folder = data.folder.with_name("anew")
+    folder = home() / "anew"
     shutil.copytree(data.folder, folder)
     manifest = (folder / FILE).read_text()
     swapped = manifest.replace(",train,", ",?,").replace(",test,", ",train,").replace(",?,", ",test,")
