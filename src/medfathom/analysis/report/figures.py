@@ -14,6 +14,7 @@ from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
 from medfathom.analysis.report.size_figures import against, pareto
 from medfathom.analysis.report.transfer_map import transfer_map
+from medfathom.analysis.report.trial_front import trial_front
 from medfathom.analysis.size.association import Association
 
 Files = dict[str, Drawing]
@@ -32,6 +33,7 @@ class Figures:
         transfer: what weights from other data bring.
         unfreezing: how far to unfreeze.
         ranking: mean ranks.
+        fronts: study -> AUC against the cost of its trials.
     """
 
     overview: Files = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Figures:
     transfer: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
     ranking: Files = field(default_factory=dict)
+    fronts: dict[str, Files] = field(default_factory=dict)
 
     def all(self) -> Files:
         """Every figure, in the order of the report."""
@@ -48,7 +51,7 @@ class Figures:
         of_settings = (self.pretraining, self.transfer, self.unfreezing, self.ranking)
         for each in (*self.modalities.values(), *of_settings):
             found |= each
-        for each in self.others.values():
+        for each in (*self.fronts.values(), *self.others.values()):
             found |= each
         return found
 
@@ -58,7 +61,7 @@ def draw_all(analysis: Analysis) -> Figures:
     compared = {
         name: found for name, found in analysis.modalities.items() if isinstance(found, ModalityFindings)
     }
-    starts = slugs(compared)
+    starts, names = slugs(compared), slugs(told.study for told in analysis.studies)
     scope = analysis.ranking_agreement.scopes["all"]
     return Figures(
         overview=_named("overview", overview(analysis)),
@@ -68,6 +71,7 @@ def draw_all(analysis: Analysis) -> Figures:
         transfer=_named("transfer", transfer_map(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),
         ranking=_named("ranking", critical_difference(scope) if isinstance(scope, Ranking) else None),
+        fronts={t.study: _named(f"front_{names[t.study]}", trial_front(t)) for t in analysis.studies},
     )
 
 
