@@ -49,6 +49,7 @@ def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
     config = load_definition(reference, overrides)
     _check_budget(config)
     notes = check_definition(config)
+    notes += config.space.left_out()
     return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.definitions.strategies import DRAWN
 from medfathom.study.choice import completed
 from medfathom.study.record import auc_of, record_of
 from medfathom.trial.record import Losses, TrialRecord
@@ -35,7 +36,6 @@ TOO_EASY = 0.90
 BORDER = 0.60
 """Share of Grad-CAM in the outermost tenth on each side, which is 36 % of the area."""
 
-DRAWN = ("random", "imagenet-stats")
 """Inits without pretrained features."""
 
 
@@ -130,7 +130,7 @@ def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Find
     same = [
         t
         for t in completed([*others, trial], "auc")
-        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth"))
+        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth", "strategy"))
     ]
     with_ = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] == mine["init"]]
     without = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] in DRAWN]

@@ -214,6 +214,7 @@ class Driver:
                 "architecture": params.architecture,
                 "init": params.init,
                 "unfreeze_depth": params.unfreeze_depth,
+                "strategy": params.strategy,
                 "stratum": stratum,
                 "seed": seed,
                 "max_epochs": self.config.budget.epochs * self.config.dataset.splits.trainings,
