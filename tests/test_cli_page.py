@@ -19,6 +19,7 @@ from medfathom.definitions.load import load_definition
 from medfathom.export import Exported
 from medfathom.models.domain_shift import DomainShift
 from medfathom.plan import Forecast
+from medfathom.reporting.filled import Report
 from medfathom.study.summary import StudySummary
 from medfathom.terminal.progress import JsonLines
 
@@ -96,6 +97,7 @@ def test_what_is_printed_of_studies(tmp_path: Path) -> None:
     )
     holds("confirm", summary.to_dict())
     holds("export", Exported(tmp_path, result, made_model(), None, whole_in_timm=True).to_dict())
+    holds("report", Report("s", "CLAIM", "", "", "", (), "").to_dict())
     holds("plan", Forecast("s", "cpu", 1, 1, 1, ()).to_dict())
     holds("data shift", DomainShift("resnet18", (), 3).to_dict())
 
