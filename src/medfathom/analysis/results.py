@@ -130,12 +130,16 @@ def _state(record: Mapping[str, Any]) -> str:
     return str(getattr(record.get("state"), "name", record.get("state"))).upper().removeprefix("TRIALSTATE.")
 
 
+STRATEGY = "strategy"
+"""What a setting begins with where results differ in their transfer strategy."""
+
+
 def _strategy_as_setting(frame: pd.DataFrame) -> pd.DataFrame:
     """Different transfer strategies are different settings; where all are `fixed`, nothing is said."""
     if "strategy" not in frame:
         return frame
     strategy = frame["strategy"].fillna(DEFAULT)
-    return frame if (strategy == DEFAULT).all() else frame.assign(setting="strategy=" + strategy)
+    return frame if (strategy == DEFAULT).all() else frame.assign(setting=f"{STRATEGY}=" + strategy)
 
 
 def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:

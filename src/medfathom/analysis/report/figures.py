@@ -8,7 +8,7 @@ from medfathom.analysis.pipeline import Analysis, ModalityFindings
 from medfathom.analysis.predictors import MACS, PARAMETERS
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.report.critical import critical_difference
-from medfathom.analysis.report.dots import pretraining, unfreezing
+from medfathom.analysis.report.dots import pretraining, strategies, unfreezing
 from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
@@ -28,6 +28,7 @@ class Figures:
         modalities: modality -> AUC against parameters, the Pareto front, the map of settings.
         others: modality -> AUC against the other predictors, folded away.
         pretraining: what pretraining brings.
+        strategies: transfer strategies against `fixed`.
         unfreezing: how far to unfreeze.
         ranking: mean ranks.
     """
@@ -36,13 +37,20 @@ class Figures:
     modalities: dict[str, Files] = field(default_factory=dict)
     others: dict[str, Files] = field(default_factory=dict)
     pretraining: Files = field(default_factory=dict)
+    strategies: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
     ranking: Files = field(default_factory=dict)
 
     def all(self) -> Files:
         """Every figure, in the order of the report."""
         found: Files = dict(self.overview)
-        for each in (*self.modalities.values(), self.pretraining, self.unfreezing, self.ranking):
+        for each in (
+            *self.modalities.values(),
+            self.pretraining,
+            self.strategies,
+            self.unfreezing,
+            self.ranking,
+        ):
             found |= each
         for each in self.others.values():
             found |= each
@@ -61,6 +69,7 @@ def draw_all(analysis: Analysis) -> Figures:
         modalities={name: _of_modality(starts[name], found, analysis) for name, found in compared.items()},
         others={name: _of_predictors(starts[name], found, analysis) for name, found in compared.items()},
         pretraining=_named("pretraining", pretraining(analysis)),
+        strategies=_named("strategies", strategies(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),
         ranking=_named("ranking", critical_difference(scope) if isinstance(scope, Ranking) else None),
     )

@@ -12,6 +12,7 @@ from medfathom.analysis.predictors import BUILT_IN
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.report.pretraining_words import gained
+from medfathom.analysis.report.strategy_words import strategy_sentences
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 from medfathom.text import number_of
@@ -164,6 +165,7 @@ def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
 def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
     found = [gained(each, analysis.margin) for each in analysis.pretraining_over_datasets]
+    found += strategy_sentences(analysis)
     found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):

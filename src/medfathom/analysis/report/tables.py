@@ -9,6 +9,7 @@ from medfathom.analysis.pipeline import Analysis, ModalityFindings, NothingCompa
 from medfathom.analysis.questions.moderation import Difference
 from medfathom.analysis.report.numbers import interval, number, p_value
 from medfathom.analysis.report.sentences import NAMES
+from medfathom.analysis.report.strategy_words import strategy_table
 from medfathom.analysis.size.association import Association, NoSlope
 
 MOST_ROWS = 600
@@ -42,6 +43,7 @@ def tables(analysis: Analysis) -> list[Table]:
     found += [
         _between_modalities(analysis),
         _pretraining(analysis),
+        Table("Which transfer strategy", *strategy_table(analysis)),
         _unfreezing(analysis),
         _unfreezing_pooled(analysis),
         _regrets(analysis),
