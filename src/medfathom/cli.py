@@ -271,6 +271,10 @@ def confirm(
             autocompletion=complete_trial,
         ),
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(help="Subgroups of the test split, by columns that [dataset] keeps: sex,age:10."),
+    ] = "",
     storage: StorageOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
@@ -283,7 +287,14 @@ def confirm(
     from medfathom.terminal.confirmation import confirm_and_tell  # noqa: PLC0415
 
     return confirm_and_tell(
-        study, seeds=seeds, top=top, trials=trial or [], storage=storage, address=address, as_json=as_json
+        study,
+        seeds=seeds,
+        top=top,
+        trials=trial or [],
+        by=by,
+        storage=storage,
+        address=address,
+        as_json=as_json,
     )
 
 

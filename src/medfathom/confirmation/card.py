@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medfathom.confirmation.decisions import decision_words
-from medfathom.confirmation.find import without_map
+from medfathom.confirmation.find import SUBGROUPS, without_map
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
@@ -15,6 +15,7 @@ from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
+from medfathom.text import markdown_table
 from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
@@ -67,7 +68,7 @@ Test split: {judged} that neither training nor the search used. {opened}
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
   the table are for this model alone.
 - Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
-
+{subgroups}
 ## Calibration and thresholds
 
 Probabilities are the softmax (with several labels: the sigmoid) of the logits divided by the temperature
@@ -156,6 +157,7 @@ def model_card(
         search_auc=configuration.search_auc,
         optimism=_optimism(configuration.optimism),
         gap="".join(f" {line}" for line in gap_words(configuration)),
+        subgroups=_subgroups(study.user_attrs.get(SUBGROUPS), model),
         temperature=config.temperature,
         at_bound=_at_bound(config.temperature),
         thresholds=_thresholds(config) + decision_words(config, model),
@@ -165,6 +167,14 @@ def model_card(
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )
+
+
+def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel) -> str:
+    """What `confirm --by` found of this very model; empty: it was not asked for."""
+    if kept is None or kept["trial"] != model.trial:
+        return ""
+    lines = [*markdown_table(kept["table"]), *(f"- {line}" for line in kept["lines"])]
+    return "\n".join(["", "Subgroups of the test split:", "", *lines, ""])
 
 
 def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:

@@ -282,14 +282,14 @@ class StudyConfig(Schema):
 
         Left out: texts, resources, how the best trial is chosen and where it decides (no trial depends on
         it), totals of the budget (a study may be prolonged), the data's place (its content is compared by
-        fingerprint), whether its leakage is accepted, and what has its default (so that a key that a later
-        version adds does not make an old study another).
+        fingerprint), whether its leakage is accepted, which columns are kept for subgroups, and what has its
+        default (so that a key that a later version adds does not make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
         for key in ("question", "citation", "licence", "obtain", "resources", "choice", "decision"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
-        for key in ("path", "leakage"):
+        for key in ("path", "leakage", "keep"):
             whole["dataset"].pop(key, None)
         for piece in ("space", "sampler", "scheduler"):
             whole[piece].pop("description", None)
