@@ -150,7 +150,7 @@ def _domain_shift(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Fin
     same = [
         t
         for t in completed([*others, trial], "auc")
-        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "init"))
+        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "init", "strategy"))
     ]
     here = max((auc_of(t) or 0.0 for t in same if t.user_attrs.get("unfreeze_depth") == depth), default=0.0)
     deeper = [(auc_of(t) or 0.0, t.user_attrs.get("unfreeze_depth") or 0) for t in same]

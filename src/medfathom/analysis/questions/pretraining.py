@@ -156,7 +156,7 @@ def _of_shared_settings(with_: Floats, without: Floats, setting: Ints) -> tuple[
     for code in np.unique(setting):
         own = setting == code
         both = np.isfinite(with_[:, own]).any(axis=1) & np.isfinite(without[:, own]).any(axis=1)
-        shared |= both[:, None] & own
+        shared |= np.outer(both, own)
     return np.where(shared, with_, np.nan), np.where(shared, without, np.nan)
 
 

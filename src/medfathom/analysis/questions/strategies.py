@@ -57,7 +57,7 @@ def strategy_gains(rows: pd.DataFrame, settings: Settings, margin: float) -> lis
         modality, dataset, init, depth, strategy = key
         means = np.array([float(np.mean(values)) for values in differences.values()])
         whole = over_architectures(means, family_codes(rows, list(differences)), settings, margin)
-        each = {name: mean_difference(values, margin, "seed") for name, values in differences.items()}
+        each = [(name, mean_difference(values, margin, "seed")) for name, values in differences.items()]
         found += [
             StrategyGain(
                 modality=modality,
@@ -68,7 +68,7 @@ def strategy_gains(rows: pd.DataFrame, settings: Settings, margin: float) -> lis
                 architecture=name,
                 mean=mean,
             )
-            for name, mean in {None: whole, **each}.items()
+            for name, mean in [(None, whole), *each]
         ]
     return _judged(found)
 

@@ -23,7 +23,7 @@ MOST_SETTINGS = 4
 
 def strategy_sentences(analysis: Analysis) -> list[str]:
     """For each setting: which strategies are better or worse than `fixed`, and of which nothing is known."""
-    settings: dict[tuple[str, ...], list[StrategyGain]] = {}
+    settings: dict[tuple[str, str, str], list[StrategyGain]] = {}
     for each in analysis.strategies:
         if each.architecture is None:
             settings.setdefault((each.dataset, each.init, each.unfreeze_depth), []).append(each)
