@@ -17,6 +17,7 @@ from medfathom.study.connection import check_url, default_url
 from medfathom.study.driver import Driver
 from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
+from medfathom.study.policy.policy import first_sentence
 from medfathom.study.summary import Counts
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
@@ -108,6 +109,8 @@ def run_study(
         halted = ""
         finished = driver.done()
         if not finished:
+            if first := first_sentence(driver.study.sampler, driver.trials(), driver.budget):
+                watcher.note(first)
             from medfathom.scheduling import run_trials  # noqa: PLC0415  importing Ray takes seconds
 
             try:

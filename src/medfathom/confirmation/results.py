@@ -244,7 +244,7 @@ class ModelCost:
         ci: interval of `auc` over test images and seeds.
         n_params: parameters.
         macs: multiply-accumulates for one image.
-        latency_ms: time for one image, in milliseconds.
+        latency_ms: for one image, on the CPU; measured as `trial.latency` has it.
     """
 
     stratum: str

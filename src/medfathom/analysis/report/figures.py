@@ -13,6 +13,7 @@ from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
 from medfathom.analysis.report.size_figures import against, pareto
+from medfathom.analysis.report.trial_front import trial_front
 from medfathom.analysis.size.association import Association
 
 Files = dict[str, Drawing]
@@ -31,6 +32,7 @@ class Figures:
         strategies: transfer strategies against `fixed`.
         unfreezing: how far to unfreeze.
         ranking: mean ranks.
+        fronts: study -> AUC against the cost of its trials.
     """
 
     overview: Files = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Figures:
     strategies: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
     ranking: Files = field(default_factory=dict)
+    fronts: dict[str, Files] = field(default_factory=dict)
 
     def all(self) -> Files:
         """Every figure, in the order of the report."""
@@ -52,7 +55,7 @@ class Figures:
             self.ranking,
         ):
             found |= each
-        for each in self.others.values():
+        for each in (*self.fronts.values(), *self.others.values()):
             found |= each
         return found
 
@@ -62,7 +65,7 @@ def draw_all(analysis: Analysis) -> Figures:
     compared = {
         name: found for name, found in analysis.modalities.items() if isinstance(found, ModalityFindings)
     }
-    starts = slugs(compared)
+    starts, names = slugs(compared), slugs(told.study for told in analysis.studies)
     scope = analysis.ranking_agreement.scopes["all"]
     return Figures(
         overview=_named("overview", overview(analysis)),
@@ -72,6 +75,7 @@ def draw_all(analysis: Analysis) -> Figures:
         strategies=_named("strategies", strategies(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),
         ranking=_named("ranking", critical_difference(scope) if isinstance(scope, Ranking) else None),
+        fronts={t.study: _named(f"front_{names[t.study]}", trial_front(t)) for t in analysis.studies},
     )
 
 
