@@ -30,6 +30,7 @@ from medfathom.data.prepared import Facts, PreparedData, array_file, names_file,
 from medfathom.data.sizes import at_size, prepare_sizes
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.space import TrialParams
+from medfathom.definitions.strategies import unfrozen
 from medfathom.errors import MedfathomError
 from medfathom.files import home
 from medfathom.forecast import Cost, Forecast, forecast, next_to_measure
@@ -82,7 +83,7 @@ def plan_study(
             if time.monotonic() > end and any(isinstance(cost, Cost) for cost in costs.values()):
                 break
             params = kinds[i].params
-            what = f"{params.architecture}, unfreeze_depth {params.unfreeze_depth}"
+            what = f"{params.architecture}, unfreeze_depth {unfrozen(params.unfreeze_depth, params.strategy)}"
             say(f"measuring {what} ({len(costs) + 1} of {len(kinds)} kinds of trials)")
             # Its own seed, as trials have: weights drawn from it are shared with no other trial.
             task = replace(tasks[params.image_size], seed=config.seed + i, sources=sources)

@@ -18,8 +18,8 @@ from medfathom.study.connection import check_url, default_url
 from medfathom.study.driver import Driver
 from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
-from medfathom.study.sources import settle_sources
 from medfathom.study.policy.policy import first_sentence
+from medfathom.study.sources import settle_sources
 from medfathom.study.summary import Counts
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher

@@ -52,6 +52,7 @@ def validate_study(reference: str, overrides: Sequence[str] = (), *, storage: st
     config = load_definition(reference, overrides)
     _check_budget(config)
     notes = check_definition(config, sources=sources_for(config, storage))
+    notes += config.space.left_out()
     return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
 

@@ -197,6 +197,7 @@ def _config(
         architecture=params.architecture,
         init=params.init,
         unfreeze_depth=params.unfreeze_depth,
+        strategy=params.strategy,
         head_dropout=params.head_dropout,
         head_pooling=params.head_pooling,
         head_hidden=params.head_hidden,

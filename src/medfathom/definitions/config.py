@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
+from medfathom.definitions.strategies import FEWEST_EPOCHS, STEPWISE
 from medfathom.metrics.rules import By, ThresholdRule
 
 
@@ -247,6 +248,16 @@ class StudyConfig(Schema):
     def sizes(self) -> list[int]:
         """The image sizes of the study's trials, pixels."""
         return [int(size) or self.dataset.image_size for size in self.space.values("image_size")]
+
+    @model_validator(mode="after")
+    def _stepwise_strategies_need_epochs(self) -> StudyConfig:
+        stepwise = [name for name in STEPWISE if name in self.space.values("strategy")]
+        if stepwise and self.budget.epochs < FEWEST_EPOCHS:
+            raise ValueError(
+                f"space.strategy = {stepwise[0]!r} opens the network while it trains, which takes at least "
+                f"{FEWEST_EPOCHS} epochs, but got budget.epochs = {self.budget.epochs}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.strategies import unfrozen
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import QUIET, clock
@@ -90,7 +91,7 @@ def forecast_text(forecast: Forecast) -> RenderableType:
             cells = _measured_cells(each.measured, "~" if each.estimated else "")
         table.add_row(*_kind_cells(each.kind), *cells)
     failed = [
-        Text(f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}: {why}", style="red")
+        Text(f"{kind.params.architecture}, unfreeze_depth {_depth(kind)}: {why}", style="red")
         for kind, why in forecast.failures
     ]
     return Group(table, Text(), Text(_summary(forecast)), *_estimated(forecast), *failed)
@@ -112,13 +113,17 @@ def _summary(forecast: Forecast) -> str:
     )
 
 
+def _depth(kind: Kind) -> str:
+    return unfrozen(kind.params.unfreeze_depth, kind.params.strategy)
+
+
 def _kind_cells(kind: Kind) -> list[str]:
     params = kind.params
     size = f" at {params.image_size} px" if params.image_size else ""
     return [
         f"{params.architecture}{size}",
         ", ".join(kind.inits),
-        str(params.unfreeze_depth),
+        _depth(kind),
         f"{kind.trials:.3g}",
     ]
 

@@ -144,10 +144,12 @@ def paired(
         (modality, data set, depth, init, baseline), and architecture -> differences of AUC over its seeds.
     """
     for key, part in rows.groupby(["modality", "dataset", "unfreeze_depth"], observed=True):
-        names, inits, table, seeded = _by_seed(part)
+        names, inits, table, seeded, setting = _by_seed(part)
         for baseline in (i for i in baselines if i in inits):
             for init in (i for i in inits if i not in (*BASELINES, baseline)):
-                sides = table[:, :, inits.index(init)], table[:, :, inits.index(baseline)]
+                sides = _of_shared_settings(
+                    table[:, :, inits.index(init)], table[:, :, inits.index(baseline)], setting
+                )
                 differences = {
                     name: _differences(with_, without, seeded)
                     for name, with_, without in zip(names, *sides, strict=True)
@@ -157,8 +159,26 @@ def paired(
                     yield (*map(str, key), init, baseline), differences
 
 
-def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_]]:
-    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named."""
+def _of_shared_settings(with_: Floats, without: Floats, setting: Ints) -> tuple[Floats, Floats]:
+    """AUCs (architecture, seed), NaN where the other side has nothing of the architecture in that setting.
+
+    Else results of a setting that only one side has, such as a transfer strategy that means nothing for
+    random weights, would be held against those of other settings.
+    """
+    shared = np.zeros(with_.shape, dtype=bool)
+    for code in np.unique(setting):
+        own = setting == code
+        both = np.isfinite(with_[:, own]).any(axis=1) & np.isfinite(without[:, own]).any(axis=1)
+        shared |= np.outer(both, own)
+    return np.where(shared, with_, np.nan), np.where(shared, without, np.nan)
+
+
+def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_], Ints]:
+    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named, settings.
+
+    A seed in one setting is another seed than the same in the next; the last of the results are the seeds'
+    settings as numbers.
+    """
     name, names = pd.factorize(part["architecture"], sort=True)
     init, inits = pd.factorize(part["init"], sort=True)
     seed, seeds = pd.factorize(
@@ -166,7 +186,8 @@ def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[
     )
     table = np.full((len(names), len(seeds), len(inits)), np.nan)
     table[name, seed, init] = part["auc"].to_numpy(float)
-    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "|")
+    setting = pd.factorize(pd.Series(seeds).str.rpartition("|")[0])[0]
+    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "|"), setting
 
 
 def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> Floats:

@@ -13,6 +13,7 @@ from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
+from medfathom.analysis.report.strategy_words import strategy_sentences
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 from medfathom.text import number_of
@@ -166,6 +167,7 @@ def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
     found = [gained(each, analysis.margin) for each in analysis.pretraining_over_datasets]
     found += _transferred(analysis.transfer, analysis.margin)
+    found += strategy_sentences(analysis)
     found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.strategy_words import strategy_table
 from medfathom.analysis.report.table import MOST_ROWS, Table, more_rows
 
 
@@ -12,6 +13,7 @@ def setting_tables(analysis: Analysis) -> list[Table]:
     return [
         _pretraining(analysis),
         _transfer(analysis),
+        Table("Which transfer strategy", *strategy_table(analysis)),
         _unfreezing(analysis),
         _unfreezing_pooled(analysis),
         _regrets(analysis),
