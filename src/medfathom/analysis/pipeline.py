@@ -33,6 +33,8 @@ from medfathom.analysis.questions.pretraining_verdict import PretrainingVerdict,
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.resolution import ResolutionStep, resolution_steps
 from medfathom.analysis.questions.sensitivity import sensitivity
+from medfathom.analysis.questions.strategies import StrategyGain, strategy_gains
+from medfathom.analysis.questions.transfer import Transfer, transfer_matrix
 from medfathom.analysis.questions.turning_point import TurningPoint, turning_points
 from medfathom.analysis.questions.unfreezing import (
     DepthsOverDatasets,
@@ -114,6 +116,8 @@ class Analysis:
         pretraining: what pretraining does in each modality and over all data sets, in a word.
         pretraining_benefit: by data set and setting.
         pretraining_over_datasets: the same, averaged over data sets.
+        transfer: weights that were trained on other data, by source and target.
+        strategies: each transfer strategy against `fixed`, by data set and setting.
         turning_points: the benefit against the number of training images.
         resolution: each image size against the largest.
         attention: networks with an attention module against the same without.
@@ -139,6 +143,8 @@ class Analysis:
     pretraining: list[PretrainingVerdict]
     pretraining_benefit: list[Benefit]
     pretraining_over_datasets: list[BenefitOverDatasets]
+    transfer: list[Transfer]
+    strategies: list[StrategyGain]
     turning_points: list[TurningPoint]
     resolution: list[ResolutionStep]
     attention: list[AttentionBenefit]
@@ -229,6 +235,8 @@ def _analysed(
         pretraining_over_datasets=benefit_over_datasets(
             benefits, rows, covariates_of(rows), settings.coarse, margin
         ),
+        transfer=transfer_matrix(rows, settings.coarse, margin),
+        strategies=strategy_gains(rows, settings.coarse, margin),
         turning_points=turning_points(rows, settings.coarse, margin),
         resolution=resolution_steps(rows, settings.coarse, margin),
         attention=attention_benefits(rows, settings.coarse, margin),
