@@ -26,6 +26,9 @@ PATIENT = re.compile(
 FRACTION = re.compile(r"-?\d*[.,]\d+")
 """A number that is not whole; `7.0` is 7 by now."""
 
+DATE = re.compile(r"\d{4}-\d\d-\d\d 00:00:00")
+"""How a date of a workbook is read."""
+
 FEW_FOLDERS = 10
 """More folders than these whose names are numbered are patients or slides, not stains or magnifications."""
 
@@ -40,6 +43,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         "" if named else _perhaps_missing(listing),
         "" if named else _fractions(listing),
         _perhaps_unknown(listing),
+        _dates(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
         _unused_patients(listing) if listing.clusters is None else "",
@@ -108,6 +112,16 @@ def _perhaps_unknown(listing: Listing) -> str:
     return (
         f"patient {', '.join(found)}: does it say that the patient is not known? These images count as those "
         "of one patient, in one split"
+    )
+
+
+def _dates(listing: Listing) -> str:
+    """A line where patients are dates, as Excel makes of ids such as 1-2."""
+    found = [] if listing.groups is None else [who for who in listing.groups.tolist() if DATE.fullmatch(who)]
+    if not found:
+        return ""
+    return (
+        f"patients such as {found[0]!r} are dates: Excel makes dates of ids such as 1-2 or 3.4; are they ids?"
     )
 
 
