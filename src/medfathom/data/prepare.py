@@ -69,7 +69,7 @@ from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
 from medfathom.text import command, number_of
 
-VERSION = 5
+VERSION = 6
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
