@@ -18,6 +18,7 @@ DRIVER = f"""
 import sys
 from pathlib import Path
 from fake_work import slow
+from medfathom.errors import MedfathomError
 from medfathom.study import sharing
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.progress import PlainLines
@@ -27,8 +28,11 @@ from rich.console import Console
 sharing.LEASE_S = 6.0
 changes = ["name=killed", f"budget.trials={{sys.argv[2]}}", "budget.epochs={EPOCHS}", "sampler=random"]
 config = load_definition("demo", changes)
-with open_study(config, sys.argv[1], "data") as driver:
-    print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
+try:
+    with open_study(config, sys.argv[1], "data") as driver:
+        print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
+except MedfathomError as error:  # as the command line ends
+    sys.exit(f"error: {{error}}")
 """
 
 

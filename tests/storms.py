@@ -166,7 +166,8 @@ def _wrong(run: Run) -> Iterator[str]:
     if len({tuple(t.params.items()) for t in trials}) != len(trials):
         yield f"{run.name}: parameters came twice"
     if any("Traceback" in line for line in run.said):
-        yield f"{run.name}: a traceback: {''.join(run.said)[-500:]}"
+        text = "".join(run.said)
+        yield f"{run.name}: a traceback: {text[text.index('Traceback') :][-2000:]}"
     half = run.resident[len(run.resident) // 2 :]
     if len(half) > 10 and max(half) > 1.2 * half[0]:
         yield f"{run.name}: memory grew from {half[0] >> 10} to {max(half) >> 10} MiB"

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import names
+from medfathom.definitions.space import further_settings, label
 from medfathom.errors import StorageError, did_you_mean
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect
@@ -100,6 +101,8 @@ def brief_trials(url: str, study: Study, attributes: Collection[str]) -> list[Fr
 def records(study: Study) -> list[dict[str, object]]:
     """A study's trials as plain mappings: their user attributes (`auc` among them), `state`, data set."""
     definition = study.user_attrs["definition"]
+    strata = StudyConfig.model_validate(definition).space.strata()
+    further = {label(stratum): further_settings(stratum) for stratum in strata}
     dataset = definition["dataset"].get("name") or study.study_name
     common = {
         "dataset": dataset,
@@ -112,6 +115,7 @@ def records(study: Study) -> list[dict[str, object]]:
             **common,
             **t.user_attrs,
             "number": t.number,
+            "setting": further.get(str(t.user_attrs.get("stratum", "")), ""),
             "state": t.state.name,
             "log_loss": log_loss_of(t),
             "auc": auc_of(t) if t.state == TrialState.COMPLETE else None,

@@ -139,12 +139,15 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
     from medfathom.analysis.report.failures import failure_sentences  # noqa: PLC0415
+    from medfathom.analysis.report.opening import opening  # noqa: PLC0415
     from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
 
     parts: list[RenderableType] = []
     if analysis.exploratory:
         parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
+    if first := opening(analysis):
+        parts += [Text(first.title, "bold"), Text(first.answer), *map(Text, first.details), Text()]
     for modality, found in analysis.modalities.items():
         counts = found.counts
         counted = (

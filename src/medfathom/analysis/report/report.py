@@ -18,6 +18,7 @@ from medfathom.analysis.report.drawing import colour_variables
 from medfathom.analysis.report.failures import failure_sentences, failure_table
 from medfathom.analysis.report.figures import Figures, draw_all
 from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.opening import opening
 from medfathom.analysis.report.pretraining_words import pretraining_lines
 from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
@@ -57,6 +58,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
     """The HTML page: text, pictures and tables in one file."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "interval": interval, "p": p_value}
+    first = opening(analysis)
     return environment.from_string(_part("report.html.j2")).render(
         found=analysis,
         figures=figures,
@@ -65,6 +67,8 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         light=colour_variables(dark=False),
         dark=colour_variables(dark=True),
         headlines={name: sentences.headline(found) for name, found in analysis.modalities.items()},
+        opening=first,
+        first=figures.all().get(first.picture) if first else None,
         failures=[(told, failure_sentences(told), failure_table(told)) for told in analysis.studies],
         pretraining=pretraining_lines(analysis.pretraining, analysis.pretraining_benefit, analysis.margin),
         verdicts=sentences.with_verdicts(analysis),

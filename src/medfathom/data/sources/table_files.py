@@ -42,6 +42,8 @@ BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 EXCEL_TEXT = re.compile(r'="(.*)"')
 """How a cell is written so that Excel takes it for text and keeps its zeros: the formula `="007"`."""
 
+HIDDEN_ROW = rb'<row [^>]*hidden="(?:1|true)"'
+
 START_BYTES = 512
 """Of a text, to guess its encoding from."""
 
@@ -244,7 +246,7 @@ def _read_xlsx(path: Path) -> Table:
             f"dataset.path: {path}: reading .xlsx needs openpyxl: install medfathom[xlsx], or save it as .csv"
         ) from None
     try:
-        merged, formulas = _has(path, b"<mergeCell "), _has(path, b"<f")
+        merged, formulas, hidden = (_has(path, tag) for tag in (rb"<mergeCell ", rb"<f\b", HIDDEN_ROW))
         with path.open("rb") as file:
             book = openpyxl.load_workbook(file, read_only=not merged, data_only=True)
             sheet, others = book.worksheets[0], book.sheetnames[1:]
@@ -260,7 +262,9 @@ def _read_xlsx(path: Path) -> Table:
         raise
     except Exception as error:  # noqa: BLE001  on a damaged workbook: of zipfile, zlib, XML and openpyxl
         raise DataError(f"dataset.path: {path} is no Excel workbook ({_first(error)})") from None
-    note = f"of {path.name} only the first sheet is read, not {', '.join(others)}" if others else ""
+    notes = [f"of {path.name} only the first sheet is read, not {', '.join(others)}"] if others else []
+    notes += [f"{path.name} has hidden rows, which are read too"] if hidden else []
+    note = "; ".join(notes)
     if not lines:
         return Table(path, [], [], "row", note)
     width = max((i + 1 for i, cell in enumerate(lines[0]) if cell), default=0)
@@ -271,10 +275,10 @@ def _read_xlsx(path: Path) -> Table:
 
 
 def _has(path: Path, tag: bytes) -> bool:
-    """Whether any sheet of a workbook has a tag of XML."""
+    """Whether any sheet of a workbook has a tag of XML, a regular expression."""
     with zipfile.ZipFile(path) as book:
         sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
-        return any(tag in book.read(name) for name in sheets)
+        return any(re.search(tag, book.read(name)) for name in sheets)
 
 
 def _fill_merged(lines: list[list[str]], areas: Iterable[tuple[int, int, int, int]]) -> None:
