@@ -6,6 +6,7 @@ from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report.numbers import interval, number, p_value
 from medfathom.analysis.report.strategy_words import strategy_table
 from medfathom.analysis.report.table import MOST_ROWS, Table, more_rows
+from medfathom.analysis.report.universality_words import universality_table
 
 
 def setting_tables(analysis: Analysis) -> list[Table]:
@@ -16,6 +17,7 @@ def setting_tables(analysis: Analysis) -> list[Table]:
         Table("Which transfer strategy", *strategy_table(analysis)),
         _unfreezing(analysis),
         _unfreezing_pooled(analysis),
+        universality_table(analysis.universality),
         _regrets(analysis),
     ]
 
@@ -151,4 +153,4 @@ def _regrets(analysis: Analysis) -> Table:
         for dataset, chosen in m.datasets.items()
     ]
     headings = ["modality", "data set", "chosen by the others", "regret (AUC)"]
-    return Table("One architecture for all: what it costs", headings, rows)
+    return Table("One architecture for all, chosen by the other data sets", headings, rows)
