@@ -143,6 +143,7 @@ class Forecast:
                 "architecture": each.kind.params.architecture,
                 "inits": each.kind.inits,
                 "unfreeze_depth": each.kind.params.unfreeze_depth,
+                "strategy": each.kind.params.strategy,
                 "image_size": each.kind.params.image_size or None,
                 "batch_size": each.kind.params.batch_size,
                 "trials": each.kind.trials,
@@ -202,8 +203,9 @@ def next_to_measure(config: StudyConfig, kinds: Sequence[Kind], measured: Collec
     return (min if len(measured) == 1 else max)(new, key=lambda i: parts[i])
 
 
-def _shape(kind: Kind) -> tuple[str, int, int]:
-    return kind.params.architecture, kind.params.unfreeze_depth, kind.params.image_size
+def _shape(kind: Kind) -> tuple[str, int, str, int]:
+    params = kind.params
+    return params.architecture, params.unfreeze_depth, params.strategy, params.image_size
 
 
 def _estimated(kind: Kind, known: Mapping[Kind, Cost]) -> Cost | str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from medfathom.analysis.effects import Floats
+from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import ResultsError
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.rules import By
@@ -84,7 +85,7 @@ def from_trials(
         records: one mapping per trial: the user attributes of DESIGN's contract, `state`, and (unless
             given here) `dataset` and `modality`.
         exploratory: search trials. Only complete ones count: an early-stopped trial is no finished
-            model. A search tries some strata (architecture, init, unfreeze depth) more often than
+            model. A search tries some strata (architecture, init, unfreeze depth, setting) more often than
             others, and the best of many is better than the best of few; so each stratum stands with the
             expected validation AUC of the best of m of its trials by the study's rule, m the smallest number
             of complete trials in any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement),
@@ -118,6 +119,7 @@ def from_trials(
         if frame[column].isna().any():
             raise ResultsError(f"trials: {column} is not known for every trial; pass {column}=")
     frame["_row"], frame["_source"] = np.arange(1, len(frame) + 1), TRIALS
+    frame = _strategy_as_setting(frame)
     if exploratory:
         frame, merged = _equal_tuning(frame)
         exclusions += merged
@@ -128,8 +130,23 @@ def _state(record: Mapping[str, Any]) -> str:
     return str(getattr(record.get("state"), "name", record.get("state"))).upper().removeprefix("TRIALSTATE.")
 
 
+STRATEGY = "strategy"
+"""What a setting begins with where results differ in their transfer strategy."""
+
+
+def _strategy_as_setting(frame: pd.DataFrame) -> pd.DataFrame:
+    """Different transfer strategies are different settings, named first; nothing where all are `fixed`."""
+    if "strategy" not in frame:
+        return frame
+    strategy = frame["strategy"].fillna(DEFAULT)
+    if (strategy == DEFAULT).all():
+        return frame
+    others = frame["setting"].fillna("") if "setting" in frame else pd.Series("", index=frame.index)
+    return frame.assign(setting=f"{STRATEGY}=" + strategy + others.map(lambda text: text and f", {text}"))
+
+
 def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
-    keys = ["dataset", "architecture", *(c for c in ("init", "unfreeze_depth") if c in frame)]
+    keys = ["dataset", "architecture", *(c for c in ("init", "unfreeze_depth", "setting") if c in frame)]
     smallest = frame.groupby(keys).size().groupby("dataset").min()
     rows, notes = [], []
     for key, part in frame.groupby(keys, sort=True):

@@ -10,11 +10,12 @@ from medfathom.confirmation.find import SUBGROUPS, without_map
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.strategies import DEFAULT
 from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
-from medfathom.text import markdown_table
+from medfathom.text import harmless, markdown_table
 from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
@@ -121,12 +122,12 @@ def model_card(
     low, high = configuration.ci
     outputs = num_outputs(config.task, len(config.class_names))
     seed_sd = configuration.seed_sd
-    return CARD.format(
+    text = CARD.format(
         warning=_warning(configuration, model),
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
         init=config.init,
-        trained=_trained(config.unfreeze_depth),
+        trained=_trained(config),
         modality=config.modality,
         classes=", ".join(config.class_names),
         version=config.medfathom,
@@ -166,6 +167,7 @@ def model_card(
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )
+    return harmless(text)
 
 
 def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel) -> str:
@@ -182,10 +184,12 @@ def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
     return f"**{warning}**\n\n" if warning else ""
 
 
-def _trained(unfreeze_depth: int) -> str:
-    if unfreeze_depth == 0:
+def _trained(config: ModelConfig) -> str:
+    if config.unfreeze_depth == 0:
         return "only the head was trained"
-    return f"the head and the last {unfreeze_depth} of the 5 layer groups were trained"
+    which = "first" if config.strategy == "surgical" else "last"
+    what = f"the head and the {which} {config.unfreeze_depth} of the 5 layer groups were trained"
+    return what if config.strategy == DEFAULT else f"{what}, by the strategy {config.strategy}"
 
 
 def _combined(config: ModelConfig) -> str:
@@ -195,6 +199,7 @@ def _combined(config: ModelConfig) -> str:
     how = {
         "mean": "the mean of its images' probabilities",
         "max": "the largest of its images' probabilities",
+        "noisy_or": "1 less the product of its images' probabilities of the other",
         "attention": "a mean of its images' logits, weighted by attention",
     }[config.combine]
     return (

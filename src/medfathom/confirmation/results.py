@@ -74,6 +74,7 @@ class StratumResult:
         chosen: whether it is the best of its stratum by validation; else it was asked for by number.
         architecture, family, init: as in a trial's record.
         unfreeze_depth: layer groups trained besides the head, 0 to 5.
+        strategy: which of them, and when.
         n_params, n_trainable_params: with the head.
         depth: weighted layers.
         macs: multiply-accumulates for one image.
@@ -96,6 +97,7 @@ class StratumResult:
     family: str
     init: str
     unfreeze_depth: int
+    strategy: str = "fixed"
     n_params: int
     n_trainable_params: int
     depth: int
@@ -137,6 +139,7 @@ class StratumResult:
             "family": self.family,
             "init": self.init,
             "unfreeze_depth": self.unfreeze_depth,
+            "strategy": self.strategy,
             "n_params": self.n_params,
             "n_trainable_params": self.n_trainable_params,
             "depth": self.depth,

@@ -17,7 +17,7 @@ from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
-"""Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+"""Attribute of a trial that is not asked for any more and had no epoch: it ended, and counts as nothing."""
 
 
 GOES_ON_FROM = "goes_on_from"
@@ -67,6 +67,7 @@ SHOWN_OF_A_TRIAL = (
     "architecture",
     "init",
     "unfreeze_depth",
+    "strategy",
     "auc_ci_low",
     "auc_ci_high",
     "log_loss",
@@ -109,6 +110,7 @@ class TrialSummary:
     architecture: str | None
     init: str | None
     unfreeze_depth: int | None
+    strategy: str | None
     auc_ci_low: float | None
     auc_ci_high: float | None
     log_loss: float | None
@@ -189,7 +191,8 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
     definition = attributes.get("definition", {})
     dimensions = definition.get("space", {}).get("dimensions", {})
     fixed = {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
-    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
+    failed = [t for t in trials if t.state == TrialState.FAIL and WITHDRAWN not in t.user_attrs]
+    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in failed)
     return StudySummary(
         study=study.study_name,
         question=attributes.get("question", ""),

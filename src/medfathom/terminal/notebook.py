@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from medfathom.definitions.strategies import unfrozen
 from medfathom.html import lines, piece, table
 from medfathom.study.watcher import State, Watcher, watch_by_default
 from medfathom.terminal.progress import RunCount, short_architectures, watcher_for_people
@@ -15,7 +16,8 @@ from medfathom.text import clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
-    from medfathom.study.driver import Assignment, Driver
+    from medfathom.study.assignment import Assignment
+    from medfathom.study.driver import Driver
     from medfathom.terminal.progress import Row
 
 REDRAWN_EVERY_S = 0.5
@@ -115,7 +117,7 @@ class NotebookTable(RunCount):
             row.state,
             self._names.get(p.architecture, p.architecture),
             p.init,
-            p.unfreeze_depth,
+            unfrozen(p.unfreeze_depth, p.strategy),
             f"{p.learning_rate:.1e}",
             self._epochs(row),
             auc,

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from medfathom.analysis.effects import family_codes
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.questions.pretraining import Benefit, over_architectures
+from medfathom.analysis.questions.pretraining_verdict import OVER_ALL
 from medfathom.analysis.questions.unfreezing import UnfreezeDepths
 from medfathom.analysis.report.drawing import (
     LINE,
@@ -79,6 +80,27 @@ def pretraining(analysis: Analysis) -> Drawing | None:
     return _plot(dots, "AUC gained by pretraining", text)
 
 
+def attention(analysis: Analysis) -> Drawing | None:
+    """AUC with an attention module less AUC of the same networks without; None where there are no pairs."""
+    dots = [
+        Dot(
+            "all data sets" if each.scope == OVER_ALL else each.scope,
+            each.attention,
+            each.mean.benefit,
+            each.mean.ci95,
+            len(each.pairs),
+        )
+        for each in analysis.attention
+    ]
+    if not dots:
+        return None
+    text = (
+        "AUC of convolutional networks with an attention module less AUC of the same networks without, at "
+        "nearly equal size, with 95 % intervals over networks."
+    )
+    return _plot(dots, "AUC gained by attention", text)
+
+
 def _over_datasets(analysis: Analysis) -> list[Dot]:
     return [
         Dot(
@@ -121,6 +143,29 @@ def _start(init: str, baseline: str, depth: str) -> str:
 
 def _depth(depth: str) -> str:
     return f"depth {depth}" if depth.isdigit() else depth
+
+
+def strategies(analysis: Analysis) -> Drawing | None:
+    """AUC with each transfer strategy less AUC with `fixed`; None where none is compared."""
+    dots = []
+    for each in analysis.strategies:
+        if each.architecture is None:
+            cell = (each.dataset, each.init, each.unfreeze_depth, each.strategy)
+            others = [
+                (one.architecture, one.mean.benefit)
+                for one in analysis.strategies
+                if one.architecture is not None
+                and (one.dataset, one.init, one.unfreeze_depth, one.strategy) == cell
+            ]
+            group = f"{each.dataset}, {each.init}, {_depth(each.unfreeze_depth)}"
+            dots.append(Dot(group, each.strategy, each.mean.benefit, each.mean.ci95, each.mean.n, others))
+    if not dots:
+        return None
+    text = (
+        "AUC with a transfer strategy less AUC of the same networks with `fixed`. Blue: mean over "
+        "architectures with its 95 % interval; small dots: single architectures."
+    )
+    return _plot(dots, "AUC gained over fixed", text)
 
 
 def unfreezing(analysis: Analysis) -> Drawing | None:

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution
 
 from medfathom.definitions.space import Dimension, Params, SpaceConfig, TrialParams, Value
+from medfathom.definitions.strategies import DRAWN
 from medfathom.study.growth import asked
 from medfathom.study.policy.cost import work_of
 from medfathom.study.policy.sampler import First
-
-WITHOUT_KNOWLEDGE = ("random", "imagenet-stats")
-"""Inits that are not pretrained."""
 
 SOUND = {0: 3e-3, 5: 1e-3}
 """A sound learning rate for Adam and its kin: of the head alone, and of the whole network."""
@@ -29,7 +27,7 @@ def practitioner(space: SpaceConfig) -> list[First]:
     The cheapest network begins with both; then come the heads of the others, which cost little, then their
     whole networks, cheap ones first. Where the space has not these depths, its least and its greatest.
     """
-    inits = [i for i in space.values("init") if i not in WITHOUT_KNOWLEDGE]
+    inits = [i for i in space.values("init") if i not in DRAWN]
     depths = sorted({min(space.depths), max(space.depths)})
     chosen = []
     for architecture in map(str, space.values("architecture")):
