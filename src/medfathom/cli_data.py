@@ -112,6 +112,29 @@ def list_datasets(as_json: JsonOption = False) -> None:
     print_datasets(as_json)
 
 
+def complete_schema(begun: str) -> list[str]:
+    """Commands that have `--json`."""
+    from medfathom.terminal.schemas import PRINTED  # noqa: PLC0415
+
+    return [name for name in PRINTED if name.startswith(begun)]
+
+
+@list_app.command("schemas", epilog=example("list schemas confirm"))
+def list_schemas(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Print the JSON schema of this one.", metavar="[COMMAND]", autocompletion=complete_schema
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Commands with `--json`, and the keys of what they print; or the JSON schema of one."""
+    from medfathom.terminal.schemas import print_schemas  # noqa: PLC0415
+
+    print_schemas(" ".join(words) if words else None, as_json=as_json)
+
+
 def _add_piece(kind: str) -> None:
     @list_app.command(
         kind,

@@ -10,6 +10,7 @@ import pytest
 import making
 import medfathom
 from evaluating import images, write
+from json_holds import holds
 from medfathom import cli
 from medfathom.data.prepare import prepare
 from medfathom.data.prints import prints_of, write_prints
@@ -104,9 +105,11 @@ def test_training_images_among_the_data_are_found(model: Path, workdir: Path) ->
 def test_recalibration_is_judged_on_other_patients(model: Path, workdir: Path) -> None:
     pixels, labels = images(800, seed=2)
     labels = np.where(np.random.default_rng(0).random(800) < 0.8, 0, labels)  # much rarer than it was
-    found = medfathom.evaluate(
+    evaluated = medfathom.evaluate(
         model, write(workdir, images=pixels, labels=labels[:, None]), recalibrate=400
-    ).recalibrated
+    )
+    holds("evaluate", evaluated.to_dict())
+    found = evaluated.recalibrated
     assert found is not None
     assert (found.n_used, found.n_judged) == (400, 400)
     assert found.after["log_loss"] < found.before["log_loss"] - 0.1
