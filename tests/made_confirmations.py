@@ -17,6 +17,7 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import list_jobs
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
 from medfathom.metrics.auc import roc_auc_score
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
@@ -25,6 +26,28 @@ from medfathom.trial.record import SplitMetrics, TrialRecord
 
 FACTS = {"family": "efficientnet", "n_params": 4_652_008, "n_trainable_params": 2, "depth": 53, "macs": 5}
 """Attributes that every finished trial has, for trials that nobody trained."""
+
+
+def small_search() -> StudyConfig:
+    """A search of two architectures at two depths, to be confirmed."""
+    return load_definition(
+        "demo",
+        [
+            "sampler=random",
+            "space.architecture.role='scientific'",
+            "space.architecture.choices=['tf_efficientnet_lite0', 'tf_efficientnet_lite1']",
+            "space.init.value='imagenet'",
+            "space.unfreeze_depth.role='scientific'",
+            "space.unfreeze_depth.low=0",
+            "space.unfreeze_depth.high=1",
+            "budget.trials=8",
+            "budget.epochs=2",
+            "dataset.image_size=32",
+            "dataset.n_train=24",
+            "dataset.n_val=12",
+            "dataset.n_test=12",
+        ],
+    )
 
 
 def made_model(**changes: Any) -> ConfirmedModel:

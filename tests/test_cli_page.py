@@ -21,6 +21,8 @@ from medfathom.definitions.space import TrialParams
 from medfathom.export import Exported
 from medfathom.forecast import Forecast, KindForecast, Measured
 from medfathom.models.domain_shift import DomainShift, LayerShift
+from medfathom.reporting.facts import Fact
+from medfathom.reporting.filled import FilledItem, Report
 from medfathom.terminal.progress import JsonLines
 from medfathom.terminal.schemas import PRINTED, json_schema, keys_of
 from medfathom.trial.kinds import Kind
@@ -119,6 +121,8 @@ def test_what_is_printed_of_studies(tmp_path: Path) -> None:
     )
     holds("confirm", summary.to_dict())
     holds("export", Exported(tmp_path, result, made_model(), None, whole_in_timm=True).to_dict())
+    item = FilledItem("1", "Data", "How many images?", (Fact("60", "the study"),), ())
+    holds("report", Report("s", "CLAIM", "", "", "", (item,), "").to_dict())
     holds("data shift", [DomainShift("resnet18", (LayerShift("bn", 4, 0.1),), 3).to_dict()])
 
 

@@ -42,6 +42,8 @@ ALLOWED = {
     "analyze nosuch": {"rich", "optuna", "pandas", "scipy", "matplotlib"},
     "export nosuch --out x": {"rich", "optuna"},
     "export-runs nosuch --mlflow x": {"rich", "optuna"},
+    "report nosuch --checklist claim": {"rich", "optuna"},
+    "report nosuch --checklist nosuch": {"rich", "optuna"},
     "predict nosuch x.png": {"rich"},
     "evaluate nosuch x.toml": {"rich", "optuna", "scipy"},
     "list studies": {"rich"},

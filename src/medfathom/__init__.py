@@ -1,9 +1,9 @@
 """medfathom: which pretrained network for my medical images, unfrozen how far, and does a bigger one help?
 
 The commands in Python: `fit`, `run_study`, `trials`, `confirm_study`, `analyze_all`, `export_model`, `load`,
-`evaluate`;
-`analyze` and `write_report` for a table of your own. Everything is imported when it is first used: `import
-medfathom` itself takes no time. In a notebook results show themselves as tables, and progress is shown.
+`evaluate`, `fill_checklist`; `analyze` and `write_report` for a table of your own. Everything is imported
+when it is first used: `import medfathom` itself takes no time. In a notebook results show themselves as
+tables, and progress is shown.
 
     import medfathom
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from medfathom.exported.predictions import Predictions
     from medfathom.external import evaluate
     from medfathom.own_data import fit
+    from medfathom.report import fill_checklist
     from medfathom.run import Outcome, run_study
     from medfathom.study.frame import trials
     from medfathom.study.watcher import Watcher
@@ -59,6 +60,7 @@ __all__ = [
     "confirm_study",
     "evaluate",
     "export_model",
+    "fill_checklist",
     "fit",
     "load",
     "progress",
@@ -85,6 +87,7 @@ _HOME = {
     "confirm_study": "confirm",
     "evaluate": "external",
     "export_model": "export",
+    "fill_checklist": "report",
     "fit": "own_data",
     "load": "exported.model",
     "progress": "terminal.notebook",

@@ -1,4 +1,4 @@
-"""The commands that hand a study to other programs: options and exit codes, as in `cli`."""
+"""The commands that hand a study to other programs and readers: options and exit codes, as in `cli`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from medfathom.terminal.options import RunStudyArgument, SetOption, StorageOption, StudyArgument, example
+from medfathom.terminal.options import (
+    JsonOption,
+    RunStudyArgument,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    example,
+)
 
 elsewhere = typer.Typer()
 
@@ -54,6 +61,26 @@ def export_runs(
     from medfathom.terminal.export import print_exported_runs  # noqa: PLC0415
 
     print_exported_runs(study, mlflow=mlflow, tensorboard=tensorboard, storage=storage)
+
+
+@elsewhere.command(epilog=example("report demo --checklist claim --out report"))
+def report(
+    study: RunStudyArgument,
+    checklist: Annotated[str, typer.Option(help="claim, tripod-ai or stard-ai.", metavar="NAME")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write Markdown, HTML (opens in Word) and JSON into this folder.", metavar="DIR"),
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A reporting checklist filled in from the study's record, and a methods paragraph.
+
+    Each item has what the record says and where that stands, or a question to the author.
+    """
+    from medfathom.terminal.report import print_report  # noqa: PLC0415
+
+    print_report(study, checklist, out, storage, as_json=as_json)
 
 
 @elsewhere.command(epilog=example("dashboard --port 0"))

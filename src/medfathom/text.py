@@ -80,7 +80,18 @@ QUIET: ContextVar[bool] = ContextVar("QUIET", default=False)
 """Whether `-q` was given: no progress and no notes, but results and errors. The command line sets it."""
 
 TAKE_STORAGE = frozenset(
-    {"run", "show", "dashboard", "confirm", "analyze", "export", "export-runs", "submit", "evaluate"}
+    {
+        "run",
+        "show",
+        "dashboard",
+        "confirm",
+        "analyze",
+        "export",
+        "export-runs",
+        "submit",
+        "evaluate",
+        "report",
+    }
 )
 """Commands with `--storage`."""
 

@@ -286,6 +286,7 @@ def test_a_fit_without_a_worker_is_begun_again(workdir: Path, monkeypatch: pytes
     class Freeing(Recorder):
         def note(self, text: str) -> None:
             notes.append(text)
+            stall.NO_WORKER_S = 300.0  # a busy machine needs longer to start a worker
             for squatter in squatters:
                 ray.kill(squatter)
 
@@ -298,8 +299,50 @@ def test_a_fit_without_a_worker_is_begun_again(workdir: Path, monkeypatch: pytes
     assert notes == ["Ray ended the fit early (NoWorkerError: no worker came for 15 s); going on"]
 
 
+LOST_CPUS = """
+import ray
+from pathlib import Path
+from fake_work import quick
+from medfathom.definitions.load import load_definition
+from medfathom.scheduling import run_trials, stall
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
+from medfathom.study.watcher import Watcher
+
+stall.NO_WORKER_S = 10.0
+
+@ray.remote(num_cpus=1)
+class Squatter:
+    def here(self):
+        pass
+
+class Squatting(Watcher):
+    def begin(self, config, driver, concurrent):
+        self.squatters = [Squatter.remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
+        ray.get([squatter.here.remote() for squatter in self.squatters])
+
+    def note(self, text):
+        print(text)
+        stall.NO_WORKER_S = 300.0  # a busy machine needs longer to start a worker
+
+config = load_definition("demo", ["budget.trials=2", "budget.epochs=2", "sampler=random"])
+with open_study(config, default_url(), "data") as driver:
+    run_trials(config, driver, Squatting(), Path("cache"), work=quick)
+    print(f"done: {driver.done()}, failed: {driver.counts().failed}")
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_our_own_whose_cpus_are_lost_is_started_anew(workdir: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", LOST_CPUS], capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines() == [
+        "Ray ended the fit early (NoWorkerError: no worker came for 10 s); going on",
+        "done: True, failed: 0",
+    ], run.stderr
+
+
 def test_the_temporary_folder_is_short_and_removed() -> None:
-    with cluster(None) as folder:
-        assert folder.is_dir()
-        assert len(str(folder)) < 40
-    assert not folder.exists()
+    with cluster(None) as at_hand:
+        assert at_hand.folder.is_dir()
+        assert len(str(at_hand.folder)) < 40
+    assert not at_hand.folder.exists()

@@ -59,7 +59,7 @@ from medfathom.data.sources.base import (
     told,
 )
 from medfathom.data.sources.open import open_source
-from medfathom.data.splits import complete_splits, settled_splits
+from medfathom.data.splits import complete_splits, given_splits, settled_splits
 from medfathom.data.too_few import few_notes, propose_folds
 from medfathom.data.usable import check_bits, check_classes, check_two_classes, foresee_bits
 from medfathom.data.workers import Row
@@ -355,7 +355,8 @@ def _write_tables(
         write_near(folder, near)
     leaks = count_leaks(read_manifest(folder), near)
     notes = [*listing.notes, *_constant_note(listing, rows)]
-    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes))
+    given = given_splits(listing.splits, config.splits)
+    write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes, given))
 
 
 def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:

@@ -170,6 +170,7 @@ class Facts:
         dropped: copies of other images that `drop_copies` left out.
         ignored: files and rows that do not belong to the data set.
         notes: what its reader should know, a line each.
+        given: splits that the source gave, the others being drawn; None: an older version prepared the data.
     """
 
     data: PreparedData
@@ -178,6 +179,7 @@ class Facts:
     dropped: Sequence[Problem] = ()
     ignored: Sequence[Ignored] = ()
     notes: Sequence[str] = ()
+    given: Sequence[str] | None = None
 
     def lines(self) -> list[str]:
         """What the data set's reader should know, besides leaks."""
@@ -229,6 +231,7 @@ def write_facts(facts: Facts) -> None:
         "leakage": asdict(facts.leaks),
         "ignored": [asdict(ignored) for ignored in facts.ignored],
         "notes": list(facts.notes),
+        "given": None if facts.given is None else list(facts.given),
     }
     write_atomically(facts.data.folder / FACTS_FILE, json.dumps(content, indent=1))
 
@@ -250,6 +253,7 @@ def read_facts(folder: Path) -> Facts:
         )
         ignored = [Ignored(**ignored) for ignored in content.get("ignored", [])]
         data, leaks = PreparedData(folder=folder, **own), Leaks(**content["leakage"])
-        return Facts(data, left_out, leaks, dropped, ignored, content.get("notes", []))
+        notes, given = content.get("notes", []), content.get("given")
+        return Facts(data, left_out, leaks, dropped, ignored, notes, given)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: the prepared data set is damaged ({error}); delete the folder") from None

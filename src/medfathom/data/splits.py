@@ -118,6 +118,11 @@ def settled_splits(
     return settled
 
 
+def given_splits(given: Splits, config: SplitsConfig) -> list[str]:
+    """The splits that the source gives and that stay, sorted; the others are drawn."""
+    return sorted(set(_known(given, config).tolist()) - {""})
+
+
 def _known(given: Splits, config: SplitsConfig) -> Splits:
     """The given splits that stay."""
     splits = given.astype("<U5")

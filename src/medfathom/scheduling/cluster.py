@@ -58,22 +58,37 @@ class Slots:
         return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial if order.gpus is None else order.gpus}
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Ray for the length of a run."""
+
+    folder: Path
+    """Private and temporary, with a short name (socket paths are limited to about 107 bytes)."""
+    own: bool
+    """This run started Ray on this machine, and nobody else uses it."""
+
+    def begin_anew(self) -> None:
+        """Start a Ray of our own again: one that has lost count of its CPUs never finds them."""
+        if self.own:
+            ray.shutdown()
+            _connect(None, self.folder)
+
+
 @contextmanager
-def cluster(address: str | None) -> Iterator[Path]:
+def cluster(address: str | None) -> Iterator[Cluster]:
     """Ray for the length of a run: the cluster at `address`, or one of our own on this machine.
 
-    A process that is connected to Ray already stays so. Yields a private temporary folder with a short name
-    (socket paths are limited to about 107 bytes), removed at the end.
+    A process that is connected to Ray already stays so.
     """
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-"))
-    own = not ray.is_initialized()
+    connects = not ray.is_initialized()
     try:
-        if own:
+        if connects:
             _connect(address, folder)
-        yield folder
+        yield Cluster(folder, connects and address is None)
     finally:
-        if own:
+        if connects:
             ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, RunError
-from medfathom.scheduling.cluster import Slots, cluster, slots_for
+from medfathom.scheduling.cluster import Cluster, Slots, cluster, slots_for
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import RunSettings, Work
@@ -55,7 +55,7 @@ def run_trials(
     Raises:
         RunError: the storage or the cluster failed.
     """
-    with cluster(address) as folder:
+    with cluster(address) as at_hand:
         slots = slots_for(config)
         watcher.begin(config, driver, slots.concurrent)
         settings = RunSettings(
@@ -70,7 +70,7 @@ def run_trials(
         )
         halt = Halt(config, driver)
         with signals(halt):
-            Run(driver, watcher, settings, slots, halt, folder).to_its_end()
+            Run(driver, watcher, settings, slots, halt, at_hand).to_its_end()
     if isinstance(halt.error, MedfathomError):
         raise halt.error
     if halt.error is not None:
@@ -99,11 +99,12 @@ class Run:
     settings: RunSettings
     slots: Slots
     halt: Halt
-    folder: Path
-    """Where Tune may write; it goes when the run ends."""
+    cluster: Cluster
 
     def to_its_end(self) -> None:
         """Fit until the budget is spent; where Ray ends a fit early, take up its trials in another one.
+
+        A Ray of our own is started anew for it.
 
         Raises:
             RunError: Ray ended one fit after another.
@@ -112,8 +113,9 @@ class Run:
         for attempt in range(FIT_RESTARTS + 1):
             if attempt:
                 self.watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
+                self.cluster.begin_anew()
             try:
-                self._fit(self.folder / f"fit-{attempt}")
+                self._fit(self.cluster.folder / f"fit-{attempt}")
             except KeyboardInterrupt:
                 return
             except MedfathomError:

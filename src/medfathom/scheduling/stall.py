@@ -26,7 +26,7 @@ class Stall(Unsaved, tune.Callback):  # type: ignore[misc]
     """Ends a fit in which trials wait for workers and none runs, so that a new fit can ask again.
 
     Ray can lose count of its CPUs when workers are killed. A trial that needs the whole device (one that ran
-    out of memory beside others) would then wait for ever.
+    out of memory beside others) would then wait for ever. A Ray of our own is started anew (`Cluster`).
     """
 
     def __init__(self) -> None:

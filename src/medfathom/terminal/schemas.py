@@ -61,6 +61,7 @@ PRINTED: Mapping[str, Printed] = {
     "export": Printed("export:Exported", more=METRICS),
     "predict": Printed("terminal.predictions:PredictedJson"),
     "evaluate": Printed("evaluation.results:Evaluation"),
+    "report": Printed("reporting.filled:Report"),
     "data check": Printed("data.check.check:CheckReport"),
     "data prepare": Printed("terminal.data:PreparedJson"),
     "data shift": Printed("models.domain_shift:DomainShift[]"),

@@ -1,0 +1,275 @@
+"""What a report says of the model: what it is, how it was trained, searched and chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medfathom.confirmation.words import opened
+from medfathom.definitions.space import Dimension, TrialParams
+from medfathom.metrics.rules import RULES, threshold_words
+from medfathom.models.folder import HEAD_FILE
+from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
+from medfathom.study.choice import choice_of, choice_sentences, rule_of
+from medfathom.text import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medfathom.definitions.space import Value
+
+AUGMENTATION = "augmentation"
+
+TRAINED_BY = (
+    *("optimizer", "learning_rate", "head_lr_factor", "layer_decay", "weight_decay", "batch_size", "decay"),
+    *("warmup_fraction", "label_smoothing", "head_dropout", "train_fraction"),
+)
+"""Hyperparameters that describe a training."""
+
+
+def technology(record: StudyRecord) -> Answer:
+    """The kind of AI."""
+    classes = f" into {', '.join(record.classes)}" if record.classes else ""
+    modality = record.definition.dataset.modality
+    text = f"Deep learning: a neural network classifies {modality} images{classes}."
+    return Fact(text, "definition, `dataset.modality`; trial record, `architecture`")
+
+
+def question(record: StudyRecord) -> Answer:
+    """What the study asks."""
+    text = record.definition.question
+    if not text:
+        return "What are aims and hypotheses? The definition has no `question`."
+    return Fact(text, "definition, `question`")
+
+
+def goal(record: StudyRecord) -> Answer:
+    """Best model or comparison."""
+    words = {
+        "best": "Development of a model with the best validation AUC",
+        "compare": "Comparison of configurations, each with the same budget",
+    }
+    text = f"{words[record.definition.goal]}, with a test on images that the search did not use."
+    return Fact(text, "definition, `goal`")
+
+
+def model(record: StudyRecord) -> Answer:
+    """Architecture and size."""
+    chosen = record.confirmed
+    if chosen is None:
+        return record.confirm_first
+    own = chosen.result
+    trained = (
+        "only the head trained"
+        if own.unfreeze_depth == 0
+        else f"head and the last {own.unfreeze_depth} of 5 layer groups trained"
+    )
+    text = (
+        f"{own.architecture} (family {own.family}): {own.n_params:,} parameters, {own.n_trainable_params:,} "
+        f"of them trained ({trained}), {own.depth} weighted layers, {own.macs:,} multiply-accumulates for an "
+        f"image.{_head(chosen)}"
+    )
+    return Fact(text, f"{chosen.source}, `architecture`, `n_params`, `unfreeze_depth`, `depth`, `macs`")
+
+
+def _head(chosen: Confirmed) -> str:
+    config = chosen.config
+    if config is None:
+        return ""
+    hidden = f", a hidden layer of {config.head_hidden}" if config.head_hidden else ""
+    dropout = f", dropout {config.head_dropout:g}" if config.head_dropout else ""
+    return f" Head: {config.head_pooling} pooling{hidden}{dropout}, one linear layer."
+
+
+def outputs(record: StudyRecord) -> Answer:
+    """What comes out, and how it is calibrated."""
+    chosen = record.confirmed
+    if chosen is None or chosen.config is None:
+        return record.confirm_first
+    config = chosen.config
+    function = "sigmoid, for each label" if config.task == "multilabel" else "softmax"
+    combined = (
+        "" if config.unit == "image" else f" The images of a {config.unit} are combined by {config.combine}."
+    )
+    text = (
+        f"A probability for each of {', '.join(config.class_names)}: {function} of the logits divided by the "
+        f"temperature {config.temperature:.4g}, which was fitted on the validation split.{combined}"
+    )
+    return Fact(text, f"{chosen.source}, medfathom.json, `temperature`, `class_names`")
+
+
+def threshold(record: StudyRecord) -> Answer:
+    """Where it decides, and that this was fixed before the test."""
+    chosen = record.confirmed
+    if chosen is None or chosen.config is None:
+        return record.confirm_first
+    config = chosen.config
+    if config.task == "multiclass":
+        return Fact("No threshold: the class with the highest probability.", "medfathom.json, `task`")
+    names = config.class_names[1:] if config.task == "binary" else config.class_names
+    each = ", ".join(
+        f"{name} from {'(none)' if value is None else f'{value:.4f}'}"
+        for name, value in zip(names, config.thresholds, strict=True)
+    )
+    text = f"{each}; chosen by {threshold_words(config.threshold_rule)} on validation, before the test."
+    return Fact(text, f"{chosen.source}, medfathom.json, `thresholds`, `threshold_rule`")
+
+
+def software(record: StudyRecord) -> Answer:
+    """Packages and versions."""
+    chosen = record.confirmed
+    versions = None if chosen is None else chosen.model.record.versions
+    if not chosen or not versions:
+        return record.confirm_first
+    text = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return Fact(f"{text}.", f"{chosen.source}, `versions`")
+
+
+def initialisation(record: StudyRecord) -> Answer:
+    """Where training started."""
+    chosen = record.confirmed
+    if chosen is None:
+        return record.confirm_first
+    came = chosen.model.record.init_source
+    text = f"init = {chosen.result.init}{f' ({came})' if came else ''}; the head at random."
+    return Fact(text, f"{chosen.source}, `init`, `init_source`")
+
+
+def _values_of(record: StudyRecord, chosen: Confirmed) -> Mapping[str, Value]:
+    """All hyperparameters of the chosen configuration, defaults included."""
+    fixed = {k: d.value for k, d in record.definition.space.dimensions.items() if d.value is not None}
+    defaults = {name: f.default for name, f in TrialParams.model_fields.items() if not f.is_required()}
+    return defaults | fixed | dict(chosen.result.params)
+
+
+def hyperparameters(record: StudyRecord) -> Answer:
+    """How the chosen model was trained."""
+    chosen = record.confirmed
+    if chosen is None:
+        return record.confirm_first
+    own = _values_of(record, chosen)
+    shown = ", ".join(f"{key} {_short(own[key])}" for key in TRAINED_BY)
+    epochs = chosen.model.record.max_epochs or record.definition.budget.epochs
+    loss = "binary cross-entropy" if _task(record) == "multilabel" else "cross-entropy"
+    text = f"{epochs} epochs, {loss}; {shown}."
+    return Fact(text, f"search trial {chosen.result.search_trial}, parameters; `max_epochs`")
+
+
+def augmentation(record: StudyRecord) -> Answer:
+    """Of training images."""
+    chosen = record.confirmed
+    if chosen is None:
+        return record.confirm_first
+    preset = _values_of(record, chosen)[AUGMENTATION]
+    text = "none" if preset == "none" else f"the preset {preset!r} (trial/augmentation.py)"
+    return Fact(
+        f"Augmentation of training images: {text}.",
+        f"search trial {chosen.result.search_trial}, `augmentation`",
+    )
+
+
+def imbalance(record: StudyRecord) -> Answer:
+    """Weights and sampling."""
+    chosen = record.confirmed
+    if chosen is None:
+        return record.confirm_first
+    own = _values_of(record, chosen)
+    done = [
+        words
+        for key, words in (
+            ("class_weights", "the loss was weighted by inverse class frequency"),
+            ("balanced_sampling", "every class was drawn as often as the others"),
+        )
+        if own[key]
+    ]
+    text = " and ".join(done) or "nothing was done about it in training"
+    return Fact(
+        f"{text[0].upper()}{text[1:]}; probabilities were calibrated on the validation split afterwards.",
+        f"search trial {chosen.result.search_trial}, `class_weights`, `balanced_sampling`",
+    )
+
+
+def searched(record: StudyRecord) -> Answer:
+    """Hyperparameters and their ranges."""
+    own = record.definition
+    each = "; ".join(f"{name}: {_range(d)}" for name, d in own.space.dimensions.items())
+    text = f"Searched by the sampler {own.sampler.name}, early stopping {own.scheduler.name}: {each}."
+    return Fact(text, "definition, `space`, `sampler`, `scheduler`")
+
+
+def tried(record: StudyRecord) -> Answer:
+    """How many models were trained."""
+    counts, models = record.counts, sum(len(result.models) for result in record.summary.strata)
+    text = (
+        f"{counts.finished} trials in the search: {counts.complete} ran their full length, {counts.pruned} "
+        f"were stopped early, {counts.failed} failed. Then {len(record.summary.strata)} configurations were "
+        f"trained again, {models} models in all."
+    )
+    return Fact(text, "study, states of the trials; confirmation, trials")
+
+
+def selection(record: StudyRecord) -> Answer:
+    """The rule, what may be as good, how often the test split was opened."""
+    choice = choice_of(record.study, record.trials)
+    if choice is None:
+        return "No trial has run its full length yet: nothing was chosen."
+    rule = f"By {RULES[rule_of(record.study)]}."
+    text = " ".join([rule, *choice_sentences(choice), opened(record.summary.openings)])
+    return Fact(text, "definition, `choice.by`; study, `test_openings`")
+
+
+def ensemble(record: StudyRecord) -> Answer:
+    """That there is none."""
+    return Fact("No ensemble: the model is one network.", "confirmation, models")
+
+
+def seeds(record: StudyRecord) -> Answer:
+    """Of search and confirmation."""
+    chosen = record.confirmed
+    again = f"; the chosen configuration was trained with {len(chosen.result.models)} seeds" if chosen else ""
+    return Fact(
+        f"Seed of the search {record.definition.seed}{again}.", "definition, `seed`; confirmation, `seed`"
+    )
+
+
+def hardware(record: StudyRecord) -> Answer:
+    """Device and hours; energy is not measured."""
+    devices = {t.user_attrs.get("device") for t in record.trials} - {None}
+    if not devices:
+        return "Which hardware trained the models? The trials have no record of it."
+    search, confirmation = record.seconds
+    text = (
+        f"{', '.join(sorted(map(str, devices)))}. Training took {clock(search)} in the search and "
+        f"{clock(confirmation)} in the confirmation, summed over trials. Energy was not measured."
+    )
+    return Fact(text, "trial records, `device`, `train_seconds`")
+
+
+def reproduce(record: StudyRecord) -> Answer:
+    """What another needs for the same study."""
+    text = (
+        f"The definition of study {record.name!r} (SHA-256 {record.definition.definition_hash[:12]}), run by "
+        "medfathom on the same data gives the same splits, space and seeds."
+    )
+    return Fact(text, "study, `definition`")
+
+
+def availability(record: StudyRecord) -> Answer:
+    """The author's decision."""
+    head = f"`medfathom export {record.name} --out model` writes weights, preprocessing and card"
+    return f"Will model, code and data be given to others? {head} ({HEAD_FILE} where timm lacks the head)."
+
+
+def _task(record: StudyRecord) -> str | None:
+    return None if record.data is None else record.data.data.task
+
+
+def _short(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _range(dimension: Dimension) -> str:
+    if dimension.value is not None:
+        return f"held at {dimension.value}"
+    if dimension.choices is not None:
+        return ", ".join(map(str, dimension.choices))
+    return f"{dimension.low} to {dimension.high}{' (log)' if dimension.log else ''}"

@@ -1,0 +1,133 @@
+"""A checklist filled in: every item has a number from the record with its source, or a question."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made_confirmations import confirmed, searched
+from medfathom.dashboard.notes import EVALUATIONS
+from medfathom.definitions.config import StudyConfig
+from medfathom.errors import InputError
+from medfathom.report import fill_checklist, write_pages
+from medfathom.reporting.checklists import CHECKLISTS, read_checklist
+from medfathom.reporting.facts import FACTS
+from medfathom.reporting.pages import as_html, as_markdown
+
+EXTERNAL = {
+    "when": "2026-11-27 10:00:00",
+    "model": "lite0 of demo",
+    "n_images": 100,
+    "n_patients": None,
+    "counts": {"well": 60, "ill": 40},
+    "overlap": {"compared": None, "exact": 0, "near": 0},
+    "metrics": {"auc": 0.812, "auc_ci_low": 0.72, "auc_ci_high": 0.89, "sensitivity": 0.75},
+    "drop": {"auc": {"value": 0.1, "low": 0.02, "high": 0.18}},
+    "recalibrated": None,
+    "subgroups": {
+        "groups": [
+            {
+                "column": "Sex",
+                "value": "f",
+                "n": 50,
+                "why": "",
+                "auc": {"value": 0.8, "low": 0.7, "high": 0.9},
+            },
+            {"column": "site", "value": "B", "n": 9, "why": "4 positives", "auc": None},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHECKLISTS)
+def test_checklists_ask_only_for_facts_that_there_are_and_every_item_can_be_answered(name: str) -> None:
+    found = read_checklist(name)
+    assert {key for item in found.items for key in item.facts} <= set(FACTS)
+    assert all(item.facts or item.ask for item in found.items)
+    numbers = [item.number for item in found.items]
+    if name == "claim":
+        assert numbers == [str(k) for k in range(1, 45)]
+    elif name == "tripod-ai":
+        assert len(numbers) == len(set(numbers))
+        assert list(dict.fromkeys(int(n.rstrip("abcdefg")) for n in numbers)) == list(range(1, 28))
+    else:
+        assert set(numbers) == {""}
+        assert "numbers" in found.note
+
+
+def test_every_fact_is_asked_for_by_some_checklist() -> None:
+    asked = {key for name in CHECKLISTS for item in read_checklist(name).items for key in item.facts}
+    assert asked == set(FACTS)
+
+
+def test_an_unknown_checklist_is_refused_with_the_three(workdir: Path) -> None:
+    with pytest.raises(InputError, match=r"consort.*claim, tripod-ai or stard-ai"):
+        fill_checklist("demo", "consort")
+
+
+@pytest.mark.parametrize("name", CHECKLISTS)
+def test_every_item_is_filled_or_asked_and_no_number_is_without_its_source(
+    config: StudyConfig, name: str
+) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    report = fill_checklist(config.name, name)
+    assert all(item.facts or item.questions for item in report.items)
+    assert all(fact.source and fact.text for item in report.items for fact in item.facts)
+    assert len(report.items) == sum(report.count(state) for state in ("filled", "partly", "open"))
+    assert report.count("filled") >= 4
+    assert all(item.text in as_markdown(report) for item in report.items)
+
+
+def test_numbers_are_those_of_the_record(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    report = fill_checklist(config.name, "claim")
+    text = {item.number: " ".join(fact.text for fact in item.facts) for item in report.items}
+    states = [trial.state.name for trial in study.get_trials()]
+    assert f"{states.count('COMPLETE')} ran their full length" in text["25"]
+    assert "1 failed" in text["25"]
+    assert "3 seeds" in text["30"]
+    assert "60 test images" in text["32"]
+    # Nothing was evaluated elsewhere, and the prepared data are not here: asked, not claimed.
+    questions = {item.number: " ".join(item.questions) for item in report.items}
+    assert "medfathom evaluate" in questions["33"]
+    assert "prepared data are not on this machine" in questions["20"]
+    assert not text["33"]
+    assert not text["20"]
+
+
+def test_external_data_and_subgroups_are_told_where_they_were_judged(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    study.set_user_attr(EVALUATIONS, {"other": EXTERNAL})
+    report = fill_checklist(config.name, "tripod-ai")
+    text = {item.number: " ".join(fact.text for fact in item.facts) for item in report.items}
+    assert "AUC 0.812 (0.720 to 0.890)" in text["23a"]
+    assert "drop of the AUC 0.100 (0.020 to 0.180)" in text["23a"]
+    assert "Sex f (n = 50) AUC 0.800" in text["14"]
+    assert text["12d"] == "other: site B (n = 9) too few."
+    assert "well 60, ill 40" in text["20c"]
+    assert "100 images of other" in report.methods
+
+
+def test_the_methods_paragraph_says_nothing_of_what_was_not_done(config: StudyConfig) -> None:
+    searched(config)
+    methods = fill_checklist(config.name, "claim").methods
+    assert "test split was not read" in methods
+    assert "was opened" not in methods
+    assert "calibrated" not in methods
+    assert "of other" not in methods
+
+
+def test_three_forms_have_the_same_items(config: StudyConfig, tmp_path: Path) -> None:
+    searched(config)
+    report = fill_checklist(config.name, "stard-ai")
+    files = write_pages(report, tmp_path / "report", "stard-ai")
+    assert [file.suffix for file in files] == [".md", ".html", ".json"]
+    content: Any = json.loads(files[2].read_text())
+    assert len(content["items"]) == len(report.items)
+    html = as_html(report)
+    assert html.count("<tr><td>") == len(report.items)
+    assert "<script" not in html
