@@ -21,8 +21,8 @@ from medfathom.definitions.space import TrialParams
 from medfathom.export import Exported
 from medfathom.forecast import Forecast, KindForecast, Measured
 from medfathom.models.domain_shift import DomainShift, LayerShift
-from medfathom.reporting.facts import Fact
 from medfathom.reporting.filled import FilledItem, Report
+from medfathom.reporting.record import Fact
 from medfathom.terminal.progress import JsonLines
 from medfathom.terminal.schemas import PRINTED, json_schema, keys_of
 from medfathom.trial.kinds import Kind
