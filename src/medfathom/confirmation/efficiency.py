@@ -26,7 +26,7 @@ from medfathom.models.folder import read_config
 from medfathom.trial.provenance import device_name
 
 EFFICIENCY = "efficiency"
-"""Attribute of a study: the JSON form of `Efficiency`."""
+"""Attribute of a study: the device, and the latency of each architecture; the trials have the rest."""
 
 WARM_UP, TIMED = 2, 9
 """Forward passes."""
@@ -44,7 +44,8 @@ def keep(study: Study, strata: Sequence[StratumResult], folder: Path, threads: i
         threads: CPU threads of the timing.
     """
     found = measure(strata, threads)
-    study.set_user_attr(EFFICIENCY, found.to_dict())
+    latencies = {model.architecture: round(model.latency_ms, 3) for model in found.models}
+    study.set_user_attr(EFFICIENCY, {"device": found.device, "latency_ms": latencies})
     draw(found, folder / PICTURE)
     add_picture(study, folder / PICTURE)
     return found

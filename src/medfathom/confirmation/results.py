@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -290,7 +290,7 @@ class Efficiency:
         return sorted(front, key=lambda model: model.costs[kind])
 
     def to_dict(self) -> EfficiencyJson:
-        """JSON form, as the study's attribute has it."""
+        """JSON form."""
         fronts = {kind: self.front(kind) for kind in COSTS}
         models: list[CostJson] = [
             {
@@ -307,10 +307,3 @@ class Efficiency:
             for m in self.models
         ]
         return {"device": self.device, "auc": "test, mean over seeds", "models": models}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Efficiency:
-        """From its JSON form."""
-        names = [field.name for field in fields(ModelCost) if field.name != "ci"]
-        models = [ModelCost(ci=tuple(m["ci"]), **{n: m[n] for n in names}) for m in content["models"]]
-        return cls(content["device"], tuple(models))
