@@ -24,7 +24,7 @@ from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.confirmation.words import best_sentence
 from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
-from medfathom.data.leakage import LEAKAGE, copies_note, leakage_note
+from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
@@ -92,11 +92,12 @@ def confirm_study(
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     data = _prepared(config, study)
-    leaks = leakage_note(data, config.dataset, name)
+    named = str(study.user_attrs.get(DEFINED_IN, name))
+    leaks = leakage_note(data, config.dataset, named)
     study.set_user_attr(LEAKAGE, leaks)
     choice = choice_of(study, study.get_trials(deepcopy=False))
     stands = choice_sentences(choice) if choice else []
-    for note in filter(None, (leaks, copies_note(data), unfinished_search(study), *stands)):
+    for note in filter(None, (leaks, copies_note(data, named), unfinished_search(study), *stands)):
         watcher.note(note)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""

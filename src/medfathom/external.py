@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from medfathom.trial.record import SplitMetrics
 
 FROM_MODEL = (
-    *("image_size", "fit", "modality", "window", "slice_axis", "mpp", "tiles", "tiles_seed", "tissue"),
+    *("image_size", "fit", "modality", "window", "slice_axis", "eye", "mpp", "tiles", "tiles_seed", "tissue"),
     *("unit", "case_pattern", "include", "exclude"),
 )
 """Keys of `[dataset]` that are the model's where the data do not give them."""
@@ -129,11 +129,14 @@ def _evaluated(
         read = _read(judged, reader, aligned, tell)
         found = _judged(judged, config, listing, aligned, reader, read, asked, columns)
         if pictures is not None:
+            from medfathom.confirmation.find import without_map  # noqa: PLC0415  imports Optuna
             from medfathom.evaluation.pictures import draw  # noqa: PLC0415  imports matplotlib
 
             rows = aligned.rows[read.places]
             split_read = _split(listing, aligned, read)
-            draw(pictures, judged.model, reader, rows, split_read, np.concatenate(read.logits))
+            drawn = draw(pictures, judged.model, reader, rows, split_read, np.concatenate(read.logits))
+            if why := without_map(drawn):
+                found = replace(found, remarks=[*found.remarks, why])
         return found
     finally:
         source.close()

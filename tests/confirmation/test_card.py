@@ -10,6 +10,7 @@ from rich.console import Console
 from made_confirmations import made_model, made_result
 from made_models import CONFIG
 from medfathom.confirmation.card import model_card
+from medfathom.confirmation.find import NO_MAP
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel, StratumResult
 from medfathom.data.leakage import LEAKAGE
@@ -70,6 +71,12 @@ def test_the_card_says_how_many_seeds_there_were() -> None:
     two = card(result=made_result(models=models, seed_sd=0.0125))
     assert "Trained with 2 different seeds" in two
     assert "(over test images and seeds), standard deviation between seeds 0.0125." in two
+
+
+def test_the_card_says_why_there_is_no_map() -> None:
+    assert "Grad-CAM" not in card()  # nothing was drawn of this model
+    assert "Grad-CAM" not in card(made_model(pictures=("roc.png", "gradcam.png")))
+    assert f"\n- There is {NO_MAP}.\n" in card(made_model(pictures=("roc.png", "mistakes.png")))
 
 
 @pytest.mark.parametrize(("search_auc", "words"), [(0.85, "0.0500 above"), (0.78, "0.0200 below")])

@@ -22,6 +22,7 @@ from medfathom.confirmation.find import confirmation_name, confirmed_folder, fin
 from medfathom.confirmation.jobs import Job, list_jobs
 from medfathom.confirmation.openings import OPENINGS
 from medfathom.confirmation.summary import summarize_confirmation
+from medfathom.data.leakage import DEFINED_IN
 from medfathom.data.prepared import PreparedData
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import DataError, StorageError
@@ -215,6 +216,17 @@ def test_a_search_that_is_not_at_its_end_is_said_to_be(
     else:
         assert summary.unfinished is None
         assert "search has ended" not in printed.get()
+
+
+def test_its_hints_name_the_definition_s_file(
+    config: StudyConfig, data: PreparedData, no_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(config, fingerprint=data.fingerprint)
+    load(config.name).set_user_attr(DEFINED_IN, "here/mine.toml")
+    monkeypatch.setattr(confirm, "leakage_note", lambda *arguments: f"to see it: {arguments[-1]}")
+    watcher = Listening()
+    confirm_study(config.name, seeds=1, watcher=watcher)
+    assert "to see it: here/mine.toml" in watcher.notes
 
 
 def test_two_confirmations_that_begin_at_once_are_one(

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from making import config, images, npz, repeats_and_some, save, table
 from medfathom import scheduling
 from medfathom.data.copies import read_near, to_drop
-from medfathom.data.leakage import LEAKAGE, leakage_note, refuse_leakage
+from medfathom.data.leakage import DEFINED_IN, LEAKAGE, leakage_note, refuse_leakage
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Leaks, read_facts
@@ -93,6 +93,13 @@ def test_nothing_is_said_where_nothing_is_in_two_splits(tmp_path: Path) -> None:
 
 def ran(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[list[str], Any]:
     """What a run says, up to its trials; and the study's attribute."""
+    said, attributes = ran_by(monkeypatch, load_definition("leaking.toml", list(overrides)))
+    return said, attributes[LEAKAGE]
+
+
+def ran_by(
+    monkeypatch: pytest.MonkeyPatch, definition: Any, overrides: tuple[str, ...] = ()
+) -> tuple[list[str], dict[str, Any]]:
     events: list[str] = []
 
     class Listening(Watcher):
@@ -104,9 +111,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[list[str], An
         return ""
 
     monkeypatch.setattr(scheduling, "run_trials", run_trials)
-    definition = load_definition("leaking.toml", list(overrides))
-    run_study(definition, watcher=Listening())
-    return events[: events.index("trials") + 1], read_study(default_url(), "leaking").user_attrs[LEAKAGE]
+    run_study(definition, overrides, watcher=Listening())
+    return events[: events.index("trials") + 1], read_study(default_url(), "leaking").user_attrs
 
 
 def test_run_stops_for_leakage_and_leaves_nothing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +137,16 @@ def test_accepted_leakage_is_told_and_kept(workdir: Path, monkeypatch: pytest.Mo
         ["positive class: 'well'", ACCEPTED, "trials"],
         ACCEPTED,
     )
+
+
+def test_hints_name_the_definition_s_file(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaking(workdir)
+    file = workdir / "here" / "mine.toml"
+    file.parent.mkdir()
+    file.write_text(DEFINITION)
+    said, attributes = ran_by(monkeypatch, "here/mine.toml", ('dataset.leakage="accept"',))
+    assert any("`medfathom data check here/mine.toml` lists them" in line for line in said)
+    assert attributes[DEFINED_IN] == "here/mine.toml"
 
 
 def test_accepting_makes_no_other_study_and_no_other_data(workdir: Path) -> None:

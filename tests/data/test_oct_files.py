@@ -60,9 +60,52 @@ def test_b_scans_of_topcon_are_as_written(tmp_path: Path, capsys: pytest.Capture
 
 def test_several_volumes_in_a_file_are_refused_with_what_is_there(tmp_path: Path) -> None:
     path = e2e(tmp_path / "a.e2e", [(floats(3), "R"), (floats(5), "L")])
-    said = r"2 OCT volumes \(R eye, 3 B-scans; L eye, 5 B-scans\); export each volume to its own file"
-    with pytest.raises(UnreadableImageError, match=said):
+    said = r"2 OCT volumes \(R eye, 3 B-scans; L eye, 5 B-scans\); "
+    ways = 'dataset.eye = "right" or dataset.eye = "left" takes one of them; or export each'
+    with pytest.raises(UnreadableImageError, match=said + ways):
         read_header(path, slice_axis=2)
+
+
+def test_an_eye_of_a_file_with_several_volumes_is_chosen(tmp_path: Path) -> None:
+    right, left = floats(3, 1), floats(5, 2)
+    path = e2e(tmp_path / "a.e2e", [(right, "R"), (left, "L")])
+    alone = {"right": e2e(tmp_path / "r.e2e", [(right, "R")]), "left": e2e(tmp_path / "l.e2e", [(left, "L")])}
+    for eye, n, letter in (("right", 3, "R"), ("left", 5, "L")):
+        header = read_header(path, slice_axis=2, eye=eye)  # type: ignore[arg-type]
+        assert (header.frames, header.laterality) == (n, letter)
+        content = path.read_bytes()
+        read = [decode(content, 1, U8, frame=k, eye=eye).pixels[:, :, 0] for k in range(n)]  # type: ignore[arg-type]
+        assert np.array_equal(np.stack(read), frames(alone[eye], n))
+
+
+def test_a_file_without_the_eye_is_refused(tmp_path: Path) -> None:
+    left = e2e(tmp_path / "a.e2e", [(floats(4), "L")])
+    said = r"no OCT volume is of the right eye \(dataset.eye\), but one is needed: L eye, 4 B-scans"
+    with pytest.raises(UnreadableImageError, match=said):
+        read_header(left, slice_axis=2, eye="right")
+    twice = e2e(tmp_path / "b.e2e", [(floats(3), "R"), (floats(4), "R"), (floats(5), "L")])
+    with pytest.raises(UnreadableImageError, match="2 OCT volumes are of the right eye"):
+        read_header(twice, slice_axis=2, eye="right")
+    assert read_header(twice, slice_axis=2, eye="left").frames == 5
+    scans = np.zeros((2, 16, 24), dtype=np.uint8)
+    with pytest.raises(UnreadableImageError, match="no OCT volume is of the right eye"):
+        read_header(fda(tmp_path / "a.fda", scans, "L"), slice_axis=2, eye="right")
+    made = dataset(np.zeros((16, 16), dtype=np.uint16), 12, ImageLaterality="L")
+    (tmp_path / "a.dcm").write_bytes(saved(made))
+    with pytest.raises(UnreadableImageError, match=r"of the left eye, but dataset\.eye is 'right'"):
+        read_header(tmp_path / "a.dcm", slice_axis=2, eye="right")
+
+
+def test_a_set_of_files_with_both_eyes_is_prepared_of_one(tmp_path: Path) -> None:
+    for number in range(8):
+        both = [(floats(3, number), "R"), (floats(4, number + 100), "L")]
+        e2e(tmp_path / "set" / ("ill", "well")[number % 2] / f"v{number}.e2e", both, f"P{number}")
+    keys = {"source": "folder", "path": str(tmp_path / "set"), "modality": "OCT", "image_size": 16}
+    config = FolderDataset.model_validate({**keys, "unit": "volume", "eye": "left"})
+    assert "note: 8 stacks of 4 images each, 32 in all" in foresee(config, tmp_path / "cache")
+    assert sum(prepare(config, tmp_path / "cache").sizes.values()) == 32
+    with pytest.raises(ValueError, match='eye goes with unit = "volume"'):
+        FolderDataset.model_validate({**keys, "eye": "left"})
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

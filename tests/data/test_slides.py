@@ -240,7 +240,9 @@ def folder(root: Path, **keys: Any) -> FolderDataset:
 
 def test_each_slide_is_a_case_of_its_tiles(tmp_path: Path) -> None:
     root = slide_set(tmp_path / "set")
-    data = prepare(folder(root, tiles=3), tmp_path / "cache")
+    looked: list[tuple[int, int]] = []
+    data = prepare(folder(root, tiles=3), tmp_path / "cache", looked=lambda *call: looked.append(call))
+    assert looked == [(done + 1, 14) for done in range(14)]
     assert (data.unit, data.channels) == ("slide", 3)
     told = "14 slides of 2 to 3 tiles each, 36 in all, at 1 microns per pixel"
     assert told in read_facts(data.folder).notes

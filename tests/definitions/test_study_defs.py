@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 
 MEDMNIST = ["breastmnist", "chestmnist", "octmnist", "pathmnist", "bloodmnist", "pneumoniamnist"]
+DEFINITIONS = Path(__file__).parents[2] / "study_defs"
 PUBLIC = [*MEDMNIST, "kermany_cxr", "oct2017", "patchcamelyon", "nct_crc_he"]
 
 
@@ -21,6 +23,14 @@ def test_public_sets_say_where_they_come_from(name: str) -> None:
     config = load_definition(name)
     assert config.question.endswith("?")
     assert all((config.citation, config.licence, config.obtain))
+
+
+@pytest.mark.parametrize("file", sorted(DEFINITIONS.glob("*.toml")), ids=lambda file: file.stem)
+def test_what_was_checked_of_a_public_set_is_said(file: Path) -> None:
+    comments = " ".join(re.findall(r"^# (.*)", file.read_text(), re.MULTILINE))
+    # The demo's images are made on the spot: there is nothing to check.
+    said = "Checked in" in comments or "Checked at" in comments
+    assert (said and "not checked" in comments.lower()) or file.stem == "demo"
 
 
 @pytest.mark.parametrize("name", MEDMNIST)

@@ -12,6 +12,8 @@ import medfathom
 from evaluating import images, write
 from json_holds import holds
 from medfathom import cli
+from medfathom.confirmation import grad_cam
+from medfathom.confirmation.find import NO_MAP
 from medfathom.data.prepare import prepare
 from medfathom.data.prints import prints_of, write_prints
 from medfathom.errors import ExportedModelError, InputError
@@ -135,6 +137,15 @@ def test_pictures_are_drawn_of_the_images_as_read(model: Path, workdir: Path) ->
     drawn = {file.name for file in (workdir / "shown").iterdir()}
     assert {"roc.png", "calibration.png", "confusion.png", "gradcam.png", "mistakes.png"} <= drawn
     assert not list(model.glob("*.png"))  # a model folder travels, patients do not
+
+
+def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, labels = images(60)
+    other = write(workdir, images=pixels, labels=labels[:, None])
+    assert NO_MAP not in medfathom.evaluate(model, other, pictures=workdir / "shown").remarks
+    monkeypatch.setattr(grad_cam, "target_layer", lambda model: None)
+    assert NO_MAP in medfathom.evaluate(model, other, pictures=workdir / "others").remarks
+    assert not (workdir / "others" / "gradcam.png").exists()
 
 
 BAD = {

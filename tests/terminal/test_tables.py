@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 from made_confirmations import made_model, made_result
 from medfathom.definitions.load import load_definition
@@ -16,6 +17,7 @@ from medfathom.scheduling.cluster import slots_from
 from medfathom.study.summary import TrialSummary
 from medfathom.terminal import confirmation, show
 from medfathom.terminal.forecast import forecast_text
+from medfathom.terminal.output import print_text
 from medfathom.terminal.progress import live_columns, short_architectures
 from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
 from medfathom.trial.kinds import kinds_of
@@ -55,6 +57,17 @@ def test_nothing_is_cut_in_a_pipe() -> None:
     assert [line.split("  ")[0].strip() for line in lines[1:]] == STRATA
     assert all(column.title in lines[0] for column in confirmation.COLUMNS)
     assert len(lines) == 4
+
+
+def test_no_line_is_padded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(box=None)
+    table.add_row("note", "short")
+    table.add_row("warning", "a finding that is longer than 80 columns: " + "x" * 80)
+    print_text(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert [line.split()[0] for line in lines if line] == ["note", "warning"]
+    assert lines[-1].endswith("x" * 80)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medfathom.analysis.report.pretraining_words import pretraining_lines
 from medfathom.html import lines, piece, table
 
 if TYPE_CHECKING:
@@ -22,10 +23,13 @@ def analysis_html(found: Analysis) -> str:
         "The whole report: medfathom.write_report(analysis, Path('report')).",
     ]
     parts = [_modality(name, each) for name, each in found.modalities.items()]
+    said = pretraining_lines(found.pretraining, found.pretraining_benefit, found.margin)
+    pretraining = [f"Pretraining, {scope}: {line}" for scope, line in said.items()]
     return piece(
         f"Does size matter? A margin of {found.margin:g} AUC",
         lines([warning] if found.exploratory else []),
         *parts,
+        lines(pretraining),
         lines(last),
     )
 

@@ -28,6 +28,7 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
     benefit_over_datasets,
     covariates_of,
 )
+from medfathom.analysis.questions.pretraining_verdict import PretrainingVerdict, pretraining_verdicts
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.sensitivity import sensitivity
 from medfathom.analysis.questions.unfreezing import (
@@ -140,6 +141,7 @@ class Analysis:
         notes: what a reader must know of the rows.
         modalities: by name.
         modality_difference: predictor -> whether its slopes differ between modalities.
+        pretraining: what pretraining does in each modality and over all data sets, in a word.
         pretraining_benefit: by data set and setting.
         pretraining_over_datasets: the same, averaged over data sets.
         unfreeze_depth: by data set and init.
@@ -161,6 +163,7 @@ class Analysis:
     notes: list[str]
     modalities: dict[str, ModalityFindings | NothingCompared]
     modality_difference: dict[str, ModalityDifferences]
+    pretraining: list[PretrainingVerdict]
     pretraining_benefit: list[Benefit]
     pretraining_over_datasets: list[BenefitOverDatasets]
     unfreeze_depth: list[UnfreezeDepths]
@@ -245,6 +248,7 @@ def _analysed(
             name: findings.get(name) or _nothing_compared(parts[name], margin, asked) for name in parts
         },
         modality_difference=between_modalities(compared, settings.coarse),
+        pretraining=pretraining_verdicts(rows, settings.coarse, margin),
         pretraining_benefit=benefits,
         pretraining_over_datasets=benefit_over_datasets(
             benefits, rows, covariates_of(rows), settings.coarse, margin

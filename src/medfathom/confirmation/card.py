@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.decisions import decision_words
+from medfathom.confirmation.find import without_map
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
@@ -83,8 +84,8 @@ point for another data set: `init = "export:FOLDER"`.
   number.
 - It knows only the classes above, and predicts them even for an image that shows something else.
 - {groups}
-{leakage}- Probabilities are calibrated for the class frequencies of the validation split. Thresholds give
-  sensitivity and specificity equal weight; choose others where one kind of error is worse.
+{no_map}{leakage}- Probabilities are calibrated for the class frequencies of the validation split.
+  Thresholds give sensitivity and specificity equal weight; choose others where one kind of error is worse.
 
 ## Provenance
 
@@ -159,6 +160,7 @@ def model_card(
         thresholds=_thresholds(config) + decision_words(config, model),
         dataset=config.dataset,
         groups=_groups(model, config.unit),
+        no_map=f"- There is {why}.\n" if (why := without_map(model.pictures)) else "",
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,11 @@ PICTURES = {
 """What is drawn of a confirmed model, and what it shows."""
 
 NO_MAP = "no Grad-CAM: this network has no convolution that keeps places (most transformers have none)"
+
+
+def without_map(pictures: Sequence[str]) -> str:
+    """Why there is no Grad-CAM among these pictures; empty where there is one, or no picture at all."""
+    return NO_MAP if pictures and "gradcam.png" not in pictures else ""
 
 
 def definition_of(study: Study) -> StudyConfig:
@@ -96,6 +102,6 @@ def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]
     first = best.models[0]
     about = f"{summary.study}, {best.stratum}"
     files = [(first.folder / name, PICTURES[name]) for name in first.pictures]
-    if files and "gradcam.png" not in first.pictures:
-        files[-1] = (files[-1][0], f"{files[-1][1]}; {NO_MAP}")
+    if why := without_map(first.pictures):
+        files[-1] = (files[-1][0], f"{files[-1][1]}; {why}")
     return [(about, file, text) for file, text in files if file.is_file()]

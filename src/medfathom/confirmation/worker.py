@@ -212,6 +212,7 @@ def _config(
         exclude=getattr(dataset, "exclude", []),
         window=getattr(dataset, "window", None),
         slice_axis=getattr(dataset, "slice_axis", 2),
+        eye=getattr(dataset, "eye", None),
         mpp=getattr(dataset, "mpp", None),
         tiles=getattr(dataset, "tiles", 100),
         tiles_seed=getattr(dataset, "tiles_seed", 0),

@@ -163,13 +163,14 @@ def _at_once(path: str, flags: int) -> int:
     return number
 
 
-def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
+def read_header(path: Path, *, slice_axis: int | None = None, eye: oct_files.Eye | None = None) -> Header:
     """Look at a file without decoding its pixels.
 
     Args:
         path: the file.
         slice_axis: given where the file may be a stack, as `Header.frames` says: of NIfTI files the axis that
             counts slices, see `Nifti`. None: a stack is refused.
+        eye: of a file with several OCT volumes the one to take; a stack of the other eye is refused.
 
     Raises:
         UnreadableImageError: with the reason.
@@ -178,11 +179,16 @@ def read_header(path: Path, *, slice_axis: int | None = None) -> Header:
         raise UnreadableImageError(slides.CUT)
     with _named_reasons(), open(path, "rb", opener=_at_once) as file:
         start = file.read(START_BYTES)
-        stack = None if slice_axis is None else _stack_reader(start, None, slice_axis)
+        stack = None if slice_axis is None else _stack_reader(start, None, slice_axis, eye)
         header = _reader(start).header if stack is None else stack.stack_header
         with damage():
             file.seek(0)
-            return header(file)
+            found = header(file)
+    if eye is not None and oct_files.EYES.get(found.laterality, eye) != eye:
+        raise UnreadableImageError(
+            f"of the {oct_files.EYES[found.laterality]} eye, but dataset.eye is {eye!r}"
+        )
+    return found
 
 
 def decode(
@@ -196,6 +202,7 @@ def decode(
     window: dicom.Window | None = None,
     frame: int | None = None,
     slice_axis: int = 2,
+    eye: oct_files.Eye | None = None,
 ) -> Decoded:
     """Decode an image file.
 
@@ -215,12 +222,13 @@ def decode(
             the file's own.
         frame: of a stack, from 0 on; None: the file is one image.
         slice_axis: of NIfTI files, see `Nifti`.
+        eye: of a file with several OCT volumes.
 
     Raises:
         UnreadableImageError: truncated, not an image, too large, too small, of a kind that is not supported.
     """
     with damage():
-        opened = _opened(content, window, frame, slice_axis)
+        opened = _opened(content, window, frame, slice_axis, eye)
         samples = opened.samples(0 if size is None else 2 * size)
         header = opened.header
         pixels = to_pixels(samples, header, channels, bits)
@@ -230,17 +238,25 @@ def decode(
     return Decoded(with_type(pixels, dtype), header.width, header.height, used)
 
 
-def _opened(content: bytes, window: dicom.Window | None, frame: int | None, slice_axis: int) -> Opened:
+def _opened(
+    content: bytes,
+    window: dicom.Window | None,
+    frame: int | None,
+    slice_axis: int,
+    eye: oct_files.Eye | None,
+) -> Opened:
     start = content[:START_BYTES]
     if frame is None:
         return _reader(start, window).opened(content)
-    stack = _stack_reader(start, window, slice_axis)
+    stack = _stack_reader(start, window, slice_axis, eye)
     if stack is None:
         raise UnreadableImageError("changed since it was listed: it was a stack")
     return stack.frame(content, frame)
 
 
-def _stack_reader(start: bytes, window: dicom.Window | None, slice_axis: int) -> StackReader | None:
+def _stack_reader(
+    start: bytes, window: dicom.Window | None, slice_axis: int, eye: oct_files.Eye | None
+) -> StackReader | None:
     """The reader of a file with several images; None where its format has none."""
     if dicom.is_dicom(start):
         return dicom.Dicom(window)
@@ -249,7 +265,7 @@ def _stack_reader(start: bytes, window: dicom.Window | None, slice_axis: int) ->
     if start.startswith(vol.START):
         return vol
     if start.startswith(oct_files.STARTS):
-        return oct_files
+        return oct_files.OctFile(eye)
     return tiff if start.startswith(_TIFF) else None
 
 

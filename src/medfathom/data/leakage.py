@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LEAKAGE = "leakage"
 """The study attribute that keeps what `leakage_note` said."""
 
+DEFINED_IN = "defined_in"
+"""The study attribute that keeps its definition's file or name, as `run` got it: later hints name it."""
+
 
 def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[str, int]]:
     """Group -> split -> number of images, of groups in more than one split; "" (unknown) is left out."""
@@ -105,8 +108,13 @@ def _note(leaks: Leaks, config: DatasetConfig, study: str) -> str:
     return f"Leakage: {found}: AUCs look better than they are; {what_to_do}{accepted}"
 
 
-def copies_note(data: PreparedData) -> str:
-    """What was left out or not looked for, in one line; empty where there is nothing to say."""
+def copies_note(data: PreparedData, study: str) -> str:
+    """What was left out or not looked for, in one line; empty where there is nothing to say.
+
+    Args:
+        data: as `prepare` gave it.
+        study: its definition, a file or a name, for the command that looks for all copies.
+    """
     facts = read_facts(data.folder)
     said = []
     if facts.dropped:
@@ -115,9 +123,8 @@ def copies_note(data: PreparedData) -> str:
         )
     if facts.leaks.near is None:
         n_images = sum(data.sizes.values())
-        said.append(
-            f"near copies were not looked for among {n_images} images; `{command('data', 'check')}` does it"
-        )
+        look = command("data", "check", study)
+        said.append(f"near copies were not looked for among {n_images} images; `{look}` does it")
     return "; ".join(said)
 
 

@@ -6,12 +6,14 @@ are told to the user, who knows them. oct-converter is imported when a file is r
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import import_module
 from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,9 @@ STARTS = (b"CMDb", b"E2EMultipleVolumeFile", _FDA)
 
 EYES = {"R": "right", "L": "left"}
 
+Eye = Literal["right", "left"]
+"""As definitions write it."""
+
 
 @dataclass(frozen=True)
 class _Volume:
@@ -37,22 +42,27 @@ class _Volume:
     subject: Subject
 
 
-def stack_header(file: BinaryIO) -> Header:
-    """Size and number of B-scans; the whole file is read for them. Raises UnreadableImageError."""
-    file.seek(0)
-    found = _volume(file.read())
-    n, height, width = found.scans.shape
-    deep = found.scans.dtype == np.uint16
-    return Header(
-        width, height, colour=False, deep=deep, subject=found.subject, frames=n, laterality=found.eye
-    )
+@dataclass(frozen=True)
+class OctFile:
+    """Reads these files. `eye`: which volume of a file with several; None: a file has one."""
 
+    eye: Eye | None = None
 
-def frame(content: bytes, index: int) -> Opened:
-    """A B-scan, from 0 on. Raises UnreadableImageError."""
-    scan = _volume(content).scans[index][:, :, None]
-    header = Header(scan.shape[1], scan.shape[0], colour=False, deep=scan.dtype == np.uint16)
-    return Opened(header, partial(_samples, scan))
+    def stack_header(self, file: BinaryIO) -> Header:
+        """Size and number of B-scans; the whole file is read for them. Raises UnreadableImageError."""
+        file.seek(0)
+        found = _volume(file.read(), self.eye)
+        n, height, width = found.scans.shape
+        deep = found.scans.dtype == np.uint16
+        return Header(
+            width, height, colour=False, deep=deep, subject=found.subject, frames=n, laterality=found.eye
+        )
+
+    def frame(self, content: bytes, index: int) -> Opened:
+        """A B-scan, from 0 on. Raises UnreadableImageError."""
+        scan = _volume(content, self.eye).scans[index][:, :, None]
+        header = Header(scan.shape[1], scan.shape[0], colour=False, deep=scan.dtype == np.uint16)
+        return Opened(header, partial(_samples, scan))
 
 
 def _samples(scan: NDArray[Any], _: int) -> Samples:
@@ -60,13 +70,9 @@ def _samples(scan: NDArray[Any], _: int) -> Samples:
 
 
 @lru_cache(maxsize=1)
-def _volume(content: bytes) -> _Volume:
+def _volume(content: bytes, eye: Eye | None) -> _Volume:
     kind = "FDA" if content.startswith(_FDA) else "E2E"
-    found = _read(kind, content)
-    if len(found) != 1:
-        said = "; ".join(f"{_eye(v) or 'an'} eye, {len(v.volume)} B-scans" for v in found) or "none"
-        raise UnreadableImageError(f"{len(found)} OCT volumes ({said}); export each volume to its own file")
-    (volume,) = found
+    volume = _chosen(_read(kind, content), eye)
     sizes = {scan.shape for scan in volume.volume}
     if len(sizes) != 1 or len(sizes.copy().pop()) != 2:
         raise UnreadableImageError(f"B-scans of several sizes or in colour: {sorted(sizes)}")
@@ -76,6 +82,23 @@ def _volume(content: bytes) -> _Volume:
     elif scans.dtype not in (np.uint8, np.uint16):
         raise UnreadableImageError(f"B-scans of type {scans.dtype}, which is not read")
     return _Volume(scans, _eye(volume), _subject(volume))
+
+
+def _chosen(found: Sequence[Any], eye: Eye | None) -> Any:
+    """The volume of an eye, or the only one where no eye is given. Raises UnreadableImageError with all."""
+    wanted = [volume for volume in found if eye in (None, EYES.get(_eye(volume)))]
+    if len(wanted) == 1:
+        return wanted[0]
+    said = "; ".join(f"{_eye(v) or 'an'} eye, {len(v.volume)} B-scans" for v in found) or "none"
+    if eye is not None:
+        n = f"{len(wanted)} OCT volumes are" if wanted else "no OCT volume is"
+        raise UnreadableImageError(f"{n} of the {eye} eye (dataset.eye), but one is needed: {said}")
+    count = Counter(map(_eye, found))
+    ways = [f'dataset.eye = "{word}"' for key, word in EYES.items() if count[key] == 1]
+    choose = f"{' or '.join(ways)} takes one of them; or " if ways else ""
+    raise UnreadableImageError(
+        f"{len(found)} OCT volumes ({said}); {choose}export each volume to its own file"
+    )
 
 
 def _read(kind: str, content: bytes) -> list[Any]:

@@ -76,7 +76,13 @@ Progress = Callable[[int, int], None]
 """Called with the number of images done and of all."""
 
 
-def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None = None) -> PreparedData:
+def prepare(
+    config: DatasetConfig,
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+    looked: Progress | None = None,
+) -> PreparedData:
     """Decode a data set; a second call with the same content returns at once.
 
     Bad images do not stop the preparation: the good ones are prepared and kept. With `on_bad_image = "error"`
@@ -86,6 +92,7 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
         config: the `[dataset]` table.
         cache_dir: where prepared data sets lie; several processes may share it.
         progress: see `Progress`.
+        looked: called with the number of slides whose tissue was looked for, and of all.
 
     Raises:
         DataError: the source is absent, damaged, or cannot be used as the definition says.
@@ -96,6 +103,7 @@ def prepare(config: DatasetConfig, cache_dir: Path, *, progress: Progress | None
     try:
         folder = cache_dir.absolute() / "datasets" / _key(config, source.signature())
         if not (folder / FACTS_FILE).exists():
+            source.looked = looked or source.looked
             _build(_job(source, config), folder, progress or (lambda done, total: None))
     finally:
         source.close()
@@ -111,6 +119,8 @@ def _key(config: DatasetConfig, signature: str) -> str:
     # Folds are drawn from what is prepared.
     content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
     content.pop("keep", None)  # columns for subgroups change no image
+    if content.get("eye") is None:  # as it was before there was this key
+        content.pop("eye", None)
     content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -138,6 +138,9 @@ class _Files(_OnDisk):
     slice_axis: Literal[0, 1, 2] = 2
     """Of NIfTI files the axis that counts slices: 0 left-right, 1 back-front, 2 foot-head where the file
     states its orientation, else as stored."""
+    eye: Literal["right", "left"] | None = None
+    """With unit = "volume": take only volumes of this eye, where a file says the eye. Files of the other eye
+    are bad images. Default: a file has one volume, of any eye."""
 
     mpp: float | None = Field(default=None, gt=0)
     """With unit = "slide": files are whole slides, and are cut into tiles of image_size x image_size pixels,
@@ -171,6 +174,8 @@ class _Files(_OnDisk):
             raise ValueError(f'{given[0]} goes with unit = "case", "volume" or "slide"; but unit is "image"')
         if len(given) > 1:
             raise ValueError("give case_column or case_pattern, not both")
+        if self.eye is not None and self.unit != "volume":
+            raise ValueError(f'eye goes with unit = "volume"; but unit is "{self.unit}"')
         return self
 
     @model_validator(mode="after")

@@ -116,7 +116,7 @@ def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]], mpp: f
     """
     tiling = Tiling.of(config)
     if tiling is None:
-        n_frames = _n_frames(file, config.slice_axis) if config.unit == "volume" else None
+        n_frames = _n_frames(file, config) if config.unit == "volume" else None
         return [None] if n_frames is None else list(range(n_frames))
     slide = read_slide(file, tiling, otherwise=mpp)
     if slide.key(file) in slides:
@@ -125,10 +125,10 @@ def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]], mpp: f
     return list(choose_tiles(file, slide, tiling))
 
 
-def _n_frames(file: Path, slice_axis: int) -> int | None:
+def _n_frames(file: Path, config: ModelConfig) -> int | None:
     """Frames of a stack; None for one image, and for a file that cannot be read: reading it says why."""
     try:
-        return read_header(file, slice_axis=slice_axis).frames
+        return read_header(file, slice_axis=config.slice_axis, eye=config.eye).frames
     except UnreadableImageError:
         return None
 

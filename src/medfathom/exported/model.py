@@ -301,6 +301,7 @@ class _Reading:
             config.fit,
             config.window,
             config.slice_axis,
+            config.eye,
         )(file)
         self._count(header)
         self._dark += 0 < image.bits_used <= config.bits - DARK_BELOW
@@ -313,7 +314,8 @@ class _Reading:
         if isinstance(file.part, Tile):
             return Header(self._config.image_size, self._config.image_size, colour=True, deep=False)
         if self._stack is None or self._stack[0] != file.path:
-            self._stack = file.path, read_header(file.path, slice_axis=self._config.slice_axis)
+            config = self._config
+            self._stack = file.path, read_header(file.path, slice_axis=config.slice_axis, eye=config.eye)
         return self._stack[1]
 
     def _from_array(self, array: NDArray[Any], position: int) -> NDArray[Any]:

@@ -55,6 +55,7 @@ class ModelConfig(Schema):
         channels, dtype, bits: images are read into this form (`bits`: in use of 16-bit files).
         window: centre and width for DICOM files, instead of their own, and for NIfTI files.
         slice_axis: of NIfTI files: the axis that counts slices.
+        eye: of OCT volumes: the only one that is taken; None: any.
         mpp, tiles, tiles_seed, tissue: how whole slides are cut into tiles; no mpp: files are images.
         mean, std: of the backbone's own input channels, for values in [0, 1].
         temperature: logits are divided by it before they become probabilities; from validation.
@@ -92,6 +93,7 @@ class ModelConfig(Schema):
     bits: int
     window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
     slice_axis: Literal[0, 1, 2] = 2
+    eye: Literal["right", "left"] | None = None
     mpp: float | None = None
     tiles: int = 100
     tiles_seed: int = 0

@@ -132,6 +132,7 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
+    from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
 
     parts: list[RenderableType] = []
@@ -149,6 +150,10 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
             parts += [Text(headline(found), "yellow"), Text()]
             continue
         parts += [_verdicts({**found.predictors, "imagenet": found.imagenet}), Text()]
+    for scope, line in pretraining_lines(
+        analysis.pretraining, analysis.pretraining_benefit, analysis.margin
+    ).items():
+        parts.append(Text.assemble((f"Pretraining, {scope}: ", "bold"), line))
     for told in analysis.studies:
         if told.leakage:
             parts.append(Text(f"{told.study}: {told.leakage}", "yellow"))

@@ -124,7 +124,10 @@ def prepare_now(
     """
     with step_bar(shown=show_progress) as tell:
         data = prepare(
-            config.dataset, home() / "cache", progress=lambda done, total: tell("prepare", done, total)
+            config.dataset,
+            home() / "cache",
+            progress=lambda done, total: tell("prepare", done, total),
+            looked=lambda done, total: tell("tissue", done, total),
         )
     written = [] if samples is None else write_samples(data, samples)
     facts = read_facts(data.folder)

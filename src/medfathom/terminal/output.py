@@ -19,11 +19,17 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: RenderableType) -> None:
-    """For people: colours in a terminal, plain text elsewhere, where no line is cut or wrapped."""
+    """For people: colours in a terminal, plain text elsewhere, where no line is cut, wrapped or padded."""
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if console.is_terminal:
+        console.print(text)
+        return
+    if "COLUMNS" not in os.environ:
         console = Console(width=PIPED_COLUMNS)
-    console.print(text)
+    with console.capture() as written:
+        console.print(text)
+    # rich pads the cells of a table to the width of their column, the last one too.
+    print("\n".join(line.rstrip() for line in written.get().splitlines()))  # noqa: T201
 
 
 def complain(text: str) -> None:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from made_studies import PAPER, analyze, study, unheard_of
 from medfathom.analysis import Analysis, write_report
 from medfathom.analysis.pipeline import ToldOfStudy, TunedStratum
-from medfathom.analysis.report import sentences
 from medfathom.analysis.report.drawing import INK, ON_DARK, SOFT
 from medfathom.analysis.report.figures import Figures
 from medfathom.analysis.report.levels import on_the_front
@@ -293,22 +292,3 @@ def test_in_a_browser(folder: Path, tmp_path: Path, width: int) -> None:
         r"Does network size predict AUC\?\s+CXR: (Not known|AUC|Parameter count|Depth)", found["first"]
     )
     assert np.isfinite(numbers).all()
-
-
-def test_the_first_screen_says_what_pretraining_does() -> None:
-    """In words, by modality and on average over data sets, with an interval."""
-    rng = np.random.default_rng(2)
-    gains = {"cxr1": ("CXR", 0.05), "cxr2": ("CXR", 0.06), "oct": ("OCT", -0.05)}
-    rows = [
-        {"architecture": f"n{i}", "family": f"f{i}", "n_params": 1e7 + 1e6 * i, "depth": 20 + i}
-        | {"dataset": dataset, "modality": modality, "init": init, "unfreeze_depth": "5"}
-        | {"auc": 0.8 + gain * (init == "imagenet") + 0.002 * rng.normal()}
-        for dataset, (modality, gain) in gains.items()
-        for init in ("imagenet", "random")
-        for i in range(8)
-    ]
-    lines = sentences.pretraining_lines(analyze(pd.DataFrame(rows), permutations=199, draws=500))
-    assert lines["CXR"].startswith("helps (cxr1, imagenet against random, unfreeze depth 5): +0.0")
-    assert "95 % interval" in lines["CXR"]
-    assert lines["OCT"].startswith("harms (oct")
-    assert lines["average over data sets"].startswith("not known (imagenet against random")

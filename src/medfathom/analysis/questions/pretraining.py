@@ -29,7 +29,8 @@ class MeanBenefit:
     Attributes:
         benefit: the mean, in AUC.
         n: how many are averaged.
-        unit: what they are, `seed` or `architecture`.
+        unit: what they are: `seed`, `architecture`, `data set`, or `data set and architecture` (n counts
+            data sets).
         ci95: 95 % interval of the mean.
         p_value: of "no benefit"; None for fewer than two, or where all are equal.
         p_equivalence: of "the benefit is at least a margin away from 0"; likewise.
@@ -91,7 +92,7 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -
         means = np.array([float(np.mean(differences)) for differences in pairs.values()])
         codes = family_codes(rows, list(pairs))
         whole = over_architectures(means, codes, settings, margin)
-        each = [("architecture", name, _over_seeds(d, margin)) for name, d in pairs.items()]
+        each = [("architecture", name, mean_difference(d, margin, "seed")) for name, d in pairs.items()]
         found += [
             Benefit(
                 level=level,
@@ -164,17 +165,18 @@ def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> F
     return np.array([with_[one].mean() - without[other].mean()]).round(DIGITS)
 
 
-def _over_seeds(differences: Floats, margin: float) -> MeanBenefit:
-    """Student's t over seeds; no interval for fewer than two, nor where all are equal."""
+def mean_difference(differences: Floats, margin: float, unit: str) -> MeanBenefit:
+    """Student's t over seeds or data sets; no interval for fewer than two, nor where all are equal."""
+    differences = differences.round(DIGITS)
     n, mean = len(differences), float(np.mean(differences))
     if n < 2 or np.ptp(differences) == 0:
-        return MeanBenefit(benefit=mean, n=n, unit="seed")
+        return MeanBenefit(benefit=mean, n=n, unit=unit)
     error = float(np.std(differences, ddof=1) / np.sqrt(n))
     reach = float(stats.t.ppf(0.975, n - 1)) * error
     return MeanBenefit(
         benefit=mean,
         n=n,
-        unit="seed",
+        unit=unit,
         ci95=(mean - reach, mean + reach),
         p_value=float(2 * stats.t.sf(abs(mean) / error, n - 1)),
         p_equivalence=float(stats.t.sf((margin - abs(mean)) / error, n - 1)),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import DIGITS, Floats, Ints, family_codes, two_way
-from medfathom.analysis.questions.pretraining import WORDS, Benefit
+from medfathom.analysis.questions.pretraining import WORDS, Benefit, MeanBenefit
 from medfathom.analysis.size.estimate import NO_INTERVAL, Estimate, Interval, interval_of, slope_over_datasets
 from medfathom.analysis.size.inference import OverDatasets, Settings, mean_of
 from medfathom.analysis.size.multiplicity import equivalence, holm, verdict
@@ -205,34 +205,66 @@ def _over_datasets(
     over data sets. Both parts hold the noise that they share: nothing is taken off for it, so that the
     interval is never narrower than that over the data sets alone.
     """
-    values: Floats = np.asarray(crossed.by_architecture, dtype=float)
     count, variance = len(crossed.by_dataset), float(crossed.by_dataset.var())
     tau2 = max(0.0, variance - crossed.noise)
-    benefit, p_value, p_equivalence = float(values.mean()), None, None
-    ci95 = prediction95 = NO_INTERVAL
-    if np.ptp(values) > 0 or variance > 0:
-        within = mean_of(values, families, settings)
-        extra = variance * float(crossed.weight @ crossed.weight)
-        whole, another = (OverDatasets(within, ((v, count - 1),)) for v in (extra, extra + tau2))
-        benefit, p_value = whole.estimate, whole.p_value()
-        p_equivalence = equivalence(whole, margin)
-        ci95, prediction95 = interval_of(whole, 0.95), interval_of(another, 0.95)
+    mean, another = _mean_of_both(crossed, families, settings, margin, tau2)
+    prediction95 = NO_INTERVAL if another is None else interval_of(another, 0.95)
     init, baseline, unfreeze_depth = key
     return BenefitOverDatasets(
         init=init,
         baseline=baseline,
         unfreeze_depth=unfreeze_depth,
         n_datasets=count,
-        n_architectures=len(values),
-        benefit=benefit,
-        ci95=ci95,
-        p_value=p_value,
-        p_equivalence=p_equivalence,
+        n_architectures=len(crossed.by_architecture),
+        benefit=mean.benefit,
+        ci95=mean.ci95,
+        p_value=mean.p_value,
+        p_equivalence=mean.p_equivalence,
         tau=float(np.sqrt(tau2)),
         i2=tau2 / variance if variance > 0 else 0.0,
         prediction95=prediction95,
         against=against,
     )
+
+
+def _mean_of_both(
+    crossed: _Crossed, families: Ints, settings: Settings, margin: float, tau2: float = 0.0
+) -> tuple[MeanBenefit, OverDatasets | None]:
+    """The mean, and what holds in one more data set; no interval where all are equal."""
+    values: Floats = np.asarray(crossed.by_architecture, dtype=float)
+    count, variance = len(crossed.by_dataset), float(crossed.by_dataset.var())
+    if np.ptp(values) == 0 and variance == 0:
+        return MeanBenefit(benefit=float(values.mean()), n=count, unit=BOTH), None
+    within = mean_of(values, families, settings)
+    extra = variance * float(crossed.weight @ crossed.weight)
+    whole, another = (OverDatasets(within, ((v, count - 1),)) for v in (extra, extra + tau2))
+    mean = MeanBenefit(
+        benefit=whole.estimate,
+        n=count,
+        unit=BOTH,
+        ci95=interval_of(whole, 0.95),
+        p_value=whole.p_value(),
+        p_equivalence=equivalence(whole, margin),
+    )
+    return mean, another
+
+
+BOTH = "data set and architecture"
+"""The unit of a mean over both."""
+
+
+def over_both(cells: pd.DataFrame, rows: pd.DataFrame, settings: Settings, margin: float) -> MeanBenefit:
+    """Mean over architectures (families random) and data sets.
+
+    Args:
+        cells: columns `architecture`, `dataset`, `benefit`; one row for each pair that was run.
+        rows: families are read off them.
+        settings: how much is simulated.
+        margin: the smallest benefit that matters, in AUC.
+    """
+    crossed = _crossed(cells)
+    codes = family_codes(rows, list(crossed.by_architecture.index))
+    return _mean_of_both(crossed, codes, settings, margin)[0]
 
 
 def _trend(by_dataset: pd.Series[float], covariate: Covariate) -> Trend:

@@ -16,6 +16,7 @@ from medfathom.analysis.report import sentences
 from medfathom.analysis.report.drawing import colour_variables
 from medfathom.analysis.report.figures import Figures, draw_all
 from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.pretraining_words import pretraining_lines
 from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
@@ -61,7 +62,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         light=colour_variables(dark=False),
         dark=colour_variables(dark=True),
         headlines={name: sentences.headline(found) for name, found in analysis.modalities.items()},
-        pretraining=sentences.pretraining_lines(analysis),
+        pretraining=pretraining_lines(analysis.pretraining, analysis.pretraining_benefit, analysis.margin),
         verdicts=sentences.with_verdicts(analysis),
         further=sentences.further(analysis),
         tables=tables(analysis),

@@ -9,11 +9,10 @@ import numpy as np
 
 from medfathom.analysis.pipeline import Analysis, Counts, ModalityFindings, NothingCompared
 from medfathom.analysis.predictors import BUILT_IN
-from medfathom.analysis.questions.pretraining_over_datasets import BenefitOverDatasets
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
+from medfathom.analysis.report.pretraining_words import gained
 from medfathom.analysis.size.association import Association, NoSlope
-from medfathom.analysis.size.estimate import Interval
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 from medfathom.text import number_of
 
@@ -69,7 +68,8 @@ METHODS = (
         "its own, adjusted over modalities. Differences between levels or modalities are adjusted over "
         "their pairs, "
         "compared models within each class and study. Those of pretraining are adjusted over the "
-        "networks of a setting, or over data sets and settings. Those within families, with "
+        "networks of a setting, or over data sets and settings, or (its word for each modality) over "
+        "modalities and inits. Those within families, with "
         "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
         "Intervals are not "
         "adjusted.")),
@@ -163,7 +163,7 @@ def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
 
 def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
-    found = [_gained(each) for each in analysis.pretraining_over_datasets]
+    found = [gained(each, analysis.margin) for each in analysis.pretraining_over_datasets]
     found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):
@@ -202,97 +202,6 @@ def _unfrozen(each: DepthsOverDatasets) -> str:
         f"{first.mean_auc:.4f} (the others against it: {behind}{more}); it is the best in {first.wins:g} of "
         f"{each.n_cells} cells. Mean ranks (1 is the best): {ranks}{test}."
     ).replace("-0", "−0")
-
-
-PRETRAINING = {
-    "helps": "helps",
-    "harms": "harms",
-    "negligible": "makes a negligible difference",
-    "inconclusive": "is inconclusive",
-}
-"""Verdict on pretraining -> what it does."""
-
-SHORT = {
-    "helps": "helps",
-    "harms": "harms",
-    "negligible": "makes a negligible difference",
-    "inconclusive": "not known",
-}
-"""The same without a subject."""
-
-MOST_NAMED = 3
-"""Comparisons of a modality that the first screen names one by one."""
-
-
-def pretraining_lines(analysis: Analysis) -> dict[str, str]:
-    """What pretraining does, in one line for each modality, and over all data sets."""
-    lines = {}
-    for modality in dict.fromkeys(b.modality for b in analysis.pretraining_benefit):
-        whole = [b for b in analysis.pretraining_benefit if b.modality == modality and b.architecture is None]
-        lines[modality] = _compared_inits(
-            [
-                (
-                    f"{b.dataset}, {b.init} against {b.baseline}, unfreeze depth {b.unfreeze_depth}",
-                    b.mean.verdict,
-                    b.mean.benefit,
-                    b.mean.ci95,
-                    b.mean.p_holm,
-                )
-                for b in whole
-            ]
-        )
-    pooled = [
-        (
-            f"{e.init} against {e.baseline}, unfreeze depth {e.unfreeze_depth}",
-            e.verdict,
-            e.benefit,
-            e.ci95,
-            e.p_holm,
-        )
-        for e in analysis.pretraining_over_datasets
-    ]
-    return lines | ({"average over data sets": _compared_inits(pooled)} if pooled else {})
-
-
-Compared = tuple[str, str, float, Interval, float | None]
-"""Where inits were compared, the verdict, the mean benefit, its interval, its p-value after Holm."""
-
-
-def _compared_inits(found: list[Compared]) -> str:
-    """Each comparison where they are few, else how many have which verdict."""
-    if len(found) <= MOST_NAMED:
-        said = [
-            f"{SHORT[word]} ({where}): {_with_interval(benefit, ci95, p_holm)}"
-            for where, word, benefit, ci95, p_holm in found
-        ]
-        return "; ".join(said) + "."
-    counts = {word: sum(verdict_ == word for _, verdict_, *_ in found) for word in SHORT}
-    said = [f"{SHORT[word]} in {count}" for word, count in counts.items() if count]
-    ends = [_signed(end(benefit for _, _, benefit, *_ in found)) for end in (min, max)]
-    return (
-        f"{', '.join(said)} of {len(found)} comparisons after Holm correction; mean differences "
-        f"{ends[0]} to {ends[1]} AUC."
-    )
-
-
-def _with_interval(benefit: float, ci95: Interval, p_holm: float | None) -> str:
-    low, high = ci95
-    text = f"{_signed(benefit)} AUC"
-    if low is None or high is None or p_holm is None:
-        return f"{text}, no interval"
-    return f"{text}, 95 % interval {_signed(low)} to {_signed(high)}, p = {p_holm:.2g} after Holm"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
-
-
-def _gained(each: BenefitOverDatasets) -> str:
-    return (
-        f"Pretraining ({each.init} against {each.baseline}, unfreeze depth {each.unfreeze_depth}) "
-        f"{PRETRAINING[each.verdict]} on average over {each.n_architectures} architectures and "
-        f"{each.n_datasets} data sets: {_with_interval(each.benefit, each.ci95, each.p_holm)}."
-    )
 
 
 def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str:

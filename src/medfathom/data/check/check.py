@@ -140,7 +140,12 @@ def check_data(
     started = time.perf_counter()
     tell = progress or (lambda step, done, total: None)
     lenient = config.model_copy(update={"on_bad_image": "skip"})
-    data = prepare(lenient, cache_dir, progress=lambda done, total: tell("prepare", done, total))
+    data = prepare(
+        lenient,
+        cache_dir,
+        progress=lambda done, total: tell("prepare", done, total),
+        looked=lambda done, total: tell("tissue", done, total),
+    )
     splits = AllSplits(data)
     manifest = splits.manifest
     copies = exact_copies(*manifest.hashes)

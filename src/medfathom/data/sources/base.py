@@ -146,6 +146,9 @@ class Source(ABC):
     deep: Sequence[int] = ()
     """Rows whose files have more than 8 bits and do not say how many are in use; known after `listing`."""
 
+    looked: Callable[[int, int], None] = staticmethod(lambda done, total: None)
+    """Called by `listing` with the number of slides whose tissue was looked for, and of all."""
+
     row_bytes: int = 0
     """Approximate memory of one fetched row, bytes; known after `listing`."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medfathom.data import nifti
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
 from medfathom.data.labels import Labels
+from medfathom.data.oct_files import EYES, Eye
 from medfathom.data.pixels import with_channels, with_type
 from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
 from medfathom.data.slides import Tile, Tiling, read_tile
@@ -37,7 +38,7 @@ from medfathom.errors import DataError
 from medfathom.machine import cpus
 from medfathom.text import printable
 
-SIDES = {"R": "right", "L": "left", "": "not said"}
+SIDES = {**EYES, "": "not said"}
 """What a header says."""
 
 SHOWN_STACKS = 10
@@ -62,6 +63,7 @@ class FileDecoder:
     fit: Fit
     window: tuple[float, float] | None = None
     slice_axis: int = 2
+    eye: Eye | None = None
 
     def __call__(self, fetched: ImageFile) -> RawImage:
         """Decode a file or a part of it. Raises UnreadableImageError."""
@@ -78,6 +80,7 @@ class FileDecoder:
             window=self.window,
             frame=fetched.part,
             slice_axis=self.slice_axis,
+            eye=self.eye,
         )
         return RawImage(
             image.pixels,
@@ -117,6 +120,7 @@ class FileSource(Source):
             config.fit,
             config.window,
             config.slice_axis,
+            config.eye,
         )
 
     def outline(self) -> Listing:
@@ -168,13 +172,15 @@ class FileSource(Source):
         if tiling is None:
             rows, headers = self._images_of(rows)
         else:
-            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, chosen=self._chosen)
+            looked = self.looked if self._chosen else None
+            rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, looked)
         return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *rows.notes])
 
     def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str]]:
         """A row for each image, and each one's header."""
         unit = self._config.unit
-        headers = _all_headers(rows.paths, self._config.slice_axis if unit == "volume" else None)
+        axis = self._config.slice_axis if unit == "volume" else None
+        headers = _all_headers(rows.paths, axis, self._config.eye)
         rows = spoilt(rows, {i: header for i, header in enumerate(headers) if isinstance(header, str)})
         if unit == "volume":
             counts = [header.frames if isinstance(header, Header) else None for header in headers]
@@ -269,10 +275,10 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(nifti.SUFFIXES)
 
 
-def _all_headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
+def _all_headers(paths: Sequence[Path], slice_axis: int | None, eye: Eye | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read; in threads, or in processes where many."""
     slices = [paths[start : start + HEADERS_AT_ONCE] for start in range(0, len(paths), HEADERS_AT_ONCE)]
-    look = partial(_headers, slice_axis=slice_axis)
+    look = partial(_headers, slice_axis=slice_axis, eye=eye)
     processes = Processes(look, look)
     try:
         with ThreadPoolExecutor(cpus()) as pool:
@@ -305,12 +311,12 @@ def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:
     return np.array([header.subject.study if header.subject else "" for header in headers], dtype=np.str_)
 
 
-def _headers(paths: Sequence[Path], slice_axis: int | None) -> list[Header | str]:
+def _headers(paths: Sequence[Path], slice_axis: int | None, eye: Eye | None) -> list[Header | str]:
     """Each file's header, or the reason why it cannot be read."""
     found: list[Header | str] = []
     for path in paths:
         try:
-            found.append(read_header(path, slice_axis=slice_axis))
+            found.append(read_header(path, slice_axis=slice_axis, eye=eye))
         except UnreadableImageError as error:
             found.append(str(error))
     return found

@@ -16,12 +16,18 @@ from medfathom.machine import cpus
 
 T = TypeVar("T")
 
+Progress = Callable[[int, int], None]
+
 AGREES = 0.01
 """Of the header's microns per pixel: a table that differs by more is told."""
 
 
 def rows_of_tiles(
-    rows: FileRows, config: FolderDataset | CsvDataset, root: Path, tiling: Tiling, *, chosen: bool
+    rows: FileRows,
+    config: FolderDataset | CsvDataset,
+    root: Path,
+    tiling: Tiling,
+    looked: Progress | None,
 ) -> tuple[FileRows, list[Header | str]]:
     """The tiles of slides; each slide is a case.
 
@@ -30,19 +36,20 @@ def rows_of_tiles(
         config: the `[dataset]` table.
         root: of the paths that cases are named by.
         tiling: which tiles are taken.
-        chosen: find tissue and choose tiles; else only headers are read, and each slide is one row.
+        looked: tissue is found and tiles are chosen, and this is called with the number of slides that are
+            done and of all; None: only headers are read, and each slide is one row.
 
     Returns:
         The rows, and each one's header, or why it cannot be read.
     """
     mpps = rows.mpps or [None] * len(rows.paths)
-    looked = _each(lambda at: read_slide(rows.paths[at], tiling, mpps[at]), len(rows.paths))
-    rows = spoilt(rows, _reasons(looked))
-    rows = replace(rows, notes=_overruled(rows, looked, mpps))
-    rows, first = _one_a_slide(rows, looked, config, root)
-    slides = [looked[row] for row in first]
-    if chosen:
-        rows, slides = _in_tiles(rows, slides, root, tiling)
+    read = _each(lambda at: read_slide(rows.paths[at], tiling, mpps[at]), len(rows.paths))
+    rows = spoilt(rows, _reasons(read))
+    rows = replace(rows, notes=_overruled(rows, read, mpps))
+    rows, first = _one_a_slide(rows, read, config, root)
+    slides = [read[row] for row in first]
+    if looked is not None:
+        rows, slides = _in_tiles(rows, slides, root, tiling, looked)
     else:
         told = f"{len(first)} slides; their tissue is looked for when the data set is prepared"
         rows = replace(rows, notes=[*rows.notes, told])
@@ -72,7 +79,7 @@ def _one_a_slide(
 
 
 def _in_tiles(
-    rows: FileRows, slides: Sequence[Slide | str], root: Path, tiling: Tiling
+    rows: FileRows, slides: Sequence[Slide | str], root: Path, tiling: Tiling, looked: Progress
 ) -> tuple[FileRows, list[Slide | str]]:
     """A row for each tile. A slide without tissue is not good any more."""
 
@@ -80,7 +87,7 @@ def _in_tiles(
         slide = slides[row]
         return [] if isinstance(slide, str) else choose_tiles(rows.paths[row], slide, tiling)
 
-    found = _each(tiles, len(slides))
+    found = _each(tiles, len(slides), looked)
     rows = spoilt(rows, _reasons(found))
     parts = [tiles or None if not isinstance(tiles, str) else None for tiles in found]
     wide, index = in_parts(rows, parts, root)
@@ -108,8 +115,8 @@ def _shown(name: str, slide: Slide) -> str:
     return slide.subject.hidden(name) if slide.subject else name
 
 
-def _each(work: Callable[[int], T], n: int) -> list[T | str]:
-    """What the work gives for each row, or why it cannot."""
+def _each(work: Callable[[int], T], n: int, done: Progress | None = None) -> list[T | str]:
+    """What the work gives for each row, or why it cannot; `done` is called after each."""
 
     def one(row: int) -> T | str:
         try:
@@ -118,7 +125,12 @@ def _each(work: Callable[[int], T], n: int) -> list[T | str]:
             return str(error)
 
     with ThreadPoolExecutor(cpus()) as pool:
-        return list(pool.map(one, range(n)))
+        found: list[T | str] = []
+        for each in pool.map(one, range(n)):
+            found.append(each)
+            if done is not None:
+                done(len(found), n)
+        return found
 
 
 def _reasons(found: Sequence[object]) -> dict[int, str]:
