@@ -85,12 +85,12 @@ def list_architectures(
     pattern: Annotated[
         str,
         typer.Argument(
-            help="Only names (or families) with this in them.", autocompletion=complete_architecture
+            help="Only names (or families) that contain this.", autocompletion=complete_architecture
         ),
     ] = "",
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     max_params: Annotated[
-        float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
+        float | None, typer.Option(help="Only with at most this many million parameters.", metavar="MILLIONS")
     ] = None,
     sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
     descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,

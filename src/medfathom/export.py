@@ -115,7 +115,7 @@ def export_model(
         RunError: ONNX computes something else than torch.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: is there already; name a new folder")
+        raise InputError(f"--out {out}: already exists; give a new folder")
     study = read_study(storage or default_url(), name)
     configuration = choose_configuration(study, trial, within)
     from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
@@ -123,7 +123,7 @@ def export_model(
     model = best_model(configuration, rule_of(study))
     weights = model.folder / WEIGHTS_FILE
     if not weights.is_file():
-        raise StorageError(f"{weights}: gone; the model cannot be exported without its weights")
+        raise StorageError(f"{weights} is missing; the model cannot be exported without its weights")
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:

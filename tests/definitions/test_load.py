@@ -65,7 +65,7 @@ def test_every_shipped_piece_parses(minimal: Path, key: str, kind: str) -> None:
         ("space.learning_rate.low=1", ["learning_rate", "`low < high` must hold"]),
         ("space.optimizer.choices=['adma']", ["optimizer = 'adma'", "'adam'"]),
         ("space.architecture.choices=[]", ["architecture.choices", "at least 1"]),
-        ("space.architecture.role='fixed'", ["architecture", "role 'fixed' goes with a value"]),
+        ("space.architecture.role='fixed'", ["architecture", "role 'fixed' needs a value"]),
         ("sampler=tpee", ["no search/samplers/tpee.toml", "did you mean 'tpe'"]),
         ("scheduler.base=ashaa", ["no search/schedulers/ashaa.toml", "did you mean 'asha'"]),
         ("dataset.source=nope", ["dataset", "'nope'", "phantom-oct"]),

@@ -149,7 +149,10 @@ def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch:
 
 
 BAD = {
-    "other names": ('class_names = ["NORMAL", "ILL"]', "class 'NORMAL' of the data is none of the model's"),
+    "other names": (
+        'class_names = ["NORMAL", "ILL"]',
+        "class 'NORMAL' of the data is not one of the model's",
+    ),
     "nearest": ('class_names = ["NORMAL", "ILL"]', '[map] "NORMAL" = "well"'),
     "one class": ('class_names = ["well", "other"]\n[map]\nother = ""', "no image is of class 'ill'"),
     "map target": (

@@ -53,7 +53,7 @@ class StratumJson(TypedDict):
         seed_sd: standard deviation of the test AUC between seeds; null for one seed.
         sampling_ci: of `test_auc`, were test images (or cases) drawn anew and the networks the same.
         ci: of `test_auc`, were both drawn anew.
-        optimism: `search_auc` less `test_auc`.
+        optimism: `search_auc` minus `test_auc`.
         gap: what `optimism` consists of.
         unit: what is judged: `image`, `case`, `volume` or `slide`.
         combine: how the predictions of a case's images become one; null: the unit is the image.
@@ -155,7 +155,7 @@ class AucJson(TypedDict):
 
 
 class PairJson(TypedDict):
-    """Two models on the same images; differences are the first less the second.
+    """Two models on the same images; differences are the first minus the second.
 
     Attributes:
         delong_p: null where several images belong to one patient.

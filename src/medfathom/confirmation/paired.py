@@ -58,7 +58,7 @@ class ComparedPair:
     """Two models on the same images.
 
     Attributes:
-        models: their names; differences are the first less the second.
+        models: their names; differences are the first minus the second.
         difference: of the AUCs, in [-1, 1].
         delong: None where several images belong to one patient: it takes images as independent.
         bootstrap: over patients; over images where no patients are known.

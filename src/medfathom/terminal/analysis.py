@@ -12,6 +12,7 @@ from rich.text import Text
 from medfathom.errors import InputError
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +134,7 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
     from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  imports pandas
+    from medfathom.analysis.report.report import REPORT_FILE  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
 
     parts: list[RenderableType] = []
@@ -141,8 +143,8 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     for modality, found in analysis.modalities.items():
         counts = found.counts
         counted = (
-            f"{counts.n_architectures} architectures, {counts.n_families} families, "
-            f"{counts.n_datasets} datasets, {counts.n_cells} cells"
+            f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_families, 'family')}, "
+            f"{number_of(counts.n_datasets, 'data set')}, {number_of(counts.n_cells, 'cell')}"
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
@@ -161,7 +163,7 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
             parts.append(Text(f"Positive class of {told.study}: {told.positive}", "dim"))
     parts += [Text(f"note: {note}", "dim") for note in analysis.notes]
     parts += [Text(f"left out: {left.reason} ({left.rows})", "dim") for left in analysis.exclusions]
-    parts.append(Text(f"Report: {folder}"))
+    parts.append(Text(f"Report: {folder / REPORT_FILE}"))
     return Group(*parts)
 
 

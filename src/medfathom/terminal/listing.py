@@ -97,7 +97,7 @@ def print_architectures(
         raise InputError(f"--sort {sort}: no such column; {did_you_mean(sort, columns)}")
     families = {a.family for a in shipped()}
     if family is not None and family not in families:
-        raise InputError(f"--family {family}: none of the catalog; {did_you_mean(family, families)}")
+        raise InputError(f"--family {family}: not in the catalog; {did_you_mean(family, families)}")
     # A name outside the table is measured: seconds, since torch must be imported.
     named = [a for a in shipped() if pattern in a.name or pattern in a.family] or [lookup(pattern)]
     most = math.inf if max_params is None else max_params * 1e6

@@ -61,7 +61,7 @@ class TableOptions:
         """The study of a plan without `--analysis`, which takes no tables."""
         given = (self.maps, self.wheres, self.names, self.settings, self.percent, self.best_by, self.wide)
         if tables or any(given):
-            raise InputError("options about tables go with `plan --analysis`")
+            raise InputError("options about tables need `plan --analysis`")
         if study is None:
             raise InputError("name a study; `plan --analysis --table FILE.csv` plans an analysis")
         return study

@@ -154,7 +154,7 @@ def _together(name: str, found: ModalityFindings | NothingCompared) -> Table:
         f"{_percent(first)}; beyond {names[0]}, {names[1]} explains {_percent(second)}; "
         f"{_percent(shared)} either "
         "could explain (a negative share: each hides the other). The two correlate "
-        f"{number(joint.predictor_correlation, 2)} here.{f' Beware: {joint.reason}.' if joint.reason else ''}"
+        f"{number(joint.predictor_correlation, 2)} here.{f' Note: {joint.reason}.' if joint.reason else ''}"
     )
     return Table(f"{name}: both sizes together", headings, rows, note)
 
@@ -253,7 +253,7 @@ def _pretraining(analysis: Analysis) -> Table:
         for b in analysis.pretraining_benefit
     ]
     note = (
-        "AUC with pretrained weights less AUC without, paired. Over architectures the interval "
+        "AUC with pretrained weights minus AUC without, paired. Over architectures the interval "
         "treats families as "
         "random; for one architecture it is over seeds. P-values are adjusted over the architectures of a "
         "data set and setting; those over all architectures, over data sets and settings."

@@ -330,7 +330,7 @@ def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:
             "warning",
             "shortcut",
             f"{s.predictor} alone predict the label: AUC {s.auc:.2f} [{s.ci_low:.2f}, {s.ci_high:.2f}]; "
-            "a network can learn that instead of the disease (a border that shows tissue may do so rightly)",
+            "a network can learn that instead of the disease (a border that shows tissue may be a real sign)",
         )
         for s in found
         if s.ci_low > SHORTCUT_AUC
