@@ -31,9 +31,10 @@ from typing import (
 )
 
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaValue as Schema
 
-Schema = dict[str, Any]
-"""A JSON schema, or a part of one."""
+Kinds = dict[str, object]
+"""Name -> type."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN = {
@@ -50,7 +51,7 @@ ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     +.*)*)", re.MULTILIN
 """An entry below `Attributes:` of a docstring: its names, and what they are."""
 
 
-def schema_of(kind: Any, *, instead: Mapping[str, Any] | None = None, nan_is_null: bool = False) -> Schema:
+def schema_of(kind: Any, *, instead: Mapping[str, object] | None = None, nan_is_null: bool = False) -> Schema:
     """The schema of the JSON form of values of a type.
 
     Args:
@@ -69,7 +70,7 @@ class _Writer:
 
     def __init__(self, nan_is_null: bool) -> None:
         self.definitions: dict[str, Schema] = {}
-        self.instead: dict[str, Any] = {}
+        self.instead: Kinds = {}
         self._nan_is_null = nan_is_null
         self._names: dict[Any, str] = {}
 
@@ -185,7 +186,7 @@ def _fields(kind: type) -> list[tuple[str, str | None, bool]]:
     return [(name, how, how != "optional") for name, how in told if how != "hidden"]
 
 
-def _hints(of: Any) -> dict[str, Any]:
+def _hints(of: Any) -> Kinds:
     """Annotations as types, also those that are imported for annotations alone."""
     try:
         return get_type_hints(of, include_extras=True)
@@ -194,9 +195,9 @@ def _hints(of: Any) -> dict[str, Any]:
         return get_type_hints(of, localns=names, include_extras=True)
 
 
-def _for_annotations(module: types.ModuleType) -> dict[str, Any]:
+def _for_annotations(module: types.ModuleType) -> Kinds:
     """What a module imports below `if TYPE_CHECKING:`."""
-    found: dict[str, Any] = {}
+    found: Kinds = {}
     for block in ast.parse(inspect.getsource(module)).body:
         if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING":
             for line in block.body:
@@ -204,7 +205,7 @@ def _for_annotations(module: types.ModuleType) -> dict[str, Any]:
     return found
 
 
-def _imported(line: ast.stmt) -> dict[str, Any]:
+def _imported(line: ast.stmt) -> Kinds:
     if isinstance(line, ast.ImportFrom):
         source = importlib.import_module(line.module or "")
         return {alias.asname or alias.name: getattr(source, alias.name, Any) for alias in line.names}
