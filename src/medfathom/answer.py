@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,16 +11,18 @@ import pandas as pd
 from optuna.study import Study
 
 from medfathom.analysis import Analysis, analyze, from_trials, read_tables, write_report
-from medfathom.analysis.pipeline import MARGIN, ToldOfStudy, TunedStratum
+from medfathom.analysis.pipeline import MARGIN
 from medfathom.analysis.planning import Planned, plan_from
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.power import write_power
 from medfathom.analysis.results import Exclusion
 from medfathom.analysis.tables import Reading
+from medfathom.analysis.told import FailureSignature, ToldOfStudy, TunedStratum
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.confirmation.summary import analysis_records, summarize_confirmation
+from medfathom.dashboard.diagnosis import SIGNATURES, signatures
 from medfathom.dashboard.notes import VERDICTS, save_note, study_note
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.space import label
@@ -166,13 +169,32 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
 def _told(study: Study) -> ToldOfStudy:
     """What the study's record has of leakage, the positive class and how well its strata are tuned."""
     positive = (record.get("positive") for record in records(study))
+    failures, diagnosed = _failures(study)
     return ToldOfStudy(
         study.study_name,
         study.user_attrs.get(LEAKAGE, ""),
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
         front_sentence(front) if (front := front_of(study, study.get_trials(deepcopy=False))) else "",
+        failures=failures,
+        diagnosed=diagnosed,
     )
+
+
+def _failures(study: Study) -> tuple[list[FailureSignature], int]:
+    """Signatures of failure by count and by stratum, the most frequent first; trials looked at."""
+    trials = study.get_trials(deepcopy=False)
+    found = signatures(trials)
+    stratum = {t.number: str(t.user_attrs.get("stratum", "")) for t in trials}
+    of = Counter(stratum[number] for number in found)
+    counted = []
+    for word in SIGNATURES:
+        mine = Counter(stratum[number] for number, words in found.items() if word in words)
+        by_share = sorted(mine, key=lambda name: (-mine[name] / of[name], -mine[name]))
+        if mine:
+            strata = {name: (mine[name], of[name]) for name in by_share}
+            counted.append(FailureSignature(word, mine.total(), strata))
+    return sorted(counted, key=lambda each: -each.trials), len(found)
 
 
 def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:

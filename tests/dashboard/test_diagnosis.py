@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from medfathom.dashboard.diagnosis import diagnose
+from medfathom.dashboard.diagnosis import diagnose, signatures
 from medfathom.dashboard.notes import save_note, study_note, trial_note
 from medfathom.study.ids import storage_of, study_id_of
 
@@ -150,3 +150,27 @@ def test_a_studys_note_calls_its_best_validation_score_optimistic() -> None:
 
 def test_a_study_without_a_complete_trial_has_a_note() -> None:
     assert "No trial is complete" in study_note(optuna.create_study(), [])
+
+
+def test_frozen_features_that_fall_behind_are_a_domain_shift() -> None:
+    frozen, trained = trial(0.80, depth=1), trial(0.83, depth=5)
+    assert words(frozen, trained) == ["domain shift"]
+    assert words(trained, frozen) == []
+    assert words(trial(0.811, depth=1), trained) == []
+    assert words(frozen, trial(0.9, "imagenet:other")) == []
+
+
+def test_signatures_are_counted_over_all_trials_that_ended() -> None:
+    found = signatures(
+        [
+            frozen := trial(0.80, depth=1),
+            fitted := trial(0.86, depth=5, train_auc=0.99),
+            stopped := trial(0.6, state=TrialState.PRUNED, train_auc=0.99),
+            trial(0.5, state=TrialState.FAIL),
+        ]
+    )
+    assert found == {
+        frozen.number: {"domain shift"},
+        fitted.number: {"overfitting"},
+        stopped.number: {"overfitting"},
+    }

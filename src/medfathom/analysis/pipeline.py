@@ -43,6 +43,7 @@ from medfathom.analysis.size.association import Association, NoSlope, Unadjusted
 from medfathom.analysis.size.comparable import comparable, with_columns_of
 from medfathom.analysis.size.inference import Settings
 from medfathom.analysis.size.verdicts import judge
+from medfathom.analysis.told import ToldOfStudy
 
 MARGIN = 0.01
 """AUC between the smallest and the largest architecture, below which an effect does not matter."""
@@ -90,40 +91,6 @@ class NothingCompared:
     counts: Counts = field(metadata=FLAT)
     predictors: Mapping[str, NoSlope]
     imagenet: NoSlope
-
-
-@dataclass(frozen=True)
-class TunedStratum:
-    """How well a stratum was tuned: `expected` is the AUC of the best of `among` of its `trials`."""
-
-    stratum: str
-    trials: int
-    among: int
-    expected: float | None
-    low: float | None
-    high: float | None
-    settled: bool
-
-
-@dataclass(frozen=True)
-class ToldOfStudy:
-    """What a reader of a study's AUCs must know.
-
-    Attributes:
-        study: its name.
-        leakage: images or patients in several splits, in one line; empty where there are none.
-        positive: the class that a binary AUC is about; None where there are more.
-        tuned: how well its strata are tuned, where they are compared.
-        tuning: that in sentences.
-        front: which of its trials none beats in AUC and cost, in words; empty: AUC was its only objective.
-    """
-
-    study: str
-    leakage: str = ""
-    positive: str | None = None
-    tuned: Sequence[TunedStratum] = ()
-    tuning: Sequence[str] = ()
-    front: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,19 @@ TOO_EASY = 0.90
 BORDER = 0.60
 """Share of Grad-CAM in the outermost tenth on each side, which is 36 % of the area."""
 
+DOMAIN_SHIFT = 0.02
+"""AUC that pretrained, frozen groups lose against the same network with more of them trained."""
+
+SIGNATURES = (
+    "overfitting",
+    "underfitting",
+    "diverged",
+    "domain shift",
+    "pretraining without gain",
+    "shortcut suspected",
+)
+"""What a finding may be called, in the order of reports."""
+
 DRAWN = ("random", "imagenet-stats")
 """Inits without pretrained features."""
 
@@ -58,6 +71,7 @@ def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]
     return [
         *_overfitting(record, losses),
         *(_divergence(losses.train) or _underfitting(trial, losses.train, aucs)),
+        *_domain_shift(trial, others),
         *_pretraining(trial, others),
         *_shortcut(trial, aucs),
     ]
@@ -120,6 +134,39 @@ def _underfitting(trial: FrozenTrial, train: Sequence[float], aucs: Sequence[flo
             )
         ]
     return []
+
+
+def signatures(trials: Sequence[FrozenTrial]) -> dict[int, set[str]]:
+    """Number of each trial that is complete or was stopped early -> what its findings are called."""
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.user_attrs]
+    others = [t for t in ended if t.state == TrialState.COMPLETE]
+    return {t.number: {finding.word for finding in diagnose(t, others)} for t in ended}
+
+
+def _domain_shift(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
+    """Frozen features that do not fit these images: training more of the same network does better."""
+    mine = trial.user_attrs
+    depth, init = mine.get("unfreeze_depth"), mine.get("init")
+    if trial.state != TrialState.COMPLETE or init in (None, *DRAWN) or depth is None:
+        return []
+    same = [
+        t
+        for t in completed([*others, trial], "auc")
+        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "init"))
+    ]
+    here = max((auc_of(t) or 0.0 for t in same if t.user_attrs.get("unfreeze_depth") == depth), default=0.0)
+    deeper = [(auc_of(t) or 0.0, t.user_attrs.get("unfreeze_depth") or 0) for t in same]
+    best, best_depth = max((pair for pair in deeper if pair[1] > depth), default=(0.0, depth))
+    if best - here < DOMAIN_SHIFT:
+        return []
+    return [
+        Finding(
+            "domain shift",
+            f"with {mine['architecture']} from {init} the best validation AUC is {here:.4f} at "
+            f"unfreeze_depth {depth} and {best:.4f} at {best_depth} (rule: {DOMAIN_SHIFT} or more): frozen "
+            "pretrained features do not fit these images. `medfathom data shift` measures how far they are.",
+        )
+    ]
 
 
 def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:

@@ -33,7 +33,7 @@ class TrialParams(Schema):
     """A timm name without a tag."""
     init: str = "imagenet"
     """Where the weights start: `imagenet`, `imagenet:TAG`, `random`, `imagenet-stats`, `file:PATH`,
-    `export:FOLDER`."""
+    `export:FOLDER`, `hub:REPOSITORY`."""
     unfreeze_depth: int = Field(default=5, ge=0, le=5)
     """How many of the last layer groups are trained besides the head."""
     learning_rate: float = Field(default=1e-3, gt=0, le=10)

@@ -2,7 +2,7 @@
 
     python -m medfathom.models.catalog_build [NAME ...]
 
-writes `catalog.json`: a few minutes for all, no downloads. Run it when timm or the list below changes.
+writes `catalog.json`: half an hour for all, no downloads. Run it when timm or the list below changes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,38 @@ mobilevit_xxs mobilevit_xs mobilevit_s pvt_v2_b0 pvt_v2_b1 pvt_v2_b2
 """
 """From half a million parameters to 138 million, three sizes or more in most families."""
 
-NAMES = [*_PAPER.split(), *_OTHERS.split()]
+_WITH_AND_WITHOUT = """
+resnet26t ecaresnet26t botnet26t_256 halonet26t
+resnext26ts seresnext26ts eca_resnext26ts gcresnext26ts eca_botnext26ts_256
+resnet33ts seresnet33ts eca_resnet33ts gcresnet33ts sebotnet33ts_256
+resnet50d ecaresnet50d resnet50t ecaresnet50t gcresnet50t seresnet50 seresnext50_32x4d
+resnet101d ecaresnet101d skresnet18 skresnet34
+"""
+"""The same network without attention and with squeeze-and-excitation, ECA, global context, selective kernels,
+halo or bottleneck attention, so that attention is compared at equal size. timm names no network with CBAM."""
+
+_HYBRIDS = """
+maxvit_rmlp_pico_rw_256 maxvit_rmlp_nano_rw_256 maxvit_tiny_tf_224 maxvit_small_tf_224
+coatnet_nano_rw_224 coatnet_0_rw_224 coatnet_1_rw_224
+efficientvit_b0 efficientvit_b1 efficientvit_b2 efficientvit_b3
+efficientvit_m0 efficientvit_m2 efficientvit_m5
+fastvit_t8 fastvit_t12 fastvit_s12 fastvit_sa12 fastvit_sa24
+"""
+"""Convolution and self-attention in one network."""
+
+_FOUNDATIONS = """
+vit_small_patch14_dinov2 vit_base_patch14_dinov2 vit_small_patch16_dinov3 vit_base_patch16_dinov3
+vit_base_patch16_siglip_224 vit_base_patch16_siglip_gap_224
+"""
+"""Transformers whose weights come from self-supervision (DINOv2, DINOv3) or from captions (SigLIP)."""
+
+NAMES = [
+    *_PAPER.split(),
+    *_OTHERS.split(),
+    *_WITH_AND_WITHOUT.split(),
+    *_HYBRIDS.split(),
+    *_FOUNDATIONS.split(),
+]
 """The architectures of the catalog."""
 
 STEPS = (1, 2, 4, 7, 8, 14, 16, 32, 64, 128)

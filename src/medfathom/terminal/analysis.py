@@ -133,6 +133,7 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     """The architectures and the verdicts as text for a terminal; what is missing where there are none."""
+    from medfathom.analysis.report.failures import failure_sentences  # noqa: PLC0415
     from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.report import REPORT_FILE  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
@@ -159,6 +160,7 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     for told in analysis.studies:
         if told.leakage:
             parts.append(Text(f"{told.study}: {told.leakage}", "yellow"))
+        parts += map(Text, failure_sentences(told))
         if told.positive:
             parts.append(Text(f"Positive class of {told.study}: {told.positive}", "dim"))
     parts += [Text(f"note: {note}", "dim") for note in analysis.notes]

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from made_studies import PAPER, analyze, study, unheard_of
 from medfathom.analysis import Analysis, write_report
-from medfathom.analysis.pipeline import ToldOfStudy, TunedStratum
 from medfathom.analysis.report.drawing import INK, ON_DARK, SOFT
 from medfathom.analysis.report.figures import Figures
 from medfathom.analysis.report.levels import on_the_front
 from medfathom.analysis.report.report import page
 from medfathom.analysis.report.settings_map import settings_map
+from medfathom.analysis.told import FailureSignature, ToldOfStudy, TunedStratum
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """
@@ -193,6 +193,21 @@ def test_an_under_tuned_stratum_is_seen(analysis: Analysis) -> None:
     ):
         assert part in section
     assert "is tuned" not in page(analysis, Figures())
+
+
+def test_failures_are_told_by_count_and_by_stratum(analysis: Analysis) -> None:
+    strata = {"init=random": (3, 4), "init=imagenet": (1, 4)}
+    told = ToldOfStudy("oct", failures=[FailureSignature("overfitting", 4, strata)], diagnosed=8)
+    text = page(replace(analysis, studies=[told]), Figures()).partition("How the trials of oct fail")[2]
+    section = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", text.partition("</section>")[0]))
+    assert (
+        "Overfitting: 4 of the 8 search trials of oct (50%); most often in init=random (3 of 4) and"
+        in section
+    )
+    assert "stratum trials overfitting init=random 4 3 init=imagenet 4 1" in section
+    assert "No signature of failure among the 5 search trials" in page(
+        replace(analysis, studies=[ToldOfStudy("oct", diagnosed=5)]), Figures()
+    )
 
 
 def test_every_mark_says_what_it_is(folder: Path, analysis: Analysis) -> None:

