@@ -31,7 +31,10 @@ from typing import (
 )
 
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaValue as Schema
+from pydantic.json_schema import JsonSchemaValue
+
+Schema = JsonSchemaValue
+"""A JSON schema, or a part of one."""
 
 Kinds = dict[str, object]
 """Name -> type."""
@@ -124,7 +127,7 @@ class _Writer:
 
     def _object(self, kind: type) -> Schema:
         form = _hints(kind.to_dict).get("return") if hasattr(kind, "to_dict") else None
-        if form is not None and is_dataclass(kind) and is_typeddict(form):
+        if isinstance(form, type) and is_dataclass(kind) and is_typeddict(form):
             return self._object(form)
         properties, required, open_to = self._properties(kind)
         found: Schema = {"type": "object", "description": _summary(kind), "properties": properties}
