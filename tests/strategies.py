@@ -1,10 +1,13 @@
 """Hypothesis strategies for what studies are made of."""
 
+from hypothesis import assume
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from medfathom.definitions.space import SpaceConfig
 
 INITS = ["imagenet", "random"]
+NAMES = ["lp-ft", "surgical", "l2-sp"]
 
 
 @st.composite
@@ -22,6 +25,12 @@ def spaces(draw: st.DrawFn) -> SpaceConfig:
         "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
         "batch_size": {"low": 8, "high": 64, "log": draw(st.booleans())},
     }
+    if draw(st.booleans()):
+        space["strategy"] = {"role": draw(roles), "choices": ["fixed", *draw(st.permutations(NAMES))]}
     excludable = [{"init": i, "unfreeze_depth": d} for i in INITS for d in depths]
     exclude = draw(st.lists(st.sampled_from(excludable), max_size=len(excludable) - 1, unique_by=repr))
-    return SpaceConfig.model_validate({**space, "exclude": exclude})
+    try:
+        return SpaceConfig.model_validate({**space, "exclude": exclude})
+    except ValidationError:
+        assume(False)  # some strategy means nothing with any of these depths
+        raise

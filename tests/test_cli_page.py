@@ -53,7 +53,7 @@ def test_every_command_with_json_is_on_the_page() -> None:
         ):
             if any("--json" in parameter.opts for parameter in each.params):
                 with_json.add(full)
-    assert with_json == set(PRINTED) - {"show --definition", "plan --analysis"}
+    assert with_json == set(PRINTED) - {"show --definition", "plan --analysis", "data check STUDY OTHER"}
 
 
 def test_the_page_has_the_keys_of_the_schemas() -> None:

@@ -31,29 +31,29 @@ class ToyNetwork(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], outputs)
-        for group in self.groups[: self.cut]:
+        for group in self.groups[: self.frozen_groups]:
             group.requires_grad_(False)
 
     @property
-    def cut(self) -> int:
+    def frozen_groups(self) -> int:
         return 5 - self.unfreeze_depth
 
     def train(self, mode: bool = True) -> ToyNetwork:
         super().train(mode)
-        for group in self.groups[: self.cut]:
+        for group in self.groups[: self.frozen_groups]:
             group.eval()
         return self
 
     def forward_prefix(self, images: Tensor) -> Tensor:
-        if self.cut == 0:
+        if self.frozen_groups == 0:
             return images
         with torch.no_grad():
-            for group in self.groups[: self.cut]:
+            for group in self.groups[: self.frozen_groups]:
                 images = group(images)
         return images
 
     def forward_rest(self, features: Tensor) -> Tensor:
-        for group in self.groups[self.cut :]:
+        for group in self.groups[self.frozen_groups :]:
             features = group(features)
         logits: Tensor = self.head(self.dropout(features.mean(dim=(2, 3))))
         return logits
@@ -63,12 +63,12 @@ class ToyNetwork(nn.Module):
 
     def trainable_parameters_by_group(self) -> list[tuple[int | str, list[nn.Parameter]]]:
         groups: list[tuple[int | str, list[nn.Parameter]]] = [
-            (i + 1, list(self.groups[i].parameters())) for i in range(self.cut, 5)
+            (i + 1, list(self.groups[i].parameters())) for i in range(self.frozen_groups, 5)
         ]
         return [*groups, ("head", list(self.head.parameters()))]
 
     def trained_state(self) -> dict[str, Tensor]:
-        frozen = tuple(f"groups.{i}." for i in range(self.cut))
+        frozen = tuple(f"groups.{i}." for i in range(self.frozen_groups))
         return {k: v for k, v in self.state_dict().items() if not k.startswith(frozen)}
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:

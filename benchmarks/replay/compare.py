@@ -4,7 +4,8 @@
     uv run benchmarks/replay/compare.py run medmnist_imagenet_runs.csv.gz --work FOLDER --until 0.15
     uv run benchmarks/replay/compare.py report --work FOLDER
 
-BOHB and SMAC need packages of their own: `uv run --with hpbandster==0.7.4 --with smac==2.4.1`.
+BOHB, SMAC and NePS need packages of their own: `uv run --with hpbandster==0.7.4 --with smac==2.4.1`, and, as
+it wants other versions of networkx and pandas, `uv run --with neural-pipeline-search==0.17.0`.
 
 Each study has four workers on a virtual clock. Compute is the workers' time, as a share of what the whole
 grid takes. At any time a study's answer is the finished trial with the greatest validation AUC (the least

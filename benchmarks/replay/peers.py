@@ -1,13 +1,15 @@
-"""BOHB and SMAC, each as its own package runs it, on recorded trials. Their results are epochs of one trial.
+"""BOHB, SMAC and NePS, each as its own package runs it, on recorded trials.
 
-A configuration that goes on to a greater budget goes on where it was: it pays for the further epochs alone,
-as under Ray Tune (hpbandster's own workers would begin anew). Both judge by validation AUC.
+Their results are epochs of one trial. A configuration that goes on to a greater budget goes on where it was:
+it pays for the further epochs alone, as under Ray Tune (hpbandster's own workers would begin anew). All judge
+by validation AUC.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
+import random
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,7 @@ from tables import Recorded, Table
 
 from medfathom.definitions.space import TrialParams
 from medfathom.study.growth import params_in
-from medfathom.study.policy.opening import distributions
+from medfathom.study.policy.opening import distributions, practitioner
 
 ETA = 3
 
@@ -259,6 +261,46 @@ class Smac:
         from smac.runhistory import TrialValue
 
         self._smac.tell(token, TrialValue(cost=1 - auc))
+
+
+class Neps:
+    """NePS' PriorBand (asynchronous Hyperband), its prior a practitioner's first trial of the whole network.
+
+    Its other multi-fidelity method with a model, ifBO, downloads weights when it runs.
+    """
+
+    def __init__(self, table: Table, seed: int) -> None:
+        import neps
+        import torch
+
+        random.seed(seed)  # the package draws from the global generators
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        self._choices = _choices(table)
+        prior = next(f.params for f in practitioner(table.space) if f.params.get("unfreeze_depth", 5) == 5)
+        space: dict[str, Any] = {"epochs": neps.HPOInteger(1, table.epochs, is_fidelity=True)}
+        for name, values in self._choices.items():
+            place = values.index(prior[name])
+            if len(values) > 1 and all(isinstance(v, int | float) for v in values):
+                space[name] = neps.HPOInteger(0, len(values) - 1, prior=place, prior_confidence="medium")
+            else:
+                words, word = list(map(str, values)), str(values[place])
+                space[name] = neps.HPOCategorical(words, prior=word, prior_confidence="medium")
+        optimizer = neps.algorithms.priorband(neps.SearchSpace(space), eta=ETA, base="async_hb")
+        self._neps = neps.AskAndTell(optimizer)
+
+    def ask(self) -> tuple[Any, Mapping[str, Any], int] | None:
+        trial = self._neps.ask()
+        values = {
+            name: values[trial.config[name]]
+            if not isinstance(trial.config[name], str)
+            else next(v for v in values if str(v) == trial.config[name])
+            for name, values in self._choices.items()
+        }
+        return trial.metadata.id, values, int(trial.config["epochs"])
+
+    def tell(self, token: Any, auc: float) -> None:
+        self._neps.tell(token, 1 - auc)
 
 
 def package(asker: Callable[[Table, int], Asker], workers: int) -> Callable[..., list[Point]]:

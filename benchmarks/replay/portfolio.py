@@ -1,4 +1,4 @@
-"""Choose a portfolio on recorded tables, greedily, and write it as a file of search/portfolios.
+"""Write files of search/portfolios from recorded tables: trials, chosen greedily, or all results.
 
     uv run benchmarks/replay/portfolio.py --table ../shared/tables/medmnist_imagenet_runs.csv.gz
 
@@ -10,6 +10,7 @@ table decides alone.
 from __future__ import annotations
 
 import argparse
+import csv
 import statistics
 from collections.abc import Sequence
 from datetime import date
@@ -19,7 +20,9 @@ import numpy as np
 from tables import TIMM_NAMES, Table, public, recorded
 
 from medfathom.definitions.space import TrialParams
+from medfathom.study.policy.portfolio import Result
 
+SETTING = ("architecture", "init", "unfreeze_depth", "learning_rate")
 SEARCH = Path(__file__).parents[2] / "search" / "portfolios"
 
 
@@ -35,6 +38,17 @@ def chosen(tables: Sequence[Table], size: int) -> list[TrialParams]:
         place = int(np.argmin(after.mean(axis=0) + 1e-3 * regrets.mean(axis=0)))
         left, regrets[:, place] = after[:, place], np.inf
         found.append(next(t.trials[keys[place]].params for t in tables if keys[place] in t.trials))
+    return found
+
+
+def results(tables: Sequence[Table]) -> list[Result]:
+    """What every setting reached on each table where it was run."""
+    keys = sorted({key for table in tables for key in table.trials}, key=str)
+    found = []
+    for key in keys:
+        aucs = {t.name: t.trials[key].aucs[-1] for t in tables if key in t.trials}
+        params = next(t.trials[key].params for t in tables if key in t.trials)
+        found.append(Result(params={n: getattr(params, n) for n in SETTING}, aucs=aucs))
     return found
 
 
@@ -88,13 +102,18 @@ def main() -> None:
             chosen(tables, wanted.size),
         )
     own = recorded()
-    write(
-        "small-images",
-        "Small networks on small images, trained for eight epochs with AdamW.",
-        f"benchmarks/replay/curves.csv.gz ({', '.join(t.name for t in own)}); "
-        f"benchmarks/replay/portfolio.py, {when}",
-        chosen(own, wanted.size),
-    )
+    text = [
+        'description = "Small networks on small images, trained for eight epochs with AdamW."',
+        f'source = "benchmarks/replay/curves.csv.gz ({", ".join(t.name for t in own)}); '
+        f'benchmarks/replay/portfolio.py, {when}"',
+        'results = "small-images.csv"',
+    ]
+    (SEARCH / "small-images.toml").write_text("\n".join(text) + "\n")
+    with (SEARCH / "small-images.csv").open("w", newline="") as file:
+        rows = [{**row.params, **row.aucs} for row in results(own)]
+        writer = csv.DictWriter(file, list(max(rows, key=len)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,21 @@ from pathlib import Path
 import numpy as np
 from compare import SHARES
 from numpy.typing import NDArray
+from policies import NEAR
 
 RESULTS = Path(__file__).parents[1] / "results"
-NEAR = 0.005
-ORDER = ("full grid", "random", "random + ASHA", "TPE + ASHA", "GP", "BOHB", "SMAC", "medfathom")
+ORDER = (
+    "full grid",
+    "random",
+    "random + ASHA",
+    "TPE + ASHA",
+    "GP",
+    "BOHB",
+    "SMAC",
+    "NePS",
+    "medfathom",
+    "oracle",
+)
 Array = NDArray[np.float64]
 
 

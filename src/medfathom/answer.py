@@ -17,7 +17,7 @@ from medfathom.analysis.report import sentences
 from medfathom.analysis.report.power import write_power
 from medfathom.analysis.results import Exclusion
 from medfathom.analysis.tables import Reading
-from medfathom.analysis.told import FailureSignature, ToldOfStudy, TunedStratum
+from medfathom.analysis.told import CostOfTrial, FailureSignature, ToldOfStudy, TunedStratum
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
@@ -31,8 +31,9 @@ from medfathom.files import home
 from medfathom.shift import with_shifts
 from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
-from medfathom.study.front import front_of, front_sentence
+from medfathom.study.front import COSTS, front_of, front_sentence
 from medfathom.study.read import read_study, records
+from medfathom.study.sources import sources_of
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
 
@@ -169,16 +170,42 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
 def _told(study: Study) -> ToldOfStudy:
     """What the study's record has of leakage, the positive class and how well its strata are tuned."""
     positive = (record.get("positive") for record in records(study))
+    front, cost, costs = _costs(study)
     failures, diagnosed = _failures(study)
     return ToldOfStudy(
         study.study_name,
         study.user_attrs.get(LEAKAGE, ""),
         next((str(name) for name in positive if name is not None), None),
         *_tuned(study),
-        front_sentence(front) if (front := front_of(study, study.get_trials(deepcopy=False))) else "",
+        front=front,
+        cost=cost,
+        costs=costs,
         failures=failures,
         diagnosed=diagnosed,
+        sources=_sources(study),
     )
+
+
+def _sources(study: Study) -> dict[str, str]:
+    """What the weights were trained on that its inits `study:NAME` stand for."""
+    trained = {
+        init: sorted({f"{source.dataset}, {source.modality}" for source in own.values()})
+        for init, own in sources_of(study).items()
+    }
+    return {init: "; ".join(names) for init, names in trained.items()}
+
+
+def _costs(study: Study) -> tuple[str, str, list[CostOfTrial]]:
+    """The front in words, what the cost is, and all finished trials; nothing where AUC is alone."""
+    front = front_of(study, study.get_trials(deepcopy=False))
+    if front is None:
+        return "", "", []
+    rows = [
+        CostOfTrial(t.number, t.stratum, t.auc, t.auc_ci_low, t.auc_ci_high, t.cost, on_front)
+        for part, on_front in ((front.trials, True), (front.beaten, False))
+        for t in part
+    ]
+    return front_sentence(front), COSTS[front.cost], rows
 
 
 def _failures(study: Study) -> tuple[list[FailureSignature], int]:

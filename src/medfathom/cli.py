@@ -194,12 +194,13 @@ def validate(
             help="TOML files, or names in study_defs/.", metavar="STUDY …", autocompletion=complete_study
         ),
     ],
+    storage: StorageOption = None,
     set_: SetOption = None,
 ) -> int:
     """Make all checks of `run` before it decodes an image; `data check` finds bad images and copies."""
     from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
-    return print_validity(studies, set_ or [])
+    return print_validity(studies, set_ or [], storage)
 
 
 @app.command(epilog=example("plan demo --json"))
@@ -238,7 +239,8 @@ def plan(
         map_ or [], where or [], set_ or [], name or [], setting or [], percent, best_by, wide
     )
     if not analysis:
-        return print_forecast(pairs.none_given(study, table), set_ or [], seconds=seconds, as_json=as_json)
+        study = pairs.none_given(study, table)
+        return print_forecast(study, set_ or [], seconds=seconds, storage=storage, as_json=as_json)
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 
@@ -276,6 +278,10 @@ def confirm(
             autocompletion=complete_trial,
         ),
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(help="Subgroups of the test split, by columns that [dataset] keeps: sex,age:10."),
+    ] = "",
     storage: StorageOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
@@ -288,7 +294,14 @@ def confirm(
     from medfathom.terminal.confirmation import confirm_and_tell  # noqa: PLC0415
 
     return confirm_and_tell(
-        study, seeds=seeds, top=top, trials=trial or [], storage=storage, address=address, as_json=as_json
+        study,
+        seeds=seeds,
+        top=top,
+        trials=trial or [],
+        by=by,
+        storage=storage,
+        address=address,
+        as_json=as_json,
     )
 
 

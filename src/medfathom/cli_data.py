@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from medfathom.terminal.options import JsonOption, SetOption, StudyArgument, complete_architecture, example
+from medfathom.terminal.options import (
+    JsonOption,
+    SetOption,
+    StudyArgument,
+    complete_architecture,
+    complete_study,
+    example,
+)
 
 list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
 data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
@@ -16,6 +23,14 @@ data_app = typer.Typer(help="Prepare a study's data set, and check it for what w
 @data_app.command("check", epilog=example("data check demo --out page.html"))
 def data_check(
     study: StudyArgument,
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="More data sets: only images that are in two sets are looked for.",
+            metavar="[OTHER]…",
+            autocompletion=complete_study,
+        ),
+    ] = None,
     set_: SetOption = None,
     out: Annotated[
         Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
@@ -24,10 +39,14 @@ def data_check(
 ) -> int:
     """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
 
+    With several data sets: images that two of them share, though one cuts, squashes or scales them otherwise.
+
     Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
     """
-    from medfathom.terminal.data import print_check  # noqa: PLC0415
+    from medfathom.terminal.data import print_check, print_shared  # noqa: PLC0415
 
+    if others:
+        return print_shared([study, *others], set_ or [], as_json=as_json)
     return print_check(study, set_ or [], page=out, as_json=as_json)
 
 

@@ -14,6 +14,7 @@ from medfathom.confirmation.as_html import confirmation_html
 from medfathom.confirmation.choice import unfinished_search
 from medfathom.confirmation.find import (
     CONFIRMS,
+    SUBGROUPS,
     confirmation_name,
     confirmed_folder,
     definition_of,
@@ -22,6 +23,7 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
+from medfathom.confirmation.sources import check_sources, leakage_through
 from medfathom.confirmation.words import best_sentence
 from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, leakage_note
@@ -30,15 +32,18 @@ from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError, StorageError
 from medfathom.files import home
 from medfathom.machine import check_ray
-from medfathom.study.choice import choice_of, choice_sentences
+from medfathom.study.choice import choice_of, choice_sentences, rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
+from medfathom.study.sources import settle_sources, sources_of
 from medfathom.study.watcher import Watcher, default_watcher
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
+    from medfathom.evaluation.own_test import Columns
+    from medfathom.evaluation.subgroups import Subgroups
 
 SEEDS = 3
 
@@ -50,10 +55,12 @@ class Confirmation:
     Attributes:
         summary: all confirmed models so far, those of earlier calls too.
         halted: why the call ended early; empty: it did not.
+        subgroups: of the test split, by the model that `export` takes; None: none were asked for.
     """
 
     summary: ConfirmationSummary
     halted: str
+    subgroups: Subgroups | None = None
 
     def _repr_html_(self) -> str:
         """In a notebook: a row for each configuration."""
@@ -66,6 +73,7 @@ def confirm_study(
     seeds: int = SEEDS,
     top: int | None = None,
     trials: Sequence[int] = (),
+    by: str = "",
     storage: str | None = None,
     address: str | None = None,
     watcher: Watcher | None = None,
@@ -77,23 +85,28 @@ def confirm_study(
         seeds: how often each configuration is trained; the seeds are the same for all.
         top: only so many strata, the best by validation; None: see `confirmation.jobs.list_jobs`.
         trials: further search trials to confirm, by number.
+        by: subgroups of the test split, by columns that the definition keeps: `sex,age:10`.
         storage: an Optuna storage URL.
         address: of a Ray cluster; None: this machine alone.
         watcher: is told what happens.
 
     Raises:
-        InputError: no such study or trial, nothing is complete, the data changed, no test split.
+        InputError: no such study or trial, nothing is complete, the data or the weights that its trials
+            start from changed, no test split.
         RunError: the storage or the cluster failed.
     """
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
     check_ray()
+    check_sources(study)
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
+    columns = _columns(config, by)
     data = _prepared(config, study)
     named = str(study.user_attrs.get(DEFINED_IN, name))
     leaks = leakage_note(data, config.dataset, named)
+    leaks = "; ".join(filter(None, (leaks, leakage_through(sources_of(study), data))))
     study.set_user_attr(LEAKAGE, leaks)
     choice = choice_of(study, study.get_trials(deepcopy=False))
     stands = choice_sentences(choice) if choice else []
@@ -101,7 +114,30 @@ def confirm_study(
         watcher.note(note)
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""
-    return Confirmation(_judged(study, config.resources.cpus_per_trial, halted), halted)
+    summary = _judged(study, config.resources.cpus_per_trial, halted)
+    return Confirmation(summary, halted, _subgroups(study, summary, columns))
+
+
+def _columns(config: StudyConfig, by: str) -> Columns:
+    """What `by` names, before anything is trained."""
+    if not by:
+        return {}
+    from medfathom.evaluation.own_test import columns_by_name  # noqa: PLC0415  imports image readers
+
+    return columns_by_name(config.dataset, by)
+
+
+def _subgroups(study: Study, summary: ConfirmationSummary, columns: Columns) -> Subgroups | None:
+    """Of the best model on its test split; the study keeps them."""
+    if not columns or not summary.strata:
+        return None
+    from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
+    from medfathom.evaluation.own_test import kept_form, own_subgroups  # noqa: PLC0415
+
+    model = best_model(summary.strata[0], rule_of(study))
+    found = own_subgroups(model, columns)
+    study.set_user_attr(SUBGROUPS, kept_form(model, found))
+    return found
 
 
 def _without_stopping(study: Study) -> StudyConfig:
@@ -182,6 +218,7 @@ def _train(
 
     folder = confirmed_folder(study)
     with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
+        settle_sources(driver.study, sources_of(study))
         if precision := settled_precision(study):
             driver.settle_precision(precision)
         counts = driver.counts()

@@ -168,6 +168,7 @@ class KindRow:
     architecture: str
     inits: Sequence[str]
     unfreeze_depth: int
+    strategy: str
     image_size: int | None
     batch_size: int
     trials: float
@@ -201,6 +202,7 @@ def _row(found: KindForecast) -> KindRow:
         architecture=params.architecture,
         inits=found.kind.inits,
         unfreeze_depth=params.unfreeze_depth,
+        strategy=params.strategy,
         image_size=params.image_size or None,
         batch_size=params.batch_size,
         trials=found.kind.trials,
@@ -257,8 +259,9 @@ def next_to_measure(config: StudyConfig, kinds: Sequence[Kind], measured: Collec
     return (min if len(measured) == 1 else max)(new, key=lambda i: parts[i])
 
 
-def _shape(kind: Kind) -> tuple[str, int, int]:
-    return kind.params.architecture, kind.params.unfreeze_depth, kind.params.image_size
+def _shape(kind: Kind) -> tuple[str, int, str, int]:
+    params = kind.params
+    return params.architecture, params.unfreeze_depth, params.strategy, params.image_size
 
 
 def _estimated(kind: Kind, known: Mapping[Kind, Cost]) -> Cost | str:

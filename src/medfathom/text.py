@@ -130,6 +130,18 @@ def _storage_option(words: Sequence[object]) -> list[str]:
     return ["--storage", shown(url)]
 
 
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows, a header first, as lines of Markdown; nothing for no rows.
+
+    >>> markdown_table([["a", "b"], ["1", "2"]])
+    ['| a | b |', '| --- | --- |', '| 1 | 2 |', '']
+    """
+    if not rows:
+        return []
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:], ""]
+
+
 def natural(text: object) -> list[tuple[int, int, str]]:
     """A sort key in which numbers count as numbers: `28` comes before `128`."""
     parts = re.split(r"(\d+)", str(text))

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
+from torch import nn
+
+from made_confirmations import made_model, made_result
+from made_models import CONFIG
+from medfathom.confirmation import efficiency
 from medfathom.confirmation.efficiency import draw
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost
 from medfathom.confirmation.words import front_words
+from medfathom.models.folder import ModelConfig
+from medfathom.trial.latency import latency_ms as trial_latency
 
 
 def cost(name: str, number: int, auc: float, size: int) -> ModelCost:
@@ -43,6 +52,26 @@ def test_who_is_on_the_front() -> None:
 def test_equal_models_share_the_front() -> None:
     twins = Efficiency("a processor", (cost("a", 0, 0.9, 10), cost("b", 1, 0.9, 10), cost("c", 2, 0.9, 11)))
     assert [model.stratum for model in twins.front("n_params")] == ["a", "b"]
+
+
+def test_a_network_is_timed_once_at_each_image_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the measure that trials have: one word, `latency_ms`, has one meaning."""
+    timed: list[tuple[int, int, int]] = []
+
+    def counted(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> float:
+        timed.append(shape)
+        assert trial_latency(network, shape, device) > 0
+        return float(shape[1])
+
+    def config(folder: Path) -> ModelConfig:
+        return CONFIG.model_copy(update={"architecture": "lcnet_050", "image_size": int(folder.name)})
+
+    monkeypatch.setattr(efficiency, "latency_ms", counted)
+    monkeypatch.setattr(efficiency, "read_config", config)
+    sizes = ("32", "160", "32")
+    found = efficiency.measure([made_result(models=(made_model(folder=Path(s)),)) for s in sizes], threads=1)
+    assert timed == [(1, 32, 32), (1, 160, 160)]
+    assert [model.latency_ms for model in found.models] == [32.0, 160.0, 32.0]
 
 
 def test_the_json_form() -> None:

@@ -91,6 +91,29 @@ def test_the_definitions_groups_come_first_and_are_hashed_too(tmp_path: Path) ->
     assert set(read_manifest(data.folder).group) == {pseudonym(f"{n:04d}") for n in range(12)}
 
 
+def test_ids_that_differ_in_spelling_are_not_two_patients(tmp_path: Path) -> None:
+    def spelled(number: int) -> str:
+        return patient(number) if number % 2 else patient(number).lower()
+
+    folder = files(tmp_path / "in", PatientID=spelled)
+    with pytest.raises(DataError, match="patients of DICOM files differ only in their spelling") as raised:
+        prepare(definition(folder), tmp_path / "cache")
+    assert "pat0" not in str(raised.value).lower()
+    merged = read_manifest(prepare(definition(folder, similar_words="merge"), tmp_path / "cache").folder)
+    assert len(set(merged.group)) == 12
+    kept = read_manifest(prepare(definition(folder, similar_words="keep"), tmp_path / "cache").folder)
+    assert len(set(kept.group)) == 24
+
+
+def test_a_file_that_does_not_say_whether_values_are_signed_is_refused_early(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in")
+    made = dataset(np.zeros((16, 16)), 12)
+    del made.PixelRepresentation
+    (folder / "A" / "odd.dcm").write_bytes(saved(made))
+    with pytest.raises(UnusableRowsError, match=r"does not say whether its values are signed"):
+        foresee(definition(folder), tmp_path / "cache")
+
+
 def test_one_id_for_all_is_no_patient(tmp_path: Path) -> None:
     folder = files(tmp_path / "in", PatientID=lambda _: "ANONYMOUS")
     with pytest.raises(DataError, match="all 24 DICOM files have the same PatientID"):

@@ -277,6 +277,20 @@ def test_heidelberg_vol_as_eyepy_reads_it(tmp_path: Path) -> None:
         assert np.abs(shown[k] - 255 * np.array(bscan.data) ** 0.25).max() <= 0.51
 
 
+def test_nifti_of_four_axes_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed (medfathom[nifti])")
+    for times in (2, 1):
+        values = np.random.default_rng(0).random((16, 16, 5, times), dtype=np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "x.nii.gz")
+        if times == 1:
+            assert read_header(tmp_path / "x.nii.gz", slice_axis=2).frames == 5
+        else:
+            with pytest.raises(
+                UnreadableImageError, match=r"shape \(16, 16, 5, 2\) .* three axes of numbers"
+            ):
+                read_header(tmp_path / "x.nii.gz", slice_axis=2)
+
+
 def test_a_gzip_file_that_is_no_volume_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(b"something else"))
     with pytest.raises(UnreadableImageError, match="a gzip archive"):

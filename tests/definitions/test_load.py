@@ -126,7 +126,8 @@ def test_a_dimension_is_replaced_whole(minimal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["budget.trials=9", "budget.minutes=1.0", "question='?'", "resources.concurrent=1"]
+    "override",
+    ["budget.trials=9", "budget.minutes=1.0", "question='?'", "resources.concurrent=1", "dataset.name=eyes"],
 )
 def test_what_may_change_between_runs(minimal: Path, override: str) -> None:
     assert (

@@ -40,6 +40,19 @@ def test_metrics_are_those_of_the_subgroups_images() -> None:
         assert group.positives == labels.sum()
 
 
+def test_the_sums_are_those_of_fairlearn() -> None:
+    """Reference: fairlearn 0.15.0, `MetricFrame.by_group` of scikit-learn's recall (either class) and AUC."""
+    found = subgroups_of(predicted(0.5), {"Sex": SEX})
+    reference = {
+        "F": (0.9361740060616865, 0.9154929577464789, 0.8354430379746836),
+        "M": (0.8306293456944197, 0.6455696202531646, 0.7605633802816901),
+    }
+    for group in found.groups:
+        values = [each.value for each in (group.auc, group.sensitivity, group.specificity) if each]
+        assert values == pytest.approx(reference[group.value], abs=1e-12)
+    assert found.gaps[0].gap.value == pytest.approx(0.10554466036726684, abs=1e-12)
+
+
 def test_a_gap_is_found_and_none_is_not() -> None:
     (gap,) = subgroups_of(predicted(1.8), {"Sex": SEX}).gaps
     assert (gap.best, gap.worst) == ("F", "M")

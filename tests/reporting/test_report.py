@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from made_confirmations import confirmed, searched
+from medfathom.confirmation.find import SUBGROUPS
 from medfathom.dashboard.notes import EVALUATIONS
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import InputError
@@ -110,6 +111,15 @@ def test_external_data_and_subgroups_are_told_where_they_were_judged(config: Stu
     assert text["12d"] == "other: site B (n = 9) too few."
     assert "well 60, ill 40" in text["20c"]
     assert "100 images of other" in report.methods
+
+
+def test_subgroups_of_the_own_test_split_are_told(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    study.set_user_attr(SUBGROUPS, EXTERNAL["subgroups"])
+    report = fill_checklist(config.name, "tripod-ai")
+    text = {item.number: " ".join(fact.text for fact in item.facts) for item in report.items}
+    assert text["14"].startswith("own test split: Sex f (n = 50) AUC 0.800 (0.700 to 0.900)")
 
 
 def test_the_methods_paragraph_says_nothing_of_what_was_not_done(config: StudyConfig) -> None:

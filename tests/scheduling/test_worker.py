@@ -30,6 +30,16 @@ def order(number: int, running: tuple[int, ...] | None) -> Order:
     return Order(Assignment(number, params, "", 0), f"study/trial-{number:05d}.pt", running)
 
 
+def test_sources_lie_in_this_nodes_storage(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_definition("demo", ["dataset.image_size=32", "dataset.n_train=24", "dataset.n_val=12"])
+    data = prepare(config.dataset, workdir / "node" / "cache")
+    monkeypatch.setenv("MEDFATHOM_STORAGE", str(workdir / "node"))
+    sources = {"study:oct": {"resnet18": "confirmed/oct-1/trial-00002"}}
+    settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint, sources=sources)
+    folder = workdir / "node" / "confirmed" / "oct-1" / "trial-00002"
+    assert task_of(settings, order(0, None)).sources == {"study:oct": {"resnet18": folder}}
+
+
 def left(settings: RunSettings, *numbers: int) -> Path:
     """Checkpoints that trials left on this node."""
     folder = settings.storage / "checkpoints" / "study"

@@ -75,6 +75,7 @@ def test_a_front_is_searched_stored_and_told(workdir: Path, sampler: str) -> Non
     summary = summarize_study(study, brief)
     assert summary.front is not None
     assert [(t.number, t.cost) for t in summary.front.trials] == [(1, 200), (0, 500)]
+    assert [(t.number, t.cost) for t in summary.front.beaten] == [(2, 900)]
     assert summary.choice is not None
     assert summary.choice.best == 0
     assert [record["auc"] for record in records(study)] == [0.8, 0.7, 0.75, None]

@@ -20,9 +20,11 @@ from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.policy.cost import CostModel
 from medfathom.study.policy.opening import completed, practitioner
-from medfathom.study.policy.portfolio import first_trials, portfolios, read_portfolio
+from medfathom.study.policy.policy import first_sentence, gain_per_second
+from medfathom.study.policy.portfolio import first_trials, past_results, portfolios, read_portfolio
 from medfathom.study.policy.process import Process, expected_improvement
-from medfathom.study.policy.sampler import First, GainPerSecond
+from medfathom.study.policy.sampler import First, GainPerSecond, Past
+from medfathom.study.policy.warm_start import WarmStart
 from medfathom.study.sampling import make_sampler
 from medfathom.study.stopping import curve_stops
 from medfathom.validate import validate_study
@@ -60,8 +62,32 @@ def test_a_study_of_four_trials_begins_as_a_practitioner_would(workdir: Path) ->
         assert driver.assign() is None
     assert all(a and a.protected and a.params.init == "imagenet" for a in given)
     assert [(a.params.architecture, a.params.unfreeze_depth) for a in given if a] == [
-        (name, depth) for name in LITES[:2] for depth in (0, 5)
+        (LITES[0], 0),
+        (LITES[0], 5),
+        (LITES[1], 0),
+        (LITES[2], 0),
     ]
+
+
+def test_a_run_says_how_many_first_trials_its_budget_has_room_for(workdir: Path) -> None:
+    (workdir / "search" / "portfolios").mkdir(parents=True)
+    trials = [f'[[trials]]\narchitecture = "{LITES[0]}"\nunfreeze_depth = {d}' for d in (1, 2, 3)]
+    (workdir / "search" / "portfolios" / "mine.toml").write_text(
+        "\n".join(['description = "d"', 'source = "s"', *trials])
+    )
+    with open_study(demo("budget.trials=7", "sampler.portfolio=mine"), default_url(), "data") as driver:
+        sampler = driver.study.sampler
+        assert isinstance(sampler, GainPerSecond)
+        wanted = (
+            "the budget of 7 trials has room for first trials: 6 of 6 from a practitioner's start, "
+            "1 of 3 from portfolio mine"
+        )
+        assert first_sentence(sampler, driver.trials(), driver.budget) == wanted
+        for _ in range(2):  # begun trials are among them
+            driver.assign()
+        assert first_sentence(sampler, driver.trials(), driver.budget) == wanted
+        assert "5 of 6" in first_sentence(sampler, driver.trials(), 5)
+    assert first_sentence(optuna.samplers.RandomSampler(), [], 7) == ""
 
 
 def test_first_trials_are_of_every_pretrained_architecture_of_the_space() -> None:
@@ -227,8 +253,40 @@ def test_a_portfolio_gives_what_a_space_has(workdir: Path, tmp_path: Path) -> No
 
 def test_every_shipped_portfolio_can_be_read() -> None:
     for portfolio in portfolios("shipped"):
-        assert 8 <= len(portfolio.trials) <= 12
+        assert portfolio.rows or 8 <= len(portfolio.trials) <= 12
         assert portfolio.source
+
+
+def test_results_on_other_data_decide_what_is_tried_first(tmp_path: Path) -> None:
+    """Two other data sets agree that one rate is best; the study's own trials say nothing of it."""
+    rates = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
+    lines = ["architecture,learning_rate,one,two"]
+    for i, rate in enumerate(rates):
+        lines.append(f"{LITES[0]},{rate},{0.9 - 0.1 * abs(i - 3)},{0.8 - 0.1 * abs(i - 3)}")
+    (tmp_path / "others.csv").write_text("\n".join([*lines, "vgg16,0.001,0.99,"]))
+    path = tmp_path / "others.toml"
+    path.write_text('description = "d"\nsource = "s"\nresults = "others.csv"')
+    wanted = space(architecture={"choices": LITES[:2]}, learning_rate={"choices": rates})
+    past = past_results([read_portfolio(path)], wanted)
+    assert [p.name for p in past] == ["others: one", "others: two"]
+    assert [len(p.params) for p in past] == [5, 5]
+    first = [First({"architecture": LITES[0], "learning_rate": rates[i]}, "given") for i in (0, 1, 4)]
+    sampler = gain_per_second(
+        SamplerConfig(name="gain"), wanted, 0, epochs=1, warm=WarmStart(past=past), first=first
+    )
+    asked = searched(sampler, wanted, 4, lambda p: 0.85 - 0.1 * abs(rates.index(p.learning_rate) - 3))
+    assert asked[-1].learning_rate == 3e-3
+    (tmp_path / "others.csv").unlink()
+    with pytest.raises(DefinitionError, match=r"others.csv: No such file"):
+        read_portfolio(path)
+
+
+def test_other_studies_are_thinned_by_rank() -> None:
+    whole = Past("old", [{"x": i} for i in range(100)], [0.5 + i / 200 for i in range(100)])
+    kept = whole.thinned(5)
+    assert [p["x"] for p in kept.params] == [0, 25, 50, 74, 99]
+    assert list(kept.values) == [whole.values[int(p["x"])] for p in kept.params]
+    assert len(whole.thinned(1000).params) == 100
 
 
 @given(power=st.floats(0.1, 1), lift=st.floats(0, 0.2))

@@ -50,7 +50,10 @@ def test_a_stratum_is_settled_when_more_trials_bring_less_than_noise() -> None:
     np.testing.assert_allclose(found["rising"].gain, 0.9 - np.mean(draws))
     assert found["flat"].low is not None
     assert found["few"].low is None
-    assert "2 of 3 strata may be under-tuned (few; rising)" in tuning_sentences(found)[0]
+    said = tuning_sentences(found)
+    assert "2 of 3 strata may be under-tuned (few; rising)" in said[0]
+    fewest = min(each.trials for each in found.values())
+    assert f"{fewest} random trials may all miss good settings" in said[1]
 
 
 def test_a_wide_interval_settles_sooner() -> None:

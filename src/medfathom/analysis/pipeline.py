@@ -31,6 +31,8 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
 from medfathom.analysis.questions.pretraining_verdict import PretrainingVerdict, pretraining_verdicts
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.sensitivity import sensitivity
+from medfathom.analysis.questions.strategies import StrategyGain, strategy_gains
+from medfathom.analysis.questions.transfer import Transfer, transfer_matrix
 from medfathom.analysis.questions.unfreezing import (
     DepthsOverDatasets,
     UnfreezeDepths,
@@ -111,6 +113,8 @@ class Analysis:
         pretraining: what pretraining does in each modality and over all data sets, in a word.
         pretraining_benefit: by data set and setting.
         pretraining_over_datasets: the same, averaged over data sets.
+        transfer: weights that were trained on other data, by source and target.
+        strategies: each transfer strategy against `fixed`, by data set and setting.
         unfreeze_depth: by data set and init.
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
@@ -133,6 +137,8 @@ class Analysis:
     pretraining: list[PretrainingVerdict]
     pretraining_benefit: list[Benefit]
     pretraining_over_datasets: list[BenefitOverDatasets]
+    transfer: list[Transfer]
+    strategies: list[StrategyGain]
     unfreeze_depth: list[UnfreezeDepths]
     unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
@@ -220,6 +226,8 @@ def _analysed(
         pretraining_over_datasets=benefit_over_datasets(
             benefits, rows, covariates_of(rows), settings.coarse, margin
         ),
+        transfer=transfer_matrix(rows, settings.coarse, margin),
+        strategies=strategy_gains(rows, settings.coarse, margin),
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
         unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from medfathom.analysis.effects import Floats
+from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import ResultsError
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.rules import By
@@ -118,6 +119,7 @@ def from_trials(
         if frame[column].isna().any():
             raise ResultsError(f"trials: {column} is not known for every trial; pass {column}=")
     frame["_row"], frame["_source"] = np.arange(1, len(frame) + 1), TRIALS
+    frame = _strategy_as_setting(frame)
     if exploratory:
         frame, merged = _equal_tuning(frame)
         exclusions += merged
@@ -128,8 +130,20 @@ def _state(record: Mapping[str, Any]) -> str:
     return str(getattr(record.get("state"), "name", record.get("state"))).upper().removeprefix("TRIALSTATE.")
 
 
+STRATEGY = "strategy"
+"""What a setting begins with where results differ in their transfer strategy."""
+
+
+def _strategy_as_setting(frame: pd.DataFrame) -> pd.DataFrame:
+    """Different transfer strategies are different settings; where all are `fixed`, nothing is said."""
+    if "strategy" not in frame:
+        return frame
+    strategy = frame["strategy"].fillna(DEFAULT)
+    return frame if (strategy == DEFAULT).all() else frame.assign(setting=f"{STRATEGY}=" + strategy)
+
+
 def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
-    keys = ["dataset", "architecture", *(c for c in ("init", "unfreeze_depth") if c in frame)]
+    keys = ["dataset", "architecture", *(c for c in ("init", "unfreeze_depth", "setting") if c in frame)]
     smallest = frame.groupby(keys).size().groupby("dataset").min()
     rows, notes = [], []
     for key, part in frame.groupby(keys, sort=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 Asks = Literal["size", "pretraining", "turning point", "resolution"]
@@ -39,6 +39,19 @@ class FailureSignature:
 
 
 @dataclass(frozen=True)
+class CostOfTrial:
+    """A finished trial of a study that searched for AUC at little cost: its validation AUC, and its cost."""
+
+    number: int
+    stratum: str
+    auc: float
+    auc_ci_low: float | None
+    auc_ci_high: float | None
+    cost: float
+    on_front: bool
+
+
+@dataclass(frozen=True)
 class ToldOfStudy:
     """What a reader of a study's AUCs must know.
 
@@ -49,9 +62,12 @@ class ToldOfStudy:
         tuned: how well its strata are tuned, where they are compared.
         tuning: that in sentences.
         front: which of its trials none beats in AUC and cost, in words; empty: AUC was its only objective.
+        cost: what its cost is; likewise.
+        costs: its finished trials with their cost; likewise.
         asks: the question that the report opens with.
         failures: signatures of failure among its search trials, the most frequent first.
         diagnosed: search trials that were looked at for them: complete ones and those stopped early.
+        sources: init `study:NAME` -> the data set and modality that its weights were trained on.
     """
 
     study: str
@@ -60,6 +76,9 @@ class ToldOfStudy:
     tuned: Sequence[TunedStratum] = ()
     tuning: Sequence[str] = ()
     front: str = ""
+    cost: str = ""
+    costs: Sequence[CostOfTrial] = ()
     asks: Asks = "size"
     failures: Sequence[FailureSignature] = ()
     diagnosed: int = 0
+    sources: Mapping[str, str] = field(default_factory=dict)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medfathom.confirmation.decisions import decision_words
-from medfathom.confirmation.find import without_map
+from medfathom.confirmation.find import SUBGROUPS, without_map
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.strategies import DEFAULT
 from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
+from medfathom.text import markdown_table
 from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
@@ -66,7 +68,7 @@ Test split: {judged} that neither training nor the search used. {opened}
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
   the table are for this model alone.
 - Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
-
+{subgroups}
 ## Calibration and thresholds
 
 Probabilities are the softmax (with several labels: the sigmoid) of the logits divided by the temperature
@@ -125,7 +127,7 @@ def model_card(
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
         init=config.init,
-        trained=_trained(config.unfreeze_depth),
+        trained=_trained(config),
         modality=config.modality,
         classes=", ".join(config.class_names),
         version=config.medfathom,
@@ -155,6 +157,7 @@ def model_card(
         search_auc=configuration.search_auc,
         optimism=_optimism(configuration.optimism),
         gap="".join(f" {line}" for line in gap_words(configuration)),
+        subgroups=_subgroups(study.user_attrs.get(SUBGROUPS), model),
         temperature=config.temperature,
         at_bound=_at_bound(config.temperature),
         thresholds=_thresholds(config) + decision_words(config, model),
@@ -166,16 +169,26 @@ def model_card(
     )
 
 
+def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel) -> str:
+    """What `confirm --by` found of this very model; empty: it was not asked for."""
+    if kept is None or kept["trial"] != model.trial:
+        return ""
+    lines = [*markdown_table(kept["table"]), *(f"- {line}" for line in kept["lines"])]
+    return "\n".join(["", "Subgroups of the test split:", "", *lines, ""])
+
+
 def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
     """First of all: that the model may be worth nothing."""
     warning = chance_warning(configuration, model)
     return f"**{warning}**\n\n" if warning else ""
 
 
-def _trained(unfreeze_depth: int) -> str:
-    if unfreeze_depth == 0:
+def _trained(config: ModelConfig) -> str:
+    if config.unfreeze_depth == 0:
         return "only the head was trained"
-    return f"the head and the last {unfreeze_depth} of the 5 layer groups were trained"
+    which = "first" if config.strategy == "surgical" else "last"
+    what = f"the head and the {which} {config.unfreeze_depth} of the 5 layer groups were trained"
+    return what if config.strategy == DEFAULT else f"{what}, by the strategy {config.strategy}"
 
 
 def _combined(config: ModelConfig) -> str:

@@ -6,8 +6,6 @@ would be choosing on test images: that is what validation images are for.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +21,11 @@ from medfathom.confirmation.words import CAUTION
 from medfathom.dashboard.notes import add_picture
 from medfathom.exported.model import Deployed
 from medfathom.models.folder import read_config
+from medfathom.trial.latency import latency_ms
 from medfathom.trial.provenance import device_name
 
 EFFICIENCY = "efficiency"
 """Attribute of a study: the device, and the latency of each architecture; the trials have the rest."""
-
-WARM_UP, TIMED = 2, 9
-"""Forward passes."""
 
 PICTURE = "efficiency.png"
 
@@ -52,12 +48,12 @@ def keep(study: Study, strata: Sequence[StratumResult], folder: Path, threads: i
 
 
 def measure(strata: Sequence[StratumResult], threads: int) -> Efficiency:
-    """Cost and AUC of every confirmed configuration; an architecture's latency is measured once."""
-    latencies: dict[str, float] = {}
+    """Cost and AUC of every confirmed configuration; a network's latency at an image size is measured once.
+
+    It is the same measure as that of a trial, but of the network as it is exported, and on the CPU.
+    """
     with _threads(threads):
-        for result in strata:
-            if result.architecture not in latencies:
-                latencies[result.architecture] = latency_ms(result.models[0].folder)
+        latencies = _latencies([result.models[0].folder for result in strata])
         device = device_name(torch.device("cpu"))
     models = tuple(
         ModelCost(
@@ -68,11 +64,25 @@ def measure(strata: Sequence[StratumResult], threads: int) -> Efficiency:
             ci=result.ci,
             n_params=result.n_params,
             macs=result.macs,
-            latency_ms=latencies[result.architecture],
+            latency_ms=latency,
         )
-        for result in strata
+        for result, latency in zip(strata, latencies, strict=True)
     )
     return Efficiency(device, models)
+
+
+def _latencies(folders: Sequence[Path]) -> list[float]:
+    """Of each model."""
+    known: dict[tuple[str, int, int], float] = {}
+    found = []
+    for folder in folders:
+        config = read_config(folder)
+        key = (config.architecture, config.channels, config.image_size)
+        if key not in known:
+            shape = (config.channels, config.image_size, config.image_size)
+            known[key] = latency_ms(Deployed(config), shape, torch.device("cpu"))
+        found.append(known[key])
+    return found
 
 
 @contextmanager
@@ -83,20 +93,6 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def latency_ms(folder: Path) -> float:
-    """Median time of a forward pass of one image, in milliseconds, in float32 on the CPU."""
-    config = read_config(folder)
-    module = Deployed(config).eval()
-    image = torch.rand(1, config.channels, config.image_size, config.image_size)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(WARM_UP + TIMED):
-            started = time.perf_counter()
-            module(image)
-            seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[WARM_UP:])
 
 
 def draw(found: Efficiency, path: Path) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
 
+SUBGROUPS = "subgroups"
+"""Attribute of a search study: what `confirm --by` found of subgroups of the test split."""
+
 PICTURES = {
     "roc.png": "ROC curve of the test split; band: 95 % interval",
     "precision_recall.png": "precision and recall on the test split; band: 95 % interval",

@@ -67,6 +67,7 @@ class StratumJson(TypedDict):
     family: str
     init: str
     unfreeze_depth: int
+    strategy: str
     n_params: int
     n_trainable_params: int
     depth: int
@@ -133,6 +134,7 @@ class ConfirmationJson(TypedDict):
         strata: the best on validation first.
         missing: strata without a confirmed configuration.
         efficiency: what AUC costs, where it was measured.
+        subgroups: of the test split, with `--by`.
     """
 
     study: str
@@ -145,6 +147,7 @@ class ConfirmationJson(TypedDict):
     missing: list[Annotated[Strings, MissingStratum]]
     failures: list[FailureJson]
     efficiency: NotRequired[EfficiencyJson]
+    subgroups: NotRequired[Object]
 
 
 class AucJson(TypedDict):

@@ -81,6 +81,7 @@ class StratumResult:
         chosen: whether it is the best of its stratum by validation; else it was asked for by number.
         architecture, family, init: as in a trial's record.
         unfreeze_depth: layer groups trained besides the head, 0 to 5.
+        strategy: which of them, and when.
         n_params, n_trainable_params: with the head.
         depth: weighted layers.
         macs: multiply-accumulates for one image.
@@ -103,6 +104,7 @@ class StratumResult:
     family: str
     init: str
     unfreeze_depth: int
+    strategy: str = "fixed"
     n_params: int
     n_trainable_params: int
     depth: int
@@ -144,6 +146,7 @@ class StratumResult:
             "family": self.family,
             "init": self.init,
             "unfreeze_depth": self.unfreeze_depth,
+            "strategy": self.strategy,
             "n_params": self.n_params,
             "n_trainable_params": self.n_trainable_params,
             "depth": self.depth,
@@ -248,7 +251,7 @@ class ModelCost:
         ci: interval of `auc` over test images and seeds.
         n_params: parameters.
         macs: multiply-accumulates for one image.
-        latency_ms: time for one image, in milliseconds.
+        latency_ms: for one image, on the CPU; measured as `trial.latency` has it.
     """
 
     stratum: str

@@ -28,6 +28,7 @@ from medfathom.confirmation.results import (
     Interval,
     StratumResult,
 )
+from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
@@ -110,6 +111,7 @@ def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, cho
         family=facts["family"],
         init=facts["init"],
         unfreeze_depth=facts["unfreeze_depth"],
+        strategy=facts.get("strategy", DEFAULT),
         n_params=facts["n_params"],
         n_trainable_params=facts["n_trainable_params"],
         depth=facts["depth"],
@@ -202,26 +204,30 @@ def sampling_interval(folders: Sequence[Path]) -> Interval:
 def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[str, object]]:
     """Confirmed models as results: `auc` is the test split's, one row for each seed.
 
-    Only configurations that are the best of their stratum. An init or unfreeze depth that was tuned, not
-    compared, is named "tuned": architectures are then compared each at its own best. Where several strata
-    share architecture, init and unfreeze depth, the best of them by validation stands for them.
+    Only configurations that are the best of their stratum. An init, unfreeze depth or strategy that was
+    tuned, not compared, is named "tuned": architectures are then compared each at its own best. Where several
+    strata share all of these, the best of them by validation stands for them.
     """
     definition = definition_of(study)
     dimensions = definition.space.dimensions
     tuned: dict[str, str] = {
         name: "tuned"
-        for name in ("init", "unfreeze_depth")
+        for name in ("init", "unfreeze_depth", "strategy")
         if name in dimensions and dimensions[name].role == "nuisance"
     }
     common = {
-        "dataset": getattr(definition.dataset, "name", None) or study.study_name,
+        "dataset": definition.dataset.name or study.study_name,
         "modality": summary.modality,
         "study": study.study_name,
         "state": "COMPLETE",
     }
     best: dict[tuple[str, ...], StratumResult] = {}
     for result in summary.best_of_strata:
-        setting = {"init": result.init, "unfreeze_depth": str(result.unfreeze_depth)} | tuned
+        setting = {
+            "init": result.init,
+            "unfreeze_depth": str(result.unfreeze_depth),
+            "strategy": result.strategy,
+        } | tuned
         best.setdefault((result.architecture, *setting.values()), result)
     return [
         {

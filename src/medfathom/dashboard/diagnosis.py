@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.definitions.strategies import DRAWN
 from medfathom.study.choice import completed
 from medfathom.study.record import auc_of, record_of
 from medfathom.trial.record import Losses, TrialRecord
@@ -47,9 +48,6 @@ SIGNATURES = (
     "shortcut suspected",
 )
 """What a finding may be called, in the order of reports."""
-
-DRAWN = ("random", "imagenet-stats")
-"""Inits without pretrained features."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _domain_shift(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Fin
     same = [
         t
         for t in completed([*others, trial], "auc")
-        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "init"))
+        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "init", "strategy"))
     ]
     here = max((auc_of(t) or 0.0 for t in same if t.user_attrs.get("unfreeze_depth") == depth), default=0.0)
     deeper = [(auc_of(t) or 0.0, t.user_attrs.get("unfreeze_depth") or 0) for t in same]
@@ -177,7 +175,7 @@ def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Find
     same = [
         t
         for t in completed([*others, trial], "auc")
-        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth"))
+        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth", "strategy"))
     ]
     with_ = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] == mine["init"]]
     without = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] in DRAWN]

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.dashboard.diagnosis import Finding, diagnose
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.strategies import unfrozen
 from medfathom.files import home
 from medfathom.metrics.rules import By
 from medfathom.study.choice import choice_of, choice_sentences, completed, rule_of
@@ -134,23 +135,39 @@ def _network(record: TrialRecord) -> str:
     architecture, init, depth = (
         "?" if value is None else value for value in (record.architecture, record.init, record.unfreeze_depth)
     )
-    return f"{architecture}, init {init}, unfreeze_depth {depth}"
+    return f"{architecture}, init {init}, unfreeze_depth {unfrozen(depth, record.strategy)}"
 
 
 def _what(trial: FrozenTrial, record: TrialRecord) -> str:
-    in_the_headline = {"architecture", "init", "unfreeze_depth"}
+    in_the_headline = {"architecture", "init", "unfreeze_depth", "strategy"}
     params = {k: v for k, v in trial.params.items() if not set(k.split("+")) & in_the_headline}
     text = ", ".join(f"{name} {_value(value)}" for name, value in params.items()) or "defaults"
     if record.n_params is not None:
         text += f"; {record.n_params / 1e6:.1f} M parameters"
     if record.trainable_fraction is not None:
         text += f", {record.trainable_fraction:.0%} of them trained"
-    text += f". {record.epochs or 0} of {record.max_epochs or '?'} epochs"
+    text += f". {record.epochs or 0} of {record.max_epochs or '?'} epochs{_phases(record)}"
     if record.train_seconds is not None:
         text += f", {clock(record.train_seconds)}"
     if record.device is not None:
         text += f" on {record.device}"
     return f"**Run.** {text}; seed {'?' if record.seed is None else record.seed}."
+
+
+def _phases(record: TrialRecord) -> str:
+    """What was trained in which epochs, where that changed."""
+    phases = record.phases or []
+    if len({tuple(phase.groups) for phase in phases}) < 2:
+        return ""
+    parts = [
+        f"{p.first_epoch} to {p.last_epoch} {'groups ' + _span(p.groups) if p.groups else 'the head alone'}"
+        for p in phases
+    ]
+    return f" ({'; '.join(parts)})"
+
+
+def _span(groups: Sequence[int]) -> str:
+    return f"{groups[0]} to {groups[-1]}" if len(groups) > 1 else str(groups[0])
 
 
 def _value(value: object) -> str:

@@ -118,6 +118,10 @@ def header_of(dataset: Dataset) -> Header:
         UnreadableImageError: no image, of a kind that is not read, or its decoder is not installed.
     """
     _check_form(dataset)
+    if "PixelRepresentation" not in dataset:
+        raise UnreadableImageError(
+            "DICOM that does not say whether its values are signed (PixelRepresentation)"
+        )
     _check_decoder(dataset)
     colours = dataset.PhotometricInterpretation
     return Header(

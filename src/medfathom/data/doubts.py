@@ -23,6 +23,9 @@ PATIENT = re.compile(
 )
 """What names a patient, a slide or a volume in a path."""
 
+FRACTION = re.compile(r"-?\d*[.,]\d+")
+"""A number that is not whole; `7.0` is 7 by now."""
+
 FEW_FOLDERS = 10
 """More folders than these whose names are numbered are patients or slides, not stains or magnifications."""
 
@@ -35,6 +38,8 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
     found = [
         "" if config.positive is not None else negation_note(listing),
         "" if named else _perhaps_missing(listing),
+        "" if named else _fractions(listing),
+        _perhaps_unknown(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
         _unused_patients(listing) if listing.clusters is None else "",
@@ -80,6 +85,29 @@ def _perhaps_missing(listing: Listing) -> str:
     return (
         f"class {', '.join(found)}: does it say that the label is not known? dataset.where (of tables) and "
         "dataset.exclude leave such images out; dataset.class_names, with all classes, ends this note"
+    )
+
+
+def _fractions(listing: Listing) -> str:
+    """A line where classes are numbers between whole ones: means of readers, or probabilities."""
+    found = [name for name in listing.class_names if FRACTION.fullmatch(name)]
+    if not found:
+        return ""
+    return (
+        f"classes such as {found[0]} are no whole numbers: are the labels probabilities, or means of "
+        "readers? dataset.classes merges words; dataset.class_names, with all classes, ends this note"
+    )
+
+
+def _perhaps_unknown(listing: Listing) -> str:
+    """A line where a patient's name may say that the patient is not known, and has several images."""
+    counts = Counter([] if listing.groups is None else listing.groups.tolist())
+    found = [f"{who!r} ({n} images)" for who, n in counts.items() if n > 1 and PERHAPS_MISSING.fullmatch(who)]
+    if not found:
+        return ""
+    return (
+        f"patient {', '.join(found)}: does it say that the patient is not known? These images count as those "
+        "of one patient, in one split"
     )
 
 

@@ -36,6 +36,9 @@ SHOWN_CLASSES = 12
 """Classes that a problem's line names, at most."""
 
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
+_LOOKALIKES = str.maketrans("авсеніјкморѕтхуαβεηικμνορτυχ", "abcehijkmopstxyabehikmnoptux")
+"""Letters of the Cyrillic and Greek alphabets, in lower case, whose capitals or small forms look Latin."""
+
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:\.0*|,0{1,2})?", re.ASCII)
 """Also with a decimal comma; "1,000" would be a thousand."""
 
@@ -197,7 +200,7 @@ def _alike(words: Iterable[str], known: Sequence[str]) -> list[list[str]]:
 
 def _folded(word: str) -> str:
     """What words that may mean the same have in common."""
-    word = unicodedata.normalize("NFKC", word).casefold()
+    word = unicodedata.normalize("NFKC", word).casefold().translate(_LOOKALIKES)
     if number := _WHOLE_NUMBER.fullmatch(word):
         return str(int(number.group(1)))
     word = re.sub(r"(?<=\d)[\s_-]+(?=\d)", " ", word.rstrip(".,;:"))

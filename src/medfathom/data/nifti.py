@@ -98,7 +98,7 @@ def _orientation(image: Any) -> NDArray[Any] | None:
 def _shape(image: Any) -> tuple[int, int, int]:
     """Along the axes that `Nifti.axis` counts. Raises UnreadableImageError where it is no grey volume."""
     stored = tuple(map(int, image.shape))
-    if len(stored) < 3 or set(stored[3:]) > {1} or image.get_data_dtype().kind not in "uif":
+    if len(stored) < 3 or any(n > 1 for n in stored[3:]) or image.get_data_dtype().kind not in "uif":
         raise UnreadableImageError(
             f"NIfTI of shape {stored} and type {image.get_data_dtype()}; three axes of numbers are read"
         )

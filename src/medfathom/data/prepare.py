@@ -116,9 +116,10 @@ def prepare(
 
 def _key(config: DatasetConfig, signature: str) -> str:
     # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
-    # Folds are drawn from what is prepared.
-    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
-    content.pop("keep", None)  # columns for subgroups change no image
+    # Folds are drawn from what is prepared; columns for subgroups change no image.
+    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage", "keep"})
+    if config.source != "medmnist":  # there it says which set
+        content.pop("name")
     if content.get("eye") is None:  # as it was before there was this key
         content.pop("eye", None)
     content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})

@@ -107,7 +107,10 @@ def _check_coverage(
         absent = [name for name, count in zip(names, counts, strict=True) if count == 0]
         elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
         hint = ", though the test split has some" if elsewhere.all() else ""
-        raise DataError(f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}")
+        raise DataError(
+            f"no {split} image of class {', '.join(map(repr, absent))}{because}{hint}; leave the class "
+            'out, or draw other splits: dataset.splits.given = "ignore"'
+        )
     absent_from = is_absent(labels).sum(axis=0)
     if listing.task == "multilabel" and (absent_from == 0).any():
         always = [name for name, count in zip(names, absent_from, strict=True) if count == 0]

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
+from medfathom.definitions.strategies import FEWEST_EPOCHS, STEPWISE
 from medfathom.metrics.rules import By, ThresholdRule
 
 
@@ -251,6 +252,16 @@ class StudyConfig(Schema):
         return [int(size) or self.dataset.image_size for size in self.space.values("image_size")]
 
     @model_validator(mode="after")
+    def _stepwise_strategies_need_epochs(self) -> StudyConfig:
+        stepwise = [name for name in STEPWISE if name in self.space.values("strategy")]
+        if stepwise and self.budget.epochs < FEWEST_EPOCHS:
+            raise ValueError(
+                f"space.strategy = {stepwise[0]!r} opens the network while it trains, which takes at least "
+                f"{FEWEST_EPOCHS} epochs, but got budget.epochs = {self.budget.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _combine_goes_with_cases(self) -> StudyConfig:
         if "combine" in self.space.dimensions and getattr(self.dataset, "unit", "image") == "image":
             raise ValueError(
@@ -272,15 +283,15 @@ class StudyConfig(Schema):
         """What makes two runs the same study.
 
         Left out: texts, resources, how the best trial is chosen and where it decides (no trial depends on
-        it), totals of the budget (a study may be prolonged), the data's place (its content is compared by
-        fingerprint), whether its leakage is accepted, and what has its default (so that a key that a later
-        version adds does not make an old study another).
+        it), totals of the budget (a study may be prolonged), the data's place and name (its content is
+        compared by fingerprint), whether its leakage is accepted, which columns are kept for subgroups, and
+        what has its default (so that a key that a later version adds does not make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
         for key in ("question", "citation", "licence", "obtain", "resources", "choice", "decision"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
-        for key in ("path", "leakage"):
+        for key in ("path", "leakage", "keep", *(() if self.dataset.source == "medmnist" else ("name",))):
             whole["dataset"].pop(key, None)
         for piece in ("space", "sampler", "scheduler"):
             whole[piece].pop("description", None)

@@ -65,6 +65,9 @@ class _Dataset(Schema):
     """Keys of every source. `image_size` is the side in pixels of the square image that the network sees;
     left out where `space.image_size` has sizes: copies are then looked for at the smallest."""
 
+    name: str | None = Field(default=None, min_length=1)
+    """What the data set is called in reports: studies that give the same name are analysed as one data set.
+    Default: the study's name."""
     modality: str = Field(min_length=1)
     """`CXR`, `OCT`, `WSI`, or any other word; studies are analysed together by it."""
     image_size: int = Field(ge=8, le=1024)
@@ -225,6 +228,8 @@ class NpzDataset(_OnDisk):
     """An npz file in MedMNIST's layout: `{train,val,test}_{images,labels}`, optionally `_groups`."""
 
     source: Literal["npz"]
+    keep: list[str] = Field(default=[])
+    """Arrays carried along for subgroups, one value for each image: `sex` is `train_sex`, `val_sex`, ..."""
 
 
 class SplitFolders(Schema):
@@ -298,6 +303,14 @@ class Hdf5Dataset(_OnDisk):
     """A CSV file for each split, one row for each image in order: `..._split_{split}_meta.csv`."""
     group_column: str = "wsi"
     """Column of `groups` that names each image's slide or patient."""
+    keep: list[str] = Field(default=[])
+    """Columns of `groups` carried along for subgroups: `evaluate --by`, `confirm --by`."""
+
+    @model_validator(mode="after")
+    def _columns_of_a_table(self) -> Hdf5Dataset:
+        if self.keep and self.groups is None:
+            raise ValueError("keep names columns of the tables that groups names; give groups")
+        return self
 
 
 class PhantomDataset(_Dataset):

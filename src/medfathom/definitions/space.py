@@ -3,7 +3,8 @@
 A space is a table of dimensions, each named after a field of `TrialParams`. What a space leaves out keeps
 the default it has there. Dimensions that an `[[exclude]]` entry names are sampled together, as one choice
 among the allowed combinations: so that no trial is spent on an excluded one, and no range ever changes
-(multivariate TPE drops parameters whose range does).
+(multivariate TPE drops parameters whose range does). A transfer strategy excludes the depths and inits for
+which it means nothing by itself (`definitions.strategies`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from medfathom.definitions.schema import Schema
+from medfathom.definitions.strategies import Strategy, refusal
 from medfathom.errors import did_you_mean
 from medfathom.units import Combine
 
@@ -25,6 +27,9 @@ Value = bool | int | float | str
 Role = Literal["scientific", "nuisance", "fixed"]
 Params = Mapping[str, Value]
 
+JUDGED = ("strategy", "unfreeze_depth", "init")
+"""Hyperparameters by which it is judged whether a strategy means something."""
+
 
 class TrialParams(Schema):
     """One trial's hyperparameters. Rates are per step, fractions lie in [0, 1]."""
@@ -33,7 +38,7 @@ class TrialParams(Schema):
     """A timm name without a tag."""
     init: str = "imagenet"
     """Where the weights start: `imagenet`, `imagenet:TAG`, `random`, `imagenet-stats`, `file:PATH`,
-    `export:FOLDER`, `hub:REPOSITORY`."""
+    `export:FOLDER`, `hub:REPOSITORY`, `study:NAME` (the confirmed model of another study)."""
     unfreeze_depth: int = Field(default=5, ge=0, le=5)
     """How many of the last layer groups are trained besides the head."""
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
@@ -72,6 +77,10 @@ class TrialParams(Schema):
     """Side of the square image that the network sees, pixels; 0: the data set's."""
     combine: Combine = "mean"
     """How the predictions of a case's images become one, where the unit is not the image."""
+    strategy: Strategy = "fixed"
+    """Which parts of the network are trained, and when: see `definitions.strategies`."""
+    l2_sp_alpha: float = Field(default=0.01, ge=0, le=100)
+    """For the strategy `l2-sp`: how strongly weights are pulled to their start, in place of their decay."""
 
 
 class Dimension(Schema):
@@ -183,6 +192,7 @@ class SpaceConfig(Schema):
             if dimension.role == "scientific" and not _enumerable(name, dimension):
                 raise ValueError(f"{name}: a scientific dimension needs choices or an integer range")
         self._check_exclusions()
+        self._check_strategies()
         return self
 
     def _check_exclusions(self) -> None:
@@ -198,11 +208,50 @@ class SpaceConfig(Schema):
         if self.exclude and not self.allowed_combinations():
             raise ValueError("exclude leaves no combination")
 
+    def _check_strategies(self) -> None:
+        """Raise ValueError for a strategy, a depth or an init that means nothing with any of the others."""
+        for name in JUDGED if "strategy" in self.dimensions else ():
+            for value in self.values(name):
+                reasons = self._refusals({name: value})
+                if all(reasons.values()):
+                    (strategy, depth, init), why = next(iter(reasons.items()))
+                    raise ValueError(
+                        f"strategy = {strategy!r} means nothing with unfreeze_depth = {depth} and init = "
+                        f"{init!r}: {why}; leave {name} = {value!r} out"
+                    )
+
+    def _refusals(self, known: Params) -> dict[tuple[str, int, str], str | None]:
+        """Each (strategy, depth, init) that these parameters leave open -> why it means nothing."""
+        axes = [[known[name]] if name in known else self.values(name) for name in JUDGED]
+        places = [(str(s), int(d), str(i)) for s, d, i in product(*axes)]
+        return {place: refusal(*place) for place in places}
+
+    def left_out(self) -> list[str]:
+        """A line for each strategy that means nothing with some of the space's depths or inits."""
+        lines: dict[str, list[str]] = {}
+        for (strategy, depth, init), why in self._refusals({}).items():
+            if why:
+                lines.setdefault(f"strategy {strategy}", []).append(f"depth {depth} with {init}")
+        return [f"left out: {name} at {', '.join(cells)}" for name, cells in lines.items()]
+
     @property
     def joint(self) -> list[str]:
         """The dimensions sampled together, in the space's order, because an exclusion names them."""
-        named = {name for entry in self.exclude for name in entry}
+        named = {name for entry in self.exclude for name in entry} | self._judged_together()
         return [name for name in self.dimensions if name in named and self.dimensions[name].value is None]
+
+    def _judged_together(self) -> set[str]:
+        """The dimensions of which it depends whether a strategy means something."""
+        if "strategy" not in self.dimensions:
+            return set()
+        refused = [place for place, why in self._refusals({}).items() if why]
+        names = set()
+        for k, name in enumerate(JUDGED):
+            others = {place[:k] + place[k + 1 :] for place in refused}
+            everywhere = len(refused) == len(others) * len(self.values(name))
+            if refused and not everywhere:
+                names.add(name)
+        return names
 
     def allowed_combinations(self) -> list[dict[str, Value]]:
         """Every allowed combination of the joint dimensions, in order."""
@@ -211,10 +260,12 @@ class SpaceConfig(Schema):
         return [c for c in combinations if not self.excluded(c)]
 
     def excluded(self, params: Params) -> bool:
-        """Whether an exclusion matches these parameters."""
+        """Whether an exclusion matches these parameters, or their strategy means nothing for them."""
         fixed = {n: d.value for n, d in self.dimensions.items() if d.value is not None}
         known = {**fixed, **params}
-        return any(all(known.get(k) == v for k, v in entry.items()) for entry in self.exclude)
+        if any(all(known.get(k) == v for k, v in entry.items()) for entry in self.exclude):
+            return True
+        return "strategy" in self.dimensions and all(self._refusals(known).values())
 
     def values(self, name: str) -> list[Value]:
         """All values that trials can have of a hyperparameter; its default where the space leaves it out."""

@@ -24,6 +24,7 @@ from medfathom.evaluation.words import (
 )
 from medfathom.files import write_atomically
 from medfathom.models.folder import CARD_FILE, EVALUATIONS_FILE, write_manifest
+from medfathom.text import markdown_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,19 +102,12 @@ def section(found: Evaluation) -> str:
         *(f"- {line}" for line in _without_names(found)),
         *(f"- {line}" for line in recalibration_lines(found)),
         "",
-        *_markdown(subgroup_table(found)),
-        *(f"- {line}" for line in subgroup_lines(found)),
+        *markdown_table(subgroup_table(found.subgroups)),
+        *(f"- {line}" for line in subgroup_lines(found.subgroups)),
         "",
         *decision_tables(found.decisions),
     ]
     return "\n".join(lines)
-
-
-def _markdown(rows: list[list[str]]) -> list[str]:
-    if not rows:
-        return []
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:], ""]
 
 
 def _without_names(found: Evaluation) -> list[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from medfathom.data.prints import LIKENESS
 from medfathom.evaluation.results import Calibration, Evaluation, Value, metric
 from medfathom.metrics.rules import CHANCE
 from medfathom.text import number_of
 from medfathom.trial.record import METRIC_TITLES
+
+if TYPE_CHECKING:
+    from medfathom.evaluation.subgroups import Subgroups
 
 SEES = (
     "exact copies, and copies that were saved again or have other brightness, contrast or resolution, are "
@@ -155,13 +160,13 @@ def calibration_line(line: Calibration) -> str:
     return f"{line.name}: {', '.join(parts)}"
 
 
-def subgroup_table(found: Evaluation) -> list[list[str]]:
+def subgroup_table(found: Subgroups | None) -> list[list[str]]:
     """Subgroups as rows of text, a header first; empty where none were asked for."""
-    if found.subgroups is None:
+    if found is None:
         return []
     header = ["subgroup", "n", "patients", "positive", "AUC", "sensitivity", "specificity", "slope"]
     rows = [[*header, "against the others", "p (Holm)"]]
-    for each in found.subgroups.groups:
+    for each in found.groups:
         patients = "" if each.n_patients is None else str(each.n_patients)
         row = [f"{each.column} {each.value}", str(each.n), patients, str(each.positives)]
         if each.why:
@@ -174,21 +179,21 @@ def subgroup_table(found: Evaluation) -> list[list[str]]:
     return rows
 
 
-def subgroup_lines(found: Evaluation) -> list[str]:
+def subgroup_lines(found: Subgroups | None) -> list[str]:
     """What a table of subgroups does not say."""
-    if found.subgroups is None:
+    if found is None:
         return []
     lines = [
         f"Largest gap by {gap.column}: AUC of {gap.best} minus that of {gap.worst} {shown(gap.gap)} (the "
         "interval holds for all pairs)"
-        for gap in found.subgroups.gaps
+        for gap in found.gaps
     ]
     lines += [
         f"in no subgroup, without {column}: {number_of(count, 'image')}"
-        for column, count in found.subgroups.left_out.items()
+        for column, count in found.left_out.items()
         if count
     ]
-    return lines + [f"{e.column} {e.value}: {e.why}" for e in found.subgroups.groups if e.why]
+    return lines + [f"{e.column} {e.value}: {e.why}" for e in found.groups if e.why]
 
 
 def recalibration_lines(evaluation: Evaluation) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medfathom.definitions.strategies import unfrozen
 from medfathom.html import lines, piece, table
 
 if TYPE_CHECKING:
@@ -18,8 +19,12 @@ def model_html(config: ModelConfig) -> str:
     """What a model is, was trained on, and takes."""
     classes = ", ".join(config.class_names)
     positive = "" if config.positive is None else f" (positive: {config.positive})"
+    depth = unfrozen(config.unfreeze_depth, config.strategy)
     rows = [
-        ["network", f"{config.architecture}, init {config.init}, unfreeze depth {config.unfreeze_depth}"],
+        [
+            "network",
+            f"{config.architecture}, init {config.init}, unfreeze depth {depth}",
+        ],
         ["classes", classes + positive],
         ["judges", f"each {config.unit}"],
         ["takes", f"{config.image_size} x {config.image_size} pixels, {config.channels} channels"],

@@ -74,6 +74,19 @@ LEAST = 8
 """Trials from which on an interval is given: with fewer it holds the truth too seldom."""
 
 
+SURE = 0.95
+"""In such a share of studies."""
+
+
+def rarest_met(n: int) -> int:
+    """n random trials meet settings that one random trial in so many has, in 95 % of all studies.
+
+    >>> rarest_met(8), rarest_met(32)
+    (3, 11)
+    """
+    return int(1 / (1 - (1 - SURE) ** (1 / n)))
+
+
 @dataclass(frozen=True)
 class Expected:
     """The AUC of the choice among m trials, in expectation, with its 95 % interval; NaN: none is given."""
@@ -87,7 +100,7 @@ def expected_choice(auc: ArrayLike, log_loss: ArrayLike, m: int, by: By) -> Expe
     """The expected AUC of the choice among m trials, from n that were run as independent draws.
 
     Without bias (without replacement); the interval from the jackknife. It is honest up to m = n / 2, and
-    knows nothing of settings so rare that none of the n has them.
+    knows nothing of settings so rare that none of the n has them: see `rarest_met`.
 
     Args:
         auc: in [0, 1], (n,).

@@ -80,6 +80,7 @@ class ModelConfig(Schema):
     architecture: str
     init: str
     unfreeze_depth: int
+    strategy: str = "fixed"
     head_dropout: float
     head_pooling: Literal["avg", "max", "avgmax"]
     head_hidden: int

@@ -44,7 +44,7 @@ class NetworkFacts:
         n_params: number of parameters.
         n_trainable_params: number of trained parameters.
         trainable_fraction: share of the parameters that is trained, in [0, 1].
-        trainable_layer_fraction: share of the weighted layers (conv, linear) that is trained, in [0, 1].
+        trainable_layer_fraction: share of the weighted layers (conv, linear) whose weights are trained.
         depth: weighted layers on the longest path from input to logits.
         macs: multiply-accumulates for one image.
     """
@@ -65,8 +65,12 @@ class Network(nn.Module):
     The backbone keeps timm's modules and names; the two parts run them by the backbone's graph. Modules of
     the frozen prefix always stay in inference mode, also after `train(True)`.
 
+    What training may change is chosen once (`set_trained`); what it changes now may be less (`open`).
+
     Attributes:
-        unfreeze_depth: how many of the last layer groups are trained besides the head.
+        trained_groups: the layer groups that training may change, besides the head.
+        open_groups: those of them that are trained now.
+        frozen_groups: how many of the first layer groups stand still now: the frozen prefix.
         facts: sizes.
         init_source: where the weights came from, one line.
         weights_hash: SHA-256 over the backbone's tensors as loaded, hexadecimal.
@@ -106,6 +110,7 @@ class Network(nn.Module):
         self.weights_hash = ""
         self.match: MatchReport | None = None
         self._blueprint = blueprint
+        self._parameter_names = frozenset(n for n, _ in backbone.named_parameters(remove_duplicate=False))
         blueprint.prepare(backbone)
         self._repeats_grey = repeats_grey
         mean, std = normalization
@@ -127,16 +132,45 @@ class Network(nn.Module):
             ModelError: the depth is out of range.
         """
         check_unfreeze_depth(depth)
-        self.unfreeze_depth = depth
-        self._cut = self._blueprint.cuts[GROUPS - depth]
-        trained = {n for n, g in self._blueprint.groups.items() if g > GROUPS - depth}
-        freeze(self.backbone, frozenset(trained))
+        self.set_trained(frozenset(range(GROUPS - depth + 1, GROUPS + 1)))
+
+    def set_trained(self, groups: frozenset[int], *, only_vectors: bool = False) -> None:
+        """Choose what training may change besides the head, and open all of it.
+
+        Args:
+            groups: layer groups, 1 to 5, all of one stretch.
+            only_vectors: of their parameters only those of one dimension: biases and norms.
+        """
+        self.trained_groups, self._only_vectors = groups, only_vectors
+        self._trained = frozenset(
+            name
+            for name, parameter in self.backbone.named_parameters(remove_duplicate=False)
+            if self._blueprint.groups[name] in groups and not (only_vectors and parameter.ndim > 1)
+        )
+        self.open(groups)
+
+    def open(self, groups: frozenset[int]) -> None:
+        """Train only these of the groups that training may change; the others stand still.
+
+        What stands still is in inference mode: its batch-norm statistics do not move, and it drops nothing.
+        """
+        self.open_groups = groups
+        self.frozen_groups = min(groups, default=GROUPS + 1) - 1
+        self._cut = self.cut(self.frozen_groups)
+        behind = self.cut(GROUPS).prefix_modules - self.cut(max(groups)).prefix_modules if groups else ()
+        self._still = self._cut.prefix_modules.union(behind)
+        freeze(self.backbone, frozenset(n for n in self._trained if self._blueprint.groups[n] in groups))
         self.train(self.training)
 
+    @property
+    def unfreeze_depth(self) -> int:
+        """How many of the last layer groups do not belong to the frozen prefix now."""
+        return GROUPS - self.frozen_groups
+
     def train(self, mode: bool = True) -> Network:
-        """Set training mode for what is trained; the frozen prefix stays in inference mode."""
+        """Set training mode for what is trained now; what stands still stays in inference mode."""
         super().train(mode)
-        hold_in_inference_mode(self.backbone, self._cut.prefix_modules)
+        hold_in_inference_mode(self.backbone, self._still)
         return self
 
     def prefix_modules(self) -> list[nn.Module]:
@@ -185,10 +219,8 @@ class Network(nn.Module):
         return self._blueprint.cuts[groups]
 
     def _frozen_cut(self, groups: int) -> Cut:
-        if not 0 <= groups <= GROUPS - self.unfreeze_depth:
-            raise ModelError(
-                f"groups must be 0 to {GROUPS - self.unfreeze_depth} (the frozen ones), but got {groups}"
-            )
+        if not 0 <= groups <= self.frozen_groups:
+            raise ModelError(f"groups must be 0 to {self.frozen_groups} (the frozen ones), but got {groups}")
         return self.cut(groups)
 
     def _before(self, cut: Cut, images: Tensor) -> Tensor:
@@ -214,10 +246,10 @@ class Network(nn.Module):
         return self.forward_rest(self.forward_prefix(images))
 
     def trainable_parameters_by_group(self) -> list[tuple[int | Literal["head"], list[nn.Parameter]]]:
-        """Trained parameters, from the stem on: (group 1 to 5, parameters), then ("head", parameters)."""
+        """What training may change, from the stem on: (group 1 to 5, parameters), ("head", parameters)."""
         parts: dict[int, list[nn.Parameter]] = {}
         for name, parameter in self.backbone.named_parameters():
-            if parameter.requires_grad:
+            if name in self._trained:
                 parts.setdefault(self._blueprint.groups[name], []).append(parameter)
         groups: list[tuple[int | Literal["head"], list[nn.Parameter]]] = [
             (g, parts[g]) for g in sorted(parts)
@@ -232,7 +264,7 @@ class Network(nn.Module):
         """Restore what `trained_state` returned.
 
         Raises:
-            ModelError: the state is of another network, or of another unfreeze depth.
+            ModelError: the state is of another network, or of one of which other parts are trained.
         """
         expected = self.trained_state()
         wrong = sorted(set(expected) ^ set(state)) or [
@@ -240,22 +272,27 @@ class Network(nn.Module):
         ]
         if wrong:
             raise ModelError(
-                f"not a trained state of {self.architecture} at unfreeze_depth {self.unfreeze_depth}: "
+                f"not a trained state of {self.architecture} with groups {sorted(self.trained_groups)}: "
                 f"{len(wrong)} tensors differ, the first is {wrong[0]}"
             )
         self.load_state_dict(dict(state), strict=False)
 
     def _moves(self, name: str) -> bool:
         part, _, inner = name.partition(".")
-        return part == "head" or self._blueprint.groups[inner] > GROUPS - self.unfreeze_depth
+        if part == "head" or inner in self._trained:
+            return True
+        statistics = inner not in self._parameter_names
+        return statistics and self._blueprint.groups[inner] in self.trained_groups
 
     @property
     def facts(self) -> NetworkFacts:
-        """Sizes of this network at its current unfreeze depth."""
+        """Sizes of this network, with all that training may change."""
         n_params = sum(p.numel() for p in self.parameters())
-        n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        trained = [p for _, parameters in self.trainable_parameters_by_group() for p in parameters]
+        n_trained = sum(p.numel() for p in trained)
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
-        layers = [*self._blueprint.layers_per_group, len(linear)]
+        layers = self._blueprint.layers_per_group
+        whole = [] if self._only_vectors else [layers[group - 1] for group in self.trained_groups]
         # Attention is beside the path from input to logits.
         path = self.head.classifier if isinstance(self.head, AttentionHead) else self.head
         return NetworkFacts(
@@ -264,7 +301,7 @@ class Network(nn.Module):
             n_params=n_params,
             n_trainable_params=n_trained,
             trainable_fraction=n_trained / n_params,
-            trainable_layer_fraction=sum(layers[GROUPS - self.unfreeze_depth :]) / sum(layers),
+            trainable_layer_fraction=(sum(whole) + len(linear)) / (sum(layers) + len(linear)),
             depth=self._blueprint.depth + sum(isinstance(m, nn.Linear) for m in path.modules()),
             macs=self._blueprint.macs + sum(m.in_features * m.out_features for m in linear),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from medfathom.confirmation.find import SUBGROUPS
 from medfathom.confirmation.words import chance_warning, gap_words, judged_on, what_varies
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
@@ -235,25 +236,30 @@ def _seen_before(each: Mapping[str, Any]) -> str:
 
 def subgroups(record: StudyRecord) -> Answer:
     """For whom it works."""
-    found = [words for name, each in record.evaluations.items() if (words := _groups(name, each))]
+    found = _all_groups(record)
     if not found:
-        return (
-            "No subgroups were judged: keep their columns (`[dataset] keep`), then "
-            f"`{command('evaluate', record.name, 'other.toml', '--by', 'sex,age:10')}`."
-        )
-    return Fact(" ".join(found), "study, `evaluations`, `subgroups`")
+        typed = command("confirm", record.name, "--by", "sex,age:10")
+        return f"No subgroups were judged: keep their columns (`[dataset] keep`), then `{typed}`."
+    return Fact(" ".join(found), "study, `subgroups`, `evaluations`")
 
 
 def by_site(record: StudyRecord) -> Answer:
     """Over centres, where a column names them."""
-    found = [words for name, each in record.evaluations.items() if (words := _groups(name, each, SITES))]
+    found = _all_groups(record, SITES)
     if not found:
         return "Do the data come from several centres or devices? No subgroups by site were judged."
-    return Fact(" ".join(found), "study, `evaluations`, `subgroups`")
+    return Fact(" ".join(found), "study, `subgroups`, `evaluations`")
 
 
-def _groups(name: str, each: Mapping[str, Any], columns: Sequence[str] = ()) -> str:
-    groups = (each.get("subgroups") or {}).get("groups", [])
+def _all_groups(record: StudyRecord, columns: Sequence[str] = ()) -> list[str]:
+    """Of the own test split, and of other data, a sentence each."""
+    places = {"own test split": record.study.user_attrs.get(SUBGROUPS)}
+    places |= {name: each.get("subgroups") for name, each in record.evaluations.items()}
+    return [words for name, found in places.items() if found and (words := _groups(name, found, columns))]
+
+
+def _groups(name: str, found: Mapping[str, Any], columns: Sequence[str]) -> str:
+    groups = found["groups"]
     shown = [_group(g) for g in groups if not columns or str(g["column"]).lower() in columns]
     return f"{name}: {'; '.join(shown)}." if shown else ""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medfathom.definitions.space import TrialParams
+from medfathom.definitions.strategies import costs_like
 
 CONTEXT_BYTES = 768 * 2**20
 """What a process holds besides its tensors: CUDA's context and libraries."""
@@ -16,13 +17,13 @@ MOST_PER_GPU = 8
 
 
 class MeasuredShares:
-    """Peak memory of past trials by architecture, unfreeze depth and image size, as fractions of a GPU.
+    """Peak memory of past trials by architecture, depth, strategy and image size, as fractions of a GPU.
 
     A kind of trial that was never measured gets a whole GPU: the first of each kind measures it.
     """
 
     def __init__(self) -> None:
-        self._peaks: dict[tuple[str, int, int], dict[int, float]] = {}
+        self._peaks: dict[tuple[str, int, str, int], dict[int, float]] = {}
 
     def learn(self, params: TrialParams, attributes: Mapping[str, Any]) -> None:
         """Take in a trial's record; one that did not run on a GPU is passed over."""
@@ -53,8 +54,8 @@ class MeasuredShares:
         return _one_of(min(needed)) if needed else 1.0
 
 
-def _kind(params: TrialParams) -> tuple[str, int, int]:
-    return params.architecture, params.unfreeze_depth, params.image_size
+def _kind(params: TrialParams) -> tuple[str, int, str, int]:
+    return params.architecture, params.unfreeze_depth, costs_like(params.strategy), params.image_size
 
 
 def _one_of(fraction: float) -> float:

@@ -20,6 +20,7 @@ from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.stall import Pauses, Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
+from medfathom.study.sources import folders_of, sources_of
 from medfathom.study.watcher import Watcher
 from medfathom.text import command
 
@@ -66,6 +67,7 @@ def run_trials(
             Path.cwd(),
             driver.study.user_attrs["dataset_fingerprint"],
             precision_of_run(driver, slots) if work is None else driver.settled_precision(),
+            folders_of(sources_of(driver.study)),
             work,
         )
         halt = Halt(config, driver)

@@ -97,6 +97,10 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         measures_latency=settings.config.objectives.cost == "latency_ms",
         folds=open_folds(own, config.splits, divided=data),
         scored=order.assignment.scored,
+        sources={
+            init: {architecture: storage / folder for architecture, folder in folders.items()}
+            for init, folders in settings.sources.items()
+        },
     )
 
 

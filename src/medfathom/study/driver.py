@@ -211,9 +211,7 @@ class Driver:
         self.annotate(
             trial.number,
             {
-                "architecture": params.architecture,
-                "init": params.init,
-                "unfreeze_depth": params.unfreeze_depth,
+                **params.model_dump(include={"architecture", "init", "unfreeze_depth", "strategy"}),
                 "stratum": stratum,
                 "seed": seed,
                 "max_epochs": self.config.budget.epochs * self.config.dataset.splits.trainings,

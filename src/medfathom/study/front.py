@@ -22,7 +22,7 @@ COSTS: dict[Cost, str] = {
 
 @dataclass(frozen=True)
 class FrontTrial:
-    """A trial of the front: its validation AUC with the 95 % interval, and its cost."""
+    """A finished trial: its validation AUC with the 95 % interval, and its cost."""
 
     number: int
     auc: float
@@ -34,11 +34,16 @@ class FrontTrial:
 
 @dataclass(frozen=True)
 class Front:
-    """The trials of a front, cheapest first, and what their cost is."""
+    """The trials of a front, cheapest first, the other finished ones, and what their cost is."""
 
     cost: Cost
-    finished: int
     trials: Sequence[FrontTrial]
+    beaten: Sequence[FrontTrial]
+
+    @property
+    def finished(self) -> int:
+        """How many trials have finished."""
+        return len(self.trials) + len(self.beaten)
 
 
 def objective_values(
@@ -66,11 +71,12 @@ def front_of(study: Study, trials: Sequence[FrozenTrial]) -> Front | None:
     if cost is None or not done:
         return None
     cheapest: list[FrozenTrial] = []
+    beaten: list[FrozenTrial] = []
     # The highest AUC first, of equal ones the cheapest: a trial is beaten by one before it at no more cost.
     for trial in sorted(done, key=lambda t: (-(auc_of(t) or 0.0), _cost(t), t.number)):
-        if all(_cost(trial) < _cost(other) for other in cheapest):
-            cheapest.append(trial)
-    return Front(cost, len(done), [_front_trial(trial) for trial in reversed(cheapest)])
+        better = all(_cost(trial) < _cost(other) for other in cheapest)
+        (cheapest if better else beaten).append(trial)
+    return Front(cost, *([_front_trial(t) for t in reversed(part)] for part in (cheapest, beaten)))
 
 
 def _cost(trial: FrozenTrial) -> float:

@@ -158,9 +158,10 @@ class StratumSampler(BaseSampler):
         self.stratum: dict[str, Value] = {}
         joint = space.joint
         self._assigned = [name for name in space.scientific() if name not in joint]
+        self._choices: Sequence[Params] = ()
         if set(joint) & set(space.scientific()):
             self._assigned.append("+".join(joint))
-        self._joint = joint
+            self._choices = space.allowed_combinations()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The base sampler's space, less what the stratum gives."""
@@ -178,17 +179,25 @@ class StratumSampler(BaseSampler):
     ) -> Any:
         """The stratum's value of a scientific hyperparameter; else the base sampler's."""
         if param_name in self.stratum or param_name in self._assigned:
-            return self._given(self.stratum, param_name)
+            return self._least_tried(study, self._given(self.stratum, param_name), param_name)
         return self.base.sample_independent(self._view(study), trial, param_name, param_distribution)
 
     def fits(self, stratum: Mapping[str, Value], params: Mapping[str, Any]) -> bool:
         """Whether a trial with these parameters (some may be missing yet) can be of the stratum."""
-        return all(self._given(stratum, n) == params[n] for n in self._assigned if n in params)
+        return all(params[n] in self._given(stratum, n) for n in self._assigned if n in params)
 
-    def _given(self, stratum: Mapping[str, Value], param_name: str) -> Value:
+    def _given(self, stratum: Mapping[str, Value], param_name: str) -> list[Value]:
+        """The values of a parameter that a stratum allows: several where it joins nuisance dimensions too."""
         if param_name in stratum:
-            return stratum[param_name]
-        return label({name: stratum[name] for name in self._joint})
+            return [stratum[param_name]]
+        return [label(c) for c in self._choices if all(c[n] == v for n, v in stratum.items() if n in c)]
+
+    def _least_tried(self, study: Study, values: Sequence[Value], param_name: str) -> Value:
+        """Of a joint choice the part that is nuisance: each in turn, as no sampler knows it apart."""
+        if len(values) == 1:
+            return values[0]
+        tried = Counter(t.params.get(param_name) for t in self._view(study).get_trials(deepcopy=False))
+        return min(values, key=lambda value: tried[value])
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Let the base sampler prepare."""

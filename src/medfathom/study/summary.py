@@ -77,6 +77,7 @@ SHOWN_OF_A_TRIAL = (
     "architecture",
     "init",
     "unfreeze_depth",
+    "strategy",
     "auc_ci_low",
     "auc_ci_high",
     "log_loss",
@@ -119,6 +120,7 @@ class TrialSummary:
     architecture: str | None
     init: str | None
     unfreeze_depth: int | None
+    strategy: str | None
     auc_ci_low: float | None
     auc_ci_high: float | None
     log_loss: float | None

@@ -15,7 +15,7 @@ from medfathom.definitions.space import label
 from medfathom.metrics.auc import Floats
 from medfathom.metrics.intervals import Z95
 from medfathom.metrics.rules import By
-from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice
+from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice, rarest_met
 from medfathom.study.choice import completed, log_loss_of
 from medfathom.study.record import auc_of
 
@@ -156,12 +156,21 @@ def tuning_sentences(found: Mapping[str, Tuning]) -> list[str]:
     open_ = sorted(name for name, each in found.items() if not each.settled)
     if not tuned:
         return []
+    fewest = min(each.trials for each in tuned.values())
+    unknown = (
+        f"Settings that no trial met are not counted: {fewest} random trials may all miss good settings that "
+        f"fewer than 1 random trial in {rarest_met(fewest)} has."
+    )
     if not open_:
-        return ["Every stratum is tuned to within noise: more trials are expected to bring less than that."]
+        return [
+            "Every stratum is tuned to within noise: more trials are expected to bring less than that.",
+            unknown,
+        ]
     among = next(iter(found.values())).among
     named = "; ".join(open_[:NAMED]) + (f"; and {len(open_) - NAMED} more" if len(open_) > NAMED else "")
     return [
         f"{len(open_)} of {len(found)} strata may be under-tuned ({named}): the second half of their trials "
         f"is expected to have brought more than half a standard error of their AUC, or fewer than {LEAST} "
-        f"trials ended. The expected best of {among} compares all strata at equal tuning."
+        f"trials ended. The expected best of {among} compares all strata at equal tuning.",
+        unknown,
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -28,6 +29,7 @@ from medfathom.terminal.tables import Column, FittedTable, short_strata
 if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
     from medfathom.confirmation.results import ConfirmationSummary, Interval, StratumResult
+    from medfathom.evaluation.subgroups import Subgroups
 
 MISSING_SHOWN = 3
 """More strata than this with the same reason are counted."""
@@ -51,6 +53,7 @@ def confirm_and_tell(
     seeds: int = 3,
     top: int | None = None,
     trials: Sequence[int] = (),
+    by: str = "",
     storage: str | None = None,
     address: str | None = None,
     as_json: bool = False,
@@ -70,18 +73,30 @@ def confirm_and_tell(
             seeds=seeds,
             top=top,
             trials=trials,
+            by=by,
             storage=storage,
             address=address,
             watcher=log,
         )
     if as_json:
-        print_json(done.summary.to_dict())
+        subgroups = {"subgroups": asdict(done.subgroups)} if done.subgroups else {}
+        print_json(done.summary.to_dict() | subgroups)
     else:
         print_text(confirmation_text(done.summary))
+        if done.subgroups:
+            print_text(_subgroups(done.subgroups))
     if done.halted:
         print(f"Ended early: {done.halted}. The same command continues.", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED
     return EXIT_FAILED if done.summary.failures else 0
+
+
+def _subgroups(found: Subgroups) -> RenderableType:
+    from medfathom.evaluation.words import subgroup_lines, subgroup_table  # noqa: PLC0415
+    from medfathom.terminal.evaluation import subgroups_as_table  # noqa: PLC0415
+
+    head = Text("\nSubgroups of the test split, by the best model", "bold")
+    return Group(head, subgroups_as_table(subgroup_table(found)), *map(Text, subgroup_lines(found)))
 
 
 def confirmation_text(summary: ConfirmationSummary) -> RenderableType:

@@ -20,6 +20,7 @@ from medfathom.data.samples import write_samples
 from medfathom.data.sources.base import Ignored
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
+from medfathom.errors import InputError
 from medfathom.files import home
 from medfathom.terminal.bar import step_bar
 from medfathom.terminal.output import print_json, print_text
@@ -71,6 +72,26 @@ def print_check(study: str, overrides: Sequence[str], *, page: Path | None, as_j
         print_json(report.to_dict())
     else:
         print_text(check_text(report, written))
+    return report.exit_code
+
+
+def print_shared(references: Sequence[str], overrides: Sequence[str], *, as_json: bool) -> int:
+    """Look for images that several data sets share, and print them. The exit code, as the report has it."""
+    from medfathom.data.check.across import SEES  # noqa: PLC0415  SciPy
+    from medfathom.data.check.sets import check_sets  # noqa: PLC0415
+
+    configs = [load_definition(reference, overrides) for reference in references]
+    names = [config.name for config in configs]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"data check: two of the data sets are called {again[0]!r}; give each its own name")
+    sets = [(config.name, config.dataset) for config in configs]
+    with step_bar(shown=not as_json) as tell:
+        report = check_sets(sets, home() / "cache", tell)
+    if as_json:
+        print_json(report.to_dict())
+        return report.exit_code
+    lines = [line for found in report.found for line in found.lines()]
+    print_text(Group(*map(Text, lines), Text(f"{SEES}.", style="dim")))
     return report.exit_code
 
 

@@ -74,8 +74,8 @@ def evaluation_text(found: Evaluation) -> RenderableType:
     if found.recalibrated is not None:
         first, *others = words.recalibration_lines(found)
         parts += [Text(first, "bold"), *map(Text, others)]
-    if rows := words.subgroup_table(found):
-        parts += [_subgroups(rows), *map(Text, words.subgroup_lines(found))]
+    if rows := words.subgroup_table(found.subgroups):
+        parts += [subgroups_as_table(rows), *map(Text, words.subgroup_lines(found.subgroups))]
     parts += [_decision(each) for each in found.decisions]
     parts += [Text("Scores from 0 to 1", "bold"), *map(_histogram, found.histograms)]
     return Group(*parts, *(Text(remark, "dim") for remark in found.remarks))
@@ -98,7 +98,8 @@ def _table(found: Evaluation) -> Table:
     return table
 
 
-def _subgroups(rows: list[list[str]]) -> Table:
+def subgroups_as_table(rows: list[list[str]]) -> Table:
+    """Rows of `words.subgroup_table`."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in rows[0]:
         table.add_column(title)

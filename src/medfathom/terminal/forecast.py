@@ -9,10 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.strategies import unfrozen
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import QUIET, clock
-from medfathom.validate import check_definition
+from medfathom.validate import check_definition, sources_for
 
 if TYPE_CHECKING:
     from medfathom.forecast import Forecast, Measured
@@ -31,14 +32,16 @@ COLUMNS = (
 )
 
 
-def print_forecast(study: str, overrides: Sequence[str], *, seconds: float, as_json: bool) -> int:
+def print_forecast(
+    study: str, overrides: Sequence[str], *, seconds: float, storage: str | None, as_json: bool
+) -> int:
     """Forecast a study within so many seconds and print it. The exit code: 1 where a kind of trial fails."""
     config = load_definition(study, overrides)
-    check_definition(config)
+    check_definition(config, sources=sources_for(config, storage))
     from medfathom.plan import plan_study  # noqa: PLC0415  imports torch
 
     with _Progress() as progress:
-        forecast = plan_study(config, progress.say, seconds=seconds, told=progress.told)
+        forecast = plan_study(config, progress.say, seconds=seconds, told=progress.told, storage=storage)
     if as_json:
         print_json(forecast.to_dict())
     else:
@@ -88,7 +91,7 @@ def forecast_text(forecast: Forecast) -> RenderableType:
             cells = _measured_cells(each.measured, "~" if each.estimated else "")
         table.add_row(*_kind_cells(each.kind), *cells)
     failed = [
-        Text(f"{kind.params.architecture}, unfreeze_depth {kind.params.unfreeze_depth}: {why}", style="red")
+        Text(f"{kind.params.architecture}, unfreeze_depth {_depth(kind)}: {why}", style="red")
         for kind, why in forecast.failures
     ]
     return Group(table, Text(), Text(_summary(forecast)), *_estimated(forecast), *failed)
@@ -110,13 +113,17 @@ def _summary(forecast: Forecast) -> str:
     )
 
 
+def _depth(kind: Kind) -> str:
+    return unfrozen(kind.params.unfreeze_depth, kind.params.strategy)
+
+
 def _kind_cells(kind: Kind) -> list[str]:
     params = kind.params
     size = f" at {params.image_size} px" if params.image_size else ""
     return [
         f"{params.architecture}{size}",
         ", ".join(kind.inits),
-        str(params.unfreeze_depth),
+        _depth(kind),
         f"{kind.trials:.3g}",
     ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from medfathom.definitions.strategies import unfrozen
 from medfathom.html import lines, piece, table
 from medfathom.study.watcher import State, Watcher, watch_by_default
 from medfathom.terminal.progress import RunCount, short_architectures, watcher_for_people
@@ -115,7 +116,7 @@ class NotebookTable(RunCount):
             row.state,
             self._names.get(p.architecture, p.architecture),
             p.init,
-            p.unfreeze_depth,
+            unfrozen(p.unfreeze_depth, p.strategy),
             f"{p.learning_rate:.1e}",
             self._epochs(row),
             auc,

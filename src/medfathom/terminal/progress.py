@@ -16,6 +16,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.strategies import unfrozen
 from medfathom.study.choice import completed
 from medfathom.study.record import auc_of
 from medfathom.study.summary import GOES_ON_FROM
@@ -204,7 +205,7 @@ class LiveTable(RunCount):
             Text(row.state, style=STYLE[row.state]),
             self._names.get(row.params.architecture, row.params.architecture),
             row.params.init,
-            str(row.params.unfreeze_depth),
+            unfrozen(row.params.unfreeze_depth, row.params.strategy),
             f"{row.params.learning_rate:.1e}",
             self._epochs(row),
             Text(auc, style="bold green" if best else ""),
@@ -225,7 +226,8 @@ class PlainLines(RunCount):
         row = self.running[number]
         super().trial_ends(number, state, auc, reason)
         p = row.params
-        what = f"{p.architecture} init={p.init} unfreeze_depth={p.unfreeze_depth} rate={p.learning_rate:.1e}"
+        depth = unfrozen(p.unfreeze_depth, p.strategy)
+        what = f"{p.architecture} init={p.init} unfreeze_depth={depth} rate={p.learning_rate:.1e}"
         result = reason if state == "FAIL" else f"AUC {auc:.4f} at epoch {self._epochs(row)}"
         self._print(f"trial {number:3d}  {state:8}  {what}  {result}  {clock(row.seconds)}")
 

@@ -63,6 +63,7 @@ PRINTED: Mapping[str, Printed] = {
     "evaluate": Printed("evaluation.results:Evaluation"),
     "report": Printed("reporting.filled:Report"),
     "data check": Printed("data.check.check:CheckReport"),
+    "data check STUDY OTHER": Printed("data.check.sets:SharedReport"),
     "data prepare": Printed("terminal.data:PreparedJson"),
     "data shift": Printed("models.domain_shift:DomainShift[]"),
     "list studies": NAMED,

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
+from medfathom.definitions.strategies import unfrozen
 from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.front import COSTS, Front, front_sentence
@@ -95,7 +96,7 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
             *["" if row.image_auc is None else f"{row.image_auc:.4f}" for _ in per_image],
             str(row.architecture),
             str(row.init),
-            str(row.unfreeze_depth),
+            unfrozen(row.unfreeze_depth, row.strategy),
             f"{rate:.1e}",
             f"{row.n_params / 1e6:.1f} M" if row.n_params else "",
             clock(row.train_seconds) if row.train_seconds is not None else "",

@@ -16,7 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-SHORT_KEYS = {"architecture": "", "init": "", "unfreeze_depth": "depth "}
+SHORT_KEYS = {"architecture": "", "init": "", "unfreeze_depth": "depth ", "strategy": ""}
 """How hyperparameters are written in a short name of a stratum; others keep their own name."""
 
 Shortener = Callable[[Sequence[str]], list[str]]

@@ -22,7 +22,6 @@ from medfathom.trial.features.decision import (
     Workload,
     cut_costs,
     decide_cache,
-    frozen_groups,
 )
 from medfathom.trial.features.kept import KeptFeatures, PrefixInputs
 from medfathom.trial.features.views import NO_AUGMENTATION, view_rows
@@ -81,6 +80,11 @@ class Feeding:
     macs_from_features: int
     """Multiply-accumulates that what is kept leaves of an image's forward pass."""
 
+    @property
+    def keeps_features(self) -> bool:
+        """Whether features of a frozen prefix are in use."""
+        return self.kept is not None and self.kept.failure is None
+
     def record(self) -> FeatureUse | None:
         """The decision, its arithmetic, and what came of it; None: nothing is frozen."""
         if self.decision is None:
@@ -88,7 +92,7 @@ class Feeding:
         failure = self.kept.failure if self.kept is not None else None
         saved = self.decision.seconds_without - self.decision.seconds_with
         return FeatureUse(
-            kept=self.kept is not None and failure is None,
+            kept=self.keeps_features,
             cut=self.decision.cut,
             bytes=self.decision.n_bytes,
             seconds_saved=round(saved, 3),
@@ -105,7 +109,7 @@ def feed(wanted: Feed) -> Feeding:
     val_rows = open_rows(wanted.val_images, wanted.device)
     val = ImageInputs(wanted.network, Views(lambda _: val_rows), wanted.device)
     augmented = wanted.preset != NO_AUGMENTATION
-    decision = _decide(wanted, augmented=augmented) if frozen_groups(wanted.network) else None
+    decision = _decide(wanted, augmented=augmented) if wanted.network.frozen_groups else None
     views = (
         wanted.views
         if augmented and decision is not None and decision.pays and _views_fit(wanted, decision)

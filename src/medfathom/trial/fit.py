@@ -21,7 +21,7 @@ from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.trial.inputs import Inputs
 from medfathom.trial.losses import Loss
 from medfathom.trial.memory import free_bytes, is_out_of_memory, saved_bytes
-from medfathom.trial.optimization import build_optimizer, rate_factor, set_rates
+from medfathom.trial.optimization import Pull, build_optimizer, rate_factor, set_rates
 from medfathom.trial.portions import Portions
 from medfathom.trial.randomness import derived_seed, generator
 from medfathom.trial.rows import Rows
@@ -98,7 +98,6 @@ class Fit:
         then of cases. None: it is of images.
         """
         self._network = network
-        self._inputs = inputs
         self._subset = subset
         self._member = member
         self._used_labels = labels[subset]
@@ -114,13 +113,19 @@ class Fit:
         )
         self._steps = steps_per_epoch(len(subset), params.batch_size)
         self._total_steps = settings.max_epochs * self._steps
-        self._threads = settings.threads or torch.get_num_threads()
-        self._sized = False
         self.optimizer = build_optimizer(network, params)
+        self._pull = Pull(network, params.l2_sp_alpha) if params.strategy == "l2-sp" else None
+        self.enter(inputs, settings.threads)
+
+    def enter(self, inputs: Inputs, threads: int | None) -> None:
+        """Train from now on with these inputs, as other layer groups are open: memory is measured anew."""
+        self._inputs = inputs
+        self._threads = threads or torch.get_num_threads()
+        self._sized = False
         self.portions = Portions(
-            params.batch_size,
-            f"{params.architecture} on {settings.device}",
-            least=BATCH_NORM_IMAGES if _trains_batch_norm(network) else 1,
+            self._params.batch_size,
+            f"{self._params.architecture} on {self._settings.device}",
+            least=BATCH_NORM_IMAGES if _trains_batch_norm(self._network) else 1,
         )
 
     def resume(self, at_once: int) -> None:
@@ -216,6 +221,8 @@ class Fit:
             return total
 
         loss = self.portions.run(accumulate, "training")
+        if self._pull is not None:
+            self._pull.add()
         self.optimizer.step()
         return loss
 

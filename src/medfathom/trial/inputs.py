@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medfathom.trial.features.decision import frozen_groups
 from medfathom.trial.features.fixed_shape import channels_last, in_portions, portions_for
 from medfathom.trial.rows import Rows
 
@@ -96,7 +95,7 @@ class ImageInputs:
     def logits(self, prepared: Tensor) -> Tensor:
         """Through the whole network; what is frozen of it in portions."""
         network = self._network
-        if not frozen_groups(network):
+        if not network.frozen_groups:
             return network.forward_rest(network.forward_prefix(prepared))
         return network.forward_rest(in_portions(network.forward_prefix, prepared, self._portions))
 

@@ -10,6 +10,7 @@ from itertools import product
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import Dimension, SpaceConfig, TrialParams, Value
+from medfathom.definitions.strategies import costs_like
 from medfathom.trial.network import draws_weights
 
 
@@ -34,7 +35,10 @@ def kinds_of(config: StudyConfig) -> list[Kind]:
     members_of: dict[tuple[Value, ...], list[int]] = {}
     for i, combination in enumerate(combinations):
         params = _typical(config, combination)
-        key = (params.architecture, params.unfreeze_depth, draws_weights(params), params.image_size)
+        key = (
+            *(params.architecture, params.unfreeze_depth, params.strategy),
+            *(draws_weights(params), params.image_size),
+        )
         members_of.setdefault(key, []).append(i)
     return [
         Kind(
@@ -48,7 +52,7 @@ def kinds_of(config: StudyConfig) -> list[Kind]:
 
 def _combinations(space: SpaceConfig) -> list[dict[str, Value]]:
     """All allowed combinations of what makes a trial cheap or dear."""
-    names = ("architecture", "unfreeze_depth", "init", "image_size")
+    names = ("architecture", "unfreeze_depth", "init", "image_size", "strategy")
     every = [dict(zip(names, values, strict=True)) for values in product(*map(space.values, names))]
     return [combination for combination in every if not space.excluded(combination)]
 
@@ -68,13 +72,14 @@ def _expected_trials(config: StudyConfig, combinations: Sequence[Mapping[str, Va
 
 
 def _typical(config: StudyConfig, combination: Mapping[str, Value]) -> TrialParams:
-    """A trial of this combination, with the middle of everything else."""
+    """A trial of this combination, with the middle of everything else; of a strategy that costs alike."""
     others = {
         name: _middle(name, dimension)
         for name, dimension in config.space.dimensions.items()
         if name not in combination
     }
-    return TrialParams.model_validate({**others, **combination})
+    strategy = costs_like(str(combination["strategy"]))
+    return TrialParams.model_validate({**others, **combination, "strategy": strategy})
 
 
 def _middle(name: str, dimension: Dimension) -> Value:

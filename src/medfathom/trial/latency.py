@@ -1,4 +1,4 @@
-"""How long a trained network takes for one image, where the trial runs."""
+"""How long a trained network takes for one image."""
 
 from __future__ import annotations
 

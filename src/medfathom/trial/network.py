@@ -9,9 +9,11 @@ import torch
 
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.definitions.space import TrialParams
+from medfathom.definitions.strategies import DRAWN
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.batch_norm import calibrate_batch_norm
 from medfathom.models.build import HeadOptions, Network, build_network, empty_network
+from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.inputs import ImageInputs, Views
 from medfathom.trial.layout import lay_out
 from medfathom.trial.memory import device_bytes
@@ -20,6 +22,7 @@ from medfathom.trial.provenance import device_name, versions
 from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import TrialRecord
 from medfathom.trial.rows import open_rows
+from medfathom.trial.strategy import Strategy, set_strategy
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask
 
 CALIBRATION_IMAGES = 512
@@ -36,6 +39,7 @@ def identity_record(params: TrialParams, task: TrialTask, network: Network) -> T
         init_source=network.init_source or None,
         calibrated=calibrates(params, task),
         unfreeze_depth=params.unfreeze_depth,
+        strategy=params.strategy,
         image_size=task.data.image_size,
         n_params=facts.n_params,
         n_trainable_params=facts.n_trainable_params,
@@ -58,12 +62,13 @@ def identity_record(params: TrialParams, task: TrialTask, network: Network) -> T
 
 def draws_weights(params: TrialParams) -> bool:
     """Whether the backbone's weights come from the trial's seed."""
-    return params.init in ("random", "imagenet-stats")
+    return params.init in DRAWN
 
 
 def calibrates(params: TrialParams, task: TrialTask) -> bool:
     """Whether a frozen prefix's batch-norm statistics mean nothing yet, and are to be estimated first."""
-    return draws_weights(params) and params.unfreeze_depth < 5 and task.training.calibrate_batch_norm
+    freezes = len(Strategy(params, task.max_epochs).first) < GROUPS
+    return draws_weights(params) and freezes and task.training.calibrate_batch_norm
 
 
 def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
@@ -80,7 +85,9 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         head=_head_options(params, data),
         grey=training.grey,
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
+        sources=task.sources,
     )
+    set_strategy(network, Strategy(params, task.max_epochs))
     device = torch.device(task.device)
     lay_out(network, device)
     if calibrates(params, task):
@@ -101,7 +108,7 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
         normalization=((0.0,), (1.0,)),
         device="meta",
     )
-    network.set_unfreeze_depth(params.unfreeze_depth)
+    set_strategy(network, Strategy(params, task.max_epochs))
     return network
 
 

@@ -23,7 +23,8 @@ def build_optimizer(network: Network, params: TrialParams) -> torch.optim.Optimi
     """The optimizer over all that is trained.
 
     The head's rate is `learning_rate * head_lr_factor`; layer group g's is `learning_rate * layer_decay ** (5
-    - g)`. Biases and norms (tensors of one dimension) have no weight decay.
+    - g)`. Biases and norms (tensors of one dimension) have no weight decay; nor has the backbone where the
+    strategy pulls its weights to their start instead.
     """
     groups: list[dict[str, Any]] = []
     for group, tensors in network.trainable_parameters_by_group():
@@ -32,12 +33,37 @@ def build_optimizer(network: Network, params: TrialParams) -> torch.optim.Optimi
         for decayed in (True, False):
             chosen = [tensor for tensor in tensors if (tensor.ndim > 1) == decayed]
             if chosen:
-                decay = params.weight_decay if decayed else 0.0
+                pulled = params.strategy == "l2-sp" and group != "head"
+                decay = params.weight_decay if decayed and not pulled else 0.0
                 groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
     if params.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=SGD_MOMENTUM, nesterov=True, fused=True)
     kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, fused=True)
+
+
+class Pull:
+    """L2-SP (Li et al., ICML 2018): the gradient of alpha / 2 ||w - w0||², for weights that start at w0.
+
+    It is on the backbone's trained weights, in place of their decay: not on biases, norms and the head.
+    """
+
+    def __init__(self, network: Network, alpha: float) -> None:
+        """To where the weights are now."""
+        self._alpha = alpha
+        self._starts = [
+            (tensor, tensor.detach().clone())
+            for group, tensors in network.trainable_parameters_by_group()
+            for tensor in tensors
+            if group != "head" and tensor.ndim > 1
+        ]
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Add its gradient to that of the loss."""
+        for tensor, start in self._starts:
+            if tensor.grad is not None:
+                tensor.grad.add_(tensor - start, alpha=self._alpha)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

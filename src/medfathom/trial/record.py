@@ -64,6 +64,21 @@ class FoldScore(_Fields):
     log_loss: float | None = None
 
 
+class Phase(_Fields):
+    """A stretch of epochs in which the same was trained.
+
+    Attributes:
+        first_epoch, last_epoch: of the trial, from 1; of a cross-validated one over all folds.
+        groups: the layer groups that were trained besides the head, 1 (the stem) to 5.
+        features_kept: whether features of the frozen prefix were kept for it.
+    """
+
+    first_epoch: int
+    last_epoch: int
+    groups: list[int]
+    features_kept: bool
+
+
 class SplitMetrics(_Fields):
     """What a model is worth on one split, each value in [0, 1] but `threshold`'s, with its 95 % interval.
 
@@ -162,9 +177,11 @@ class TrialRecord(SplitMetrics):
         init_source: where the weights came from, in words.
         calibrated: whether a random prefix's batch-norm statistics were estimated first.
         unfreeze_depth: layer groups trained besides the head, 0 to 5.
+        strategy: which parts are trained, and when; `phases` says what was trained in which epochs.
         image_size: side of the square image that the network saw, pixels.
         n_params, n_trainable_params: of the network with its head.
-        trainable_fraction, trainable_layer_fraction: of parameters, of weighted layers; in [0, 1].
+        trainable_fraction, trainable_layer_fraction: of parameters, of weighted layers; in [0, 1]. Where a
+            strategy trains more and more, at its most.
         depth: weighted layers on the longest path from input to logits.
         macs: multiply-accumulates for one image.
         latency_ms: for one image, where the trial ran; only where the study asks for it.
@@ -190,6 +207,8 @@ class TrialRecord(SplitMetrics):
     init_source: str | None = None
     calibrated: bool | None = None
     unfreeze_depth: int | None = None
+    strategy: str | None = None
+    phases: list[Phase] | None = None
     image_size: int | None = None
     n_params: int | None = None
     n_trainable_params: int | None = None

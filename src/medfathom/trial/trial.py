@@ -32,7 +32,8 @@ from medfathom.trial.memory import PeakMemory, as_run_error
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.randomness import derived_seed
-from medfathom.trial.record import FoldScore, SplitMetrics, TrialRecord
+from medfathom.trial.record import FoldScore, Phase, SplitMetrics, TrialRecord
+from medfathom.trial.strategy import Groups, Strategy, with_epoch
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
 from medfathom.trial.validation import ValidationPredictions
@@ -89,6 +90,7 @@ class _Trial:
         _check_augmentation(params)
         self._train, self._val = _splits(task.data, fold)
         _check_validation(task.data, self._val)
+        self._strategy = Strategy(params, task.max_epochs)
         self._network = network_of(params, task, self._train)
         self._subset = self._training_rows()
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
@@ -100,7 +102,7 @@ class _Trial:
             seed=task.seed,
             device=self._device,
             autocast=self._autocast,
-            threads=worthwhile_threads(self._feeding.macs_from_features * params.batch_size, task.threads),
+            threads=self._threads(),
         )
         self._fit = Fit(
             self._network,
@@ -137,6 +139,23 @@ class _Trial:
         for epoch in range(max(first - self._done, 0) + 1, self._task.max_epochs + 1):
             yield self._run_epoch(epoch)
 
+    def _open(self, groups: Groups) -> None:
+        """Train these layer groups from now on."""
+        if groups == self._network.open_groups:
+            return
+        self._network.open(groups)
+        self._feeding = self._feed()
+        self._fit.enter(self._feeding.train, self._threads())
+
+    def _groups_of(self, epoch: int) -> Groups:
+        """The layer groups that are trained in an epoch of this training."""
+        losses = [r.train_loss or 0.0 for r in self._history if (r.epochs or 0) > self._done]
+        return self._strategy.trained_in(epoch, losses[: epoch - 1])
+
+    def _threads(self) -> int:
+        macs = self._feeding.macs_from_features * self._params.batch_size
+        return worthwhile_threads(macs, self._task.threads)
+
     def _feed(self) -> Feeding:
         params, task = self._params, self._task
         return feed(
@@ -147,11 +166,11 @@ class _Trial:
                 train_images=self._train.images,
                 val_images=self._val.images if self._fold is None else self._train.images,
                 n_used=len(self._subset),
-                epochs=task.max_epochs,
+                epochs=self._strategy.expected_epochs(self._network.open_groups),
                 preset=params.augmentation,
                 views=task.training.cached_views,
                 shared=not draws_weights(params),
-                depths=task.depths,
+                depths=task.depths | self._strategy.depths,
                 cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
                 splits=("train", "val") if self._fold is None else ("pool", "pool"),
                 key=self._features_key,
@@ -197,13 +216,17 @@ class _Trial:
             )
         self._history = checkpoint.history
         self._seconds = checkpoint.train_seconds
+        epoch = (self._history[-1].epochs or 0) - self._done
+        if epoch > 0:
+            self._open(self._groups_of(epoch))
         self._fit.resume(checkpoint.micro_batch)
-        if (self._history[-1].epochs or 0) > self._done:  # else a fold ended, and the next begins
+        if epoch > 0:  # else a fold ended, and the next begins
             self._network.load_trained_state(checkpoint.network)
             self._fit.optimizer.load_state_dict(checkpoint.optimizer)
 
     def _run_epoch(self, epoch: int) -> TrialRecord:
         """Train, validate, write the checkpoint."""
+        self._open(self._groups_of(epoch))
         before = time.perf_counter()
         train_loss = self._fit.train_epoch(epoch)
         fit_seconds = time.perf_counter() - before
@@ -303,6 +326,7 @@ class _Trial:
             "images_per_second": images_per_second,
             "peak_memory_bytes": self._peak.bytes(),
             "feature_cache": self._feeding.record(),
+            "phases": self._phases(epoch),
             "accumulation": self._accumulation(),
             "train_loss": train_loss,
             "val_loss": val_loss,
@@ -312,6 +336,12 @@ class _Trial:
         }
         identity = identity_record(self._params, self._task, self._network)
         return identity.model_copy(update=metrics.model_dump() | measured)
+
+    def _phases(self, epoch: int) -> list[Phase]:
+        before = self._history[-1].phases if self._history else None
+        return with_epoch(
+            before or (), epoch, self._network.open_groups, features_kept=self._feeding.keeps_features
+        )
 
     def _accumulation(self) -> str | None:
         at_once, batch = self._fit.portions.at_once, self._params.batch_size

@@ -22,7 +22,7 @@ from medfathom.analysis.report.figures import Figures
 from medfathom.analysis.report.levels import on_the_front
 from medfathom.analysis.report.report import page
 from medfathom.analysis.report.settings_map import settings_map
-from medfathom.analysis.told import FailureSignature, ToldOfStudy, TunedStratum
+from medfathom.analysis.told import CostOfTrial, FailureSignature, ToldOfStudy, TunedStratum
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """
@@ -193,6 +193,23 @@ def test_an_under_tuned_stratum_is_seen(analysis: Analysis) -> None:
     ):
         assert part in section
     assert "is tuned" not in page(analysis, Figures())
+
+
+def test_a_front_of_trials_is_drawn_where_it_was_searched_for(analysis: Analysis, tmp_path: Path) -> None:
+    trials = [
+        CostOfTrial(3, "lite0", 0.80, 0.75, 0.85, 2e6, on_front=True),
+        CostOfTrial(1, "lite1", 0.90, 0.86, 0.93, 4e7, on_front=True),
+        CostOfTrial(2, "lite2", 0.78, None, None, 3e6, on_front=False),
+    ]
+    told = ToldOfStudy("oct", front="AUC against parameters: …", cost="parameters", costs=trials)
+    write_report(replace(analysis, studies=[told, ToldOfStudy("one")]), tmp_path)
+    marks = re.findall(r"<title>trial (\d): AUC ([\d.]+)", (tmp_path / "front_oct.svg").read_text())
+    assert sorted(marks) == [("1", "0.9000"), ("2", "0.7800"), ("3", "0.8000")]
+    data = pd.read_csv(tmp_path / "front_oct.csv").set_index("number")
+    assert data["on_front"].to_dict() == {3: True, 2: False, 1: True}
+    section = (tmp_path / "report.html").read_text().partition("AUC and cost in oct")[2]
+    assert "the 2 trials of the front" in section.partition("</section>")[0]
+    assert not (tmp_path / "front_one.svg").exists()
 
 
 def test_failures_are_told_by_count_and_by_stratum(analysis: Analysis) -> None:

@@ -385,6 +385,29 @@ def test_a_class_that_may_be_a_missing_label_is_told(tmp_path: Path, word: str) 
     assert not said(tmp_path, class_names=["ill", "well", word])
 
 
+def test_classes_that_are_fractions_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "0/1.png", "0.5/1.png", "1/1.png")
+    assert "classes such as 0.5 are no whole numbers: are the labels probabilities" in said(tmp_path)
+    assert not said(tmp_path, class_names=["0", "0.5", "1"])
+
+
+def test_a_patient_that_may_be_nobody_is_told(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        *(f"{c}/{who}-{n}.png" for c in ("ill", "well") for who in ("unknown", "p1") for n in (1, 2)),
+    )
+    found = said(tmp_path, group_pattern=r"(\w+)-\d")
+    assert "patient 'unknown' (4 images): does it say that the patient is not known?" in found
+    assert "'p1' (" not in found
+
+
+def test_empty_folders_below_a_class_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "ill/v1/1.png", "ill/v2/1.png", "well/v3/1.png", "well/v4/1.png")
+    assert "without a file" not in said(tmp_path, unit="volume")
+    (tmp_path / "well" / "v5").mkdir()
+    assert "1 folder without a file (well/v5)" in said(tmp_path, unit="volume")
+
+
 def test_links_are_followed(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere", "1.png")
     write(tmp_path / "set", "a/1.png")

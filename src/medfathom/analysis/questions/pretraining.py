@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -88,7 +88,7 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -
         For each (data set, unfreeze depth, init, baseline), one for each architecture and one over them.
     """
     found = []
-    for (modality, dataset, depth, init, baseline), pairs in _pairs(rows):
+    for (modality, dataset, depth, init, baseline), pairs in paired(rows, BASELINES):
         means = np.array([float(np.mean(differences)) for differences in pairs.values()])
         codes = family_codes(rows, list(pairs))
         whole = over_architectures(means, codes, settings, margin)
@@ -118,23 +118,38 @@ def _judged(benefits: list[Benefit]) -> list[Benefit]:
             together.setdefault(setting, []).append(i)
     judged = list(benefits)
     for places in together.values():
-        means = [benefits[i].mean for i in places]
-        p_holm = holm([float(mean.p_value or 0.0) for mean in means])
-        p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
-        for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
-            word = verdict(benefits[i].mean.benefit, p, q)
-            mean = replace(benefits[i].mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
+        means = adjusted([benefits[i].mean for i in places])
+        for i, mean in zip(places, means, strict=True):
             judged[i] = replace(benefits[i], mean=mean)
     return judged
 
 
-def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
-    """((modality, data set, depth, init, baseline), architecture -> differences over its seeds)."""
+def adjusted(means: Sequence[MeanBenefit]) -> list[MeanBenefit]:
+    """Means with p-values, adjusted by Holm's method over all of them, and their verdicts."""
+    p_holm = holm([float(mean.p_value or 0.0) for mean in means])
+    p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
+    words = [verdict(m.benefit, p, q) for m, p, q in zip(means, p_holm, p_equivalence, strict=True)]
+    return [
+        replace(mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
+        for mean, p, q, word in zip(means, p_holm, p_equivalence, words, strict=True)
+    ]
+
+
+def paired(
+    rows: pd.DataFrame, baselines: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
+    """Each init with learnt features against each baseline, paired.
+
+    Yields:
+        (modality, data set, depth, init, baseline), and architecture -> differences of AUC over its seeds.
+    """
     for key, part in rows.groupby(["modality", "dataset", "unfreeze_depth"], observed=True):
-        names, inits, table, seeded = _by_seed(part)
-        for baseline in (i for i in BASELINES if i in inits):
-            for init in (i for i in inits if i not in BASELINES):
-                sides = table[:, :, inits.index(init)], table[:, :, inits.index(baseline)]
+        names, inits, table, seeded, setting = _by_seed(part)
+        for baseline in (i for i in baselines if i in inits):
+            for init in (i for i in inits if i not in (*BASELINES, baseline)):
+                sides = _of_shared_settings(
+                    table[:, :, inits.index(init)], table[:, :, inits.index(baseline)], setting
+                )
                 differences = {
                     name: _differences(with_, without, seeded)
                     for name, with_, without in zip(names, *sides, strict=True)
@@ -144,8 +159,26 @@ def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floa
                     yield (*map(str, key), init, baseline), differences
 
 
-def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_]]:
-    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named."""
+def _of_shared_settings(with_: Floats, without: Floats, setting: Ints) -> tuple[Floats, Floats]:
+    """AUCs (architecture, seed), NaN where the other side has nothing of the architecture in that setting.
+
+    Else results of a setting that only one side has, such as a transfer strategy that means nothing for
+    random weights, would be held against those of other settings.
+    """
+    shared = np.zeros(with_.shape, dtype=bool)
+    for code in np.unique(setting):
+        own = setting == code
+        both = np.isfinite(with_[:, own]).any(axis=1) & np.isfinite(without[:, own]).any(axis=1)
+        shared |= np.outer(both, own)
+    return np.where(shared, with_, np.nan), np.where(shared, without, np.nan)
+
+
+def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_], Ints]:
+    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named, settings.
+
+    A seed in one setting is another seed than the same in the next; the last of the results are the seeds'
+    settings as numbers.
+    """
     name, names = pd.factorize(part["architecture"], sort=True)
     init, inits = pd.factorize(part["init"], sort=True)
     seed, seeds = pd.factorize(
@@ -153,7 +186,8 @@ def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[
     )
     table = np.full((len(names), len(seeds), len(inits)), np.nan)
     table[name, seed, init] = part["auc"].to_numpy(float)
-    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "|")
+    setting = pd.factorize(pd.Series(seeds).str.rpartition("|")[0])[0]
+    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "|"), setting
 
 
 def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> Floats:

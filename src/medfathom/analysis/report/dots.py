@@ -123,6 +123,29 @@ def _depth(depth: str) -> str:
     return f"depth {depth}" if depth.isdigit() else depth
 
 
+def strategies(analysis: Analysis) -> Drawing | None:
+    """AUC with each transfer strategy less AUC with `fixed`; None where none is compared."""
+    dots = []
+    for each in analysis.strategies:
+        if each.architecture is None:
+            cell = (each.dataset, each.init, each.unfreeze_depth, each.strategy)
+            others = [
+                (one.architecture, one.mean.benefit)
+                for one in analysis.strategies
+                if one.architecture is not None
+                and (one.dataset, one.init, one.unfreeze_depth, one.strategy) == cell
+            ]
+            group = f"{each.dataset}, {each.init}, {_depth(each.unfreeze_depth)}"
+            dots.append(Dot(group, each.strategy, each.mean.benefit, each.mean.ci95, each.mean.n, others))
+    if not dots:
+        return None
+    text = (
+        "AUC with a transfer strategy less AUC of the same networks with `fixed`. Blue: mean over "
+        "architectures with its 95 % interval; small dots: single architectures."
+    )
+    return _plot(dots, "AUC gained over fixed", text)
+
+
 def unfreezing(analysis: Analysis) -> Drawing | None:
     """Each unfreeze depth less the best of its data set; None where depths are not compared."""
     coarse = Settings(analysis.permutations, 1_200, analysis.seed)

@@ -8,11 +8,13 @@ from medfathom.analysis.pipeline import Analysis, ModalityFindings
 from medfathom.analysis.predictors import MACS, PARAMETERS
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.report.critical import critical_difference
-from medfathom.analysis.report.dots import pretraining, unfreezing
+from medfathom.analysis.report.dots import pretraining, strategies, unfreezing
 from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
 from medfathom.analysis.report.size_figures import against, pareto
+from medfathom.analysis.report.transfer_map import transfer_map
+from medfathom.analysis.report.trial_front import trial_front
 from medfathom.analysis.size.association import Association
 
 Files = dict[str, Drawing]
@@ -28,23 +30,30 @@ class Figures:
         modalities: modality -> AUC against parameters, the Pareto front, the map of settings.
         others: modality -> AUC against the other predictors, folded away.
         pretraining: what pretraining brings.
+        transfer: what weights from other data bring.
+        strategies: transfer strategies against `fixed`.
         unfreezing: how far to unfreeze.
         ranking: mean ranks.
+        fronts: study -> AUC against the cost of its trials.
     """
 
     overview: Files = field(default_factory=dict)
     modalities: dict[str, Files] = field(default_factory=dict)
     others: dict[str, Files] = field(default_factory=dict)
     pretraining: Files = field(default_factory=dict)
+    transfer: Files = field(default_factory=dict)
+    strategies: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
     ranking: Files = field(default_factory=dict)
+    fronts: dict[str, Files] = field(default_factory=dict)
 
     def all(self) -> Files:
         """Every figure, in the order of the report."""
         found: Files = dict(self.overview)
-        for each in (*self.modalities.values(), self.pretraining, self.unfreezing, self.ranking):
+        of_settings = (self.pretraining, self.transfer, self.strategies, self.unfreezing, self.ranking)
+        for each in (*self.modalities.values(), *of_settings):
             found |= each
-        for each in self.others.values():
+        for each in (*self.fronts.values(), *self.others.values()):
             found |= each
         return found
 
@@ -54,15 +63,18 @@ def draw_all(analysis: Analysis) -> Figures:
     compared = {
         name: found for name, found in analysis.modalities.items() if isinstance(found, ModalityFindings)
     }
-    starts = slugs(compared)
+    starts, names = slugs(compared), slugs(told.study for told in analysis.studies)
     scope = analysis.ranking_agreement.scopes["all"]
     return Figures(
         overview=_named("overview", overview(analysis)),
         modalities={name: _of_modality(starts[name], found, analysis) for name, found in compared.items()},
         others={name: _of_predictors(starts[name], found, analysis) for name, found in compared.items()},
         pretraining=_named("pretraining", pretraining(analysis)),
+        transfer=_named("transfer", transfer_map(analysis)),
+        strategies=_named("strategies", strategies(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),
         ranking=_named("ranking", critical_difference(scope) if isinstance(scope, Ranking) else None),
+        fronts={t.study: _named(f"front_{names[t.study]}", trial_front(t)) for t in analysis.studies},
     )
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from medfathom.analysis.pipeline import Analysis, Counts, ModalityFindings, NothingCompared
 from medfathom.analysis.predictors import BUILT_IN
 from medfathom.analysis.questions.ranking import Ranking
+from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
-from medfathom.analysis.report.pretraining_words import gained
+from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
+from medfathom.analysis.report.strategy_words import strategy_sentences
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 from medfathom.text import number_of
@@ -164,6 +166,8 @@ def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
 def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
     found = [gained(each, analysis.margin) for each in analysis.pretraining_over_datasets]
+    found += _transferred(analysis.transfer, analysis.margin)
+    found += strategy_sentences(analysis)
     found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):
@@ -184,6 +188,26 @@ def further(analysis: Analysis) -> list[str]:
             f"sets costs {regret.all.mean:.4f} AUC on average{over}; noise makes this look larger than it is."
         )
     return found
+
+
+MOST_CELLS = 3
+"""Cells of a matrix that a sentence names one by one."""
+
+
+def _transferred(cells: list[Transfer], margin: float) -> list[str]:
+    """What weights from other data bring; nothing where there are none."""
+    if not cells:
+        return []
+    words = [cell.mean.verdict for cell in cells]
+    if len(cells) <= MOST_CELLS:
+        said = [
+            f"{c.source} to {c.dataset}, unfreeze depth {c.unfreeze_depth}: {SHORT[c.mean.verdict]} "
+            f"({with_interval(c.mean, margin)})"
+            for c in cells
+        ]
+    else:
+        said = [f"{SHORT[word]} in {words.count(word)} of {len(words)}" for word in SHORT if word in words]
+    return [f"Weights from other data against {cells[0].reference}: {'; '.join(said)}."]
 
 
 MOST_POOLED = 3

@@ -87,7 +87,7 @@ def near_copies(
             found += compared
             if progress is not None:
                 progress(len(found), len(pairs))
-    typical, threshold = _threshold(found, len(thumbnails))
+    typical, threshold = copy_threshold(found, len(thumbnails))
     best: dict[tuple[int, int], float] = {}
     for pair in found:
         if pair.similarity >= threshold:
@@ -104,8 +104,8 @@ def _compared(thumbnails: NDArray[np.uint8], pairs: Sequence[Candidate]) -> list
     return [NearCopy(row, other, score) for (row, other, _), score in zip(pairs, scores, strict=True)]
 
 
-def _threshold(pairs: Sequence[NearCopy], n: int) -> tuple[float, float]:
-    """The typical similarity to the second most similar image, and the least similarity of a near copy."""
+def copy_threshold(pairs: Sequence[NearCopy], n: int) -> tuple[float, float]:
+    """Typical similarity of n images to the second most similar one, and the least similarity of a copy."""
     scores: list[dict[int, float]] = [{} for _ in range(n)]
     for pair in pairs:
         for row, other in ((pair.first, pair.second), (pair.second, pair.first)):

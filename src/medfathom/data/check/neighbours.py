@@ -9,6 +9,7 @@ multiplications.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from scipy.fft import fft2
 
 from medfathom.data.check.registration import Floats, band, unit
 from medfathom.data.images import Pixels
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 Candidate = tuple[int, int, int]
 """(row, other row, turn): row < other; `turned(image[row], turn)` may be a copy of `image[other]`."""
@@ -51,18 +54,24 @@ _INVERSE = (0, 1, 2, 5, 4, 3, 6, 7)
 
 def thumbnail(image: Pixels) -> NDArray[np.uint8]:
     """Grey, THUMBNAIL pixels square, 8 bits."""
-    total = image[:, :, 0].astype(np.uint32)
-    for channel in range(1, image.shape[2]):  # a mean over the last axis takes ten times as long
-        total += image[:, :, channel]
-    grey = total / image.shape[2]
-    scaled: NDArray[np.uint8] = np.rint(grey / 257.0 if image.dtype == np.uint16 else grey).astype(np.uint8)
+    scaled = grey(image)
     if scaled.shape != (THUMBNAIL, THUMBNAIL):
         resized = Image.fromarray(scaled).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
         scaled = np.asarray(resized)
     return scaled
 
 
-def turned(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
+def grey(image: Pixels) -> NDArray[np.uint8]:
+    """The mean of the channels, 8 bits, (h, w)."""
+    total = image[:, :, 0].astype(np.uint32)
+    for channel in range(1, image.shape[2]):  # a mean over the last axis takes ten times as long
+        total += image[:, :, channel]
+    mean = total / image.shape[2]
+    scaled: NDArray[np.uint8] = np.rint(mean / 257.0 if image.dtype == np.uint16 else mean).astype(np.uint8)
+    return scaled
+
+
+def turned(image: NDArray[Pixel], turn: int) -> NDArray[Pixel]:
     """The image in one of its eight orientations."""
     image = image.T if turn & 1 else image
     image = image[::-1] if turn & 2 else image

@@ -3,7 +3,8 @@
 Radiographs of different people look alike at a coarse scale; only a copy shares the details: noise, speckle,
 texture. Details correlate only when they lie on one another, so a shifted, turned or cropped copy is
 registered first, by the inverse compositional Lucas-Kanade algorithm (Baker and Matthews,
-IJCV 2004) over similarity transforms. Everything works on batches: images are float32, (n, k, k), k even.
+IJCV 2004) over similarity transforms, or over affine ones, where aspect ratios differ. Everything works on
+batches: images are float32, (n, k, k), k even.
 """
 
 from __future__ import annotations
@@ -37,29 +38,37 @@ ROUGH, FINE = (1.0, 4.0), (0.5, 3.0)
 LEAST_ALIKE = 0.6
 """Copies registered at half size correlate more than this in the rough band."""
 
+AFFINE = 6
+"""Numbers of an affine map; a similarity has 4."""
+
 _DAMPING = 1e-4
 """Keeps the normal equations of featureless images solvable."""
 
 
-def similarity(first: Floats, second: Floats) -> Floats:
+def similarity(first: Floats, second: Floats, *, affine: bool = False) -> Floats:
     """Correlation of the details of each registered pair, (n,) in [-1, 1]; -1 where they hardly overlap.
 
     A pair that is unlike even at half size is not registered further: its correlation there is returned.
+
+    Args:
+        first: images.
+        second: of each a possible copy.
+        affine: also register other aspect ratios and slants.
     """
     maps = np.tile(np.array([[[1, 0, 0], [0, 1, 0]]], dtype=np.float32), (len(first), 1, 1))
     rough, other = band(halved(first), *ROUGH), band(halved(second), *ROUGH)
-    maps = _register(rough, other, maps, 6)
+    maps = _register(rough, other, maps, 6, affine)
     found = _correlation(rough, other, maps)
     alike = np.flatnonzero(found >= LEAST_ALIKE)
     if len(alike):
-        found[alike] = np.minimum(found[alike], _details(first[alike], second[alike], maps[alike]))
+        found[alike] = np.minimum(found[alike], _details(first[alike], second[alike], maps[alike], affine))
     return found
 
 
-def _details(first: Floats, second: Floats, maps: Maps) -> Floats:
+def _details(first: Floats, second: Floats, maps: Maps, affine: bool) -> Floats:
     """Correlation of the details once the registration is exact."""
     for one, other in ((halved(first), halved(second)), (first, second)):
-        maps = _register(band(one, *FINE), band(other, *FINE), maps, 4)
+        maps = _register(band(one, *FINE), band(other, *FINE), maps, 4, affine)
     return _correlation(details(first), details(second), maps)
 
 
@@ -104,11 +113,11 @@ def unit(values: Floats, inside: Floats | None = None) -> Floats:
     return scaled
 
 
-def _register(first: Floats, second: Floats, maps: Maps, iterations: int) -> Maps:
+def _register(first: Floats, second: Floats, maps: Maps, iterations: int, affine: bool) -> Maps:
     """Better maps: `first` is the template, whose gradient never changes."""
     template = unit(first.reshape(len(first), -1))
-    slopes = _steepest_descent(first)
-    normal = np.einsum("nik,njk->nij", slopes, slopes) + _DAMPING * np.eye(4, dtype=np.float32)
+    slopes = _steepest_descent(first, affine)
+    normal = np.einsum("nik,njk->nij", slopes, slopes) + _DAMPING * np.eye(slopes.shape[1], dtype=np.float32)
     inverse = np.linalg.inv(normal)
     for _ in range(iterations):
         seen, inside = _warped(second, maps)
@@ -118,8 +127,11 @@ def _register(first: Floats, second: Floats, maps: Maps, iterations: int) -> Map
     return maps
 
 
-def _steepest_descent(images: Floats) -> Floats:
-    """How the normalised image changes as it grows, turns, moves right, moves down: (n, 4, k * k)."""
+def _steepest_descent(images: Floats, affine: bool) -> Floats:
+    """How the normalised image changes as it grows, turns, moves right, moves down: (n, 4, k * k).
+
+    Affine: as each of the six numbers of the map changes, row by row: (n, 6, k * k).
+    """
     n, k, _ = images.shape
     x, y = _points(k)
     flat = images.reshape(n, -1)
@@ -128,19 +140,26 @@ def _steepest_descent(images: Floats) -> Floats:
         g.reshape(n, -1) * (k / 2) / np.maximum(length, 1e-6)[:, None]
         for g in np.gradient(images, axis=(1, 2))
     )
-    slopes = np.stack([across * x + down * y, down * x - across * y, across, down], axis=1)
+    if affine:
+        each = [across * x, across * y, across, down * x, down * y, down]
+    else:
+        each = [across * x + down * y, down * x - across * y, across, down]
+    slopes = np.stack(each, axis=1)
     centred: Floats = slopes - slopes.mean(axis=2, keepdims=True)
     return centred
 
 
 def _composed(maps: Maps, step: Floats) -> Maps:
-    """The maps after the inverse of a small growth, turn and shift."""
+    """The maps after the inverse of a small growth, turn and shift, or affine change: (n, 4) or (n, 6)."""
     n = len(maps)
-    change = np.zeros((n, 3, 3), dtype=np.float32)
-    change[:, 0, 0] = change[:, 1, 1] = 1.0 + step[:, 0]
-    change[:, 0, 1], change[:, 1, 0] = -step[:, 1], step[:, 1]
-    change[:, 0, 2], change[:, 1, 2] = step[:, 2], step[:, 3]
-    change[:, 2, 2] = 1.0
+    change = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
+    if step.shape[1] == AFFINE:
+        change[:, :2] += step.reshape(n, 2, 3)
+    else:
+        change[:, 0, 0] += step[:, 0]
+        change[:, 1, 1] += step[:, 0]
+        change[:, 0, 1], change[:, 1, 0] = -step[:, 1], step[:, 1]
+        change[:, 0, 2], change[:, 1, 2] = step[:, 2], step[:, 3]
     whole = np.concatenate([maps, np.tile(np.array([[[0, 0, 1]]], dtype=np.float32), (n, 1, 1))], axis=1)
     composed: Maps = (whole @ np.linalg.inv(change))[:, :2]
     return composed

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from medfathom.data import nifti
 from medfathom.data.images import Fit, Header, UnreadableImageError, decode, read_header
-from medfathom.data.labels import Labels
+from medfathom.data.labels import Labels, one_spelling
 from medfathom.data.oct_files import EYES, Eye
 from medfathom.data.pixels import with_channels, with_type
-from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases
+from medfathom.data.pseudonyms import Subject, groups_by_patient, hidden_cases, pseudonym
 from medfathom.data.slides import Tile, Tiling, read_tile
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import (
@@ -33,7 +33,7 @@ from medfathom.data.sources.slide_rows import rows_of_tiles
 from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile, part_name
 from medfathom.data.workers import Processes
-from medfathom.definitions.dataset import CsvDataset, FolderDataset
+from medfathom.definitions.dataset import CsvDataset, FolderDataset, SimilarWords
 from medfathom.errors import DataError
 from medfathom.machine import cpus
 from medfathom.text import printable
@@ -199,6 +199,9 @@ class FileSource(Source):
         if self._config.window is not None and not any(subjects) and not any(map(_is_nifti, rows.paths)):
             raise DataError("dataset.window: no file is DICOM or NIfTI; leave window out")
         by_patient = rows.groups is None and any(subjects)
+        if any(subjects):
+            given, subjects = _one_spelling_each(rows.groups, subjects, self._config.similar_words)
+            rows = replace(rows, groups=given)
         rows = replace(rows, groups=groups_by_patient(rows.groups, subjects))
         if by_patient and self._config.unit != "image":
             rows = one_label_and_patient(rows, self._config.unit)
@@ -302,6 +305,29 @@ def _without_clear_text(
         name, who = whose.get(problem.name, (problem.name, None))
         shown.append(Problem(name, who.hidden(problem.reason) if who else problem.reason))
     return replace(rows, names=names, cases=cases), shown
+
+
+def _one_spelling_each(
+    given: Sequence[str | None] | None, subjects: Sequence[Subject | None], rule: SimilarWords
+) -> tuple[Sequence[str | None] | None, list[Subject | None]]:
+    """Patients as given, and as DICOM files name them, before hashes hide that `P7` and `p7` are alike."""
+    if given is not None:
+        settled = _hidden_spelling([group or "" for group in given], rule)
+        return [group or None for group in settled], list(subjects)
+    words = [who.clear[0] if who and who.patient and who.clear else "" for who in subjects]
+    words = [w if who and pseudonym(w) == who.patient else "" for w, who in zip(words, subjects, strict=True)]
+    pairs = zip(_hidden_spelling(words, rule), subjects, strict=True)
+    return None, [replace(who, patient=pseudonym(word)) if who and word else who for word, who in pairs]
+
+
+def _hidden_spelling(patients: Sequence[str], rule: SimilarWords) -> list[str]:
+    try:
+        return one_spelling([word.strip() for word in patients], rule, "patients")
+    except DataError:  # its line names patients
+        raise DataError(
+            "patients of DICOM files differ only in their spelling (case, separators, leading zeros), as P7 "
+            'and p7 do; dataset.similar_words = "merge" makes them one, "keep" takes them for different ones'
+        ) from None
 
 
 def _studies(headers: Sequence[Header]) -> NDArray[np.str_] | None:

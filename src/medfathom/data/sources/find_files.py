@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 from medfathom.data.images import SUFFIXES
 
 HINTED = (*SUFFIXES, ".dcm", ".dicom")
 """Suffixes that a missing file may have after all."""
 
+URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
 ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?/+")
 """How a path begins that starts at the top of a machine, once backslashes are slashes."""
 
 OF_ANOTHER_MACHINE = "folders of another machine were left out of absolute paths"
+
+BACKSLASHES = "backslashes were read as slashes"
 
 SHOWN_PLACES = 2
 """Places that a problem names where a name is found in several."""
@@ -56,15 +61,11 @@ class FileFinder:
 
     def find(self, written: str) -> FoundFile:
         """The file that a path means."""
-        path = self._root / written
-        if _is_file(path):
-            return FoundFile(path)
-        slashes, repair = written, ""
-        if "\\" in written:
-            slashes, repair = written.replace("\\", "/"), "backslashes were read as slashes"
-            path = self._root / slashes
-            if _is_file(path):
-                return FoundFile(path, repair=repair)
+        for spelling, repair in _spellings(written):
+            if _is_file(self._root / spelling):
+                return FoundFile(self._root / spelling, repair=repair)
+        slashes = written.replace("\\", "/")
+        path, repair = self._root / slashes, BACKSLASHES if "\\" in written else ""
         if _is_folder(path):
             return FoundFile(path, repair=repair)
         if others := self._other_case(path):
@@ -117,7 +118,15 @@ class FileFinder:
 
     def _missing(self, written: str, path: Path) -> str:
         """That there is no file, and what would find it."""
+        if URL.match(written):
+            return "is a URL, and nothing is downloaded" + self._hint_for_url(written)
         return "no such file" + (self._hint(written, path) if path.name else "")
+
+    def _hint_for_url(self, written: str) -> str:
+        name = unquote(written).rpartition("/")[2]
+        places = self._places.get(name.lower(), [])
+        here = f", but {name} lies in {self._place(places)}" if places else ""
+        return f"{here}: write the files' names into the table"
 
     def _hint(self, written: str, path: Path) -> str:
         name = path.name
@@ -143,6 +152,15 @@ class FileFinder:
 
     def _place(self, places: Sequence[Path]) -> str:
         return places[0].parent.relative_to(self._root).as_posix()
+
+
+def _spellings(written: str) -> Iterator[tuple[str, str]]:
+    """A path as written, and as it may be meant, each with what was changed."""
+    yield written, ""
+    slashes = written.replace("\\", "/")
+    yield slashes, BACKSLASHES
+    if "%" in written:
+        yield unquote(slashes), "signs such as %20 were decoded, as in a URL"
 
 
 def _endings(written: str) -> list[str]:

@@ -20,7 +20,7 @@ from medfathom.data.sources.suspicions import folder_suspicions
 from medfathom.data.sources.walk import Choice, FilesBelow, by_reason, files_below
 from medfathom.definitions.dataset import FolderDataset
 from medfathom.errors import DataError
-from medfathom.text import printable
+from medfathom.text import number_of, printable
 
 SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -30,8 +30,21 @@ SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
 """Names that the folder of each split may have, in lower case."""
 
 
+SHOWN_EMPTY = 3
+"""Empty folders that a note names, at most."""
+
 _OUTSIDE, _ABOVE = _ELSEWHERE = ("outside the split folders", "above the class folders")
 """Why an image has no class."""
+
+
+def _empty_folders(below: FilesBelow) -> list[str]:
+    """A note where folders have nothing in them: a volume whose slices are missing, perhaps."""
+    inside = [*below.files, *below.folders, *(name for each in below.ignored for name in each.names)]
+    filled = {posixpath.dirname(path) for path in inside}
+    empty = [printable(folder) for folder in below.folders if not {folder, printable(folder)} & filled]
+    more = ", ..." if len(empty) > SHOWN_EMPTY else ""
+    shown = ", ".join(empty[:SHOWN_EMPTY])
+    return [f"{number_of(len(empty), 'folder')} without a file ({shown}{more})"] if empty else []
 
 
 class FolderSource(FileSource):
@@ -46,6 +59,7 @@ class FolderSource(FileSource):
         self._images, outside = self._placed(below)
         self._class_folders = self._all_class_folders(below)
         self._ignored = [*below.ignored, *by_reason(outside)]
+        self._empty = _empty_folders(below)
         if not self._images:
             raise DataError(f"dataset.path: no image in {self._layout()}; {self._what_is_there()}")
 
@@ -72,7 +86,7 @@ class FolderSource(FileSource):
             problems=(),
             folders=[image.folder for image in self._images],
             ignored=self._ignored,
-            notes=folder_suspicions(names, words, [image.below for image in self._images]),
+            notes=[*self._empty, *folder_suspicions(names, words, [image.below for image in self._images])],
         )
 
     def _split_folders(self, below: FilesBelow) -> list[_SplitFolder]:

@@ -56,7 +56,8 @@ class Hdf5Source(Source):
         names = [f"{self._file(self._config.images, split).name}[{row}]" for split, row in rows]
         values = np.concatenate([self._labels(split, shape[0]) for split, shape in shapes.items()])
         labels = from_numbers(values, names, self._config.class_names)
-        groups = self._groups({split: shape[0] for split, shape in shapes.items()})
+        n_images = {split: shape[0] for split, shape in shapes.items()}
+        groups = self._column(self._config.group_column, "group_column", n_images)
         labels = need_groups(labels, groups, names)
         kept = np.flatnonzero(labels.good).tolist()
         self._rows = [rows[i] for i in kept]
@@ -71,6 +72,11 @@ class Hdf5Source(Source):
             channels=channels,
             dtype=dtype,
             problems=labels.problems,
+            kept={
+                name: cells[kept]
+                for name in self._config.keep
+                if (cells := self._column(name, "keep", n_images)) is not None
+            },
         )
 
     def fetch(self, rows: Sequence[int]) -> list[Pixels]:
@@ -136,19 +142,23 @@ class Hdf5Source(Source):
         values: NDArray[Any] = labels[...]
         return values.reshape(n_images, -1)
 
-    def _groups(self, n_images: dict[str, int]) -> NDArray[np.str_] | None:
+    def _column(self, name: str, key: str, n_images: dict[str, int]) -> NDArray[np.str_] | None:
+        """A column of the tables beside the images, of all splits; None: there are no tables.
+
+        `key` is the key of `[dataset]` that names it.
+        """
         pattern = self._config.groups
         if pattern is None:
             return None
-        groups: list[str] = []
+        cells: list[str] = []
         for split, n in n_images.items():
-            found = _column(self._file(pattern, split), self._config.group_column)
+            found = _column(self._file(pattern, split), name, key)
             if len(found) != n:
                 raise DataError(
                     f"{self._file(pattern, split)}: {len(found)} rows, but there are {n} {split} images"
                 )
-            groups += found
-        return np.array(groups, dtype=np.str_)
+            cells += found
+        return np.array(cells, dtype=np.str_)
 
     def _pixels(self, split: str, row: int) -> Pixels:
         start = row - row % BLOCK
@@ -165,14 +175,14 @@ class Hdf5Source(Source):
         return pixels
 
 
-def _column(path: Path, column: str) -> list[str]:
+def _column(path: Path, column: str, key: str) -> list[str]:
     """One column of a CSV file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             if column not in (table.fieldnames or ()):
                 hint = did_you_mean(column, table.fieldnames or ())
-                raise DataError(f"dataset.group_column: {path} has no column {column!r}; {hint}")
+                raise DataError(f"dataset.{key}: {path} has no column {column!r}; {hint}")
             return [row[column] for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None

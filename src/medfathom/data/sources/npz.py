@@ -32,6 +32,7 @@ class NpzSource(Source):
     def __init__(self, config: NpzDataset) -> None:
         self.path = existing(config.path, folder=False)
         self.class_names = config.class_names
+        self._keep = config.keep
         self._size, self._fit, self._bits = config.image_size, config.fit, config.bits
         self._archive = Archive(self.path)
         self._heads: dict[str, Head] = {}
@@ -70,6 +71,7 @@ class NpzSource(Source):
             channels=channels,
             dtype=dtype,
             problems=labels.problems,
+            kept={name: self._texts(name)[kept] for name in self._keep},
         )
 
     def fetch(self, rows: Sequence[int]) -> list[Pixels]:
@@ -114,13 +116,17 @@ class NpzSource(Source):
         with_groups = [split for split in self._heads if f"{split}_groups" in self._archive.names]
         if not with_groups:
             return None
-        parts = [self._beside_images(split, "groups") for split in self._heads]
+        return self._texts("groups")
+
+    def _texts(self, what: str) -> NDArray[np.str_]:
+        """One value for each image, of all splits."""
+        parts = [self._beside_images(split, what) for split in self._heads]
         if any(part.size != len(part) for part in parts):
-            raise DataError(f"{self.path}: groups have several columns; expected one value for each image")
+            raise DataError(f"{self.path}: {what} have several columns; expected one value for each image")
         return np.concatenate([part.reshape(-1).astype(np.str_) for part in parts])
 
     def _beside_images(self, split: str, what: str) -> NDArray[Any]:
-        """`{split}_labels` or `{split}_groups`: one row for each image."""
+        """`{split}_labels`, `{split}_groups` or what `keep` names: one row for each image."""
         name, n_images = f"{split}_{what}", self._heads[split].shape[0]
         if name not in self._archive.names:
             raise DataError(f"{self.path}: no array {name}; found {', '.join(self._archive.names[:12])}")

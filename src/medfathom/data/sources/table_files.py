@@ -7,7 +7,8 @@ import gzip
 import io
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -35,14 +36,27 @@ BINARY = {
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 """How UTF-16 files begin."""
 
+EXCEL_TEXT = re.compile(r'="(.*)"')
+"""How a cell is written so that Excel takes it for text and keeps its zeros: the formula `="007"`."""
+
+START_BYTES = 512
+"""Of a text, to guess its encoding from."""
+
+JSON_START = re.compile(r"\s*[\[{]\s*([\[{\"]|$)")
+"""How the first line of JSON begins."""
+
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row. Cells are stripped text, empty where the row is too short; `number` is its line or row."""
+    """One row. Cells are stripped text, empty where the row is too short; `number` is its line or row.
+
+    `beyond` are filled cells that stand right of the header's last.
+    """
 
     cells: Mapping[str, str]
     number: int
     problem: str = ""
+    beyond: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,10 +82,18 @@ class Table:
         count = self.columns.count(column)
         if count == 0:
             hint = did_you_mean(column, [name for name in self.columns if name])
+            hint = self._header_below(column) or hint
             more = f"; {self.note}" if self.note else ""
             raise DataError(f"dataset.{key}: {self.path} has no column {column!r}; {hint}{more}")
         if count > 1:
             raise DataError(f"dataset.{key}: {self.path} has two columns of the same name: {column!r}")
+
+    def _header_below(self, column: str) -> str:
+        """That a column's name stands below the first row, as under a title; "" where it does not."""
+        for row in self.rows[:LINES_TO_GUESS]:
+            if column in (*row.cells.values(), *row.beyond):
+                return f"{self.unit} {row.number} names it: remove what stands above"
+        return ""
 
 
 def read_table(path: Path, key: str, *, encoding: str = "utf-8", comment: str | None = None) -> Table:
@@ -113,6 +135,8 @@ def _read_text(path: Path, key: str, encoding: str, comment: str | None) -> Tabl
     ]
     while kept and not kept[0][1].strip():
         kept.pop(0)
+    if kept and JSON_START.match(kept[0][1]):
+        raise DataError(f"dataset.{key}: {path} is JSON, not a table; save it as .csv")
     told = EXCEL_DELIMITER.fullmatch(kept[0][1].strip()) if kept else None
     if told:
         kept.pop(0)
@@ -132,14 +156,23 @@ def read_lines(path: Path, encoding: str) -> list[str]:
     plain = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
         with _opened(path) as raw:
-            start = raw.read(4)
-        with _opened(path) as raw:
-            text = raw.read().decode(plain)
+            content = raw.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged or was cut short ({error}); copy it again") from None
+    start = content[:START_BYTES]
+    try:
+        text = content.decode(plain)
     except UnicodeError:
         raise DataError(f"dataset.encoding: {path} is not in {encoding}; {_guess(start)}") from None
+    lines = list(io.StringIO(text, newline=""))
     if "\0" in text:
+        number = next(n for n, line in enumerate(lines, start=1) if "\0" in line)
+        if number > 1 and not _wide(start):
+            raise DataError(
+                f"{path}, line {number}: holds a zero byte, as a damaged file does; mend the line"
+            )
         raise DataError(f"dataset.encoding: {path} is no text in {encoding}; {_guess(start)}")
-    return list(io.StringIO(text, newline=""))
+    return lines
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -152,7 +185,17 @@ def _guess(start: bytes) -> str:
             return f"it is {what}"
     if start.startswith(BYTE_ORDER_MARKS):
         return 'it begins as UTF-16 does: encoding = "utf-16"'
+    if wide := _wide(start):
+        return f'every other byte is zero, as in UTF-16: encoding = "{wide}"'
     return 'set it: tables from Excel are often in "cp1252"'
+
+
+def _wide(start: bytes) -> str:
+    """The name of UTF-16 without a mark where most letters have a zero byte beside them; else ""."""
+    half = len(start) // 4  # most of one byte's half of the start
+    if start[1::2].count(0) > half:
+        return "utf-16-le"
+    return "utf-16-be" if start[::2].count(0) > half else ""
 
 
 def _delimiter(path: Path, lines: Sequence[str]) -> str:
@@ -177,7 +220,14 @@ def _as_row(columns: Sequence[str], cells: Sequence[str], number: int) -> TableR
     uneven = len(cells) < len(columns) or beyond
     problem = f"has {len(cells)} cells, but the header has {len(columns)}" if uneven else ""
     padded = [*cells, *[""] * (len(columns) - len(cells))]
-    return TableRow({c: v.strip() for c, v in zip(columns, padded, strict=False)}, number, problem)
+    named = {c: _plain(v) for c, v in zip(columns, padded, strict=False)}
+    return TableRow(named, number, problem, [cell.strip() for cell in beyond])
+
+
+def _plain(cell: str) -> str:
+    stripped = cell.strip()
+    told = EXCEL_TEXT.fullmatch(stripped)
+    return told[1].replace('""', '"').strip() if told else stripped
 
 
 def _read_xlsx(path: Path) -> Table:
@@ -189,10 +239,18 @@ def _read_xlsx(path: Path) -> Table:
             f"dataset.path: {path}: reading .xlsx needs openpyxl: install medfathom[xlsx], or save it as .csv"
         ) from None
     try:
+        merged, formulas = _has(path, b"<mergeCell "), _has(path, b"<f")
         with path.open("rb") as file:
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            book = openpyxl.load_workbook(file, read_only=not merged, data_only=True)
             sheet, others = book.worksheets[0], book.sheetnames[1:]
             lines = [[_as_text(value) for value in line] for line in sheet.iter_rows(values_only=True)]
+            if merged:
+                _fill_merged(lines, [area.bounds for area in sheet.merged_cells.ranges])
+        if formulas and (cell := _unsaved_formula(path, lines)):
+            raise DataError(
+                f"dataset.path: {path}: cell {cell} is a formula without a value; open the workbook in Excel "
+                "or LibreOffice, and save it"
+            )
     except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(f"dataset.path: {path} is no Excel workbook ({error})") from None
     note = f"of {path.name} only the first sheet is read, not {', '.join(others)}" if others else ""
@@ -203,6 +261,33 @@ def _read_xlsx(path: Path) -> Table:
     numbered = enumerate(lines[1:], start=2)
     rows = [_as_row(columns, cells, number) for number, cells in numbered if _filled(cells)]
     return Table(path, columns, rows, "row", note)
+
+
+def _has(path: Path, tag: bytes) -> bool:
+    """Whether any sheet of a workbook has a tag of XML."""
+    with zipfile.ZipFile(path) as book:
+        sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
+        return any(tag in book.read(name) for name in sheets)
+
+
+def _fill_merged(lines: list[list[str]], areas: Iterable[tuple[int, int, int, int]]) -> None:
+    """Every cell of a merged area (left, top, right, bottom, from 1 on) has the value of its first."""
+    for left, top, right, bottom in areas:
+        for line in lines[top - 1 : bottom]:
+            line[left - 1 : right] = [lines[top - 1][left - 1]] * (right - left + 1)
+
+
+def _unsaved_formula(path: Path, lines: Sequence[Sequence[str]]) -> str:
+    """The first formula of the first sheet whose value no program has saved; "" where there is none."""
+    import openpyxl  # noqa: PLC0415  an extra
+
+    with path.open("rb") as file:
+        sheet = openpyxl.load_workbook(file, read_only=True).worksheets[0]
+        for row, cells in zip(lines, sheet.iter_rows(), strict=False):
+            for value, cell in zip(row, cells, strict=False):
+                if not value and cell.data_type == "f":
+                    return str(cell.coordinate)
+    return ""
 
 
 def _read_parquet(path: Path) -> Table:
@@ -223,4 +308,6 @@ def _as_text(value: object) -> str:
     """A typed cell as a text table would have it."""
     if value is None or (isinstance(value, float) and isnan(value)):
         return ""
+    if isinstance(value, bytes):  # how some programs write text into parquet
+        return value.decode("utf-8", errors="backslashreplace")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

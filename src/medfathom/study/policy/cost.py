@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.definitions.space import TrialParams
+from medfathom.definitions.strategies import DEFAULT, costs_like, groups_behind
 from medfathom.errors import ModelError
 from medfathom.models.catalog import lookup
 
@@ -40,12 +41,12 @@ class CostModel:
         cached = {
             (a["architecture"], a["init"], searched_size(t))
             for t in trials
-            if (a := t.user_attrs).get("unfreeze_depth", 5) < 5
+            if (a := t.user_attrs).get("unfreeze_depth", 5) < 5 and a.get("strategy") != "surgical"
         }
         factors = self._factors(trials)
         costs = []
         for params in wanted:
-            names = _kinds(params.architecture, params.unfreeze_depth)
+            names = _kinds(params)
             factor = next((factors[name] for name in names if name in factors), 1.0)
             prefix = (params.architecture, params.init, params.image_size)
             there = prefix in cached and params.init != "random"
@@ -62,30 +63,36 @@ class CostModel:
                 continue
             params, seconds, epochs = measured
             ratio = np.log(seconds / work_of(params, epochs))
-            for name in _kinds(params.architecture, params.unfreeze_depth):
+            for name in _kinds(params):
                 ratios[name].append(ratio)
         return {name: float(np.exp(np.median(found))) for name, found in ratios.items()}
 
 
 def work_of(params: TrialParams, epochs: int) -> float:
     """Multiply-accumulates for one training image, its prefix's features kept."""
-    trained = WORK_OF_LAST[params.unfreeze_depth]
+    trained = _share_behind(params)
     whole = _macs(params.architecture, params.image_size) * (1 + BACKWARD)
     return whole * (epochs * trained + START)
 
 
 def forward_work(params: TrialParams) -> float:
     """Multiply-accumulates of a forward pass through what is trained, its prefix's features kept."""
-    return _macs(params.architecture, params.image_size) * (WORK_OF_LAST[params.unfreeze_depth] + START)
+    return _macs(params.architecture, params.image_size) * (_share_behind(params) + START)
 
 
 def prefix_work(params: TrialParams) -> float:
     """Multiply-accumulates to compute an image's features of the frozen prefix, once."""
-    return _macs(params.architecture, params.image_size) * (1 - WORK_OF_LAST[params.unfreeze_depth])
+    return _macs(params.architecture, params.image_size) * (1 - _share_behind(params))
 
 
-def _kinds(architecture: str, depth: int) -> list[tuple[Any, ...]]:
-    return [(architecture, depth), (architecture,), ()]
+def _share_behind(params: TrialParams) -> float:
+    """Share of a network's work behind its frozen prefix."""
+    return WORK_OF_LAST[groups_behind(params.strategy, params.unfreeze_depth)]
+
+
+def _kinds(params: TrialParams) -> list[tuple[Any, ...]]:
+    kind = params.architecture, params.unfreeze_depth, costs_like(params.strategy)
+    return [kind, kind[:1], ()]
 
 
 def searched_size(trial: FrozenTrial) -> int:
@@ -103,6 +110,7 @@ def _measured(trial: FrozenTrial) -> tuple[TrialParams, float, int] | None:
     if any(attributes.get(name) is None for name in names) or attributes["train_seconds"] <= 0:
         return None
     given = {name: attributes[name] for name in names[:3]}
+    given["strategy"] = attributes.get("strategy", DEFAULT)
     params = TrialParams.model_validate({**given, "image_size": searched_size(trial)})
     return params, float(attributes["train_seconds"]), int(attributes["epochs"])
 

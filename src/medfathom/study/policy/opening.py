@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution
 
 from medfathom.definitions.space import Dimension, Params, SpaceConfig, TrialParams, Value
+from medfathom.definitions.strategies import DRAWN
 from medfathom.study.growth import asked
 from medfathom.study.policy.cost import work_of
 from medfathom.study.policy.sampler import First
-
-WITHOUT_KNOWLEDGE = ("random", "imagenet-stats")
-"""Inits that are not pretrained."""
 
 SOUND = {0: 3e-3, 5: 1e-3}
 """A sound learning rate for Adam and its kin: of the head alone, and of the whole network."""
@@ -24,11 +22,12 @@ FACTOR = 2.0
 
 
 def practitioner(space: SpaceConfig) -> list[First]:
-    """Each architecture pretrained, the head alone and the whole network, at a sound rate, cheap ones first.
+    """Each architecture pretrained, the head alone and the whole network, at a sound rate.
 
-    Where the space has not these depths, its least and its greatest.
+    The cheapest network begins with both; then come the heads of the others, which cost little, then their
+    whole networks, cheap ones first. Where the space has not these depths, its least and its greatest.
     """
-    inits = [i for i in space.values("init") if i not in WITHOUT_KNOWLEDGE]
+    inits = [i for i in space.values("init") if i not in DRAWN]
     depths = sorted({min(space.depths), max(space.depths)})
     chosen = []
     for architecture in map(str, space.values("architecture")):
@@ -44,9 +43,9 @@ def practitioner(space: SpaceConfig) -> list[First]:
             params = completed(space, values)
             if isinstance(params, TrialParams):
                 chosen.append(params)
-    cheapest = {p.architecture: work_of(p, 1) for p in reversed(chosen)}
-    chosen.sort(key=lambda p: (cheapest[p.architecture], p.unfreeze_depth))
-    return [First(dict(asked(p, space)[0]), "practitioner", protected=True) for p in chosen]
+    cheapest = min(chosen, key=lambda p: work_of(p, 1)).architecture if chosen else ""
+    chosen.sort(key=lambda p: (p.architecture != cheapest, p.unfreeze_depth, work_of(p, 1)))
+    return [First(dict(asked(p, space)[0]), "a practitioner's start", protected=True) for p in chosen]
 
 
 def _excluded(space: SpaceConfig, architecture: str, init: Value) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,30 @@ from medfathom.definitions.space import SpaceConfig, TrialParams
 from medfathom.study.growth import params_in
 from medfathom.study.policy.cost import CostModel
 from medfathom.study.policy.opening import distributions, practitioner
-from medfathom.study.policy.portfolio import first_trials, portfolios
+from medfathom.study.policy.portfolio import first_trials, past_results, portfolios
 from medfathom.study.policy.sampler import First, GainPerSecond
 from medfathom.study.policy.warm_start import WarmStart
 
 if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
+
+
+def first_sentence(sampler: BaseSampler, begun: Sequence[FrozenTrial], budget: int) -> str:
+    """How many of the trials to begin with fit into a budget, by where they come from, for the user.
+
+    Args:
+        sampler: of the study; others than medfathom's own have no such trials, and nothing is said.
+        begun: all trials of the study so far.
+        budget: trials that the study may have.
+    """
+    first = sampler.first if isinstance(sampler, GainPerSecond) else ()
+    there = [t.params for t in begun]
+    waiting = [f for f in first if f.params not in there]
+    cut = waiting[max(budget - len(there), 0) :]
+    whole, left = Counter(f.source for f in first), Counter(f.source for f in cut)
+    parts = [f"{n - left[source]} of {n} from {source}" for source, n in whole.items()]
+    return f"the budget of {budget} trials has room for first trials: {', '.join(parts)}" if parts else ""
 
 
 def gain_per_second(
@@ -39,7 +58,7 @@ def gain_per_second(
         seed: of the random numbers.
         epochs: of a trial's full length.
         warm: what earlier studies of the storage told.
-        first: in the place of the practitioner's and the portfolio's trials.
+        first: in the place of the practitioner's and the portfolios' trials and results.
     """
     warm = warm or WarmStart()
     model = CostModel(epochs)
@@ -59,8 +78,11 @@ def gain_per_second(
         whole = known(tuple(params.items()))
         return {name: getattr(whole, name) for name in searched}
 
+    past = list(warm.past)
     if first is None:
-        shipped = first_trials(portfolios(config.portfolio), space).fitting
+        known_portfolios = portfolios(config.portfolio)
+        past += past_results(known_portfolios, space)
+        shipped = first_trials(known_portfolios, space).fitting
         first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[
             ::-1
         ]
@@ -70,7 +92,7 @@ def gain_per_second(
         first=first,
         seconds=seconds,
         explain=explain,
-        past=warm.past,
+        past=past,
         steps=epochs,
         seed=seed,
     )

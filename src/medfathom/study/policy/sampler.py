@@ -26,6 +26,8 @@ WHOLE_GRID = 2_000
 """A space of at most so many combinations is looked at whole."""
 DRAWN = 400
 """So many random combinations are looked at of a larger one."""
+PAST_AT_MOST = 300
+"""Trials of all other studies together that a process is fitted to, for the same reason."""
 NEIGHBOURS_OF = 5
 """Around so many of the best trials each other value of one hyperparameter is looked at."""
 LACKS = 0.005
@@ -48,6 +50,12 @@ class Past:
     name: str
     params: Sequence[Params]
     values: Sequence[float]
+
+    def thinned(self, most: int) -> Past:
+        """At most so many of its trials, good and bad ones alike: evenly by their rank."""
+        ranked = np.argsort(self.values, kind="stable")
+        kept = ranked[np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))]
+        return Past(self.name, [self.params[i] for i in kept], [self.values[i] for i in kept])
 
 
 @dataclass
@@ -81,7 +89,9 @@ class GainPerSecond(BaseSampler):
     _generator: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin the random numbers."""
+        """Begin the random numbers, and take of other studies what a process can be fitted to."""
+        each = max(PAST_AT_MOST // max(len(self.past), 1), ENOUGH)
+        self.past = [other.thinned(each) for other in self.past]
         self._random = RandomSampler(seed=self.seed)
         self._generator = np.random.default_rng(self.seed)
 

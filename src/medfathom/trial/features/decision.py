@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medfathom.models.graph.layer_groups import GROUPS
-
 if TYPE_CHECKING:
     from medfathom.models.network import Network
 
@@ -43,16 +41,11 @@ class Cut:
     """Of the features there."""
 
 
-def frozen_groups(network: Network) -> int:
-    """The number of layer groups in the frozen prefix."""
-    return GROUPS - network.unfreeze_depth
-
-
 def cut_costs(network: Network, *, bytes_per_value: int) -> list[Cut]:
     """The cost per image of a cut after each layer group of the frozen prefix; the stem first."""
     return [
         Cut(groups, cut.macs, math.prod(cut.shape) * bytes_per_value)
-        for groups in range(1, frozen_groups(network) + 1)
+        for groups in range(1, network.frozen_groups + 1)
         for cut in (network.cut(groups),)
     ]
 

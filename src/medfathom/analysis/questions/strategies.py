@@ -1,0 +1,112 @@
+"""Which transfer strategy: each against `fixed`, paired within architecture, then over architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from medfathom.analysis.as_json import FLAT
+from medfathom.analysis.effects import DIGITS, Floats, family_codes
+from medfathom.analysis.questions.pretraining import MeanBenefit, mean_difference, over_architectures
+from medfathom.analysis.results import STRATEGY
+from medfathom.analysis.size.inference import Settings
+from medfathom.analysis.size.multiplicity import holm, verdict
+from medfathom.definitions.strategies import DEFAULT
+
+WORDS = {"increases": "better", "decreases": "worse"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyGain:
+    """AUC with a strategy less AUC with `fixed`: the same networks, data, init, depth and seeds.
+
+    Attributes:
+        modality: of the data set.
+        dataset: its name.
+        init: of both.
+        unfreeze_depth: of both.
+        strategy: the one that is compared with `fixed`.
+        architecture: None for the mean over them; else of one, over its seeds.
+        mean: the gain, its verdict one of better, worse, negligible, inconclusive. P-values are adjusted by
+            Holm's method over the strategies, data sets and settings asked about; of single architectures
+            over those of a strategy in a setting.
+    """
+
+    modality: str
+    dataset: str
+    init: str
+    unfreeze_depth: str
+    strategy: str
+    architecture: str | None
+    mean: MeanBenefit = field(metadata=FLAT)
+
+
+def strategy_gains(rows: pd.DataFrame, settings: Settings, margin: float) -> list[StrategyGain]:
+    """Every strategy against `fixed`, for each data set, init and unfreeze depth; first over architectures.
+
+    Args:
+        rows: of results.
+        settings: how much is simulated.
+        margin: the smallest gain that matters, in AUC.
+    """
+    found = []
+    for key, differences in _pairs(rows):
+        modality, dataset, init, depth, strategy = key
+        means = np.array([float(np.mean(values)) for values in differences.values()])
+        whole = over_architectures(means, family_codes(rows, list(differences)), settings, margin)
+        each = [(name, mean_difference(values, margin, "seed")) for name, values in differences.items()]
+        found += [
+            StrategyGain(
+                modality=modality,
+                dataset=dataset,
+                init=init,
+                unfreeze_depth=depth,
+                strategy=strategy,
+                architecture=name,
+                mean=mean,
+            )
+            for name, mean in [(None, whole), *each]
+        ]
+    return _judged(found)
+
+
+def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
+    """((modality, data set, init, depth, strategy), architecture -> differences over shared seeds)."""
+    prefix = f"{STRATEGY}="
+    own = rows[rows["setting"].str.startswith(prefix)]
+    for key, part in own.groupby(["modality", "dataset", "init", "unfreeze_depth"], observed=True):
+        wide = part.assign(seed=part["seed"].fillna("")).pivot_table(
+            index=["architecture", "seed"], columns="setting", values="auc", observed=True
+        )
+        if prefix + DEFAULT not in wide:
+            continue
+        for setting in wide.columns.drop(prefix + DEFAULT):
+            gains = (wide[setting] - wide[prefix + DEFAULT]).dropna().round(DIGITS)
+            if len(gains):
+                by_name = gains.groupby(level="architecture", observed=True)
+                strategy = str(setting).removeprefix(prefix)
+                yield (
+                    (*map(str, key), strategy),
+                    {str(name): values.to_numpy(float) for name, values in by_name},
+                )
+
+
+def _judged(gains: list[StrategyGain]) -> list[StrategyGain]:
+    """Adjust for all that is asked at once."""
+    together: dict[tuple[str, ...], list[int]] = {}
+    for i, gain in enumerate(gains):
+        if gain.mean.p_value is not None:
+            setting = (gain.dataset, gain.init, gain.unfreeze_depth, gain.strategy)
+            together.setdefault(() if gain.architecture is None else setting, []).append(i)
+    judged = list(gains)
+    for places in together.values():
+        p_holm = holm([float(gains[i].mean.p_value or 0.0) for i in places])
+        p_equivalence = holm([float(gains[i].mean.p_equivalence or 0.0) for i in places])
+        for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
+            word = verdict(gains[i].mean.benefit, p, q)
+            mean = replace(gains[i].mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
+            judged[i] = replace(gains[i], mean=mean)
+    return judged
