@@ -324,6 +324,19 @@ def label(combination: Params) -> str:
     return " ".join(f"{name}={value}" for name, value in combination.items())
 
 
+CELL_NAMES = ("architecture", "init", "unfreeze_depth", "strategy")
+"""Hyperparameters that results have columns of their own for."""
+
+
+def further_settings(stratum: Params) -> str:
+    """What else a stratum holds, as text: two results that differ in it are no repeats of one another.
+
+    >>> further_settings({"architecture": "vgg16", "train_fraction": 0.25, "image_size": 64})
+    'train_fraction=0.25, image_size=64'
+    """
+    return ", ".join(f"{name}={value}" for name, value in stratum.items() if name not in CELL_NAMES)
+
+
 def suggest(trial: BaseTrial, space: SpaceConfig) -> TrialParams:
     """Ask the trial's sampler for every dimension of the space.
 

@@ -71,7 +71,8 @@ METHODS = (
         "their pairs, "
         "compared models within each class and study. Those of pretraining are adjusted over the "
         "networks of a setting, or over data sets and settings, or (its word for each modality) over "
-        "modalities and inits. Those within families, with "
+        "modalities and inits. The benefits by training images, and image sizes, are adjusted over all of "
+        "them. Those within families, with "
         "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
         "Intervals are not "
         "adjusted.")),
