@@ -86,7 +86,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         grey=training.grey,
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
     )
-    set_strategy(network, Strategy(params, task.max_epochs))
+    set_strategy(network, Strategy(params, task.max_epochs), task.seed)
     device = torch.device(task.device)
     lay_out(network, device)
     if calibrates(params, task):
@@ -107,7 +107,7 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
         normalization=((0.0,), (1.0,)),
         device="meta",
     )
-    set_strategy(network, Strategy(params, task.max_epochs))
+    set_strategy(network, Strategy(params, task.max_epochs), task.seed)
     return network
 
 
