@@ -33,6 +33,7 @@ from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.front import COSTS, front_of, front_sentence
 from medfathom.study.read import read_study, records
+from medfathom.study.sources import sources_of
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
 
@@ -179,9 +180,20 @@ def _told(study: Study) -> ToldOfStudy:
         front=front,
         cost=cost,
         costs=costs,
+        asks=definition_of(study).asks,
         failures=failures,
         diagnosed=diagnosed,
+        sources=_sources(study),
     )
+
+
+def _sources(study: Study) -> dict[str, str]:
+    """What the weights were trained on that its inits `study:NAME` stand for."""
+    trained = {
+        init: sorted({f"{source.dataset}, {source.modality}" for source in own.values()})
+        for init, own in sources_of(study).items()
+    }
+    return {init: "; ".join(names) for init, names in trained.items()}
 
 
 def _costs(study: Study) -> tuple[str, str, list[CostOfTrial]]:

@@ -192,12 +192,13 @@ def validate(
             help="TOML files, or names in study_defs/.", metavar="STUDY …", autocompletion=complete_study
         ),
     ],
+    storage: StorageOption = None,
     set_: SetOption = None,
 ) -> int:
     """Check all that `run` checks before it decodes an image; `data check` finds bad pixels and copies."""
     from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
-    return print_validity(studies, set_ or [])
+    return print_validity(studies, set_ or [], storage)
 
 
 @app.command(epilog=example("plan demo --json"))
@@ -233,7 +234,8 @@ def plan(
         map_ or [], where or [], set_ or [], name or [], setting or [], percent, best_by, wide
     )
     if not analysis:
-        return print_forecast(pairs.none_given(study, table), set_ or [], seconds=seconds, as_json=as_json)
+        study = pairs.none_given(study, table)
+        return print_forecast(study, set_ or [], seconds=seconds, storage=storage, as_json=as_json)
     return plan_analysis(study, table or [], pairs, margin, storage, exploratory=exploratory, as_json=as_json)
 
 

@@ -23,6 +23,7 @@ from medfathom.confirmation.find import (
 from medfathom.confirmation.jobs import Job, enqueue, list_jobs, withdraw
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
+from medfathom.confirmation.sources import check_sources, leakage_through
 from medfathom.confirmation.words import best_sentence
 from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, leakage_note
@@ -36,7 +37,10 @@ from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
+from medfathom.study.sources import settle_sources, sources_of
 from medfathom.study.watcher import Watcher, default_watcher
+from medfathom.study.weights import keep_to_its_weights
+from medfathom.urls import HIDDEN
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -89,19 +93,23 @@ def confirm_study(
         watcher: is told what happens.
 
     Raises:
-        InputError: no such study or trial, nothing is complete, the data changed, no test split.
+        InputError: no such study or trial, nothing is complete, the data or the weights that its trials
+            start from changed, no test split.
         RunError: the storage or the cluster failed.
     """
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
     check_ray()
+    check_sources(study)
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
+    keep_to_its_weights(study, config)
     columns = _columns(config, by)
     data = _prepared(config, study)
     named = str(study.user_attrs.get(DEFINED_IN, name))
     leaks = leakage_note(data, config.dataset, named)
+    leaks = "; ".join(filter(None, (leaks, leakage_through(sources_of(study), data))))
     study.set_user_attr(LEAKAGE, leaks)
     choice = choice_of(study, study.get_trials(deepcopy=False))
     stands = choice_sentences(choice) if choice else []
@@ -150,8 +158,15 @@ def _without_stopping(study: Study) -> StudyConfig:
             "objectives": ObjectivesConfig(),
             "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
+            "resources": config.resources.model_copy(update={"checkpoint_url": _usable(config)}),
         }
     )
+
+
+def _usable(config: StudyConfig) -> str | None:
+    """The search's place for checkpoints; None where it had a password, which no study keeps."""
+    url = config.resources.checkpoint_url
+    return None if url is None or HIDDEN in url else url
 
 
 def _one_split(splits: SplitsConfig) -> SplitsConfig:
@@ -213,9 +228,10 @@ def _train(
 
     folder = confirmed_folder(study)
     with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
+        settle_sources(driver.study, sources_of(study))
         if precision := settled_precision(study):
             driver.settle_precision(precision)
-        counts = driver.counts()
+        driver.queue_only, counts = True, driver.counts()
         driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
         driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=folder)
         first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)

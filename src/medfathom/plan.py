@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medfathom.confirmation.sources import model_folders
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import Facts, PreparedData, array_file, names_file, write_facts
 from medfathom.data.sizes import at_size, prepare_sizes
@@ -38,6 +39,7 @@ from medfathom.scheduling.cluster import Slots, slots_from
 from medfathom.trial.kinds import Kind, kinds_of
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask
 from medfathom.trial.trial import run_trial
+from medfathom.validate import sources_for
 
 MEASURED_EPOCHS = 2
 """The first warms up; the second is measured."""
@@ -54,6 +56,7 @@ def plan_study(
     *,
     seconds: float | None = None,
     told: Callable[[Forecast], None] = lambda _: None,
+    storage: str | None = None,
 ) -> Forecast:
     """Measure what every kind of trial takes, and forecast the study.
 
@@ -63,11 +66,13 @@ def plan_study(
         seconds: no further kind is measured after so long, the data prepared; those that are left are
             estimated. None: all are measured.
         told: the forecast so far, after each kind.
+        storage: an Optuna storage URL, where inits name other studies.
 
     Raises:
         InputError: the data cannot be used.
     """
     slots = slots_from(config, cpus(), torch.cuda.device_count())
+    sources = model_folders(sources_for(config, storage))
     say("preparing the data")
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     kinds, costs = kinds_of(config), dict[int, Cost | str]()
@@ -81,7 +86,8 @@ def plan_study(
             what = f"{params.architecture}, unfreeze_depth {unfrozen(params.unfreeze_depth, params.strategy)}"
             say(f"measuring {what} ({len(costs) + 1} of {len(kinds)} kinds of trials)")
             # Its own seed, as trials have: weights drawn from it are shared with no other trial.
-            costs[i] = _cost_or_failure(params, replace(tasks[params.image_size], seed=config.seed + i))
+            task = replace(tasks[params.image_size], seed=config.seed + i, sources=sources)
+            costs[i] = _cost_or_failure(params, task)
             told(forecast(config, kinds, costs, data.sizes, slots))
     return forecast(config, kinds, costs, data.sizes, slots)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfathom.confirmation.sources import leakage_through
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
@@ -18,10 +19,12 @@ from medfathom.study.driver import Driver
 from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
 from medfathom.study.policy.policy import first_sentence
+from medfathom.study.sources import settle_sources
 from medfathom.study.summary import Counts
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
-from medfathom.validate import check_definition
+from medfathom.study.weights import keep_to_its_weights
+from medfathom.validate import check_definition, sources_for
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def run_study(
     config = _parsed(definition, overrides)
     watcher = watcher or default_watcher()
     url = storage or default_url()
-    check_definition(config, address)
+    sources = sources_for(config, url, fresh=fresh)
+    check_definition(config, address, sources)
     check_ray()
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
@@ -97,12 +101,15 @@ def run_study(
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     named = config.name if isinstance(definition, StudyConfig) else str(definition)
     leaks = refuse_leakage(data, config.dataset, named)
+    leaks = "; ".join(filter(None, (leaks, leakage_through(sources, data))))
     for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data, named))):
         watcher.note(note)
     open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
+        keep_to_its_weights(driver.study, config)
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.study.set_user_attr(DEFINED_IN, named)
+        settle_sources(driver.study, sources)
         driver.recorder = NotesAndPictures(driver.study, watcher.note)
         if driver.warm_start:
             watcher.note(driver.warm_start)

@@ -62,6 +62,34 @@ def printable(name: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in name)
 
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula (OWASP, CSV injection)."""
+
+
+def as_cell(value: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula: such a text gets an apostrophe.
+
+    >>> as_cell("=HYPERLINK(0)"), as_cell("image.png"), as_cell(-0.5)
+    ("'=HYPERLINK(0)", 'image.png', -0.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+
+
+def harmless(markdown: str) -> str:
+    """Markdown of ours in which names of strangers make no HTML, no link and no picture; code stays as it is.
+
+    Our own texts have none of them. A picture of another site would tell that site who looks when.
+
+    >>> harmless("classes: <img src=x>, ![a](http://b)")
+    'classes: &lt;img src=x>, ![a]\\\\(http://b)'
+    """
+    parts = markdown.split("\n```")
+    for i in range(0, len(parts), 2):
+        for markup, text in (("<", "&lt;"), ("](", "]\\("), ("][", "]\\["), ("]:", "]\\:")):
+            parts[i] = parts[i].replace(markup, text)
+    return "\n```".join(parts)
+
+
 def is_utf8(name: str) -> bool:
     """Whether a file's name has no byte that is not UTF-8."""
     return not any("\udc80" <= character <= "\udcff" for character in name)

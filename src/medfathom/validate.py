@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from medfathom.definitions.grid import trials_of
@@ -18,7 +19,8 @@ from medfathom.text import is_utf8, printable
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
-    from medfathom.models.weights.lookup import WeightsLocation
+    from medfathom.models.weights.lookup import Sources, WeightsLocation
+    from medfathom.study.sources import Settled, Source
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Valid:
     notes: list[str]
 
 
-def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
+def validate_study(reference: str, overrides: Sequence[str] = (), *, storage: str | None = None) -> Valid:
     """Make every check that `run` makes before it decodes an image: names, weights, files, labels, splits.
 
     Only a note of what was found is kept in the cache. Damaged pixels and copies are found by `data check`.
@@ -43,18 +45,33 @@ def validate_study(reference: str, overrides: Sequence[str] = ()) -> Valid:
     Args:
         reference: a TOML file, or the name of one in study_defs/.
         overrides: `key=value` pairs, as `--set` takes them.
+        storage: an Optuna storage URL, where inits name other studies.
 
     Raises:
         InputError: in one line, for the first thing that is wrong.
     """
     config = load_definition(reference, overrides)
     _check_budget(config)
-    notes = check_definition(config)
+    notes = check_definition(config, sources=sources_for(config, storage))
     notes += config.space.left_out()
     return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
 
-def check_definition(config: StudyConfig, address: str | None = None) -> list[str]:
+def sources_for(
+    config: StudyConfig, storage: str | None = None, *, fresh: bool = False
+) -> dict[str, dict[str, Source]]:
+    """The confirmed models that the inits `study:NAME` stand for, see `confirmation.sources.find_sources`."""
+    if not any(str(init).startswith("study:") for init in config.space.values("init")):
+        return {}
+    from medfathom.confirmation.sources import find_sources  # noqa: PLC0415  imports Optuna
+    from medfathom.study.connection import default_url  # noqa: PLC0415
+
+    return find_sources(config, storage or default_url(), fresh=fresh)
+
+
+def check_definition(
+    config: StudyConfig, address: str | None = None, sources: Settled = MappingProxyType({})
+) -> list[str]:
     """Raise an InputError, in one line, for the first thing that would fail later.
 
     Nothing is created, and torch is imported only for architectures outside the shipped catalog and for
@@ -64,9 +81,10 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
         config: the definition.
         address: of the Ray cluster that will run the trials, and that checks its own CPUs; this machine when
             none is given.
+        sources: from `sources_for`.
 
     Returns:
-        A line for each of these files: what it fits, and how well.
+        A line for each of these files, and of other studies' models: what it fits, and how well.
     """
     from medfathom.models.catalog import check_architecture  # noqa: PLC0415
     from medfathom.study.sampling import make_sampler  # noqa: PLC0415
@@ -80,7 +98,7 @@ def check_definition(config: StudyConfig, address: str | None = None) -> list[st
     for architecture, size in product(config.space.values("architecture"), config.sizes):
         if not config.space.excluded({"architecture": architecture, "image_size": size}):
             check_architecture(str(architecture), size)
-    notes = _check_weights(config)
+    notes = _check_weights(config, sources)
     make_sampler(config.sampler, config.space, seed=0)
     if config.resources.checkpoint_url is not None:
         RemoteCheckpoints(config.resources.checkpoint_url)
@@ -125,21 +143,22 @@ def _check_places() -> None:
             raise InputError(f"{printable(str(place))}: the name of this folder is not UTF-8; rename it")
 
 
-def _check_weights(config: StudyConfig) -> list[str]:
+def _check_weights(config: StudyConfig, sources: Settled) -> list[str]:
     """Every init with every architecture that it may meet; all that lack its weights are named at once."""
     from medfathom.models.weights.lookup import locate_weights, parse_init  # noqa: PLC0415
 
+    folders = _model_folders(sources)
     weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
     notes = []
     for init in map(str, config.space.values("init")):
-        parse_init(init)
+        parsed = parse_init(init)
         refusals: dict[str, WeightsError] = {}
         for architecture in map(str, config.space.values("architecture")):
             if config.space.excluded({"architecture": architecture, "init": init}):
                 continue
             try:
-                location = locate_weights(architecture, init, weights_dir)
-                if location.own:
+                location = locate_weights(architecture, init, weights_dir, folders)
+                if location.own or parsed.study is not None:
                     notes.append(_check_file(config, architecture, location))
             except WeightsError as error:
                 refusals[architecture] = error
@@ -150,10 +169,19 @@ def _check_weights(config: StudyConfig) -> list[str]:
     return notes
 
 
+def _model_folders(sources: Settled) -> Sources:
+    if not sources:
+        return {}
+    from medfathom.confirmation.sources import model_folders  # noqa: PLC0415  imports Optuna
+
+    return model_folders(sources)
+
+
 def _check_file(config: StudyConfig, architecture: str, location: WeightsLocation) -> str:
     from medfathom.models.weights.read import check_fit  # noqa: PLC0415 - imports torch
 
-    return f"{location.path} for {architecture}: {check_fit(architecture, min(config.sizes), location)}"
+    what = location.path if location.own else location.description
+    return f"{what} for {architecture}: {check_fit(architecture, min(config.sizes), location)}"
 
 
 def check_source(config: StudyConfig) -> list[str]:

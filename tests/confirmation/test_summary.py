@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from made_confirmations import confirmed, load, searched
+from medfathom.analysis.results import from_trials
 from medfathom.answer import analyze_all
 from medfathom.confirmation.choice import choose
 from medfathom.confirmation.comparison import MOST_MODELS, compare_confirmed
@@ -22,7 +23,9 @@ from medfathom.confirmation.summary import (
 )
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
 from medfathom.metrics.intervals import Z95
+from medfathom.study.read import records
 from medfathom.terminal.confirmation import confirmation_text
 
 
@@ -78,6 +81,22 @@ def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) ->
     n = min(MOST_MODELS, len(by_configuration(confirmation)))
     assert len(found.comparison.pairs) == n * (n - 1) // 2
     assert found.class_name == "ill"
+
+
+def test_what_else_is_compared_is_a_setting_of_the_row(config: StudyConfig) -> None:
+    """Of the training fractions not only the best is analysed."""
+    changes = ["space.train_fraction.role='scientific'", "space.train_fraction.choices=[0.25, 1.0]"]
+    changes += ["space.architecture.value='tf_efficientnet_lite0'", "space.unfreeze_depth.value=1"]
+    wider = load_definition(
+        "demo", [*changes, "space.init.value='imagenet'", "sampler=random", "budget.trials=8", "name=wider"]
+    )
+    study = searched(wider)
+    rows = analysis_records(study, summarize_confirmation(study, confirmed(wider, study)))
+    expected = {"train_fraction=0.25", "train_fraction=1.0"}
+    assert {row["setting"] for row in rows} == expected
+    assert {row["setting"] for row in records(study) if row["state"] == "COMPLETE"} == expected
+    frame, _ = from_trials(records(study))
+    assert set(frame["setting"]) == expected
 
 
 def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from making import SIZES, arrays, class_folders, config, hdf5, images, label_columns, npz, save, table
 from medfathom.data.labels import from_numbers, from_word_lists, from_words, normal_word, normal_words
 from medfathom.data.prepare import prepare
+from medfathom.data.prepared import read_facts
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.errors import DataError
 
@@ -69,6 +70,14 @@ def test_values_beyond_the_bits_in_use_are_named_with_their_row(tmp_path: Path, 
     reason = r"val_images[3]: values from 0 to 5000, outside 0 to 4095 (dataset.bits = 12)"
     deep["val_images"][3, 0, 1] = 0
     assert reason in refused(cache, "npz", path=str(npz(tmp_path, **deep)), bits=12)
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1, True), (15, True), (40, False)])
+def test_images_that_are_nearly_black_are_told(tmp_path: Path, cache: Path, scale: int, told: bool) -> None:
+    dark = {f"{split}_images": images(n) // 128 * np.uint8(scale) for split, n in SIZES.items()}
+    data = prepare(config("npz", path=str(npz(tmp_path, **dark))), cache)
+    notes = " ".join(read_facts(data.folder).notes)
+    assert (f"values from 0 to {scale} of 255: they are nearly black" in notes) == told
 
 
 def test_a_truncated_npz(tmp_path: Path, cache: Path) -> None:

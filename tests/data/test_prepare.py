@@ -40,7 +40,8 @@ def test_a_second_run_reads_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise AssertionError("a pixel was read")
 
     monkeypatch.setattr(FileSource, "decode", refuse)
-    assert prepare(found, tmp_path / "cache") == first
+    named = found.model_copy(update={"name": "eyes"})  # what it is called changes no pixel
+    assert prepare(found, tmp_path / "cache") == prepare(named, tmp_path / "cache") == first
 
 
 def test_changed_files_are_prepared_anew(tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-Asks = Literal["size", "pretraining", "turning point", "resolution"]
-"""The questions that a report can open with."""
+from medfathom.definitions.config import Asks
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,7 @@ class ToldOfStudy:
         asks: the question that the report opens with.
         failures: signatures of failure among its search trials, the most frequent first.
         diagnosed: search trials that were looked at for them: complete ones and those stopped early.
+        sources: init `study:NAME` -> the data set and modality that its weights were trained on.
     """
 
     study: str
@@ -80,3 +79,4 @@ class ToldOfStudy:
     asks: Asks = "size"
     failures: Sequence[FailureSignature] = ()
     diagnosed: int = 0
+    sources: Mapping[str, str] = field(default_factory=dict)

@@ -193,7 +193,7 @@ def _config(
         trial=source[1],
         seed=task.seed,
         modality=data.modality,
-        dataset=getattr(dataset, "name", None) or source[0],
+        dataset=dataset.name or source[0],
         dataset_fingerprint=data.fingerprint,
         architecture=params.architecture,
         init=params.init,

@@ -23,8 +23,17 @@ PATIENT = re.compile(
 )
 """What names a patient, a slide or a volume in a path."""
 
+WHOLES = {
+    r"([^/]+)[ _-](?i:left|right|od|os|l|r)\.": "pairs of eyes or sides",
+    r"([^/]+?)[ _-]*(?i:slice|frame|b-?scan|tile|patch)[ _-]*\d+\.": "volumes or slides",
+}
+"""What names an image as a part of something, whose name is the group; and what that is."""
+
 FRACTION = re.compile(r"-?\d*[.,]\d+")
 """A number that is not whole; `7.0` is 7 by now."""
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d 00:00:00")
+"""How a date of a workbook is read."""
 
 FEW_FOLDERS = 10
 """More folders than these whose names are numbered are patients or slides, not stains or magnifications."""
@@ -40,6 +49,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         "" if named else _perhaps_missing(listing),
         "" if named else _fractions(listing),
         _perhaps_unknown(listing),
+        _dates(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
         _unused_patients(listing) if listing.clusters is None else "",
@@ -111,6 +121,16 @@ def _perhaps_unknown(listing: Listing) -> str:
     )
 
 
+def _dates(listing: Listing) -> str:
+    """A line where patients are dates, as Excel makes of ids such as 1-2."""
+    found = [] if listing.groups is None else [who for who in listing.groups.tolist() if DATE.fullmatch(who)]
+    if not found:
+        return ""
+    return (
+        f"patients such as {found[0]!r} are dates: Excel makes dates of ids such as 1-2 or 3.4; are they ids?"
+    )
+
+
 def _exclusive(listing: Listing) -> str:
     """A line where every image has exactly one of several labels; of tables `label_notes` tells it."""
     if listing.task != "multilabel" or not (is_present(listing.labels).sum(axis=1) == 1).all():
@@ -146,27 +166,32 @@ def _mixed_patients(listing: Listing, config: DatasetConfig) -> str:
 def _unused_patients(listing: Listing) -> str:
     """A line where paths name patients, but nothing keeps a patient's images in one split."""
     n_images = len(listing)
-    for shown, pattern, n_patients in _patients_in_paths(listing):
+    for shown, pattern, n_patients, what in _patients_in_paths(listing):
         if 1 < n_patients < n_images:
             return (
-                f"paths name {n_patients} patients or slides ({shown}, ...) of {n_images} images, but the "
+                f"paths name {n_patients} {what} ({shown}, ...) of {n_images} images, but the "
                 f"images of one may be in several splits: dataset.group_pattern = '{pattern}' keeps them "
                 "together"
             )
     return ""
 
 
-def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, int]]:
-    """Ways to find the patient in every path: an example, the pattern, how many it finds."""
+def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, int, str]]:
+    """Ways to find the patient in every path: an example, the pattern, how many it finds, what they are."""
     matches = [PATIENT.search(name) for name in listing.names]
     if matches and all(matches):
         found = [match for match in matches if match]
         pattern, _ = Counter(f"{m[1]}{m[2]}(\\d+)" for m in found).most_common(1)[0]
-        yield found[0][0], pattern, len({m[0] for m in found})
+        yield found[0][0], pattern, len({m[0] for m in found}), "patients or slides"
+    for pattern, what in WHOLES.items():
+        wholes = [re.search(pattern, name) for name in listing.names]
+        if wholes and all(wholes):
+            named = [match[1] for match in wholes if match]
+            yield named[0], pattern, len(set(named)), what
     folders = [name.split("/")[:-1] for name in listing.names]
     for level in range(min(map(len, folders), default=0)):
         names = {parts[level] for parts in folders}
         numbered = len(names) > FEW_FOLDERS and all(re.search(r"\d", name) for name in names)
         if numbered and not names <= set(listing.class_names):
             before = f"(?:[^/]+/){{{level}}}" if level else ""
-            yield min(names), f"^{before}([^/]+)/", len(names)
+            yield min(names), f"^{before}([^/]+)/", len(names), "patients or slides"

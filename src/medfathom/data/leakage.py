@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.prepared import Leaks, PreparedData, read_facts
@@ -130,3 +131,29 @@ def copies_note(data: PreparedData, study: str) -> str:
 
 def _places(places: dict[str, int]) -> str:
     return ", ".join(f"{count} in {splits}" for splits, count in places.items())
+
+
+def learnt_elsewhere(source: PreparedData, target: PreparedData) -> dict[str, int]:
+    """Validation and test images of a data set from which a model of another one has learnt: exact copies.
+
+    Its validation images count for the test split alone: they chose the model, but were not trained on.
+
+    Args:
+        source: that the model was trained on.
+        target: that it is judged on.
+
+    Returns:
+        Split -> how many of its images are copies; without splits that have none.
+    """
+    from medfathom.data.manifest import read_manifest  # noqa: PLC0415  imports image readers
+
+    theirs, own = read_manifest(source.folder), read_manifest(target.folder)
+    found = {}
+    for split, learned in (("val", ("train",)), ("test", ("train", "val"))):
+        known = np.isin(theirs.split, learned) & (theirs.constant == 0)
+        here = (own.split == split) & (own.constant == 0)
+        same = np.isin(own.sha256[here], theirs.sha256[known])
+        same |= np.isin(own.pixels_sha256[here], theirs.pixels_sha256[known])
+        if same.any():
+            found[split] = int(same.sum())
+    return found

@@ -61,7 +61,7 @@ from medfathom.data.sources.base import (
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, given_splits, settled_splits
 from medfathom.data.too_few import few_notes, propose_folds
-from medfathom.data.usable import check_bits, check_classes, check_two_classes, foresee_bits
+from medfathom.data.usable import check_bits, check_classes, check_two_classes, dark_note, foresee_bits
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError
@@ -69,7 +69,7 @@ from medfathom.files import write_atomically
 from medfathom.metrics.classification import positive_class
 from medfathom.text import command, number_of
 
-VERSION = 5
+VERSION = 6
 """Part of KEY. Raise it when the same definition would give other bytes: old folders are then not used."""
 
 Progress = Callable[[int, int], None]
@@ -116,9 +116,10 @@ def prepare(
 
 def _key(config: DatasetConfig, signature: str) -> str:
     # Where the data lie is in the signature; what to do about bad images or leaks changes no good image.
-    # Folds are drawn from what is prepared.
-    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage"})
-    content.pop("keep", None)  # columns for subgroups change no image
+    # Folds are drawn from what is prepared; columns for subgroups change no image.
+    content = config.model_dump(mode="json", exclude={"path", "root", "on_bad_image", "leakage", "keep"})
+    if config.source != "medmnist":  # there it says which set
+        content.pop("name")
     if content.get("eye") is None:  # as it was before there was this key
         content.pop("eye", None)
     content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
@@ -267,7 +268,7 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
         places = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Row)]
         rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
         check_bits(rows, job.config)
-        good = _chosen(job, places)
+        good = _noted(_chosen(job, places), dark_note(decoder.image, places))
         copies = find_copies(rows, lambda row: decoder.image(places[row]), good.listing.cases)
         decoded, dropped = _Decoded(_noted(good, contradictions(copies, good.listing)), rows, copies), {}
         if job.config.drop_copies:

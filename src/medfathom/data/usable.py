@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.images import UnreadableImageError
+from medfathom.data.images import Pixels, UnreadableImageError
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, Problem, Source
 from medfathom.data.workers import Row
@@ -21,7 +21,10 @@ DARK_BITS = 12
 """An image with more than 8 bits whose values need no more is dark, or of another depth than others."""
 
 LOOKED_AT = 32
-"""Images of more than 8 bits that `validate` decodes at most."""
+"""Images that are looked at: of more than 8 bits by `validate`, of 8 bits by `prepare`."""
+
+DARK_VALUE = 15
+"""The largest value of 255 in nearly black images."""
 
 DARK_SHARE = 0.05
 """More of them are not taken for dark images."""
@@ -73,6 +76,23 @@ def _check_used(bits_used: Sequence[int], config: DatasetConfig) -> None:
         f"{many} images with more than 8 bits use at most {bits} of them (values to {2**bits - 1}): they "
         f"would come out dark, or flat where values are signed; give dataset.bits = {bits} if that is their "
         f"depth, {config.bits} to keep them so"
+    )
+
+
+def dark_note(image: Callable[[int], Pixels], places: Sequence[int]) -> str:
+    """A line where images of 8 bits are nearly black: class numbers of masks, or values from 0 to 1.
+
+    Args:
+        image: gives a prepared image.
+        places: of the images; LOOKED_AT of them at most are looked at, evenly.
+    """
+    looked = [image(place) for place in places[:: max(1, len(places) // LOOKED_AT)]]
+    largest = max((int(pixels.max()) for pixels in looked), default=255)
+    if not looked or looked[0].dtype != np.uint8 or largest > DARK_VALUE:
+        return ""
+    return (
+        f"the images have values from 0 to {largest} of 255: they are nearly black; are they masks, or "
+        "scaled to 0 and 1? Save them with values to 255"
     )
 
 

@@ -148,6 +148,10 @@ class ResourcesConfig(Schema):
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
+Asks = Literal["size", "pretraining", "turning_point", "resolution", "attention"]
+"""The questions that a report can open with."""
+
+
 class StudyConfig(Schema):
     """One data set, one question."""
 
@@ -163,6 +167,10 @@ class StudyConfig(Schema):
     """The data set's licence."""
     obtain: str = ""
     """Where to get the data, and the layout expected."""
+    asks: Asks = "size"
+    """What the report opens with. `size`: does network size predict AUC? `pretraining`: does it help?
+    `turning_point`: with how many training images does it stop helping? `resolution`: which image size is
+    enough? `attention`: does it help a convolutional network of equal size?"""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)
@@ -281,15 +289,15 @@ class StudyConfig(Schema):
         """What makes two runs the same study.
 
         Left out: texts, resources, how the best trial is chosen and where it decides (no trial depends on
-        it), totals of the budget (a study may be prolonged), the data's place (its content is compared by
-        fingerprint), whether its leakage is accepted, which columns are kept for subgroups, and what has its
-        default (so that a key that a later version adds does not make an old study another).
+        it), totals of the budget (a study may be prolonged), the data's place and name (its content is
+        compared by fingerprint), whether its leakage is accepted, which columns are kept for subgroups, and
+        what has its default (so that a key that a later version adds does not make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
-        for key in ("question", "citation", "licence", "obtain", "resources", "choice", "decision"):
+        for key in ("question", "asks", "citation", "licence", "obtain", "resources", "choice", "decision"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
-        for key in ("path", "leakage", "keep"):
+        for key in ("path", "leakage", "keep", *(() if self.dataset.source == "medmnist" else ("name",))):
             whole["dataset"].pop(key, None)
         for piece in ("space", "sampler", "scheduler"):
             whole[piece].pop("description", None)

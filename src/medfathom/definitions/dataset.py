@@ -65,6 +65,9 @@ class _Dataset(Schema):
     """Keys of every source. `image_size` is the side in pixels of the square image that the network sees;
     left out where `space.image_size` has sizes: copies are then looked for at the smallest."""
 
+    name: str | None = Field(default=None, min_length=1)
+    """What the data set is called in reports: studies that give the same name are analysed as one data set.
+    Default: the study's name."""
     modality: str = Field(min_length=1)
     """`CXR`, `OCT`, `WSI`, or any other word; studies are analysed together by it."""
     image_size: int = Field(ge=8, le=1024)

@@ -7,7 +7,7 @@ A study definition names pieces of search/ (`sampler = "tpe"`), takes one as its
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DefinitionError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise DefinitionError(f"{path}: tables or lists are nested too deep") from None
 
 
 def definition_file(reference: str, what: str) -> Path:
@@ -85,6 +87,7 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     """
     path = definition_file(reference, "study")
     data = read_toml(path)
+    overrides = _small(data, overrides, str(path))
     data |= _usual_pieces(data, overrides)
     for override in overrides:
         _override(data, override)
@@ -95,6 +98,24 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
         return StudyConfig.model_validate(data)
     except ValidationError as error:
         raise DefinitionError(f"{path}: {explain(error, data)}") from None
+
+
+SMOKE = "smoke"
+"""Table of a definition: what replaces its keys for a run of minutes, asked for with `--set smoke=true`."""
+
+
+def _small(data: MutableMapping[str, object], overrides: Sequence[str], where: str) -> list[str]:
+    """Put the smoke table's keys in place where it is asked for; the overrides that are left."""
+    table = data.pop(SMOKE, None)
+    asked = [o for o in overrides if o.partition("=")[0].strip() == SMOKE]
+    wanted = [o.partition("=")[2].strip() for o in asked]
+    if any(text not in ("true", "false") for text in wanted):
+        raise DefinitionError(f"--set {asked[0]}: expected smoke=true")
+    if wanted and wanted[-1] == "true":
+        if not isinstance(table, Mapping):
+            raise DefinitionError(f"{where}: has no [smoke] table; leave --set smoke=true out")
+        data.update(table)
+    return [o for o in overrides if o not in asked]
 
 
 def study_name(reference: str) -> str:

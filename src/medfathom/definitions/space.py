@@ -38,7 +38,7 @@ class TrialParams(Schema):
     """A timm name without a tag."""
     init: str = "imagenet"
     """Where the weights start: `imagenet`, `imagenet:TAG`, `random`, `imagenet-stats`, `file:PATH`,
-    `export:FOLDER`, `hub:REPOSITORY`."""
+    `export:FOLDER`, `hub:REPOSITORY`, `study:NAME` (the confirmed model of another study)."""
     unfreeze_depth: int = Field(default=5, ge=0, le=5)
     """How many of the last layer groups are trained besides the head."""
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
@@ -322,6 +322,19 @@ def values_of(name: str, dimension: Dimension) -> list[Value]:
 def label(combination: Params) -> str:
     """A combination as text: `init=imagenet unfreeze_depth=1`; with it strata and joint choices are named."""
     return " ".join(f"{name}={value}" for name, value in combination.items())
+
+
+CELL_NAMES = ("architecture", "init", "unfreeze_depth", "strategy")
+"""Hyperparameters that results have columns of their own for."""
+
+
+def further_settings(stratum: Params) -> str:
+    """What else a stratum holds, as text: two results that differ in it are no repeats of one another.
+
+    >>> further_settings({"architecture": "vgg16", "train_fraction": 0.25, "image_size": 64})
+    'train_fraction=0.25, image_size=64'
+    """
+    return ", ".join(f"{name}={value}" for name, value in stratum.items() if name not in CELL_NAMES)
 
 
 def suggest(trial: BaseTrial, space: SpaceConfig) -> TrialParams:

@@ -19,7 +19,13 @@ from medfathom.models.catalog import check_architecture
 from medfathom.models.facts import find_shipped
 from medfathom.models.graph.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
 from medfathom.models.network import Network, NetworkFacts, Normalization, check_unfreeze_depth
-from medfathom.models.weights.lookup import WeightsLocation, locate_weights, parse_init
+from medfathom.models.weights.lookup import (
+    NO_SOURCES,
+    Sources,
+    WeightsLocation,
+    locate_weights,
+    parse_init,
+)
 from medfathom.models.weights.read import MatchReport, hash_of, load_into, redraw
 
 __all__ = [
@@ -64,6 +70,7 @@ def build_network(
     head: HeadOptions = HeadOptions(),
     grey: Literal["repeat", "sum"] = "repeat",
     weights_dir: Path | None = None,
+    sources: Sources = NO_SOURCES,
 ) -> Network:
     """Build a network, with the same weights for the same arguments.
 
@@ -80,6 +87,7 @@ def build_network(
             first layer whose weights are summed over the colours. That layer then costs a third, but each
             colour's own normalisation is lost, so the pretrained function is only approximately kept.
         weights_dir: a folder of checkpoints, searched first.
+        sources: the confirmed models of the studies that inits name.
 
     Raises:
         ModelError: the architecture, the size, the depth or the channels are not possible.
@@ -92,7 +100,7 @@ def build_network(
         raise ModelError(f"num_outputs must be at least 1, but got {num_outputs}")
     if find_shipped(architecture):
         check_architecture(architecture, image_size)
-    location = locate_weights(architecture, init, weights_dir)
+    location = locate_weights(architecture, init, weights_dir, sources)
     backbone_channels = 1 if in_channels == 1 and grey == "sum" else 3
     settings = BackboneSettings(architecture, image_size, backbone_channels, head.pooling)
     backbone, blueprint = _backbone(settings, seed)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, NodeError, OutOfMemoryError
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 from medfathom.study.precision import Precision
 from medfathom.trial.record import TrialRecord
 
@@ -33,6 +33,8 @@ class RunSettings:
     """Of the study's data: a worker trains on no other."""
     precision: Precision | None = None
     """What the study trains in; None: nothing is trained, or each node goes by `training.precision`."""
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Init -> architecture -> the folder of the model that it stands for, within the storage folder."""
     work: Work | None = None
     """What turns an order into results; None: train. Tests and benchmarks give their own."""
 

@@ -20,6 +20,7 @@ from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.stall import Pauses, Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
+from medfathom.study.sources import folders_of, sources_of
 from medfathom.study.watcher import Watcher
 from medfathom.text import command
 
@@ -66,6 +67,7 @@ def run_trials(
             Path.cwd(),
             driver.study.user_attrs["dataset_fingerprint"],
             precision_of_run(driver, slots) if work is None else driver.settled_precision(),
+            folders_of(sources_of(driver.study)),
             work,
         )
         halt = Halt(config, driver)
@@ -116,7 +118,8 @@ class Run:
                 self.cluster.begin_anew()
             try:
                 self._fit(self.cluster.folder / f"fit-{attempt}")
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # from a handler of ours or, where the caller has one, of theirs
+                self.halt.reason = self.halt.reason or "interrupted"
                 return
             except MedfathomError:
                 raise
@@ -155,3 +158,5 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tuner.fit()
+        if self.halt.final:
+            self.halt.or_halt(searcher.end_in_hand, otherwise=None)

@@ -24,6 +24,7 @@ from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 from medfathom.trial.task import TrialTask, identity_of
 from medfathom.trial.trial import run_trial
+from medfathom.urls import without_passwords
 
 
 def node_storage(settings: RunSettings) -> Path:
@@ -97,6 +98,10 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         measures_latency=settings.config.objectives.cost == "latency_ms",
         folds=open_folds(own, config.splits, divided=data),
         scored=order.assignment.scored,
+        sources={
+            init: {architecture: storage / folder for architecture, folder in folders.items()}
+            for init, folders in settings.sources.items()
+        },
     )
 
 
@@ -162,7 +167,9 @@ def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None
         if remote.fetch(name, beside) and len(load_history(beside)) > len(load_history(checkpoint)):
             beside.replace(checkpoint)
     except OSError as error:
-        raise RunError(f"resources.checkpoint_url: {name} cannot be read ({error})") from None
+        raise RunError(
+            f"resources.checkpoint_url: {name} cannot be read ({without_passwords(str(error))})"
+        ) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -180,5 +187,5 @@ def share(settings: RunSettings, order: Order, record: TrialRecord) -> TrialReco
             order.checkpoint, node_storage(settings) / "checkpoints" / order.checkpoint
         )
     except OSError as error:
-        return record.model_copy(update={"checkpoint_url_failure": str(error)})
+        return record.model_copy(update={"checkpoint_url_failure": without_passwords(str(error))})
     return record

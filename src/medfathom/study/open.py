@@ -28,14 +28,10 @@ from medfathom.study.driver import Driver
 from medfathom.study.front import COSTS
 from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
-from medfathom.study.read import find_study_id
+from medfathom.study.read import SCHEMA, find_study_id, refuse_newer, stored_definition
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.urls import shown, sqlite_file
-
-SCHEMA = 1
-"""Version of what medfathom writes into a study; a study of a newer one is refused."""
-
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -163,12 +159,15 @@ def _describe(study: Study, config: StudyConfig) -> None:
 
 
 def _description(config: StudyConfig) -> dict[str, object]:
+    definition = config.model_dump(mode="json")
+    if url := config.resources.checkpoint_url:
+        definition["resources"]["checkpoint_url"] = shown(url)  # whoever sees the storage sees no password
     return {
         "question": config.question,
         "goal": config.goal,
         "modality": config.dataset.modality,
         "definition_hash": config.definition_hash,
-        "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
+        "definition": definition,  # the last: it tells that all are there
     }
 
 
@@ -245,13 +244,10 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
     """Raise StorageError where this is another study. Returns what its space has beyond the study's."""
     attributes = study.user_attrs
     anew = "`--fresh` begins anew and keeps the old one under another name"
-    if attributes["schema"] > SCHEMA:
-        raise StorageError(
-            f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
-        )
+    refuse_newer(study)
     news: list[str] = []
     if attributes["definition_hash"] != config.definition_hash:
-        before, after = _identity(attributes["definition"]), config.identity()
+        before, after = _identity(study), config.identity()
         news = news_of(_space_of(study, config), config.space) or []
         if news:
             before, after = ({**whole, "space": None} for whole in (before, after))
@@ -266,11 +262,11 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
     return news
 
 
-def _identity(definition: Mapping[str, object]) -> dict[str, object]:
+def _identity(study: Study) -> dict[str, object]:
     """What makes a study the same, from its stored definition."""
     # A confirmation's name is none that a definition may have.
-    named = StudyConfig.model_validate({**definition, "name": "study"})
-    return named.identity() | {"name": definition["name"]}
+    name = study.user_attrs["definition"]["name"]
+    return stored_definition(study, name="study").identity() | {"name": name}
 
 
 def difference(before: Any, after: Any, key: str = "") -> list[str]:

@@ -17,7 +17,7 @@ from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
-"""Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+"""Attribute of a trial that is not asked for any more and had no epoch: it ended, and counts as nothing."""
 
 
 GOES_ON_FROM = "goes_on_from"
@@ -191,7 +191,8 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
     definition = attributes.get("definition", {})
     dimensions = definition.get("space", {}).get("dimensions", {})
     fixed = {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
-    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
+    failed = [t for t in trials if t.state == TrialState.FAIL and WITHDRAWN not in t.user_attrs]
+    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in failed)
     return StudySummary(
         study=study.study_name,
         question=attributes.get("question", ""),

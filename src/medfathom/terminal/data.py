@@ -21,6 +21,7 @@ from medfathom.definitions.load import load_definition
 from medfathom.errors import InputError
 from medfathom.files import home
 from medfathom.terminal.bar import step_bar
+from medfathom.terminal.log import logged_steps, telling
 from medfathom.terminal.output import print_json, print_text
 
 TOLD = ("positive", "ignored", "notes", "leakage")
@@ -86,8 +87,9 @@ def check_with_page(
     from medfathom.models.look import look  # noqa: PLC0415  torch
 
     page = out or home() / "reports" / f"{config.name}-data.html"
-    with step_bar(shown=show_progress) as tell:
-        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=tell, look=look)
+    with logged_steps("data-check", config.name, config) as step, step_bar(shown=show_progress) as tell:
+        told = telling(step, tell)
+        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=told, look=look)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_page(report, page, title=config.name, seed=config.seed)
     return report, page
@@ -107,12 +109,13 @@ def prepare_now(
     Returns:
         What the data set is, in plain values.
     """
-    with step_bar(shown=show_progress) as tell:
+    with logged_steps("data-prepare", config.name, config) as step, step_bar(shown=show_progress) as tell:
+        told = telling(step, tell)
         data = prepare(
             config.dataset,
             home() / "cache",
-            progress=lambda done, total: tell("prepare", done, total),
-            looked=lambda done, total: tell("tissue", done, total),
+            progress=lambda done, total: told("prepare", done, total),
+            looked=lambda done, total: told("tissue", done, total),
         )
     written = [] if samples is None else write_samples(data, samples)
     facts = read_facts(data.folder)

@@ -10,10 +10,11 @@ from rich.text import Text
 
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.strategies import unfrozen
+from medfathom.terminal.log import logged_steps
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import QUIET, clock
-from medfathom.validate import check_definition
+from medfathom.validate import check_definition, sources_for
 
 if TYPE_CHECKING:
     from medfathom.forecast import Forecast, Measured
@@ -32,14 +33,21 @@ COLUMNS = (
 )
 
 
-def print_forecast(study: str, overrides: Sequence[str], *, seconds: float, as_json: bool) -> int:
+def print_forecast(
+    study: str, overrides: Sequence[str], *, seconds: float, storage: str | None, as_json: bool
+) -> int:
     """Forecast a study within so many seconds and print it. The exit code: 1 where a kind of trial fails."""
     config = load_definition(study, overrides)
-    check_definition(config)
+    check_definition(config, sources=sources_for(config, storage))
     from medfathom.plan import plan_study  # noqa: PLC0415  imports torch
 
-    with _Progress() as progress:
-        forecast = plan_study(config, progress.say, seconds=seconds, told=progress.told)
+    with logged_steps("plan", config.name, config) as step, _Progress() as progress:
+
+        def say(what: str) -> None:
+            step(what)
+            progress.say(what)
+
+        forecast = plan_study(config, say, seconds=seconds, told=progress.told, storage=storage)
     if as_json:
         print_json(forecast.to_dict())
     else:

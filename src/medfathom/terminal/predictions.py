@@ -17,6 +17,7 @@ from medfathom.errors import EXIT_FAILED, InputError
 from medfathom.files import write_atomically
 from medfathom.models.folder import read_config
 from medfathom.terminal.output import complain, print_json, print_text
+from medfathom.text import as_cell
 
 if TYPE_CHECKING:
     from medfathom.exported.predictions import Predictions
@@ -73,9 +74,9 @@ def write_csv(found: Predictions, path: Path) -> None:
     """A header, and a row for each image or case. Raises InputError where it cannot be written."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(found.columns)
+    table.writerow(map(as_cell, found.columns))
     for row in found.rows():
-        table.writerow(row.values())
+        table.writerow(map(as_cell, row.values()))
     try:
         write_atomically(path, text.getvalue())
     except OSError as error:

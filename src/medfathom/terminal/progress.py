@@ -26,7 +26,8 @@ from medfathom.text import QUIET, clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.space import TrialParams
-    from medfathom.study.driver import Assignment, Driver
+    from medfathom.study.assignment import Assignment
+    from medfathom.study.driver import Driver
 
 STYLE = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 

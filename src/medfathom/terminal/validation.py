@@ -9,12 +9,12 @@ from medfathom.terminal.output import complain
 from medfathom.validate import validate_study
 
 
-def print_validity(studies: Sequence[str], overrides: Sequence[str]) -> int:
+def print_validity(studies: Sequence[str], overrides: Sequence[str], storage: str | None = None) -> int:
     """Check each study and print what would run, or the first thing that is wrong. The exit code."""
     failures = 0
     for name in studies:
         try:
-            valid = validate_study(name, overrides)
+            valid = validate_study(name, overrides, storage=storage)
         except InputError as error:
             failures += 1
             complain(str(error))

@@ -85,6 +85,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         head=_head_options(params, data),
         grey=training.grey,
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
+        sources=task.sources,
     )
     set_strategy(network, Strategy(params, task.max_epochs), task.seed)
     device = torch.device(task.device)

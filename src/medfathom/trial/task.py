@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfathom.data.folds import Folds
 from medfathom.data.prepared import PreparedData
 from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.space import TrialParams
+from medfathom.models.weights.lookup import NO_SOURCES, Sources
 from medfathom.trial.record import FoldScore
 
 INFERENCE_BATCH = 64
@@ -39,6 +40,8 @@ class TrialTask:
     """Of a study that cross-validates."""
     scored: Sequence[FoldScore] = ()
     """What an earlier trial with the same parameters and seed reached on the first folds."""
+    sources: Sources = field(default_factory=lambda: NO_SOURCES)
+    """The confirmed models of the studies that inits name."""
 
     @property
     def whole_epochs(self) -> int:

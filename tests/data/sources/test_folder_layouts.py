@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -406,6 +407,36 @@ def test_empty_folders_below_a_class_are_told(tmp_path: Path) -> None:
     assert "without a file" not in said(tmp_path, unit="volume")
     (tmp_path / "well" / "v5").mkdir()
     assert "1 folder without a file (well/v5)" in said(tmp_path, unit="volume")
+
+
+@pytest.mark.parametrize(
+    ("ends", "what"),
+    [
+        (("_left", "_right"), "pairs of eyes or sides"),
+        (("-OD", "-OS"), "pairs of eyes or sides"),
+        ((" slice 1", " slice 2"), "volumes or slides"),
+        (("_tile01", "_tile02"), "volumes or slides"),
+    ],
+)
+def test_parts_of_a_whole_that_nothing_keeps_together_are_told(
+    tmp_path: Path, ends: tuple[str, str], what: str
+) -> None:
+    write(tmp_path, *(f"{c}/p{n}{end}.png" for n, c in enumerate(("ill", "well", "ill")) for end in ends))
+    found = said(tmp_path)
+    assert f"paths name 3 {what} (p0, ...) of 6 images" in found
+    pattern = re.search(r"dataset.group_pattern = '(.*)' keeps", found)
+    assert pattern is not None
+    kept = listed(tmp_path, group_pattern=pattern[1])
+    assert kept.groups is not None
+    assert sorted(set(kept.groups.tolist())) == ["p0", "p1", "p2"]
+    write(tmp_path / "other", *(f"{c}/p{n}.png" for n, c in enumerate(("ill", "well"))))
+    assert "paths name" not in said(tmp_path / "other")
+
+
+def test_a_pattern_that_finds_nothing_between_its_parentheses_finds_no_group(tmp_path: Path) -> None:
+    write(tmp_path, "ill/pat_1.png", "well/pat_2.png", "ill/pat7_3.png", "well/pat8_4.png")
+    found = listed(tmp_path, group_pattern=r"pat(\d*)_")
+    assert sorted(problem.name for problem in found.problems) == ["ill/pat_1.png", "well/pat_2.png"]
 
 
 def test_links_are_followed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import datetime
 from pathlib import Path
 
 import openpyxl
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from making import config, images, save
+from medfathom.data.listing import list_images
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.open import open_source
 from medfathom.errors import DataError
@@ -133,3 +135,27 @@ def test_letters_of_other_alphabets_that_look_the_same_are_told(folder: Path) ->
     lines = ["path,label", "im/a.png,CNV", f"im/b.png,{cyrillic}", "im/c d.png,well"]
     (folder / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert "class words differ only in their spelling" in refused(folder / "t.csv")
+
+
+def test_hidden_rows_are_read_and_told(folder: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (("path", "label"), ("im/a.png", "ill"), ("im/b.png", "well")):
+        book.worksheets[0].append(row)
+    book.save(folder / "t.xlsx")
+    assert not listed(folder / "t.xlsx").notes
+    book.worksheets[0].row_dimensions[3].hidden = True
+    book.save(folder / "t.xlsx")
+    found = listed(folder / "t.xlsx")
+    assert found.notes == ["t.xlsx has hidden rows, which are read too"]
+    assert labels(found) == {"im/a.png": "ill", "im/b.png": "well"}
+
+
+def test_ids_that_excel_made_dates_are_told(folder: Path) -> None:
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["path", "label", "patient"])
+    for n, name in enumerate(("a", "b")):
+        book.worksheets[0].append([f"im/{name}.png", n, datetime(2024, 1, 2 + n)])
+    book.save(folder / "t.xlsx")
+    keys = config("csv", path=str(folder / "t.xlsx"), group_column="patient")
+    notes = list_images(open_source(keys), keys).notes
+    assert any("patients such as '2024-01-02 00:00:00' are dates" in note for note in notes)

@@ -67,6 +67,7 @@ def state_of(architecture: str = "resnet10t", **options: object) -> dict[str, Te
         ("imagenet-stats", Init("imagenet-stats")),
         ("random", Init("random")),
         ("file:a/b:c.pth", Init("file", path=Path("a/b:c.pth"))),
+        ("study:oct (until 2026-01-01 10:00:00)", Init("study", study="oct (until 2026-01-01 10:00:00)")),
     ],
 )
 def test_inits_are_parsed(text: str, init: Init) -> None:
@@ -79,6 +80,7 @@ def test_inits_are_parsed(text: str, init: Init) -> None:
         ("imagnet", "did you mean 'imagenet'"),
         ("imagenet:", "nothing follows the colon"),
         ("file:", "nothing follows the colon"),
+        ("study:", "nothing follows the colon"),
         ("", "no such init"),
         ("random:1", "did you mean 'random'"),
         ("imagenet-stats:x", "did you mean 'imagenet-stats'"),

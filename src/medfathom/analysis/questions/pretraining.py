@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -88,7 +88,7 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -
         For each (data set, unfreeze depth, init, baseline), one for each architecture and one over them.
     """
     found = []
-    for (modality, dataset, depth, init, baseline), pairs in _pairs(rows):
+    for (modality, dataset, depth, init, baseline), pairs in paired(rows, BASELINES):
         means = np.array([float(np.mean(differences)) for differences in pairs.values()])
         codes = family_codes(rows, list(pairs))
         whole = over_architectures(means, codes, settings, margin)
@@ -118,22 +118,35 @@ def _judged(benefits: list[Benefit]) -> list[Benefit]:
             together.setdefault(setting, []).append(i)
     judged = list(benefits)
     for places in together.values():
-        means = [benefits[i].mean for i in places]
-        p_holm = holm([float(mean.p_value or 0.0) for mean in means])
-        p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
-        for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
-            word = verdict(benefits[i].mean.benefit, p, q)
-            mean = replace(benefits[i].mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
+        means = adjusted([benefits[i].mean for i in places])
+        for i, mean in zip(places, means, strict=True):
             judged[i] = replace(benefits[i], mean=mean)
     return judged
 
 
-def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
-    """((modality, data set, depth, init, baseline), architecture -> differences over its seeds)."""
+def adjusted(means: Sequence[MeanBenefit]) -> list[MeanBenefit]:
+    """Means with p-values, adjusted by Holm's method over all of them, and their verdicts."""
+    p_holm = holm([float(mean.p_value or 0.0) for mean in means])
+    p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
+    words = [verdict(m.benefit, p, q) for m, p, q in zip(means, p_holm, p_equivalence, strict=True)]
+    return [
+        replace(mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
+        for mean, p, q, word in zip(means, p_holm, p_equivalence, words, strict=True)
+    ]
+
+
+def paired(
+    rows: pd.DataFrame, baselines: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
+    """Each init with learnt features against each baseline, paired.
+
+    Yields:
+        (modality, data set, depth, init, baseline), and architecture -> differences of AUC over its seeds.
+    """
     for key, part in rows.groupby(["modality", "dataset", "unfreeze_depth"], observed=True):
         names, inits, table, seeded, setting = _by_seed(part)
-        for baseline in (i for i in BASELINES if i in inits):
-            for init in (i for i in inits if i not in BASELINES):
+        for baseline in (i for i in baselines if i in inits):
+            for init in (i for i in inits if i not in (*BASELINES, baseline)):
                 sides = _of_shared_settings(
                     table[:, :, inits.index(init)], table[:, :, inits.index(baseline)], setting
                 )

@@ -56,9 +56,13 @@ def pretraining_sentence(each: PretrainingVerdict, margin: float) -> str:
     depths = each.unfreeze_depths
     shown = ", ".join(depths) if len(depths) <= MOST_DEPTHS else f"{depths[0]} to {depths[-1]}"
     averaged = "" if depths == ["not given"] else f", unfreeze depth{'s' if depths[1:] else ''} {shown}"
+    if each.settings[1:]:
+        averaged += (
+            f", mean of {len(each.settings)} further settings: {each.settings[0]} to {each.settings[-1]}"
+        )
     return (
         f"{PRETRAINING[mean.verdict]} ({each.init} against {each.baseline}{averaged}): "
-        f"{_with_interval(mean, margin)}{_over(each)}."
+        f"{with_interval(mean, margin)}{_over(each)}."
     )
 
 
@@ -91,7 +95,7 @@ def _by_comparison(benefits: Sequence[Benefit]) -> dict[str, str]:
     return found
 
 
-def _with_interval(found: MeanBenefit | BenefitOverDatasets, margin: float) -> str:
+def with_interval(found: MeanBenefit | BenefitOverDatasets, margin: float) -> str:
     """The benefit, its interval, and the p-value that the verdict rests on."""
     low, high = found.ci95
     text = f"{_signed(found.benefit)} AUC"
@@ -112,5 +116,5 @@ def gained(each: BenefitOverDatasets, margin: float) -> str:
     return (
         f"Pretraining ({each.init} against {each.baseline}, unfreeze depth {each.unfreeze_depth}) "
         f"{PRETRAINING[each.verdict]} on average over {each.n_architectures} architectures and "
-        f"{each.n_datasets} data sets: {_with_interval(each, margin)}."
+        f"{each.n_datasets} data sets: {with_interval(each, margin)}."
     )

@@ -10,8 +10,9 @@ import numpy as np
 from medfathom.analysis.pipeline import Analysis, Counts, ModalityFindings, NothingCompared
 from medfathom.analysis.predictors import BUILT_IN
 from medfathom.analysis.questions.ranking import Ranking
+from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
-from medfathom.analysis.report.pretraining_words import gained
+from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
 from medfathom.analysis.report.strategy_words import strategy_sentences
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
@@ -70,7 +71,8 @@ METHODS = (
         "their pairs, "
         "compared models within each class and study. Those of pretraining are adjusted over the "
         "networks of a setting, or over data sets and settings, or (its word for each modality) over "
-        "modalities and inits. Those within families, with "
+        "modalities and inits. The benefits by training images, and image sizes, are adjusted over all of "
+        "them. Those within families, with "
         "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
         "Intervals are not "
         "adjusted.")),
@@ -165,6 +167,7 @@ def with_verdicts(analysis: Analysis) -> list[tuple[Verdict, str]]:
 def further(analysis: Analysis) -> list[str]:
     """What else was found, a sentence each; nothing of what there is nothing to say of."""
     found = [gained(each, analysis.margin) for each in analysis.pretraining_over_datasets]
+    found += _transferred(analysis.transfer, analysis.margin)
     found += strategy_sentences(analysis)
     found += [_unfrozen(each) for each in analysis.unfreezing_over_datasets[:MOST_POOLED]]
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
@@ -186,6 +189,26 @@ def further(analysis: Analysis) -> list[str]:
             f"sets costs {regret.all.mean:.4f} AUC on average{over}; noise makes this look larger than it is."
         )
     return found
+
+
+MOST_CELLS = 3
+"""Cells of a matrix that a sentence names one by one."""
+
+
+def _transferred(cells: list[Transfer], margin: float) -> list[str]:
+    """What weights from other data bring; nothing where there are none."""
+    if not cells:
+        return []
+    words = [cell.mean.verdict for cell in cells]
+    if len(cells) <= MOST_CELLS:
+        said = [
+            f"{c.source} to {c.dataset}, unfreeze depth {c.unfreeze_depth}: {SHORT[c.mean.verdict]} "
+            f"({with_interval(c.mean, margin)})"
+            for c in cells
+        ]
+    else:
+        said = [f"{SHORT[word]} in {words.count(word)} of {len(words)}" for word in SHORT if word in words]
+    return [f"Weights from other data against {cells[0].reference}: {'; '.join(said)}."]
 
 
 MOST_POOLED = 3

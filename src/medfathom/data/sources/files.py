@@ -247,7 +247,7 @@ class FileSource(Source):
             return None
         pattern = re.compile(self._config.group_pattern)
         matches = [pattern.search(name) for name in names]
-        return [match.group(1) if match else None for match in matches]
+        return [match.group(1) or None if match else None for match in matches]
 
 
 def _texts(values: Sequence[str | None], kept: Sequence[int]) -> NDArray[np.str_]:

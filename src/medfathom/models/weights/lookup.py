@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib.request import Request, urlopen
 from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
 from medfathom.models.catalog import find_entry
 from medfathom.models.facts import Pretrained
-from medfathom.models.folder import WEIGHTS_FILE, backbone_prefix, read_model_folder
+from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, backbone_prefix, read_config, read_model_folder
 from medfathom.models.weights.hub import CONFIG_FILE, REPOSITORY, download_config, read_hub_model
 
 WEIGHT_PACKAGES = {
@@ -37,7 +38,12 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_SECONDS = 4.0
 """A hub that does not answer within this time is out of reach."""
 
-InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export", "hub"]
+InitKind = Literal["imagenet", "imagenet-stats", "random", "file", "export", "hub", "study"]
+
+Sources = Mapping[str, Mapping[str, Path]]
+"""Init `study:NAME` -> architecture -> the folder of that study's confirmed model, `confirmation.sources`."""
+
+NO_SOURCES: Sources = {}
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ class Init:
         tag: timm's name of a set of pretrained weights ("a1_in1k"); None for the architecture's usual one.
         path: the checkpoint of `file:`, the model folder of `export:`.
         repository: what follows `hub:`: ORGANISATION/NAME on the hub, or a folder in the hub's layout.
+        study: the name in `study:`.
     """
 
     kind: InitKind
     tag: str | None = None
     path: Path | None = None
     repository: str | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +94,11 @@ def parse_init(text: str) -> Init:
     """Parse an init of a definition.
 
     >>> parse_init("imagenet:a1_in1k")
-    Init(kind='imagenet', tag='a1_in1k', path=None)
+    Init(kind='imagenet', tag='a1_in1k', path=None, repository=None, study=None)
 
     Raises:
         WeightsError: it is not one of `imagenet`, `imagenet:TAG`, `imagenet-stats`, `random`, `file:PATH`,
-            `export:FOLDER`, `hub:REPOSITORY`.
+            `export:FOLDER`, `hub:REPOSITORY`, `study:NAME`.
     """
     kind, colon, rest = text.partition(":")
     if text in ("imagenet", "imagenet-stats", "random"):
@@ -101,21 +109,26 @@ def parse_init(text: str) -> Init:
         return Init(kind, path=Path(rest.strip()).expanduser())  # type: ignore[arg-type]
     if kind == "hub" and rest.strip():
         return Init("hub", repository=rest.strip().removeprefix("hf-hub:"))
+    if kind == "study" and rest.strip():
+        return Init("study", study=rest.strip())
     forms = [
         "imagenet", "imagenet:TAG", "imagenet-stats", "random",
-        "file:PATH", "export:FOLDER", "hub:REPOSITORY",
+        "file:PATH", "export:FOLDER", "hub:REPOSITORY", "study:NAME",
     ]  # fmt: skip
     after = " (nothing follows the colon)" if colon and not rest.strip() else ""
     raise WeightsError(f"init {text!r}: no such init{after}; {did_you_mean(kind, forms)}")
 
 
-def locate_weights(architecture: str, init: str, weights_dir: Path | None = None) -> WeightsLocation:
+def locate_weights(
+    architecture: str, init: str, weights_dir: Path | None = None, sources: Sources = NO_SOURCES
+) -> WeightsLocation:
     """Find the weights that an init asks for.
 
     Args:
         architecture: a timm name.
         init: as in a definition.
         weights_dir: a folder of checkpoints named after architectures, searched first.
+        sources: the confirmed models of the studies that inits name.
 
     Raises:
         WeightsError: they are nowhere; the message names the places searched and a command that gets them.
@@ -123,6 +136,8 @@ def locate_weights(architecture: str, init: str, weights_dir: Path | None = None
     parsed = parse_init(init)
     if parsed.kind == "random":
         return WeightsLocation("random")
+    if parsed.study is not None:
+        return _confirmed(parsed.study, architecture, init, sources)
     if parsed.path is not None and parsed.kind == "export":
         return _exported(parsed.path, architecture, init)
     if parsed.path is not None:
@@ -205,12 +220,26 @@ def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
             f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "
             "exclude the combination with [[space.exclude]]"
         )
-    return WeightsLocation(
-        f"export {folder.name} ({model.dataset}, {model.modality})",
-        path=folder / WEIGHTS_FILE,
-        part=backbone_prefix(folder, model),
-        normalization=model.normalization,
-    )
+    return _of_model(f"export {folder.name}", folder, model)
+
+
+def _confirmed(study: str, architecture: str, init: str, sources: Sources) -> WeightsLocation:
+    """The backbone of another study's confirmed model."""
+    folder = sources.get(init, {}).get(architecture)
+    if folder is None:
+        raise WeightsError(
+            f"init {init!r}: study {study!r} has no confirmed model of {architecture}; confirm one, or "
+            "exclude the combination with [[space.exclude]]"
+        )
+    model = read_config(folder)
+    frozen = ", only its head was trained there" if model.unfreeze_depth == 0 else ""
+    return _of_model(f"study {study}, {folder.name}{frozen}", folder, model)
+
+
+def _of_model(name: str, folder: Path, model: ModelConfig) -> WeightsLocation:
+    part, trained_on = backbone_prefix(folder, model), f"({model.dataset}, {model.modality})"
+    weights = folder / WEIGHTS_FILE
+    return WeightsLocation(f"{name} {trained_on}", weights, part=part, normalization=model.normalization)
 
 
 def _pretrained(architecture: str, tag: str | None, init: str, weights_dir: Path | None) -> WeightsLocation:

@@ -1,0 +1,154 @@
+"""The tables about settings: where weights start, how far they are unfrozen, one architecture for all."""
+
+from __future__ import annotations
+
+from medfathom.analysis.pipeline import Analysis
+from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.strategy_words import strategy_table
+from medfathom.analysis.report.table import MOST_ROWS, Table, more_rows
+
+
+def setting_tables(analysis: Analysis) -> list[Table]:
+    """In the order of the report; some may be empty."""
+    return [
+        _pretraining(analysis),
+        _transfer(analysis),
+        Table("Which transfer strategy", *strategy_table(analysis)),
+        _unfreezing(analysis),
+        _unfreezing_pooled(analysis),
+        _regrets(analysis),
+    ]
+
+
+def _pretraining(analysis: Analysis) -> Table:
+    rows = [
+        [
+            b.dataset,
+            f"{b.init} less {b.baseline}",
+            b.unfreeze_depth,
+            b.architecture or "all",
+            number(b.mean.benefit),
+            interval(b.mean.ci95),
+            p_value(b.mean.p_holm),
+            b.mean.verdict,
+            f"{b.mean.n} {b.mean.unit}{'' if b.mean.n == 1 else 's'}",
+        ]
+        for b in analysis.pretraining_benefit
+    ]
+    note = (
+        "AUC with pretrained weights less AUC without, paired. Over architectures the interval "
+        "treats families as "
+        "random; for one architecture it is over seeds. P-values are adjusted over the architectures of a "
+        "data set and setting; those over all architectures, over data sets and settings."
+    )
+    headings = [
+        "data set",
+        "inits",
+        "unfreeze depth",
+        "architecture",
+        "benefit",
+        "95 % interval",
+        "p (Holm)",
+        "verdict",
+        "over",
+    ]
+    return Table("What pretraining brings", headings, rows[:MOST_ROWS], note + more_rows(len(rows)))
+
+
+def _transfer(analysis: Analysis) -> Table:
+    rows = [
+        [
+            c.source,
+            c.dataset,
+            c.modality,
+            c.unfreeze_depth,
+            c.reference,
+            number(c.mean.benefit),
+            interval(c.mean.ci95),
+            p_value(c.mean.p_holm),
+            c.mean.verdict,
+            f"{c.mean.n} {c.mean.unit}{'' if c.mean.n == 1 else 's'}",
+        ]
+        for c in analysis.transfer
+    ]
+    note = (
+        "AUC with the source's weights less AUC with the reference's, paired within architecture; adjusted "
+        "over the table. An interval over the seeds of one architecture speaks for this one alone."
+    )
+    headings = [
+        "source",
+        "target",
+        "modality",
+        "unfreeze depth",
+        "reference",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "verdict",
+        "over",
+    ]
+    return Table("Weights from other data", headings, rows[:MOST_ROWS], note + more_rows(len(rows)))
+
+
+def _unfreezing(analysis: Analysis) -> Table:
+    rows = [
+        [
+            u.dataset,
+            u.init,
+            u.best or "–",
+            ", ".join(u.not_worse) if u.best else "–",
+            str(u.n_architectures),
+            u.reason,
+        ]
+        for u in analysis.unfreeze_depth
+    ]
+    headings = ["data set", "init", "best depth", "may be as good", "architectures", "remark"]
+    return Table("How far to unfreeze", headings, rows)
+
+
+def _unfreezing_pooled(analysis: Analysis) -> Table:
+    rows = [
+        [
+            each.modality,
+            each.init,
+            depth.unfreeze_depth,
+            number(depth.mean_auc),
+            number(depth.mean_rank, 2),
+            f"{number(depth.wins, 1)} of {each.n_cells}",
+            str(each.n_datasets),
+            str(each.n_architectures),
+            p_value(each.p_value),
+        ]
+        for each in analysis.unfreezing_over_datasets
+        for depth in each.depths
+    ]
+    left_out = sum(each.n_left_out for each in analysis.unfreezing_over_datasets)
+    note = (
+        "Over cells (architecture, data set, setting) that have every depth; data sets weigh the same. A tie "
+        "of the best is shared. The p-value is of equal mean ranks of all depths, data sets being the judges."
+    )
+    if left_out:
+        note += f" {left_out} cells lack a depth and are left out."
+    headings = [
+        "modality",
+        "init",
+        "depth",
+        "mean AUC",
+        "mean rank",
+        "wins",
+        "data sets",
+        "architectures",
+        "p (ranks differ)",
+    ]
+    return Table("How far to unfreeze, over data sets", headings, rows, note)
+
+
+def _regrets(analysis: Analysis) -> Table:
+    regret = analysis.ranking_agreement.regret
+    rows = [
+        [kind, dataset, chosen.chosen, number(chosen.regret)]
+        for kind, m in regret.modalities.items()
+        for dataset, chosen in m.datasets.items()
+    ]
+    headings = ["modality", "data set", "chosen by the others", "regret (AUC)"]
+    return Table("One architecture for all: what it costs", headings, rows)
