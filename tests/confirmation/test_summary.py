@@ -117,7 +117,7 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
             "failures",
         )
     ]
-    facts = ["architecture", "family", "init", "unfreeze_depth", "n_params", "n_trainable_params"]
+    facts = ["architecture", "family", "init", "unfreeze_depth", "strategy", "n_params", "n_trainable_params"]
     aucs = ["search_auc", "val_auc", "val_log_loss", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
     aucs.append("gap")
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]

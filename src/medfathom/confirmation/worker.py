@@ -176,6 +176,7 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
         raise RunError(f"{task.checkpoint}: the checkpoint of the last epoch is missing; confirm again")
     network = network_of(params, task, task.data.split("train"))
     network.load_trained_state(checkpoint.network)
+    network.merge_adapters()
     return network
 
 

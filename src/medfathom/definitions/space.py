@@ -81,6 +81,8 @@ class TrialParams(Schema):
     """Which parts of the network are trained, and when: see `definitions.strategies`."""
     l2_sp_alpha: float = Field(default=0.01, ge=0, le=100)
     """For the strategy `l2-sp`: how strongly weights are pulled to their start, in place of their decay."""
+    lora_rank: int = Field(default=8, ge=1, le=256)
+    """For the strategy `lora`: rank of the adapters."""
 
 
 class Dimension(Schema):
