@@ -180,6 +180,7 @@ def _told(study: Study) -> ToldOfStudy:
         front=front,
         cost=cost,
         costs=costs,
+        asks=definition_of(study).asks,
         failures=failures,
         diagnosed=diagnosed,
         sources=_sources(study),

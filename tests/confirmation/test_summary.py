@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from json_holds import holds
 from made_confirmations import confirmed, load, searched
+from medfathom.analysis.results import from_trials
 from medfathom.answer import analyze_all
 from medfathom.confirmation.choice import choose
 from medfathom.confirmation.comparison import MOST_MODELS, compare_confirmed
@@ -22,7 +24,9 @@ from medfathom.confirmation.summary import (
 )
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.load import load_definition
 from medfathom.metrics.intervals import Z95
+from medfathom.study.read import records
 from medfathom.terminal.confirmation import confirmation_text
 
 
@@ -80,9 +84,26 @@ def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) ->
     assert found.class_name == "ill"
 
 
+def test_what_else_is_compared_is_a_setting_of_the_row(config: StudyConfig) -> None:
+    """Of the training fractions not only the best is analysed."""
+    changes = ["space.train_fraction.role='scientific'", "space.train_fraction.choices=[0.25, 1.0]"]
+    changes += ["space.architecture.value='tf_efficientnet_lite0'", "space.unfreeze_depth.value=1"]
+    wider = load_definition(
+        "demo", [*changes, "space.init.value='imagenet'", "sampler=random", "budget.trials=8", "name=wider"]
+    )
+    study = searched(wider)
+    rows = analysis_records(study, summarize_confirmation(study, confirmed(wider, study)))
+    expected = {"train_fraction=0.25", "train_fraction=1.0"}
+    assert {row["setting"] for row in rows} == expected
+    assert {row["setting"] for row in records(study) if row["state"] == "COMPLETE"} == expected
+    frame, _ = from_trials(records(study))
+    assert set(frame["setting"]) == expected
+
+
 def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
     study = searched(config)
     content: Any = summarize_confirmation(study, confirmed(config, study)).to_dict()
+    holds("confirm", content)
     assert list(content) == [
         *(
             "study",
@@ -96,13 +117,14 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
             "failures",
         )
     ]
-    facts = ["architecture", "family", "init", "unfreeze_depth", "n_params", "n_trainable_params"]
+    facts = ["architecture", "family", "init", "unfreeze_depth", "strategy", "n_params", "n_trainable_params"]
     aucs = ["search_auc", "val_auc", "val_log_loss", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
     aucs.append("gap")
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
-        *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
-        *("brier_loss", "calibration_error", "image_auc", "unit", "combine", "n_test_cases", "models"),
+        *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs),
+        *("unit", "combine", "n_test_cases", "models", *others),
+        *("brier_loss", "calibration_error", "image_auc"),
     ]
     keys = ["trial", "seed", "val_auc", "val_log_loss", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys
@@ -138,6 +160,8 @@ def test_an_analysis_reads_predictions_once_to_summarize_and_once_to_compare(
     assert (told.study, told.positive) == (config.name, "1")
     assert told.leakage.startswith("Leakage: 2 images")
     assert f"{config.name}: Leakage: 2 images" in (folder / "report.html").read_text()
-    assert len(analysis.to_dict()["confirmed"][0]["strata"]) == 2
+    content: Any = analysis.to_dict()
+    holds("analyze", content)
+    assert len(content["confirmed"][0]["strata"]) == 2
     first = {t.user_attrs["folder"] for t in trials if t.user_attrs["seed_index"] == 0}
     assert reads == {t.user_attrs["folder"]: 1 + (t.user_attrs["folder"] in first) for t in trials}

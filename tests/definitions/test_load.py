@@ -56,6 +56,7 @@ def test_every_shipped_piece_parses(minimal: Path, key: str, kind: str) -> None:
     ("override", "words"),
     [
         ("dataset.image_sze=3", ["dataset.image_sze", "unknown key", "did you mean 'image_size'"]),
+        ("architecture.choices=['resnet18']", ["architecture", "did you mean space.architecture?"]),
         ("dataset.image_size=1.5", ["dataset.image_size", "valid integer", "1.5"]),
         ("dataset.image_size=4", ["dataset.image_size", "greater than or equal to 8", "got 4"]),
         ("budget.trials=many", ["budget.trials", "valid integer", "'many'"]),
@@ -64,7 +65,7 @@ def test_every_shipped_piece_parses(minimal: Path, key: str, kind: str) -> None:
         ("space.learning_rate.low=1", ["learning_rate", "`low < high` must hold"]),
         ("space.optimizer.choices=['adma']", ["optimizer = 'adma'", "'adam'"]),
         ("space.architecture.choices=[]", ["architecture.choices", "at least 1"]),
-        ("space.architecture.role='fixed'", ["architecture", "role 'fixed' goes with a value"]),
+        ("space.architecture.role='fixed'", ["architecture", "role 'fixed' needs a value"]),
         ("sampler=tpee", ["no search/samplers/tpee.toml", "did you mean 'tpe'"]),
         ("scheduler.base=ashaa", ["no search/schedulers/ashaa.toml", "did you mean 'asha'"]),
         ("dataset.source=nope", ["dataset", "'nope'", "phantom-oct"]),
@@ -171,3 +172,30 @@ def test_a_misspelt_key_is_told_before_the_key_that_it_stands_for(tmp_path: Path
     path.write_text('version = 1\nname = "a"\n[dataset]\nmodality = "OCT"\nimage_size = 32\n')
     with pytest.raises(DefinitionError, match=r"dataset\.source: missing; give it one of csv, folder"):
         load_definition(str(path))
+
+
+def test_a_smoke_table_replaces_keys_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(
+        'version = 1\nname = "s"\n[dataset]\nsource = "phantom-cxr"\nmodality = "CXR"\nimage_size = 64\n'
+        '[budget]\ntrials = 40\nepochs = 9\n[smoke]\nname = "s_smoke"\nbudget = {trials = 4, epochs = 1}\n'
+    )
+    assert load_definition(str(file)).budget.trials == 40
+    small = load_definition(str(file), ["smoke=true", "budget.epochs=2"])
+    assert (small.name, small.budget.trials, small.budget.epochs) == ("s_smoke", 4, 2)
+    assert load_definition(str(file), ["smoke=false"]).name == "s"
+    with pytest.raises(DefinitionError, match="expected smoke=true"):
+        load_definition(str(file), ["smoke=yes"])
+    with pytest.raises(DefinitionError, match=r"pneumoniamnist\.toml: has no \[smoke\] table"):
+        load_definition("pneumoniamnist", ["smoke=true"])
+
+
+@pytest.mark.parametrize("name", ["first_experiments", "when_pretraining_fails", "resolution", "attention"])
+def test_the_papers_questions_are_shipped_with_a_small_run(name: str) -> None:
+    whole, small = load_definition(name), load_definition(name, ["smoke=true"])
+    assert whole.question.endswith("?")
+    assert whole.asks == small.asks != "size"
+    assert small.name == f"{name}_smoke"
+    for config in (whole, small):
+        assert config.budget.trials == len(config.space.strata())
+    assert small.dataset.source.startswith("phantom")

@@ -14,6 +14,7 @@ from medfathom.analysis.as_json import FLAT, HIDDEN, OPTIONAL, plain
 from medfathom.analysis.facts import Lookup
 from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import IMAGENET, PREDICTORS, Predictor, parse_predictor
+from medfathom.analysis.questions.attention import AttentionBenefit, attention_benefits
 from medfathom.analysis.questions.generalisation import GeneralisationGap, generalisation_gap
 from medfathom.analysis.questions.joint import Joint, explained_together, nothing_explained
 from medfathom.analysis.questions.moderation import (
@@ -30,9 +31,11 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
 )
 from medfathom.analysis.questions.pretraining_verdict import PretrainingVerdict, pretraining_verdicts
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
+from medfathom.analysis.questions.resolution import ResolutionStep, resolution_steps
 from medfathom.analysis.questions.sensitivity import sensitivity
 from medfathom.analysis.questions.strategies import StrategyGain, strategy_gains
 from medfathom.analysis.questions.transfer import Transfer, transfer_matrix
+from medfathom.analysis.questions.turning_point import TurningPoint, turning_points
 from medfathom.analysis.questions.unfreezing import (
     DepthsOverDatasets,
     UnfreezeDepths,
@@ -115,10 +118,13 @@ class Analysis:
         pretraining_over_datasets: the same, averaged over data sets.
         transfer: weights that were trained on other data, by source and target.
         strategies: each transfer strategy against `fixed`, by data set and setting.
+        turning_points: the benefit against the number of training images.
+        resolution: each image size against the largest.
+        attention: networks with an attention module against the same without.
         unfreeze_depth: by data set and init.
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
-        generalisation_gap: training AUC less the AUC analysed.
+        generalisation_gap: training AUC minus the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
         model_comparison: their models compared image by image, likewise.
         studies: what must be told of the studies that the rows come from.
@@ -139,6 +145,9 @@ class Analysis:
     pretraining_over_datasets: list[BenefitOverDatasets]
     transfer: list[Transfer]
     strategies: list[StrategyGain]
+    turning_points: list[TurningPoint]
+    resolution: list[ResolutionStep]
+    attention: list[AttentionBenefit]
     unfreeze_depth: list[UnfreezeDepths]
     unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
@@ -228,6 +237,9 @@ def _analysed(
         ),
         transfer=transfer_matrix(rows, settings.coarse, margin),
         strategies=strategy_gains(rows, settings.coarse, margin),
+        turning_points=turning_points(rows, settings.coarse, margin),
+        resolution=resolution_steps(rows, settings.coarse, margin),
+        attention=attention_benefits(rows, settings.coarse, margin),
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
         unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),

@@ -85,7 +85,7 @@ def from_trials(
         records: one mapping per trial: the user attributes of DESIGN's contract, `state`, and (unless
             given here) `dataset` and `modality`.
         exploratory: search trials. Only complete ones count: an early-stopped trial is no finished
-            model. A search tries some strata (architecture, init, unfreeze depth) more often than
+            model. A search tries some strata (architecture, init, unfreeze depth, setting) more often than
             others, and the best of many is better than the best of few; so each stratum stands with the
             expected validation AUC of the best of m of its trials by the study's rule, m the smallest number
             of complete trials in any stratum of its data set (Dodge et al. 2019, eq. 8, without replacement),
@@ -135,11 +135,14 @@ STRATEGY = "strategy"
 
 
 def _strategy_as_setting(frame: pd.DataFrame) -> pd.DataFrame:
-    """Different transfer strategies are different settings; where all are `fixed`, nothing is said."""
+    """Different transfer strategies are different settings, named first; nothing where all are `fixed`."""
     if "strategy" not in frame:
         return frame
     strategy = frame["strategy"].fillna(DEFAULT)
-    return frame if (strategy == DEFAULT).all() else frame.assign(setting=f"{STRATEGY}=" + strategy)
+    if (strategy == DEFAULT).all():
+        return frame
+    others = frame["setting"].fillna("") if "setting" in frame else pd.Series("", index=frame.index)
+    return frame.assign(setting=f"{STRATEGY}=" + strategy + others.map(lambda text: text and f", {text}"))
 
 
 def _equal_tuning(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:

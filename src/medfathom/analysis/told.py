@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-Asks = Literal["size", "pretraining", "turning point", "resolution"]
-"""The questions that a report can open with."""
+from medfathom.definitions.config import Asks
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from medfathom.confirmation.results import (
     Interval,
     StratumResult,
 )
+from medfathom.definitions.space import further_settings, label
 from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
@@ -205,8 +206,9 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
     """Confirmed models as results: `auc` is the test split's, one row for each seed.
 
     Only configurations that are the best of their stratum. An init, unfreeze depth or strategy that was
-    tuned, not compared, is named "tuned": architectures are then compared each at its own best. Where several
-    strata share all of these, the best of them by validation stands for them.
+    tuned, not compared, is named "tuned": architectures are then compared each at its own best. Other
+    scientific hyperparameters are the row's `setting`. Where several strata share all of these, the best of
+    them by validation stands for them.
     """
     definition = definition_of(study)
     dimensions = definition.space.dimensions
@@ -221,6 +223,7 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
         "study": study.study_name,
         "state": "COMPLETE",
     }
+    further = {label(stratum): further_settings(stratum) for stratum in definition.space.strata()}
     best: dict[tuple[str, ...], StratumResult] = {}
     for result in summary.best_of_strata:
         setting = {
@@ -228,7 +231,8 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
             "unfreeze_depth": str(result.unfreeze_depth),
             "strategy": result.strategy,
         } | tuned
-        best.setdefault((result.architecture, *setting.values()), result)
+        others = further.get(result.stratum, "")
+        best.setdefault((result.architecture, *setting.values(), others), result)
     return [
         {
             **model.row,
@@ -236,6 +240,7 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
             "auc": model.test_auc,
             "val_auc": model.val_auc,
             "seed": model.seed,
+            "setting": further.get(result.stratum, ""),
             **tuned,
             "auc_se": _standard_error(model),
         }

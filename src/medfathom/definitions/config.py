@@ -148,6 +148,10 @@ class ResourcesConfig(Schema):
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
+Asks = Literal["size", "pretraining", "turning_point", "resolution", "attention"]
+"""The questions that a report can open with."""
+
+
 class StudyConfig(Schema):
     """One data set, one question."""
 
@@ -163,6 +167,10 @@ class StudyConfig(Schema):
     """The data set's licence."""
     obtain: str = ""
     """Where to get the data, and the layout expected."""
+    asks: Asks = "size"
+    """What the report opens with. `size`: does network size predict AUC? `pretraining`: does it help?
+    `turning_point`: with how many training images does it stop helping? `resolution`: which image size is
+    enough? `attention`: does it help a convolutional network of equal size?"""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)
@@ -200,7 +208,7 @@ class StudyConfig(Schema):
         if cost is None:
             return self
         if self.goal != "best":
-            raise ValueError(f'{asked} goes with goal = "best", but got goal = "{self.goal}"')
+            raise ValueError(f'{asked} needs goal = "best", but got goal = "{self.goal}"')
         if self.sampler.name in ("gain", "gp"):
             raise ValueError(
                 f'{asked} needs a sampler for several objectives, but got "{self.sampler.name}"; take "tpe", '
@@ -212,9 +220,11 @@ class StudyConfig(Schema):
                 "AUC alone, and would stop cheap networks that belong to the front"
             )
         if self.budget.patience is not None:
-            raise ValueError(f"{asked} goes without budget.patience: it looks at AUC alone")
+            raise ValueError(f"{asked} cannot be combined with budget.patience, which looks at AUC alone")
         if self.dataset.splits.trainings > 1:
-            raise ValueError(f"{asked} goes without dataset.splits.folds: trials go on by AUC alone")
+            raise ValueError(
+                f"{asked} cannot be combined with dataset.splits.folds: trials go on by AUC alone"
+            )
         return self
 
     @model_validator(mode="after")
@@ -286,7 +296,7 @@ class StudyConfig(Schema):
         what has its default (so that a key that a later version adds does not make an old study another).
         """
         whole = self.model_dump(mode="json", exclude_defaults=True)
-        for key in ("question", "citation", "licence", "obtain", "resources", "choice", "decision"):
+        for key in ("question", "asks", "citation", "licence", "obtain", "resources", "choice", "decision"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
         for key in ("path", "leakage", "keep", *(() if self.dataset.source == "medmnist" else ("name",))):

@@ -7,13 +7,14 @@ A study definition names pieces of search/ (`sampler = "tpe"`), takes one as its
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.space import TrialParams
 from medfathom.errors import DefinitionError, did_you_mean
 
 PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "budget": "budgets"}
@@ -64,6 +65,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DefinitionError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise DefinitionError(f"{path}: tables or lists are nested too deep") from None
 
 
 def definition_file(reference: str, what: str) -> Path:
@@ -85,6 +88,7 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     """
     path = definition_file(reference, "study")
     data = read_toml(path)
+    overrides = _small(data, overrides, str(path))
     data |= _usual_pieces(data, overrides)
     for override in overrides:
         _override(data, override)
@@ -95,6 +99,24 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
         return StudyConfig.model_validate(data)
     except ValidationError as error:
         raise DefinitionError(f"{path}: {explain(error, data)}") from None
+
+
+SMOKE = "smoke"
+"""Table of a definition: what replaces its keys for a run of minutes, asked for with `--set smoke=true`."""
+
+
+def _small(data: MutableMapping[str, object], overrides: Sequence[str], where: str) -> list[str]:
+    """Put the smoke table's keys in place where it is asked for; the overrides that are left."""
+    table = data.pop(SMOKE, None)
+    asked = [o for o in overrides if o.partition("=")[0].strip() == SMOKE]
+    wanted = [o.partition("=")[2].strip() for o in asked]
+    if any(text not in ("true", "false") for text in wanted):
+        raise DefinitionError(f"--set {asked[0]}: expected smoke=true")
+    if wanted and wanted[-1] == "true":
+        if not isinstance(table, Mapping):
+            raise DefinitionError(f"{where}: has no [smoke] table; leave --set smoke=true out")
+        data.update(table)
+    return [o for o in overrides if o not in asked]
 
 
 def study_name(reference: str) -> str:
@@ -172,7 +194,7 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     key = ".".join(path) or "definition"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown key; {did_you_mean(path[-1], _known_keys(path[:-1], data))}"
+        message = f"unknown key; {_meant(path, data)}"
     elif first["type"] == "missing":
         message = "missing; give it a value"
     elif first["type"].startswith("union_tag"):
@@ -181,6 +203,13 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
         message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return f"{key}: {message}{more}"
+
+
+def _meant(path: list[str], data: Mapping[str, Any]) -> str:
+    """The key that was meant: a hyperparameter belongs below `space`."""
+    if len(path) == 1 and path[0] in TrialParams.model_fields:
+        return f"did you mean space.{path[0]}?"
+    return did_you_mean(path[-1], _known_keys(path[:-1], data))
 
 
 def _source(data: Mapping[str, Any]) -> Any:

@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
-from medfathom.analysis.effects import DIGITS, Floats, family_codes
-from medfathom.analysis.questions.pretraining import (
-    BASELINES,
-    WORDS,
-    MeanBenefit,
-    mean_difference,
-    over_architectures,
-)
-from medfathom.analysis.questions.pretraining_over_datasets import over_both
+from medfathom.analysis.questions.paired import differences, judged, mean_of_pairs
+from medfathom.analysis.questions.pretraining import BASELINES, WORDS, MeanBenefit
 from medfathom.analysis.size.inference import Settings
-from medfathom.analysis.size.multiplicity import holm, verdict
 
 OVER_ALL = "all"
 """The scope of what is said over the data sets of several modalities."""
 
-FEWEST_DATASETS = 3
-"""From so many on, data sets are a sample of others like them."""
+KEYS = ["dataset", "architecture", "unfreeze_depth", "setting"]
+"""What is the same with and without pretraining."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +34,7 @@ class PretrainingVerdict:
         init: with learnt features.
         baseline: the init without, that it is compared with.
         unfreeze_depths: that it is averaged over.
+        settings: further settings that it is averaged over; empty where there are none.
         n_datasets: with such pairs.
         architectures: likewise.
         mean: the benefit; its p-values are adjusted by Holm's method over all these verdicts.
@@ -52,6 +44,7 @@ class PretrainingVerdict:
     init: str
     baseline: str
     unfreeze_depths: list[str]
+    settings: list[str]
     n_datasets: int
     architectures: list[str]
     mean: MeanBenefit = field(metadata=FLAT)
@@ -65,101 +58,35 @@ def pretraining_verdicts(rows: pd.DataFrame, settings: Settings, margin: float) 
         settings: how much is simulated.
         margin: the smallest benefit that matters, in AUC.
     """
-    scopes = [(str(name), part) for name, part in rows.groupby("modality", observed=True, sort=True)]
-    if len(scopes) > 1:
-        scopes.append((OVER_ALL, rows))
     found = [
-        _in_scope(scope, init, baseline, pairs, rows, settings, margin)
-        for scope, part in scopes
-        for init, baseline, pairs in _paired(part)
+        PretrainingVerdict(
+            scope=scope,
+            init=init,
+            baseline=baseline,
+            unfreeze_depths=sorted(map(str, pairs["unfreeze_depth"].unique())),
+            settings=sorted(filter(None, map(str, pairs["setting"].unique()))),
+            n_datasets=pairs["dataset"].nunique(),
+            architectures=sorted(map(str, pairs["architecture"].unique())),
+            mean=mean_of_pairs(pairs, rows, settings, margin),
+        )
+        for scope, part in scopes_of(rows)
+        for init, baseline, pairs in with_and_without(part)
     ]
-    return _judged(found)
+    means = judged([one.mean for one in found], WORDS)
+    return [replace(one, mean=mean) for one, mean in zip(found, means, strict=True)]
 
 
-def _paired(part: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """(init, baseline, pairs): AUC with less AUC without, by `KEYS` and by seed where both sides have it."""
+def scopes_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Each modality's rows; where they are several, also all rows."""
+    scopes = [(str(name), part) for name, part in rows.groupby("modality", observed=True, sort=True)]
+    return [*scopes, (OVER_ALL, rows)] if len(scopes) > 1 else scopes
+
+
+def with_and_without(part: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """(init, baseline, their pairs) of every pretrained init and every baseline that have some."""
     inits = sorted(map(str, part["init"].unique()))
     for baseline in (i for i in BASELINES if i in inits):
         for init in (i for i in inits if i not in BASELINES):
-            pairs = _differences(part, init, baseline)
+            pairs = differences(part, "init", init, baseline, KEYS)
             if len(pairs):
                 yield init, baseline, pairs
-
-
-KEYS = ["dataset", "architecture", "unfreeze_depth", "setting"]
-
-
-def _differences(part: pd.DataFrame, init: str, baseline: str) -> pd.DataFrame:
-    """Columns `KEYS`, `seed` ("" where seeds are not paired) and `benefit`."""
-    both = part[part["init"].isin([init, baseline])].assign(
-        seed=part["seed"].astype(object).fillna("").astype(str)
-    )
-    by_seed = _wide(both, [*KEYS, "seed"], init, baseline)
-    paired = by_seed.notna().all(axis=1).groupby(level=KEYS).any()
-    if not paired.all():  # somewhere no seed has both sides: the means are compared
-        by_seed = _wide(both.assign(seed=""), [*KEYS, "seed"], init, baseline)
-    by_seed = by_seed.dropna()
-    found = (by_seed[init] - by_seed[baseline]).round(DIGITS) if len(by_seed) else pd.Series(dtype=float)
-    return found.rename("benefit").reset_index() if len(found) else pd.DataFrame()
-
-
-def _wide(part: pd.DataFrame, keys: list[str], init: str, baseline: str) -> pd.DataFrame:
-    """A column for each init; only keys that were run with both, whatever their seeds."""
-    wide = part.pivot_table(index=keys, columns="init", values="auc", aggfunc="mean", observed=True)
-    wide = wide.reindex(columns=[init, baseline])
-    whole = wide.notna().groupby(level=KEYS).transform("any").all(axis=1)
-    return wide[whole]
-
-
-def _in_scope(
-    scope: str,
-    init: str,
-    baseline: str,
-    pairs: pd.DataFrame,
-    rows: pd.DataFrame,
-    settings: Settings,
-    margin: float,
-) -> PretrainingVerdict:
-    names = sorted(map(str, pairs["architecture"].unique()))
-    return PretrainingVerdict(
-        scope=scope,
-        init=init,
-        baseline=baseline,
-        unfreeze_depths=sorted(map(str, pairs["unfreeze_depth"].unique())),
-        n_datasets=pairs["dataset"].nunique(),
-        architectures=names,
-        mean=_mean(pairs, rows, names, settings, margin),
-    )
-
-
-def _mean(
-    pairs: pd.DataFrame, rows: pd.DataFrame, names: list[str], settings: Settings, margin: float
-) -> MeanBenefit:
-    cells = pairs.groupby(["architecture", "dataset"], as_index=False, observed=True)[["benefit"]].mean()
-    datasets = cells["dataset"].nunique()
-    if len(names) == 1:
-        if datasets >= FEWEST_DATASETS:
-            return mean_difference(_floats(cells["benefit"]), margin, "data set")
-        seeds = pairs.groupby("seed", observed=True)["benefit"].mean()
-        return mean_difference(_floats(seeds), margin, "seed")
-    if datasets >= FEWEST_DATASETS:
-        return over_both(cells, rows, settings, margin)
-    each = cells.groupby("architecture", observed=True)["benefit"].mean().reindex(names)
-    return over_architectures(_floats(each), family_codes(rows, names), settings, margin)
-
-
-def _floats(values: pd.Series[float]) -> Floats:
-    found: Floats = np.asarray(values, dtype=float)
-    return found
-
-
-def _judged(found: list[PretrainingVerdict]) -> list[PretrainingVerdict]:
-    """Adjusted over all of them; what has no p-value stays inconclusive."""
-    places = [i for i, one in enumerate(found) if one.mean.p_value is not None]
-    p_holm = holm([found[i].mean.p_value or 0.0 for i in places])
-    p_equivalence = holm([found[i].mean.p_equivalence or 0.0 for i in places])
-    for i, p, e in zip(places, p_holm, p_equivalence, strict=True):
-        word = verdict(found[i].mean.benefit, p, e)
-        mean = replace(found[i].mean, p_holm=p, p_equivalence_holm=e, verdict=WORDS.get(word, word))
-        found[i] = replace(found[i], mean=mean)
-    return found

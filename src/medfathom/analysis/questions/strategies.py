@@ -77,9 +77,11 @@ def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floa
     """((modality, data set, init, depth, strategy), architecture -> differences over shared seeds)."""
     prefix = f"{STRATEGY}="
     own = rows[rows["setting"].str.startswith(prefix)]
+    parts = own["setting"].str.partition(", ")  # the strategy, and what else differs
+    own = own.assign(setting=parts[0], rest=parts[2]) if len(own) else own
     for key, part in own.groupby(["modality", "dataset", "init", "unfreeze_depth"], observed=True):
         wide = part.assign(seed=part["seed"].fillna("")).pivot_table(
-            index=["architecture", "seed"], columns="setting", values="auc", observed=True
+            index=["architecture", "rest", "seed"], columns="setting", values="auc", observed=True
         )
         if prefix + DEFAULT not in wide:
             continue

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from medfathom.analysis.effects import family_codes
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.questions.pretraining import Benefit, over_architectures
+from medfathom.analysis.questions.pretraining_verdict import OVER_ALL
 from medfathom.analysis.questions.unfreezing import UnfreezeDepths
 from medfathom.analysis.report.drawing import (
     LINE,
@@ -67,16 +68,37 @@ class Dot:
 
 
 def pretraining(analysis: Analysis) -> Drawing | None:
-    """AUC with pretrained weights less AUC without; None where nothing is paired."""
+    """AUC with pretrained weights minus AUC without; None where nothing is paired."""
     dots = [*_over_datasets(analysis), *_by_dataset(analysis.pretraining_benefit)]
     if not dots:
         return None
     text = (
-        "AUC with pretrained weights less AUC of the same networks without. Blue: mean over "
+        "AUC with pretrained weights minus AUC of the same networks without. Blue: mean over "
         "architectures with "
         "its 95 % interval (diamond: over data sets, too); small dots: single architectures."
     )
     return _plot(dots, "AUC gained by pretraining", text)
+
+
+def attention(analysis: Analysis) -> Drawing | None:
+    """AUC with an attention module less AUC of the same networks without; None where there are no pairs."""
+    dots = [
+        Dot(
+            "all data sets" if each.scope == OVER_ALL else each.scope,
+            each.attention,
+            each.mean.benefit,
+            each.mean.ci95,
+            len(each.pairs),
+        )
+        for each in analysis.attention
+    ]
+    if not dots:
+        return None
+    text = (
+        "AUC of convolutional networks with an attention module less AUC of the same networks without, at "
+        "nearly equal size, with 95 % intervals over networks."
+    )
+    return _plot(dots, "AUC gained by attention", text)
 
 
 def _over_datasets(analysis: Analysis) -> list[Dot]:
@@ -153,7 +175,7 @@ def unfreezing(analysis: Analysis) -> Drawing | None:
     if not dots:
         return None
     text = (
-        "Mean AUC of each unfreeze depth less that of the best one, over the architectures run at "
+        "Mean AUC of each unfreeze depth minus that of the best one, over the architectures run at "
         "every depth, "
         "with 95 % intervals. Blue: may be the best; grey: significantly worse."
     )

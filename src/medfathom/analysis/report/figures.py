@@ -8,7 +8,8 @@ from medfathom.analysis.pipeline import Analysis, ModalityFindings
 from medfathom.analysis.predictors import MACS, PARAMETERS
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.report.critical import critical_difference
-from medfathom.analysis.report.dots import pretraining, strategies, unfreezing
+from medfathom.analysis.report.curves import auc_by_size, benefit_by_images
+from medfathom.analysis.report.dots import attention, pretraining, strategies, unfreezing
 from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
@@ -29,7 +30,8 @@ class Figures:
         overview: on the first screen.
         modalities: modality -> AUC against parameters, the Pareto front, the map of settings.
         others: modality -> AUC against the other predictors, folded away.
-        pretraining: what pretraining brings.
+        pretraining: what pretraining brings, also against the number of training images.
+        resolution: AUC by image size, and what attention brings.
         transfer: what weights from other data bring.
         strategies: transfer strategies against `fixed`.
         unfreezing: how far to unfreeze.
@@ -41,6 +43,7 @@ class Figures:
     modalities: dict[str, Files] = field(default_factory=dict)
     others: dict[str, Files] = field(default_factory=dict)
     pretraining: Files = field(default_factory=dict)
+    resolution: Files = field(default_factory=dict)
     transfer: Files = field(default_factory=dict)
     strategies: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
@@ -50,7 +53,14 @@ class Figures:
     def all(self) -> Files:
         """Every figure, in the order of the report."""
         found: Files = dict(self.overview)
-        of_settings = (self.pretraining, self.transfer, self.strategies, self.unfreezing, self.ranking)
+        of_settings = (
+            self.pretraining,
+            self.resolution,
+            self.transfer,
+            self.strategies,
+            self.unfreezing,
+            self.ranking,
+        )
         for each in (*self.modalities.values(), *of_settings):
             found |= each
         for each in (*self.fronts.values(), *self.others.values()):
@@ -69,7 +79,14 @@ def draw_all(analysis: Analysis) -> Figures:
         overview=_named("overview", overview(analysis)),
         modalities={name: _of_modality(starts[name], found, analysis) for name, found in compared.items()},
         others={name: _of_predictors(starts[name], found, analysis) for name, found in compared.items()},
-        pretraining=_named("pretraining", pretraining(analysis)),
+        pretraining={
+            **_named("pretraining", pretraining(analysis)),
+            **_named("turning_points", benefit_by_images(analysis)),
+        },
+        resolution={
+            **_named("resolution", auc_by_size(analysis)),
+            **_named("attention", attention(analysis)),
+        },
         transfer=_named("transfer", transfer_map(analysis)),
         strategies=_named("strategies", strategies(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),

@@ -56,6 +56,10 @@ def pretraining_sentence(each: PretrainingVerdict, margin: float) -> str:
     depths = each.unfreeze_depths
     shown = ", ".join(depths) if len(depths) <= MOST_DEPTHS else f"{depths[0]} to {depths[-1]}"
     averaged = "" if depths == ["not given"] else f", unfreeze depth{'s' if depths[1:] else ''} {shown}"
+    if each.settings[1:]:
+        averaged += (
+            f", mean of {len(each.settings)} further settings: {each.settings[0]} to {each.settings[-1]}"
+        )
     return (
         f"{PRETRAINING[mean.verdict]} ({each.init} against {each.baseline}{averaged}): "
         f"{with_interval(mean, margin)}{_over(each)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -64,6 +64,15 @@ Numbers = Mapping[str, str | float]
 Item = DescribedImage | ImageSet | Problem | Numbers
 
 
+class FindingJson(TypedDict):
+    """One thing found: severity, check, one line, and all images, rows or numbers that it is about."""
+
+    severity: Severity
+    check: str
+    message: str
+    items: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing found.
@@ -80,7 +89,7 @@ class Finding:
     message: str
     items: Sequence[Item] = ()
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> FindingJson:
         """Plain values, for JSON."""
         return {
             "severity": self.severity,
@@ -333,7 +342,7 @@ def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:
             "warning",
             "shortcut",
             f"{s.predictor} alone predict the label: AUC {s.auc:.2f} [{s.ci_low:.2f}, {s.ci_high:.2f}]; "
-            "a network can learn that instead of the disease (a border that shows tissue may do so rightly)",
+            "a network can learn that instead of the disease (a border that shows tissue may be a real sign)",
         )
         for s in found
         if s.ci_low > SHORTCUT_AUC

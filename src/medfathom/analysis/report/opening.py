@@ -1,0 +1,193 @@
+"""What a report opens with: the question of its studies, the answer in one sentence, one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfathom.analysis.pipeline import Analysis
+from medfathom.analysis.questions.attention import AttentionBenefit
+from medfathom.analysis.questions.resolution import ResolutionStep, enough
+from medfathom.analysis.questions.turning_point import TurningPoint
+from medfathom.analysis.report.drawing import signed
+from medfathom.analysis.report.pretraining_words import PRETRAINING, pretraining_sentence
+from medfathom.analysis.size.estimate import Interval
+from medfathom.definitions.config import Asks
+from medfathom.text import number_of
+
+TITLES: dict[Asks, str] = {
+    "size": "Does network size predict AUC?",
+    "pretraining": "Does pretraining help?",
+    "turning_point": "When does pretraining stop helping?",
+    "resolution": "Which resolution is enough?",
+    "attention": "Does attention help a convolutional network of equal size?",
+}
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first lines of a report.
+
+    Attributes:
+        title: the question.
+        answer: one sentence.
+        details: sentences on what it rests on.
+        picture: name of the figure that stands below.
+    """
+
+    title: str
+    answer: str
+    details: list[str]
+    picture: str
+
+
+def opening(analysis: Analysis) -> Opening | None:
+    """What all studies of the analysis ask for; None where that is network size, or where they differ."""
+    asked = {told.asks for told in analysis.studies}
+    asks: Asks = asked.pop() if len(asked) == 1 else "size"
+    if asks == "pretraining":
+        return Opening(TITLES[asks], *_pretraining(analysis), "pretraining")
+    if asks == "turning_point":
+        return Opening(TITLES[asks], *_turning_points(analysis), "turning_points")
+    if asks == "resolution":
+        return Opening(TITLES[asks], *_resolution(analysis), "resolution")
+    if asks == "attention":
+        return Opening(TITLES[asks], *_attention(analysis), "attention")
+    return None
+
+
+def _attention(analysis: Analysis) -> tuple[str, list[str]]:
+    """The widest scope, all kinds together; then each."""
+    if not analysis.attention:
+        return "Cannot be said: no network was trained both with and without an attention module.", []
+    first, *others = reversed(analysis.attention)
+    answer = f"Attention {PRETRAINING[first.mean.verdict]}{_with_attention(first)}"
+    said = [
+        f"{each.scope}, {each.attention}: {PRETRAINING[each.mean.verdict]}{_with_attention(each)}"
+        for each in reversed(others)
+    ]
+    return answer, said
+
+
+def _with_attention(each: AttentionBenefit) -> str:
+    pairs = number_of(len(each.pairs), "pair")
+    return (
+        f" ({each.scope}, {each.attention}): {signed(each.mean.benefit, 4)} AUC{_interval(each.mean.ci95)}, "
+        f"over {pairs} of networks and {number_of(each.n_datasets, 'data set')}."
+    )
+
+
+def _pretraining(analysis: Analysis) -> tuple[str, list[str]]:
+    """The widest scope's answer."""
+    if not analysis.pretraining:
+        return "Cannot be said: no network was trained both with and without pretrained weights.", []
+    widest = analysis.pretraining[-1].scope
+    first = next(each for each in analysis.pretraining if each.scope == widest)
+    details = [_turning_points(analysis)[0]] if analysis.turning_points else []
+    return f"Pretraining {pretraining_sentence(first, analysis.margin)}", details
+
+
+def _turning_points(analysis: Analysis) -> tuple[str, list[str]]:
+    points = analysis.turning_points
+    if not points:
+        return "Cannot be said: no network was trained both ways on training sets of two sizes or more.", []
+    words = [at.mean.verdict for point in points for at in point.at]
+    turns = [point for point in points if point.turns_at is not None]
+    settings = number_of(len(points), "setting")
+    changes = f"its fitted benefit changes sign in {len(turns)} of {settings}"
+    if len(points) == 1 and turns:
+        changes = f"its fitted benefit changes sign at {_images(turns[0])}"
+    answer = (
+        f"Pretraining helps in {words.count('helps')} and harms in {words.count('harms')} of "
+        f"{number_of(len(words), 'comparison')} by training images and unfreeze depth "
+        f"({words.count('negligible')} negligible, {words.count('inconclusive')} inconclusive); {changes}."
+    )
+    return answer, [_turning_point(point) for point in points] + _shifts(analysis)
+
+
+def _turning_point(point: TurningPoint) -> str:
+    fewest, most = point.at[0], point.at[-1]
+    ends = " and ".join(
+        f"{at.mean.verdict} with {at.n_train:,} ({signed(at.mean.benefit, 4)} AUC{_interval(at.mean.ci95)})"
+        for at in (fewest, most)
+    )
+    turn = f"It changes sign at {_images(point)}."
+    if point.turns_at is None:
+        turn = f"It does not change sign between {fewest.n_train:,} and {most.n_train:,} images."
+    slope = ""
+    if point.slope.slope is not None:
+        slope = (
+            f" Per ten times as many images the benefit changes by {signed(point.slope.slope, 4)}"
+            f"{_interval(point.slope.ci95)}."
+        )
+    return (
+        f"{point.dataset}, unfreeze depth {point.unfreeze_depth}, {point.init} against {point.baseline}: "
+        f"{ends} training images. {turn}{slope}"
+    )
+
+
+def _images(point: TurningPoint) -> str:
+    low, high = (None if end is None else round(end) for end in point.turns_ci95)
+    if low is None and high is None:
+        interval = "its interval holds all numbers that were tried"
+    elif low is None:
+        interval = f"95 % interval up to {high:,}"
+    elif high is None:
+        interval = f"95 % interval from {low:,} on"
+    else:
+        interval = f"95 % interval {low:,} to {high:,}"
+    return f"about {round(point.turns_at or 0):,} training images ({interval})"
+
+
+def _shifts(analysis: Analysis) -> list[str]:
+    """The domain shift of each data set; the benefit's slope on it where there are data sets enough."""
+    shifts = {p.dataset: p.domain_shift for p in analysis.turning_points}
+    known = [f"{name} {shift:.3g}" for name, shift in shifts.items() if shift is not None]
+    said = [f"Measured domain shift (mean over the networks): {', '.join(known)}."] if known else []
+    missing = [name for name, shift in shifts.items() if shift is None]
+    if missing:
+        said.append(
+            f"Domain shift not measured of {', '.join(missing)}: `medfathom data shift STUDY` measures it."
+        )
+    for each in analysis.pretraining_over_datasets:
+        slope = each.against["domain_shift"].estimate if "domain_shift" in each.against else None
+        if slope is not None and slope.slope is not None:
+            said.append(
+                f"Over data sets the benefit at unfreeze depth {each.unfreeze_depth} changes by "
+                f"{signed(slope.slope, 4)}{_interval(slope.ci95)} per unit of domain shift."
+            )
+    return said
+
+
+def _interval(ci95: Interval) -> str:
+    low, high = ci95
+    return "" if low is None or high is None else f", 95 % interval {signed(low, 4)} to {signed(high, 4)}"
+
+
+def _resolution(analysis: Analysis) -> tuple[str, list[str]]:
+    steps = analysis.resolution
+    if not steps:
+        return "Cannot be said: no network was trained at two image sizes.", []
+    widest = steps[-1].scope
+    own = [step for step in steps if step.scope == widest]
+    least, largest = enough(steps, widest), own[-1].largest
+    worse = [step for step in own if step.mean.verdict == "worse"]
+    if least is not None:
+        step = next(step for step in own if step.image_size == least)
+        answer = f"{least} px is enough: {_step(step, analysis.margin)}"
+    elif worse:
+        answer = f"{largest} px is better than {worse[-1].image_size} px: {_step(worse[-1], analysis.margin)}"
+    else:
+        answer = (
+            f"It is inconclusive whether less than {largest} px is enough: {_step(own[-1], analysis.margin)}"
+        )
+    return f"{answer}.", [f"{step.scope}: {_step(step, analysis.margin)}." for step in steps]
+
+
+def _step(step: ResolutionStep, margin: float) -> str:
+    mean = step.mean
+    word = f"within ±{margin:g} AUC of" if mean.verdict == "as good" else f"{mean.verdict} against"
+    networks = number_of(len(step.architectures), "network")
+    return (
+        f"{step.image_size} px is {word} {step.largest} px ({signed(mean.benefit, 4)} AUC"
+        f"{_interval(mean.ci95)}; {networks}, {number_of(step.n_datasets, 'data set')})"
+    )
