@@ -124,7 +124,7 @@ class Analysis:
         unfreeze_depth: by data set and init.
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
-        generalisation_gap: training AUC less the AUC analysed.
+        generalisation_gap: training AUC minus the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
         model_comparison: their models compared image by image, likewise.
         studies: what must be told of the studies that the rows come from.

@@ -199,6 +199,7 @@ def _combined(config: ModelConfig) -> str:
     how = {
         "mean": "the mean of its images' probabilities",
         "max": "the largest of its images' probabilities",
+        "noisy_or": "1 less the product of its images' probabilities of the other",
         "attention": "a mean of its images' logits, weighted by attention",
     }[config.combine]
     return (
