@@ -126,7 +126,7 @@ class Analysis:
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
         universality: what one architecture for all data sets costs, chosen by validation.
-        generalisation_gap: training AUC less the AUC analysed.
+        generalisation_gap: training AUC minus the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
         model_comparison: their models compared image by image, likewise.
         studies: what must be told of the studies that the rows come from.

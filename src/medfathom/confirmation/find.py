@@ -13,7 +13,7 @@ from medfathom.confirmation.openings import JobKey
 from medfathom.definitions.config import StudyConfig
 from medfathom.files import home
 from medfathom.models.folder import WEIGHTS_FILE, config_file
-from medfathom.study.read import sibling_study
+from medfathom.study.read import sibling_study, stored_definition
 
 if TYPE_CHECKING:
     from medfathom.confirmation.results import ConfirmationSummary
@@ -44,8 +44,8 @@ def without_map(pictures: Sequence[str]) -> str:
 
 
 def definition_of(study: Study) -> StudyConfig:
-    """The definition, as the study's latest run had it."""
-    return StudyConfig.model_validate(study.user_attrs["definition"])
+    """The definition, as the study's latest run had it. Raises StorageError where it is a newer version's."""
+    return stored_definition(study)
 
 
 def confirmation_name(study: str) -> str:

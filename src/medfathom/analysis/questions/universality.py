@@ -36,7 +36,7 @@ class Price:
         best: the architecture of its highest validation AUC.
         best_auc: that one's test AUC.
         universal_auc: the test AUC of the architecture for all.
-        price: `best_auc` less `universal_auc`.
+        price: `best_auc` minus `universal_auc`.
         ci95: over seeds and test images, were both drawn anew. Of images as if the two networks were judged
             on different ones: too wide rather than too narrow. None where the two are one network.
     """

@@ -33,7 +33,7 @@ METHODS = (
         "depth, further "
         "settings) are averaged; where architectures have different seeds, what a seed does to all of "
         "them is taken "
-        "out first. Cell effects are taken out by least squares, so that gaps in the table do not bias; "
+        "out first. Cell effects are taken out by least squares, so that gaps in the table cause no bias; "
         "where "
         "absences go with a predictor, only cells with all networks count. Data sets weigh the same. "
         "What remains is "
@@ -240,7 +240,7 @@ def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str
         who = (
             f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_datasets, 'data set')}"
         )
-        return f"{modality} ({who}): whether {name} predicts AUC cannot be said: {answer.reason}."
+        return f"{modality} ({who}): whether {name} predicts AUC is not known: {answer.reason}."
     who = (
         f"{number_of(answer.n_architectures, 'architecture')} of "
         f"{number_of(len(answer.compared.family_names), 'family')}, "

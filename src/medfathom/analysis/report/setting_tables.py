@@ -26,7 +26,7 @@ def _pretraining(analysis: Analysis) -> Table:
     rows = [
         [
             b.dataset,
-            f"{b.init} less {b.baseline}",
+            f"{b.init} minus {b.baseline}",
             b.unfreeze_depth,
             b.architecture or "all",
             number(b.mean.benefit),
@@ -38,7 +38,7 @@ def _pretraining(analysis: Analysis) -> Table:
         for b in analysis.pretraining_benefit
     ]
     note = (
-        "AUC with pretrained weights less AUC without, paired. Over architectures the interval "
+        "AUC with pretrained weights minus AUC without, paired. Over architectures the interval "
         "treats families as "
         "random; for one architecture it is over seeds. P-values are adjusted over the architectures of a "
         "data set and setting; those over all architectures, over data sets and settings."
@@ -74,7 +74,7 @@ def _transfer(analysis: Analysis) -> Table:
         for c in analysis.transfer
     ]
     note = (
-        "AUC with the source's weights less AUC with the reference's, paired within architecture; adjusted "
+        "AUC with the source's weights minus AUC with the reference's, paired within architecture; adjusted "
         "over the table. An interval over the seeds of one architecture speaks for this one alone."
     )
     headings = [

@@ -52,7 +52,7 @@ def universality_table(found: Universality) -> Table:
     ]
     note = (
         f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
-        "The price is the test AUC of the network that a data set's own validation AUC chooses, less that "
+        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
         "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
         "set is over seeds and test images, that of a mean over data sets where there are three that differ."
     )
