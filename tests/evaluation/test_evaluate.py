@@ -11,6 +11,7 @@ import pytest
 import making
 import medfathom
 from evaluating import images, write
+from json_holds import holds
 from medfathom import cli
 from medfathom.confirmation import grad_cam
 from medfathom.confirmation.find import MISTAKES, NO_MAP
@@ -107,9 +108,11 @@ def test_training_images_among_the_data_are_found(model: Path, workdir: Path) ->
 def test_recalibration_is_judged_on_other_patients(model: Path, workdir: Path) -> None:
     pixels, labels = images(800, seed=2)
     labels = np.where(np.random.default_rng(0).random(800) < 0.8, 0, labels)  # much rarer than it was
-    found = medfathom.evaluate(
+    evaluated = medfathom.evaluate(
         model, write(workdir, images=pixels, labels=labels[:, None]), recalibrate=400
-    ).recalibrated
+    )
+    holds("evaluate", evaluated.to_dict())
+    found = evaluated.recalibrated
     assert found is not None
     assert (found.n_used, found.n_judged) == (400, 400)
     assert found.after["log_loss"] < found.before["log_loss"] - 0.1
@@ -166,7 +169,10 @@ def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch:
 
 
 BAD = {
-    "other names": ('class_names = ["NORMAL", "ILL"]', "class 'NORMAL' of the data is none of the model's"),
+    "other names": (
+        'class_names = ["NORMAL", "ILL"]',
+        "class 'NORMAL' of the data is not one of the model's",
+    ),
     "nearest": ('class_names = ["NORMAL", "ILL"]', '[map] "NORMAL" = "well"'),
     "one class": ('class_names = ["well", "other"]\n[map]\nother = ""', "no image is of class 'ill'"),
     "map target": (

@@ -120,7 +120,7 @@ def inputs(record: StudyRecord) -> Answer:
     """What the model predicts from."""
     unit = getattr(record.definition.dataset, "unit", "image")
     what = "one image" if unit == "image" else f"the images of one {unit}"
-    text = f"The model sees the pixels of {what} and nothing else; nobody interprets a predictor by hand."
+    text = f"The model sees the pixels of {what} and nothing else; no one interprets a predictor by hand."
     return Fact(text, "definition, `dataset`")
 
 

@@ -90,7 +90,7 @@ def confirm_and_tell(
         if (page := _mistakes(done.summary)) is not None:
             print(f"Mistakes of the best model: {page}", file=sys.stderr)  # noqa: T201
     if done.halted:
-        print(f"Ended early: {done.halted}. The same command goes on.", file=sys.stderr)  # noqa: T201
+        print(f"Ended early: {done.halted}. The same command continues.", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED
     return EXIT_FAILED if done.summary.failures else 0
 
