@@ -98,7 +98,7 @@ def test_what_is_another_network_is_refused(tmp_path: Path, config: dict[str, ob
 def test_a_folder_without_weights_and_a_name_that_is_none(tmp_path: Path) -> None:
     folder = repository(tmp_path / "model", model_args={"img_size": 224})
     (folder / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"contains none of model\.safetensors, pytorch_model\.bin"):
+    with pytest.raises(WeightsError, match=r"holds none of model\.safetensors, pytorch_model\.bin"):
         locate_weights("resnet10t", f"hub:{folder}")
     with pytest.raises(WeightsError, match=r"neither a folder nor ORGANISATION/NAME"):
         locate_weights("resnet10t", "hub:no-such-folder")
