@@ -31,7 +31,7 @@ from medfathom.trial.trial import run_trial
 from medfathom.trial.validation import ValidationPredictions
 
 SETS = {"pneumoniamnist": "CXR", "octmh_64": "OCT", "histidc_64": "WSI"}
-ARCHITECTURE, SIZE, EPOCHS, DEPTH = "tf_efficientnet_lite0", 64, 6, 3
+ARCHITECTURE, SIZE, EPOCHS, DEPTH = "tf_efficientnet_lite0", 64, 5, 3
 TRAIN, JUDGED = 200, 200
 """Images at most: of training (each seed its own draw), and that are judged (the same for all)."""
 CONFIGURATIONS = {
@@ -47,8 +47,15 @@ DRAWS = 2000
 Kept = dict[str, dict[str, list[float]]]
 
 
-def judged_together(folder: Path, name: str, out: Path) -> Path:
-    """The set, its validation and test images in one split: at most `JUDGED`, drawn by patient."""
+def drawn_by_patient(patients: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Rows of whole patients, drawn until the next one would be too many."""
+    order = np.random.default_rng(seed).permutation(np.unique(patients))
+    sizes = np.array([(patients == one).sum() for one in order])
+    return np.flatnonzero(np.isin(patients, order[np.cumsum(sizes) <= most]))
+
+
+def made(folder: Path, name: str, seed: int, out: Path) -> Path:
+    """The set with the seed's training images, its validation and test images in one split."""
     with np.load(folder / f"{name}.npz") as content:
         given = dict(content)
     both = {
@@ -56,15 +63,14 @@ def judged_together(folder: Path, name: str, out: Path) -> Path:
         for part in ("images", "labels", "groups")
         if f"val_{part}" in given
     }
-    patients = both.get("groups", np.arange(len(both["images"])))
-    order = np.random.default_rng(0).permutation(np.unique(patients))
-    sizes = np.array([(patients == one).sum() for one in order])
-    rows = np.flatnonzero(np.isin(patients, order[np.cumsum(sizes) <= JUDGED]))
-    arrays = {key: array for key, array in given.items() if key.startswith("train")}
+    own = given.get("train_groups", np.arange(len(given["train_images"])))
+    chosen = drawn_by_patient(own, TRAIN, seed)
+    arrays = {key: array[chosen] for key, array in given.items() if key.startswith("train")}
+    rows = drawn_by_patient(both.get("groups", np.arange(len(both["images"]))), JUDGED, 0)
     for split in ("val", "test"):
         arrays |= {f"{split}_{part}": array[rows] for part, array in both.items()}
-    np.savez(out / f"{name}.npz", **arrays)
-    return out / f"{name}.npz"
+    np.savez(out / f"{name}-{seed}.npz", **arrays)
+    return out / f"{name}-{seed}.npz"
 
 
 def trial(data: PreparedData, what: str, seed: int, folder: Path) -> tuple[ValidationPredictions, float]:
@@ -76,7 +82,6 @@ def trial(data: PreparedData, what: str, seed: int, folder: Path) -> tuple[Valid
             "architecture": ARCHITECTURE,
             "strategy": what.partition(",")[0],
             "unfreeze_depth": CONFIGURATIONS[what],
-            "train_fraction": min(1.0, TRAIN / data.sizes["train"]),
         }
     )
     training = TrainingConfig(precision="float32")
@@ -90,13 +95,13 @@ def trial(data: PreparedData, what: str, seed: int, folder: Path) -> tuple[Valid
     return found, (time.process_time() - started) / EPOCHS
 
 
-def run(folder: Path, kept: Path, seeds: range) -> None:
+def run(folder: Path, kept: Path, seeds: list[int]) -> None:
     """Run every trial that is not kept yet."""
     known = json.loads(kept.read_text()) if kept.exists() else {}
     with tempfile.TemporaryDirectory() as place:
         for seed in seeds:
             for name, modality in SETS.items():
-                file = judged_together(folder, name, Path(place))
+                file = made(folder, name, seed, Path(place))
                 config = NpzDataset(
                     source="npz", modality=modality, image_size=SIZE, path=str(file), leakage="accept"
                 )
@@ -171,10 +176,10 @@ def table(known: dict[str, dict[str, object]], seeds: list[int]) -> Iterator[str
 
 def main() -> None:
     folder, kept = Path(sys.argv[1]), Path(sys.argv[2])
-    count = int(sys.argv[3]) if len(sys.argv) > 3 else 2
+    seeds = [int(seed) for seed in (sys.argv[3] if len(sys.argv) > 3 else "0,1").split(",")]
     torch.set_num_threads(1)
-    run(folder, kept, range(count))
-    print("\n".join(table(json.loads(kept.read_text()), list(range(count)))))
+    run(folder, kept, seeds)
+    print("\n".join(table(json.loads(kept.read_text()), seeds)))
 
 
 if __name__ == "__main__":

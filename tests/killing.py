@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EPOCHS = 4
+WORKERS = ("ray::TrialActor", "ray::ResourceTrainable")
+"""What Ray calls a worker of ours: between steps, and in one."""
 DRIVER = f"""
 import sys
 from pathlib import Path
 from fake_work import slow
+from medfathom.errors import MedfathomError
 from medfathom.study import sharing
 from medfathom.definitions.load import load_definition
 from medfathom.terminal.progress import PlainLines
@@ -25,8 +28,11 @@ from rich.console import Console
 sharing.LEASE_S = 6.0
 changes = ["name=killed", f"budget.trials={{sys.argv[2]}}", "budget.epochs={EPOCHS}", "sampler=random"]
 config = load_definition("demo", changes)
-with open_study(config, sys.argv[1], "data") as driver:
-    print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
+try:
+    with open_study(config, sys.argv[1], "data") as driver:
+        print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
+except MedfathomError as error:  # as the command line ends
+    sys.exit(f"error: {{error}}")
 """
 
 
@@ -77,7 +83,7 @@ def run_and_kill(url: str, trials: int, kills: int, seed: int) -> Kills:
 def kill_worker(driver: int, generator: random.Random) -> bool:
     """Kill one of the driver's Ray workers; False where there is none just now."""
     # Not Ray's own agents: when one of those dies its node goes with it, and the driver with its node.
-    busy = sorted(pid for pid, name in descendants(driver) if name.startswith("ray::ResourceTrainable"))
+    busy = sorted(pid for pid, name in descendants(driver) if name.startswith(WORKERS))
     if not busy:
         return False
     with suppress(ProcessLookupError):

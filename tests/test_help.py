@@ -12,12 +12,12 @@ import typer.main
 
 from medfathom import __version__, cli
 from medfathom.definitions.load import load_definition
-from medfathom.errors import RunError
+from medfathom.errors import DataError, RunError
 from medfathom.files import home
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.watcher import Watcher
-from medfathom.terminal.log import logged
+from medfathom.terminal.log import logged, logged_steps, telling
 from medfathom.terminal.options import (
     complete_architecture,
     complete_run_study,
@@ -131,11 +131,64 @@ def test_a_run_leaves_a_log(workdir: Path) -> None:
     (file,) = (home() / "logs").iterdir()
     assert told == ["positive class: 'ill'", f"Log: {file}"]
     lines = [line.partition(" ")[2] for line in file.read_text().splitlines()]
-    assert lines[0] == "positive class: 'ill'"
-    assert lines[1].startswith("begin: 2 trials at once, budget 16")
-    assert lines[2].startswith("trial 0 begins: {'architecture': ")
-    assert lines[3:] == [
+    assert "positive class: 'ill'" not in lines  # told before the run begins: about the data
+    assert lines[0] == "run demo"
+    assert f"medfathom {__version__}, torch " in lines[2]
+    assert " CPUs, " in lines[3]
+    assert '| name = "demo"' in lines
+    first = next(i for i, line in enumerate(lines) if line.startswith("begin: 2 trials at once, budget 16"))
+    assert lines[first + 1].startswith("trial 0 begins: {'architecture': ")
+    assert lines[first + 2 :] == [
         "trial 0 epoch 1: validation AUC 0.750000",
         "trial 0 FAIL: no AUC; out of memory",
         "end",
     ]
+
+
+def test_a_log_can_be_sent(workdir: Path) -> None:
+    """Nothing of file names, patients and passwords: neither in what is told, nor in an error about data."""
+    config = load_definition(
+        "demo", ["resources.checkpoint_url=memory://me:se@cret@host/x", "sampler=random"]
+    )
+
+    def run() -> None:
+        with open_study(config, default_url(), "data") as driver, logged(Watcher(), "run") as log:
+            log.note("2 copies were left out, the first Doe_Jane/1.png")
+            log.begin(config, driver, 1)
+            log.note("checkpoints: no answer from s3://me:se@cret@host/x")
+            raise DataError("Doe_Jane/1.png (line 3): truncated")
+
+    with pytest.raises(DataError):
+        run()
+    text = "".join(file.read_text() for file in (home() / "logs").iterdir())
+    assert "no answer from s3://me:***@host/x" in text
+    assert 'checkpoint_url = "memory://me:***@host/x"' in text
+    assert "error: about the data" in text
+    assert "Doe" not in text
+    assert "cret" not in text
+
+
+def test_the_log_of_a_long_command_tells_its_steps(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_definition("demo")
+    with logged_steps("data-prepare", "demo", config) as step:
+        tell = telling(step, lambda *_: None)
+        for done in (1, 2, 3):
+            tell("prepare", done, 3)
+    (file,) = (home() / "logs").glob("data-prepare-demo-*.log")
+    lines = [line.partition(" ")[2] for line in file.read_text().splitlines()]
+    assert lines[-3:] == ["prepare: 3", "prepare: done", "end"]
+    assert capsys.readouterr().err == f"Log: {file}\n"
+    with logged_steps("plan", "demo", config):
+        pass  # nothing was begun
+    assert not list((home() / "logs").glob("plan-*"))
+
+
+def test_preparing_data_leaves_a_log(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["medfathom", "data", "prepare", "demo", "--set", "dataset.image_size=32"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    (file,) = (home() / "logs").glob("data-prepare-demo-*.log")
+    assert "prepare: done" in file.read_text()

@@ -148,6 +148,6 @@ def test_fit_spends_nothing_on_a_folder_that_it_may_not_write(
     with pytest.raises(InputError, match="no model folder"):
         own_data.fit(scans, out=scans)
     assert asked == []
-    with pytest.raises(RunError, match="interrupted; the same call goes on"):
+    with pytest.raises(RunError, match="interrupted; the same call continues"):
         own_data.fit(scans)
     assert asked == ["chest-scans"]

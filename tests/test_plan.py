@@ -218,6 +218,7 @@ def test_json_has_a_row_for_each_kind(definition: Path) -> None:
         "batch_size": 16,
         "trials": 4.0,
         "image_size": None,
+        "strategy": "fixed",
         "estimated": False,
     }
     assert third_row["estimated"] is True

@@ -283,7 +283,7 @@ class Neps:
             place = values.index(prior[name])
             if len(values) > 1 and all(isinstance(v, int | float) for v in values):
                 space[name] = neps.HPOInteger(0, len(values) - 1, prior=place, prior_confidence="medium")
-            else:
+            elif len(values) > 1:
                 words, word = list(map(str, values)), str(values[place])
                 space[name] = neps.HPOCategorical(words, prior=word, prior_confidence="medium")
         optimizer = neps.algorithms.priorband(neps.SearchSpace(space), eta=ETA, base="async_hb")
@@ -292,12 +292,17 @@ class Neps:
     def ask(self) -> tuple[Any, Mapping[str, Any], int] | None:
         trial = self._neps.ask()
         values = {
-            name: values[trial.config[name]]
-            if not isinstance(trial.config[name], str)
-            else next(v for v in values if str(v) == trial.config[name])
+            name: self._value(values, trial.config[name]) if name in trial.config else values[0]
             for name, values in self._choices.items()
         }
         return trial.metadata.id, values, int(trial.config["epochs"])
+
+    @staticmethod
+    def _value(values: Sequence[Any], found: Any) -> Any:
+        """What stands for a value: its place among numbers, its word among categories."""
+        if isinstance(found, str):
+            return next(v for v in values if str(v) == found)
+        return values[int(found)]
 
     def tell(self, token: Any, auc: float) -> None:
         self._neps.tell(token, 1 - auc)

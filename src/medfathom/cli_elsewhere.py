@@ -86,16 +86,20 @@ def report(
 @elsewhere.command(epilog=example("dashboard --port 0"))
 def dashboard(
     storage: StorageOption = None,
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; other machines need the token that is printed.", metavar="ADDRESS"
+        ),
+    ] = "127.0.0.1",
     writable: Annotated[
         bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
     ] = False,
 ) -> None:
-    """Serve optuna-dashboard on the storage, to this machine only."""
+    """Serve optuna-dashboard on the storage, to this machine, or with --host to whoever has its token."""
     from medfathom.dashboard.server import serve  # noqa: PLC0415
     from medfathom.study.connection import default_url  # noqa: PLC0415
     from medfathom.terminal.output import print_text  # noqa: PLC0415
 
-    serve(storage or default_url(), port, writable=writable, say=print_text)
+    serve(storage or default_url(), port, writable=writable, say=print_text, host=host)

@@ -39,6 +39,8 @@ from medfathom.study.precision import settled_precision
 from medfathom.study.read import read_study
 from medfathom.study.sources import settle_sources, sources_of
 from medfathom.study.watcher import Watcher, default_watcher
+from medfathom.study.weights import keep_to_its_weights
+from medfathom.urls import HIDDEN
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -102,6 +104,7 @@ def confirm_study(
     check_sources(study)
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
+    keep_to_its_weights(study, config)
     columns = _columns(config, by)
     data = _prepared(config, study)
     named = str(study.user_attrs.get(DEFINED_IN, name))
@@ -155,8 +158,15 @@ def _without_stopping(study: Study) -> StudyConfig:
             "objectives": ObjectivesConfig(),
             "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
             "budget": config.budget.model_copy(update=budget),
+            "resources": config.resources.model_copy(update={"checkpoint_url": _usable(config)}),
         }
     )
+
+
+def _usable(config: StudyConfig) -> str | None:
+    """The search's place for checkpoints; None where it had a password, which no study keeps."""
+    url = config.resources.checkpoint_url
+    return None if url is None or HIDDEN in url else url
 
 
 def _one_split(splits: SplitsConfig) -> SplitsConfig:
@@ -173,7 +183,7 @@ def _prepared(config: StudyConfig, study: Study) -> PreparedData:
     if data.fingerprint != known:
         raise StorageError(
             f"study {study.study_name!r} was searched on other data (fingerprint {known[:12]}, now "
-            f"{data.fingerprint[:12]}); give it the old data back, or run it with --fresh"
+            f"{data.fingerprint[:12]}); restore the old data, or run it with --fresh"
         )
     if not data.sizes.get("test"):
         raise DataError(
@@ -221,7 +231,7 @@ def _train(
         settle_sources(driver.study, sources_of(study))
         if precision := settled_precision(study):
             driver.settle_precision(precision)
-        counts = driver.counts()
+        driver.queue_only, counts = True, driver.counts()
         driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
         driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=folder)
         first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)

@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 from medfathom.errors import InputError
 
@@ -11,6 +12,26 @@ def cpus() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """The machine's memory; 0 where the system does not say."""
+    names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
+    if not all(name in getattr(os, "sysconf_names", ()) for name in names):  # Windows
+        return 0
+    return int(os.sysconf(names[0]) * os.sysconf(names[1]))
+
+
+def gpus_here() -> list[str]:
+    """The models of NVIDIA's GPUs, as their driver says; importing torch to ask takes seconds."""
+    found = []
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            continue
+        found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return found
 
 
 def check_ray() -> None:

@@ -23,6 +23,7 @@ from medfathom.study.sources import settle_sources
 from medfathom.study.summary import Counts
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
+from medfathom.study.weights import keep_to_its_weights
 from medfathom.validate import check_definition, sources_for
 
 
@@ -105,6 +106,7 @@ def run_study(
         watcher.note(note)
     open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:
+        keep_to_its_weights(driver.study, config)
         driver.study.set_user_attr(LEAKAGE, leaks)
         driver.study.set_user_attr(DEFINED_IN, named)
         settle_sources(driver.study, sources)
@@ -150,7 +152,7 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
         more = "more values in [space] add" if exhausted else f"`run --trials {finished + 8}` adds"
         yield (
             f"study {config.name!r} is finished ({finished} trials): nothing was run. "
-            f"{more} trials, `run --fresh` begins anew"
+            f"{more} trials, `run --fresh` starts again"
         )
 
 

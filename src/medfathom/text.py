@@ -6,9 +6,11 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from contextvars import ContextVar
+from pathlib import Path
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -62,6 +64,34 @@ def printable(name: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in name)
 
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula (OWASP, CSV injection)."""
+
+
+def as_cell(value: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula: such a text gets an apostrophe.
+
+    >>> as_cell("=HYPERLINK(0)"), as_cell("image.png"), as_cell(-0.5)
+    ("'=HYPERLINK(0)", 'image.png', -0.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+
+
+def harmless(markdown: str) -> str:
+    """Markdown of ours in which names of strangers make no HTML, no link and no picture; code stays as it is.
+
+    Our own texts have none of them. A picture of another site would tell that site who looks when.
+
+    >>> harmless("classes: <img src=x>, ![a](http://b)")
+    'classes: &lt;img src=x>, ![a]\\\\(http://b)'
+    """
+    parts = markdown.split("\n```")
+    for i in range(0, len(parts), 2):
+        for markup, text in (("<", "&lt;"), ("](", "]\\("), ("][", "]\\["), ("]:", "]\\:")):
+            parts[i] = parts[i].replace(markup, text)
+    return "\n```".join(parts)
+
+
 def is_utf8(name: str) -> bool:
     """Whether a file's name has no byte that is not UTF-8."""
     return not any("\udc80" <= character <= "\udcff" for character in name)
@@ -99,8 +129,8 @@ TAKE_STORAGE = frozenset(
 def command(*words: object) -> str:
     """A medfathom command that the user can paste into the shell, for hints.
 
-    It begins with `uv run` where this program was started so, or where no `medfathom` is on PATH. A storage
-    that was given to this program is given to the command too, its password hidden.
+    It begins as this program was started: with `uv run`, or as `python -m medfathom`. A storage that was
+    given to this program is given to the command too, its password hidden.
 
     Args:
         words: what comes after `medfathom`; each is quoted where the shell needs it.
@@ -108,9 +138,15 @@ def command(*words: object) -> str:
     >>> command("run", "my study.toml")  # not under `uv run`
     "medfathom run 'my study.toml'"
     """
-    under_uv = "UV" in os.environ  # `uv run` sets it to its own path
-    program = ["medfathom"] if shutil.which("medfathom") and not under_uv else ["uv", "run", "medfathom"]
-    return shlex.join([*program, *map(str, words), *_storage_option(words)])
+    return shlex.join([*_program(), *map(str, words), *_storage_option(words)])
+
+
+def _program() -> list[str]:
+    if "UV" in os.environ:  # `uv run` sets it to its own path
+        return ["uv", "run", "medfathom"]
+    if Path(sys.argv[0]).parts[-2:] == ("medfathom", "__main__.py"):
+        return [sys.orig_argv[0], "-m", "medfathom"]
+    return ["medfathom"] if shutil.which("medfathom") else ["uv", "run", "medfathom"]
 
 
 def _storage_option(words: Sequence[object]) -> list[str]:

@@ -8,7 +8,7 @@ Unit = Literal["image", "case", "volume", "slide"]
 """What has one label and is judged. All but `image` are cases: several images with one label (the slices of a
 volume, the tiles of a slide, the images of a `case`)."""
 
-Combine = Literal["mean", "max", "attention"]
+Combine = Literal["mean", "max", "noisy_or", "attention"]
 """How the predictions of a case's images become one: see `metrics.cases.combine_logits`."""
 
 

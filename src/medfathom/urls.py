@@ -9,11 +9,14 @@ import sqlalchemy as sa
 
 from medfathom.errors import StorageError
 
+HIDDEN = "***"
+"""What stands where a password was."""
 _HEAD = r"^((?:[\w+.=-]*:?/+)?+[^:/]*:)"
 """What comes before the password: the scheme (also a mistyped one), the user and a colon."""
 _PASSWORD = re.compile(_HEAD + ".*@")
 _PASSWORD_AT_THE_END = re.compile(_HEAD + ".*")
-_PASSWORD_OPTION = re.compile("([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
+_PASSWORD_OPTION = re.compile(r"([?&][^=&\s]*pass[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+_IN_A_TEXT = re.compile(r"(\w+://[^\s/@:]*:)\S*@")
 _ENCODE = "percent-encode @ : / in the password"
 
 
@@ -52,6 +55,15 @@ def shown(url: str) -> str:
     if "@" not in url and not _is_url(url):
         hidden = _PASSWORD_AT_THE_END.sub(r"\1***", url)
     return _PASSWORD_OPTION.sub(r"\1***", hidden)
+
+
+def without_passwords(text: str) -> str:
+    """A text of others (a library's error) with *** instead of the passwords of the URLs in it.
+
+    >>> without_passwords("no answer from s3://me:pa@ss@host/x, sftp://you@host")
+    'no answer from s3://me:***@host/x, sftp://you@host'
+    """
+    return _PASSWORD_OPTION.sub(r"\1***", _IN_A_TEXT.sub(r"\1***@", text))
 
 
 def _is_url(text: str) -> bool:

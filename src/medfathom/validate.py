@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -90,6 +91,10 @@ def check_definition(
     from medfathom.trial.remote_checkpoints import RemoteCheckpoints  # noqa: PLC0415
 
     _check_places()
+    if "lora" in config.space.values("strategy") and find_spec("peft") is None:
+        raise DefinitionError(
+            'space.strategy = "lora" needs the package peft: install it with `pip install "medfathom[lora]"`'
+        )
     for architecture, size in product(config.space.values("architecture"), config.sizes):
         if not config.space.excluded({"architecture": architecture, "image_size": size}):
             check_architecture(str(architecture), size)

@@ -22,7 +22,7 @@ from medfathom.errors import DataError
 from medfathom.exported.model import Model, load_unsealed
 from medfathom.metrics.auc import roc_auc_score
 from medfathom.scheduling.messages import EpochResult, Order, RunSettings
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 
 pytestmark = pytest.mark.large
 

@@ -8,7 +8,7 @@ from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.scheduling.messages import Failure, Order, RunSettings
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 
 
 def test_a_confirmation_that_fails_before_its_first_epoch_says_what_it_is(workdir: Path) -> None:

@@ -12,6 +12,7 @@ from medfathom.dashboard.notes import (
     NotesAndPictures,
     add_picture,
     artifact_store,
+    save_note,
     study_note,
     trial_note,
 )
@@ -119,3 +120,15 @@ def test_the_note_of_a_trial_on_volumes_tells_both_aucs() -> None:
     assert "Validation AUC per volume 0.9000" in text
     assert "Per image: 0.7000. A volume is the mean over its images." in text
     assert "**Test AUC 0.8500** on 20 test volumes (160 images)." in text
+
+
+def test_names_make_no_html_and_no_picture_in_a_note(workdir: Path) -> None:
+    config = load_definition("demo", ["question=<script>x</script> ![a](http://b/c.png) ![a][d]"])
+    with open_study(config, default_url(), "data") as driver:
+        save_note(driver.study, study_note(driver.study, driver.trials()))
+        attributes = driver.study.system_attrs
+    (note,) = (text for key, text in attributes.items() if "note_str" in key)
+    assert "&lt;script>" in note
+    assert "<" not in note
+    assert "](" not in note
+    assert "][" not in note

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from medfathom.dashboard.server import make_dashboard
+from medfathom.dashboard.server import make_dashboard, serve
+from medfathom.dashboard.visitors import new_token
 from medfathom.definitions.load import load_definition
 from medfathom.errors import StorageError
 from medfathom.study.connection import default_url
@@ -34,8 +35,8 @@ def study(workdir: Path) -> str:
 
 
 @contextmanager
-def served(*, writable: bool = False) -> Iterator[int]:
-    with make_dashboard(default_url(), 0, writable=writable) as server:
+def served(*, writable: bool = False, token: str | None = None) -> Iterator[int]:
+    with make_dashboard(default_url(), 0, writable=writable, token=token) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -82,6 +83,46 @@ def test_writable_lets_the_page_delete_but_not_another_site(study: str) -> None:
         own = f"127.0.0.1:{port}"
         assert request(port, "DELETE", "/api/studies/1", Host=own, Origin="http://evil.example")[0] == 403
         assert request(port, "DELETE", "/api/studies/1", Host=own, Origin=f"http://{own}")[0] == 204
+
+
+def test_other_machines_need_the_token(study: str) -> None:
+    token = new_token()
+    assert len(token) == 32
+    with served(token=token) as port:
+        host = {"Host": f"workstation.example:{port}"}
+        for path, headers in (
+            ("/api/studies", {}),
+            ("/api/studies?token=", {}),
+            (f"/api/studies?token={token[:-1]}", {}),
+            ("/api/studies", {"Cookie": "medfathom_dashboard=wrong"}),
+            ("/api/studies", {"Cookie": "medfathom_dashboard"}),
+        ):
+            status, body = request(port, "GET", path, **host, **headers)
+            assert status == 403
+            assert token.encode() not in body
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", f"//evil.example/?token={token}", headers=host)
+        response = connection.getresponse()
+        assert (response.status, response.headers["Location"]) == (303, "/evil.example/")
+        cookie = response.headers["Set-Cookie"]
+        connection.close()
+        assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
+        known = {**host, "Cookie": cookie.split(";")[0]}
+        assert b"demo" in request(port, "GET", "/api/studies", **known)[1]
+        assert request(port, "DELETE", "/api/studies/1", **known)[0] == 403  # it is read-only all the same
+        assert request(port, "GET", "/api/studies", **known, Origin="http://evil.example")[0] == 403
+
+
+def test_a_token_is_made_for_every_address_but_this_machine_s(
+    study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socketserver.BaseServer.serve_forever", lambda *_: None)
+    said: list[str] = []
+    serve(default_url(), 0, writable=False, say=said.append)
+    assert "token" not in said[0]
+    serve(default_url(), 0, writable=False, say=said.append, host="0.0.0.0")  # noqa: S104
+    assert "/dashboard/?token=" in said[1]
+    assert "unencrypted" in said[2]
 
 
 def test_a_taken_port_is_one_line(study: str) -> None:

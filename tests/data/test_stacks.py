@@ -220,6 +220,18 @@ def test_nifti_with_an_orientation_does_not_depend_on_how_it_is_stored(tmp_path:
     assert np.array_equal(slices(first, 11, np.uint8), values[::-1, ::-1].transpose(2, 1, 0))
 
 
+def test_a_nifti_file_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = nifti(tmp_path / "x.nii.gz", np.zeros((200, 200, 50), dtype=np.int16))
+    assert len(content) < 50_000
+    monkeypatch.setattr("medfathom.data.nifti.MOST_BYTES", 2**20)
+    with pytest.raises(UnreadableImageError, match="GiB when it is unpacked"):
+        slices(content, 1)
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        slices(nifti(tmp_path / "y.nii.gz", np.zeros((20, 20, 5), dtype=np.int16))[:-20], 1)
+
+
 def test_nifti_files_are_volumes_of_a_set(tmp_path: Path) -> None:
     number = 0
     for split, n in (("train", 4), ("val", 2), ("test", 2)):

@@ -32,7 +32,7 @@ def test_cells_that_mean_nothing_are_left_out() -> None:
     found = space(strategy=ALL, unfreeze_depth={"role": "scientific", "low": 0, "high": 5})
     assert found.joint == ["strategy", "unfreeze_depth"]
     cells = {(s["strategy"], s["unfreeze_depth"]) for s in found.strata()}
-    assert len(cells) == 6 * 6 - 5 - 1  # all but fixed mean nothing at 0, surgical neither at 5
+    assert len(cells) == 7 * 6 - 6 - 1  # all but fixed mean nothing at 0, surgical neither at 5
     assert ("surgical", 4) in cells
     assert "left out: strategy surgical at depth 0 with imagenet, depth 5 with imagenet" in found.left_out()
 

@@ -17,27 +17,46 @@ METRICS = """{"model": {"test_auc": 0.9, "test_ci": [0.85, 0.94], "test": {"auc"
 
 
 class Brightness(torch.nn.Module):
-    """Logits 0 and 8 * (mean - 1/2)."""
+    """Logits 0 and 8 * (mean - 1/2); of more classes the brighter is the later one."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_classes: int) -> None:
         super().__init__()
+        self.steps = torch.linspace(0, 8, n_classes)
         self.backbone = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1, bias=False) for _ in range(2)))
         for layer in self.backbone:
             torch.nn.init.ones_(layer.weight)  # type: ignore[arg-type]
         self.network = SimpleNamespace(backbone=self.backbone)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        score = 8 * (self.backbone(images).mean(dim=(1, 2, 3)) - 0.5)
-        return torch.stack([torch.zeros_like(score), score], dim=1)
+        score = self.backbone(images).mean(dim=(1, 2, 3)) - 0.5
+        return score[:, None] * self.steps
 
 
 @pytest.fixture
 def model(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a model that calls bright images ill; classes well and ill, threshold 0.5."""
+    return bright_model(workdir, monkeypatch)
+
+
+@pytest.fixture
+def model_of_three(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of three classes, the darkest first."""
+    classes = {"task": "multiclass", "class_names": ["dark", "grey", "bright"], "thresholds": []}
+    return bright_model(workdir, monkeypatch, **classes)
+
+
+@pytest.fixture
+def model_of_volumes(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """It judges folders of slices by the mean of their probabilities."""
+    return bright_model(workdir, monkeypatch, unit="volume", image_temperature=1.0)
+
+
+def bright_model(workdir: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> Path:
+    """The folder of a model that looks at brightness alone; `changes` of its configuration."""
     folder = workdir / "model"
     folder.mkdir()
     torch.manual_seed(0)
-    config = CONFIG.model_copy(update={"image_size": 16, "temperature": 1.0})
+    config = CONFIG.model_copy(update={"image_size": 16, "temperature": 1.0, **changes})
     state = Deployed(config).network.state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS_FILE)
     write_config(folder, config)
@@ -48,7 +67,7 @@ def model(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def bright(self: exported.Model, *arguments: object) -> None:
         whole(self, *arguments)  # type: ignore[arg-type]
-        self.module = Brightness()  # type: ignore[assignment]
+        self.module = Brightness(len(config.class_names))  # type: ignore[assignment]
 
     monkeypatch.setattr(exported.Model, "__init__", bright)
     return folder

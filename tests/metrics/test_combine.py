@@ -66,6 +66,34 @@ def test_multilabel_cases_by_hand() -> None:
     assert combined("multilabel", logits, [0, 0], "max")[0] == pytest.approx([0.6, 0.9], abs=CLOSE)
 
 
+def test_noisy_or_by_hand() -> None:
+    """1 - (1 - 0.2)(1 - 0.6)(1 - 0.1) = 0.712."""
+    logits = binary_logits([0.2, 0.6, 0.9, 0.1])
+    found = combined("binary", logits, [0, 0, 1, 0], "noisy_or")[:, 0]
+    assert found == pytest.approx([0.712, 0.9], abs=CLOSE)
+    p = np.array([[0.2, 0.9], [0.6, 0.5]])
+    labels = combined("multilabel", np.log(p / (1 - p)), [0, 0], "noisy_or")[0]
+    assert labels == pytest.approx([0.68, 0.95], abs=CLOSE)
+    classes = np.log([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    each = np.array([1 - 0.3 * 0.9, 1 - 0.8 * 0.7, 1 - 0.9 * 0.4])
+    assert combined("multiclass", classes, [0, 0], "noisy_or")[0] == pytest.approx(
+        each / each.sum(), abs=CLOSE
+    )
+
+
+def test_noisy_or_of_certain_images_is_finite_and_ranked() -> None:
+    """Of two images at p = e^-900 each, which is 0 in double precision, the logarithm is still known."""
+    for z in (-900.0, 900.0):
+        logits = np.array([[0.0, z], [0.0, z], [0.0, z - 5], [0.0, z - 5]])
+        first, second = combine_logits("binary", logits, np.array([0, 0, 1, 1]), "noisy_or")
+        assert np.isfinite([first, second]).all()
+        assert first[1] - first[0] > second[1] - second[0] + 4
+    certain = combine_logits(
+        "multiclass", np.array([[2000.0, 0, 0], [0.0, 0, 0]]), np.array([0, 0]), "noisy_or"
+    )
+    assert np.isfinite(certain).all()
+
+
 def test_attention_by_hand() -> None:
     """Scores ln 3 and 0 weigh the images 3 : 1; the second case has one image."""
     logits = np.array([[4.0, 0.0, np.log(3.0)], [0.0, 8.0, 0.0], [1.0, 2.0, 5.0]])
@@ -76,13 +104,13 @@ def test_attention_by_hand() -> None:
 def test_confident_cases_are_still_ranked() -> None:
     """Probabilities within 1e-20 of 1 do not tie."""
     logits = np.array([[0.0, 50.0], [0.0, 52.0], [0.0, 60.0], [0.0, 62.0]])
-    for how in ("mean", "max"):
+    for how in ("mean", "max", "noisy_or"):
         first, second = combine_logits("binary", logits, np.array([0, 0, 1, 1]), how)
         assert second[1] - second[0] > first[1] - first[0] + 5
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
-@pytest.mark.parametrize("how", ["mean", "max", "attention"])
+@pytest.mark.parametrize("how", ["mean", "max", "noisy_or", "attention"])
 @given(data=st.data())
 def test_a_case_of_one_image_is_that_image(task: TaskKind, how: Combine, data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -93,7 +121,7 @@ def test_a_case_of_one_image_is_that_image(task: TaskKind, how: Combine, data: s
     assert found == pytest.approx(probabilities(task, logits), abs=1e-9)
 
 
-@pytest.mark.parametrize("how", ["mean", "max", "attention"])
+@pytest.mark.parametrize("how", ["mean", "max", "noisy_or", "attention"])
 @given(data=st.data())
 def test_neither_the_order_of_images_nor_copies_of_a_case_change_it(
     how: Combine, data: st.DataObject
@@ -109,6 +137,8 @@ def test_neither_the_order_of_images_nor_copies_of_a_case_change_it(
     by_name = dict(zip(second.names.tolist(), theirs, strict=True))
     for name, values in zip(first.names.tolist(), mine, strict=True):
         assert values == pytest.approx(by_name[name], abs=1e-9)
+    if how == "noisy_or":  # each image counts as seen independently: copies do change it
+        return
     twice = combine_logits("multiclass", np.vstack([logits, logits]), np.tile(first.member, 2), how)
     assert twice == pytest.approx(mine, abs=1e-9)
 

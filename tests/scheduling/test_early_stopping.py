@@ -19,8 +19,9 @@ from medfathom.definitions.space import TrialParams
 from medfathom.errors import DefinitionError
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.messages import Failure, Order
+from medfathom.study.assignment import Assignment
 from medfathom.study.connection import default_url
-from medfathom.study.driver import Assignment, Driver
+from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
 from medfathom.study.stopping import HYPERBAND_BRACKETS, make_rule
 

@@ -1,9 +1,11 @@
 """Real Ray, real SQLite, trials that train nothing: states, early stopping, resume, interrupts."""
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import ray
 import torch
 from optuna.trial import TrialState
 
-from fake_work import by_number, greedy, leaving_a_file, other_data, quick, stuck
+from fake_work import by_number, greedy, leaving_a_file, other_data, quick, slow, stuck
+from killing import descendants
 from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
@@ -217,6 +220,67 @@ def test_no_improvement_ends_a_run(config: StudyConfig, driver: Driver) -> None:
         assert halt.stop_all()
         assert words in halt.reason
     assert not Halt(config, driver).stop_all()
+
+
+def test_no_trial_stays_running_where_the_budget_leaves_no_more(config: StudyConfig, workdir: Path) -> None:
+    """Patience ends the run within its first trials; others are under way, and no run goes on with them."""
+    limits = {"patience": 1, "epochs": 3}
+    short = config.model_copy(
+        update={
+            "budget": config.budget.model_copy(update=limits),
+            "scheduler": config.scheduler.model_copy(update={"name": "none"}),
+        }
+    )
+    notes: list[str] = []
+
+    class Listening(Watcher):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    for _ in range(2):  # again: it ends at once, and begins nothing that counts
+        with open_study(short, default_url(), "data") as driver:
+            assert "(budget.patience)" in run_trials(short, driver, Listening(), workdir, work=slow)
+            trials, counts = driver.trials(), driver.counts()
+        assert counts.running == 0
+        assert 2 <= counts.finished < 12
+        assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    stopped = [t for t in trials if t.state != TrialState.COMPLETE]
+    for trial in stopped:
+        assert "no better AUC in 1 trials" in trial.user_attrs["stop_reason"]
+        assert (trial.state == TrialState.FAIL) == ("withdrawn" in trial.user_attrs)
+        if trial.state == TrialState.PRUNED:
+            assert trial.user_attrs["epochs"] == len(trial.intermediate_values) > 0
+    assert bool(stopped) == any("under way were stopped" in note for note in notes)
+
+
+def test_an_interrupt_lets_go_of_the_workers_of_a_process_that_stays_connected(
+    config: StudyConfig, workdir: Path
+) -> None:
+    class Interrupting(Watcher):
+        def epoch(self, number: int, epoch: int, auc: float) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with open_study(config, default_url(), "data") as driver:
+        assert run_trials(config, driver, Interrupting(), workdir, work=slow) == "interrupted"
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < deadline, "workers of the interrupted run still hold CPUs"
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_driver_whose_ray_server_is_gone_ends_soon(workdir: Path) -> None:
+    """As where `timeout` sends SIGTERM to the whole process group. Ray itself waits for 60 s."""
+    with _driver() as driver:
+        assert driver.stdout
+        for line in driver.stdout:
+            if line.startswith("trial"):
+                break
+        servers = [pid for pid, title in descendants(driver.pid) if "gcs_server" in title]
+        assert servers
+        os.kill(servers[0], signal.SIGKILL)
+        driver.stdout.read()
+        assert driver.wait(timeout=45) != 0
 
 
 @pytest.mark.slow

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from medfathom.data.prepare import prepare
+from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import OtherDataError, OtherPrecisionError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.scheduling.worker import _checkpoint, results, task_of
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 
 
 @pytest.fixture
@@ -98,6 +99,30 @@ def test_a_trial_has_its_own_image_size(settings: RunSettings) -> None:
     macs = [record.macs or 0 for record in records]
     assert macs[0] == macs[1] < macs[2] / 3
     assert records[0].dataset_fingerprint == records[1].dataset_fingerprint != records[2].dataset_fingerprint
+
+
+@pytest.mark.large
+def test_folds_are_judged_at_the_trials_own_size(workdir: Path) -> None:
+    """The first fold, then the later ones of a finalist, at a size that is not the data set's own."""
+    changes = ["dataset.n_train=24", "dataset.n_val=12", "dataset.n_test=12", "dataset.splits.folds=3"]
+    whole = load_definition("demo", [*changes, "budget.epochs=1"]).model_dump(exclude_defaults=True)
+    del whole["dataset"]["image_size"]
+    space = {"architecture": {"value": "lcnet_050"}, "image_size": {"choices": [32, 48]}}
+    config = StudyConfig.model_validate({**whole, "space": space})
+    data = prepare(config.dataset, workdir / "cache")
+    settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint)
+    params = TrialParams(architecture="lcnet_050", init="random", unfreeze_depth=0, image_size=48)
+    first = next(results(settings, Order(Assignment(0, params, "", 7), "study/trial-00000.pt")))
+    assert isinstance(first, EpochResult)
+    assert first.record.folds is not None
+    goes_on = Assignment(1, params, "", 7, scored=first.record.folds)
+    last = list(results(settings, Order(goes_on, "study/trial-00001.pt")))[-1]
+    assert isinstance(last, EpochResult)
+    assert (first.record.image_size, last.record.image_size) == (48, 48)
+    assert last.record.fold_aucs is not None
+    assert first.record.fold_aucs == last.record.fold_aucs[:1]
+    assert len(last.record.fold_aucs) == 3
+    assert last.record.auc == pytest.approx(sum(last.record.fold_aucs) / 3)
 
 
 IDENTITY = (

@@ -136,10 +136,10 @@ def test_predictions_come_back_as_they_were(workdir: Path, task: str) -> None:
     study = optuna.create_study()
     study.set_user_attr("uid", "abc")
     keep_predictions(study, 3, ValidationPredictions.of(task, units, logits).to_bytes())  # type: ignore[arg-type]
-    found = read_predictions_of(study, 3)
+    found = read_predictions_of(study, [3])[3]
     assert found is not None
     np.testing.assert_array_equal(found.logits, logits)
     np.testing.assert_array_equal(found.labels, labels)
     assert found.groups is not None
     np.testing.assert_array_equal(found.groups, np.unique(units.groups, return_inverse=True)[1])  # type: ignore[arg-type]
-    assert read_predictions_of(study, 4) is None
+    assert read_predictions_of(study, [4]) == {}

@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
+from medfathom.study.assignment import Assignment
 from medfathom.study.choice import choice_of, completed
 from medfathom.study.connection import default_url
-from medfathom.study.driver import Assignment, Driver
+from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
 from medfathom.study.summary import GOES_ON_FROM, summarize_study
 

@@ -16,13 +16,16 @@ from medfathom.confirmation.find import definition_of
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError, StorageError
-from medfathom.study import open as storage
 from medfathom.study import patience
+from medfathom.study.assignment import Assignment
 from medfathom.study.connection import check_url, connect, default_url
-from medfathom.study.driver import Assignment, Driver
+from medfathom.study.driver import Driver
 from medfathom.study.open import difference, open_study
 from medfathom.study.patience import Patience
+from medfathom.study.read import SCHEMA, records
 from medfathom.study.read import read_study as load
+from medfathom.study.summary import summarize_study
+from medfathom.study.weights import keep_to_its_weights
 from medfathom.urls import shown
 
 
@@ -62,6 +65,63 @@ def test_the_budget_counts_running_and_ended_trials(driver: Driver) -> None:
     assert numbers == [0, 1, 2, 3, 4]
     driver.fail(0, "lost", {})
     assert driver.assign() is None
+
+
+def test_trials_that_no_run_goes_on_with_end_where_they_are(driver: Driver) -> None:
+    first, second, third = (driver.assign() for _ in range(3))
+    assert first
+    assert second
+    assert third
+    driver.report(first.number, 1, 0.6)
+    driver.report(first.number, 2, 0.7)
+    driver.report(second.number, 1, 0.8)
+    ended = driver.stop_in_hand({second.number: {"epochs": 1, "auc": 0.8, "n_params": 7}}, "no better AUC")
+    assert ended == [0, 1, 2]
+    trials = driver.trials()
+    assert [t.state for t in trials] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.FAIL]
+    assert [t.user_attrs.get("epochs") for t in trials] == [2, 1, None]
+    assert trials[0].user_attrs["stop_reason"] == "stopped at epoch 2: no better AUC"
+    assert trials[1].user_attrs["n_params"] == 7
+    assert (driver.counts().finished, driver.counts().running) == (2, 0)  # one had not begun: it is not spent
+    assert summarize_study(driver.study, trials).failures == []
+    assert [row["number"] for row in records(driver.study)] == [0, 1]
+
+
+def test_a_queue_is_run_to_its_end_whoever_adds_or_takes_away(driver: Driver) -> None:
+    """Two live confirmations share one queue: the budget of neither is what the other may see."""
+    driver.queue_only = True
+    assert driver.assign() is None  # nothing is queued: no trial is drawn
+    assert driver.done()
+    for architecture in ("tf_efficientnet_lite0", "tf_efficientnet_lite1"):
+        driver.study.enqueue_trial({"architecture": architecture}, user_attrs={"seed": 5})
+    first = driver.assign()
+    assert first
+    driver.study.enqueue_trial(
+        {"architecture": "tf_efficientnet_lite2"}, user_attrs={"seed": 6}
+    )  # another call's
+    others = [driver.assign(), driver.assign()]
+    assert driver.assign() is None
+    for assignment in (first, *others):
+        assert assignment
+        assert not driver.done()
+        driver.complete(assignment.number, 0.8, {})
+    assert driver.done()
+    assert len(driver.trials()) == 3
+
+
+def test_weights_that_changed_at_their_path_are_noticed(driver: Driver, tmp_path: Path) -> None:
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(b"first")
+    space = "space={architecture={value='resnet10t'},unfreeze_depth={value=0},"
+    space += f"init={{value='file:{weights}'}}}}"
+    config = load_definition("demo", [space])
+    keep_to_its_weights(driver.study, config)
+    keep_to_its_weights(driver.study, config)
+    weights.write_bytes(b"second")
+    with pytest.raises(
+        StorageError, match=r"other weights of init 'file:.*sha256 a7937b64b8ca, now 16367aacb67a"
+    ):
+        keep_to_its_weights(driver.study, config)
 
 
 def test_a_second_report_of_an_epoch_changes_nothing(driver: Driver) -> None:
@@ -234,9 +294,20 @@ def test_a_second_driver_is_refused(config: StudyConfig, driver: Driver) -> None
         pass
 
 
+def test_what_a_newer_version_wrote_is_refused_with_the_way_out(config: StudyConfig) -> None:
+    with open_study(config, default_url(), "data") as driver:
+        definition = driver.study.user_attrs["definition"]
+        driver.study.set_user_attr("definition", {**definition, "quantum": True})
+        with pytest.raises(StorageError, match=r"quantum: extra inputs.*pip install -U medfathom$"):
+            definition_of(driver.study)
+        driver.study.set_user_attr("schema", SCHEMA + 1)
+    with pytest.raises(StorageError, match=r"newer medfathom \(schema 2; .*pip install -U medfathom$"):
+        load("demo")
+
+
 def test_a_study_of_a_newer_version_is_refused(config: StudyConfig) -> None:
     with open_study(config, default_url(), "data-1") as driver:
-        driver.study.set_user_attr("schema", storage.SCHEMA + 1)
+        driver.study.set_user_attr("schema", SCHEMA + 1)
     with (
         pytest.raises(StorageError, match="made by a newer medfathom"),
         open_study(config, default_url(), "data-1"),
@@ -304,6 +375,15 @@ def test_no_message_tells_a_password(workdir: Path, config: StudyConfig, url: st
         assert not [part for part in ("s3cret", "s3", "cret") if part in message]
         assert "\n" not in message
     assert list(workdir.iterdir()) == []
+
+
+def test_no_study_keeps_a_password(workdir: Path) -> None:
+    config = load_definition("demo", ["resources.checkpoint_url=memory://me:se@cret@host/checkpoints"])
+    with open_study(config, default_url(), "data") as driver:
+        kept = driver.study.user_attrs["definition"]["resources"]
+    assert kept["checkpoint_url"] == "memory://me:***@host/checkpoints"
+    assert b"cret" not in (workdir / "storage" / "medfathom.db").read_bytes()
+    assert definition_of(load("demo")).resources.checkpoint_url == kept["checkpoint_url"]
 
 
 @pytest.mark.parametrize(

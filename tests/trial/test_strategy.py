@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.dataset import PhantomDataset
 from medfathom.definitions.space import TrialParams
 from medfathom.definitions.strategies import MEANINGS, STEPWISE
-from medfathom.errors import DefinitionError, OutOfMemoryError
+from medfathom.errors import DefinitionError, ModelError, OutOfMemoryError
+from medfathom.models.adapters import is_of_adapter
 from medfathom.models.build import Network
 from medfathom.trial import network as trial_network
 from medfathom.trial.checkpoint import load_checkpoint
@@ -32,7 +35,8 @@ from medfathom.trial.trial import run_trial
 CPU = torch.device("cpu")
 EPOCHS = 4
 VARYING = ("train_seconds", "images_per_second", "peak_memory_bytes", "feature_cache")
-STRATEGIES = tuple(MEANINGS)
+NEEDS_PEFT = pytest.mark.skipif(find_spec("peft") is None, reason="peft, an extra, is not installed")
+STRATEGIES = [pytest.param(s, marks=NEEDS_PEFT) if s == "lora" else s for s in MEANINGS]
 
 FAMILIES = {
     "test_resnet": "batch norm",
@@ -86,7 +90,7 @@ def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]
 
 def expected_to_move(network: Network, strategy: str, depth: int) -> tuple[set[str], set[str]]:
     """Tensors that may move, and those of them that must: parameters with a gradient, statistics of norms."""
-    groups = network._blueprint.groups
+    groups = {name: network._group(name) for name in network.backbone.state_dict()}
     chosen = range(1, depth + 1) if strategy == "surgical" else range(6 - depth, 6)
     parameters = dict(network.backbone.named_parameters())
     may = {
@@ -94,6 +98,7 @@ def expected_to_move(network: Network, strategy: str, depth: int) -> tuple[set[s
         for name in network.backbone.state_dict()
         if groups[name] in chosen
         and not (strategy == "bitfit" and name in parameters and parameters[name].ndim > 1)
+        and not (strategy == "lora" and name in parameters and not is_of_adapter(name))
     }
     return {f"backbone.{name}" for name in may}, {f"backbone.{n}" for n in may if "running" in n}
 
@@ -159,12 +164,41 @@ def test_features_are_kept_for_the_phases_in_which_a_prefix_stands_still(task: T
 
 
 def test_fractions_are_of_what_is_trained(task: TrialTask) -> None:
-    facts = {s: network_of(params(s, 2), task, task.data.split("train")).facts for s in STRATEGIES}
+    facts = {
+        s: network_of(params(s, 2), task, task.data.split("train")).facts for s in MEANINGS if s != "lora"
+    }
     assert facts["lp-ft"] == facts["gradual"] == facts["l2-sp"] == facts["fixed"]
     assert facts["bitfit"].trainable_fraction < facts["fixed"].trainable_fraction
     layers = 1 / 11  # of test_resnet's weighted layers, head included, the head alone has trained weights
     assert facts["bitfit"].trainable_layer_fraction == pytest.approx(layers, abs=0.05)
     assert facts["surgical"].n_trainable_params != facts["fixed"].n_trainable_params
+
+
+@NEEDS_PEFT
+def test_merged_adapters_give_the_same_network_under_its_own_names(task: TrialTask) -> None:
+    chosen = params("lora", 3, lora_rank=4)
+    list(run_trial(chosen, task))
+    checkpoint = load_checkpoint(task.checkpoint or Path(), CPU)
+    assert checkpoint is not None
+    network, plain = (network_of(c, task, task.data.split("train")) for c in (chosen, params("fixed", 3)))
+    assert network.facts.n_params == plain.facts.n_params
+    assert network.facts.n_trainable_params < plain.facts.n_trainable_params
+    network.load_trained_state(checkpoint.network)
+    images = torch.rand(4, 1, 32, 32)
+    network.eval()
+    before = network(images)
+    network.merge_adapters()
+    assert set(network.state_dict()) == set(plain.state_dict())
+    # In float32, weights and adapters are added in another order: relative to the largest logit.
+    torch.testing.assert_close(network.eval()(images), before, rtol=0, atol=1e-5 * float(before.abs().max()))
+    apart = moved(plain.state_dict(), network.state_dict())
+    assert any(name.startswith("backbone.") and name.endswith("weight") for name in apart)
+
+
+def test_without_peft_lora_says_what_to_install(task: TrialTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModelError, match=r"medfathom\[lora\]"):
+        next(iter(run_trial(params("lora", 3), task)))
 
 
 def test_a_pull_keeps_weights_near_their_start(task: TrialTask) -> None:

@@ -15,7 +15,7 @@ from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
-from medfathom.text import markdown_table
+from medfathom.text import harmless, markdown_table
 from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
@@ -122,7 +122,7 @@ def model_card(
     low, high = configuration.ci
     outputs = num_outputs(config.task, len(config.class_names))
     seed_sd = configuration.seed_sd
-    return CARD.format(
+    text = CARD.format(
         warning=_warning(configuration, model),
         title=f"{study.study_name}: {config.architecture}",
         architecture=config.architecture,
@@ -167,6 +167,7 @@ def model_card(
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
         provenance=_provenance(config, configuration, model),
     )
+    return harmless(text)
 
 
 def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel) -> str:
@@ -198,6 +199,7 @@ def _combined(config: ModelConfig) -> str:
     how = {
         "mean": "the mean of its images' probabilities",
         "max": "the largest of its images' probabilities",
+        "noisy_or": "1 less the product of its images' probabilities of the other",
         "attention": "a mean of its images' logits, weighted by attention",
     }[config.combine]
     return (

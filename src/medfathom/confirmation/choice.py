@@ -14,7 +14,7 @@ from medfathom.definitions.space import label
 from medfathom.errors import StorageError
 from medfathom.study.choice import choice_of, completed, rule_of
 from medfathom.study.front import front_of
-from medfathom.study.summary import count_states
+from medfathom.study.summary import WITHDRAWN, count_states
 from medfathom.study.tuning import all_settled
 from medfathom.text import command
 
@@ -76,7 +76,7 @@ def _as_good(study: Study, trials: list[FrozenTrial], best: list[FrozenTrial]) -
 
 
 def _why_missing(stratum: str, trials: list[FrozenTrial]) -> str:
-    mine = [t for t in trials if t.user_attrs.get("stratum") == stratum]
+    mine = [t for t in trials if t.user_attrs.get("stratum") == stratum and WITHDRAWN not in t.user_attrs]
     if not mine:
         return "no trial was drawn"
     count = {

@@ -13,13 +13,16 @@ from medfathom.confirmation.openings import JobKey
 from medfathom.definitions.config import StudyConfig
 from medfathom.files import home
 from medfathom.models.folder import WEIGHTS_FILE, config_file
-from medfathom.study.read import sibling_study
+from medfathom.study.read import sibling_study, stored_definition
 
 if TYPE_CHECKING:
     from medfathom.confirmation.results import ConfirmationSummary
 
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
+
+MISTAKES = "mistakes.html"
+"""The page of the most confident mistakes, in a confirmed model's folder; the dashboard does not have it."""
 
 SUBGROUPS = "subgroups"
 """Attribute of a search study: what `confirm --by` found of subgroups of the test split."""
@@ -44,8 +47,8 @@ def without_map(pictures: Sequence[str]) -> str:
 
 
 def definition_of(study: Study) -> StudyConfig:
-    """The definition, as the study's latest run had it."""
-    return StudyConfig.model_validate(study.user_attrs["definition"])
+    """The definition, as the study's latest run had it. Raises StorageError where it is a newer version's."""
+    return stored_definition(study)
 
 
 def confirmation_name(study: str) -> str:

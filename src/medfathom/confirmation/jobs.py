@@ -14,7 +14,7 @@ from medfathom.confirmation.choice import choose, complete_trial
 from medfathom.confirmation.find import is_kept, job_key
 from medfathom.confirmation.openings import JobKey
 from medfathom.errors import InputError
-from medfathom.study.driver import trial_seed
+from medfathom.study.assignment import trial_seed
 from medfathom.study.ids import storage_of, trial_id_of
 from medfathom.study.record import auc_of
 from medfathom.study.summary import WITHDRAWN

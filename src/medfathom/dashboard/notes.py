@@ -20,7 +20,7 @@ from medfathom.study.front import front_of, front_sentence
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
 from medfathom.study.summary import count_states
-from medfathom.text import clock
+from medfathom.text import clock, harmless
 from medfathom.trial.record import TrialRecord
 from medfathom.units import counted
 
@@ -52,6 +52,7 @@ def save_note(study: Study, body: str, trial: FrozenTrial | None = None) -> None
     """Write a trial's note, or the study's, which stays as it is where it says so already."""
     # optuna_dashboard.save_note's own form; importing that package takes seconds (its server, plots and all).
     storage, known_as = storage_of(study), study_id_of(study)
+    body = harmless(body)  # the page shows HTML and pictures that it finds in a note
     place = "dashboard:" if trial is None else f"dashboard:{trial_id_of(trial)}:"
     # A trial's note is written once, when it ends; to read all notes for it would cost more with each trial.
     attributes = storage.get_study_system_attrs(known_as) if trial is None else {}

@@ -1,22 +1,21 @@
-"""optuna-dashboard on the storage, for this machine only.
+"""optuna-dashboard on the storage, for this machine, or for whoever has its token.
 
-The page itself has no login, takes any Host and Origin, and can delete studies. So it is bound to 127.0.0.1,
-only requests that name this address and come from its own pages pass (a page of another site could otherwise
-reach it through the user's browser), and nothing can be changed unless asked for.
+The page itself has no login, takes any Host and Origin, and can delete studies. So it is bound to 127.0.0.1
+unless asked otherwise, `visitors.guarded` decides which requests pass, and nothing can be changed unless
+asked for.
 """
 
 from __future__ import annotations
 
-import json
 import socketserver
 import warnings
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from medfathom.dashboard.notes import artifact_store
+from medfathom.dashboard.visitors import LOCAL_NAMES, guarded, new_token
 from medfathom.errors import StorageError
 from medfathom.study.connection import connect
 from medfathom.text import command
@@ -25,28 +24,6 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"
-LOCAL_NAMES = {"127.0.0.1", "localhost", "[::1]"}
-READING = {"GET", "HEAD", "OPTIONS"}
-
-
-def local_only(app: WSGIApplication, *, writable: bool) -> WSGIApplication:
-    """Let only local requests pass, and (unless `writable`) only reading ones; others get 403."""
-
-    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        host = environ.get("HTTP_HOST", "")
-        origin = environ.get("HTTP_ORIGIN")
-        if _name(f"//{host}") not in LOCAL_NAMES:
-            return _refuse(start_response, f"Host {host!r} is not this machine")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return _refuse(start_response, f"Origin {origin!r} is another site")
-        if not writable and environ["REQUEST_METHOD"] not in READING:
-            return _refuse(
-                start_response,
-                f"read-only; `{command('dashboard', '--writable')}` lets the page change things",
-            )
-        return app(environ, start_response)
-
-    return guarded
 
 
 STYLE = (
@@ -90,24 +67,6 @@ def with_page(app: WSGIApplication, *, writable: bool) -> WSGIApplication:
     return changed
 
 
-def _name(url: str) -> str:
-    """Host without port, brackets of an IPv6 address kept."""
-    return urlsplit(url).netloc.rpartition("@")[2].removesuffix(f":{_port(url)}")
-
-
-def _port(url: str) -> str:
-    tail = urlsplit(url).netloc.rpartition(":")[2]
-    return tail if tail.isdigit() else ""
-
-
-def _refuse(start_response: StartResponse, reason: str) -> list[bytes]:
-    # As the page reads its API's refusals: it shows `reason`.
-    body = json.dumps({"reason": reason}).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    start_response("403 Forbidden", headers)
-    return [body]
-
-
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
@@ -117,11 +76,13 @@ class _QuietHandler(WSGIRequestHandler):
         """Say nothing: the page polls every few seconds."""
 
 
-def make_dashboard(url: str, port: int, *, writable: bool) -> WSGIServer:
+def make_dashboard(
+    url: str, port: int, *, writable: bool, host: str = HOST, token: str | None = None
+) -> WSGIServer:
     """The server, bound and ready. `port` 0 takes a free one (`server_port` tells which).
 
     Raises:
-        StorageError: no such storage, or the port is taken.
+        StorageError: no such storage, or the address or port cannot be had.
     """
     storage = connect(url, create=False)
     with warnings.catch_warnings():
@@ -130,16 +91,21 @@ def make_dashboard(url: str, port: int, *, writable: bool) -> WSGIServer:
 
         app = optuna_dashboard.wsgi(storage, artifact_store=artifact_store())
     try:
-        guarded = local_only(with_page(app, writable=writable), writable=writable)
-        return make_server(HOST, port, guarded, _Server, _QuietHandler)
+        for_visitors = guarded(with_page(app, writable=writable), writable=writable, token=token)
+        return make_server(host, port, for_visitors, _Server, _QuietHandler)
     except OSError as error:
-        raise StorageError(f"--port {port}: cannot be bound ({error.strerror}); try --port 0") from None
+        where = f"--port {port}" if host == HOST else f"--host {host} --port {port}"
+        raise StorageError(f"{where}: cannot be bound ({error.strerror}); try --port 0") from None
 
 
-def serve(url: str, port: int, *, writable: bool, say: Callable[[str], None]) -> None:
-    """Serve until interrupted."""
-    with make_dashboard(url, port, writable=writable) as server:
-        say(f"http://{HOST}:{server.server_port}/dashboard/  (Ctrl-C ends)")
+def serve(url: str, port: int, *, writable: bool, say: Callable[[str], None], host: str = HOST) -> None:
+    """Serve until interrupted. To other machines (`host` is not this one's own) only with a token."""
+    token = None if host in LOCAL_NAMES else new_token()
+    with make_dashboard(url, port, writable=writable, host=host, token=token) as server:
+        place = f"http://{host}:{server.server_port}/dashboard/"
+        say(f"{place}  (Ctrl-C ends)" if token is None else f"{place}?token={token}  (Ctrl-C ends)")
+        if token is not None:
+            say("Whoever has this address sees the storage. It travels unencrypted; an SSH tunnel does not.")
         try:
             server.serve_forever()
         except KeyboardInterrupt:

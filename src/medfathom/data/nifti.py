@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -26,6 +27,9 @@ _STARTS = (b"\x5c\1\0\0", b"\0\0\1\x5c", b"\x1c\2\0\0", b"\0\0\2\x1c")
 """348 and 540, the sizes of the headers of versions 1 and 2."""
 
 _GZIP = b"\x1f\x8b"
+
+MOST_BYTES = 4 * 2**30
+"""Of a volume that is unpacked in memory; 512 x 512 x 1,000 voxels of 32 bits are 1 GiB."""
 
 
 def is_nifti(start: bytes) -> bool:
@@ -73,16 +77,29 @@ def _samples(values: Pixels, _: int) -> Samples:
 
 
 def _nibabel() -> Any:
+    # What it finds in a damaged header it also prints, to whoever did not ask.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         return import_module("nibabel")
     except ImportError:
         raise UnreadableImageError("a NIfTI file; install medfathom[nifti] to read it") from None
 
 
+def _unpacked(content: bytes) -> bytes:
+    """A gzip file's content; one that would fill the memory is refused before it does."""
+    unpacking = zlib.decompressobj(31)
+    unpacked = unpacking.decompress(content, MOST_BYTES)
+    if unpacking.unconsumed_tail:
+        raise UnreadableImageError(f"more than {MOST_BYTES // 2**30} GiB when it is unpacked")
+    if not unpacking.eof:
+        raise UnreadableImageError("truncated")
+    return unpacked
+
+
 def _image(content: bytes) -> Any:
     nibabel = _nibabel()
     if content.startswith(_GZIP):
-        content = zlib.decompress(content, 31)
+        content = _unpacked(content)
     one = content[:4] in _STARTS[:2]
     kind = nibabel.Nifti1Image if one else nibabel.Nifti2Image
     return kind.from_stream(BytesIO(content))

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from medfathom.data.check.neighbours import looks, orientations, thumbnail
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepared import FACTS_FILE, PreparedData, read_facts
+from medfathom.data.sources.npz import DAMAGED
 from medfathom.errors import DataError, ExportedModelError
 from medfathom.files import write_atomically
 
@@ -149,7 +150,7 @@ def read_prints(file: Path) -> Prints | None:
     try:
         with np.load(file, allow_pickle=False) as content:
             salt, *arrays = (content[name] for name in Prints.__dataclass_fields__)
-    except (OSError, ValueError, KeyError) as error:
+    except (*DAMAGED, KeyError, MemoryError) as error:
         raise ExportedModelError(f"{file}: damaged ({error}); export the model again") from None
     return Prints(str(salt), *arrays)
 

@@ -208,7 +208,7 @@ class StudyConfig(Schema):
         if cost is None:
             return self
         if self.goal != "best":
-            raise ValueError(f'{asked} goes with goal = "best", but got goal = "{self.goal}"')
+            raise ValueError(f'{asked} needs goal = "best", but got goal = "{self.goal}"')
         if self.sampler.name in ("gain", "gp"):
             raise ValueError(
                 f'{asked} needs a sampler for several objectives, but got "{self.sampler.name}"; take "tpe", '
@@ -220,9 +220,11 @@ class StudyConfig(Schema):
                 "AUC alone, and would stop cheap networks that belong to the front"
             )
         if self.budget.patience is not None:
-            raise ValueError(f"{asked} goes without budget.patience: it looks at AUC alone")
+            raise ValueError(f"{asked} cannot be combined with budget.patience, which looks at AUC alone")
         if self.dataset.splits.trainings > 1:
-            raise ValueError(f"{asked} goes without dataset.splits.folds: trials go on by AUC alone")
+            raise ValueError(
+                f"{asked} cannot be combined with dataset.splits.folds: trials go on by AUC alone"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Strategy = Literal["fixed", "lp-ft", "gradual", "surgical", "l2-sp", "bitfit"]
+Strategy = Literal["fixed", "lp-ft", "gradual", "surgical", "l2-sp", "bitfit", "lora"]
 
 DEFAULT: Strategy = "fixed"
 
@@ -18,6 +18,7 @@ MEANINGS: dict[str, str] = {
     "surgical": "the first groups and the head; the last groups stay (Lee et al. 2023)",
     "l2-sp": "as fixed, the groups' weights pulled to where they started (Li et al. 2018)",
     "bitfit": "biases and norms of the last groups, and the head (Ben Zaken et al. 2022)",
+    "lora": "low-rank adapters beside the layers of the last groups, and the head (Hu et al. 2022)",
 }
 """What is trained, in a few words."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.confirmation.decisions import decision_tables
 from medfathom.dashboard.notes import EVALUATIONS, save_note, study_note
-from medfathom.errors import InputError
+from medfathom.errors import ExportedModelError, InputError
 from medfathom.evaluation.results import Evaluation, JsonObject, metric
 from medfathom.evaluation.words import (
     TITLES,
@@ -24,7 +24,7 @@ from medfathom.evaluation.words import (
 )
 from medfathom.files import write_atomically
 from medfathom.models.folder import CARD_FILE, EVALUATIONS_FILE, write_manifest
-from medfathom.text import markdown_table
+from medfathom.text import harmless, markdown_table, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def travelling(found: Evaluation) -> JsonObject:
 
 def _in_folder(folder: Path, found: Evaluation, *, exported: bool) -> None:
     file = folder / EVALUATIONS_FILE
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    known = _read(file)
     known[found.name] = travelling(found) | {"card": section(found)}
     write_atomically(file, json.dumps(known, indent=1, allow_nan=False) + "\n")
     card = folder / CARD_FILE
@@ -70,6 +70,18 @@ def _in_folder(folder: Path, found: Evaluation, *, exported: bool) -> None:
         write_atomically(card, f"{before}\n\n{HEADING}\n\n{parts}\n")
     if exported:
         write_manifest(folder)
+
+
+def _read(file: Path) -> dict[str, JsonObject]:
+    """Earlier evaluations of a model, by name. Raises ExportedModelError where the file is damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if all(isinstance(each["card"], str) for each in content.values()):
+            return dict(content)
+        reason = "no card"
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        reason = printable(str(error))[:100]
+    raise ExportedModelError(f"{file}: damaged ({reason}); move it away, then evaluate again")
 
 
 def _in_study(study: Study, found: Evaluation) -> None:
@@ -107,7 +119,7 @@ def section(found: Evaluation) -> str:
         "",
         *decision_tables(found.decisions),
     ]
-    return "\n".join(lines)
+    return harmless("\n".join(lines))
 
 
 def _without_names(found: Evaluation) -> list[str]:

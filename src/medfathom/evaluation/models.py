@@ -11,13 +11,14 @@ from optuna.study import Study
 
 from medfathom.confirmation.choice_of_model import choose_configuration
 from medfathom.data.prints import Prints, find_prepared, prints_of, read_prints
-from medfathom.errors import InputError, StorageError
+from medfathom.errors import ExportedModelError, InputError, StorageError
 from medfathom.exported.model import Model, load, load_unsealed
 from medfathom.files import home
 from medfathom.models.folder import METRICS_FILE, PRINTS_FILE, ModelConfig
 from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
+from medfathom.text import printable
 from medfathom.trial.record import SplitMetrics
 
 
@@ -60,7 +61,7 @@ def open_model(model: str | Path, device: str, storage: str | None) -> JudgedMod
         InputError: the folder was altered, nothing is confirmed, or the device is not there.
     """
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise InputError(f"--device {device}: no such device here; cpu always works")
+        raise InputError(f"--device {device}: this machine has no such device; cpu always works")
     folder = Path(model)
     if folder.is_dir():
         return _exported(folder, device, storage)
@@ -69,10 +70,24 @@ def open_model(model: str | Path, device: str, storage: str | None) -> JudgedMod
 
 def _exported(folder: Path, device: str, storage: str | None) -> JudgedModel:
     model = load(folder, device)
-    file = folder / METRICS_FILE
-    internal = _internal(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    internal = read_metrics(folder / METRICS_FILE)
     study = _study_of(model.config, storage)
     return JudgedModel(model, folder, True, internal, read_prints(folder / PRINTS_FILE), study)
+
+
+def read_metrics(file: Path) -> SplitMetrics | None:
+    """What a model folder says of its own test split; None: it does not.
+
+    Raises:
+        ExportedModelError: the file is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return _internal(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        reason = printable(str(error))[:100]
+        raise ExportedModelError(f"{file}: damaged ({reason}); export the model again") from None
 
 
 def _internal(content: dict[str, dict[str, object]]) -> SplitMetrics | None:

@@ -61,6 +61,9 @@ def combine_logits(task: TaskKind, logits: NDArray[np.floating], member: Members
     - `mean`: the case's probability is the mean of p over its images.
     - `max`: it is the largest p. Binary: of the second class, the positive one. Multiclass: the largest p of
       each class, divided by their sum.
+    - `noisy_or`: it is 1 less the product of 1 - p: the case has the class if any image shows it, images
+      being independent (Pearl 1988). Many images make any class likely: it is for few. Binary: of the second
+      class. Multiclass: of each class, divided by their sum.
     - `attention`: the case's logits are a mean of its images' logits, weighted by the softmax of the
       attention scores that the network gives as its last output (Ilse, Tomczak and Welling, ICML 2018; with a
       linear classifier, pooling features and pooling logits are the same).
@@ -77,19 +80,49 @@ def combine_logits(task: TaskKind, logits: NDArray[np.floating], member: Members
     values = logits.astype(np.float64)
     if how == "attention":
         return _attended(values[:, :-1], values[:, -1], member)
+    if how == "noisy_or":
+        return _noisy_or(task, values, member)
+    return _log_mean_of(task, values, member) if how == "mean" else _most(task, values, member)
+
+
+def _log_mean_of(task: TaskKind, values: Floats, member: Members) -> Floats:
+    """Logits of the mean of p."""
     if task == "multilabel":
-        if how == "max":
-            return _largest(values, member)
         return _log_mean(-np.logaddexp(0, -values), member) - _log_mean(-np.logaddexp(0, values), member)
+    return _log_mean(values - np.logaddexp.reduce(values, axis=1, keepdims=True), member)
+
+
+def _most(task: TaskKind, values: Floats, member: Members) -> Floats:
+    """Logits of the largest p."""
+    if task == "multilabel":
+        return _largest(values, member)
     logs = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
-    if how == "mean":
-        return _log_mean(logs, member)
     if task == "multiclass":
         return _largest(logs, member)
     top = np.lexsort((logs[:, 1] - logs[:, 0], member))  # by case, the most positive image last
     ends = np.append(np.flatnonzero(np.diff(member[top])), len(top) - 1)
     binary: Floats = logs[top[ends]]
     return binary
+
+
+def _noisy_or(task: TaskKind, values: Floats, member: Members) -> Floats:
+    """Logits of 1 - prod(1 - p), by logarithms: precise for p near 0 and near 1."""
+    if task == "multiclass":
+        logs = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
+        with np.errstate(divide="ignore"):  # an image that is certain: the case is, too
+            absent = _sums(np.log1p(-np.exp(np.minimum(logs, 0))), member)
+        return _log_present(absent, _largest(logs, member))
+    odds = values if task == "multilabel" else values[:, 1:] - values[:, :1]
+    absent = _sums(-np.logaddexp(0, odds), member)
+    present = _log_present(absent, _largest(-np.logaddexp(0, -odds), member))
+    return present - absent if task == "multilabel" else np.concatenate([absent, present], axis=1)
+
+
+def _log_present(absent: Floats, largest: Floats) -> Floats:
+    """log(1 - exp(absent)), at least the largest log p of an image: it is, whatever is rounded away."""
+    with np.errstate(divide="ignore"):
+        found: Floats = np.maximum(np.log(-np.expm1(absent)), largest)
+    return found
 
 
 def _largest(values: Floats, member: Members) -> Floats:

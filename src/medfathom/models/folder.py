@@ -147,6 +147,11 @@ def read_config(folder: Path) -> ModelConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ExportedModelError(f"{path}: cannot be read ({error})") from None
     except ValidationError as error:
+        if error.errors()[0]["loc"] == ("version",):
+            raise ExportedModelError(
+                f"{path}: of a form that this medfathom does not know (version is not 1); "
+                "upgrade: pip install -U medfathom"
+            ) from None
         raise ExportedModelError(f"{path}: {first_complaint(error)}") from None
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medfathom.errors import ModelError
+from medfathom.models.adapters import add_adapters, is_of_adapter, merge_adapters, plain_name
 from medfathom.models.attention import AttentionHead
 from medfathom.models.graph.blueprint import Blueprint, Cut, family_of
 from medfathom.models.graph.layer_groups import GROUPS
@@ -28,6 +29,16 @@ def hold_in_inference_mode(backbone: nn.Module, modules: Iterable[str]) -> None:
     """Put these modules, and all inside them, in inference mode: no dropout, no update of statistics."""
     for path in modules:
         backbone.get_submodule(path).eval()
+
+
+Only = Literal["all", "vectors", "adapters"]
+"""What of the parameters of trained layer groups is trained."""
+
+
+def _is_chosen(name: str, parameter: nn.Parameter, only: Only) -> bool:
+    if only == "vectors":
+        return parameter.ndim <= 1
+    return only == "all" or is_of_adapter(name)
 
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
@@ -110,7 +121,6 @@ class Network(nn.Module):
         self.weights_hash = ""
         self.match: MatchReport | None = None
         self._blueprint = blueprint
-        self._parameter_names = frozenset(n for n, _ in backbone.named_parameters(remove_duplicate=False))
         blueprint.prepare(backbone)
         self._repeats_grey = repeats_grey
         mean, std = normalization
@@ -134,20 +144,47 @@ class Network(nn.Module):
         check_unfreeze_depth(depth)
         self.set_trained(frozenset(range(GROUPS - depth + 1, GROUPS + 1)))
 
-    def set_trained(self, groups: frozenset[int], *, only_vectors: bool = False) -> None:
+    def set_trained(self, groups: frozenset[int], only: Only = "all") -> None:
         """Choose what training may change besides the head, and open all of it.
 
         Args:
             groups: layer groups, 1 to 5, all of one stretch.
-            only_vectors: of their parameters only those of one dimension: biases and norms.
+            only: what of their parameters; `vectors`: those of one dimension, biases and norms.
         """
-        self.trained_groups, self._only_vectors = groups, only_vectors
+        parameters = dict(self.backbone.named_parameters(remove_duplicate=False))
+        self._parameter_names = frozenset(parameters)
+        self.trained_groups, self._only = groups, only
         self._trained = frozenset(
             name
-            for name, parameter in self.backbone.named_parameters(remove_duplicate=False)
-            if self._blueprint.groups[name] in groups and not (only_vectors and parameter.ndim > 1)
+            for name, parameter in parameters.items()
+            if self._group(name) in groups and _is_chosen(name, parameter, only)
         )
         self.open(groups)
+
+    def add_adapters(self, rank: int, seed: int) -> None:
+        """Put LoRA adapters into the groups that training may change; it then changes these alone.
+
+        Raises:
+            ModelError: peft is not installed, or there is no layer that can be adapted.
+        """
+        groups = self.trained_groups
+        paths = {p for p in self.cut(GROUPS).prefix_modules if self._module_group(p) in groups}
+        add_adapters(self.backbone, paths, rank, seed)
+        self.set_trained(groups, "adapters")
+
+    def merge_adapters(self) -> None:
+        """Make adapters part of the weights that they stand beside; nothing where there are none."""
+        if self._only == "adapters":
+            merge_adapters(self.backbone)
+            self.set_trained(self.trained_groups)
+
+    def _group(self, name: str) -> int:
+        """The layer group of a tensor of the backbone."""
+        return self._blueprint.groups[plain_name(name)]
+
+    def _module_group(self, path: str) -> int | None:
+        """The layer group of the module's weight; None: it has none."""
+        return self._blueprint.groups.get(f"{path}.weight")
 
     def open(self, groups: frozenset[int]) -> None:
         """Train only these of the groups that training may change; the others stand still.
@@ -159,7 +196,7 @@ class Network(nn.Module):
         self._cut = self.cut(self.frozen_groups)
         behind = self.cut(GROUPS).prefix_modules - self.cut(max(groups)).prefix_modules if groups else ()
         self._still = self._cut.prefix_modules.union(behind)
-        freeze(self.backbone, frozenset(n for n in self._trained if self._blueprint.groups[n] in groups))
+        freeze(self.backbone, frozenset(n for n in self._trained if self._group(n) in groups))
         self.train(self.training)
 
     @property
@@ -250,7 +287,7 @@ class Network(nn.Module):
         parts: dict[int, list[nn.Parameter]] = {}
         for name, parameter in self.backbone.named_parameters():
             if name in self._trained:
-                parts.setdefault(self._blueprint.groups[name], []).append(parameter)
+                parts.setdefault(self._group(name), []).append(parameter)
         groups: list[tuple[int | Literal["head"], list[nn.Parameter]]] = [
             (g, parts[g]) for g in sorted(parts)
         ]
@@ -282,17 +319,18 @@ class Network(nn.Module):
         if part == "head" or inner in self._trained:
             return True
         statistics = inner not in self._parameter_names
-        return statistics and self._blueprint.groups[inner] in self.trained_groups
+        return statistics and self._group(inner) in self.trained_groups
 
     @property
     def facts(self) -> NetworkFacts:
         """Sizes of this network, with all that training may change."""
-        n_params = sum(p.numel() for p in self.parameters())
+        n_params = sum(p.numel() for n, p in self.named_parameters() if not is_of_adapter(n))
         trained = [p for _, parameters in self.trainable_parameters_by_group() for p in parameters]
         n_trained = sum(p.numel() for p in trained)
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
         layers = self._blueprint.layers_per_group
-        whole = [] if self._only_vectors else [layers[group - 1] for group in self.trained_groups]
+        adapted = sum(hasattr(module, "lora_A") for module in self.backbone.modules())
+        whole = [layers[group - 1] for group in self.trained_groups] if self._only == "all" else [adapted]
         # Attention is beside the path from input to logits.
         path = self.head.classifier if isinstance(self.head, AttentionHead) else self.head
         return NetworkFacts(

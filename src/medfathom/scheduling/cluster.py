@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -25,6 +26,9 @@ from medfathom.scheduling.halt import callers_sigterm
 from medfathom.scheduling.messages import Order
 
 OBJECT_STORE_BYTES = 128 * 1024**2
+GONE_S = 10
+"""Seconds after which a driver gives up the Ray server on its machine. Ray's 60 s are for a network: where a
+signal to the whole process group (`timeout`, `kill -- -GROUP`) ended that server, nothing brings it back."""
 TEMP_PREFIX = "mf-"
 
 
@@ -90,6 +94,8 @@ def cluster(address: str | None) -> Iterator[Cluster]:
     finally:
         if connects:
             ray.shutdown()
+        else:
+            gc.collect()  # Tune's objects hold each other, and with them the workers of an interrupted fit
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -118,6 +124,7 @@ def _connect(address: str | None, folder: Path) -> None:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder / "ray"),
+        "_system_config": {"gcs_rpc_server_reconnect_timeout_s": GONE_S},
     }
     if (quoted := shlex.quote(sys.executable)) != sys.executable:
         # Ray starts workers by a line of shell, and does not quote Python's path in it.

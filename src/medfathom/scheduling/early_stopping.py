@@ -10,7 +10,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from medfathom.definitions.config import StudyConfig
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.messages import METRIC, TIME, Lost
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 from medfathom.study.stopping import Stopping
 
 if TYPE_CHECKING:

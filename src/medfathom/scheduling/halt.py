@@ -26,6 +26,8 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
 
     def __init__(self, config: StudyConfig, driver: Driver) -> None:
         self.reason = ""
+        self.final = False
+        """Whether the same command would not go on: the trials in hand are ended."""
         self.error: Exception | None = None
         self._driver = driver
         self._budget = config.budget
@@ -72,9 +74,10 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
         self._seen = len(ended)
         hours = sum(t.user_attrs.get("train_seconds", 0.0) for t in ended) / 3600
         if self._budget.device_hours is not None and hours >= self._budget.device_hours:
-            self.reason = f"{self._budget.device_hours:g} device-hours are spent"
+            self.reason = f"{self._budget.device_hours:g} device-hours are spent (budget.device_hours)"
         elif self._budget.patience is not None and since_best(ended) >= self._budget.patience:
-            self.reason = f"no better AUC in {self._budget.patience} trials"
+            self.reason = f"no better AUC in {self._budget.patience} trials (budget.patience)"
+        self.final = bool(self.reason)
 
 
 def since_best(ended: list[FrozenTrial]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, NodeError, OutOfMemoryError
-from medfathom.study.driver import Assignment
+from medfathom.study.assignment import Assignment
 from medfathom.study.precision import Precision
 from medfathom.trial.record import TrialRecord
 

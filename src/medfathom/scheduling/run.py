@@ -118,7 +118,8 @@ class Run:
                 self.cluster.begin_anew()
             try:
                 self._fit(self.cluster.folder / f"fit-{attempt}")
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # from a handler of ours or, where the caller has one, of theirs
+                self.halt.reason = self.halt.reason or "interrupted"
                 return
             except MedfathomError:
                 raise
@@ -128,7 +129,7 @@ class Run:
                 return
             self.driver.release()
         raise RunError(
-            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` again goes on"
+            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` continues"
         )
 
     def _fit(self, folder: Path) -> None:
@@ -157,3 +158,5 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tuner.fit()
+        if self.halt.final:
+            self.halt.or_halt(searcher.end_in_hand, otherwise=None)

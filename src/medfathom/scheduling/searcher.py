@@ -20,8 +20,9 @@ from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Lost, Order, RunSettings, from_tune
 from medfathom.scheduling.trainable import HARD_LIMIT
+from medfathom.study.assignment import Assignment
 from medfathom.study.between_folds import reason as reason_to_stop
-from medfathom.study.driver import Assignment, Driver
+from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
 
 
@@ -57,7 +58,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         return config
 
     def _suggest(self, trial_id: str) -> dict[str, Order] | str | None:
-        if self._halt.reason:
+        if self._halt.stop_all():  # also where the last run ended for a reason that still holds
             return str(Searcher.FINISHED)
         if not self._room():
             return None
@@ -112,7 +113,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """End the trial in its true state; one that a halt interrupted stays RUNNING, to be gone on with."""
+        """End the trial in its true state; one that a halt interrupted stays RUNNING (see `end_in_hand`)."""
         self._halt.or_halt(lambda: self._complete(trial_id, from_tune(result), error), otherwise=None)
 
     def _complete(self, trial_id: str, news: EpochNews | Failure | None, error: bool) -> None:
@@ -141,8 +142,10 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             if error and latest is None:
                 news = replace(news, identity=describe_lost(self._settings, order))
             self._fail(number, news, known)
-        elif news is not None:
+        elif news is not None and (news.finished or not self._halt.reason):
             self._end(number, news)
+        elif latest is not None:
+            self._latest[number] = latest  # a halt interrupted it
 
     def _try_alone(self, assignment: Assignment, failure: Failure) -> None:
         self._alone.add(assignment.number)
@@ -160,12 +163,19 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if last.finished:
             if self._driver.complete(number, last.auc, last.attributes, last.validation):
                 self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
-        elif not self._halt.reason:
+        else:
             config = self._driver.config
             trainings, scheduler = config.dataset.splits.trainings, config.scheduler.name
             reason = reason_to_stop(last.epoch, config.budget.epochs, trainings, scheduler)
             if self._driver.prune(number, last.attributes, reason):
                 self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
+
+    def end_in_hand(self) -> None:
+        """The budget leaves no more for the trials that a halt interrupted, or an earlier run left."""
+        known = {number: news.attributes for number, news in self._latest.items()}
+        ended = self._driver.stop_in_hand(known, self._halt.reason)
+        if ended:
+            self._watcher.note(f"{len(ended)} trials under way were stopped: {self._halt.reason}")
 
     def _reason_lost(self, lost: Lost, begun: float, trainings: int) -> str:
         minutes = self._driver.config.budget.trial_minutes

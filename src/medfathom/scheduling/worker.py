@@ -24,6 +24,7 @@ from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 from medfathom.trial.task import TrialTask, identity_of
 from medfathom.trial.trial import run_trial
+from medfathom.urls import without_passwords
 
 
 def node_storage(settings: RunSettings) -> Path:
@@ -78,8 +79,8 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
     if data.fingerprint != settings.fingerprint:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
-            f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); bring the study's back, "
-            f"then `{command('run')}` again goes on"
+            f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); restore the study's "
+            f"data, then `{command('run')}` continues"
         )
     config = settings.config.dataset
     own = prepare(at_size(config, order.assignment.params.image_size), storage / "cache")
@@ -166,7 +167,9 @@ def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None
         if remote.fetch(name, beside) and len(load_history(beside)) > len(load_history(checkpoint)):
             beside.replace(checkpoint)
     except OSError as error:
-        raise RunError(f"resources.checkpoint_url: {name} cannot be read ({error})") from None
+        raise RunError(
+            f"resources.checkpoint_url: {name} cannot be read ({without_passwords(str(error))})"
+        ) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -184,5 +187,5 @@ def share(settings: RunSettings, order: Order, record: TrialRecord) -> TrialReco
             order.checkpoint, node_storage(settings) / "checkpoints" / order.checkpoint
         )
     except OSError as error:
-        return record.model_copy(update={"checkpoint_url_failure": str(error)})
+        return record.model_copy(update={"checkpoint_url_failure": without_passwords(str(error))})
     return record

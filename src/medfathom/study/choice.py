@@ -21,6 +21,9 @@ from medfathom.study.record import auc_of, record_of
 if TYPE_CHECKING:
     from medfathom.trial.validation import ValidationPredictions
 
+NAMED = 8
+"""Equal trials that are named; more are counted."""
+
 COMPARED = 100
 """So many trials at most are compared image by image: those with the highest AUC."""
 
@@ -123,8 +126,7 @@ def _tied(study: Study, done: Sequence[FrozenTrial]) -> tuple[tuple[int, ...] | 
     if record_of(by_auc[0]).folds:
         repeats = study.user_attrs["definition"]["dataset"]["splits"]["repeats"]
         return _tied_over_folds(done, near[:COMPARED], len(near), repeats)
-    read = {t.number: read_predictions_of(study, t.number) for t in near[:COMPARED]}
-    known = {number: each for number, each in read.items() if each is not None}
+    known = read_predictions_of(study, [t.number for t in near[:COMPARED]])
     if by_auc[0].number not in known:
         return None, 0, 0
     alike = _of_the_same_images(known, known[by_auc[0].number])
@@ -177,8 +179,9 @@ def choice_sentences(choice: Choice, *, compared: bool = True) -> list[str]:
         )
     lines.append(_how(choice))
     if choice.equal:
-        others = ", ".join(map(str, choice.equal))
-        lines.append(f"Equal to it in AUC and log loss: trial {others}. The lowest number was taken.")
+        others = ", ".join(map(str, choice.equal[:NAMED]))
+        more = f" and {len(choice.equal) - NAMED:,} more" if len(choice.equal) > NAMED else ""
+        lines.append(f"Equal to it in AUC and log loss: trial {others}{more}. The lowest number was taken.")
     return lines + (_as_good(choice) if compared else [])
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import optuna
 import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
@@ -23,6 +20,8 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.study.assignment import Assignment, trial_seed
+from medfathom.study.attributes import write_attributes
 from medfathom.study.finalists import next_finalist
 from medfathom.study.front import objective_values
 from medfathom.study.growth import earlier_spaces
@@ -35,36 +34,10 @@ from medfathom.study.predictions import keep_predictions
 from medfathom.study.record import record_of
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
-from medfathom.study.summary import GOES_ON_FROM, Counts, count_states
+from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN, Counts, count_states
 from medfathom.study.tuning import settled_strata, settles
 from medfathom.trial.record import FoldScore
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A trial to run.
-
-    `reported` holds the epochs that the storage knows already. A `protected` trial is not stopped early.
-    """
-
-    number: int
-    params: TrialParams
-    stratum: str
-    seed: int
-    reported: Mapping[int, float] = field(default_factory=dict)
-    protected: bool = False
-    scored: Sequence[FoldScore] = ()
-    """Of a trial that goes on with an earlier one: what that reached on the first folds."""
-
-    def trainings(self, config: StudyConfig) -> int:
-        """How many trainings the trial may have: one, or those of all later folds."""
-        return config.dataset.splits.trainings - len(self.scored) if self.scored else 1
-
-
-def trial_seed(study_seed: int, number: int) -> int:
-    """A trial's own seed: the same for the same study seed and trial number."""
-    return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
 
 
 class Recorder(Protocol):
@@ -101,6 +74,8 @@ class Driver:
         self.study = study
         self.config = config
         self.budget = trials_of(config)
+        self.queue_only = False
+        """Whether trials are only taken from the queue, to its end, whoever adds to it: a confirmation's."""
         self.recorder: Recorder | None = None
         self._rdb = storage
         self._ownership = ownership
@@ -170,8 +145,7 @@ class Driver:
         """Ask for a new trial; None when all that the budget allows are begun."""
         with self.exclusively():
             trials = self.trials()
-            counts = count_states(trials)
-            all_begun = counts.finished + counts.running >= self.budget or not self.open_strata()
+            all_begun = self._all_begun(trials)
             finalist = next_finalist(self.config, trials, all_begun=all_begun)
             if finalist is None and all_begun:
                 return None
@@ -182,6 +156,13 @@ class Driver:
             if not self._claim(trial):
                 raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
         return self._assignment(trial, {})
+
+    def _all_begun(self, trials: list[FrozenTrial]) -> bool:
+        """Whether the queue, the budget or the strata leave no new trial to begin."""
+        if self.queue_only:
+            return not any(t.state == TrialState.WAITING for t in trials)
+        counts = count_states(trials)
+        return counts.finished + counts.running >= self.budget or not self.open_strata()
 
     def _enqueue_finalist(self, first: FrozenTrial) -> None:
         """Let the next trial be asked for be the one that goes on with another's later folds."""
@@ -261,24 +242,8 @@ class Driver:
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
         """Write user attributes of a trial, all in one transaction; of one that has ended nothing."""
         trial_id = self._open[number]
-        trials = sa.table("trials", sa.column("trial_id"), sa.column("state"))
-        state = sa.select(sa.cast(trials.c.state, sa.String)).where(trials.c.trial_id == trial_id)
-        table = sa.table("trial_user_attributes", *map(sa.column, ("trial_id", "key", "value_json")))
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
-            for key, value in attributes.items()
-        ]
-
-        def write() -> None:
-            with self._rdb.engine.begin() as connection:
-                if connection.execute(state).scalar() != TrialState.RUNNING.name:
-                    return
-                mine = (table.c.trial_id == trial_id) & table.c.key.in_(list(attributes))
-                connection.execute(sa.delete(table).where(mine))
-                connection.execute(sa.insert(table), rows)
-
-        if rows:
-            self._patiently(write)
+        if attributes:
+            self._patiently(lambda: write_attributes(self._rdb.engine, trial_id, attributes))
 
     def complete(
         self, number: int, auc: float, attributes: Mapping[str, Any], validation: bytes = b""
@@ -337,7 +302,7 @@ class Driver:
             try:
                 self._remote.remove(self.checkpoint_name(number))
             except OSError as error:
-                self._tell(f"a checkpoint of trial {number} stays behind ({error})")
+                self._tell(f"a checkpoint of trial {number} was not deleted ({error})")
 
     def renew(self, *, force: bool = False) -> None:
         """Hold on to the trials in hand, and forget those that others took over. To be called often."""
@@ -350,16 +315,38 @@ class Driver:
             self._ownership.release(self._open.values())
         except sa.exc.OperationalError as error:
             reason = cause_of(error)
-            self._tell(f"other runs can go on with this run's trials only in {LEASE_S:.0f} s ({reason})")
+            self._tell(f"other runs can continue this run's trials only after {LEASE_S:.0f} s ({reason})")
         self._open.clear()
 
     def done(self) -> bool:
         """Whether all trials have ended that the budget allows, the strata need, and later folds are due."""
         trials = self.trials()
+        if self.queue_only:
+            return all(t.state.is_finished() for t in trials)
         counts = count_states(trials)
         if counts.finished < self.budget and (counts.running or self.open_strata()):
             return False
         return next_finalist(self.config, trials, all_begun=True) is None
+
+    def stop_in_hand(self, known: Mapping[int, Mapping[str, Any]], why: str) -> list[int]:
+        """End the trials in hand that no run will go on with; returns their numbers.
+
+        One that has reported an epoch was stopped early there; one that has not counts as nothing.
+
+        Args:
+            known: the records of their latest epochs.
+            why: what leaves no more for them.
+        """
+        numbers = list(self._open)
+        for number in numbers:
+            trial = self.trials()[number]
+            reached = max(trial.intermediate_values, default=0)
+            if not reached:
+                self.fail(number, why, {WITHDRAWN: True})
+                continue
+            last = {"epochs": reached, "auc": trial.intermediate_values[reached]}
+            self.prune(number, known.get(number, last), f"stopped at epoch {reached}: {why}")
+        return numbers
 
     def running(self) -> list[int]:
         """Numbers of all trials that are under way, other drivers' too."""

@@ -28,14 +28,10 @@ from medfathom.study.driver import Driver
 from medfathom.study.front import COSTS
 from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
-from medfathom.study.read import find_study_id
+from medfathom.study.read import SCHEMA, find_study_id, refuse_newer, stored_definition
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.urls import shown, sqlite_file
-
-SCHEMA = 1
-"""Version of what medfathom writes into a study; a study of a newer one is refused."""
-
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -163,12 +159,15 @@ def _describe(study: Study, config: StudyConfig) -> None:
 
 
 def _description(config: StudyConfig) -> dict[str, object]:
+    definition = config.model_dump(mode="json")
+    if url := config.resources.checkpoint_url:
+        definition["resources"]["checkpoint_url"] = shown(url)  # whoever sees the storage sees no password
     return {
         "question": config.question,
         "goal": config.goal,
         "modality": config.dataset.modality,
         "definition_hash": config.definition_hash,
-        "definition": config.model_dump(mode="json"),  # the last: it tells that all are there
+        "definition": definition,  # the last: it tells that all are there
     }
 
 
@@ -183,7 +182,7 @@ def _grown(
     found = study_id_of(study)
     if why := _who_is_at_work(storage, found, ownership):
         raise StorageError(
-            f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait for its end"
+            f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait until it ends"
         )
     before = _space_of(study, config)
     begun = [t for t in study.get_trials(deepcopy=False) if GOES_ON_FROM not in t.user_attrs]
@@ -216,7 +215,8 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
         return
     if why := _who_is_at_work(storage, found, ownership):
         raise StorageError(
-            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
+            f"study {name!r} cannot be set aside: {why}; wait until it ends, or share the work "
+            "without --fresh"
         )
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
@@ -231,7 +231,7 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
 def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> str:
     """That another run is at work on a study, in words; empty: none is."""
     if ownership.anyone_at_work_on(found):
-        return "another run is at work on it"
+        return "another run is working on it"
     running = storage.get_all_trials(found, deepcopy=False, states=(TrialState.RUNNING,))
     held = ownership.held_by_others(map(trial_id_of, running))
     numbers = [t.number for t in running if trial_id_of(t) in held]
@@ -244,14 +244,11 @@ def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> st
 def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str]:
     """Raise StorageError where this is another study. Returns what its space has beyond the study's."""
     attributes = study.user_attrs
-    anew = "`--fresh` begins anew and keeps the old one under another name"
-    if attributes["schema"] > SCHEMA:
-        raise StorageError(
-            f"study {config.name!r} was made by a newer medfathom (schema {attributes['schema']}); upgrade"
-        )
+    anew = "`--fresh` starts a new one and keeps the old one under another name"
+    refuse_newer(study)
     news: list[str] = []
     if attributes["definition_hash"] != config.definition_hash:
-        before, after = _identity(attributes["definition"]), config.identity()
+        before, after = _identity(study), config.identity()
         news = news_of(_space_of(study, config), config.space) or []
         if news:
             before, after = ({**whole, "space": None} for whole in (before, after))
@@ -266,11 +263,11 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
     return news
 
 
-def _identity(definition: Mapping[str, object]) -> dict[str, object]:
+def _identity(study: Study) -> dict[str, object]:
     """What makes a study the same, from its stored definition."""
     # A confirmation's name is none that a definition may have.
-    named = StudyConfig.model_validate({**definition, "name": "study"})
-    return named.identity() | {"name": definition["name"]}
+    name = study.user_attrs["definition"]["name"]
+    return stored_definition(study, name="study").identity() | {"name": name}
 
 
 def difference(before: Any, after: Any, key: str = "") -> list[str]:

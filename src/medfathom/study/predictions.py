@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from optuna.study import Study
@@ -12,9 +14,15 @@ from medfathom.trial.validation import ValidationPredictions
 
 def predictions_path(study: Study, number: int) -> Path:
     """Where a trial's predictions are, by the study's own id: another name changes nothing."""
-    return (
-        home() / "validation" / str(study.user_attrs.get("uid", study.study_name)) / f"trial-{number:05d}.npz"
-    )
+    return _file(_folder(study), number)
+
+
+def _folder(study: Study) -> Path:
+    return home() / "validation" / str(study.user_attrs.get("uid", study.study_name))
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"trial-{number:05d}.npz"
 
 
 def keep_predictions(study: Study, number: int, content: bytes) -> None:
@@ -26,9 +34,12 @@ def keep_predictions(study: Study, number: int, content: bytes) -> None:
     write_atomically(path, content)
 
 
-def read_predictions_of(study: Study, number: int) -> ValidationPredictions | None:
-    """A trial's predictions; None: an earlier version, another machine's driver, too large, or damaged."""
-    try:
-        return ValidationPredictions.from_bytes(predictions_path(study, number).read_bytes())
-    except OSError:
-        return None
+def read_predictions_of(study: Study, numbers: Iterable[int]) -> dict[int, ValidationPredictions]:
+    """Predictions of trials, by number; without those of an earlier version or another machine's driver, that
+    were too large, or are damaged.
+    """
+    folder, found = _folder(study), {}
+    for number in numbers:
+        with suppress(OSError):
+            found[number] = ValidationPredictions.from_bytes(_file(folder, number).read_bytes())
+    return {number: each for number, each in found.items() if each is not None}

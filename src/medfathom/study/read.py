@@ -8,6 +8,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import names
@@ -17,9 +18,14 @@ from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect
 from medfathom.study.ids import storage_of, study_id_of
 from medfathom.study.record import auc_of
+from medfathom.study.summary import WITHDRAWN
 from medfathom.study.trial_rows import read_trials
 from medfathom.text import command
 from medfathom.urls import shown
+
+SCHEMA = 1
+"""Version of what medfathom writes into a study. It rises when an older one would misread what is written:
+not for a new attribute, which an older one passes over. Older schemas stay readable."""
 
 
 def find_study_id(storage: BaseStorage, name: str) -> int | None:
@@ -42,7 +48,35 @@ def read_study(url: str, name: str) -> Study:
     known = [s.study_name for s in storage.get_all_studies()]
     if name not in known:
         raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}{first}")
-    return optuna.load_study(study_name=name, storage=storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    refuse_newer(study)
+    return study
+
+
+def refuse_newer(study: Study) -> None:
+    """Raise StorageError for a study that a newer medfathom wrote: what it means by it is not known here."""
+    if (found := study.user_attrs.get("schema", SCHEMA)) > SCHEMA:
+        raise StorageError(
+            f"study {study.study_name!r} was made by a newer medfathom (schema {found}; this one reads up to "
+            f"{SCHEMA}); upgrade: pip install -U medfathom"
+        )
+
+
+def stored_definition(study: Study, **changes: object) -> StudyConfig:
+    """The definition, as the study's latest run had it, with some of its keys changed.
+
+    Raises:
+        StorageError: a newer medfathom wrote it, with a key or a value that is not known here.
+    """
+    try:
+        return StudyConfig.model_validate({**study.user_attrs["definition"], **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StorageError(
+            f"study {study.study_name!r}: its definition has what this medfathom does not know ({where}: "
+            f"{first['msg'].lower()}); a newer one ran it: pip install -U medfathom"
+        ) from None
 
 
 def read_studies(url: str) -> list[Study]:
@@ -87,4 +121,5 @@ def records(study: Study) -> list[dict[str, object]]:
             "auc": auc_of(t) if t.state == TrialState.COMPLETE else None,
         }
         for t in study.get_trials(deepcopy=False)
+        if WITHDRAWN not in t.user_attrs
     ]

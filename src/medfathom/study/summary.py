@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypedDict
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -17,11 +18,20 @@ from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
 
 WITHDRAWN = "withdrawn"
-"""Attribute of a trial that was queued and is not asked for any more: it ended, and counts as nothing."""
+"""Attribute of a trial that is not asked for any more and had no epoch: it ended, and counts as nothing."""
 
 
 GOES_ON_FROM = "goes_on_from"
 """Attribute of a trial with a cross-validation's later folds: the trial that had the first one."""
+
+
+class ByState(TypedDict):
+    """Trials by Optuna's name of their state."""
+
+    COMPLETE: int
+    PRUNED: int
+    FAIL: int
+    RUNNING: int
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Counts:
         """Trials that ended, however."""
         return self.complete + self.pruned + self.failed
 
-    def by_state(self) -> dict[str, int]:
+    def by_state(self) -> ByState:
         """Optuna's name of a state -> trials in it."""
         return {
             "COMPLETE": self.complete,
@@ -191,7 +201,8 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
     definition = attributes.get("definition", {})
     dimensions = definition.get("space", {}).get("dimensions", {})
     fixed = {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
-    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in trials if t.state == TrialState.FAIL)
+    failed = [t for t in trials if t.state == TrialState.FAIL and WITHDRAWN not in t.user_attrs]
+    failures = Counter(t.user_attrs.get("stop_reason", "?") for t in failed)
     return StudySummary(
         study=study.study_name,
         question=attributes.get("question", ""),

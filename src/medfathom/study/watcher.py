@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from medfathom.definitions.config import StudyConfig
 
 if TYPE_CHECKING:
-    from medfathom.study.driver import Assignment, Driver
+    from medfathom.study.assignment import Assignment
+    from medfathom.study.driver import Driver
 
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from medfathom.errors import InputError
+from medfathom.terminal.log import logged_steps
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import clock, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +72,7 @@ def print_analysis(
     from medfathom.analysis.tables import Reading  # noqa: PLC0415
     from medfathom.answer import analyze_all  # noqa: PLC0415
 
+    began, name = time.monotonic(), "-".join([*studies, *(table.stem for table in tables)])
     analysis, folder = analyze_all(
         studies,
         tables,
@@ -88,6 +92,8 @@ def print_analysis(
         exploratory=exploratory,
         out=out,
     )
+    with logged_steps("analyze", name[:60]) as step:
+        step(f"{len(analysis.rows):,} results analysed in {clock(time.monotonic() - began)}")
     if as_json:
         print_json(analysis.to_dict())
     else:
@@ -135,6 +141,7 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     from medfathom.analysis.report.failures import failure_sentences  # noqa: PLC0415
     from medfathom.analysis.report.opening import opening  # noqa: PLC0415
     from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  imports pandas
+    from medfathom.analysis.report.report import REPORT_FILE  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
 
     parts: list[RenderableType] = []
@@ -145,8 +152,8 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     for modality, found in analysis.modalities.items():
         counts = found.counts
         counted = (
-            f"{counts.n_architectures} architectures, {counts.n_families} families, "
-            f"{counts.n_datasets} datasets, {counts.n_cells} cells"
+            f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_families, 'family')}, "
+            f"{number_of(counts.n_datasets, 'data set')}, {number_of(counts.n_cells, 'cell')}"
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
@@ -166,7 +173,7 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
             parts.append(Text(f"Positive class of {told.study}: {told.positive}", "dim"))
     parts += [Text(f"note: {note}", "dim") for note in analysis.notes]
     parts += [Text(f"left out: {left.reason} ({left.rows})", "dim") for left in analysis.exclusions]
-    parts.append(Text(f"Report: {folder}"))
+    parts.append(Text(f"Report: {folder / REPORT_FILE}"))
     return Group(*parts)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medfathom.terminal.bar import step_bar
+from medfathom.terminal.log import logged_steps, telling
 from medfathom.terminal.output import print_json, print_text
 from medfathom.text import spark
 
@@ -34,7 +35,8 @@ def evaluate_and_tell(
     """Evaluate a model as `external.evaluate` does, and print what was found. Returns the exit code."""
     from medfathom.external import evaluate  # noqa: PLC0415
 
-    with step_bar(shown=not as_json) as tell:
+    named = f"{Path(model).name}-{Path(definition).stem}"
+    with logged_steps("evaluate", named) as step, step_bar(shown=not as_json) as tell:
         found = evaluate(
             model,
             definition,
@@ -44,7 +46,7 @@ def evaluate_and_tell(
             device=device,
             storage=storage,
             pictures=pictures,
-            progress=tell,
+            progress=telling(step, tell),
         )
     if as_json:
         print_json(found.to_dict())

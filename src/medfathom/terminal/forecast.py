@@ -10,6 +10,7 @@ from rich.text import Text
 
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.strategies import unfrozen
+from medfathom.terminal.log import logged_steps
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import QUIET, clock
@@ -40,8 +41,13 @@ def print_forecast(
     check_definition(config, sources=sources_for(config, storage))
     from medfathom.plan import plan_study  # noqa: PLC0415  imports torch
 
-    with _Progress() as progress:
-        forecast = plan_study(config, progress.say, seconds=seconds, told=progress.told, storage=storage)
+    with logged_steps("plan", config.name, config) as step, _Progress() as progress:
+
+        def say(what: str) -> None:
+            step(what)
+            progress.say(what)
+
+        forecast = plan_study(config, say, seconds=seconds, told=progress.told, storage=storage)
     if as_json:
         print_json(forecast.to_dict())
     else:

@@ -16,7 +16,8 @@ from medfathom.text import clock, spark
 
 if TYPE_CHECKING:
     from medfathom.definitions.config import StudyConfig
-    from medfathom.study.driver import Assignment, Driver
+    from medfathom.study.assignment import Assignment
+    from medfathom.study.driver import Driver
     from medfathom.terminal.progress import Row
 
 REDRAWN_EVERY_S = 0.5

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medfathom.definitions.config import BudgetConfig
 from medfathom.definitions.load import load_definition, names
 from medfathom.errors import EXIT_INTERRUPTED, RunError
 from medfathom.text import command
@@ -63,7 +64,8 @@ def run_and_tell(
     if outcome.front:
         watcher.note(front_sentence(outcome.front))
     if outcome.halted:
-        watcher.note(f"Ended early: {outcome.halted}. To go on: {_again(study, sets, address)}")
+        more = _raised(config.budget, outcome.halted)
+        watcher.note(f"Ended early: {outcome.halted}. To go on: {_again(study, [*sets, *more], address)}")
         return EXIT_INTERRUPTED if outcome.halted == "interrupted" else 0
     if outcome.counts.complete == 0:
         see = command("show", config.name)
@@ -88,6 +90,12 @@ def _definition(study: str, modality: str | None) -> tuple[str, list[str]]:
     if written is None:
         return str(path), [f"definition: {path}"]
     return str(path), [written_text(written)]
+
+
+def _raised(budget: BudgetConfig, halted: str) -> list[str]:
+    """What has to be raised before the same command goes on: twice of what ended the run."""
+    limits = {"patience": budget.patience, "device_hours": budget.device_hours}
+    return [f"budget.{key}={2 * n:g}" for key, n in limits.items() if n and f"(budget.{key})" in halted]
 
 
 def _again(study: str, sets: Sequence[str], address: str | None) -> str:

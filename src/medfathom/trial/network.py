@@ -87,7 +87,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         weights_dir=None if training.weights_dir is None else Path(training.weights_dir),
         sources=task.sources,
     )
-    set_strategy(network, Strategy(params, task.max_epochs))
+    set_strategy(network, Strategy(params, task.max_epochs), task.seed)
     device = torch.device(task.device)
     lay_out(network, device)
     if calibrates(params, task):
@@ -108,7 +108,7 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
         normalization=((0.0,), (1.0,)),
         device="meta",
     )
-    set_strategy(network, Strategy(params, task.max_epochs))
+    set_strategy(network, Strategy(params, task.max_epochs), task.seed)
     return network
 
 

@@ -16,10 +16,11 @@ from medfathom.definitions.space import TrialParams
 from medfathom.definitions.strategies import refusal
 from medfathom.errors import DefinitionError
 from medfathom.models.graph.layer_groups import GROUPS
+from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import Phase
 
 if TYPE_CHECKING:
-    from medfathom.models.network import Network
+    from medfathom.models.network import Network, Only
 
 Groups = frozenset[int]
 
@@ -34,7 +35,8 @@ class Strategy:
 
     Attributes:
         groups: the most that are trained at once, besides the head.
-        only_vectors: whether of these groups biases and norms alone are trained.
+        only: what of these groups is trained.
+        rank: of adapters, where they are what is trained.
     """
 
     def __init__(self, params: TrialParams, epochs: int) -> None:
@@ -49,7 +51,8 @@ class Strategy:
         self._name, self._epochs = params.strategy, epochs
         self._warmup_epochs = math.ceil(params.warmup_fraction * epochs)
         self.groups = frozenset(range(1, depth + 1)) if self._name == "surgical" else _last(depth)
-        self.only_vectors = self._name == "bitfit"
+        self.only: Only = "vectors" if self._name == "bitfit" else "all"
+        self.rank = params.lora_rank if self._name == "lora" else None
 
     @property
     def first(self) -> Groups:
@@ -98,9 +101,14 @@ def _last(depth: int) -> Groups:
     return frozenset(range(GROUPS - depth + 1, GROUPS + 1))
 
 
-def set_strategy(network: Network, strategy: Strategy) -> None:
-    """Let training change what the strategy trains at most; open what it begins with."""
-    network.set_trained(strategy.groups, only_vectors=strategy.only_vectors)
+def set_strategy(network: Network, strategy: Strategy, seed: int) -> None:
+    """Let training change what the strategy trains at most; open what it begins with.
+
+    `seed` is that of the trial.
+    """
+    network.set_trained(strategy.groups, strategy.only)
+    if strategy.rank is not None:
+        network.add_adapters(strategy.rank, derived_seed(seed, "adapters"))
     network.open(strategy.first)
 
 

@@ -49,6 +49,7 @@ UNUSED_IDS = r' id="(figure|axes|patch|text|line2d|matplotlib\.axis|xtick|ytick|
 RC: Any = {
     "svg.hashsalt": "medfathom",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with a $ in it is no formula
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
     "font.size": SIZE,

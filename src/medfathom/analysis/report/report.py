@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment
 from markupsafe import Markup
 
@@ -23,6 +24,9 @@ from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
 from medfathom.metrics.tuning import LEAST
+from medfathom.text import as_cell, number_of
+
+REPORT_FILE = "report.html"
 
 
 def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Path, str]] = ()) -> list[Path]:
@@ -41,12 +45,12 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
     figures = draw_all(analysis)
     texts = {
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
-        "results.csv": analysis.rows[columns].to_csv(index=False),
-        "report.html": page(analysis, figures, pictures),
+        "results.csv": _csv(analysis.rows[columns]),
+        REPORT_FILE: page(analysis, figures, pictures),
     }
     for name, drawing in figures.all().items():
         texts[f"{name}.svg"] = drawing.svg
-        texts[f"{name}.csv"] = drawing.data.to_csv(index=False)
+        texts[f"{name}.csv"] = _csv(drawing.data)
     for name, text in texts.items():
         write_atomically(out / name, text)
     return [out / name for name in texts]
@@ -78,7 +82,13 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         n_results=f"{len(analysis.rows):,}",
         words=sentences,
         least_trials=LEAST,
+        number_of=number_of,
     )
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """A table as CSV, no cell a formula: see `as_cell`."""
+    return table.rename(columns=as_cell).map(as_cell).to_csv(index=False)
 
 
 def _part(name: str) -> str:

@@ -22,7 +22,7 @@ from medfathom.data.sources.files import existing, file_signature
 from medfathom.definitions.dataset import NpzDataset
 from medfathom.errors import DataError
 
-_DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """Errors that reading a damaged or encrypted archive raises."""
 
 
@@ -185,7 +185,7 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except PermissionError:
             raise DataError(f"dataset.path: {path} may not be read (permissions)") from None
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DataError(
                 f"dataset.path: {path} is not an npz file ({error or type(error).__name__})"
             ) from None
@@ -219,7 +219,7 @@ class Archive:
     def _open(self, name: str) -> IO[bytes]:
         try:
             return self._zip.open(f"{name}.npy")
-        except (*_DAMAGED, KeyError) as error:
+        except (*DAMAGED, KeyError) as error:
             raise DataError(f"{self._path}: array {name} cannot be read ({error})") from None
 
     def _head(self, name: str, stream: IO[bytes]) -> Head:
@@ -227,7 +227,7 @@ class Archive:
             version = npy.read_magic(stream)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, fortran, dtype = read(stream)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DataError(f"{self._path}: array {name} is damaged ({error})") from None
         if dtype.hasobject:
             raise DataError(
@@ -240,7 +240,7 @@ class Archive:
     def _read(self, name: str, stream: IO[bytes], n_bytes: int) -> bytes:
         try:
             content = stream.read(n_bytes)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DataError(f"{self._path}: array {name} is damaged ({error})") from None
         if len(content) != n_bytes:
             raise DataError(f"{self._path}: array {name} ends too early")

@@ -22,6 +22,9 @@ DELIMITERS = ",;\t|"
 EXCEL_DELIMITER = re.compile(r"sep=(.)", re.IGNORECASE)
 """The first line of tables for Excel, which is no header."""
 
+MOST_BYTES = 2 * 2**30
+"""Of a table's text; a small file that is unpacked to more is no table."""
+
 LINES_TO_GUESS = 20
 """The first lines of a text say what its delimiter is."""
 
@@ -121,7 +124,7 @@ def read_table(path: Path, key: str, *, encoding: str = "utf-8", comment: str | 
         else:
             table = _read_text(path, key, encoding, comment)
     except OSError as error:
-        raise DataError(f"dataset.{key}: {path} cannot be read ({error.strerror or error})") from None
+        raise DataError(f"dataset.{key}: {path} cannot be read ({error.strerror or _first(error)})") from None
     if not table.rows:
         more = f"; {table.note}" if table.note else ""
         raise DataError(f"dataset.{key}: {path} has no rows below its header{more}")
@@ -158,9 +161,11 @@ def read_lines(path: Path, encoding: str) -> list[str]:
     plain = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
         with _opened(path) as raw:
-            content = raw.read()
+            content = raw.read(MOST_BYTES)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or was cut short ({error}); copy it again") from None
+    if len(content) == MOST_BYTES:
+        raise DataError(f"dataset.path: {path} has more than {MOST_BYTES // 2**20} MiB of text; give less")
     start = content[:START_BYTES]
     try:
         text = content.decode(plain)
@@ -253,8 +258,10 @@ def _read_xlsx(path: Path) -> Table:
                 f"dataset.path: {path}: cell {cell} is a formula without a value; open the workbook in Excel "
                 "or LibreOffice, and save it"
             )
-    except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise DataError(f"dataset.path: {path} is no Excel workbook ({error})") from None
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001  on a damaged workbook: of zipfile, zlib, XML and openpyxl
+        raise DataError(f"dataset.path: {path} is no Excel workbook ({_first(error)})") from None
     notes = [f"of {path.name} only the first sheet is read, not {', '.join(others)}"] if others else []
     notes += [f"{path.name} has hidden rows, which are read too"] if hidden else []
     note = "; ".join(notes)
@@ -301,11 +308,16 @@ def _read_parquet(path: Path) -> Table:
     try:
         content = parquet.read_table(path)
     except pyarrow.ArrowException as error:
-        raise DataError(f"dataset.path: {path} is no parquet file ({error})") from None
+        raise DataError(f"dataset.path: {path} is no parquet file ({_first(error)})") from None
     values = [map(_as_text, column.to_pylist()) for column in content.columns]
     columns = [str(name).strip() for name in content.column_names]
     rows = [_as_row(columns, cells, n) for n, cells in enumerate(zip(*values, strict=True), start=1)]
     return Table(path, columns, rows, "row")
+
+
+def _first(error: Exception) -> str:
+    """An error in one line."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def _as_text(value: object) -> str:

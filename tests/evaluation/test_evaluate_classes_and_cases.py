@@ -1,0 +1,71 @@
+"""`evaluate` where a class of the model is missing outside, and where cases are judged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medfathom
+from evaluating import images, write
+from medfathom.metrics.auc import roc_auc_score
+
+
+def levels(labels: np.ndarray, step: int, seed: int = 0) -> np.ndarray:
+    """Images (n, 16, 16) that are brighter the higher the class, with noise."""
+    random = np.random.default_rng(seed)
+    level = 60 + step * labels + random.normal(0, 20, len(labels))
+    noise = random.normal(0, 10, (len(labels), 16, 16))
+    return np.clip(level[:, None, None] + noise, 0, 255).astype(np.uint8)  # type: ignore[no-any-return]
+
+
+def test_a_class_that_is_missing_outside_is_told_and_the_others_are_judged(
+    model_of_three: Path, workdir: Path
+) -> None:
+    labels = np.arange(90) % 2  # no image is bright
+    file = write(workdir, images=levels(labels, 60), labels=labels[:, None])
+    Path(file).write_text(Path(file).read_text().replace('["well", "ill"]', '["dark", "grey"]'))
+    found = medfathom.evaluate(model_of_three, file)
+    assert found.missing == ["bright"]
+    assert found.counts == {"dark": 45, "grey": 45, "bright": 0}
+    assert found.metrics.per_class is not None
+    assert "auc" not in found.metrics.per_class["bright"]
+    assert found.metrics.per_class["dark"]["auc"] > 0.9
+    known = [found.metrics.per_class[name]["auc"] for name in ("dark", "grey")]
+    assert found.metrics.auc == pytest.approx(np.mean(known))
+    card = (model_of_three / "README.md").read_text()
+    assert "no image is of class bright" in card
+
+
+def volumes(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """n volumes of 3 slices, `CLASS/VOLUME/SLICE.png`: each slice's brightness (n, 3), and the labels."""
+    labels = np.arange(n) % 2
+    pixels = levels(np.repeat(labels, 3), 50).reshape(n, 3, 16, 16)
+    for number, (slices, label) in enumerate(zip(pixels, labels, strict=True)):
+        place = folder / ("well", "ill")[label] / f"volume{number:03d}"
+        place.mkdir(parents=True)
+        for k, image in enumerate(slices):
+            Image.fromarray(image).save(place / f"{k}.png")
+    return pixels.mean(axis=(2, 3)) / 255, labels
+
+
+def test_cases_are_judged_by_the_mean_of_their_images(model_of_volumes: Path, workdir: Path) -> None:
+    bright, labels = volumes(workdir / "scans", 60)
+    (workdir / "scans.toml").write_text(
+        '[dataset]\nsource = "folder"\npath = "scans"\nclass_names = ["well", "ill"]\n'
+    )
+    found = medfathom.evaluate(model_of_volumes, "scans.toml")
+    assert (found.unit, found.n_units, found.n_images) == ("volume", 60, 180)
+    assert found.counts == {"well": 30, "ill": 30}
+    probability = (1 / (1 + np.exp(-8 * (bright - 0.5)))).mean(axis=1)
+    assert found.metrics.auc == pytest.approx(float(roc_auc_score(labels, probability)[0]))
+    called = probability >= 0.5
+    assert found.metrics.sensitivity == pytest.approx(called[labels == 1].mean())
+    assert sum(found.histograms[0].of_class) == 30
+
+
+def test_a_model_of_volumes_does_not_judge_single_images(model_of_volumes: Path, workdir: Path) -> None:
+    pixels, labels = images(20)
+    file = write(workdir, images=pixels, labels=labels[:, None])
+    with pytest.raises(medfathom.InputError, match=r'give dataset\.unit = "volume"'):
+        medfathom.evaluate(model_of_volumes, file)
