@@ -14,6 +14,7 @@ from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
 from medfathom.analysis.report.strategy_words import strategy_sentences
+from medfathom.analysis.report.universality_words import universality_sentence
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 from medfathom.text import number_of
@@ -178,7 +179,10 @@ def further(analysis: Analysis) -> list[str]:
             f"about {1 / scope.n_datasets:.2f} is expected by chance; p = {scope.p_value:.2g}) over "
             f"{scope.n_architectures} architectures and {scope.n_datasets} data sets."
         )
-    if regret.universal and regret.all:
+    price = universality_sentence(analysis.universality)
+    if price:
+        found.append(price)
+    elif regret.universal and regret.all:  # no validation AUC to choose by
         low, high = regret.all.ci95
         over = (
             "" if low is None or high is None else f" (95 % interval over data sets {low:.4f} to {high:.4f})"
