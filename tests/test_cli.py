@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from json_holds import holds
 from medfathom import cli
 from medfathom import run as study
 from medfathom.definitions.load import load_definition
@@ -176,6 +177,7 @@ def test_show(medfathom: Cli) -> None:
         assert word in out
     code, out, _ = medfathom("show", "demo", "--json")
     summary = json.loads(out)
+    holds("show", summary)
     assert summary["states"] == {"COMPLETE": 11, "PRUNED": 4, "FAIL": 1, "RUNNING": 0}
     assert [b["auc"] for b in summary["best"]] == sorted((b["auc"] for b in summary["best"]), reverse=True)
     assert all(b["auc"] < 0.9 for b in summary["best"])

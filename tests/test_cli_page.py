@@ -1,48 +1,33 @@
-"""docs/cli.md holds: the keys of every `--json`, the exit codes, and that no command is forgotten."""
+"""What `--json` prints is as its schema says, and docs/cli.md has its keys, and exit codes."""
 
 import io
 import json
 import re
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import typer.main
 
 import making
+from json_holds import holds
 from made_confirmations import made_model, made_result
 from medfathom import cli, errors
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.space import TrialParams
 from medfathom.export import Exported
-from medfathom.models.domain_shift import DomainShift
-from medfathom.plan import Forecast
-from medfathom.reporting.filled import Report
-from medfathom.study.summary import StudySummary
+from medfathom.forecast import Forecast, KindForecast, Measured
+from medfathom.models.domain_shift import DomainShift, LayerShift
+from medfathom.reporting.filled import FilledItem, Report
+from medfathom.reporting.record import Fact
 from medfathom.terminal.progress import JsonLines
+from medfathom.terminal.schemas import PRINTED, json_schema, keys_of
+from medfathom.trial.kinds import Kind
 
 TEXT = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| (`.*`) \| (object|lines|list of objects) \| (.*) \|$", re.MULTILINE)
-
-
-def page() -> dict[str, tuple[set[str], set[str]]]:
-    """Command -> its keys, and those that it has under some conditions only (after a semicolon)."""
-    found = {}
-    for commands, _, keys in ROW.findall(TEXT):
-        always, _, sometimes = keys.partition(";")
-        for name in re.findall(r"`([^`]+)`", commands):
-            found[name] = (set(re.findall(r"`(\w+)`", always)), set(re.findall(r"`(\w+)`", sometimes)))
-    return found
-
-
-PAGE = page()
-
-
-def holds(command: str, value: dict[str, Any]) -> None:
-    always, sometimes = PAGE[command]
-    assert always <= set(value) <= always | sometimes, command
 
 
 @pytest.fixture
@@ -68,7 +53,33 @@ def test_every_command_with_json_is_on_the_page() -> None:
         ):
             if any("--json" in parameter.opts for parameter in each.params):
                 with_json.add(full)
-    assert with_json == set(PAGE) - {"show --definition"}
+    assert with_json == set(PRINTED) - {"show --definition", "plan --analysis", "data check STUDY OTHER"}
+
+
+def test_the_page_has_the_keys_of_the_schemas() -> None:
+    rows = []
+    for command, printed in PRINTED.items():
+        schema = json_schema(command)
+        shape = "lines" if printed.lines else "list of objects" if "items" in schema else "object"
+        keys = "; ".join(f"`{part}`" for part in keys_of(schema).split("; "))
+        rows.append(f"| `{command}` | {shape} | {keys} |")
+    assert "\n".join(rows) in TEXT, "docs/cli.md has another table; this is it:\n" + "\n".join(rows)
+
+
+@pytest.mark.parametrize("command", PRINTED)
+def test_schemas_are_schemas(command: str) -> None:
+    schema = json_schema(command)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for part in schema["$defs"].values():
+        assert set(part.get("required", ())) <= set(part.get("properties", part.get("required", ())))
+
+
+def test_a_wrong_value_does_not_hold() -> None:
+    right = [{"name": "demo", "about": "a demo", "file": "demo.toml"}]
+    holds("list studies", right)
+    for wrong in ([right[0] | {"file": 1}], [right[0] | {"more": 1}], [{"name": "demo"}], right[0]):
+        with pytest.raises(jsonschema.ValidationError):
+            holds("list studies", wrong)
 
 
 def test_exit_codes() -> None:
@@ -81,7 +92,21 @@ def test_exit_codes() -> None:
     "words", ["studies", "spaces", "samplers", "schedulers", "budgets", "datasets", "architectures resnet18"]
 )
 def test_lists(typed: Any, words: str) -> None:
-    holds(f"list {words.split(maxsplit=1)[0]}", typed("list", *words.split())[0])
+    holds(f"list {words.split(maxsplit=1)[0]}", typed("list", *words.split()))
+
+
+def test_schemas_are_printed(typed: Any) -> None:
+    found = typed("list", "schemas")
+    holds("list schemas", found)
+    assert [row["command"] for row in found] == list(PRINTED)
+    assert typed("list", "schemas", "data", "check") == json_schema("data check")
+
+
+def test_a_command_without_json_is_refused(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["medfathom", "list", "schemas", "confrim"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "did you mean 'confirm'" in capsys.readouterr().err
 
 
 def test_definitions(typed: Any, workdir: Path) -> None:
@@ -90,16 +115,24 @@ def test_definitions(typed: Any, workdir: Path) -> None:
 
 
 def test_what_is_printed_of_studies(tmp_path: Path) -> None:
-    holds("show", dict.fromkeys(field.name for field in fields(StudySummary)))
     result = made_result(models=(made_model(),))
     summary = ConfirmationSummary(
         study="s", modality="OCT", unfinished=None, openings=(), strata=(result,), missing=(), failures=()
     )
     holds("confirm", summary.to_dict())
     holds("export", Exported(tmp_path, result, made_model(), None, whole_in_timm=True).to_dict())
-    holds("report", Report("s", "CLAIM", "", "", "", (), "").to_dict())
-    holds("plan", Forecast("s", "cpu", 1, 1, 1, ()).to_dict())
-    holds("data shift", DomainShift("resnet18", (), 3).to_dict())
+    item = FilledItem("1", "Data", "How many images?", (Fact("60", "the study"),), ())
+    holds("report", Report("s", "CLAIM", "", "", "", (item,), "").to_dict())
+    holds("data shift", [DomainShift("resnet18", (LayerShift("bn", 4, 0.1),), 3).to_dict()])
+
+
+def test_a_forecast() -> None:
+    kind = Kind(TrialParams(architecture="resnet18"), ("imagenet",), 3)
+    measured = Measured(1.0, 2.0, 0.0, "once", None, 1, 1, (1.0, 2.0))
+    kinds = (KindForecast(kind, measured), KindForecast(kind, "out of memory", estimated=True))
+    found = Forecast("s", "cpu", 1, 1, 1, kinds).to_dict()
+    holds("plan", found)
+    assert found["kinds"][1]["failure"] == "out of memory"
 
 
 def test_the_lines_of_run() -> None:
@@ -114,12 +147,8 @@ def test_the_lines_of_run() -> None:
     watcher.trial_ends(0, "FAIL", None, "out of memory")
     watcher.note("a note")
     watcher.end()
-    known = {
-        event: set(re.findall(r"`(\w+)`", keys))
-        for event, keys in re.findall(r"`(\w+)`:((?: `\w+`,?)+)", ROW.findall(TEXT)[1][2])
-    }
     for line in map(json.loads, stream.getvalue().splitlines()):
-        assert set(line) - {"event"} == known.get(line["event"], set())
+        holds("run", line)
 
 
 @pytest.mark.large
@@ -131,3 +160,4 @@ def test_data_and_results(typed: Any) -> None:
     rows += [f"{name},d,CXR,0.{80 + k}" for k, name in enumerate(("vgg16", "resnet18", "densenet121"))]
     Path("t.csv").write_text("\n".join(rows))
     holds("analyze", typed("analyze", "--table", "t.csv", "--out", "report"))
+    holds("plan --analysis", typed("plan", "--analysis", "--table", "t.csv"))

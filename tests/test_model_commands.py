@@ -176,7 +176,7 @@ def test_an_architecture_outside_the_catalog_is_listed_by_its_name(medfathom: Ty
     ("arguments", "message"),
     [
         (["resnet5x"], "unknown architecture 'resnet5x': did you mean"),
-        (["--family", "resne"], "--family resne: none of the catalog; did you mean 'resnet'"),
+        (["--family", "resne"], "--family resne: not in the catalog; did you mean 'resnet'"),
         (["vgg", "--max-params", "1"], "passes all of the pattern vgg, --max-params 1.0: leave one out"),
         (["--sort", "size"], "--sort size: no such column"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from json_holds import holds
 from medfathom.cli import main
 from medfathom.definitions.load import load_definition
 from medfathom.errors import InputError
@@ -71,6 +72,8 @@ def test_the_command_prints_json(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    (only,) = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
+    holds("data shift", found)
+    (only,) = found
     assert only["n_images"] == 8
     assert len(only["layers"]) == 49

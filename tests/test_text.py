@@ -39,6 +39,15 @@ def test_a_program_that_is_not_on_path_is_run_by_uv(path: Path) -> None:
     assert command("show", "demo") == "uv run medfathom show demo"
 
 
+def test_a_program_started_as_a_module_is_started_so_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(path)
+    monkeypatch.setattr("sys.argv", ["/somewhere/medfathom/__main__.py", "run"])
+    monkeypatch.setattr("sys.orig_argv", ["python3.11", "-m", "medfathom", "run"])
+    assert command("show", "demo") == "python3.11 -m medfathom show demo"
+
+
 def test_words_are_quoted_for_the_shell(path: Path) -> None:
     install(path)
     assert command("run", Path("my study.toml"), "--set", "space.init.choices=['random']") == (

@@ -76,7 +76,7 @@ def typed(*commands: list[str]) -> list[tuple[int, str, str]]:
 
 @pytest.mark.large
 def test_everything_but_training_works(laptop: Path) -> None:
-    validated, shown, analyzed, predicted, run, confirmed, planned, nothing = typed(
+    validated, shown, analyzed, predicted, run, confirmed, planned, nothing, schema = typed(
         ["validate", "demo"],
         ["show", "demo"],
         ["analyze", "--table", "t.csv", "--out", "report"],
@@ -85,6 +85,7 @@ def test_everything_but_training_works(laptop: Path) -> None:
         ["confirm", "demo"],
         ["plan", "demo"],
         ["show", "other"],
+        ["list", "schemas", "plan"],
     )
     assert validated[0] == 0, validated
     assert "demo: valid" in validated[1]
@@ -99,3 +100,4 @@ def test_everything_but_training_works(laptop: Path) -> None:
         assert "needs Ray, which is not installed: install medfathom[search]" in error
         assert error.count("\n") == 1
     assert "no study 'other'" in nothing[2]  # nothing was begun
+    assert "$defs" in json.loads(schema[1])

@@ -143,7 +143,7 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at your data and write a commented definition of a first study. What it guesses, it says."""
+    """Look at your data and write a commented definition of a first study. It says what it guessed."""
     from medfathom.terminal.init import print_definition_written  # noqa: PLC0415
 
     print_definition_written(place, out=out, modality=modality, label=label, as_json=as_json)
@@ -164,7 +164,9 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Total number of trials, earlier runs included.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End this run after this many minutes.")] = None,
     set_: SetOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; the old study stays, renamed.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again; the old study stays under another name.")
+    ] = False,
     modality: ModalityOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a live table.")] = False,
 ) -> int:
@@ -195,7 +197,7 @@ def validate(
     storage: StorageOption = None,
     set_: SetOption = None,
 ) -> int:
-    """Check all that `run` checks before it decodes an image; `data check` finds bad pixels and copies."""
+    """Make all checks of `run` before it decodes an image; `data check` finds bad images and copies."""
     from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
     return print_validity(studies, set_ or [], storage)
@@ -205,7 +207,10 @@ def validate(
 def plan(
     study: PilotArgument = None,
     seconds: Annotated[
-        float, typer.Option(help="Measure for so long; kinds of trials that are left are estimated.", min=1)
+        float,
+        typer.Option(
+            help="Measure for this long; kinds of trials that were not reached are estimated.", min=1
+        ),
     ] = 120,
     set_: PlanSetOption = None,
     analysis: AnalysisOption = False,
@@ -284,7 +289,7 @@ def confirm(
     """Retrain the best of every stratum with several seeds, and judge it on the test split.
 
     Trains at full length, without early stopping. Only this command opens the test split, and the study
-    records it. If it was interrupted, the same command goes on.
+    records it. If it was interrupted, the same command continues.
     """
     from medfathom.terminal.confirmation import confirm_and_tell  # noqa: PLC0415
 

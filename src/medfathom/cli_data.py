@@ -104,12 +104,12 @@ def list_architectures(
     pattern: Annotated[
         str,
         typer.Argument(
-            help="Only names (or families) with this in them.", autocompletion=complete_architecture
+            help="Only names (or families) that contain this.", autocompletion=complete_architecture
         ),
     ] = "",
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     max_params: Annotated[
-        float | None, typer.Option(help="Only with at most so many million parameters.", metavar="MILLIONS")
+        float | None, typer.Option(help="Only with at most this many million parameters.", metavar="MILLIONS")
     ] = None,
     sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
     descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
@@ -129,6 +129,29 @@ def list_datasets(as_json: JsonOption = False) -> None:
     from medfathom.terminal.listing import print_datasets  # noqa: PLC0415
 
     print_datasets(as_json)
+
+
+def complete_schema(begun: str) -> list[str]:
+    """Commands that have `--json`."""
+    from medfathom.terminal.schemas import PRINTED  # noqa: PLC0415
+
+    return [name for name in PRINTED if name.startswith(begun)]
+
+
+@list_app.command("schemas", epilog=example("list schemas confirm"))
+def list_schemas(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Print the JSON schema of this one.", metavar="[COMMAND]", autocompletion=complete_schema
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Commands with `--json`, and the keys of what they print; or the JSON schema of one."""
+    from medfathom.terminal.schemas import print_schemas  # noqa: PLC0415
+
+    print_schemas(" ".join(words) if words else None, as_json=as_json)
 
 
 def _add_piece(kind: str) -> None:

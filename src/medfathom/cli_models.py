@@ -21,7 +21,7 @@ def export(
     study: RunStudyArgument,
     out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
     within: Annotated[
-        float | None, typer.Argument(help="With smallest-within: how much AUC may be lost.", min=0)
+        float | None, typer.Argument(help="With smallest-within: the AUC that may be lost.", min=0)
     ] = None,
     trial: Annotated[
         str,
@@ -59,7 +59,9 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
-    per_image: Annotated[bool, typer.Option(help="A row for each image, of a model of cases too.")] = False,
+    per_image: Annotated[
+        bool, typer.Option(help="A row for each image, even if the model judges cases.")
+    ] = False,
     mpp: Annotated[
         float | None,
         typer.Option(min=0.05, max=10, help="Microns per pixel of slides whose header does not say it."),
@@ -85,13 +87,15 @@ def evaluate(
     data: Annotated[
         str,
         typer.Argument(
-            help="A TOML file with [dataset], and [map] where classes are called otherwise.",
+            help="A TOML file with [dataset], and [map] where classes have other names.",
             metavar="OTHER.toml",
         ),
     ],
     recalibrate: Annotated[
         int | None,
-        typer.Option(help="Fit probabilities anew on so many images, drawn by patient.", min=1, metavar="N"),
+        typer.Option(
+            help="Fit probabilities again on this many images, drawn by patient.", min=1, metavar="N"
+        ),
     ] = None,
     by: Annotated[
         str, typer.Option(help="Subgroups by columns that [dataset] keeps: sex,age:10.", metavar="COLUMNS")

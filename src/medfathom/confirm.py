@@ -183,7 +183,7 @@ def _prepared(config: StudyConfig, study: Study) -> PreparedData:
     if data.fingerprint != known:
         raise StorageError(
             f"study {study.study_name!r} was searched on other data (fingerprint {known[:12]}, now "
-            f"{data.fingerprint[:12]}); give it the old data back, or run it with --fresh"
+            f"{data.fingerprint[:12]}); restore the old data, or run it with --fresh"
         )
     if not data.sizes.get("test"):
         raise DataError(

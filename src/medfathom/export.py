@@ -7,10 +7,11 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from medfathom.confirmation.card import model_card
 from medfathom.confirmation.choice_of_model import choose_configuration
+from medfathom.confirmation.json_forms import ModelJson, StratumJson
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.errors import InputError, StorageError
 from medfathom.files import home, write_atomically
@@ -35,6 +36,24 @@ WITHIN = 0.005
 """AUC that the smallest model may lose against the best."""
 
 
+class ExportedJson(TypedDict):
+    """What was exported.
+
+    Attributes:
+        folder: the model folder.
+        onnx_difference: largest difference of a probability between ONNX Runtime and torch; null: no ONNX.
+        whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
+        configuration: which configuration, over all its seeds.
+        model: the one of its models that was taken.
+    """
+
+    folder: str
+    onnx_difference: float | None
+    whole_in_timm: bool
+    configuration: StratumJson
+    model: ModelJson
+
+
 @dataclass(frozen=True)
 class Exported:
     """What was exported.
@@ -53,7 +72,7 @@ class Exported:
     onnx_difference: float | None
     whole_in_timm: bool
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> ExportedJson:
         """JSON form."""
         return {
             "folder": str(self.folder),
@@ -96,7 +115,7 @@ def export_model(
         RunError: ONNX computes something else than torch.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: is there already; name a new folder")
+        raise InputError(f"--out {out}: already exists; give a new folder")
     study = read_study(storage or default_url(), name)
     configuration = choose_configuration(study, trial, within)
     from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
@@ -104,7 +123,7 @@ def export_model(
     model = best_model(configuration, rule_of(study))
     weights = model.folder / WEIGHTS_FILE
     if not weights.is_file():
-        raise StorageError(f"{weights}: gone; the model cannot be exported without its weights")
+        raise StorageError(f"{weights} is missing; the model cannot be exported without its weights")
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:

@@ -185,7 +185,7 @@ def _to_tensorboard(folder: Path, study: str, runs: Sequence[TrialRun]) -> tuple
         raise InputError("--tensorboard needs TensorBoard: install medfathom[tensorboard]") from None
     place = folder / study
     if place.exists():
-        raise InputError(f"{place}: is there already; name another folder")
+        raise InputError(f"{place} already exists; give another folder")
     for run in runs:
         _one_to_tensorboard(SummaryWriter, place / run.name.replace(" ", "-"), run)
     return place, f"tensorboard --logdir {folder}"

@@ -99,7 +99,7 @@ def _check_there(model: str | Path, storage: str | None) -> None:
     if folder.is_dir():
         read_config(folder)
     elif folder.parent != Path() or folder.suffix:
-        raise ExportedModelError(f"{folder}: no such model folder, and no name of a study")
+        raise ExportedModelError(f"{folder}: no such model folder, and no study has this name")
     else:
         from medfathom.study.connection import default_url  # noqa: PLC0415  imports Optuna
         from medfathom.study.read import read_study  # noqa: PLC0415

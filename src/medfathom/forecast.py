@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
+from medfathom.analysis.as_json import FLAT, plain
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams
-from medfathom.scheduling.cluster import Slots
-from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.study.policy.cost import forward_work, prefix_work, work_of
 from medfathom.trial.kinds import Kind
 from medfathom.trial.network import draws_weights
 from medfathom.trial.trial import TRAIN_AUC_IMAGES
+
+if TYPE_CHECKING:
+    from medfathom.scheduling.cluster import Slots
 
 
 @dataclass(frozen=True)
@@ -131,28 +133,82 @@ class Forecast:
         measured = [k.measured for k in self.kinds if isinstance(k.measured, Measured)]
         return [sum(m.seconds_in_all[end] / at_once(m) for m in measured) / 3600 for end in (0, 1)]
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON: the fields, `hours` and `device_hours`.
+    def to_dict(self) -> ForecastJson:
+        """Plain values for JSON."""
+        return {
+            "study": self.study,
+            "device": self.device,
+            "trials": self.trials,
+            "epochs": self.epochs,
+            "concurrent": self.concurrent,
+            "kinds": [plain(_row(each)) for each in self.kinds],
+            "hours": self.hours,
+            "device_hours": self.device_hours,
+        }
 
-        `kinds` has a row for each kind: what it is, whether it was estimated, then the fields of `Measured`
-        or `failure`.
-        """
-        fields = {name: getattr(self, name) for name in ("study", "device", "trials", "epochs", "concurrent")}
-        rows = [
-            {
-                "architecture": each.kind.params.architecture,
-                "inits": each.kind.inits,
-                "unfreeze_depth": each.kind.params.unfreeze_depth,
-                "strategy": each.kind.params.strategy,
-                "image_size": each.kind.params.image_size or None,
-                "batch_size": each.kind.params.batch_size,
-                "trials": each.kind.trials,
-                "estimated": each.estimated,
-                **({"failure": each.measured} if isinstance(each.measured, str) else asdict(each.measured)),
-            }
-            for each in self.kinds
-        ]
-        return {**fields, "kinds": rows, "hours": self.hours, "device_hours": self.device_hours}
+
+@dataclass(frozen=True)
+class Failure:
+    """Why trials of a kind fail."""
+
+    failure: str
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """A kind of trial: what it takes, or why its trials fail.
+
+    Attributes:
+        inits: that cost alike.
+        image_size: pixels; null: that of the data set.
+        trials: expected of this kind.
+        estimated: it was not measured itself.
+    """
+
+    architecture: str
+    inits: Sequence[str]
+    unfreeze_depth: int
+    strategy: str
+    image_size: int | None
+    batch_size: int
+    trials: float
+    estimated: bool
+    measured: Measured | Failure = field(metadata=FLAT)
+
+
+class ForecastJson(TypedDict):
+    """What a study will take on this machine.
+
+    Attributes:
+        trials: of the whole study.
+        concurrent: at most so many trials run at once.
+        hours: least and most: all trials stopped as early as the scheduler may, or none.
+        device_hours: the same with one trial at a time.
+    """
+
+    study: str
+    device: str
+    trials: int
+    epochs: int
+    concurrent: int
+    kinds: list[Annotated[dict[str, object], KindRow]]
+    hours: list[float]
+    device_hours: list[float]
+
+
+def _row(found: KindForecast) -> KindRow:
+    params, measured = found.kind.params, found.measured
+    return KindRow(
+        architecture=params.architecture,
+        inits=found.kind.inits,
+        unfreeze_depth=params.unfreeze_depth,
+        strategy=params.strategy,
+        image_size=params.image_size or None,
+        batch_size=params.batch_size,
+        trials=found.kind.trials,
+        estimated=found.estimated,
+        measured=Failure(measured) if isinstance(measured, str) else measured,
+    )
 
 
 def forecast(
@@ -266,6 +322,8 @@ def _side_by_side(params: TrialParams, cost: Cost, slots: Slots) -> int:
     """How many such trials run at once: with `gpus_per_trial = "auto"` as many as their memory lets."""
     if not slots.measured_gpus:
         return slots.concurrent
+    from medfathom.scheduling.gpu_shares import MeasuredShares  # noqa: PLC0415  needs Ray, the schema does not
+
     shares = MeasuredShares()
     shares.learn(params, {k: getattr(cost, k) for k in ("peak_memory_bytes", "device_memory_bytes")})
     return min(slots.concurrent, round(slots.measured_gpus / shares.share(params)))

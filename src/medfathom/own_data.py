@@ -77,7 +77,7 @@ def write_definition(
     name = study_name_of(place)
     path = out or Path(f"{name}.toml")
     if path.exists():
-        raise InputError(f"{path}: is there already; give another name with --out, or run it")
+        raise InputError(f"{path} already exists; give another name with --out, or run it")
     guessed = guess_dataset(place, modality=modality, label=label)
     write_atomically(path, _text(place, name if out is None else study_name_of(out.with_suffix("")), guessed))
     config = load_definition(str(path))
@@ -98,7 +98,7 @@ def definition_for(place: Path, modality: str | None = None) -> tuple[Path, Writ
     there = None if known is None else Path(known).expanduser().absolute()
     # The folder in the folder that was named, or the folder around the file.
     if there is None or not (there == whole.parent or there.is_relative_to(whole)):
-        raise InputError(f"{path}: is there already and names other data; run it, or rename it")
+        raise InputError(f"{path} already exists and names other data; run it, or rename it")
     return path, None
 
 
@@ -157,7 +157,7 @@ def fit(
 
 def _went_on(halted: str) -> None:
     if halted == "interrupted":
-        raise RunError("interrupted; the same call goes on")
+        raise RunError("interrupted; the same call continues")
 
 
 def _machine() -> str:
@@ -169,11 +169,11 @@ def _machine() -> str:
 def _found(guessed: Guessed) -> str:
     """The data set in one line."""
     listing = guessed.listing
-    splits = Counter(split or "not divided" for split in listing.splits.tolist())
+    splits = Counter(split for split in listing.splits.tolist() if split)
     groups = "" if listing.groups is None else f" of {len(set(listing.groups.tolist()))} patients (or slides)"
     return (
         f"{len(listing)} images{groups}; classes: {_classes(guessed)}; "
-        f"splits: {', '.join(f'{name} {n}' for name, n in splits.items())}"
+        f"splits: {', '.join(f'{name} {n}' for name, n in splits.items()) or 'none given'}"
     )
 
 

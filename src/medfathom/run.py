@@ -152,7 +152,7 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
         more = "more values in [space] add" if exhausted else f"`run --trials {finished + 8}` adds"
         yield (
             f"study {config.name!r} is finished ({finished} trials): nothing was run. "
-            f"{more} trials, `run --fresh` begins anew"
+            f"{more} trials, `run --fresh` starts again"
         )
 
 

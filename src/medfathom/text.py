@@ -6,9 +6,11 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from contextvars import ContextVar
+from pathlib import Path
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -127,8 +129,8 @@ TAKE_STORAGE = frozenset(
 def command(*words: object) -> str:
     """A medfathom command that the user can paste into the shell, for hints.
 
-    It begins with `uv run` where this program was started so, or where no `medfathom` is on PATH. A storage
-    that was given to this program is given to the command too, its password hidden.
+    It begins as this program was started: with `uv run`, or as `python -m medfathom`. A storage that was
+    given to this program is given to the command too, its password hidden.
 
     Args:
         words: what comes after `medfathom`; each is quoted where the shell needs it.
@@ -136,9 +138,15 @@ def command(*words: object) -> str:
     >>> command("run", "my study.toml")  # not under `uv run`
     "medfathom run 'my study.toml'"
     """
-    under_uv = "UV" in os.environ  # `uv run` sets it to its own path
-    program = ["medfathom"] if shutil.which("medfathom") and not under_uv else ["uv", "run", "medfathom"]
-    return shlex.join([*program, *map(str, words), *_storage_option(words)])
+    return shlex.join([*_program(), *map(str, words), *_storage_option(words)])
+
+
+def _program() -> list[str]:
+    if "UV" in os.environ:  # `uv run` sets it to its own path
+        return ["uv", "run", "medfathom"]
+    if Path(sys.argv[0]).parts[-2:] == ("medfathom", "__main__.py"):
+        return [sys.orig_argv[0], "-m", "medfathom"]
+    return ["medfathom"] if shutil.which("medfathom") else ["uv", "run", "medfathom"]
 
 
 def _storage_option(words: Sequence[object]) -> list[str]:

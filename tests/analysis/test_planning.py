@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from json_holds import holds
 from made_studies import study
 from medfathom.analysis.modality import modality_of
 from medfathom.analysis.planning import (
@@ -155,6 +156,7 @@ def test_the_command(
     assert "80 % power at a margin of 0.02 AUC" in out
     code, out, _ = ran(*typed, "--json")
     content = json.loads(out)
+    holds("plan --analysis", content)
     assert {need["tests"] for need in content["planned"]} == {2}
     assert all(Path(file).is_file() for file in content["files"])
     assert ran("plan", "demo", "--table", "x.csv")[0] == 2

@@ -113,7 +113,7 @@ def test_the_year_is_the_familys_and_unknown_families_are_left_out_by_name() -> 
     years = dict(zip(found.effects.names, found.values_of(YEAR), strict=True))
     assert years["vgg16"] < years["densenet121"] < years["vit_base_patch16_224"]
     assert "mine" not in years
-    assert notes == ("year of publication is not known of mine",)
+    assert notes == ("year of publication is not known for mine",)
 
 
 def test_a_contrast_is_the_difference_of_two_means() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from json_holds import holds
 from made_confirmations import confirmed, load, searched
 from medfathom.analysis.results import from_trials
 from medfathom.answer import analyze_all
@@ -102,6 +103,7 @@ def test_what_else_is_compared_is_a_setting_of_the_row(config: StudyConfig) -> N
 def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
     study = searched(config)
     content: Any = summarize_confirmation(study, confirmed(config, study)).to_dict()
+    holds("confirm", content)
     assert list(content) == [
         *(
             "study",
@@ -120,8 +122,9 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
     aucs.append("gap")
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
-        *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs, *others),
-        *("brier_loss", "calibration_error", "image_auc", "unit", "combine", "n_test_cases", "models"),
+        *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs),
+        *("unit", "combine", "n_test_cases", "models", *others),
+        *("brier_loss", "calibration_error", "image_auc"),
     ]
     keys = ["trial", "seed", "val_auc", "val_log_loss", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys
@@ -157,6 +160,8 @@ def test_an_analysis_reads_predictions_once_to_summarize_and_once_to_compare(
     assert (told.study, told.positive) == (config.name, "1")
     assert told.leakage.startswith("Leakage: 2 images")
     assert f"{config.name}: Leakage: 2 images" in (folder / "report.html").read_text()
-    assert len(analysis.to_dict()["confirmed"][0]["strata"]) == 2
+    content: Any = analysis.to_dict()
+    holds("analyze", content)
+    assert len(content["confirmed"][0]["strata"]) == 2
     first = {t.user_attrs["folder"] for t in trials if t.user_attrs["seed_index"] == 0}
     assert reads == {t.user_attrs["folder"]: 1 + (t.user_attrs["folder"] in first) for t in trials}

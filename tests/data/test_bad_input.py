@@ -443,7 +443,7 @@ def test_hdf5_groups_come_from_a_table_beside(tmp_path: Path, cache: Path) -> No
             "val_fraction + test_fraction < 1",
         ),
         ("csv", {"path": "x", "label_columns": ["a", "b"], "label_column": "c"}, "not both"),
-        ("csv", {"path": "x", "no_label": "none"}, "no_label goes with label_separator"),
+        ("csv", {"path": "x", "no_label": "none"}, "no_label needs label_separator"),
         ("csv", {"path": "x", "group_column": "g", "group_pattern": "(a)"}, "not both"),
     ],
 )

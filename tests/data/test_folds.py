@@ -156,5 +156,5 @@ def test_folds_are_proposed_where_data_are_few(tmp_path: Path) -> None:
 
 
 def test_repeats_need_folds() -> None:
-    with pytest.raises(ValueError, match="goes with folds"):
+    with pytest.raises(ValueError, match="needs folds"):
         SplitsConfig(repeats=2)

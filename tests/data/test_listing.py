@@ -61,7 +61,7 @@ def test_a_positive_class_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dataset.positive: 'il' is no class; did you mean 'ill'"):
         listed(config("folder", path=str(folder), positive="il"))
     class_folders(folder, ("other",))
-    with pytest.raises(DataError, match=r"dataset.positive goes with one label of two classes; here 3"):
+    with pytest.raises(DataError, match=r"dataset.positive needs one label of two classes, but 3"):
         listed(config("folder", path=str(folder), positive="ill"))
 
 

@@ -104,7 +104,7 @@ def test_a_set_of_files_with_both_eyes_is_prepared_of_one(tmp_path: Path) -> Non
     config = FolderDataset.model_validate({**keys, "unit": "volume", "eye": "left"})
     assert "note: 8 stacks of 4 images each, 32 in all" in foresee(config, tmp_path / "cache")
     assert sum(prepare(config, tmp_path / "cache").sizes.values()) == 32
-    with pytest.raises(ValueError, match='eye goes with unit = "volume"'):
+    with pytest.raises(ValueError, match='eye needs unit = "volume"'):
         FolderDataset.model_validate({**keys, "eye": "left"})
 
 
@@ -160,7 +160,7 @@ def test_scans_and_sides_are_told_and_eyes_of_a_patient_stay_together(tmp_path: 
     notes = foresee(config, tmp_path / "cache")
     assert "note: 12 stacks of 3 to 5 images each, 52 in all" in notes
     (sides,) = (note for note in notes if "sides" in note)
-    assert sides.startswith("note: sides of these stacks: 6 left, 6 right; please compare: ")
+    assert sides.startswith("note: sides of these stacks: 6 left, 6 right; compare: ")
     first = pseudonym("Pat0")
     assert f"compare: ill/{first}_L.e2e: 3, left; ill/{first}_R.e2e: 3, right; " in sides
     assert sides.endswith(", ...")

@@ -335,8 +335,8 @@ def test_files_of_a_dicom_slide_are_one_slide_of_its_patient(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"unit": "volume"}, 'mpp goes with unit = "slide"; but unit is "volume"'),
-        ({"mpp": None, "tiles": 5}, "tiles goes with mpp"),
+        ({"unit": "volume"}, 'mpp needs unit = "slide", but unit is "volume"'),
+        ({"mpp": None, "tiles": 5}, "tiles needs mpp"),
         ({"mpp": 0}, "greater than 0"),
     ],
 )

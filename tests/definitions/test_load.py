@@ -56,6 +56,7 @@ def test_every_shipped_piece_parses(minimal: Path, key: str, kind: str) -> None:
     ("override", "words"),
     [
         ("dataset.image_sze=3", ["dataset.image_sze", "unknown key", "did you mean 'image_size'"]),
+        ("architecture.choices=['resnet18']", ["architecture", "did you mean space.architecture?"]),
         ("dataset.image_size=1.5", ["dataset.image_size", "valid integer", "1.5"]),
         ("dataset.image_size=4", ["dataset.image_size", "greater than or equal to 8", "got 4"]),
         ("budget.trials=many", ["budget.trials", "valid integer", "'many'"]),
@@ -64,7 +65,7 @@ def test_every_shipped_piece_parses(minimal: Path, key: str, kind: str) -> None:
         ("space.learning_rate.low=1", ["learning_rate", "`low < high` must hold"]),
         ("space.optimizer.choices=['adma']", ["optimizer = 'adma'", "'adam'"]),
         ("space.architecture.choices=[]", ["architecture.choices", "at least 1"]),
-        ("space.architecture.role='fixed'", ["architecture", "role 'fixed' goes with a value"]),
+        ("space.architecture.role='fixed'", ["architecture", "role 'fixed' needs a value"]),
         ("sampler=tpee", ["no search/samplers/tpee.toml", "did you mean 'tpe'"]),
         ("scheduler.base=ashaa", ["no search/schedulers/ashaa.toml", "did you mean 'asha'"]),
         ("dataset.source=nope", ["dataset", "'nope'", "phantom-oct"]),

@@ -68,7 +68,7 @@ def test_ranges_never_change_between_trials() -> None:
     ("change", "words"),
     [
         ({"exclude": [{"init": "imagnet"}]}, "'imagnet' is not among"),
-        ({"exclude": [{"batch_size": 8}]}, "no dimension with choices"),
+        ({"exclude": [{"batch_size": 8}]}, "not a dimension of this space that has choices"),
         ({"exclude": [{"init": "random"}, {"init": "imagenet"}]}, "leaves no combination"),
         (
             {"learning_rate": {"role": "scientific", "low": 1e-4, "high": 1.0}},

@@ -1,6 +1,7 @@
 """`evaluate`: what it says of other data, what it warns of, where it keeps it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import making
 import medfathom
 from evaluating import images, write
+from json_holds import holds
 from medfathom import cli
 from medfathom.confirmation import grad_cam
-from medfathom.confirmation.find import NO_MAP
+from medfathom.confirmation.find import MISTAKES, NO_MAP
 from medfathom.data.prepare import prepare
 from medfathom.data.prints import prints_of, write_prints
 from medfathom.errors import ExportedModelError, InputError
@@ -106,9 +108,11 @@ def test_training_images_among_the_data_are_found(model: Path, workdir: Path) ->
 def test_recalibration_is_judged_on_other_patients(model: Path, workdir: Path) -> None:
     pixels, labels = images(800, seed=2)
     labels = np.where(np.random.default_rng(0).random(800) < 0.8, 0, labels)  # much rarer than it was
-    found = medfathom.evaluate(
+    evaluated = medfathom.evaluate(
         model, write(workdir, images=pixels, labels=labels[:, None]), recalibrate=400
-    ).recalibrated
+    )
+    holds("evaluate", evaluated.to_dict())
+    found = evaluated.recalibrated
     assert found is not None
     assert (found.n_used, found.n_judged) == (400, 400)
     assert found.after["log_loss"] < found.before["log_loss"] - 0.1
@@ -134,6 +138,25 @@ def test_pictures_are_drawn_of_the_images_as_read(model: Path, workdir: Path) ->
     drawn = {file.name for file in (workdir / "shown").iterdir()}
     assert {"roc.png", "calibration.png", "confusion.png", "gradcam.png", "mistakes.png"} <= drawn
     assert not list(model.glob("*.png"))  # a model folder travels, patients do not
+    assert not (model / MISTAKES).exists()
+
+
+def test_mistakes_are_a_page_of_their_own(model: Path, workdir: Path) -> None:
+    pixels, labels = images(60)
+    medfathom.evaluate(
+        model, write(workdir, images=pixels, labels=labels[:, None]), pictures=workdir / "shown"
+    )
+    page = (workdir / "shown" / MISTAKES).read_text(encoding="utf-8")
+    wrong = np.flatnonzero((pixels.mean(axis=(1, 2)) >= 127.5) != labels)
+    figures = page.split("<figure>")[1:]
+    assert len(figures) == min(len(wrong), grad_cam.MISTAKES)
+    assert all(figure.count("<img") == 2 for figure in figures)  # the image, and its map
+    shown = {int(re.search(r"train_images\[(\d+)\]", figure)[1]) for figure in figures}  # type: ignore[index]
+    assert shown <= set(wrong.tolist())
+    confident = [float(re.search(r"\((\d\.\d\d)\), is", figure)[1]) for figure in figures]  # type: ignore[index]
+    assert confident == sorted(confident, reverse=True)
+    assert "http" not in page
+    assert "<script" not in page
 
 
 def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +169,10 @@ def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch:
 
 
 BAD = {
-    "other names": ('class_names = ["NORMAL", "ILL"]', "class 'NORMAL' of the data is none of the model's"),
+    "other names": (
+        'class_names = ["NORMAL", "ILL"]',
+        "class 'NORMAL' of the data is not one of the model's",
+    ),
     "nearest": ('class_names = ["NORMAL", "ILL"]', '[map] "NORMAL" = "well"'),
     "one class": ('class_names = ["well", "other"]\n[map]\nother = ""', "no image is of class 'ill'"),
     "map target": (

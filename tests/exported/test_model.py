@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import medfathom
+from json_holds import holds
 from made_models import CONFIG
 from medfathom import cli
 from medfathom.errors import DataError, ExportedModelError
@@ -226,6 +227,7 @@ def test_the_command_skips_names_and_exits_1(
     code, out, err = typed(good, bad, absent, "--json", "--csv", table)
     assert code == 1
     content = json.loads(out)
+    holds("predict", content)
     assert [row["image"] for row in content["images"]] == [str(good)]
     assert set(content["unreadable"]) == {str(bad), str(absent)}
     assert "no such file" in err

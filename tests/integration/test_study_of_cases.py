@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from json_holds import holds
 from making_cases import SLICES, SPLITS, volume_table
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
@@ -72,6 +73,8 @@ def test_a_study_of_volumes(confirmed: dict[str, Any]) -> None:
         "AUCs are per volume: train 16 volumes of 8 patients" in f["message"] for f in check["findings"]
     )
 
+    holds("confirm", confirmed)
+    holds("data check", check)
     strata = confirmed["strata"]
     assert {s["combine"] for s in strata} == {"mean", "max", "attention"}
     assert {(s["unit"], s["n_test_cases"]) for s in strata} == {("volume", SPLITS["test"])}

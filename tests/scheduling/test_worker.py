@@ -112,7 +112,7 @@ def test_folds_are_judged_at_the_trials_own_size(workdir: Path) -> None:
     data = prepare(config.dataset, workdir / "cache")
     settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint)
     params = TrialParams(architecture="lcnet_050", init="random", unfreeze_depth=0, image_size=48)
-    first = list(results(settings, Order(Assignment(0, params, "", 7), "study/trial-00000.pt")))[-1]
+    first = next(results(settings, Order(Assignment(0, params, "", 7), "study/trial-00000.pt")))
     assert isinstance(first, EpochResult)
     assert first.record.folds is not None
     goes_on = Assignment(1, params, "", 7, scored=first.record.folds)

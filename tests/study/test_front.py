@@ -32,9 +32,9 @@ def two_objectives(*more: str) -> StudyConfig:
     ("change", "words"),
     [
         ("scheduler=asha", 'needs scheduler = "none", but got "asha": early stopping looks at AUC alone'),
-        ("goal='compare'", 'goes with goal = "best"'),
+        ("goal='compare'", 'needs goal = "best"'),
         ("sampler=gp", "needs a sampler for several objectives"),
-        ("budget.patience=3", "goes without budget.patience"),
+        ("budget.patience=3", "cannot be combined with budget.patience"),
         ("objectives.cost='price'", "objectives.cost"),
     ],
 )

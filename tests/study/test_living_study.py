@@ -135,7 +135,7 @@ def test_it_is_not_widened_under_another_run(postgresql: str, workdir: Path) -> 
     wider = definition("shared", THREE, 8)
     with open_study(definition("shared", TWO, 4), postgresql, DATA) as driver:
         driver.assign()
-        words = r"cannot take in what is new \(architecture resnet50\): another run is at work on it"
+        words = r"cannot take in what is new \(architecture resnet50\): another run is working on it"
         with pytest.raises(StorageError, match=words), open_study(wider, postgresql, DATA):
             pass
         assert driver.assign()  # it goes on undisturbed

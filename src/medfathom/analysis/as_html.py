@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.analysis.report.pretraining_words import pretraining_lines
 from medfathom.html import lines, piece, table
+from medfathom.text import number_of
 
 if TYPE_CHECKING:
     from medfathom.analysis.pipeline import Analysis, ModalityFindings, NothingCompared
@@ -37,8 +38,9 @@ def analysis_html(found: Analysis) -> str:
 def _modality(name: str, found: ModalityFindings | NothingCompared) -> str:
     counts = found.counts
     told = (
-        f"{name}: {counts.n_architectures} architectures, {counts.n_families} families, "
-        f"{counts.n_datasets} data sets, {counts.n_cells} cells"
+        f"{name}: {number_of(counts.n_architectures, 'architecture')}, "
+        f"{number_of(counts.n_families, 'family')}, {number_of(counts.n_datasets, 'data set')}, "
+        f"{number_of(counts.n_cells, 'cell')}"
     )
     answers = [*found.predictors.values(), found.imagenet]
     return lines([told]) + table(COLUMNS, [_row(answer) for answer in answers])

@@ -84,5 +84,5 @@ def refuse_unknown(name: str) -> None:
         return
     members = sorted((one for one in known if one.startswith(name.lower())), key=lambda one: (len(one), one))
     if members:
-        raise ModelError(f"{name!r} is no architecture but a family; one of {', '.join(members[:6])}")
+        raise ModelError(f"{name!r} is a family, not an architecture; give one of {', '.join(members[:6])}")
     raise ModelError(f"unknown architecture {name!r}; {did_you_mean(name, known)}")

@@ -42,6 +42,7 @@ from medfathom.analysis.questions.unfreezing import (
     depths_over_datasets,
     unfreeze_depths,
 )
+from medfathom.analysis.questions.universality import Universality, price_of_universality
 from medfathom.analysis.results import Exclusion
 from medfathom.analysis.rows import notes_on, prepare
 from medfathom.analysis.size.association import Association, NoSlope, Unadjusted, associate
@@ -124,7 +125,8 @@ class Analysis:
         unfreeze_depth: by data set and init.
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
-        generalisation_gap: training AUC less the AUC analysed.
+        universality: what one architecture for all data sets costs, chosen by validation.
+        generalisation_gap: training AUC minus the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
         model_comparison: their models compared image by image, likewise.
         studies: what must be told of the studies that the rows come from.
@@ -151,6 +153,7 @@ class Analysis:
     unfreeze_depth: list[UnfreezeDepths]
     unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
+    universality: Universality
     generalisation_gap: GeneralisationGap
     confirmed: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
     model_comparison: Sequence[Any] | None = field(default=None, metadata=OPTIONAL)
@@ -243,6 +246,7 @@ def _analysed(
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
         unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),
+        universality=price_of_universality(rows),
         generalisation_gap=generalisation_gap(rows, settings.coarse),
     )
 

@@ -192,7 +192,7 @@ def notes_on(rows: pd.DataFrame) -> list[str]:
     if "_settings" in rows:
         columns = rows["_settings"].dropna().unique()
         notes += [
-            f"compared only among rows of the same {c}: rows that differ in it are no repeats"
+            f"compared only among rows of the same {c}: rows that differ in it are not repeats"
             for c in columns
         ]
     if rows["seed"].notna().any():
@@ -247,7 +247,7 @@ def _twice(same: pd.DataFrame, differ: list[str]) -> str:
     if of_studies == 2:
         way = "analyse the studies one at a time"
     elif of_studies == 1:
-        way = "leave the table's rows out with --where, or analyse study and table apart"
+        way = "leave the table's rows out with --where, or analyse study and table separately"
     elif differ:
         way = (
             f"they differ in {', '.join(differ[:4])}: --where {differ[0]}={one[differ[0]]} takes one of "
@@ -338,6 +338,6 @@ def _one_family_each(rows: pd.DataFrame) -> None:
         odd = own.index[own["family"] != own["family"].iloc[0]][0]
         raise ResultsError(
             f"{place(rows, odd)}: architecture {name!r} has several families: "
-            f"{', '.join(sorted(own['family'].unique()))}; it has one: correct the table, or leave the "
-            "column out to have the catalog's"
+            f"{', '.join(sorted(own['family'].unique()))}; an architecture has one: correct the table, or "
+            "leave the column out to have the catalog's"
         )

@@ -185,7 +185,7 @@ def _long(frame: pd.DataFrame, wide: Sequence[str], path: Path) -> pd.DataFrame:
         if column in frame:
             raise ResultsError(
                 f"{path}: --wide makes the column {column!r} from names and values of columns, but the table "
-                f"has one; leave it out with --set {column}= or do without --wide"
+                f"has one; leave it out with --set {column}= or leave out --wide"
             )
     others = [c for c in frame if c not in wide]
     return frame.melt(others, list(wide), "dataset", "auc").dropna(subset="auc")
@@ -293,7 +293,7 @@ def _optimism(ranked: pd.DataFrame, best: pd.Index, keys: list[str], *, by_auc: 
     if by_auc:
         return (
             "chosen by the AUC that is analysed, which is optimistic: on average those kept are "
-            f"{mean:.4f} above the mean of their search, and up to so much of it may be chance"
+            f"{mean:.4f} above the mean of their search, and up to that much of it may be chance"
         )
     return (
         f"on average the AUC of those kept is {mean:+.4f} against the mean of their search and {most:+.4f} "

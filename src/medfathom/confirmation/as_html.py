@@ -45,7 +45,7 @@ def _last(summary: ConfirmationSummary, halted: str) -> list[str]:
         opened(summary.openings),
         f"{len(summary.missing)} strata are not confirmed." if summary.missing else "",
         *(f"Failed: {f.stratum}, seed {f.seed}: {f.reason}" for f in summary.failures),
-        f"Ended early: {halted}. The same call goes on." if halted else "",
+        f"Ended early: {halted}. The same call continues." if halted else "",
     ]
 
 

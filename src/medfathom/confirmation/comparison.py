@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medfathom.confirmation.find import predictions_file
+from medfathom.confirmation.json_forms import ComparedJson
 from medfathom.confirmation.paired import FEWEST_IMAGES, ModelComparison, compare_models
 from medfathom.confirmation.predictions import read_predictions
 from medfathom.confirmation.results import ConfirmationSummary
@@ -30,10 +31,18 @@ class ClassComparison:
     class_name: str
     comparison: ModelComparison
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> ComparedJson:
         """JSON form, an entry of `model_comparison` in `analysis.json`."""
-        where = {"dataset": self.study, "modality": self.modality, "class": self.class_name}
-        return {**where, **self.comparison.to_dict()}
+        compared = self.comparison
+        return {
+            "dataset": self.study,
+            "modality": self.modality,
+            "class": self.class_name,
+            "models": {name: {"auc": m.auc, "ci95": list(m.ci95)} for name, m in compared.models.items()},
+            "pairs": [pair.to_dict() for pair in compared.pairs],
+            "n_images": compared.n_images,
+            "groups": compared.groups,
+        }
 
 
 def compare_confirmed(summary: ConfirmationSummary) -> list[ClassComparison]:

@@ -25,7 +25,7 @@ from medfathom.trial.latency import latency_ms
 from medfathom.trial.provenance import device_name
 
 EFFICIENCY = "efficiency"
-"""Attribute of a study: the JSON form of `Efficiency`."""
+"""Attribute of a study: the device, and the latency of each architecture; the trials have the rest."""
 
 PICTURE = "efficiency.png"
 
@@ -40,7 +40,8 @@ def keep(study: Study, strata: Sequence[StratumResult], folder: Path, threads: i
         threads: CPU threads of the timing.
     """
     found = measure(strata, threads)
-    study.set_user_attr(EFFICIENCY, found.to_dict())
+    latencies = {model.architecture: round(model.latency_ms, 3) for model in found.models}
+    study.set_user_attr(EFFICIENCY, {"device": found.device, "latency_ms": latencies})
     draw(found, folder / PICTURE)
     add_picture(study, folder / PICTURE)
     return found

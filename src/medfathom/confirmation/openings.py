@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from optuna.study import Study
 
+from medfathom.confirmation.json_forms import OpeningJson
+
 OPENINGS = "test_openings"
 """Attribute of a study: every opening of its test split, in order."""
 
@@ -31,7 +33,7 @@ class Opening:
     models: tuple[JobKey, ...]
     n_images: int
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> OpeningJson:
         """JSON form, as the study's attribute has it."""
         models = [list(key) for key in self.models]
         return {"when": self.when, "by": self.by, "models": models, "n_images": self.n_images}

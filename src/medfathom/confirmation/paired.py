@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from medfathom.analysis.size.multiplicity import holm
+from medfathom.confirmation.json_forms import PairJson
 from medfathom.errors import ResultsError
 from medfathom.metrics.auc import Bools, Counts, Flags, Floats, Members, delong, weighted_auc
 from medfathom.metrics.unknown import is_absent, is_present
@@ -57,7 +58,7 @@ class ComparedPair:
     """Two models on the same images.
 
     Attributes:
-        models: their names; differences are the first less the second.
+        models: their names; differences are the first minus the second.
         difference: of the AUCs, in [-1, 1].
         delong: None where several images belong to one patient: it takes images as independent.
         bootstrap: over patients; over images where no patients are known.
@@ -68,16 +69,18 @@ class ComparedPair:
     delong: DifferenceTest | None
     bootstrap: DifferenceTest
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> PairJson:
         """JSON form, an entry of `model_comparison.pairs` in `analysis.json`."""
-        content: dict[str, object] = {"models": list(self.models), "difference": self.difference}
-        content["delong_ci95"] = list(self.delong.ci95) if self.delong else [None, None]
-        content["delong_p"] = self.delong.p_value if self.delong else None
-        content["bootstrap_ci95"] = list(self.bootstrap.ci95)
-        content["bootstrap_p"] = self.bootstrap.p_value
-        if self.delong:
-            content["delong_p_holm"] = self.delong.p_holm
-        return content | {"bootstrap_p_holm": self.bootstrap.p_holm}
+        content: PairJson = {
+            "models": list(self.models),
+            "difference": self.difference,
+            "delong_ci95": list(self.delong.ci95) if self.delong else [None, None],
+            "delong_p": self.delong.p_value if self.delong else None,
+            "bootstrap_ci95": list(self.bootstrap.ci95),
+            "bootstrap_p": self.bootstrap.p_value,
+            "bootstrap_p_holm": self.bootstrap.p_holm,
+        }
+        return {**content, "delong_p_holm": self.delong.p_holm} if self.delong else content
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,6 @@ class ModelComparison:
     pairs: Sequence[ComparedPair]
     n_images: int
     groups: bool
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form, an entry of `model_comparison` in `analysis.json`."""
-        return {
-            "models": {n: {"auc": m.auc, "ci95": list(m.ci95)} for n, m in self.models.items()},
-            "pairs": [pair.to_dict() for pair in self.pairs],
-            "n_images": self.n_images,
-            "groups": self.groups,
-        }
 
 
 def compare_models(

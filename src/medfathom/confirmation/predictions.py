@@ -48,8 +48,8 @@ def read_predictions(path: Path) -> Predicted:
         table = pd.read_parquet(path)
     except FileNotFoundError:
         raise StorageError(
-            f"{path}: predictions are gone; confirm the study again (with --trial, if it is not the best of "
-            "its stratum any more)"
+            f"{path}: the predictions are missing; confirm the study again (with --trial, if it is not the "
+            "best of its stratum any more)"
         ) from None
     except (OSError, ValueError) as error:
         raise StorageError(

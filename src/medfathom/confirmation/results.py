@@ -7,12 +7,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from medfathom.confirmation.choice import MissingStratum
 from medfathom.confirmation.gap import Gap
+from medfathom.confirmation.json_forms import (
+    ConfirmationJson,
+    CostJson,
+    EfficiencyJson,
+    ModelJson,
+    StratumJson,
+)
 from medfathom.confirmation.openings import Opening
 from medfathom.trial.record import SplitMetrics, TrialRecord
 
@@ -51,9 +58,9 @@ class ConfirmedModel:
     pictures: tuple[str, ...] = ()
     row: Mapping[str, Any]
 
-    def to_dict(self, *, with_folder: bool = True) -> dict[str, object]:
+    def to_dict(self, *, with_folder: bool = True) -> ModelJson:
         """JSON form. Without its folder it can travel to another machine."""
-        content: dict[str, object] = {
+        content: ModelJson = {
             "trial": self.trial,
             "seed": self.seed,
             "val_auc": self.val_auc,
@@ -61,7 +68,7 @@ class ConfirmedModel:
             "test_auc": self.test_auc,
             "test_ci": [self.test.auc_ci_low, self.test.auc_ci_high],
         }
-        return content | ({"folder": str(self.folder)} if with_folder else {})
+        return {**content, "folder": str(self.folder)} if with_folder else content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +136,9 @@ class StratumResult:
         """By how much the search's validation AUC exceeds the mean test AUC."""
         return self.search_auc - self.test_auc
 
-    def to_dict(self, *, with_folders: bool = True) -> dict[str, object]:
+    def to_dict(self, *, with_folders: bool = True) -> StratumJson:
         """JSON form."""
-        return {
+        content: StratumJson = {
             "stratum": self.stratum,
             "search_trial": self.search_trial,
             "chosen": self.chosen,
@@ -154,12 +161,12 @@ class StratumResult:
             "ci": list(self.ci),
             "optimism": self.optimism,
             "gap": None if self.gap is None else self.gap.to_dict(),
-            **self.metric_means,
             "unit": self.unit,
             "combine": self.models[0].record.combine,
             "n_test_cases": self.models[0].test.n_cases,
             "models": [model.to_dict(with_folder=with_folders) for model in self.models],
         }
+        return cast("StratumJson", {**content, **self.metric_means})
 
 
 @dataclass(frozen=True)
@@ -210,9 +217,9 @@ class ConfirmationSummary:
         """Without configurations that were asked for by number; the best on validation first."""
         return tuple(result for result in self.strata if result.chosen)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> ConfirmationJson:
         """JSON form, an entry of `confirmed` in `analysis.json`."""
-        content: dict[str, object] = {
+        content: ConfirmationJson = {
             "study": self.study,
             "modality": self.modality,
             "unfinished": self.unfinished,
@@ -223,7 +230,7 @@ class ConfirmationSummary:
             "missing": [{"stratum": m.stratum, "reason": m.reason} for m in self.missing],
             "failures": [{"stratum": f.stratum, "seed": f.seed, "reason": f.reason} for f in self.failures],
         }
-        return content | ({"efficiency": self.efficiency.to_dict()} if self.efficiency else {})
+        return {**content, "efficiency": self.efficiency.to_dict()} if self.efficiency else content
 
 
 COSTS = {
@@ -285,26 +292,21 @@ class Efficiency:
         front = [m for m in self.models if not any(other.beats(m, kind) for other in self.models)]
         return sorted(front, key=lambda model: model.costs[kind])
 
-    def to_dict(self) -> dict[str, object]:
-        """JSON form, as the study's attribute has it."""
+    def to_dict(self) -> EfficiencyJson:
+        """JSON form."""
         fronts = {kind: self.front(kind) for kind in COSTS}
-        models = [
+        models: list[CostJson] = [
             {
                 "stratum": m.stratum,
                 "architecture": m.architecture,
                 "search_trial": m.search_trial,
                 "auc": m.auc,
                 "ci": list(m.ci),
-                **m.costs,
+                "n_params": m.n_params,
+                "macs": m.macs,
+                "latency_ms": m.latency_ms,
                 "front": [kind for kind, front in fronts.items() if m in front],
             }
             for m in self.models
         ]
         return {"device": self.device, "auc": "test, mean over seeds", "models": models}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Efficiency:
-        """From its JSON form."""
-        names = [field.name for field in fields(ModelCost) if field.name != "ci"]
-        models = [ModelCost(ci=tuple(m["ci"]), **{n: m[n] for n in names}) for m in content["models"]]
-        return cls(content["device"], tuple(models))

@@ -68,7 +68,7 @@ def gap_words(result: StratumResult) -> list[str]:
         return []
     search = _part(gap.search) if gap.search.ci else f"{gap.search.value:+.4f} (one seed: no interval)"
     lines = [
-        f"Search AUC less test AUC {result.optimism:+.4f} = {search} search optimism (the best of many "
+        f"Search AUC minus test AUC {result.optimism:+.4f} = {search} search optimism (the best of many "
         f"against the same configuration trained again) {_part(gap.splits)} validation against test (the "
         "same networks on other images)."
     ]

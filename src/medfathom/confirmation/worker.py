@@ -173,7 +173,7 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
         None if task.checkpoint is None else load_checkpoint(task.checkpoint, torch.device(task.device))
     )
     if checkpoint is None:
-        raise RunError(f"{task.checkpoint}: the checkpoint of the last epoch is gone; confirm again")
+        raise RunError(f"{task.checkpoint}: the checkpoint of the last epoch is missing; confirm again")
     network = network_of(params, task, task.data.split("train"))
     network.load_trained_state(checkpoint.network)
     network.merge_adapters()

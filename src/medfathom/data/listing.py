@@ -37,7 +37,7 @@ def _with_positive(listing: Listing, positive: str | int | None) -> Listing:
     positive = str(positive)
     names = listing.class_names
     if listing.task != "binary":
-        raise DataError(f"dataset.positive goes with one label of two classes; here {len(names)} are named")
+        raise DataError(f"dataset.positive needs one label of two classes, but {len(names)} are named")
     normal = [normal_word(name) for name in names]
     if normal_word(positive) not in normal:
         raise DataError(f"dataset.positive: {positive!r} is no class; {did_you_mean(positive, names)}")

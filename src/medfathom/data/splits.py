@@ -184,7 +184,7 @@ def _why_none(
     if few:
         to_do = "add some, leave the class out, or give the splits yourself"
         return f"{where}: every class needs {wanted} {what}, one for each split, but {shown}; {to_do}"
-    found = "there is no way" if error.proven else f"no way was found in {SECONDS:.0f} s"
+    found = "there is no way" if error.proven else f"no division was found in {SECONDS:.0f} s"
     return f"{where}: {found} to put every class into every split in whole {what}; of the rarest, {shown}"
 
 

@@ -24,8 +24,8 @@ class SamplerConfig(Schema):
     n_startup_trials: int = Field(default=10, ge=1)
     """Random trials before `tpe` and `gp` learn from what was found; trials of a generation of `nsga2`."""
     portfolio: str = "shipped"
-    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
-    that one; `off`: none."""
+    """For `gain`: what worked elsewhere, to begin with or to learn from. `shipped`: every file of
+    search/portfolios; a name: that one; `off`: none."""
     warm_start: Literal["auto", "off"] | list[str] = "auto"
     """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""
@@ -208,7 +208,7 @@ class StudyConfig(Schema):
         if cost is None:
             return self
         if self.goal != "best":
-            raise ValueError(f'{asked} goes with goal = "best", but got goal = "{self.goal}"')
+            raise ValueError(f'{asked} needs goal = "best", but got goal = "{self.goal}"')
         if self.sampler.name in ("gain", "gp"):
             raise ValueError(
                 f'{asked} needs a sampler for several objectives, but got "{self.sampler.name}"; take "tpe", '
@@ -220,9 +220,11 @@ class StudyConfig(Schema):
                 "AUC alone, and would stop cheap networks that belong to the front"
             )
         if self.budget.patience is not None:
-            raise ValueError(f"{asked} goes without budget.patience: it looks at AUC alone")
+            raise ValueError(f"{asked} cannot be combined with budget.patience, which looks at AUC alone")
         if self.dataset.splits.trainings > 1:
-            raise ValueError(f"{asked} goes without dataset.splits.folds: trials go on by AUC alone")
+            raise ValueError(
+                f"{asked} cannot be combined with dataset.splits.folds: trials go on by AUC alone"
+            )
         return self
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ class SplitsConfig(Schema):
     @model_validator(mode="after")
     def _repeats_go_with_folds(self) -> SplitsConfig:
         if self.repeats > 1 and self.folds is None:
-            raise ValueError(f"repeats = {self.repeats} goes with folds; give folds = 5")
+            raise ValueError(f"repeats = {self.repeats} needs folds; give folds = 5, too")
         return self
 
     @property
@@ -174,23 +174,23 @@ class _Files(_OnDisk):
     def _unit_of_cases(self) -> _Files:
         given = [key for key in ("case_pattern", "case_column") if getattr(self, key, None) is not None]
         if given and self.unit == "image":
-            raise ValueError(f'{given[0]} goes with unit = "case", "volume" or "slide"; but unit is "image"')
+            raise ValueError(f'{given[0]} needs unit = "case", "volume" or "slide", but unit is "image"')
         if len(given) > 1:
             raise ValueError("give case_column or case_pattern, not both")
         if self.eye is not None and self.unit != "volume":
-            raise ValueError(f'eye goes with unit = "volume"; but unit is "{self.unit}"')
+            raise ValueError(f'eye needs unit = "volume", but unit is "{self.unit}"')
         return self
 
     @model_validator(mode="after")
     def _keys_of_slides(self) -> _Files:
         if self.mpp is not None and self.unit != "slide":
-            raise ValueError(f'mpp goes with unit = "slide"; but unit is "{self.unit}"')
+            raise ValueError(f'mpp needs unit = "slide", but unit is "{self.unit}"')
         fields = type(self).model_fields
         keys = {"tiles", "tiles_seed", "tissue", "mpp_column"} & fields.keys()
         # A study's own record of its definition has every default.
         keys = {key for key in keys if getattr(self, key) != fields[key].default}
         if keys and self.mpp is None:
-            raise ValueError(f"{min(keys)} goes with mpp, the microns per pixel of tiles")
+            raise ValueError(f"{min(keys)} needs mpp, the microns per pixel of tiles")
         return self
 
     @field_validator("group_pattern", "case_pattern")
@@ -281,9 +281,9 @@ class CsvDataset(_Files, TableKeys):
         if self.group_column is not None and self.group_pattern is not None:
             raise ValueError("give group_column or group_pattern, not both")
         if self.keep and self.unit != "image":
-            raise ValueError(f'keep goes with unit = "image", but unit is "{self.unit}"')
+            raise ValueError(f'keep needs unit = "image", but unit is "{self.unit}"')
         if self.unlisted == "drop" and None in (self.class_names, self.no_label):
-            raise ValueError('unlisted = "drop" goes with class_names and no_label')
+            raise ValueError('unlisted = "drop" needs class_names and no_label')
         return self
 
 

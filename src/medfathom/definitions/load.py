@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.space import TrialParams
 from medfathom.errors import DefinitionError, did_you_mean
 
 PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "budget": "budgets"}
@@ -193,7 +194,7 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     key = ".".join(path) or "definition"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown key; {did_you_mean(path[-1], _known_keys(path[:-1], data))}"
+        message = f"unknown key; {_meant(path, data)}"
     elif first["type"] == "missing":
         message = "missing; give it a value"
     elif first["type"].startswith("union_tag"):
@@ -202,6 +203,13 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
         message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return f"{key}: {message}{more}"
+
+
+def _meant(path: list[str], data: Mapping[str, Any]) -> str:
+    """The key that was meant: a hyperparameter belongs below `space`."""
+    if len(path) == 1 and path[0] in TrialParams.model_fields:
+        return f"did you mean space.{path[0]}?"
+    return did_you_mean(path[-1], _known_keys(path[:-1], data))
 
 
 def _source(data: Mapping[str, Any]) -> Any:

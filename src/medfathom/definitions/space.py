@@ -118,7 +118,9 @@ class Dimension(Schema):
         if sum(forms) != 1:
             raise ValueError("give exactly one of value, choices, or low and high")
         if (self.role == "fixed") != (self.value is not None):
-            raise ValueError(f"role 'fixed' goes with a value, and only it does; got role={self.role!r}")
+            raise ValueError(
+                f"role 'fixed' needs a value, and only 'fixed' may have one; got role={self.role!r}"
+            )
         if self.choices is not None and len(set(map(repr, self.choices))) < len(self.choices):
             raise ValueError(f"choices repeat themselves: {self.choices}")
         if forms[2]:
@@ -201,7 +203,7 @@ class SpaceConfig(Schema):
                 dimension = self.dimensions.get(name)
                 if dimension is None or not _enumerable(name, dimension):
                     raise ValueError(
-                        f"exclude names {name!r}, which is no dimension with choices of this space"
+                        f"exclude names {name!r}, which is not a dimension of this space that has choices"
                     )
                 if value not in values_of(name, dimension):
                     raise ValueError(f"exclude: {name} = {value!r} is not among {values_of(name, dimension)}")

@@ -135,7 +135,7 @@ class TableKeys(Schema):
             ),
             (self._both("split_column", "split_lists"), "give split_column or split_lists, not both"),
             (self.no_label is not None and not separated, "no_label goes with label_separator"),
-            (self.unlisted == "drop" and not separated, 'unlisted = "drop" goes with label_separator'),
+            (self.unlisted == "drop" and not separated, 'unlisted = "drop" needs label_separator'),
         ):
             if wrong:
                 raise ValueError(reason)
@@ -148,10 +148,10 @@ class TableKeys(Schema):
     def _meanings_fit(self) -> TableKeys:
         columns = self.label_columns or []
         if self.one_hot and not columns:
-            raise ValueError("one_hot goes with label_columns")
+            raise ValueError("one_hot needs label_columns")
         for key, given in (("uncertain", self.uncertain), ("missing", self.missing)):
             if given is not None and not columns:
-                raise ValueError(f"{key} goes with label_columns")
+                raise ValueError(f"{key} needs label_columns")
             meanings = given if isinstance(given, dict) else {}
             if strange := [label for label in meanings if label not in columns]:
                 raise ValueError(f"{key}: {strange[0]!r} is none of label_columns")

@@ -108,8 +108,9 @@ def _renamed(unknown: Sequence[str], missing: Sequence[str]) -> str:
     plain = {other.lower(): other for other in missing}
     hint = did_you_mean(name.lower(), plain)
     return (
-        f"class {name!r} of the data is none of the model's, and the model's {', '.join(map(repr, missing))} "
-        f"{'has' if len(missing) == 1 else 'have'} no image ({hint}); say which is which in the definition: "
+        f"class {name!r} of the data is not one of the model's, and the model's "
+        f"{', '.join(map(repr, missing))} {'has' if len(missing) == 1 else 'have'} no image ({hint}); "
+        "say in the definition which one it is: "
         f'[map] "{name}" = "{missing[0]}", or "{name}" = "" to leave its images out'
     )
 

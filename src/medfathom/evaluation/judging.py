@@ -93,8 +93,8 @@ def check_judgeable(found: Predictions, missing: Sequence[str]) -> None:
         raise DataError(f"the data have no AUC: {why}; images of a class and of another one are needed")
     if found.groups is not None and len(np.unique(found.groups)) < 2:
         raise DataError(
-            f"all {len(found)} images are of one patient ({found.groups[0]}): nothing can be said of others; "
-            "give the data of several patients, or check group_column or group_pattern"
+            f"all {len(found)} images are of one patient ({found.groups[0]}): nothing can be said about "
+            "others; give the data of several patients, or check group_column or group_pattern"
         )
 
 

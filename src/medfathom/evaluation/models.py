@@ -61,7 +61,7 @@ def open_model(model: str | Path, device: str, storage: str | None) -> JudgedMod
         InputError: the folder was altered, nothing is confirmed, or the device is not there.
     """
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise InputError(f"--device {device}: no such device here; cpu always works")
+        raise InputError(f"--device {device}: this machine has no such device; cpu always works")
     folder = Path(model)
     if folder.is_dir():
         return _exported(folder, device, storage)

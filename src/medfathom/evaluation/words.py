@@ -61,8 +61,8 @@ def _flip(found: Evaluation) -> list[str]:
         )
     )
     return [
-        f"AUC {shown(found.flipped.auc)} lies below 0.5 with its whole interval: classes are probably "
-        f"exchanged, or black and white. Check [map] and the images before this is called a result.{tried}"
+        f"AUC {shown(found.flipped.auc)} is below 0.5, and so is its whole interval: classes are probably "
+        f"exchanged, or black and white. Check [map] and the images before you report this.{tried}"
     ]
 
 
@@ -78,7 +78,7 @@ def _overlap(found: Evaluation) -> list[str]:
     if seen.patients:
         parts.append(
             f"{seen.patients} patients ({seen.patient_images} images) have the name of a training patient "
-            "(this means nothing where names are numbers of each place)"
+            "(this means nothing if each site numbers its own patients)"
         )
     without = "none is left without them" if seen.auc_without is None else f"AUC {shown(seen.auc_without)}"
     return [f"Not new to the model: {', and '.join(parts)}. Without all of these: {without}."]
@@ -123,7 +123,7 @@ def left_out(found: Evaluation) -> list[str]:
 def fell(found: Evaluation) -> str:
     """The change of the AUC against the internal test split, in a sentence."""
     if found.internal is None or "auc" not in found.drop:
-        return "The model does not say what it reached on its own test split: no drop can be told."
+        return "The model has no record of its own test split, so no drop can be computed."
     drop = found.drop["auc"]
     own, here = (shown(metric(metrics, "auc")) for metrics in (found.internal, found.metrics))
     assert drop.low is not None  # noqa: S101  `difference_interval` gives all three
@@ -133,7 +133,7 @@ def fell(found: Evaluation) -> str:
     elif drop.high < 0:
         verdict = "it is higher here"
     else:
-        verdict = "the interval includes 0, so that these data do not tell whether it differs"
+        verdict = "the interval includes 0, so these data do not show whether it differs"
     return f"AUC {own} on its own test split, {here} here: a drop of {shown(drop)}; {verdict}."
 
 
@@ -184,7 +184,7 @@ def subgroup_lines(found: Subgroups | None) -> list[str]:
     if found is None:
         return []
     lines = [
-        f"Largest gap by {gap.column}: AUC of {gap.best} less that of {gap.worst} {shown(gap.gap)} (the "
+        f"Largest gap by {gap.column}: AUC of {gap.best} minus that of {gap.worst} {shown(gap.gap)} (the "
         "interval holds for all pairs)"
         for gap in found.gaps
     ]

@@ -386,5 +386,5 @@ def predict_files(folder: Path, images: Sequence[Path], device: str, mpp: float 
     Raises InputError for a device that is not there.
     """
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise InputError(f"--device {device}: no such device here; cpu always works")
+        raise InputError(f"--device {device}: this machine has no such device; cpu always works")
     return load(folder, device).predict(list(images), mpp=mpp)

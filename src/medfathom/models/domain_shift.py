@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
 import torch
@@ -42,6 +42,22 @@ class LayerShift:
     divergence: float
 
 
+class DomainShiftJson(TypedDict):
+    """A data set as one network's batch-norm layers see it.
+
+    Attributes:
+        domain_shift: mean divergence over layers; null without layers.
+        n_images: looked at.
+        reason: why there is no number, where there is none.
+    """
+
+    architecture: str
+    domain_shift: float | None
+    n_images: int
+    layers: list[Annotated[dict[str, object], LayerShift]]
+    reason: str
+
+
 @dataclass(frozen=True)
 class DomainShift:
     """A data set as one network's batch-norm layers see it.
@@ -63,13 +79,15 @@ class DomainShift:
         """Mean over layers; None without layers."""
         return float(np.mean([layer.divergence for layer in self.layers])) if self.layers else None
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> DomainShiftJson:
         """As JSON has it."""
-        layers = [{"name": x.name, "channels": x.channels, "divergence": x.divergence} for x in self.layers]
         return {
-            "architecture": self.architecture, "domain_shift": self.value, "n_images": self.n_images,
-            "layers": layers, "reason": self.reason,
-        }  # fmt: skip
+            "architecture": self.architecture,
+            "domain_shift": self.value,
+            "n_images": self.n_images,
+            "layers": [asdict(layer) for layer in self.layers],
+            "reason": self.reason,
+        }
 
 
 class _Moments:

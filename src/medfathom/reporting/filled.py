@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated, TypedDict
 
 from medfathom.reporting.checklists import Checklist, Item
 from medfathom.reporting.facts import FACTS
 from medfathom.reporting.methods import methods_paragraph
 from medfathom.reporting.record import Fact, StudyRecord
+
+
+class ItemJson(TypedDict):
+    """One item: what the checklist asks for, what the record says and does not say, and its state."""
+
+    number: str
+    section: str
+    text: str
+    facts: list[Annotated[dict[str, object], Fact]]
+    questions: list[str]
+    state: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,17 @@ class FilledItem:
         if not self.questions:
             return "filled"
         return "partly" if self.facts else "open"
+
+    def to_dict(self) -> ItemJson:
+        """JSON form."""
+        return {
+            "number": self.number,
+            "section": self.section,
+            "text": self.text,
+            "facts": [asdict(fact) for fact in self.facts],
+            "questions": list(self.questions),
+            "state": self.state,
+        }
 
 
 @dataclass(frozen=True)
@@ -60,8 +83,7 @@ class Report:
 
     def to_dict(self) -> dict[str, object]:
         """JSON form."""
-        items = [asdict(item) | {"state": item.state} for item in self.items]
-        return asdict(self) | {"items": items}
+        return asdict(self) | {"items": [item.to_dict() for item in self.items]}
 
 
 def fill(checklist: Checklist, record: StudyRecord) -> Report:

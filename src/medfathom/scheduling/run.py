@@ -129,7 +129,7 @@ class Run:
                 return
             self.driver.release()
         raise RunError(
-            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` again goes on"
+            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` continues"
         )
 
     def _fit(self, folder: Path) -> None:

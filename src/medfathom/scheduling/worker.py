@@ -79,8 +79,8 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
     if data.fingerprint != settings.fingerprint:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
-            f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); bring the study's back, "
-            f"then `{command('run')}` again goes on"
+            f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); restore the study's "
+            f"data, then `{command('run')}` continues"
         )
     config = settings.config.dataset
     own = prepare(at_size(config, order.assignment.params.image_size), storage / "cache")

@@ -302,7 +302,7 @@ class Driver:
             try:
                 self._remote.remove(self.checkpoint_name(number))
             except OSError as error:
-                self._tell(f"a checkpoint of trial {number} stays behind ({error})")
+                self._tell(f"a checkpoint of trial {number} was not deleted ({error})")
 
     def renew(self, *, force: bool = False) -> None:
         """Hold on to the trials in hand, and forget those that others took over. To be called often."""
@@ -315,7 +315,7 @@ class Driver:
             self._ownership.release(self._open.values())
         except sa.exc.OperationalError as error:
             reason = cause_of(error)
-            self._tell(f"other runs can go on with this run's trials only in {LEASE_S:.0f} s ({reason})")
+            self._tell(f"other runs can continue this run's trials only after {LEASE_S:.0f} s ({reason})")
         self._open.clear()
 
     def done(self) -> bool:

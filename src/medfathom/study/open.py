@@ -182,7 +182,7 @@ def _grown(
     found = study_id_of(study)
     if why := _who_is_at_work(storage, found, ownership):
         raise StorageError(
-            f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait for its end"
+            f"study {config.name!r} cannot take in what is new ({'; '.join(news)}): {why}; wait until it ends"
         )
     before = _space_of(study, config)
     begun = [t for t in study.get_trials(deepcopy=False) if GOES_ON_FROM not in t.user_attrs]
@@ -215,7 +215,8 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
         return
     if why := _who_is_at_work(storage, found, ownership):
         raise StorageError(
-            f"study {name!r} cannot be set aside: {why}; wait for its end, or share the work without --fresh"
+            f"study {name!r} cannot be set aside: {why}; wait until it ends, or share the work "
+            "without --fresh"
         )
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     optuna.copy_study(
@@ -230,7 +231,7 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
 def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> str:
     """That another run is at work on a study, in words; empty: none is."""
     if ownership.anyone_at_work_on(found):
-        return "another run is at work on it"
+        return "another run is working on it"
     running = storage.get_all_trials(found, deepcopy=False, states=(TrialState.RUNNING,))
     held = ownership.held_by_others(map(trial_id_of, running))
     numbers = [t.number for t in running if trial_id_of(t) in held]
@@ -243,7 +244,7 @@ def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> st
 def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str]:
     """Raise StorageError where this is another study. Returns what its space has beyond the study's."""
     attributes = study.user_attrs
-    anew = "`--fresh` begins anew and keeps the old one under another name"
+    anew = "`--fresh` starts a new one and keeps the old one under another name"
     refuse_newer(study)
     news: list[str] = []
     if attributes["definition_hash"] != config.definition_hash:

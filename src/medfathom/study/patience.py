@@ -51,7 +51,7 @@ class Patience:
                 where = self._storage.engine.url.render_as_string(hide_password=True)
                 raise RunError(
                     f"{where}: the storage has not answered for {OUTAGE_S:.0f} s ({reason}); "
-                    f"`{command('run')}` again goes on once it does"
+                    f"`{command('run')}` continues once it does"
                 )
             self._tell(f"waiting for the storage ({reason})")
             time.sleep(OUTAGE_POLL_S)
@@ -61,7 +61,7 @@ class Patience:
         if _file_id(self._file) != self._file_id:
             raise RunError(
                 f"{self._file}: the storage is gone (moved, deleted or replaced); put it back, then "
-                f"`{command('run')}` again goes on"
+                f"`{command('run')}` continues"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypedDict
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -24,6 +25,15 @@ GOES_ON_FROM = "goes_on_from"
 """Attribute of a trial with a cross-validation's later folds: the trial that had the first one."""
 
 
+class ByState(TypedDict):
+    """Trials by Optuna's name of their state."""
+
+    COMPLETE: int
+    PRUNED: int
+    FAIL: int
+    RUNNING: int
+
+
 @dataclass(frozen=True)
 class Counts:
     """Trials of a study by state."""
@@ -38,7 +48,7 @@ class Counts:
         """Trials that ended, however."""
         return self.complete + self.pruned + self.failed
 
-    def by_state(self) -> dict[str, int]:
+    def by_state(self) -> ByState:
         """Optuna's name of a state -> trials in it."""
         return {
             "COMPLETE": self.complete,

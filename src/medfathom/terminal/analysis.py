@@ -14,7 +14,7 @@ from medfathom.errors import InputError
 from medfathom.terminal.log import logged_steps
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable
-from medfathom.text import clock
+from medfathom.text import clock, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,6 +141,7 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     from medfathom.analysis.report.failures import failure_sentences  # noqa: PLC0415
     from medfathom.analysis.report.opening import opening  # noqa: PLC0415
     from medfathom.analysis.report.pretraining_words import pretraining_lines  # noqa: PLC0415  imports pandas
+    from medfathom.analysis.report.report import REPORT_FILE  # noqa: PLC0415  imports pandas
     from medfathom.analysis.report.sentences import headline  # noqa: PLC0415  imports pandas
 
     parts: list[RenderableType] = []
@@ -151,8 +152,8 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
     for modality, found in analysis.modalities.items():
         counts = found.counts
         counted = (
-            f"{counts.n_architectures} architectures, {counts.n_families} families, "
-            f"{counts.n_datasets} datasets, {counts.n_cells} cells"
+            f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_families, 'family')}, "
+            f"{number_of(counts.n_datasets, 'data set')}, {number_of(counts.n_cells, 'cell')}"
         )
         parts.append(Text.assemble((modality, "bold"), f"  {counted}"))
         parts += [_architectures(analysis.rows[analysis.rows["modality"] == modality]), Text()]
@@ -172,7 +173,7 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
             parts.append(Text(f"Positive class of {told.study}: {told.positive}", "dim"))
     parts += [Text(f"note: {note}", "dim") for note in analysis.notes]
     parts += [Text(f"left out: {left.reason} ({left.rows})", "dim") for left in analysis.exclusions]
-    parts.append(Text(f"Report: {folder}"))
+    parts.append(Text(f"Report: {folder / REPORT_FILE}"))
     return Group(*parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, NotRequired, TypedDict, cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,6 +17,7 @@ from medfathom.data.leakage import leakage_note
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import read_facts
 from medfathom.data.samples import write_samples
+from medfathom.data.sources.base import Ignored
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import InputError
@@ -28,6 +30,40 @@ TOLD = ("positive", "ignored", "notes", "leakage")
 """Facts that are told in words to people."""
 
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
+
+
+class PreparedJson(TypedDict):
+    """A prepared data set.
+
+    Attributes:
+        folder: where it lies.
+        fingerprint: SHA-256 over images, labels, groups and splits.
+        image_size: side of the square images, pixels.
+        sizes: split -> images.
+        unit: what has one label and is judged.
+        cases: split -> cases; null: the unit is the image.
+        positive: the positive class of two; null for other tasks.
+        ignored: files or rows that do not belong to the data set.
+        notes: what the source noticed.
+        leakage: images or patients in several splits, in one line; null: none.
+        samples: sample images that were written.
+    """
+
+    folder: str
+    fingerprint: str
+    modality: str
+    task: str
+    class_names: list[str]
+    image_size: int
+    channels: int
+    sizes: dict[str, int]
+    unit: str
+    cases: dict[str, int] | None
+    positive: str | None
+    ignored: list[Annotated[dict[str, object], Ignored]]
+    notes: list[str]
+    leakage: str | None
+    samples: NotRequired[list[str]]
 
 
 def print_check(study: str, overrides: Sequence[str], *, page: Path | None, as_json: bool) -> int:
@@ -97,7 +133,7 @@ def check_with_page(
 
 def prepare_now(
     config: StudyConfig, reference: str, *, samples: Path | None = None, show_progress: bool
-) -> dict[str, object]:
+) -> PreparedJson:
     """Prepare a study's data set, and write samples into a folder where one is given.
 
     Args:
@@ -119,7 +155,7 @@ def prepare_now(
         )
     written = [] if samples is None else write_samples(data, samples)
     facts = read_facts(data.folder)
-    return {
+    content = {
         **data.to_dict(),
         "positive": data.positive,
         "ignored": [asdict(ignored) for ignored in facts.ignored],
@@ -127,6 +163,7 @@ def prepare_now(
         "leakage": leakage_note(data, config.dataset, reference) or None,
         **({"samples": [str(file) for file in written]} if written else {}),
     }
+    return cast("PreparedJson", content)
 
 
 def check_text(report: CheckReport, page: Path) -> RenderableType:

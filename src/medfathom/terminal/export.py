@@ -31,7 +31,7 @@ def print_export(
         InputError: `within` is given for another trial than the smallest one.
     """
     if within is not None and trial != "smallest-within":
-        raise InputError(f"export {study} {within:g}: a margin goes with --trial smallest-within")
+        raise InputError(f"export {study} {within:g}: a margin needs --trial smallest-within")
     from medfathom.definitions.load import study_name  # noqa: PLC0415
     from medfathom.export import WITHIN, export_model  # noqa: PLC0415  imports Optuna
 

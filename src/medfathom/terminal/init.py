@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
 from medfathom.errors import InputError
 from medfathom.own_data import Written, write_definition
 from medfathom.terminal.output import print_json
 from medfathom.text import command
 from medfathom.validate import check_source
+
+
+class WrittenJson(TypedDict):
+    """A definition that was written; `guessed` has each key that was guessed, and why it has its value."""
+
+    definition: str
+    study: str
+    guessed: dict[str, str]
 
 
 def print_definition_written(
@@ -27,7 +36,12 @@ def print_definition_written(
     except InputError as error:
         raise InputError(f"{written.path} is written, but its data cannot be used yet: {error}") from None
     if as_json:
-        print_json({"definition": str(written.path), "study": written.name, "guessed": written.guessed})
+        found: WrittenJson = {
+            "definition": str(written.path),
+            "study": written.name,
+            "guessed": written.guessed,
+        }
+        print_json(found)
         return
     print(written_text(written))  # noqa: T201
     print(*(f"  {note}\n" for note in notes), sep="", end="")  # noqa: T201

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import TypedDict
 
 from rich.table import Table
 
@@ -12,6 +13,25 @@ from medfathom.errors import InputError, did_you_mean
 from medfathom.models.catalog import lookup
 from medfathom.models.facts import ArchitectureFacts, shipped
 from medfathom.terminal.output import print_json, print_text
+
+
+class NamedRow(TypedDict):
+    """A definition, or a piece of search/: its name, what it says of itself, its file."""
+
+    name: str
+    about: str
+    file: str
+
+
+class DatasetRow(TypedDict):
+    """The data set of a study definition; `obtain` says where it can be had."""
+
+    name: str
+    modality: str
+    source: str
+    licence: str
+    obtain: str
+    study: str
 
 
 def print_definitions(kind: str, as_json: bool) -> None:
@@ -26,7 +46,7 @@ def print_definitions(kind: str, as_json: bool) -> None:
     """
     from medfathom.definitions.load import names, read_toml  # noqa: PLC0415 - pydantic: the catalog needs none
 
-    rows = []
+    rows: list[NamedRow] = []
     for name, path in names(kind).items():
         content = read_toml(path)
         about = content.get("question") or content.get("description") or ""
@@ -38,7 +58,7 @@ def print_datasets(as_json: bool) -> None:
     """Print the data set of every study definition."""
     from medfathom.definitions.load import names, read_toml  # noqa: PLC0415
 
-    rows = []
+    rows: list[DatasetRow] = []
     for name, path in names("study_defs").items():
         content = read_toml(path)
         dataset = content.get("dataset", {})
@@ -77,7 +97,7 @@ def print_architectures(
         raise InputError(f"--sort {sort}: no such column; {did_you_mean(sort, columns)}")
     families = {a.family for a in shipped()}
     if family is not None and family not in families:
-        raise InputError(f"--family {family}: none of the catalog; {did_you_mean(family, families)}")
+        raise InputError(f"--family {family}: not in the catalog; {did_you_mean(family, families)}")
     # A name outside the table is measured: seconds, since torch must be imported.
     named = [a for a in shipped() if pattern in a.name or pattern in a.family] or [lookup(pattern)]
     most = math.inf if max_params is None else max_params * 1e6
@@ -108,14 +128,14 @@ def _in_words(facts: ArchitectureFacts) -> dict[str, str]:
     }
 
 
-def _print(rows: Sequence[Mapping[str, str]], as_json: bool, titles: Mapping[str, str]) -> None:
+def _print(rows: Sequence[Mapping[str, object]], as_json: bool, titles: Mapping[str, str]) -> None:
     if as_json:
         print_json(rows)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for key, title in titles.items():
         numeric = key in ("n_params", "depth", "macs", "native_size", "pretrained_tags")
-        widest = max(len(text) for text in (title, *(row[key] for row in rows)))
+        widest = max(len(str(text)) for text in (title, *(row[key] for row in rows)))
         table.add_column(
             title,
             no_wrap=numeric or key in ("name", "study", "family"),
@@ -123,5 +143,5 @@ def _print(rows: Sequence[Mapping[str, str]], as_json: bool, titles: Mapping[str
             min_width=widest if numeric or key == "name" else None,  # in a narrow window others are cut
         )
     for row in rows:
-        table.add_row(*(row[key] for key in titles))
+        table.add_row(*(str(row[key]) for key in titles))
     print_text(table)

@@ -178,12 +178,15 @@ WideOption = Annotated[
 ]
 MarginOption = Annotated[
     float | None,
-    typer.Option(help="AUC over the range of networks that does not matter; default: 0.01.", metavar="AUC"),
+    typer.Option(
+        help="A difference in AUC, over the range of networks, that does not matter; default: 0.01.",
+        metavar="AUC",
+    ),
 ]
 PredictorOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Ask about this, too: `macs`, `imagenet_top1`, `year`, `attention`, any column of numbers "
+        help="Also test this: `macs`, `imagenet_top1`, `year`, `attention`, any column of numbers "
         "(`width:log2`), or one value against all others (`family=resnet`).",
         metavar="COLUMN[:SCALE]",
     ),

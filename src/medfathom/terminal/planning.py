@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from medfathom.analysis.as_json import FLAT, plain
 from medfathom.errors import InputError
 from medfathom.terminal.analysis import columns_of, margin_of, named_pairs
 from medfathom.terminal.output import print_json, print_text
 
 if TYPE_CHECKING:
-    from medfathom.analysis.planning import Planned
+    from medfathom.analysis.planning import Need, Planned
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """What one question of an analysis needs.
+
+    Attributes:
+        margin: AUC over the range of the architectures that does not matter.
+        tests: so many tests are adjusted together, by Holm's method.
+    """
+
+    modality: str
+    predictor: str
+    margin: float
+    tests: int
+    need: Need = field(metadata=FLAT)
+
+
+class PlanJson(TypedDict):
+    """What `plan --analysis` found; `not_planned` has what cannot be planned, and why."""
+
+    planned: list[Annotated[dict[str, object], PlannedRow]]
+    not_planned: dict[str, str]
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +61,7 @@ class TableOptions:
         """The study of a plan without `--analysis`, which takes no tables."""
         given = (self.maps, self.wheres, self.names, self.settings, self.percent, self.best_by, self.wide)
         if tables or any(given):
-            raise InputError("options about tables go with `plan --analysis`")
+            raise InputError("options about tables need `plan --analysis`")
         if study is None:
             raise InputError("name a study; `plan --analysis --table FILE.csv` plans an analysis")
         return study
@@ -75,22 +100,21 @@ def plan_analysis(
         exploratory=exploratory,
     )
     if as_json:
-        print_json({"planned": planned_json(planned), "not_planned": without, "files": list(map(str, files))})
+        found: PlanJson = {
+            "planned": [plain(row) for row in planned_rows(planned)],
+            "not_planned": dict(without),
+            "files": list(map(str, files)),
+        }
+        print_json(found)
     else:
         print_text(planning_text(planned, without, files))
     return 0 if planned else 1
 
 
-def planned_json(planned: Sequence[Planned]) -> list[dict[str, object]]:
-    """One mapping a predictor, modality, number of data sets and of seeds."""
+def planned_rows(planned: Sequence[Planned]) -> list[PlannedRow]:
+    """A row for each predictor, modality, number of data sets and of seeds."""
     return [
-        {
-            "modality": each.pilot.modality,
-            "predictor": each.pilot.predictor.name,
-            "margin": each.margin,
-            "tests": each.tests,
-            **vars(need),
-        }
+        PlannedRow(each.pilot.modality, each.pilot.predictor.name, each.margin, each.tests, need)
         for each in planned
         for need in each.needs
     ]

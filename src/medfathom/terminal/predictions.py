@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,10 +20,31 @@ from medfathom.terminal.output import complain, print_json, print_text
 from medfathom.text import as_cell
 
 if TYPE_CHECKING:
+    from medfathom.data.sources.base import Ignored
     from medfathom.exported.predictions import Predictions
 
 MOST_CLASSES = 8
 """Columns of probabilities in a table; CSV and JSON have all."""
+
+
+class PredictedJson(TypedDict):
+    """What a model says of images.
+
+    Attributes:
+        positive: the positive class of two; null for other tasks.
+        images: a row for each image: `image`, `predicted`, and the probability of each class by its name.
+        cases: the same for each case, of a model of cases; `images` of a row is their number.
+        unreadable: image -> why it was skipped.
+        ignored: files that are not images of the model's kind.
+        remarks: how images were changed to fit the model.
+    """
+
+    positive: str | None
+    images: NotRequired[list[dict[str, object]]]
+    cases: NotRequired[list[dict[str, object]]]
+    unreadable: dict[str, str]
+    ignored: list[Annotated[dict[str, object], Ignored]]
+    remarks: list[str]
 
 
 def print_predictions(
@@ -52,15 +73,14 @@ def print_predictions(
     if csv_file is not None:
         write_csv(shown, csv_file)
     if as_json:
-        print_json(
-            {
-                "positive": found.positive,
-                "images" if shown.n_images is None else "cases": shown.rows(),
-                "unreadable": found.unreadable,
-                "ignored": [asdict(ignored) for ignored in found.ignored],
-                "remarks": found.remarks,
-            }
-        )
+        content: PredictedJson = {
+            "positive": found.positive,
+            "unreadable": found.unreadable,
+            "ignored": [asdict(ignored) for ignored in found.ignored],
+            "remarks": found.remarks,
+        }
+        content["images" if shown.n_images is None else "cases"] = shown.rows()
+        print_json(content)
     elif csv_file is None:
         print_text(predictions_text(shown))
     for remark in [*map(str, found.ignored), *found.remarks]:

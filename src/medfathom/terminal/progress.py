@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from optuna.trial import TrialState
 from rich.console import Console, Group, RenderableType
@@ -21,6 +21,7 @@ from medfathom.study.choice import completed
 from medfathom.study.record import auc_of
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
+from medfathom.terminal.run_lines import Line
 from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
 from medfathom.text import QUIET, clock, spark
 
@@ -249,31 +250,33 @@ class JsonLines(Watcher):
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
-    def _write(self, event: str, fields: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+    def _write(self, line: Line) -> None:
+        self._stream.write(json.dumps(line) + "\n")
         self._stream.flush()
 
     @override
     def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
-        self._write("begin", {"study": config.name, "trials": driver.budget, "concurrent": concurrent})
+        self._write(
+            {"event": "begin", "study": config.name, "trials": driver.budget, "concurrent": concurrent}
+        )
 
     @override
     def trial_begins(self, assignment: Assignment) -> None:
-        fields = {"number": assignment.number, "params": assignment.params.model_dump(mode="json")}
-        self._write("trial_begins", fields)
+        params = assignment.params.model_dump(mode="json")
+        self._write({"event": "trial_begins", "number": assignment.number, "params": params})
 
     @override
     def epoch(self, number: int, epoch: int, auc: float) -> None:
-        self._write("epoch", {"number": number, "epoch": epoch, "auc": auc})
+        self._write({"event": "epoch", "number": number, "epoch": epoch, "auc": auc})
 
     @override
     def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
-        self._write("trial_ends", {"number": number, "state": state, "auc": auc, "reason": reason})
+        self._write({"event": "trial_ends", "number": number, "state": state, "auc": auc, "reason": reason})
 
     @override
     def note(self, text: str) -> None:
-        self._write("note", {"text": text})
+        self._write({"event": "note", "text": text})
 
     @override
     def end(self) -> None:
-        self._write("end", {})
+        self._write({"event": "end"})

@@ -287,6 +287,28 @@ def test_multilabel_sets_are_checked_too(tmp_path: Path) -> None:
     assert set(report.splits[0].classes) == {"crowded", "enlarged"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: saved_again(image, 40),
+        lambda image: image.resize((20, 20), Image.Resampling.BILINEAR).resize((28, 28)),
+        lambda image: saved_again(
+            image.resize((28, 28), Image.Resampling.BILINEAR, (0.4, 0.4, 27.6, 27.6)), 60
+        ),
+    ],
+    ids=["saved again", "resized", "cropped and saved again"],
+)
+def test_copies_of_images_of_28_pixels_are_found_and_no_others(shared: Path, change: Change) -> None:
+    with np.load(shared / "data" / "pneumoniamnist.npz") as content:
+        originals = content["train_images"][:200]
+    copies = [np.asarray(change(Image.fromarray(image))) for image in originals[:40]]
+    found = near_copies(image[:, :, None] for image in [*originals, *copies])
+    pairs = {(pair.first, pair.second) for pair in found.pairs}
+    planted = {(row, 200 + row) for row in range(40)}
+    assert len(pairs & planted) >= 30
+    assert pairs <= planted
+
+
 def test_flat_images_are_no_copies_of_one_another() -> None:
     flat = [np.full((16, 16, 1), value, dtype=np.uint8) for value in (0, 50, 100, 150)]
     assert near_copies(flat).pairs == []

@@ -267,7 +267,7 @@ def test_a_case_in_two_given_splits_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"unit": "image", "case_pattern": "(x)"}, "case_pattern goes with unit"),
+        ({"unit": "image", "case_pattern": "(x)"}, "case_pattern needs unit"),
         ({"case_pattern": "(x)", "case_column": "c"}, "case_column or case_pattern, not both"),
         ({"case_pattern": "x"}, "exactly one group in parentheses"),
         ({"unit": "eye"}, "unit"),

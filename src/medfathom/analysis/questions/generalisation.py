@@ -1,4 +1,4 @@
-"""Do larger networks overfit more: training AUC less the AUC analysed, against size and training set size.
+"""Do larger networks overfit more: training AUC minus the AUC analysed, against size and training set size.
 
 The AUC analysed is the test split's, or the validation split's where search trials are looked at.
 """

@@ -24,7 +24,7 @@ WORDS = {"increases": "helps", "decreases": "harms"}
 
 @dataclass(frozen=True, kw_only=True)
 class MeanBenefit:
-    """AUC with pretrained weights less AUC without, averaged.
+    """AUC with pretrained weights minus AUC without, averaged.
 
     Attributes:
         benefit: the mean, in AUC.
@@ -77,7 +77,7 @@ class Benefit:
 
 
 def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -> list[Benefit]:
-    """AUC with pretrained weights less AUC without, paired within architecture, data set and unfreeze depth.
+    """AUC with pretrained weights minus AUC without, paired within architecture, data set and unfreeze depth.
 
     Args:
         rows: of results.

@@ -37,7 +37,7 @@ class Transfer:
         unfreeze_depth: 0 to 5, or another word of the table's.
         reference: the init that the source is compared with, the same in the whole matrix.
         n_architectures: seen with both.
-        mean: AUC with the source's weights less AUC with the reference's. Over architectures (families
+        mean: AUC with the source's weights minus AUC with the reference's. Over architectures (families
             random) where there are two or more; of one over its seeds, which speaks for this one alone.
     """
 
@@ -51,7 +51,7 @@ class Transfer:
 
 
 def transfer_matrix(rows: pd.DataFrame, settings: Settings, margin: float) -> list[Transfer]:
-    """AUC by source and target, less that of one reference init.
+    """AUC by source and target, minus that of one reference init.
 
     Args:
         rows: of results.

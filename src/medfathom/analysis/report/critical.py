@@ -34,7 +34,7 @@ def critical_difference(ranking: Ranking, name: str = "") -> Drawing:
     axes.set_xlim(0.7, max(reach, 1 + ranking.critical_difference) + 0.3)
     axes.set_ylim(n - 0.4, top - 1.1)
     axes.set_xticks([1, *range(5, n + 1, 5)] if n > 8 else range(1, n + 1))
-    axes.set_xlabel("mean rank (1 is best); bars: not told apart")
+    axes.set_xlabel("mean rank (1 is best); bars: no significant difference")
     text = (
         f"{name + ': ' if name else ''}Mean rank over {ranking.n_datasets} data sets, 1 is best. Bars join "
         "architectures that do not differ significantly (Nemenyi, 5 %)."

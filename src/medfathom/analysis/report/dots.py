@@ -68,12 +68,12 @@ class Dot:
 
 
 def pretraining(analysis: Analysis) -> Drawing | None:
-    """AUC with pretrained weights less AUC without; None where nothing is paired."""
+    """AUC with pretrained weights minus AUC without; None where nothing is paired."""
     dots = [*_over_datasets(analysis), *_by_dataset(analysis.pretraining_benefit)]
     if not dots:
         return None
     text = (
-        "AUC with pretrained weights less AUC of the same networks without. Blue: mean over "
+        "AUC with pretrained weights minus AUC of the same networks without. Blue: mean over "
         "architectures with "
         "its 95 % interval (diamond: over data sets, too); small dots: single architectures."
     )
@@ -175,7 +175,7 @@ def unfreezing(analysis: Analysis) -> Drawing | None:
     if not dots:
         return None
     text = (
-        "Mean AUC of each unfreeze depth less that of the best one, over the architectures run at "
+        "Mean AUC of each unfreeze depth minus that of the best one, over the architectures run at "
         "every depth, "
         "with 95 % intervals. Blue: may be the best; grey: significantly worse."
     )

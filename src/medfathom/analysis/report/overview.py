@@ -65,7 +65,7 @@ def overview(analysis: Analysis) -> Drawing | None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel("AUC: largest less smallest network")
+    axes.set_xlabel("AUC of the largest network minus the smallest")
     text = (
         "Each diamond: the difference in AUC between the largest and the smallest network, on the fitted "
         f"line, with its 95 % interval. Green band: a difference below {margin:g}, which does not matter."

@@ -24,7 +24,9 @@ from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
 from medfathom.metrics.tuning import LEAST
-from medfathom.text import as_cell
+from medfathom.text import as_cell, number_of
+
+REPORT_FILE = "report.html"
 
 
 def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Path, str]] = ()) -> list[Path]:
@@ -44,7 +46,7 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
     texts = {
         "analysis.json": json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
         "results.csv": _csv(analysis.rows[columns]),
-        "report.html": page(analysis, figures, pictures),
+        REPORT_FILE: page(analysis, figures, pictures),
     }
     for name, drawing in figures.all().items():
         texts[f"{name}.svg"] = drawing.svg
@@ -80,6 +82,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
         n_results=f"{len(analysis.rows):,}",
         words=sentences,
         least_trials=LEAST,
+        number_of=number_of,
     )
 
 

@@ -14,6 +14,7 @@ from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
 from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
 from medfathom.analysis.report.strategy_words import strategy_sentences
+from medfathom.analysis.report.universality_words import universality_sentence
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict
 from medfathom.text import number_of
@@ -32,7 +33,7 @@ METHODS = (
         "depth, further "
         "settings) are averaged; where architectures have different seeds, what a seed does to all of "
         "them is taken "
-        "out first. Cell effects are taken out by least squares, so that gaps in the table do not bias; "
+        "out first. Cell effects are taken out by least squares, so that gaps in the table cause no bias; "
         "where "
         "absences go with a predictor, only cells with all networks count. Data sets weigh the same. "
         "What remains is "
@@ -178,7 +179,10 @@ def further(analysis: Analysis) -> list[str]:
             f"about {1 / scope.n_datasets:.2f} is expected by chance; p = {scope.p_value:.2g}) over "
             f"{scope.n_architectures} architectures and {scope.n_datasets} data sets."
         )
-    if regret.universal and regret.all:
+    price = universality_sentence(analysis.universality)
+    if price:
+        found.append(price)
+    elif regret.universal and regret.all:  # no validation AUC to choose by
         low, high = regret.all.ci95
         over = (
             "" if low is None or high is None else f" (95 % interval over data sets {low:.4f} to {high:.4f})"
@@ -236,7 +240,7 @@ def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str
         who = (
             f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_datasets, 'data set')}"
         )
-        return f"{modality} ({who}): whether {name} predicts AUC cannot be said: {answer.reason}."
+        return f"{modality} ({who}): whether {name} predicts AUC is not known: {answer.reason}."
     who = (
         f"{number_of(answer.n_architectures, 'architecture')} of "
         f"{number_of(len(answer.compared.family_names), 'family')}, "

@@ -6,6 +6,7 @@ from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report.numbers import interval, number, p_value
 from medfathom.analysis.report.strategy_words import strategy_table
 from medfathom.analysis.report.table import MOST_ROWS, Table, more_rows
+from medfathom.analysis.report.universality_words import universality_table
 
 
 def setting_tables(analysis: Analysis) -> list[Table]:
@@ -16,6 +17,7 @@ def setting_tables(analysis: Analysis) -> list[Table]:
         Table("Which transfer strategy", *strategy_table(analysis)),
         _unfreezing(analysis),
         _unfreezing_pooled(analysis),
+        universality_table(analysis.universality),
         _regrets(analysis),
     ]
 
@@ -24,7 +26,7 @@ def _pretraining(analysis: Analysis) -> Table:
     rows = [
         [
             b.dataset,
-            f"{b.init} less {b.baseline}",
+            f"{b.init} minus {b.baseline}",
             b.unfreeze_depth,
             b.architecture or "all",
             number(b.mean.benefit),
@@ -36,7 +38,7 @@ def _pretraining(analysis: Analysis) -> Table:
         for b in analysis.pretraining_benefit
     ]
     note = (
-        "AUC with pretrained weights less AUC without, paired. Over architectures the interval "
+        "AUC with pretrained weights minus AUC without, paired. Over architectures the interval "
         "treats families as "
         "random; for one architecture it is over seeds. P-values are adjusted over the architectures of a "
         "data set and setting; those over all architectures, over data sets and settings."
@@ -72,7 +74,7 @@ def _transfer(analysis: Analysis) -> Table:
         for c in analysis.transfer
     ]
     note = (
-        "AUC with the source's weights less AUC with the reference's, paired within architecture; adjusted "
+        "AUC with the source's weights minus AUC with the reference's, paired within architecture; adjusted "
         "over the table. An interval over the seeds of one architecture speaks for this one alone."
     )
     headings = [
@@ -151,4 +153,4 @@ def _regrets(analysis: Analysis) -> Table:
         for dataset, chosen in m.datasets.items()
     ]
     headings = ["modality", "data set", "chosen by the others", "regret (AUC)"]
-    return Table("One architecture for all: what it costs", headings, rows)
+    return Table("One architecture for all, chosen by the other data sets", headings, rows)

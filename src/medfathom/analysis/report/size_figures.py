@@ -101,7 +101,8 @@ def _line(axes: Axes, answer: Association, modality: Modality, table: pd.DataFra
     low, high = answer.ci95
     if low is not None and high is not None:
         sides = [middle + slope * (ends - x.mean()) for slope in (low, high)]
-        axes.fill_between(raw, np.minimum(*sides), np.maximum(*sides), color=SOFT, alpha=0.16, linewidth=0)
+        band = np.clip([np.minimum(*sides), np.maximum(*sides)], 0, 1)  # an AUC has no other values
+        axes.fill_between(raw, *band, color=SOFT, alpha=0.16, linewidth=0)
     axes.plot(raw, middle + answer.slope * (ends - x.mean()), color=SOFT, linewidth=1.4)
 
 

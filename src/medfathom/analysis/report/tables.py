@@ -132,7 +132,7 @@ def _together(name: str, found: ModalityFindings | NothingCompared) -> Table:
         f"{_percent(first)}; beyond {names[0]}, {names[1]} explains {_percent(second)}; "
         f"{_percent(shared)} either "
         "could explain (a negative share: each hides the other). The two correlate "
-        f"{number(joint.predictor_correlation, 2)} here.{f' Beware: {joint.reason}.' if joint.reason else ''}"
+        f"{number(joint.predictor_correlation, 2)} here.{f' Note: {joint.reason}.' if joint.reason else ''}"
     )
     return Table(f"{name}: both sizes together", headings, rows, note)
 
@@ -230,7 +230,7 @@ def _gap(analysis: Analysis) -> Table:
     ]
     split = "validation" if analysis.exploratory else "test"
     headings = ["modality", "mean gap", "predictor", "slope", "95 % interval", "p"]
-    return Table("Generalisation gap", headings, rows, f"Training AUC less {split} AUC, against size.")
+    return Table("Generalisation gap", headings, rows, f"Training AUC minus {split} AUC, against size.")
 
 
 def _left_out(analysis: Analysis) -> Table:

@@ -89,7 +89,7 @@ def _caption(cells: list[Transfer]) -> str:
     unit = " or ".join(text for name, text in over.items() if name in units)
     return (
         "Rows: where the weights come from. Columns: the data set that they were tuned on. Each number is "
-        f"AUC less AUC with init {cells[0].reference}, with its 95 % interval over {unit}. Blue: better; "
+        f"AUC minus AUC with init {cells[0].reference}, with its 95 % interval over {unit}. Blue: better; "
         "orange: worse; framed: significant after Holm correction over the whole map."
     )
 

@@ -51,12 +51,16 @@ def comparable(
     if predictor.of_weights:
         rows = _pretrained(rows)
         if rows.empty:
-            return None, rows, (f"no row names pretrained weights: {predictor.noun} is known of such only",)
+            return (
+                None,
+                rows,
+                (f"no row names its pretrained weights: {predictor.noun} is known only for those",),
+            )
     known = rows[predictor.column].notna()
     unknown = sorted(rows.loc[~known, "architecture"].unique())
     unknown = [name for name in unknown if name not in set(rows.loc[known, "architecture"])]
     if unknown and (predictor.of_weights or known.any()):
-        notes.append(f"{predictor.noun} is not known of {', '.join(unknown)}")
+        notes.append(f"{predictor.noun} is not known for {', '.join(unknown)}")
     if not known.all() and (predictor.of_weights or known.any()):
         rows = rows[known]
     if predictor.of_weights or not known.all():
@@ -103,7 +107,7 @@ def _complete_cells(
     size = cells.groupby(CELL, observed=True)["architecture"].transform("size")
     complete = cells.loc[size == len(x), CELL].drop_duplicates()
     if complete.empty:
-        return None, f"{told}; no cell has all networks, so that this may bias the slope"
+        return None, f"{told}; no cell has all networks, so this may bias the slope"
     kept = merged.merge(complete, on=CELL)
     whole = modality_of(modality.name, kept)
     if whole is None:

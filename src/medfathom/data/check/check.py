@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 import numpy as np
 
 from medfathom.data.check import findings, unlike
 from medfathom.data.check.all_splits import AllSplits
-from medfathom.data.check.findings import Finding
+from medfathom.data.check.findings import Finding, FindingJson
 from medfathom.data.check.near_copies import NearCopies
 from medfathom.data.check.shortcuts import Shortcut, border_features, shortcut_auc
 from medfathom.data.check.statistics import SplitStatistics, split_statistics
@@ -27,6 +28,42 @@ Progress = Callable[[str, int, int], None]
 
 SEVERITIES = ("error", "warning", "note")
 """The worst first."""
+
+
+class NearJson(TypedDict):
+    """How near copies were looked for; `typical` is the similarity of the typical pair of neighbours."""
+
+    method: str
+    threshold: float
+    typical: float
+
+
+class CheckJson(TypedDict):
+    """Everything that `data check` found.
+
+    Attributes:
+        fingerprint: SHA-256 over images, labels, groups and splits.
+        ok: whether there is no error among the findings.
+        verdict: whether the data can be used as they are, in one sentence.
+        to_do: what to do.
+        findings: the worst first.
+        shortcuts: whether something beside the point predicts the label.
+    """
+
+    fingerprint: str
+    modality: str
+    task: str
+    class_names: list[str]
+    image_size: int
+    channels: int
+    ok: bool
+    verdict: str
+    to_do: list[str]
+    findings: list[FindingJson]
+    splits: list[Annotated[dict[str, object], SplitStatistics]]
+    shortcuts: list[Annotated[dict[str, object], Shortcut]]
+    near_copies: NearJson
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +91,7 @@ class CheckReport:
         """(severity, check, message) of each finding, the worst first: a table for the terminal."""
         return [(finding.severity, finding.check, finding.message) for finding in self.findings]
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> CheckJson:
         """Plain values, for JSON."""
         return {
             "fingerprint": self.data.fingerprint,

@@ -33,6 +33,9 @@ COPY_RANGE = (0.82, 0.93)
 SPREADS = 3.5
 """The threshold lies this many spreads (of the lower half) above the typical similarity."""
 
+SMALL = 40
+"""Images with a side up to this are compared by coarser details too, pixels."""
+
 BATCH = 32
 """Pairs registered at once."""
 
@@ -78,12 +81,14 @@ def near_copies(
         progress: called with the number of pairs compared and of all.
         cases: the case of each image, "" for none; images of one case are not compared.
     """
-    thumbnails = np.stack([thumbnail(image) for image in images])
+    read = [(thumbnail(image), min(image.shape[:2])) for image in images]
+    thumbnails = np.stack([each for each, _ in read])
+    small = read[0][1] <= SMALL
     pairs = candidates(thumbnails, cases)
     chunks = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
     found: list[NearCopy] = []
     with ThreadPoolExecutor(cpus()) as pool:
-        for compared in pool.map(partial(_compared, thumbnails), chunks):
+        for compared in pool.map(partial(_compared, thumbnails, small=small), chunks):
             found += compared
             if progress is not None:
                 progress(len(found), len(pairs))
@@ -97,10 +102,10 @@ def near_copies(
     return NearCopies(copies, threshold, typical)
 
 
-def _compared(thumbnails: NDArray[np.uint8], pairs: Sequence[Candidate]) -> list[NearCopy]:
+def _compared(thumbnails: NDArray[np.uint8], pairs: Sequence[Candidate], *, small: bool) -> list[NearCopy]:
     first = np.stack([turned(thumbnails[row], turn) for row, _, turn in pairs]).astype(np.float32)
     second = thumbnails[[other for _, other, _ in pairs]].astype(np.float32)
-    scores = similarity(first, second).tolist()
+    scores = similarity(first, second, small=small).tolist()
     return [NearCopy(row, other, score) for (row, other, _), score in zip(pairs, scores, strict=True)]
 
 

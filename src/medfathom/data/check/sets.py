@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -103,6 +104,14 @@ class SharedBy:
         return asdict(self) | {"exact": self.exact, "same_label": self.same_label}
 
 
+class SharedJson(TypedDict):
+    """What several data sets share, two by two; `sees` says which copies are found."""
+
+    ok: bool
+    sees: str
+    sets: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class SharedReport:
     """What several sets share, two by two."""
@@ -114,7 +123,7 @@ class SharedReport:
         """1 where any image is in two sets, else 0."""
         return int(any(each.pairs for each in self.found))
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> SharedJson:
         """JSON form."""
         pairs = [each.to_dict() for each in self.found]
         return {"ok": self.exit_code == 0, "sees": SEES, "sets": pairs}

@@ -99,7 +99,7 @@ def _one_hot(labels: Labels, names: Sequence[str]) -> Labels:
     counts = labels.values.sum(axis=1, dtype=np.int64)
     wrong = labels.good & (counts != 1)
     problems = [
-        Problem(names[row], f"{counts[row]} of the label_columns are 1: with one_hot it must be one")
+        Problem(names[row], f"{counts[row]} of the label_columns are 1: with one_hot exactly one must be")
         for row in np.flatnonzero(wrong).tolist()
     ]
     return Labels(

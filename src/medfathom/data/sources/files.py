@@ -271,7 +271,7 @@ def _told_stacks(names: Sequence[str], headers: Sequence[Header | str]) -> list[
         for name, h in known[:SHOWN_STACKS]
     ]
     more = ", ..." if len(known) > SHOWN_STACKS else ""
-    return [*notes, f"sides of these stacks: {said}; please compare: {'; '.join(first)}{more}"]
+    return [*notes, f"sides of these stacks: {said}; compare: {'; '.join(first)}{more}"]
 
 
 def _is_nifti(path: Path) -> bool:

@@ -42,7 +42,7 @@ def fetch(location: WeightsLocation) -> Path:
     except (OSError, HfHubHTTPError, RuntimeError) as error:
         reason = str(error).split("\n", 1)[0]
         raise WeightsError(f"{location.description}: the download failed ({reason})") from None
-    raise WeightsError(f"{location.description}: holds none of {', '.join(hub_files(weights))}")
+    raise WeightsError(f"{location.description}: contains none of {', '.join(hub_files(weights))}")
 
 
 def _download(url: str) -> Path:

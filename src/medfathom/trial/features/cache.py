@@ -116,7 +116,9 @@ class FeatureCache:
             array = self._open(digest)
             if array is not None:
                 return Entry(array, built=True)
-        raise OSError(f"{self._file(digest, 'bin')}: written, but it reads back otherwise; check the disk")
+        raise OSError(
+            f"{self._file(digest, 'bin')}: what was read back differs from what was written; check the disk"
+        )
 
     def make_room(self, n_bytes: int, keep: str = "") -> None:
         """Remove the least recently used entries until `n_bytes` more are within the limit."""

@@ -1,0 +1,69 @@
+"""The price of one architecture for all data sets, in words and as a table."""
+
+from __future__ import annotations
+
+from medfathom.analysis.questions.universality import Universality
+from medfathom.analysis.report.drawing import between, signed
+from medfathom.analysis.report.numbers import interval, number
+from medfathom.analysis.report.table import Table
+
+
+def universality_sentence(found: Universality) -> str:
+    """What one architecture for all costs, by modality; empty where it is not known."""
+    if found.universal is None:
+        return ""
+    said = []
+    for each in found.modalities:
+        where = "all data sets" if each.modality == "all" else each.modality
+        known = None not in each.ci95
+        ends = f" (95 % interval {between(each.ci95, 4)})" if known else ""
+        said.append(f"{where} {signed(each.price, 4)}{ends}")
+    return (
+        f"The price of one architecture for all data sets ({found.universal}, chosen by validation), in test "
+        f"AUC below the best for each: {'; '.join(said)}."
+    )
+
+
+def universality_table(found: Universality) -> Table:
+    """A row for each data set, then the means; no rows where the price is not known."""
+    rows = [
+        [
+            each.modality,
+            each.dataset,
+            each.best,
+            number(each.best_auc),
+            number(each.universal_auc),
+            number(each.price),
+            interval(each.ci95),
+            "this data set",
+        ]
+        for each in found.datasets
+    ]
+    rows += [
+        [
+            each.modality,
+            f"mean of {each.n_datasets}",
+            *("",) * 3,
+            number(each.price),
+            interval(each.ci95),
+            each.speaks_for or "–",
+        ]
+        for each in found.modalities
+    ]
+    note = (
+        f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
+        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
+        "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
+        "set is over seeds and test images, that of a mean over data sets where there are three that differ."
+    )
+    headings = [
+        "modality",
+        "data set",
+        "best for it",
+        "its test AUC",
+        "test AUC of the one for all",
+        "price (AUC)",
+        "95 % interval",
+        "speaks for",
+    ]
+    return Table("The price of universality: one architecture for all", headings, rows, note)
