@@ -1,6 +1,7 @@
 """`evaluate`: what it says of other data, what it warns of, where it keeps it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from evaluating import images, write
 from json_holds import holds
 from medfathom import cli
 from medfathom.confirmation import grad_cam
-from medfathom.confirmation.find import NO_MAP
+from medfathom.confirmation.find import MISTAKES, NO_MAP
 from medfathom.data.prepare import prepare
 from medfathom.data.prints import prints_of, write_prints
 from medfathom.errors import ExportedModelError, InputError
@@ -137,6 +138,25 @@ def test_pictures_are_drawn_of_the_images_as_read(model: Path, workdir: Path) ->
     drawn = {file.name for file in (workdir / "shown").iterdir()}
     assert {"roc.png", "calibration.png", "confusion.png", "gradcam.png", "mistakes.png"} <= drawn
     assert not list(model.glob("*.png"))  # a model folder travels, patients do not
+    assert not (model / MISTAKES).exists()
+
+
+def test_mistakes_are_a_page_of_their_own(model: Path, workdir: Path) -> None:
+    pixels, labels = images(60)
+    medfathom.evaluate(
+        model, write(workdir, images=pixels, labels=labels[:, None]), pictures=workdir / "shown"
+    )
+    page = (workdir / "shown" / MISTAKES).read_text(encoding="utf-8")
+    wrong = np.flatnonzero((pixels.mean(axis=(1, 2)) >= 127.5) != labels)
+    figures = page.split("<figure>")[1:]
+    assert len(figures) == min(len(wrong), grad_cam.MISTAKES)
+    assert all(figure.count("<img") == 2 for figure in figures)  # the image, and its map
+    shown = {int(re.search(r"train_images\[(\d+)\]", figure)[1]) for figure in figures}  # type: ignore[index]
+    assert shown <= set(wrong.tolist())
+    confident = [float(re.search(r"\((\d\.\d\d)\), is", figure)[1]) for figure in figures]  # type: ignore[index]
+    assert confident == sorted(confident, reverse=True)
+    assert "http" not in page
+    assert "<script" not in page
 
 
 def test_it_is_said_why_there_is_no_map(model: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

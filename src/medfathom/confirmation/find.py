@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONFIRMS = "confirms"
 """Attribute of a confirmation: the uid of the search study."""
 
+MISTAKES = "mistakes.html"
+"""The page of the most confident mistakes, in a confirmed model's folder; the dashboard does not have it."""
+
 SUBGROUPS = "subgroups"
 """Attribute of a search study: what `confirm --by` found of subgroups of the test split."""
 

@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medfathom.confirmation.find import MISTAKES as MISTAKES_FILE
+from medfathom.confirmation.mistakes import mistakes_page
 from medfathom.confirmation.pictures import Judged
 from medfathom.exported.model import Deployed, Model
+from medfathom.files import write_atomically
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.trial.inputs import pixels
@@ -99,6 +102,8 @@ def _image_of(found: Judged, unit: int, column: int, *, yes: bool) -> int:
 def draw_predictions(folder: Path, model: Model, found: Judged) -> tuple[list[str], float | None]:
     """Draw `gradcam.png` where the network has a map to show, `mistakes.png` where it made mistakes.
 
+    `mistakes.html` shows the same mistakes larger; it is no picture, and not among the names.
+
     Returns:
         The names of the files, and the maps' `border_share` (None: no map).
     """
@@ -117,6 +122,7 @@ def draw_predictions(folder: Path, model: Model, found: Judged) -> tuple[list[st
         beside = None if layer is None else grad_cam(model, layer, found, shown)
         _mistakes(found, shown, beside).savefig(folder / "mistakes.png", dpi=110)
         drawn.append("mistakes.png")
+        write_atomically(folder / MISTAKES_FILE, mistakes_page(found, shown, beside))
     return drawn, share
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from medfathom.reporting.record import Answer, Fact, StudyRecord
 
 FIT = {
-    "squash": "resized to a square, whatever their aspect ratio",
-    "pad": "padded to a square with black borders and resized",
-    "crop": "cut to their central square and resized",
+    "squash": "squashed (their aspect ratio was not kept)",
+    "pad": "padded to a square with black borders, and resized",
+    "crop": "cut to their central square, and resized",
 }
 
 CHOSEN_BY = ("include", "exclude", "where", "classes", "unlisted", "no_label")
@@ -52,9 +53,7 @@ def subsets(record: StudyRecord) -> Answer:
     keys = {key: getattr(record.definition.dataset, key, None) for key in CHOSEN_BY}
     chosen = {key: value for key, value in keys.items() if value and value != "error"}
     if not chosen:
-        return Fact(
-            "The definition chooses no subset: every labelled image was used.", "definition, `dataset`"
-        )
+        return Fact("The definition chooses no subset of the data.", "definition, `dataset`")
     text = "; ".join(f"{key} = {value}" for key, value in chosen.items())
     return Fact(f"Chosen by the definition: {text}.", _keys(chosen))
 
@@ -154,7 +153,8 @@ def partitions(record: StudyRecord) -> Answer:
     if facts.given is None:
         return "Did the splits come with the data, or were they drawn? An older version prepared these data."
     drawn = [split for split in facts.data.sizes if split not in facts.given]
-    parts = [f"{_listed(facts.given)} came with the data"] if facts.given else []
+    given = [split for split in facts.data.sizes if split in facts.given]
+    parts = [f"{_listed(given)} came with the data"] if given else []
     if drawn:
         whole = " in whole patients or slides" if _grouped(record) else ""
         shares = ", ".join(
@@ -240,8 +240,9 @@ def _grouped(record: StudyRecord) -> bool:
     return record.manifest is not None and bool((record.manifest.group != "").any())
 
 
-def _listed(names: object) -> str:
-    return " and ".join(map(str, names))  # type: ignore[call-overload]
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _keys(found: dict[str, object]) -> str:

@@ -69,10 +69,8 @@ def _confirmation(record: StudyRecord) -> list[str]:
             "Probabilities were calibrated by temperature scaling on the validation split"
             f"{'' if config.task == 'multiclass' else rule}."
         )
-    answers = [intervals(record), hardware(record)]
-    lines += [answer.text for answer in answers if isinstance(answer, Fact)]
-    used = software(record)
-    return [*lines, f"Software: {used.text}"] if isinstance(used, Fact) else lines
+    told = (("Intervals", intervals(record)), ("Hardware", hardware(record)), ("Software", software(record)))
+    return [*lines, *(f"{title}: {answer.text}" for title, answer in told if isinstance(answer, Fact))]
 
 
 def _elsewhere(record: StudyRecord) -> list[str]:

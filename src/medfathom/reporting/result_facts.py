@@ -149,7 +149,7 @@ def intervals(record: StudyRecord) -> Answer:
         return record.confirm_first
     how = chosen.model.test.auc_interval or "DeLong"
     text = (
-        f"95 % intervals. AUC: {how}; of the mean over seeds, test images and seeds both drawn anew. "
+        f"95 %. AUC: {how}; of the mean over seeds, test images and seeds both drawn anew. "
         "Proportions: Wilson"
         + (", with the effective number of images where patients have several." if "group" in how else ".")
     )

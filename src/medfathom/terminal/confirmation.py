@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from medfathom.confirmation.find import MISTAKES
 from medfathom.confirmation.words import (
     best_sentence,
     chance_warning,
@@ -85,10 +87,20 @@ def confirm_and_tell(
         print_text(confirmation_text(done.summary))
         if done.subgroups:
             print_text(_subgroups(done.subgroups))
+        if (page := _mistakes(done.summary)) is not None:
+            print(f"Mistakes of the best model: {page}", file=sys.stderr)  # noqa: T201
     if done.halted:
         print(f"Ended early: {done.halted}. The same command continues.", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED
     return EXIT_FAILED if done.summary.failures else 0
+
+
+def _mistakes(summary: ConfirmationSummary) -> Path | None:
+    """The page of the model whose pictures are drawn; None: none was written."""
+    if not summary.strata:
+        return None
+    page = summary.strata[0].models[0].folder / MISTAKES
+    return page if page.is_file() else None
 
 
 def _subgroups(found: Subgroups) -> RenderableType:
