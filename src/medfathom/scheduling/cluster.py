@@ -26,9 +26,10 @@ from medfathom.scheduling.halt import callers_sigterm
 from medfathom.scheduling.messages import Order
 
 OBJECT_STORE_BYTES = 128 * 1024**2
-GONE_S = 10
+GONE_S = 20
 """Seconds after which a driver gives up the Ray server on its machine. Ray's 60 s are for a network: where a
-signal to the whole process group (`timeout`, `kill -- -GROUP`) ended that server, nothing brings it back."""
+signal to the whole process group (`timeout`, `kill -- -GROUP`) ended that server, nothing brings it back. Not
+fewer: on a machine that is busy with other work a server that lives may not answer for as long as that."""
 TEMP_PREFIX = "mf-"
 
 
