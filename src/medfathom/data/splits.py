@@ -178,7 +178,7 @@ def _why_none(
     drawn = ", ".join(split for split in ("train", "val", "test") if split in names)
     where = f"dataset.splits: {drawn} cannot be drawn"
     if n_units < wanted:
-        return f"{where}: there {'is' if n_units == 1 else 'are'} {number_of(n_units, noun)}, and each split needs one"
+        return f"{where}: {number_of(n_units, noun)} in all, and each split needs one"
     rarest = rarest_classes(counts, labels, class_names)
     few = [(name, having) for name, having in rarest if having < wanted]
     shown = ", ".join(f"{name} has {having}" for name, having in (few or rarest)[:SHOWN_CLASSES])
