@@ -4,7 +4,7 @@
 histidc_64.npz; a file that keeps what was run, so that a second call goes on) prints the table of
 benchmarks/results/strategies.md. Nothing is searched: every trial has the same hyperparameters, written down
 before the first one ran, so what a trial is judged on (each set's validation and test images together) has
-chosen nothing. Some minutes of a CPU core.
+chosen nothing. A quarter of an hour of a CPU core, on a machine that does little else.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from medfathom.trial.trial import run_trial
 from medfathom.trial.validation import ValidationPredictions
 
 SETS = {"pneumoniamnist": "CXR", "octmh_64": "OCT", "histidc_64": "WSI"}
-ARCHITECTURE, SIZE, EPOCHS, DEPTH = "tf_efficientnet_lite0", 64, 5, 3
-TRAIN, JUDGED = 200, 200
+ARCHITECTURE, SIZE, EPOCHS, DEPTH = "tf_efficientnet_lite0", 64, 6, 3
+TRAIN, JUDGED, BATCH = 200, 200, 16
 """Images at most: of training (each seed its own draw), and that are judged (the same for all)."""
 CONFIGURATIONS = {
     "fixed": DEPTH,
@@ -42,6 +42,7 @@ CONFIGURATIONS = {
     "l2-sp": DEPTH,
     "bitfit": DEPTH,
     "fixed, head alone": 0,
+    "fixed, everything": 5,
 }
 DRAWS = 2000
 Kept = dict[str, dict[str, list[float]]]
@@ -82,6 +83,7 @@ def trial(data: PreparedData, what: str, seed: int, folder: Path) -> tuple[Valid
             "architecture": ARCHITECTURE,
             "strategy": what.partition(",")[0],
             "unfreeze_depth": CONFIGURATIONS[what],
+            "batch_size": BATCH,
         }
     )
     training = TrainingConfig(precision="float32")

@@ -63,11 +63,12 @@ class Run:
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout
-        for line in process.stdout:
-            self.said.append(line)
-            with suppress(OSError, IndexError):
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                self.resident.append(int(status.partition("VmRSS:")[2].split()[0]))
+        with process.stdout:
+            for line in process.stdout:
+                self.said.append(line)
+                with suppress(OSError, IndexError):
+                    status = Path(f"/proc/{process.pid}/status").read_text()
+                    self.resident.append(int(status.partition("VmRSS:")[2].split()[0]))
 
     @property
     def alive(self) -> bool:

@@ -64,7 +64,7 @@ def test_tensorboard(storage: str) -> None:
     assert {e.step: e.value for e in found.Scalars("epoch_auc")} == pytest.approx({1: 0.6, 2: 0.8})
     assert [e.value for e in found.Scalars("auc")] == pytest.approx([0.8])
     assert "_hparams_/session_start_info" in found.summary_metadata
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_runs("one", tensorboard=Path("runs"), storage=storage)
 
 

@@ -60,7 +60,7 @@ def test_an_analysis() -> None:
         for k, n in enumerate(names)
     ]
     html = medfathom.analyze(pd.DataFrame(rows), permutations=99, draws=200)._repr_html_()
-    assert "CXR: 4 architectures, 3 families, 1 data sets, 1 cells" in html
+    assert "CXR: 4 architectures, 3 families, 1 data set, 1 cell" in html
     assert html.count("<tbody>") == 1
     assert "inconclusive" in html
 

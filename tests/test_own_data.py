@@ -62,7 +62,7 @@ def test_what_init_writes_is_valid_and_tells_its_guesses(medfathom: Typed, scans
     config = load_definition("chest-scans.toml")
     assert (config.dataset.image_size, config.dataset.positive) == (64, "ill")
     code, _, err = medfathom("init", scans)
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
     code, out, _ = medfathom("init", scans, "--out", "b.toml", "--modality", "MR", "--json")
     assert (code, json.loads(out)["study"], load_definition("b.toml").dataset.modality) == (0, "b", "MR")
 
@@ -122,7 +122,7 @@ def test_samples_are_data_of_ones_own(medfathom: Typed, workdir: Path) -> None:
     assert load_definition(str(written.path)).dataset.modality == "OCT"
     assert len(list(Path("s/new-scans").iterdir())) == 12
     code, _, err = medfathom("samples", "s")
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
 
 
 def test_a_short_definition_is_the_one_that_names_the_defaults(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[Broken, str]] = {
     "one class folder": (lambda f: config("folder", path=str(class_folders(f, ("a",)))), "two are needed"),
     "two patients": (
         lambda f: rows_of(f, [f"{TURNS[i % 2]},,{i % 4 // 2}" for i in range(12)], group_column="patient"),
-        "there are 2 groups, and each split needs one",
+        "2 groups in all, and each split needs one",
     ),
     "two patients of a class": (
         lambda f: rows_of(

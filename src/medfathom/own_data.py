@@ -169,11 +169,11 @@ def _machine() -> str:
 def _found(guessed: Guessed) -> str:
     """The data set in one line."""
     listing = guessed.listing
-    splits = Counter(split or "not divided" for split in listing.splits.tolist())
+    splits = Counter(split for split in listing.splits.tolist() if split)
     groups = "" if listing.groups is None else f" of {len(set(listing.groups.tolist()))} patients (or slides)"
     return (
         f"{len(listing)} images{groups}; classes: {_classes(guessed)}; "
-        f"splits: {', '.join(f'{name} {n}' for name, n in splits.items())}"
+        f"splits: {', '.join(f'{name} {n}' for name, n in splits.items()) or 'none given'}"
     )
 
 

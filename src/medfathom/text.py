@@ -45,10 +45,12 @@ def number_of(number: int, noun: str) -> str:
 
     >>> number_of(1, "image"), number_of(2, "family"), number_of(3, "set of copies")
     ('1 image', '2 families', '3 sets of copies')
+    >>> number_of(2, "patient or slide")
+    '2 patients or slides'
     """
     first, of, rest = noun.partition(" of ")
-    plural = (f"{first[:-1]}ies" if first.endswith("y") else f"{first}s") + of + rest
-    return f"{number:,} {noun if number == 1 else plural}"
+    plurals = (f"{word[:-1]}ies" if word.endswith("y") else f"{word}s" for word in first.split(" or "))
+    return f"{number:,} {noun if number == 1 else ' or '.join(plurals) + of + rest}"
 
 
 def printable(name: str) -> str:

@@ -158,7 +158,8 @@ def _check_weights(config: StudyConfig, sources: Settled) -> list[str]:
                 continue
             try:
                 location = locate_weights(architecture, init, weights_dir, folders)
-                if location.own or parsed.study is not None:
+                from_hub = parsed.repository is not None and location.path is not None
+                if location.own or parsed.study is not None or from_hub:
                     notes.append(_check_file(config, architecture, location))
             except WeightsError as error:
                 refusals[architecture] = error

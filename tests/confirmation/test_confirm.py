@@ -177,7 +177,9 @@ def test_models_whose_files_are_gone_are_trained_again_and_count_once(
     assert not queue(study, data, jobs)
     for number, name in enumerate(("test.parquet", WEIGHTS_FILE, CONFIG_FILE)):
         (confirmed_folder(study) / f"trial-{number:05d}" / name).unlink()
-    with pytest.raises(StorageError, match=r"test\.parquet: predictions are gone; confirm the study again"):
+    with pytest.raises(
+        StorageError, match=r"test\.parquet: the predictions are missing; confirm the study again"
+    ):
         summarize_confirmation(study, find_confirmation(study))
 
     again = confirm_study(config.name, seeds=3).summary

@@ -1,13 +1,17 @@
 """What a worker tells of a confirmation that cannot begin."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from medfathom.confirmation.worker import confirmed_results
 from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.scheduling.messages import Failure, Order, RunSettings
+from medfathom.models.folder import read_config
+from medfathom.scheduling.messages import EpochResult, Failure, Order, RunSettings
 from medfathom.study.assignment import Assignment
 
 
@@ -27,3 +31,22 @@ def test_a_confirmation_that_fails_before_its_first_epoch_says_what_it_is(workdi
     assert (failed.identity.architecture, failed.identity.seed) == ("resnet18", 7)
     assert (failed.identity.n_params or 0) > 10**7
     assert not (workdir / "confirmed").exists()
+
+
+LORA = pytest.param("lora", marks=pytest.mark.skipif(find_spec("peft") is None, reason="peft is an extra"))
+
+
+@pytest.mark.parametrize("strategy", ["gradual", "bitfit", LORA])
+def test_a_confirmed_model_was_trained_by_its_trial_s_strategy(workdir: Path, strategy: str) -> None:
+    small = ["image_size=32", "n_train=24", "n_val=12", "n_test=12"]
+    config = load_definition("demo", ["budget.epochs=3", *(f"dataset.{part}" for part in small)])
+    data = prepare(config.dataset, workdir / "cache")
+    settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint)
+    params = TrialParams(architecture="test_resnet", init="random", unfreeze_depth=2, strategy=strategy)
+    order = Order(Assignment(0, params, "", 7), "study/trial-00000.pt")
+    folder = workdir / "confirmed"
+    *_, last = confirmed_results(settings, order, study="demo", folder=folder, pictures=frozenset())
+    assert isinstance(last, EpochResult)
+    assert last.record.strategy == read_config(folder / "trial-00000").strategy == strategy
+    # What is kept predicts as the trial did; its temperature moves an AUC of three classes a little.
+    assert last.extra["validation_auc"] == pytest.approx(last.record.auc, abs=0.05)

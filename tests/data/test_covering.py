@@ -128,7 +128,7 @@ def test_validation_alone_is_drawn_with_every_class() -> None:
             "train, val, test cannot be drawn: every class needs 3 images, one for each split, but class "
             "'ill' has 2; add some, leave the class out, or give the splits yourself",
         ),
-        ([0, 1] * 4, list("aabbaabb"), "there are 2 groups, and each split needs one"),
+        ([0, 1] * 4, list("aabbaabb"), "2 groups in all, and each split needs one"),
         (
             [0, 1] * 4,
             list("aabbccdd"),

@@ -68,7 +68,7 @@ def leaking(folder: Path) -> Path:
 
 SAID = (
     "Leakage: 4 images have exact copies in several splits (3 in train and val, 1 in train and test), "
-    "and 1 patients or slides are in several splits (1 in val and test): AUCs look better than they are; "
+    "and 1 patient or slide is in several splits (1 in val and test): AUCs look better than they are; "
     "`medfathom data check leaking` lists them"
 )
 
@@ -278,7 +278,7 @@ def test_copies_that_leave_no_split_are_told_and_divided(tmp_path: Path) -> None
     assert data.sizes == {"train": 28, "val": 6, "test": 6}
     said = " ".join(read_facts(data.folder).notes)
     assert "1 set of copies could not be kept together: dataset.splits: train, val, test cannot be" in said
-    with pytest.raises(DataError, match="1 images have exact copies in several splits"):
+    with pytest.raises(DataError, match="1 image has exact copies in several splits"):
         refuse_leakage(data, found, "x")
 
 
@@ -313,9 +313,7 @@ def test_near_copies_in_several_splits_are_told_but_stop_nothing(tmp_path: Path)
     found = config("npz", path=str(tmp_path / "set.npz"), image_size=64)
     data = prepare(found, tmp_path / "cache")
     said = refuse_leakage(data, found, "x")
-    assert said.startswith(
-        "Leakage: 1 pairs of images are near copies in several splits (1 in train and test)"
-    )
+    assert said.startswith("Leakage: 1 pair of images is a near copy in several splits (1 in train and test)")
     dropping = found.model_copy(update={"drop_copies": True})
     fewer = prepare(dropping, tmp_path / "cache")
     assert fewer.sizes == {"train": 29, "val": 15, "test": 15}

@@ -126,3 +126,10 @@ def test_trials_of_stepwise_strategies_are_forecast_as_fixed_ones() -> None:
     kinds = kinds_of(config)
     assert [k.params.strategy for k in kinds] == ["fixed", "bitfit"]
     assert [k.trials for k in kinds] == pytest.approx([12, 4])
+
+
+def test_the_shipped_study_compares_every_strategy_that_needs_no_extra() -> None:
+    study = load_definition("which_strategy")
+    assert set(MEANINGS) - set(study.space.values("strategy")) == {"lora"}
+    assert study.space.left_out() == []
+    assert study.budget.trials >= 10 * len(study.space.strata())

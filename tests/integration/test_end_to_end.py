@@ -236,7 +236,7 @@ def test_which_model_is_exported(summary: ConfirmationSummary, tmp_path: Path) -
         export_model("known", tmp_path / "c", trial="99", onnx=False)
     with pytest.raises(InputError, match="expected best"):
         export_model("known", tmp_path / "c", trial="bestest", onnx=False)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_model("known", tmp_path / "a", onnx=False)
     assert not (tmp_path / "c").exists()
 

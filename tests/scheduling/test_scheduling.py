@@ -280,7 +280,7 @@ def test_a_driver_whose_ray_server_is_gone_ends_soon(workdir: Path) -> None:
         assert servers
         os.kill(servers[0], signal.SIGKILL)
         driver.stdout.read()
-        assert driver.wait(timeout=45) != 0
+        assert driver.wait(timeout=50) != 0
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepared import Leaks, PreparedData, read_facts
 from medfathom.errors import DataError
-from medfathom.text import command
+from medfathom.text import command, number_of
 
 if TYPE_CHECKING:
     from medfathom.data.check.near_copies import NearCopies
@@ -93,13 +93,13 @@ def leakage_note(data: PreparedData, config: DatasetConfig, study: str) -> str:
 
 def _note(leaks: Leaks, config: DatasetConfig, study: str) -> str:
     said = [
-        f"{sum(places.values())} {what} in several splits ({_places(places)})"
-        for what, places in (
-            ("images have exact copies", leaks.images),
-            ("patients or slides are", leaks.groups),
-            ("pairs of images are near copies", leaks.near or {}),
+        f"{number_of(count, noun)} {verb if count == 1 else verbs} in several splits ({_places(places)})"
+        for noun, verb, verbs, places in (
+            ("image", "has exact copies", "have exact copies", leaks.images),
+            ("patient or slide", "is", "are", leaks.groups),
+            ("pair of images", "is a near copy", "are near copies", leaks.near or {}),
         )
-        if places
+        if (count := sum(places.values()))
     ]
     if not said:
         return ""

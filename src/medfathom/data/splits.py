@@ -18,6 +18,7 @@ from medfathom.data.covering import SECONDS, NoDivisionError, cover
 from medfathom.definitions.dataset import SplitsConfig
 from medfathom.errors import DataError
 from medfathom.metrics.unknown import is_present
+from medfathom.text import number_of
 
 # scikit-learn is imported where it draws: training reads this module too, and a worker need not pay for it.
 # ruff: noqa: PLC0415
@@ -111,8 +112,8 @@ def settled_splits(
     try:
         division = cover(counts, start, np.array([1.0 - sum(asked), *asked]))
     except NoDivisionError as error:
-        what = "images" if units is None else "groups"
-        raise DataError(_why_none(error, counts, names, what, labels, class_names)) from None
+        noun = "image" if units is None else "group"
+        raise DataError(_why_none(error, counts, names, noun, labels, class_names)) from None
     settled = splits.copy()
     settled[pool] = names[division[unit]]
     return settled
@@ -168,7 +169,7 @@ def _why_none(
     error: NoDivisionError,
     counts: NDArray[np.int64],
     names: NDArray[np.str_],
-    what: str,
+    noun: str,
     labels: Labels,
     class_names: Sequence[str] | None,
 ) -> str:
@@ -177,15 +178,17 @@ def _why_none(
     drawn = ", ".join(split for split in ("train", "val", "test") if split in names)
     where = f"dataset.splits: {drawn} cannot be drawn"
     if n_units < wanted:
-        return f"{where}: there are {n_units} {what}, and each split needs one"
+        return f"{where}: {number_of(n_units, noun)} in all, and each split needs one"
     rarest = rarest_classes(counts, labels, class_names)
     few = [(name, having) for name, having in rarest if having < wanted]
     shown = ", ".join(f"{name} has {having}" for name, having in (few or rarest)[:SHOWN_CLASSES])
     if few:
         to_do = "add some, leave the class out, or give the splits yourself"
-        return f"{where}: every class needs {wanted} {what}, one for each split, but {shown}; {to_do}"
+        return (
+            f"{where}: every class needs {number_of(wanted, noun)}, one for each split, but {shown}; {to_do}"
+        )
     found = "there is no way" if error.proven else f"no division was found in {SECONDS:.0f} s"
-    return f"{where}: {found} to put every class into every split in whole {what}; of the rarest, {shown}"
+    return f"{where}: {found} to put every class into every split in whole {noun}s; of the rarest, {shown}"
 
 
 def rarest_classes(

@@ -24,8 +24,8 @@ class SamplerConfig(Schema):
     n_startup_trials: int = Field(default=10, ge=1)
     """Random trials before `tpe` and `gp` learn from what was found; trials of a generation of `nsga2`."""
     portfolio: str = "shipped"
-    """For `gain`: first trials that worked elsewhere. `shipped`: every file of search/portfolios; a name:
-    that one; `off`: none."""
+    """For `gain`: what worked elsewhere, to begin with or to learn from. `shipped`: every file of
+    search/portfolios; a name: that one; `off`: none."""
     warm_start: Literal["auto", "off"] | list[str] = "auto"
     """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
     description: str = ""

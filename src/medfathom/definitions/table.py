@@ -134,7 +134,7 @@ class TableKeys(Schema):
                 "label_separator splits label_column; it does not go with label_columns",
             ),
             (self._both("split_column", "split_lists"), "give split_column or split_lists, not both"),
-            (self.no_label is not None and not separated, "no_label goes with label_separator"),
+            (self.no_label is not None and not separated, "no_label needs label_separator"),
             (self.unlisted == "drop" and not separated, 'unlisted = "drop" needs label_separator'),
         ):
             if wrong:

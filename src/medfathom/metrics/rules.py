@@ -16,8 +16,8 @@ MARGIN = 0.005
 
 RULES: dict[By, str] = {
     "auc": "the highest validation AUC",
-    "log_loss": "the least validation log loss",
-    "auc_then_log_loss": f"the least validation log loss within {MARGIN:g} of the highest AUC",
+    "log_loss": "the lowest validation log loss",
+    "auc_then_log_loss": f"the lowest validation log loss within {MARGIN:g} of the highest AUC",
 }
 """Each rule in words."""
 

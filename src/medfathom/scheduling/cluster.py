@@ -26,9 +26,10 @@ from medfathom.scheduling.halt import callers_sigterm
 from medfathom.scheduling.messages import Order
 
 OBJECT_STORE_BYTES = 128 * 1024**2
-GONE_S = 10
+GONE_S = 20
 """Seconds after which a driver gives up the Ray server on its machine. Ray's 60 s are for a network: where a
-signal to the whole process group (`timeout`, `kill -- -GROUP`) ended that server, nothing brings it back."""
+signal to the whole process group (`timeout`, `kill -- -GROUP`) ended that server, nothing brings it back. Not
+fewer: on a machine that is busy with other work a server that lives may not answer for as long as that."""
 TEMP_PREFIX = "mf-"
 
 
@@ -136,11 +137,16 @@ def _connect(address: str | None, folder: Path) -> None:
             warnings.simplefilter("ignore")
             # "local": else it would join whatever cluster runs on this machine
             ray.init(address=address or "local", **quiet, **({} if address else own))
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if address is None:
-            raise
-        reason = str(error).splitlines()[0]
-        raise RunError(f"--address {address}: no Ray cluster answers ({reason})") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        if address is not None and isinstance(error, ConnectionError | RuntimeError | ValueError):
+            raise RunError(f"--address {address}: no Ray cluster answers ({reason})") from None
+        if type(error) is Exception:  # what Ray raises where its processes are too slow to come
+            raise RunError(
+                f"Ray did not start on this machine ({reason}); end other programs, then give the same "
+                "command again"
+            ) from error
+        raise
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -103,10 +103,10 @@ def test_exploratory_is_written_on_it(folder: Path) -> None:
 
 
 def test_the_gap_names_the_split_it_was_measured_on(folder: Path, tmp_path: Path) -> None:
-    assert "Training AUC less validation AUC" in (folder / "report.html").read_text()
+    assert "Training AUC minus validation AUC" in (folder / "report.html").read_text()
     frame = study(settings=1, seeds=1)
     write_report(analyze(frame.assign(train_auc=frame["auc"] + 0.01)), tmp_path)
-    assert "Training AUC less test AUC" in (tmp_path / "report.html").read_text()
+    assert "Training AUC minus test AUC" in (tmp_path / "report.html").read_text()
 
 
 def test_what_a_predictor_explains_by_itself_and_beyond_the_other() -> None:

@@ -74,7 +74,8 @@ def _over(each: PretrainingVerdict) -> str:
     if mean.unit == BOTH:
         return f", over {networks} and {sets}"
     if mean.unit == "architecture":
-        return f", over {networks}; it speaks for {'this' if each.n_datasets == 1 else 'these'} {sets}"
+        whom = "this data set" if each.n_datasets == 1 else f"these {sets}"
+        return f", over {networks}; it speaks for {whom}"
     return f", over {number_of(mean.n, mean.unit)} of {names[0]} alone; it says nothing of other networks"
 
 

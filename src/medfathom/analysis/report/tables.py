@@ -230,7 +230,7 @@ def _gap(analysis: Analysis) -> Table:
     ]
     split = "validation" if analysis.exploratory else "test"
     headings = ["modality", "mean gap", "predictor", "slope", "95 % interval", "p"]
-    return Table("Generalisation gap", headings, rows, f"Training AUC less {split} AUC, against size.")
+    return Table("Generalisation gap", headings, rows, f"Training AUC minus {split} AUC, against size.")
 
 
 def _left_out(analysis: Analysis) -> Table:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfathom.data.check.findings import Finding, ImageSet
+from medfathom.text import number_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -48,14 +49,14 @@ def _in_short(finding: Finding) -> str:
     n = len(finding.items)
     if sets:
         exact = finding.check.startswith("exact")
-        nouns = ("image", "images") if exact else ("pair of near copies", "pairs of near copies")
+        noun = "image" if exact else "pair of near copies"
         places = Counter(" and ".join(_places(each)) for each in sets)
-        parts = (f"{_are(count, *nouns)} in {where}" for where, count in places.most_common())
+        parts = (f"{_are(count, noun)} in {where}" for where, count in places.most_common())
         return ", ".join(parts)
     if finding.check == "groups across splits":
-        return f"{_are(n, 'patient or slide', 'patients or slides')} in several splits"
+        return f"{_are(n, 'patient or slide')} in several splits"
     if finding.check == "unusable":
-        return f"{_counted(n, 'image or row', 'images or rows')} cannot be used"
+        return f"{number_of(n, 'image or row')} cannot be used"
     return finding.message
 
 
@@ -64,9 +65,5 @@ def _places(images: ImageSet) -> list[str]:
     return [word for name, word in SPLITS.items() if name in there]
 
 
-def _are(n: int, noun: str, nouns: str = "") -> str:
-    return f"{_counted(n, noun, nouns)} {'is' if n == 1 else 'are'}"
-
-
-def _counted(n: int, noun: str, nouns: str = "") -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {nouns or noun + 's'}"
+def _are(n: int, noun: str) -> str:
+    return f"{number_of(n, noun)} {'is' if n == 1 else 'are'}"
