@@ -196,7 +196,7 @@ def test_bad_input_is_one_line(
     with pytest.raises(SystemExit) as exit_:
         cli.main()
     error = capsys.readouterr().err
-    own = [line for line in error.splitlines() if not line.startswith("Log: ")]  # the file where it stands too
+    own = [line for line in error.splitlines() if not line.startswith("Log: ")]  # and the log file
     assert (exit_.value.code, len(own)) == (2, 1)
     assert message in error
     assert not (model / EVALUATIONS_FILE).exists()
