@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medfathom.confirmation.find import NO_MAP, pictures_of_best
 from medfathom.confirmation.grad_cam import Prediction, grad_cam, predictions, target_layer
-from medfathom.confirmation.pictures import Judged
+from medfathom.confirmation.pictures import Judged, draw_metrics
 from medfathom.data.prepared import Split
 from medfathom.models.build import build_network
 
@@ -37,7 +37,15 @@ class LightAndDark(nn.Module):
 def found(task: str, names: list[str], labels: np.ndarray, probabilities: np.ndarray) -> Judged:
     """Images that are bright on the left and dark on the right."""
     images = np.repeat((BRIGHT * np.uint8(255))[None, :, :, None], len(labels), axis=0)
-    config: Any = SimpleNamespace(task=task, class_names=names, thresholds=[0.5] * probabilities.shape[1])
+    config: Any = SimpleNamespace(
+        task=task,
+        class_names=names,
+        thresholds=[0.5] * probabilities.shape[1],
+        temperature=1.0,
+        unit="image",
+        architecture="light and dark",
+        init="random",
+    )
     positive = labels.astype(bool) if labels.ndim == 2 else (labels == 1)[:, None]
     test = Split(images, labels, None, [str(i) for i in range(len(labels))])
     return Judged(config, test, positive, probabilities, names)
@@ -59,6 +67,12 @@ def test_a_label_that_is_denied_is_explained_by_what_speaks_against_it() -> None
     assert for_it[~BRIGHT].max() < 0.1
     assert against_it[~BRIGHT].min() > 0.9
     assert against_it[BRIGHT].max() < 0.1
+
+
+def test_a_name_that_is_no_formula_is_drawn_as_it_is(tmp_path: Path) -> None:
+    names = ["a $\\frac{ b$", "drusen"]
+    judged = found("multilabel", names, np.array([[1, 0], [0, 1]]), np.array([[0.9, 0.2], [0.3, 0.8]]))
+    assert "roc.png" in draw_metrics(tmp_path, judged)
 
 
 def test_classes_have_logits_of_their_own() -> None:

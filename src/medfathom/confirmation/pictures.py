@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +20,8 @@ from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig
 from medfathom.units import counted
 
+NO_FORMULAS = {"text.parse_math": False}
+"""For Matplotlib: a name with a $ in it is text, and what LaTeX cannot read stops nothing."""
 MOST_CURVES = 8
 """Classes with a curve in one picture."""
 
@@ -66,15 +69,16 @@ def judged(
 
 def draw_metrics(folder: Path, found: Judged) -> list[str]:
     """Draw ROC, precision and recall, confusion, reliability. Returns the names of the files."""
-    figures = {
-        "roc.png": roc(found),
-        "precision_recall.png": precision_recall(found),
-        "calibration.png": reliability(found),
-    }
-    if found.config.task != "multilabel":
-        figures["confusion.png"] = confusion(found)
-    for name, figure in figures.items():
-        figure.savefig(folder / name, dpi=110)
+    with rc_context(NO_FORMULAS):
+        figures = {
+            "roc.png": roc(found),
+            "precision_recall.png": precision_recall(found),
+            "calibration.png": reliability(found),
+        }
+        if found.config.task != "multilabel":
+            figures["confusion.png"] = confusion(found)
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=110)
     return list(figures)
 
 
