@@ -21,7 +21,8 @@ from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
+from medfathom.exported.network import Deployed
 
 SIDE = 32
 FRAMES = 3

@@ -15,7 +15,8 @@ from json_holds import holds
 from made_models import CONFIG
 from medfathom import cli
 from medfathom.errors import DataError, ExportedModelError
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
+from medfathom.exported.network import Deployed
 from medfathom.metrics.probabilities import probabilities
 from medfathom.models.folder import (
     CARD_FILE,
