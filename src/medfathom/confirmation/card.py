@@ -97,8 +97,9 @@ Give timm images in [0, 1], {channels}, with this mean subtracted and divided by
 START = """ It can also be the starting
 point for another data set: `init = "export:FOLDER"`."""
 
-OF_SEEDS = """- Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}.
-  The intervals in the table are for this model alone.
+OF_SEEDS = """\
+- Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
+  the table are for this model alone.
 - Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
 {subgroups}"""
 
