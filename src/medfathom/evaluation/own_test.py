@@ -34,9 +34,7 @@ SMALLEST = 1e-12
 
 
 def columns_by_name(config: DatasetConfig, by: str) -> Columns:
-    """The columns that `--by` names. No pixel is read.
-
-    A case has a value where all its images have the same.
+    """The columns that `--by` names. No pixel is read. All images of a case have its value.
 
     Raises:
         InputError: as `columns_of` does.
@@ -48,14 +46,8 @@ def columns_by_name(config: DatasetConfig, by: str) -> Columns:
     finally:
         source.close()
     units = listing.names if listing.cases is None else listing.cases.tolist()
-    return {column: _by_unit(units, cells) for column, cells in columns_of(by, listing.kept).items()}
-
-
-def _by_unit(units: object, cells: NDArray[np.str_]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for unit, cell in zip(map(str, units), cells.tolist(), strict=True):  # type: ignore[call-overload]
-        found[unit] = cell if found.get(unit, cell) == cell else ""
-    return found
+    found = columns_of(by, listing.kept)
+    return {column: dict(zip(units, cells.tolist(), strict=True)) for column, cells in found.items()}
 
 
 def own_metrics(folder: Path, split: str) -> SplitMetrics:
