@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfathom.confirmation.find import predictions_file
 from medfathom.data.listing import list_images
