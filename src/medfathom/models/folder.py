@@ -158,7 +158,8 @@ def read_config(folder: Path) -> ModelConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ExportedModelError(f"{path}: cannot be read ({error})") from None
     except ValidationError as error:
-        if error.errors()[0]["loc"] == ("version",):
+        first = error.errors()[0]
+        if first["loc"] == ("version",) and first["type"] != "missing":
             raise ExportedModelError(
                 f"{path}: of a form that this medfathom does not know (version is not 1); "
                 "upgrade: pip install -U medfathom"
