@@ -191,7 +191,8 @@ def test_analyze_a_study(medfathom: Cli, workdir: Path) -> None:
     assert code == 2
     assert "medfathom confirm demo" in err
     code, out, err = medfathom("analyze", "demo", "--exploratory")
-    assert (code, err) == (0, "")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith("Log: ")
     report = workdir / "storage" / "reports" / "demo-exploratory"  # never in the place of the confirmed one
     assert "Exploratory" in out
     assert "inconclusive" in out

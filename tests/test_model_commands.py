@@ -198,5 +198,5 @@ def test_numbers_and_names_are_whole_in_a_narrow_window(
     facts = lookup("swin_base_patch4_window7_224")
     line = next(line for line in out.splitlines() if line.startswith(facts.name))
     sizes = [f"{facts.n_params / 1e6:.1f}M", str(facts.depth), f"{facts.macs / 1e9:.2f}G"]
-    assert line.split() == [facts.name, facts.family, *sizes, "224", str(len(facts.pretrained_tags))]
+    assert line.split()[:6] == [facts.name, facts.family, *sizes, "224"]
     assert max(map(len, out.splitlines())) <= 80

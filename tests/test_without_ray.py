@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from made_models import CONFIG
 from medfathom.definitions.load import load_definition
-from medfathom.exported.model import Deployed
+from medfathom.exported.network import Deployed
 from medfathom.models.folder import write_config, write_manifest
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study

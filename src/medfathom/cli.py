@@ -282,6 +282,13 @@ def confirm(
         str,
         typer.Option(help="Subgroups of the test split, by columns that [dataset] keeps: sex,age:10."),
     ] = "",
+    ensemble: Annotated[
+        int | None,
+        typer.Option(help="Also average up to this many models, chosen by validation log loss.", min=2),
+    ] = None,
+    keep_ensemble: Annotated[
+        bool, typer.Option("--keep-ensemble", help="Keep the ensemble for `export` whatever it gains.")
+    ] = False,
     storage: StorageOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
@@ -299,6 +306,8 @@ def confirm(
         top=top,
         trials=trial or [],
         by=by,
+        ensemble=ensemble,
+        keep_ensemble=keep_ensemble,
         storage=storage,
         address=address,
         as_json=as_json,

@@ -31,6 +31,9 @@ def export(
             autocompletion=complete_trial,
         ),
     ] = "best",
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="The ensemble that `confirm --ensemble` kept, as one folder.")
+    ] = False,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     prints: Annotated[
         bool,
@@ -50,7 +53,15 @@ def export(
     from medfathom.terminal.export import print_export  # noqa: PLC0415
 
     print_export(
-        study, out, trial=trial, within=within, storage=storage, onnx=onnx, prints=prints, as_json=as_json
+        study,
+        out,
+        trial=trial,
+        ensemble=ensemble,
+        within=within,
+        storage=storage,
+        onnx=onnx,
+        prints=prints,
+        as_json=as_json,
     )
 
 

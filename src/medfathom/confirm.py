@@ -29,7 +29,7 @@ from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, st
 from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, leakage_note
 from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
 from medfathom.definitions.dataset import SplitsConfig
-from medfathom.errors import DataError, StorageError
+from medfathom.errors import DataError, InputError, StorageError
 from medfathom.files import home
 from medfathom.machine import check_ray
 from medfathom.study.choice import choice_of, choice_sentences, rule_of
@@ -43,6 +43,7 @@ from medfathom.study.weights import keep_to_its_weights
 from medfathom.urls import HIDDEN
 
 if TYPE_CHECKING:
+    from medfathom.confirmation.ensemble import Ensemble
     from medfathom.data.prepared import PreparedData
     from medfathom.evaluation.own_test import Columns
     from medfathom.evaluation.subgroups import Subgroups
@@ -58,11 +59,13 @@ class Confirmation:
         summary: all confirmed models so far, those of earlier calls too.
         halted: why the call ended early; empty: it did not.
         subgroups: of the test split, by the model that `export` takes; None: none were asked for.
+        ensemble: of confirmed models; None: none was asked for, or the call ended early.
     """
 
     summary: ConfirmationSummary
     halted: str
     subgroups: Subgroups | None = None
+    ensemble: Ensemble | None = None
 
     def _repr_html_(self) -> str:
         """In a notebook: a row for each configuration."""
@@ -76,6 +79,8 @@ def confirm_study(
     top: int | None = None,
     trials: Sequence[int] = (),
     by: str = "",
+    ensemble: int | None = None,
+    keep_ensemble: bool = False,
     storage: str | None = None,
     address: str | None = None,
     watcher: Watcher | None = None,
@@ -88,6 +93,9 @@ def confirm_study(
         top: only so many strata, the best by validation; None: see `confirmation.jobs.list_jobs`.
         trials: further search trials to confirm, by number.
         by: subgroups of the test split, by columns that the definition keeps: `sex,age:10`.
+        ensemble: choose so many models, at most, whose probabilities are averaged; see
+            `confirmation.ensemble`.
+        keep_ensemble: keep it for `export` even if it gains nothing that chance does not explain.
         storage: an Optuna storage URL.
         address: of a Ray cluster; None: this machine alone.
         watcher: is told what happens.
@@ -97,6 +105,8 @@ def confirm_study(
             start from changed, no test split.
         RunError: the storage or the cluster failed.
     """
+    if keep_ensemble and ensemble is None:
+        raise InputError("--keep-ensemble: give --ensemble N too, the number of models it may have")
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
@@ -118,7 +128,8 @@ def confirm_study(
     left = _queue(study, config, data, jobs, url, watcher)
     halted = _train(study, config, data, url, address, watcher) if left else ""
     summary = _judged(study, config.resources.cpus_per_trial, halted)
-    return Confirmation(summary, halted, _subgroups(study, summary, columns))
+    together = None if halted or ensemble is None else _ensemble(study, summary, ensemble, keep_ensemble)
+    return Confirmation(summary, halted, _subgroups(study, summary, columns), together)
 
 
 def _columns(config: StudyConfig, by: str) -> Columns:
@@ -140,6 +151,17 @@ def _subgroups(study: Study, summary: ConfirmationSummary, columns: Columns) -> 
     model = best_model(summary.strata[0], rule_of(study))
     found = own_subgroups(model, columns)
     study.set_user_attr(SUBGROUPS, kept_form(model, found))
+    return found
+
+
+def _ensemble(study: Study, summary: ConfirmationSummary, most: int, requested: bool) -> Ensemble | None:
+    """Of all models that are confirmed so far; the study keeps it. None: there are none."""
+    if not summary.strata:
+        return None
+    from medfathom.confirmation.ensemble import ENSEMBLE, find_ensemble  # noqa: PLC0415  imports pandas
+
+    found = find_ensemble(study, summary, most, requested=requested)
+    study.set_user_attr(ENSEMBLE, found.model_dump(mode="json"))
     return found
 
 

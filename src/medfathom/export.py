@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from medfathom.confirmation.card import model_card
 from medfathom.confirmation.choice_of_model import choose_configuration
+from medfathom.confirmation.find import find_confirmation
 from medfathom.confirmation.json_forms import ModelJson, StratumJson
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.errors import InputError, StorageError
@@ -28,9 +29,15 @@ from medfathom.models.folder import (
 from medfathom.study.choice import rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
+from medfathom.text import command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.study import Study
+
+    from medfathom.confirmation.ensemble import Ensemble
+    from medfathom.models.folder import ModelConfig
 
 WITHIN = 0.005
 """AUC that the smallest model may lose against the best."""
@@ -44,7 +51,9 @@ class ExportedJson(TypedDict):
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; null: no ONNX.
         whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
         configuration: which configuration, over all its seeds.
-        model: the one of its models that was taken.
+        model: the one of its models that was taken; of an ensemble its own metrics, and the first member's
+            numbers.
+        ensemble: who its members are and what it gained; null: one model was exported.
     """
 
     folder: str
@@ -52,6 +61,7 @@ class ExportedJson(TypedDict):
     whole_in_timm: bool
     configuration: StratumJson
     model: ModelJson
+    ensemble: Annotated[dict[str, object], Ensemble] | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,9 @@ class Exported:
     Attributes:
         folder: the model folder.
         configuration: which configuration, over all its seeds.
-        model: the one of its models that was taken.
+        model: the one of its models that was taken; of an ensemble its own metrics, and the first member's
+            numbers.
+        ensemble: who its members are and what it gained; None: one model was exported.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
         whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
     """
@@ -71,6 +83,7 @@ class Exported:
     model: ConfirmedModel
     onnx_difference: float | None
     whole_in_timm: bool
+    ensemble: Ensemble | None = None
 
     def to_dict(self) -> ExportedJson:
         """JSON form."""
@@ -80,6 +93,7 @@ class Exported:
             "whole_in_timm": self.whole_in_timm,
             "configuration": self.configuration.to_dict(),
             "model": self.model.to_dict(),
+            "ensemble": self.ensemble.model_dump(mode="json") if self.ensemble else None,
         }
 
 
@@ -88,6 +102,7 @@ def export_model(
     out: Path,
     *,
     trial: str = "best",
+    ensemble: bool = False,
     within: float = WITHIN,
     storage: str | None = None,
     onnx: bool = True,
@@ -104,6 +119,7 @@ def export_model(
         trial: "best" (on validation, by the study's rule on means over seeds), the number of a search
             trial, or "smallest-within": the fewest parameters among those whose validation AUC is at
             most `within` below the highest.
+        ensemble: write the ensemble that `confirm` found and kept, instead of one model.
         within: AUC.
         storage: an Optuna storage URL.
         onnx: also write it for other runtimes.
@@ -117,25 +133,78 @@ def export_model(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: already exists; give a new folder")
     study = read_study(storage or default_url(), name)
-    configuration = choose_configuration(study, trial, within)
-    from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
-
-    model = best_model(configuration, rule_of(study))
-    weights = model.folder / WEIGHTS_FILE
-    if not weights.is_file():
-        raise StorageError(f"{weights} is missing; the model cannot be exported without its weights")
+    chosen = _ensemble(study) if ensemble else _single(study, trial, within)
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:
         if prints:
-            _write_prints(beside, model)
-        whole, difference = _fill(beside, study, configuration, model, onnx=onnx)
+            _write_prints(beside, chosen.model)
+        whole, difference = _fill(beside, study, chosen, onnx=onnx)
         if out.exists():
             out.rmdir()
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(out, configuration, model, difference, whole)
+    return Exported(out, chosen.configuration, chosen.model, difference, whole, chosen.ensemble)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is exported; `weights` are the folders of its networks."""
+
+    configuration: StratumResult
+    model: ConfirmedModel
+    weights: Sequence[Path]
+    ensemble: Ensemble | None = None
+
+    def __post_init__(self) -> None:
+        for folder in self.weights:
+            if not (weights := folder / WEIGHTS_FILE).is_file():
+                raise StorageError(f"{weights} is missing; the model cannot be exported without its weights")
+
+
+def _single(study: Study, trial: str, within: float) -> _Chosen:
+    configuration = choose_configuration(study, trial, within)
+    from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
+
+    model = best_model(configuration, rule_of(study))
+    return _Chosen(configuration, model, [model.folder])
+
+
+def _ensemble(study: Study) -> _Chosen:
+    """The ensemble with its own metrics. Raises StorageError where there is none, or it was not kept."""
+    from medfathom.confirmation.ensemble import ensemble_folder, read_ensemble  # noqa: PLC0415  imports pandas
+    from medfathom.confirmation.summary import summarize_confirmation  # noqa: PLC0415  imports pandas
+    from medfathom.evaluation.own_test import own_metrics  # noqa: PLC0415  imports image readers
+
+    name, found = study.study_name, read_ensemble(study)
+    again = command("confirm", name, "--ensemble", 3)
+    if found is None:
+        raise StorageError(f"study {name!r}: no ensemble was chosen yet; `{again}` chooses one")
+    if not found.kept:
+        why = "gained no validation AUC beyond chance" if len(found.members) > 1 else "has one model only"
+        raise StorageError(
+            f"study {name!r}: its ensemble {why}; `{again} --keep-ensemble` keeps one of several"
+        )
+    strata = summarize_confirmation(study, find_confirmation(study)).strata
+    models = {model.trial: (result, model) for result in strata for model in result.models}
+    if gone := [trial for trial in found.members if trial not in models]:
+        raise StorageError(
+            f"study {name!r}: model {gone[0]} of its ensemble was trained again since; `{again}`"
+        )
+    configuration, first = models[found.members[0]]
+    folder = ensemble_folder(study)
+    own = replace(
+        first,
+        folder=folder,
+        val_auc=found.val_auc,
+        val_log_loss=found.val_log_loss,
+        test_auc=found.test_auc,
+        validation=own_metrics(folder, "val"),
+        test=own_metrics(folder, "test"),
+        pictures=(),
+    )
+    return _Chosen(configuration, own, [models[trial][1].folder for trial in found.members], found)
 
 
 def _write_prints(folder: Path, model: ConfirmedModel) -> None:
@@ -147,19 +216,14 @@ def _write_prints(folder: Path, model: ConfirmedModel) -> None:
         write_prints(folder / PRINTS_FILE, prints_of(data))
 
 
-def _fill(
-    folder: Path, study: Study, configuration: StratumResult, model: ConfirmedModel, *, onnx: bool
-) -> tuple[bool, float | None]:
+def _fill(folder: Path, study: Study, chosen: _Chosen, *, onnx: bool) -> tuple[bool, float | None]:
     """Write all files.
 
     Returns:
         Whether timm gives the logits; the largest difference of a probability by ONNX (None: not written).
     """
-    from medfathom.exported.model import load_unsealed  # noqa: PLC0415  imports torch
-    from medfathom.exported.timm_layout import write_timm  # noqa: PLC0415
-
-    kept = load_unsealed(model.folder)
-    config = write_timm(folder, kept.config, kept.module, kept.module.network)
+    configuration, model = chosen.configuration, chosen.model
+    config = _write_networks(folder, chosen)
     write_config(folder, config)
     difference = None
     if onnx:
@@ -175,6 +239,27 @@ def _fill(
         "onnx_difference": difference,
     }
     write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / CARD_FILE, model_card(config, study, configuration, model, difference))
+    card = model_card(config, study, configuration, model, difference, chosen.ensemble)
+    write_atomically(folder / CARD_FILE, card)
     write_manifest(folder)
     return config.classifier is not None, difference
+
+
+def _write_networks(folder: Path, chosen: _Chosen) -> ModelConfig:
+    """Write weights: of one network under timm's names. Returns the configuration to be written."""
+    from safetensors.torch import save_file  # noqa: PLC0415  imports torch
+
+    from medfathom.exported.model import load_unsealed  # noqa: PLC0415  imports torch
+    from medfathom.exported.timm_layout import write_timm  # noqa: PLC0415
+
+    kept = [load_unsealed(place) for place in chosen.weights]
+    if chosen.ensemble is None:
+        return write_timm(folder, kept[0].config, kept[0].module, kept[0].module.network)
+    states = [model.module.network.state_dict() for model in kept]
+    tensors = {
+        f"{k}.network.{name}": tensor.contiguous().clone()
+        for k, state in enumerate(states)
+        for name, tensor in state.items()
+    }
+    write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(tensors, part))
+    return read_config(chosen.model.folder)

@@ -333,7 +333,7 @@ def _without(found: Predictions, split: Split, seen: Overlap) -> Value | None:
 
 
 def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[np.str_]]) -> Subgroups | None:
-    """By columns of images; a case has what its first image has."""
+    """By columns of images; all images of a case have its value."""
     from medfathom.evaluation.subgroups import subgroups_of  # noqa: PLC0415
 
     if not columns:

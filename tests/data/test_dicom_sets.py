@@ -19,7 +19,8 @@ from medfathom.data.pseudonyms import Subject, pseudonym
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
+from medfathom.exported.network import Deployed
 
 pytest.importorskip("pydicom", reason="pydicom is not installed (medfathom[dicom])")
 from pydicom.dataset import Dataset, FileMetaDataset

@@ -28,7 +28,8 @@ from medfathom.data.sizes import at_size, prepare_sizes
 from medfathom.data.slides import Tile, Tiling, _shares, choose_tiles, read_slide, read_tile
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
+from medfathom.exported.network import Deployed
 
 Write = Callable[[Path, np.ndarray, float], Path]
 

@@ -21,7 +21,8 @@ from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
+from medfathom.exported.network import Deployed
 
 SIDE = 32
 FRAMES = 3
@@ -185,7 +186,6 @@ def test_frames_of_dicom_are_shown_by_the_window(tmp_path: Path) -> None:
 def nifti(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> bytes:
     nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed (medfathom[nifti])")
     nibabel.save(nibabel.Nifti1Image(values, affine), path)
-    assert (read_header(path, slice_axis=0).frames, read_header(path, slice_axis=2).frames) == (9, 11)
     return path.read_bytes()
 
 
@@ -196,6 +196,7 @@ def slices(content: bytes, n: int, dtype: type = np.uint16, **keys: Any) -> np.n
 def test_nifti_as_stored_and_in_hounsfield_units(tmp_path: Path) -> None:
     values = np.arange(9 * 10 * 11, dtype=np.int16).reshape(9, 10, 11)  # columns, rows, slices
     content = nifti(tmp_path / "x.nii.gz", values)
+    assert [read_header(tmp_path / "x.nii.gz", slice_axis=axis).frames for axis in (0, 2)] == [9, 11]
     light = np.clip((values.astype(float) - 10) / 100, 0, 1)
     shown = slices(content, 11, window=(60, 100))
     assert np.abs(shown / 65535 - light.transpose(2, 1, 0)).max() < 1e-4
@@ -212,6 +213,8 @@ def test_nifti_with_an_orientation_does_not_depend_on_how_it_is_stored(tmp_path:
     left_first = nifti(tmp_path / "las.nii", values[::-1], np.diag([-1.0, 2, 3, 1]))
     turned = np.array([[0.0, 0, 1, 0], [0, 2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 1]])
     other_axes = nifti(tmp_path / "other.nii", values.transpose(2, 1, 0), turned)
+    for name in ("ras.nii", "las.nii", "other.nii"):
+        assert [read_header(tmp_path / name, slice_axis=axis).frames for axis in (0, 2)] == [9, 11]
     for axis, n in ((0, 9), (1, 10), (2, 11)):
         shown = slices(first, n, np.uint8, slice_axis=axis)
         for content in (left_first, other_axes):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from made_models import CONFIG
 from medfathom.exported import model as exported
-from medfathom.exported.model import Deployed
+from medfathom.exported.network import Deployed
 from medfathom.models.folder import CARD_FILE, METRICS_FILE, WEIGHTS_FILE, write_config, write_manifest
 
 METRICS = """{"model": {"test_auc": 0.9, "test_ci": [0.85, 0.94], "test": {"auc": 0.9, "auc_ci_low": 0.85,

@@ -69,3 +69,20 @@ def test_a_model_of_volumes_does_not_judge_single_images(model_of_volumes: Path,
     file = write(workdir, images=pixels, labels=labels[:, None])
     with pytest.raises(medfathom.InputError, match=r'give dataset\.unit = "volume"'):
         medfathom.evaluate(model_of_volumes, file)
+
+
+def test_subgroups_of_volumes_count_volumes(model_of_volumes: Path, workdir: Path) -> None:
+    volumes(workdir / "scans", 60)
+    places = sorted((workdir / "scans").glob("*/*"))
+    rows = [
+        f"{place.relative_to(workdir)},{place.parent.name},{'FM'[k // 2 % 2]}"
+        for k, place in enumerate(places)
+    ]
+    (workdir / "scans.csv").write_text("\n".join(["path,label,sex", *rows]) + "\n")
+    Path("by.toml").write_text(
+        '[dataset]\nsource = "csv"\npath = "scans.csv"\nclass_names = ["well", "ill"]\nkeep = ["sex"]\n'
+    )
+    found = medfathom.evaluate(model_of_volumes, "by.toml", by="sex").subgroups
+    assert found is not None
+    assert [(each.value, each.n) for each in found.groups] == [("F", 30), ("M", 30)]
+    assert all(each.auc is not None for each in found.groups)

@@ -15,7 +15,8 @@ from json_holds import holds
 from made_models import CONFIG
 from medfathom import cli
 from medfathom.errors import DataError, ExportedModelError
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
+from medfathom.exported.network import Deployed
 from medfathom.metrics.probabilities import probabilities
 from medfathom.models.folder import (
     CARD_FILE,
@@ -248,7 +249,7 @@ def test_a_folder_must_be_whole(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportedModelError, match=f"has no {CONFIG_FILE}"):
         medfathom.load(tmp_path)
     (tmp_path / CONFIG_FILE).write_text("{}")
-    with pytest.raises(ExportedModelError, match="version: field required"):
+    with pytest.raises(ExportedModelError, match="of a form that this medfathom does not know"):
         medfathom.load(tmp_path)
     write_config(tmp_path, CONFIG)
     with pytest.raises(ExportedModelError, match=f"has no {MANIFEST_FILE}"):

@@ -8,7 +8,8 @@ import torch
 
 from made_models import CONFIG
 from medfathom.confirmation.card import _timm
-from medfathom.exported.model import Deployed, Model, load_unsealed
+from medfathom.exported.model import Model, load_unsealed
+from medfathom.exported.network import Deployed
 from medfathom.exported.timm_layout import write_timm
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.folder import HEAD_FILE, ModelConfig, write_config

@@ -302,7 +302,7 @@ def test_what_a_newer_version_wrote_is_refused_with_the_way_out(config: StudyCon
             definition_of(driver.study)
         driver.study.set_user_attr("schema", SCHEMA + 1)
     with pytest.raises(StorageError, match=r"newer medfathom \(schema 2; .*pip install -U medfathom$"):
-        load("demo")
+        load(default_url(), "demo")
 
 
 def test_a_study_of_a_newer_version_is_refused(config: StudyConfig) -> None:
@@ -383,7 +383,7 @@ def test_no_study_keeps_a_password(workdir: Path) -> None:
         kept = driver.study.user_attrs["definition"]["resources"]
     assert kept["checkpoint_url"] == "memory://me:***@host/checkpoints"
     assert b"cret" not in (workdir / "storage" / "medfathom.db").read_bytes()
-    assert definition_of(load("demo")).resources.checkpoint_url == kept["checkpoint_url"]
+    assert definition_of(load(default_url(), "demo")).resources.checkpoint_url == kept["checkpoint_url"]
 
 
 @pytest.mark.parametrize(

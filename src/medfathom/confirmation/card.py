@@ -22,11 +22,11 @@ from medfathom.units import counted
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from medfathom.confirmation.ensemble import Ensemble
     from medfathom.confirmation.results import ConfirmedModel, StratumResult
 
 CARD = """---
-library_name: timm
-tags: [timm, image-classification, medical-imaging]
+{library}tags: [timm, image-classification, medical-imaging]
 ---
 
 # {title}
@@ -50,25 +50,14 @@ predictions.class_names, predictions.probabilities
 {combined}{onnx}Images are converted to {channels} and to {size} x {size} pixels ({fit}){window}.
 `medfathom.json` says how to build the network, prepare images and read the outputs.
 
-### In timm
-
-```python
 {timm}
-```
-
-Give timm images in [0, 1], {timm_channels}, with this mean subtracted and divided by this standard deviation:
-{mean}; {std}. Temperature and thresholds (below) are not in timm: they stand in `medfathom.json`.
-
 ## Performance
 
 Test split: {judged} that neither training nor the search used. {opened}
 
 {positive}{metrics}
 
-- Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
-  the table are for this model alone.
-- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
-{subgroups}
+{compared}
 ## Calibration and thresholds
 
 Probabilities are the softmax (with several labels: the sigmoid) of the logits divided by the temperature
@@ -76,8 +65,7 @@ Probabilities are the softmax (with several labels: the sigmoid) of the logits d
 
 ## Intended use
 
-Research on images like those it was trained on: {modality}, data set `{dataset}`. It can also be the starting
-point for another data set: `init = "export:FOLDER"`.
+Research on images like those it was trained on: {modality}, data set `{dataset}`.{start}
 
 ## Limits
 
@@ -96,6 +84,25 @@ point for another data set: `init = "export:FOLDER"`.
 {provenance}
 """
 
+TIMM = """### In timm
+
+```python
+{code}
+```
+
+Give timm images in [0, 1], {channels}, with this mean subtracted and divided by this standard deviation:
+{mean}; {std}. Temperature and thresholds (below) are not in timm: they stand in `medfathom.json`.
+"""
+
+START = """ It can also be the starting
+point for another data set: `init = "export:FOLDER"`."""
+
+OF_SEEDS = """\
+- Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
+  the table are for this model alone.
+- Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
+{subgroups}"""
+
 NEAR = 1.01
 """A temperature is at an end of its range from this factor on: the search never reaches the end itself."""
 
@@ -109,6 +116,7 @@ def model_card(
     configuration: StratumResult,
     model: ConfirmedModel,
     onnx_difference: float | None,
+    ensemble: Ensemble | None = None,
 ) -> str:
     """The card in Markdown.
 
@@ -118,14 +126,13 @@ def model_card(
         configuration: that the model is of, over all its seeds.
         model: that is exported.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
+        ensemble: that the model is; `configuration` is then of its first member.
     """
-    low, high = configuration.ci
-    outputs = num_outputs(config.task, len(config.class_names))
-    seed_sd = configuration.seed_sd
     text = CARD.format(
-        warning=_warning(configuration, model),
+        warning="" if ensemble else _warning(configuration, model),
+        library="" if ensemble else "library_name: timm\n",
         title=f"{study.study_name}: {config.architecture}",
-        architecture=config.architecture,
+        architecture=f"The mean of {len(config.members)} networks" if ensemble else config.architecture,
         init=config.init,
         trained=_trained(config),
         modality=config.modality,
@@ -134,10 +141,7 @@ def model_card(
         example="image.png" if config.unit == "image" else "folder_of_images",
         study=study.study_name,
         onnx=_onnx(onnx_difference),
-        timm=_timm(config, outputs),
-        timm_channels="grey" if len(config.mean) == 1 else "in three channels (a grey image three times)",
-        mean=", ".join(f"{value:.4g}" for value in config.mean),
-        std=", ".join(f"{value:.4g}" for value in config.std),
+        timm=_members(config) if ensemble else _in_timm(config),
         size=config.image_size,
         fit=config.fit,
         window=""
@@ -149,6 +153,33 @@ def model_card(
         opened=opened(read_openings(study)),
         positive=_positive(config),
         metrics=_metrics(model),
+        compared=_against_single(ensemble) if ensemble else _of_seeds(study, configuration, model),
+        temperature=config.temperature,
+        at_bound=_at_bound(config.temperature),
+        thresholds=_thresholds(config) + decision_words(config, model),
+        dataset=config.dataset,
+        start="" if ensemble else START,
+        groups=_groups(model, config.unit),
+        no_map=f"- There is {why}.\n" if (why := without_map(model.pictures)) else "",
+        leakage=_leakage(study.user_attrs.get(LEAKAGE)),
+        provenance=_provenance(config, configuration, model),
+    )
+    return harmless(text)
+
+
+def _in_timm(config: ModelConfig) -> str:
+    return TIMM.format(
+        code=_timm(config, num_outputs(config.task, len(config.class_names))),
+        channels="grey" if len(config.mean) == 1 else "in three channels (a grey image three times)",
+        mean=", ".join(f"{value:.4g}" for value in config.mean),
+        std=", ".join(f"{value:.4g}" for value in config.std),
+    )
+
+
+def _of_seeds(study: Study, configuration: StratumResult, model: ConfirmedModel) -> str:
+    low, high = configuration.ci
+    seed_sd = configuration.seed_sd
+    return OF_SEEDS.format(
         seeds=_seeds(len(configuration.models)),
         test_auc=configuration.test_auc,
         ci=f"{low:.4f} to {high:.4f}",
@@ -158,16 +189,21 @@ def model_card(
         optimism=_optimism(configuration.optimism),
         gap="".join(f" {line}" for line in gap_words(configuration)),
         subgroups=_subgroups(study.user_attrs.get(SUBGROUPS), model),
-        temperature=config.temperature,
-        at_bound=_at_bound(config.temperature),
-        thresholds=_thresholds(config) + decision_words(config, model),
-        dataset=config.dataset,
-        groups=_groups(model, config.unit),
-        no_map=f"- There is {why}.\n" if (why := without_map(model.pictures)) else "",
-        leakage=_leakage(study.user_attrs.get(LEAKAGE)),
-        provenance=_provenance(config, configuration, model),
     )
-    return harmless(text)
+
+
+def _members(config: ModelConfig) -> str:
+    """A table of an ensemble's networks."""
+    rows = [["trial", "network", "init", "trained"]]
+    rows += [[str(m.trial), m.architecture, m.init, _trained(m)] for m in config.members]
+    return "\n".join(["### Members", "", *markdown_table(rows)])
+
+
+def _against_single(ensemble: Ensemble) -> str:
+    from medfathom.confirmation.ensemble import ensemble_lines  # noqa: PLC0415  imports pandas
+
+    chosen = "Members, temperature and thresholds are from validation: its column is optimistic."
+    return "".join(f"- {line}\n" for line in [*ensemble_lines(ensemble), chosen])
 
 
 def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel) -> str:
@@ -185,6 +221,8 @@ def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
 
 
 def _trained(config: ModelConfig) -> str:
+    if config.members:
+        return "how each was trained is told below"
     if config.unfreeze_depth == 0:
         return "only the head was trained"
     which = "first" if config.strategy == "surgical" else "last"
@@ -332,6 +370,9 @@ def _by_groups(model: ConfirmedModel) -> bool:
 
 
 def _provenance(config: ModelConfig, configuration: StratumResult, model: ConfirmedModel) -> str:
+    if config.members:
+        which = "; ".join(f"{member.trial}, {member.seed}" for member in config.members)
+        return f"| data set fingerprint | {config.dataset_fingerprint} |\n| trials, seeds | {which} |"
     sizes = f"{configuration.n_params:,}, {configuration.depth}, {configuration.macs:,}"
     values = {
         "data set fingerprint": config.dataset_fingerprint,

@@ -19,7 +19,7 @@ from medfathom.colours import BLUE
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
 from medfathom.confirmation.words import CAUTION
 from medfathom.dashboard.notes import add_picture
-from medfathom.exported.model import Deployed
+from medfathom.exported.network import Deployed
 from medfathom.models.folder import read_config
 from medfathom.trial.latency import latency_ms
 from medfathom.trial.provenance import device_name

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from medfathom.confirmation.find import MISTAKES as MISTAKES_FILE
 from medfathom.confirmation.mistakes import mistakes_page
 from medfathom.confirmation.pictures import NO_FORMULAS, Judged
-from medfathom.exported.model import Deployed, Model
+from medfathom.exported.model import Model
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.unknown import is_absent, is_present
@@ -161,7 +161,7 @@ def grad_cam(model: Model, layer: nn.Module, found: Judged, chosen: list[Predict
     raw = as_tensor(np.ascontiguousarray(found.test.images[[each.image for each in chosen]]))
     images = pixels(raw.to(model.device)).contiguous()
     targets = [partial(_spoken_for, each) for each in chosen]
-    module: Deployed = model.module
+    module = model.module
     with torch.enable_grad(), GradCAM(model=module, target_layers=[layer]) as cam:
         maps: NDArray[np.float32] = cam(input_tensor=images, targets=targets)
     module.zero_grad(set_to_none=True)

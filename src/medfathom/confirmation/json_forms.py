@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
+    from medfathom.confirmation.ensemble import Ensemble
     from medfathom.confirmation.gap import Gap
 
 Object = dict[str, object]
@@ -135,6 +136,7 @@ class ConfirmationJson(TypedDict):
         missing: strata without a confirmed configuration.
         efficiency: what AUC costs, where it was measured.
         subgroups: of the test split, with `--by`.
+        ensemble: of confirmed models against the best of them, with `--ensemble`.
     """
 
     study: str
@@ -148,6 +150,7 @@ class ConfirmationJson(TypedDict):
     failures: list[FailureJson]
     efficiency: NotRequired[EfficiencyJson]
     subgroups: NotRequired[Object]
+    ensemble: NotRequired[Annotated[Object, Ensemble]]
 
 
 class AucJson(TypedDict):

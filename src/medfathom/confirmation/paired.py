@@ -16,7 +16,17 @@ import numpy as np
 from medfathom.analysis.size.multiplicity import holm
 from medfathom.confirmation.json_forms import PairJson
 from medfathom.errors import ResultsError
-from medfathom.metrics.auc import Bools, Counts, Flags, Floats, Members, delong, weighted_auc
+from medfathom.metrics.auc import (
+    Bools,
+    Counts,
+    Flags,
+    Floats,
+    Members,
+    delong,
+    resampled_counts,
+    weighted_auc,
+)
+from medfathom.metrics.bootstrap import DRAWS
 from medfathom.metrics.unknown import is_absent, is_present
 
 Interval = tuple[float, float]
@@ -208,6 +218,37 @@ def bootstrap_aucs(
     with ThreadPoolExecutor(threads) as pool:
         rows = list(pool.map(lambda column: weighted_auc(positive, column, counts), scores))
     return np.array(rows)
+
+
+def mean_auc_gain(
+    flags: Flags, first: Floats, second: Floats, groups: Sequence[object] | None = None
+) -> tuple[float, float, Interval]:
+    """AUCs of two models, mean over classes, and the 95 % interval of their difference.
+
+    Both on the same resamples of the groups (patients), by percentiles. A class without an image, or without
+    another one, does not count; a resample in which a class has become so is left out.
+
+    Args:
+        flags: which images are of each class, (n, C).
+        first: probabilities, (n, C).
+        second: of the other model.
+        groups: each image's patient, (n,); None: every image stands for itself.
+    """
+    names = np.arange(len(flags)) if groups is None else np.asarray(groups)
+    counts = resampled_counts(np.unique(names, return_inverse=True)[1], DRAWS, np.random.default_rng(0))
+    whole = np.ones((len(flags), 1), dtype=np.float32)
+    own, drawn = (
+        np.array([_class_aucs(flags, values, times) for values in (first, second)])
+        for times in (whole, counts)
+    )
+    there = np.isfinite(own[0, :, 0])
+    means = own[:, there, 0].mean(axis=1)
+    changes = (drawn[0] - drawn[1])[there].mean(axis=0)
+    return float(means[0]), float(means[1]), _percentiles(changes[np.isfinite(changes)])
+
+
+def _class_aucs(flags: Flags, scores: Floats, counts: Counts) -> Floats:
+    return np.array([weighted_auc(flags[:, c], scores[:, c], counts) for c in range(flags.shape[1])])
 
 
 def _drawn(member: Members, positive: Bools, resamples: int, seed: int) -> Counts:

@@ -15,7 +15,7 @@ from medfathom.errors import StorageError
 from medfathom.files import write_atomically
 from medfathom.metrics.auc import Flags
 from medfathom.metrics.cases import Cases
-from medfathom.metrics.classification import positives
+from medfathom.metrics.classification import TaskKind, positives
 from medfathom.metrics.unknown import UNKNOWN
 
 
@@ -37,6 +37,24 @@ class Predicted:
     groups: NDArray[Any] | None
     names: list[str]
 
+    def labels(self, task: TaskKind) -> NDArray[Any]:
+        """As a data set has them: classes (n,), or flags (n, C) of a multilabel task."""
+        if task == "multilabel":
+            return self.positive
+        flags = self.positive.astype(np.int64)
+        return flags[:, 0] if task == "binary" else flags.argmax(axis=1)
+
+
+def read_logits(path: Path) -> tuple[NDArray[np.float64], NDArray[np.str_] | None]:
+    """Of a file by `write_predictions`: logits (n, outputs), and the case of each image (n,).
+
+    Raises:
+        StorageError: it is gone or damaged.
+    """
+    table = _table(path)
+    logits = table[[c for c in table.columns if c.startswith("logit:")]].to_numpy(np.float64)
+    return logits, table["case"].to_numpy(np.str_) if "case" in table else None
+
 
 def read_predictions(path: Path) -> Predicted:
     """Read what `write_predictions` wrote.
@@ -44,17 +62,7 @@ def read_predictions(path: Path) -> Predicted:
     Raises:
         StorageError: the file is gone or damaged.
     """
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise StorageError(
-            f"{path}: the predictions are missing; confirm the study again (with --trial, if it is not the "
-            "best of its stratum any more)"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise StorageError(
-            f"{path}: predictions cannot be read ({error}); delete it, then confirm the study again"
-        ) from None
+    table = _table(path)
     prefix = "probability:"
     columns = [c for c in table.columns if c.startswith(prefix)]
     values = table[columns].to_numpy(np.float64)
@@ -68,6 +76,20 @@ def read_predictions(path: Path) -> Predicted:
     groups = None if table["group"].isna().all() else table["group"].to_numpy()
     names = [str(name) for name in table["name"]]
     return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path}: the predictions are missing; confirm the study again (with --trial, if it is not the "
+            "best of its stratum any more)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{path}: predictions cannot be read ({error}); delete it, then confirm the study again"
+        ) from None
 
 
 def write_predictions(
@@ -108,3 +130,13 @@ def write_predictions(
     for k, name in enumerate(names):
         table[f"logit:{name}"] = logits[:, k]
     write_atomically(path, lambda part: table.to_parquet(part, index=False))
+
+
+def write_predictions_like(
+    source: Path, target: Path, values: NDArray[np.float64], logits: NDArray[np.floating]
+) -> None:
+    """Write other predictions of the same images or cases as those in `source`; arrays as above."""
+    table = _table(source)
+    for prefix, numbers in (("probability:", values), ("logit:", logits)):
+        table[[c for c in table.columns if c.startswith(prefix)]] = numbers
+    write_atomically(target, lambda part: table.to_parquet(part, index=False))

@@ -252,6 +252,9 @@ class FolderDataset(_Files):
     class_pattern: str | None = None
     """Regular expression whose group in parentheses finds the class in a file's path, instead of a level:
     `([A-Z]+)\\d+/`."""
+    keep: list[str] = Field(default=[])
+    """Attributes of DICOM files carried along for subgroups (`PatientSex`, `PatientAge`): `evaluate --by`,
+    `confirm --by`."""
 
     @field_validator("class_pattern")
     @classmethod
@@ -280,8 +283,6 @@ class CsvDataset(_Files, TableKeys):
             raise ValueError("classes merges words of label_column; it does not go with label_columns")
         if self.group_column is not None and self.group_pattern is not None:
             raise ValueError("give group_column or group_pattern, not both")
-        if self.keep and self.unit != "image":
-            raise ValueError(f'keep needs unit = "image", but unit is "{self.unit}"')
         if self.unlisted == "drop" and None in (self.class_names, self.no_label):
             raise ValueError('unlisted = "drop" needs class_names and no_label')
         return self

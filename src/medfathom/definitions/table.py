@@ -97,7 +97,8 @@ class TableKeys(Schema):
     """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
 
     keep: list[str] = Field(default=[])
-    """Columns carried along for subgroups (`Sex`, `Age`): `evaluate --by`. With unit = "image"."""
+    """Columns carried along for subgroups (`Sex`, `Age`): `evaluate --by`, `confirm --by`. A name that is no
+    column is an attribute of DICOM files (`PatientSex`). A case has one value in all its rows."""
 
     mpp_column: str | None = None
     """Microns per pixel of each slide's largest level, instead of what its header says; where the cell is

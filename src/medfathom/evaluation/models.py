@@ -51,7 +51,7 @@ class JudgedModel:
     def words(self) -> str:
         """What it is called in an evaluation."""
         config = self.config
-        return f"{config.architecture}, study {config.study}, trial {config.trial}, seed {config.seed}"
+        return f"{config.architecture}, {config.origin}"
 
 
 def open_model(model: str | Path, device: str, storage: str | None) -> JudgedModel:

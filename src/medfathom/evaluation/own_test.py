@@ -7,21 +7,23 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfathom.confirmation.find import predictions_file
 from medfathom.data.listing import list_images
 from medfathom.data.sources.open import open_source
-from medfathom.evaluation.judging import Predictions
+from medfathom.evaluation.judging import Predictions, metrics_of
 from medfathom.evaluation.subgroups import Subgroups, columns_of, subgroups_of
 from medfathom.evaluation.words import subgroup_lines, subgroup_table
 from medfathom.models.folder import read_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medfathom.confirmation.predictions import Predicted
     from medfathom.confirmation.results import ConfirmedModel
     from medfathom.definitions.dataset import DatasetConfig
     from medfathom.metrics.auc import Floats
+    from medfathom.trial.record import SplitMetrics
 
 Columns = Mapping[str, Mapping[str, str]]
 """Column -> name of an image (or case) -> its subgroup, "" where it has none."""
@@ -31,9 +33,7 @@ SMALLEST = 1e-12
 
 
 def columns_by_name(config: DatasetConfig, by: str) -> Columns:
-    """The columns that `--by` names. No pixel is read.
-
-    A case has a value where all its images have the same.
+    """The columns that `--by` names. No pixel is read. All images of a case have its value.
 
     Raises:
         InputError: as `columns_of` does.
@@ -45,14 +45,21 @@ def columns_by_name(config: DatasetConfig, by: str) -> Columns:
     finally:
         source.close()
     units = listing.names if listing.cases is None else listing.cases.tolist()
-    return {column: _by_unit(units, cells) for column, cells in columns_of(by, listing.kept).items()}
+    found = columns_of(by, listing.kept)
+    return {column: dict(zip(units, cells.tolist(), strict=True)) for column, cells in found.items()}
 
 
-def _by_unit(units: object, cells: NDArray[np.str_]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for unit, cell in zip(map(str, units), cells.tolist(), strict=True):  # type: ignore[call-overload]
-        found[unit] = cell if found.get(unit, cell) == cell else ""
-    return found
+def own_metrics(folder: Path, split: str) -> SplitMetrics:
+    """Every metric of a split, by the predictions and the configuration in a folder.
+
+    Raises:
+        StorageError: the predictions are gone.
+    """
+    from medfathom.confirmation.predictions import read_logits, read_predictions  # noqa: PLC0415  imports pandas
+
+    config, file = read_config(folder), predictions_file(folder, split)
+    read = read_predictions(file)
+    return metrics_of(Predictions(config, read.labels(config.task), read_logits(file)[0], read.groups))
 
 
 def own_subgroups(model: ConfirmedModel, columns: Columns) -> Subgroups:
@@ -66,19 +73,12 @@ def own_subgroups(model: ConfirmedModel, columns: Columns) -> Subgroups:
     read = read_predictions(predictions_file(model.folder, "test"))
     # The kept probabilities are calibrated already.
     config = read_config(model.folder).model_copy(update={"temperature": 1.0})
-    found = Predictions(config, _labels(read, config.task), _logits(read, config.task), read.groups)
+    found = Predictions(config, read.labels(config.task), _logits(read, config.task), read.groups)
     values = {
         column: np.array([cells.get(name, "") for name in read.names], dtype=np.str_)
         for column, cells in columns.items()
     }
     return subgroups_of(found, values)
-
-
-def _labels(read: Predicted, task: str) -> NDArray[np.generic]:
-    if task == "multilabel":
-        return read.positive
-    flags = read.positive.astype(np.int64)
-    return flags[:, 0] if task == "binary" else flags.argmax(axis=1)
 
 
 def _logits(read: Predicted, task: str) -> Floats:

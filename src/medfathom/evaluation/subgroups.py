@@ -101,7 +101,7 @@ def columns_of(by: str, kept: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArr
             hint = did_you_mean(name, kept) if kept else "the data keep none"
             raise InputError(
                 f"--by {name}: the data keep no such column ({hint}); name it in the definition: "
-                f'[dataset] keep = ["{name}"] (sources csv, npz and hdf5)'
+                f'[dataset] keep = ["{name}"] (columns of csv, npz and hdf5; attributes of DICOM files)'
             )
         column = own[name.lower()]
         cells = kept[column]

@@ -29,7 +29,7 @@ def model_html(config: ModelConfig) -> str:
         ["judges", f"each {config.unit}"],
         ["takes", f"{config.image_size} x {config.image_size} pixels, {config.channels} channels"],
         ["trained on", f"{config.dataset} ({config.modality})"],
-        ["from", f"study {config.study}, trial {config.trial}, seed {config.seed}"],
+        ["from", config.origin],
     ]
     return piece("A trained network", table(["", ""], rows))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medfathom.data.images import (
     MIN_SIDE,
@@ -29,12 +29,12 @@ from medfathom.data.stacks import ImageFile
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.exported.as_html import model_html
 from medfathom.exported.cases import CaseImages, Image, files_or_refused, images_by_case
+from medfathom.exported.network import Averaged, Deployed
 from medfathom.exported.predictions import Predictions
 from medfathom.exported.timm_layout import read_state
 from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
-from medfathom.models.build import HeadOptions, empty_network
 from medfathom.models.folder import ModelConfig, read_config, read_model_folder
 from medfathom.text import printable
 from medfathom.trial.inputs import pixels
@@ -50,35 +50,6 @@ BATCH = 64
 Images = str | Path | NDArray[Any] | Sequence[str | Path | NDArray[Any]]
 
 
-class Deployed(nn.Module):
-    """The network behind its own normalisation: images in [0, 1], (n, c, s, s) -> logits."""
-
-    _mean: Tensor
-    _std: Tensor
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.network = empty_network(
-            config.architecture,
-            num_outputs=num_outputs(config.task, len(config.class_names)),
-            image_size=config.image_size,
-            in_channels=config.channels,
-            head=HeadOptions(
-                config.head_dropout, config.head_pooling, config.head_hidden, config.combine == "attention"
-            ),
-            grey=config.grey,
-            normalization=config.normalization,
-        )
-        mean, std = self.network.normalization
-        self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, outputs); with attention the score as the last column."""
-        logits: Tensor = self.network((images - self._mean) / self._std)
-        return logits
-
-
 class Model:
     """A trained network, ready to predict. Made by `load`.
 
@@ -92,9 +63,9 @@ class Model:
         """Raises ExportedModelError where the tensors are not the network's."""
         self.config = config
         self.device = torch.device(device)
-        self.module = Deployed(config)
+        self.module = Averaged(config) if config.members else Deployed(config)
         try:
-            self.module.network.load_state_dict(state)
+            self.module.weights.load_state_dict(state)
         except RuntimeError as error:
             raise ExportedModelError(
                 f"the weights are not a {config.architecture}'s ({_short(error)})"

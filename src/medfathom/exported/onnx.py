@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from medfathom.errors import RunError
-from medfathom.exported.model import Deployed, Model, load_unsealed
+from medfathom.exported.model import Model, load_unsealed
+from medfathom.exported.network import Averaged, Deployed
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.folder import ModelConfig
 
@@ -33,7 +34,7 @@ class _WithProbabilities(nn.Module):
     With attention also the images' scores, (n, 1).
     """
 
-    def __init__(self, deployed: Deployed, config: ModelConfig) -> None:
+    def __init__(self, deployed: Deployed | Averaged, config: ModelConfig) -> None:
         super().__init__()
         self.deployed, self.task = deployed, config.task
         # It takes images, also where cases are judged.

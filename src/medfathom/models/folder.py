@@ -67,6 +67,9 @@ class ModelConfig(Schema):
         include, exclude: which files of a folder are images, as the data set's definition said.
         classifier: timm's name of the head's layer, where the weights have timm's names; None: the head has
             tensors of its own (`head.safetensors`, or `head.` in the weights).
+        members: of an ensemble: the models whose calibrated probabilities are averaged. `temperature` and
+            thresholds are then of the average, what the network is (`architecture` to `grey`) is told by the
+            members, and their tensors are named `0.network.`, `1.network.`, ….
     """
 
     version: Literal[1]
@@ -112,6 +115,14 @@ class ModelConfig(Schema):
     include: list[str] | None = None
     exclude: list[str] = Field(default_factory=list)
     classifier: str | None = None
+    members: list[ModelConfig] = Field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        """The study and trials that it comes from."""
+        if not self.members:
+            return f"study {self.study}, trial {self.trial}, seed {self.seed}"
+        return f"study {self.study}, ensemble of trials {', '.join(str(m.trial) for m in self.members)}"
 
     @property
     def positive(self) -> str | None:
@@ -147,7 +158,8 @@ def read_config(folder: Path) -> ModelConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ExportedModelError(f"{path}: cannot be read ({error})") from None
     except ValidationError as error:
-        if error.errors()[0]["loc"] == ("version",):
+        first = error.errors()[0]
+        if first["loc"] == ("version",) and first["type"] != "missing":
             raise ExportedModelError(
                 f"{path}: of a form that this medfathom does not know (version is not 1); "
                 "upgrade: pip install -U medfathom"

@@ -218,8 +218,13 @@ def selection(record: StudyRecord) -> Answer:
 
 
 def ensemble(record: StudyRecord) -> Answer:
-    """That there is none."""
-    return Fact("No ensemble: the model is one network.", "confirmation, models")
+    """Whether there is one, and what it gained."""
+    from medfathom.confirmation.ensemble import ensemble_lines, read_ensemble  # noqa: PLC0415  imports pandas
+
+    found = read_ensemble(record.study)
+    if found is None:
+        return Fact("No ensemble: the model is one network.", "confirmation, models")
+    return Fact(" ".join(ensemble_lines(found)), "study, `ensemble`")
 
 
 def seeds(record: StudyRecord) -> Answer:

@@ -27,9 +27,11 @@ from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from medfathom.study.watcher import Watcher
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.tables import Column, FittedTable, short_strata
+from medfathom.text import command
 
 if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
+    from medfathom.confirmation.ensemble import Ensemble
     from medfathom.confirmation.results import ConfirmationSummary, Interval, StratumResult
     from medfathom.evaluation.subgroups import Subgroups
 
@@ -56,6 +58,8 @@ def confirm_and_tell(
     top: int | None = None,
     trials: Sequence[int] = (),
     by: str = "",
+    ensemble: int | None = None,
+    keep_ensemble: bool = False,
     storage: str | None = None,
     address: str | None = None,
     as_json: bool = False,
@@ -76,17 +80,22 @@ def confirm_and_tell(
             top=top,
             trials=trials,
             by=by,
+            ensemble=ensemble,
+            keep_ensemble=keep_ensemble,
             storage=storage,
             address=address,
             watcher=log,
         )
     if as_json:
         subgroups = {"subgroups": asdict(done.subgroups)} if done.subgroups else {}
-        print_json(done.summary.to_dict() | subgroups)
+        ensembles = {"ensemble": done.ensemble.model_dump(mode="json")} if done.ensemble else {}
+        print_json(done.summary.to_dict() | subgroups | ensembles)
     else:
         print_text(confirmation_text(done.summary))
         if done.subgroups:
             print_text(_subgroups(done.subgroups))
+        if done.ensemble:
+            print_text(_ensemble(done.ensemble, study))
         if (page := _mistakes(done.summary)) is not None:
             print(f"Mistakes of the best model: {page}", file=sys.stderr)  # noqa: T201
     if done.halted:
@@ -109,6 +118,15 @@ def _subgroups(found: Subgroups) -> RenderableType:
 
     head = Text("\nSubgroups of the test split, by the best model", "bold")
     return Group(head, subgroups_as_table(subgroup_table(found)), *map(Text, subgroup_lines(found)))
+
+
+def _ensemble(found: Ensemble, study: str) -> RenderableType:
+    from medfathom.confirmation.ensemble import ensemble_lines  # noqa: PLC0415  imports pandas
+
+    lines = ["", *ensemble_lines(found)]
+    if found.kept:
+        lines.append(f"To write it: {command('export', study, '--ensemble', '--out', 'model')}")
+    return Group(*map(Text, lines))
 
 
 def confirmation_text(summary: ConfirmationSummary) -> RenderableType:

@@ -10,6 +10,7 @@ from medfathom.terminal.output import print_json
 from medfathom.text import command
 
 if TYPE_CHECKING:
+    from medfathom.confirmation.ensemble import Ensemble
     from medfathom.confirmation.results import StratumResult
     from medfathom.export import Exported
 
@@ -19,6 +20,7 @@ def print_export(
     out: Path,
     *,
     trial: str,
+    ensemble: bool,
     within: float | None,
     storage: str | None,
     onnx: bool,
@@ -28,8 +30,10 @@ def print_export(
     """Export a model as `export_model` does and print which one it is.
 
     Raises:
-        InputError: `within` is given for another trial than the smallest one.
+        InputError: `within` is given for another trial than the smallest one, or a trial for an ensemble.
     """
+    if ensemble and trial != "best":
+        raise InputError(f"--ensemble: `confirm` chose its models; leave --trial {trial} out")
     if within is not None and trial != "smallest-within":
         raise InputError(f"export {study} {within:g}: a margin needs --trial smallest-within")
     from medfathom.definitions.load import study_name  # noqa: PLC0415
@@ -37,7 +41,14 @@ def print_export(
 
     margin = WITHIN if within is None else within
     done = export_model(
-        study_name(study), out, trial=trial, within=margin, storage=storage, onnx=onnx, prints=prints
+        study_name(study),
+        out,
+        trial=trial,
+        ensemble=ensemble,
+        within=margin,
+        storage=storage,
+        onnx=onnx,
+        prints=prints,
     )
     if as_json:
         print_json(done.to_dict())
@@ -58,6 +69,8 @@ def print_exported_runs(
 
 
 def _timm(done: Exported) -> str:
+    if done.ensemble is not None:
+        return "timm cannot load an ensemble; `model.onnx` gives its mean probabilities without medfathom"
     gives = "the same logits" if done.whole_in_timm else "the features; the card says how to add the head"
     return f'In timm: timm.create_model("local-dir:{done.folder}", pretrained=True) gives {gives}'
 
@@ -78,6 +91,8 @@ def _text(done: Exported) -> str:
     configuration, model = done.configuration, done.model
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
     warning = chance_warning(configuration, model)
+    if done.ensemble is not None:
+        return _ensemble(done, done.ensemble) + checked + f"\n{_timm(done)}\n{_next(done)}"
     return (
         (f"{warning}\n" if warning else "")
         + f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
@@ -85,5 +100,17 @@ def _text(done: Exported) -> str:
         f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}"
         f"{_of_seeds(configuration)}{checked}\n"
         f"{_timm(done)}\n"
-        f"Next: {command('predict', done.folder, 'IMAGES')}"
+        f"{_next(done)}"
+    )
+
+
+def _next(done: Exported) -> str:
+    return f"Next: {command('predict', done.folder, 'IMAGES')}"
+
+
+def _ensemble(done: Exported, found: Ensemble) -> str:
+    trials = ", ".join(map(str, found.members))
+    return (
+        f"{done.folder}: ensemble of {len(found.members)} networks (trials {trials} of the confirmation), "
+        f"test AUC {found.test_auc:.4f} (the single best: {found.single_test_auc:.4f})"
     )

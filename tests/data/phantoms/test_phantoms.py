@@ -91,7 +91,9 @@ def test_the_demo_set_is_made_in_seconds(tmp_path: Path) -> None:
     started = time.process_time()
     data = prepare(config("phantom-oct", image_size=64), tmp_path)
     assert data.sizes == {"train": 480, "val": 240, "test": 240}
-    assert time.process_time() - started < 6  # of processor time; on an idle machine of two cores 1.3 s
+    assert (
+        time.process_time() - started < 20
+    )  # of processor time; on an idle machine of two cores 1.3 s, on a busy one up to 12 s
 
 
 def test_the_dice_are_what_they_say() -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Problem
 from medfathom.data.sources.walk import Choice, files_below
 from medfathom.data.stacks import Part
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
+from medfathom.errors import DataError
 from medfathom.metrics.cases import cases_of
 from medfathom.metrics.unknown import UNKNOWN
 from medfathom.text import natural
@@ -35,6 +37,7 @@ class FileRows:
         cases: each row's case as a column names it, equal only within a patient; None: there is no column.
         parts: which image of its file each is; None: each file is one image.
         mpps: microns per pixel of each slide as a column says; None: there is no column.
+        kept: column -> each row's cell, of those that are carried along for subgroups.
         notes: what the data set's reader should know, a line each.
     """
 
@@ -48,6 +51,7 @@ class FileRows:
     parts: Sequence[Part] | None = None
     mpps: Sequence[float | None] | None = None
     notes: Sequence[str] = ()
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def in_parts(
@@ -103,6 +107,34 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
 def one_label_and_patient(rows: FileRows, unit: Unit) -> FileRows:
     """The rows; those whose case has several labels or patients are not good any more."""
     return rows if rows.cases is None else spoilt(rows, _disagreeing(rows, rows.cases, unit))
+
+
+def of_cases(
+    columns: Mapping[str, NDArray[np.str_]], cases: NDArray[np.str_], unit: Unit
+) -> dict[str, NDArray[np.str_]]:
+    """Each image's cells with the one value of its case: an empty cell has what others of the case say.
+
+    Args:
+        columns: column -> each image's cell, (n,).
+        cases: the case of each image, (n,).
+        unit: what a case is called.
+
+    Raises:
+        DataError: a case has several values.
+    """
+    found, filled = cases_of(cases), {}
+    for name, cells in columns.items():
+        known, values = cells != "", np.full(len(found), "", dtype=cells.dtype)
+        values[found.member[known]] = cells[known]
+        filled[name] = values[found.member]
+        wrong = np.unique(found.member[known & (filled[name] != cells)])
+        if len(wrong):
+            raise DataError(
+                f"dataset.keep: {name} differs between images of one {unit}, in {len(wrong)} of "
+                f"{len(found)}, such as {str(found.names[wrong[0]])!r}; "
+                f"a {unit} needs one value; leave {name!r} out"
+            )
+    return filled
 
 
 def _with_known_labels(rows: FileRows, cases: Sequence[str | None], unit: Unit) -> FileRows:
@@ -185,6 +217,7 @@ def taken(rows: FileRows, index: Sequence[int]) -> FileRows:
         folders=_picked(rows.folders, index),
         parts=None if rows.parts is None else _picked(rows.parts, index),
         mpps=None if rows.mpps is None else _picked(rows.mpps, index),
+        kept={column: _picked(cells, index) for column, cells in rows.kept.items()},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,10 +26,12 @@ from medfathom.data.sources.cases import (
     images_of_cases,
     in_files,
     in_parts,
+    of_cases,
     one_label_and_patient,
     spoilt,
 )
 from medfathom.data.sources.slide_rows import rows_of_tiles
+from medfathom.data.sources.tags import read_tags
 from medfathom.data.sources.walk import Choice
 from medfathom.data.stacks import ImageFile, part_name
 from medfathom.data.workers import Processes
@@ -111,7 +113,6 @@ class FileSource(Source):
         self._config = config
         self._files: list[ImageFile] = []
         self._chosen = True
-        self._listed: list[int] = []
         self._decode = FileDecoder(
             1,
             np.dtype(np.uint8),
@@ -157,17 +158,28 @@ class FileSource(Source):
         ignored: Sequence[Ignored] = (),
         notes: Sequence[str] = (),
         mpps: Sequence[float | None] | None = None,
+        kept: Mapping[str, Sequence[str]] | None = None,
     ) -> Listing:
         """Read every file's header; a file that cannot be used becomes a problem.
 
-        `cases`, `folders` and `mpps` as in `FileRows`, of use where the unit is not the image.
+        `cases`, `folders` and `mpps` as in `FileRows`, of use where the unit is not the image. What
+        `dataset.keep` names and `kept` has not is read from DICOM files.
         """
         rows = FileRows(
-            paths, names, labels, splits, groups, folders or [None] * len(paths), cases, mpps=mpps
+            paths,
+            names,
+            labels,
+            splits,
+            groups,
+            folders or [None] * len(paths),
+            cases,
+            mpps=mpps,
+            kept=kept or {},
         )
         unit = self._config.unit
         if unit != "image":
             rows = in_files(rows, self.root, Choice(self._config.include, self._config.exclude))
+        rows = replace(rows, kept=self._with_tags(rows))
         tiling = Tiling.of(self._config)
         if tiling is None:
             rows, headers = self._images_of(rows)
@@ -175,6 +187,12 @@ class FileSource(Source):
             looked = self.looked if self._chosen else None
             rows, headers = rows_of_tiles(rows, self._config, self.root, tiling, looked)
         return replace(self._list_rows(rows, headers, problems), ignored=ignored, notes=[*notes, *rows.notes])
+
+    def _with_tags(self, rows: FileRows) -> dict[str, Sequence[str]]:
+        """The columns for subgroups in the definition's order, those of DICOM files too."""
+        tags = [name for name in self._config.keep if name not in rows.kept]
+        cells = {**rows.kept, **read_tags(rows.paths, tags)}
+        return {name: cells[name] for name in self._config.keep}
 
     def _images_of(self, rows: FileRows) -> tuple[FileRows, list[Header | str]]:
         """A row for each image, and each one's header."""
@@ -213,7 +231,6 @@ class FileSource(Source):
         good[unknown] = False
         parts = rows.parts or [None] * len(names)
         kept = np.flatnonzero(good).tolist()
-        self._listed = kept
         found = [header for row in kept if isinstance(header := headers[row], Header)]
         channels, dtype = self._form(found)
         self._decode = replace(self._decode, channels=channels, dtype=dtype)
@@ -222,18 +239,21 @@ class FileSource(Source):
             ImageFile(paths[row], header.width * header.height, parts[row])
             for row, header in zip(kept, found, strict=True)
         ]
+        cases = None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept)
+        columns = {column: _texts(cells, kept) for column, cells in rows.kept.items()}
         return Listing(
             names=[part_name(names[row], parts[row]) for row in kept],
             labels=labels.values[kept],
             splits=_texts(rows.splits, kept),
             groups=None if groups is None else _texts(groups, kept),
-            cases=None if self._config.unit == "image" or rows.cases is None else _texts(rows.cases, kept),
+            cases=cases,
             studies=_studies(found),
             task=labels.task,
             class_names=labels.class_names,
             channels=channels,
             dtype=dtype,
             problems=list(dict.fromkeys(problems)),
+            kept=columns if cases is None else of_cases(columns, cases, self._config.unit),
         )
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfathom.data.labels import Labels, normal_word, normal_words
 from medfathom.data.sources.base import Listing, Problem
@@ -80,7 +79,7 @@ class CsvSource(FileSource):
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
         kept = merged.kept
-        listing = self._list_files(
+        return self._list_files(
             paths=[self._found[row].path for row in kept],
             names=[names[row] for row in kept],
             labels=_rows_of(merged.labels, kept),
@@ -91,16 +90,15 @@ class CsvSource(FileSource):
             ignored=self._ignored,
             notes=[*notes, *merged.notes],
             mpps=None if mpps is None else [mpps[row] for row in kept],
+            kept=self._kept(kept),
         )
-        if not self._table_config.keep:  # only then is an image a row: dataset.keep goes with unit = "image"
-            return listing
-        return replace(listing, kept=self._kept([kept[place] for place in self._listed]))
 
-    def _kept(self, rows: Sequence[int]) -> dict[str, NDArray[np.str_]]:
-        """The columns for subgroups, of these rows."""
+    def _kept(self, rows: Sequence[int]) -> dict[str, list[str]]:
+        """The table's columns for subgroups, of these rows."""
         return {
-            column: np.array([normal_word(self._rows[row].cells[column]) for row in rows], dtype=np.str_)
+            column: [normal_word(self._rows[row].cells[column]) for row in rows]
             for column in self._table_config.keep
+            if all(column in row.cells for row in self._rows)
         }
 
     @cached_property

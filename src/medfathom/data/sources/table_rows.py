@@ -9,6 +9,7 @@ from string import Formatter
 
 from medfathom.data.sources.files import existing
 from medfathom.data.sources.table_files import Table, read_table
+from medfathom.data.sources.tags import is_tag
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.definitions.table import JoinedTable, TableFile
 from medfathom.errors import DataError
@@ -149,7 +150,7 @@ def _check_columns(config: CsvDataset, table: Table) -> None:
         "split_column": [config.split_column] if config.split_column else [],
         "group_column": [config.group_column] if config.group_column else [],
         "case_column": [config.case_column] if config.case_column else [],
-        "keep": config.keep,
+        "keep": [name for name in config.keep if name in table.columns or not is_tag(name)],
         "mpp_column": [config.mpp_column] if config.mpp_column else [],
     }
     for key, columns in wanted.items():

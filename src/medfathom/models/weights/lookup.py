@@ -215,6 +215,8 @@ def _exported(folder: Path, architecture: str, init: str) -> WeightsLocation:
         model = read_model_folder(folder)
     except ExportedModelError as error:
         raise WeightsError(f"init {init!r}: {error}") from None
+    if model.members:
+        raise WeightsError(f"init {init!r}: that is an ensemble; export one model, without --ensemble")
     if model.architecture != architecture:
         raise WeightsError(
             f"init {init!r}: that model is a {model.architecture}, not a {architecture}; "

@@ -1,6 +1,6 @@
 """What each transfer strategy reaches, and what an epoch of it costs, on three small real sets.
 
-`python benchmarks/strategies.py DATA RESULTS` (a folder with pneumoniamnist.npz, octmh_64.npz and
+`python benchmarks/transfer_strategies.py DATA RESULTS` (a folder with pneumoniamnist.npz, octmh_64.npz and
 histidc_64.npz; a file that keeps what was run, so that a second call goes on) prints the table of
 benchmarks/results/strategies.md. Nothing is searched: every trial has the same hyperparameters, written down
 before the first one ran, so what a trial is judged on (each set's validation and test images together) has
