@@ -249,7 +249,7 @@ def test_a_folder_must_be_whole(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportedModelError, match=f"has no {CONFIG_FILE}"):
         medfathom.load(tmp_path)
     (tmp_path / CONFIG_FILE).write_text("{}")
-    with pytest.raises(ExportedModelError, match="of a form that this medfathom does not know"):
+    with pytest.raises(ExportedModelError, match="version: field required"):
         medfathom.load(tmp_path)
     write_config(tmp_path, CONFIG)
     with pytest.raises(ExportedModelError, match=f"has no {MANIFEST_FILE}"):

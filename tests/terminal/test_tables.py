@@ -59,7 +59,10 @@ def test_nothing_is_cut_in_a_pipe() -> None:
     assert len(lines) == 4
 
 
-def test_no_line_is_padded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_line_is_padded_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     table = Table(box=None)
     table.add_row("note", "short")
     table.add_row("warning", "a finding that is longer than 80 columns: " + "x" * 80)
