@@ -126,7 +126,8 @@ def test_names_make_no_html_and_no_picture_in_a_note(workdir: Path) -> None:
     config = load_definition("demo", ["question=<script>x</script> ![a](http://b/c.png) ![a][d]"])
     with open_study(config, default_url(), "data") as driver:
         save_note(driver.study, study_note(driver.study, driver.trials()))
-        attributes = driver.study.system_attrs
+        study = driver.study
+        attributes = storage_of(study).get_study_system_attrs(study_id_of(study))
     (note,) = (text for key, text in attributes.items() if "note_str" in key)
     assert "&lt;script>" in note
     assert "<" not in note

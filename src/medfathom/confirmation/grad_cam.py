@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfathom.confirmation.find import MISTAKES as MISTAKES_FILE
 from medfathom.confirmation.mistakes import mistakes_page
-from medfathom.confirmation.pictures import NO_FORMULAS, Judged
+from medfathom.confirmation.pictures import Judged, names_as_text
 from medfathom.exported.model import Model
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import decide
@@ -115,14 +114,14 @@ def draw_predictions(folder: Path, model: Model, found: Judged) -> tuple[list[st
     layer = target_layer(model)
     if layer is not None and chosen:
         maps = grad_cam(model, layer, found, chosen)
-        with rc_context(NO_FORMULAS):
+        with names_as_text():
             _panel(found, chosen, maps).savefig(folder / "gradcam.png", dpi=110)
         share = border_share(maps)
         drawn.append("gradcam.png")
     if wrong:
         shown = wrong[:MISTAKES]
         beside = None if layer is None else grad_cam(model, layer, found, shown)
-        with rc_context(NO_FORMULAS):
+        with names_as_text():
             _mistakes(found, shown, beside).savefig(folder / "mistakes.png", dpi=110)
         drawn.append("mistakes.png")
         write_atomically(folder / MISTAKES_FILE, mistakes_page(found, shown, beside))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,6 @@ from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig
 from medfathom.units import counted
 
-NO_FORMULAS = {"text.parse_math": False}
-"""For Matplotlib: a name with a $ in it is text, and what LaTeX cannot read stops nothing."""
 MOST_CURVES = 8
 """Classes with a curve in one picture."""
 
@@ -67,9 +66,16 @@ def judged(
     return Judged(config, test, positive, probabilities, list(names), of_images)
 
 
+@contextmanager
+def names_as_text() -> Iterator[None]:
+    """A name with a $ in it is no formula: Matplotlib would stop at one that it cannot read."""
+    with rc_context({"text.parse_math": False}):
+        yield
+
+
 def draw_metrics(folder: Path, found: Judged) -> list[str]:
     """Draw ROC, precision and recall, confusion, reliability. Returns the names of the files."""
-    with rc_context(NO_FORMULAS):
+    with names_as_text():
         figures = {
             "roc.png": roc(found),
             "precision_recall.png": precision_recall(found),
