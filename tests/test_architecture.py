@@ -151,3 +151,9 @@ def test_what_passes_between_functions_is_typed() -> None:
     untyped = re.compile(r"\b[dD]ict\[str, Any\]")
     counts = {name: len(untyped.findall(file.read_text(encoding="utf-8"))) for name, file in MODULES.items()}
     assert sum(counts.values()) < UNTYPED, {name: n for name, n in counts.items() if n}
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Pytest imports them by name: the second one would not be collected."""
+    names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

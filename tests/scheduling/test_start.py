@@ -7,6 +7,13 @@ from medfathom.errors import RunError
 from medfathom.scheduling import cluster
 
 
+@pytest.fixture(autouse=True)
+def no_ray_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have a Ray; it stays."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+
 def test_a_machine_that_is_too_busy_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray raises a plain Exception there, with advice for those who run clusters."""
 
