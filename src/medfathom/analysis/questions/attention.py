@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
-from medfathom.analysis.questions.paired import differences, judged, mean_of_pairs
-from medfathom.analysis.questions.pretraining import WORDS, MeanBenefit
+from medfathom.analysis.questions.paired import differences, mean_of_pairs
+from medfathom.analysis.questions.pretraining import MeanBenefit, judged
 from medfathom.analysis.questions.pretraining_verdict import scopes_of
 from medfathom.analysis.size.inference import Settings
 from medfathom.models.attention_pairs import ATTENTION_PAIRS
@@ -59,7 +59,7 @@ def attention_benefits(rows: pd.DataFrame, settings: Settings, margin: float) ->
                     mean=mean_of_pairs(own, rows, settings, margin),
                 )
             )
-    means = judged([one.mean for one in found], WORDS)
+    means = judged([one.mean for one in found])
     return [replace(one, mean=mean) for one, mean in zip(found, means, strict=True)]
 
 

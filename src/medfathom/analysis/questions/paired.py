@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
@@ -12,7 +9,6 @@ from medfathom.analysis.effects import DIGITS, Floats, family_codes
 from medfathom.analysis.questions.pretraining import MeanBenefit, mean_difference, over_architectures
 from medfathom.analysis.questions.pretraining_over_datasets import over_both
 from medfathom.analysis.size.inference import Settings
-from medfathom.analysis.size.multiplicity import holm, verdict
 
 FEWEST_DATASETS = 3
 """From so many on, data sets are a sample of others like them."""
@@ -79,21 +75,4 @@ def mean_of_pairs(pairs: pd.DataFrame, rows: pd.DataFrame, settings: Settings, m
 
 def _floats(values: pd.Series[float]) -> Floats:
     found: Floats = np.asarray(values, dtype=float)
-    return found
-
-
-def judged(means: Sequence[MeanBenefit], words: Mapping[str, str]) -> list[MeanBenefit]:
-    """Adjusted by Holm's method over all of them; what has no p-value stays inconclusive.
-
-    Args:
-        means: not adjusted.
-        words: verdict on a slope -> the word for it here.
-    """
-    found = list(means)
-    places = [i for i, mean in enumerate(found) if mean.p_value is not None]
-    p_holm = holm([found[i].p_value or 0.0 for i in places])
-    p_equivalence = holm([found[i].p_equivalence or 0.0 for i in places])
-    for i, p, e in zip(places, p_holm, p_equivalence, strict=True):
-        word = verdict(found[i].benefit, p, e)
-        found[i] = replace(found[i], p_holm=p, p_equivalence_holm=e, verdict=words.get(word, word))
     return found

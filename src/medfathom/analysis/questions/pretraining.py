@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -106,33 +106,37 @@ def pretraining_benefit(rows: pd.DataFrame, settings: Settings, margin: float) -
             )
             for level, name, mean in [*each, ("dataset", None, whole)]
         ]
-    return _judged(found)
-
-
-def _judged(benefits: list[Benefit]) -> list[Benefit]:
-    """Adjust for all that is asked at once: the networks of one setting, or all data sets and settings."""
-    together: dict[tuple[str, ...], list[int]] = {}
-    for i, b in enumerate(benefits):
-        if b.mean.p_value is not None:
-            setting = (b.dataset, b.unfreeze_depth, b.init, b.baseline) if b.level == "architecture" else ()
-            together.setdefault(setting, []).append(i)
-    judged = list(benefits)
-    for places in together.values():
-        means = adjusted([benefits[i].mean for i in places])
-        for i, mean in zip(places, means, strict=True):
-            judged[i] = replace(benefits[i], mean=mean)
-    return judged
-
-
-def adjusted(means: Sequence[MeanBenefit]) -> list[MeanBenefit]:
-    """Means with p-values, adjusted by Holm's method over all of them, and their verdicts."""
-    p_holm = holm([float(mean.p_value or 0.0) for mean in means])
-    p_equivalence = holm([float(mean.p_equivalence or 0.0) for mean in means])
-    words = [verdict(m.benefit, p, q) for m, p, q in zip(means, p_holm, p_equivalence, strict=True)]
-    return [
-        replace(mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
-        for mean, p, q, word in zip(means, p_holm, p_equivalence, words, strict=True)
+    asked = [
+        (b.dataset, b.unfreeze_depth, b.init, b.baseline) if b.level == "architecture" else () for b in found
     ]
+    answers = judged([b.mean for b in found], together=asked)
+    return [replace(b, mean=mean) for b, mean in zip(found, answers, strict=True)]
+
+
+def judged(
+    means: Sequence[MeanBenefit],
+    words: Mapping[str, str] = WORDS,
+    together: Sequence[Hashable] | None = None,
+) -> list[MeanBenefit]:
+    """Adjusted by Holm's method over what is asked at once; what has no p-value stays inconclusive.
+
+    Args:
+        means: not adjusted.
+        words: verdict on a slope -> the word for it here.
+        together: for each mean a name of what it is adjusted with; all of them together where it is None.
+    """
+    found = list(means)
+    families: dict[Hashable, list[int]] = {}
+    for i, mean in enumerate(found):
+        if mean.p_value is not None:
+            families.setdefault(together[i] if together else None, []).append(i)
+    for places in families.values():
+        p_holm = holm([found[i].p_value or 0.0 for i in places])
+        p_equivalence = holm([found[i].p_equivalence or 0.0 for i in places])
+        for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
+            word = verdict(found[i].benefit, p, q)
+            found[i] = replace(found[i], p_holm=p, p_equivalence_holm=q, verdict=words.get(word, word))
+    return found
 
 
 def paired(

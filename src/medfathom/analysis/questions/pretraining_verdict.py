@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
-from medfathom.analysis.questions.paired import differences, judged, mean_of_pairs
-from medfathom.analysis.questions.pretraining import BASELINES, WORDS, MeanBenefit
+from medfathom.analysis.questions.paired import differences, mean_of_pairs
+from medfathom.analysis.questions.pretraining import BASELINES, MeanBenefit, judged
 from medfathom.analysis.size.inference import Settings
 
 OVER_ALL = "all"
@@ -72,7 +72,7 @@ def pretraining_verdicts(rows: pd.DataFrame, settings: Settings, margin: float) 
         for scope, part in scopes_of(rows)
         for init, baseline, pairs in with_and_without(part)
     ]
-    means = judged([one.mean for one in found], WORDS)
+    means = judged([one.mean for one in found])
     return [replace(one, mean=mean) for one, mean in zip(found, means, strict=True)]
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
-from medfathom.analysis.questions.paired import differences, judged, mean_of_pairs
-from medfathom.analysis.questions.pretraining import MeanBenefit
+from medfathom.analysis.questions.paired import differences, mean_of_pairs
+from medfathom.analysis.questions.pretraining import MeanBenefit, judged
 from medfathom.analysis.questions.pretraining_verdict import scopes_of
 from medfathom.analysis.size.inference import Settings
 

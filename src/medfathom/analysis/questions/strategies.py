@@ -10,10 +10,9 @@ import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import DIGITS, Floats, family_codes
-from medfathom.analysis.questions.pretraining import MeanBenefit, mean_difference, over_architectures
+from medfathom.analysis.questions.pretraining import MeanBenefit, judged, mean_difference, over_architectures
 from medfathom.analysis.results import STRATEGY
 from medfathom.analysis.size.inference import Settings
-from medfathom.analysis.size.multiplicity import holm, verdict
 from medfathom.definitions.strategies import DEFAULT
 
 WORDS = {"increases": "better", "decreases": "worse"}
@@ -70,7 +69,11 @@ def strategy_gains(rows: pd.DataFrame, settings: Settings, margin: float) -> lis
             )
             for name, mean in [(None, whole), *each]
         ]
-    return _judged(found)
+    asked = [
+        () if g.architecture is None else (g.dataset, g.init, g.unfreeze_depth, g.strategy) for g in found
+    ]
+    answers = judged([gain.mean for gain in found], WORDS, asked)
+    return [replace(gain, mean=mean) for gain, mean in zip(found, answers, strict=True)]
 
 
 def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floats]]]:
@@ -94,21 +97,3 @@ def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floa
                     (*map(str, key), strategy),
                     {str(name): values.to_numpy(float) for name, values in by_name},
                 )
-
-
-def _judged(gains: list[StrategyGain]) -> list[StrategyGain]:
-    """Adjust for all that is asked at once."""
-    together: dict[tuple[str, ...], list[int]] = {}
-    for i, gain in enumerate(gains):
-        if gain.mean.p_value is not None:
-            setting = (gain.dataset, gain.init, gain.unfreeze_depth, gain.strategy)
-            together.setdefault(() if gain.architecture is None else setting, []).append(i)
-    judged = list(gains)
-    for places in together.values():
-        p_holm = holm([float(gains[i].mean.p_value or 0.0) for i in places])
-        p_equivalence = holm([float(gains[i].mean.p_equivalence or 0.0) for i in places])
-        for i, p, q in zip(places, p_holm, p_equivalence, strict=True):
-            word = verdict(gains[i].mean.benefit, p, q)
-            mean = replace(gains[i].mean, p_holm=p, p_equivalence_holm=q, verdict=WORDS.get(word, word))
-            judged[i] = replace(gains[i], mean=mean)
-    return judged

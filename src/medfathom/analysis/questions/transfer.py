@@ -12,7 +12,7 @@ from medfathom.analysis.effects import Floats, family_codes
 from medfathom.analysis.questions.pretraining import (
     BASELINES,
     MeanBenefit,
-    adjusted,
+    judged,
     mean_difference,
     over_architectures,
     paired,
@@ -72,7 +72,9 @@ def transfer_matrix(rows: pd.DataFrame, settings: Settings, margin: float) -> li
         if key[3].startswith((*SOURCES, "imagenet"))
     ]
     targets = {(cell.dataset, cell.unfreeze_depth) for cell in found if cell.source.startswith(SOURCES)}
-    return _judged([cell for cell in found if (cell.dataset, cell.unfreeze_depth) in targets])
+    cells = [cell for cell in found if (cell.dataset, cell.unfreeze_depth) in targets]
+    means = judged([cell.mean for cell in cells])
+    return [replace(cell, mean=mean) for cell, mean in zip(cells, means, strict=True)]
 
 
 def _reference(rows: pd.DataFrame) -> str | None:
@@ -105,11 +107,3 @@ def _cell(
         n_architectures=len(differences),
         mean=mean,
     )
-
-
-def _judged(cells: list[Transfer]) -> list[Transfer]:
-    tested = [i for i, cell in enumerate(cells) if cell.mean.p_value is not None]
-    judged = list(cells)
-    for i, mean in zip(tested, adjusted([cells[i].mean for i in tested]), strict=True):
-        judged[i] = replace(cells[i], mean=mean)
-    return judged

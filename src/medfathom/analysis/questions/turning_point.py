@@ -16,8 +16,8 @@ import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import Floats, Ints, family_codes
-from medfathom.analysis.questions.paired import judged, mean_of_pairs
-from medfathom.analysis.questions.pretraining import WORDS, MeanBenefit, mean_difference, over_architectures
+from medfathom.analysis.questions.paired import mean_of_pairs
+from medfathom.analysis.questions.pretraining import MeanBenefit, judged, mean_difference, over_architectures
 from medfathom.analysis.questions.pretraining_verdict import with_and_without
 from medfathom.analysis.size.estimate import NO_INTERVAL, Estimate, Interval
 from medfathom.analysis.size.inference import Settings
@@ -79,7 +79,7 @@ def turning_points(rows: pd.DataFrame, settings: Settings, margin: float) -> lis
         for key, pairs in _settings(rows)
         if pairs["n_train"].nunique() > 1
     ]
-    means = iter(judged([at.mean for one in found for at in one.at], WORDS))
+    means = iter(judged([at.mean for one in found for at in one.at]))
     return [replace(one, at=[replace(at, mean=next(means)) for at in one.at]) for one in found]
 
 
