@@ -59,7 +59,9 @@ def test_a_pilot_gives_its_variances_back() -> None:
 
 
 @pytest.mark.large
-@pytest.mark.parametrize(("design", "tau"), [(Design(16, 1, 1), 0.0), (Design(12, 3, 1), 0.0)])
+@pytest.mark.parametrize(
+    ("design", "tau"), [(Design(16, 1, 1), 0.0), pytest.param(Design(12, 3, 1), 0.0, marks=pytest.mark.slow)]
+)
 def test_an_analysis_has_the_power_that_was_forecast(design: Design, tau: float) -> None:
     """60 studies: the binomial standard error is at most 0.065; `benchmarks/results/planning.md` has more."""
     pilot = made.true_pilot(tau)

@@ -93,7 +93,7 @@ def modality(rng: np.random.Generator, name: str, datasets: int, tilt: float) ->
 
 
 @pytest.mark.parametrize("homogeneous", [1, 12])
-@pytest.mark.large
+@pytest.mark.slow
 def test_data_sets_that_agree_lend_nothing_to_those_that_do_not(homogeneous: int) -> None:
     """Three data sets of A whose slopes differ by 0.03: twelve like one another in B made 15 % of these a
     difference between A and B."""

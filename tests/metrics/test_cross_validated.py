@@ -88,7 +88,14 @@ def test_patients_and_several_classes() -> None:
     )
 
 
-@pytest.mark.parametrize(("n", "share", "repeats"), [(100, 0.3, 2), (200, 0.5, 1), (500, 0.2, 1)])
+@pytest.mark.parametrize(
+    ("n", "share", "repeats"),
+    [
+        (100, 0.3, 2),
+        pytest.param(200, 0.5, 1, marks=pytest.mark.slow),
+        pytest.param(500, 0.2, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_the_interval_holds_the_mean_in_95_of_100(n: int, share: float, repeats: int) -> None:
     held = simulate(n, share=share, auc=0.85, folds=5, repeats=repeats, draws=300, seed=0).held
     # 93 to 97 % are asked for; 300 draws have a standard error of 1.3 %.

@@ -50,7 +50,13 @@ def test_the_backbone_does_not_depend_on_the_head() -> None:
 
 
 @pytest.mark.parametrize(
-    "architecture", ["resnet10t", "vit_tiny_patch16_224", "mobilenetv3_small_050", "vgg11"]
+    "architecture",
+    [
+        "resnet10t",
+        "vit_tiny_patch16_224",
+        "mobilenetv3_small_050",
+        pytest.param("vgg11", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.large
 def test_logits_are_those_of_timms_own_model(architecture: str) -> None:

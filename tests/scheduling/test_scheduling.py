@@ -171,6 +171,7 @@ def test_an_interrupted_study_goes_on(config: StudyConfig, workdir: Path, how: s
         assert after[number].state == trial.state
 
 
+@pytest.mark.slow
 def test_a_study_trains_in_one_precision(workdir: Path) -> None:
     """What the first worker can do is written down; what is written down is kept to."""
     space = "space={architecture={value='resnet10t'},init={value='random'},unfreeze_depth={value=0}}"
@@ -196,7 +197,10 @@ def test_minutes_end_a_run_and_leave_the_rest_to_the_next(config: StudyConfig, w
         assert driver.counts().finished < 12
 
 
-@pytest.mark.parametrize("name", ["asha", "hyperband", "median", "none"])
+@pytest.mark.parametrize(
+    "name",
+    ["asha", *(pytest.param(name, marks=pytest.mark.slow) for name in ("hyperband", "median", "none"))],
+)
 def test_every_scheduler_runs(workdir: Path, name: str) -> None:
     config = load_definition("demo", ["budget.trials=9", f"scheduler={name}", "sampler=random"])
     with open_study(config, default_url(), "data") as driver:

@@ -97,7 +97,7 @@ def test_the_harder_depth_of_one_init_is_no_benefit_of_the_other() -> None:
 
 
 @pytest.mark.parametrize(("datasets", "networks", "seeds"), [(1, 5, 1), (4, 4, 1), (1, 1, 3)])
-@pytest.mark.large
+@pytest.mark.slow
 def test_no_benefit_is_rarely_called_one(datasets: int, networks: int, seeds: int) -> None:
     """A false "helps" or "harms" in at most 5 % of tables; 8 % leaves room for Monte Carlo error."""
     rng = np.random.default_rng(4)

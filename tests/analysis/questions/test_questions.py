@@ -227,7 +227,7 @@ def over(table: np.ndarray, families: list[int]) -> BenefitOverDatasets:
         (0.02, 0.01, 0.01, [0, 1, 2, 3, 4, 5, 6], True),
     ],
 )
-@pytest.mark.large
+@pytest.mark.slow
 def test_the_same_architectures_in_every_data_set_are_no_more_evidence(
     own: float, between: float, interaction: float, families: list[int], gaps: bool
 ) -> None:

@@ -86,7 +86,7 @@ def test_one_number_of_images_is_no_question() -> None:
     assert turning_points(table(np.random.default_rng(3), images=(100,)), SETTINGS, 0.01) == []
 
 
-@pytest.mark.large
+@pytest.mark.slow
 def test_the_interval_holds_the_true_turning_point() -> None:
     """In 95 of 100 studies of five networks, or a little more: at least 90 % with Monte Carlo error."""
     rng, held, found = np.random.default_rng(4), 0, 0

@@ -124,7 +124,13 @@ def assert_parts_run_apart(backbone: nn.Module, blueprint: Blueprint, images: Te
             torch.testing.assert_close(features[1:2], one, rtol=1e-3, atol=1e-3 * float(one.std()))
 
 
-@pytest.mark.parametrize("name", [facts.name for facts in shipped()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(facts.name, marks=() if facts.name in SMALLEST.values() else pytest.mark.slow)
+        for facts in shipped()
+    ],
+)
 @pytest.mark.large
 def test_every_architecture_of_the_catalog(name: str) -> None:
     side = small_side(name)
@@ -137,7 +143,7 @@ def test_every_architecture_of_the_catalog(name: str) -> None:
     assert_parts_run_apart(backbone, blueprint, torch.rand(2, 3, side, side, device=device))
 
 
-@pytest.mark.parametrize("name", [*UNCHOSEN, *ODD])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in UNCHOSEN), *ODD])
 @pytest.mark.large
 def test_architectures_that_nobody_chose(name: str) -> None:
     settings = BackboneSettings(name)

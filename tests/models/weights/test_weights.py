@@ -336,7 +336,10 @@ def torchvision_vgg(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("architecture", "published", "classifier"),
-    [("densenet121", torchvision_densenet, "classifier"), ("vgg11", torchvision_vgg, "head.fc")],
+    [
+        ("densenet121", torchvision_densenet, "classifier"),
+        pytest.param("vgg11", torchvision_vgg, "head.fc", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.large
 def test_checkpoints_under_torchvisions_names_fit(

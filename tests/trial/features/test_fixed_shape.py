@@ -14,7 +14,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("architecture", ["resnet18", "densenet121", "tf_efficientnet_lite0", "vgg11"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet18", "densenet121", "tf_efficientnet_lite0", pytest.param("vgg11", marks=pytest.mark.slow)],
+)
 @pytest.mark.large
 def test_features_do_not_depend_on_the_batch(architecture: str, autocast: bool) -> None:
     network = build_network(
