@@ -32,7 +32,7 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
 from medfathom.analysis.questions.pretraining_verdict import PretrainingVerdict, pretraining_verdicts
 from medfathom.analysis.questions.ranking import RankingAgreement, ranking_agreement
 from medfathom.analysis.questions.resolution import ResolutionStep, resolution_steps
-from medfathom.analysis.questions.sensitivity import sensitivity
+from medfathom.analysis.questions.sensitivity import Changed, sensitivity, under_other_choices
 from medfathom.analysis.questions.strategies import StrategyGain, strategy_gains
 from medfathom.analysis.questions.transfer import Transfer, transfer_matrix
 from medfathom.analysis.questions.turning_point import TurningPoint, turning_points
@@ -279,12 +279,13 @@ def _findings(
     ImageNet accuracy, where it was not asked for, is a question of its own, adjusted over modalities.
     """
     also = {} if IMAGENET.name in asked else {IMAGENET.name: IMAGENET}
+    changed = {name: under_other_choices(modality, parts[name]) for name, modality in compared.items()}
     judged = {
         (name, predictor): answer
         for family in (asked, also)
         for (name, predictor), answer in judge(
             {
-                (name, p.name): _associated(modality, parts[name], p, margin, settings)
+                (name, p.name): _associated(modality, parts[name], changed[name], p, margin, settings)
                 for name, modality in compared.items()
                 for p in family.values()
             }
@@ -304,14 +305,23 @@ def _findings(
 
 
 def _associated(
-    modality: Modality, part: pd.DataFrame, predictor: Predictor, margin: float, settings: Settings
+    modality: Modality,
+    part: pd.DataFrame,
+    changed: tuple[Changed, ...],
+    predictor: Predictor,
+    margin: float,
+    settings: Settings,
 ) -> Unadjusted | NoSlope:
-    """One predictor in one modality, over the networks that can be compared in it."""
+    """One predictor in one modality, over the networks that can be compared in it.
+
+    `changed` is the modality under other choices; where networks lack the predictor, the rest has its own.
+    """
     own, rows, notes = comparable(modality, part, predictor)
     if own is None:
         return NoSlope(predictor=predictor, margin=margin, reason=notes[-1], notes=notes)
     answer = associate(own, predictor, margin=margin, settings=settings)
-    return replace(answer, notes=notes, sensitivity=sensitivity(own, rows, predictor, settings))
+    choices = changed if own is modality else under_other_choices(own, rows)
+    return replace(answer, notes=notes, sensitivity=sensitivity(own, choices, predictor, settings))
 
 
 def _counts(modality: Modality) -> Counts:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,18 +22,28 @@ FLOOR = 1e-4
 """AUCs are held this far from 0 and 1 before the logit."""
 
 
-def sensitivity(
-    modality: Modality, rows: pd.DataFrame, predictor: Predictor, settings: Settings
-) -> tuple[Variant, ...]:
-    """Slopes under other choices: scale of the AUC, families and data sets left out, other measures of size.
+@dataclass(frozen=True)
+class Changed:
+    """A modality under another choice; the predictor plays no part in it.
 
-    None of these decides; p-values are not adjusted.
+    Attributes:
+        name: the choice, in words.
+        unit: of its slopes.
+        modality: None where no cell has two architectures left to compare.
     """
+
+    name: str
+    unit: str
+    modality: Modality | None
+
+
+def under_other_choices(modality: Modality, rows: pd.DataFrame) -> tuple[Changed, ...]:
+    """Another scale of the AUC, each family and each data set left out; the same for every predictor."""
     rows = rows.astype(
         dict.fromkeys(["architecture", "family", *CELL], "category")
     )  # groups are found faster
     found = [
-        _variant(name, unit, _rescaled(modality.name, rows, scaled), predictor, settings.coarse)
+        Changed(name, unit, _rescaled(modality.name, rows, scaled))
         for name, unit, scaled in (
             ("logit AUC", "logit per unit", _logit(rows)),
             ("ranks within cells", "rank (0 to 1) per unit", _ranks(rows)),
@@ -41,21 +51,27 @@ def sensitivity(
     ]
     if 1 < len(modality.family_names) < len(modality.effects.names):
         alone = replace(modality, families=np.arange(len(modality.effects.names)))
-        found.append(_variant("each its own family", "AUC per unit", alone, predictor, settings.coarse))
+        found.append(Changed("each its own family", "AUC per unit", alone))
     found += [
-        _variant(f"without {column} {value}", "AUC per unit", rest, predictor, settings.coarse)
+        Changed(f"without {column} {value}", "AUC per unit", rest)
         for column, value, rest in _with_one_left_out(modality, rows)
-    ]
-    found += [
-        _variant(other.name, f"AUC per {other.scale.step}", modality, other, settings.coarse)
-        for other in predictor.alternatives
     ]
     return tuple(found)
 
 
-def _variant(
-    name: str, unit: str, modality: Modality | None, predictor: Predictor, settings: Settings
-) -> Variant:
+def sensitivity(
+    modality: Modality, changed: Iterable[Changed], predictor: Predictor, settings: Settings
+) -> tuple[Variant, ...]:
+    """Slopes under other choices, and of other measures of size. None decides; p-values are not adjusted."""
+    others = (
+        _variant(Changed(other.name, f"AUC per {other.scale.step}", modality), other, settings.coarse)
+        for other in predictor.alternatives
+    )
+    return *(_variant(each, predictor, settings.coarse) for each in changed), *others
+
+
+def _variant(changed: Changed, predictor: Predictor, settings: Settings) -> Variant:
+    name, unit, modality = changed.name, changed.unit, changed.modality
     if modality is None:
         return Variant(name, unit, Estimate(), "no cell has two architectures left to compare")
     reason = why_no_slope(modality.values_of(predictor), modality.effects.component)
