@@ -109,8 +109,9 @@ def test_a_set_of_files_with_both_eyes_is_prepared_of_one(tmp_path: Path) -> Non
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    """Also where whole B-scans come before the cut."""
     whole = e2e(tmp_path / "a.e2e", [(floats(), "R")]).read_bytes()
-    for n in (30, 120, 700):
+    for n in (30, 120, 700, len(whole) // 2, len(whole) - 9):
         (tmp_path / "b.e2e").write_bytes(whole[:n])
         with pytest.raises(UnreadableImageError):
             read_header(tmp_path / "b.e2e", slice_axis=2)

@@ -310,3 +310,27 @@ def test_a_gzip_file_that_is_no_volume_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(b"something else"))
     with pytest.raises(UnreadableImageError, match="a gzip archive"):
         read_header(tmp_path / "x.nii.gz", slice_axis=2)
+
+
+def test_predict_says_why_a_damaged_stack_is_no_volume(tmp_path: Path) -> None:
+    """Not that it is a stack: the model takes volumes."""
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed (medfathom[nifti])")
+    values = np.random.default_rng(0).integers(0, 900, (32, 32, 5), dtype=np.int16)
+    for suffix in ("nii", "nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"whole.{suffix}")
+    tifffile.imwrite(tmp_path / "whole.tif", values.transpose(2, 0, 1).astype(np.uint16))
+    vol(tmp_path / "whole.vol", np.random.default_rng(0).random((3, 32, 32)).astype(np.float32))
+    for whole in list(tmp_path.iterdir()):
+        content = whole.read_bytes()
+        (tmp_path / f"cut{whole.name[5:]}").write_bytes(content[: len(content) * 2 // 3])
+    config = CONFIG.model_copy(update={"unit": "volume"})
+    found = Model(config, Deployed(config).network.state_dict()).predict(tmp_path)
+    assert [Path(name).name for name in found.names] == [
+        "whole.nii",
+        "whole.nii.gz",
+        "whole.tif",
+        "whole.vol",
+    ]
+    reasons = {Path(name).name: reason for name, reason in found.unreadable.items()}
+    assert set(reasons) == {"cut.nii", "cut.nii.gz", "cut.tif", "cut.vol"}
+    assert all("truncated" in reason or "cut off" in reason for reason in reasons.values())

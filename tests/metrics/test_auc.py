@@ -17,7 +17,13 @@ from medfathom.metrics.auc import (
     delong_interval,
     roc_auc_score,
 )
-from medfathom.metrics.intervals import Z95, newcombe_interval, student_quantile
+from medfathom.metrics.intervals import (
+    Z95,
+    error_from_ends,
+    logit_ends,
+    newcombe_interval,
+    student_quantile,
+)
 from score_columns import labelled_columns
 
 Columns = tuple[np.ndarray, np.ndarray]
@@ -337,3 +343,12 @@ def test_four_images_cannot_show_that_two_models_differ() -> None:
     labels = np.array([0, 0, 1, 1])
     scores = np.array([[0.1, 0.9], [0.2, 0.8], [0.8, 0.2], [0.9, 0.1]])
     assert delong(labels, scores).difference(0, 1).p_value == 0.125
+
+
+@pytest.mark.parametrize("auc", [0.5, 0.9, 0.99])
+def test_the_error_of_an_interval_is_that_it_was_made_of(auc: float) -> None:
+    """By its width, the error would be 1.7 times too large at an AUC of .99 with an error of .01."""
+    (low,), (high,) = logit_ends(np.array([auc]), np.array([Z95 * 0.01]))
+    assert error_from_ends(auc, low, high) == pytest.approx(0.01, rel=1e-9)
+    assert error_from_ends(auc, None, None) is None
+    assert error_from_ends(1.0, 0.9, 1.0) == pytest.approx(0.1 / (2 * Z95))

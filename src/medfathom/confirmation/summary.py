@@ -33,7 +33,7 @@ from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
-from medfathom.metrics.intervals import Z95, reach_over_seeds
+from medfathom.metrics.intervals import error_from_ends, reach_over_seeds
 from medfathom.metrics.rules import By
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.record import auc_of, record_of
@@ -242,14 +242,8 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
             "seed": model.seed,
             "setting": further.get(result.stratum, ""),
             **tuned,
-            "auc_se": _standard_error(model),
+            "auc_se": error_from_ends(model.test_auc, model.test.auc_ci_low, model.test.auc_ci_high),
         }
         for result in best.values()
         for model in result.models
     ]
-
-
-def _standard_error(model: ConfirmedModel) -> float | None:
-    """Of a model's test AUC, from the width of its interval; None: it has none."""
-    low, high = model.test.auc_ci_low, model.test.auc_ci_high
-    return (high - low) / (2 * Z95) if low is not None and high is not None and high > low else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -102,7 +103,11 @@ def _image(content: bytes) -> Any:
         content = _unpacked(content)
     one = content[:4] in _STARTS[:2]
     kind = nibabel.Nifti1Image if one else nibabel.Nifti2Image
-    return kind.from_stream(BytesIO(content))
+    image = kind.from_stream(BytesIO(content))
+    needed = image.dataobj.offset + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    if len(content) < needed:
+        raise UnreadableImageError(f"damaged or truncated (it needs {needed} bytes, it has {len(content)})")
+    return image
 
 
 def _orientation(image: Any) -> NDArray[Any] | None:

@@ -6,6 +6,7 @@ are told to the user, who knows them. oct-converter is imported when a file is r
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,12 +103,19 @@ def _chosen(found: Sequence[Any], eye: Eye | None) -> Any:
 
 
 def _read(kind: str, content: bytes) -> list[Any]:
-    """oct-converter's volumes. It reads files alone, by their names."""
+    """oct-converter's volumes. It reads files alone, by their names.
+
+    It leaves out a B-scan that is cut off, and only warns: half a volume would count as a whole one.
+    """
     reader = _reader(kind)
-    with NamedTemporaryFile(suffix=f".{kind.lower()}") as file:
+    with NamedTemporaryFile(suffix=f".{kind.lower()}") as file, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         file.write(content)
         file.flush()
         found = reader(file.name).read_oct_volume()
+    cut_off = [str(warning.message) for warning in told if "reshape image" in str(warning.message)]
+    if cut_off:
+        raise UnreadableImageError(f"damaged or truncated ({cut_off[0]})")
     volumes = found if isinstance(found, list) else [found]
     return [volume for volume in volumes if volume.volume is not None]
 

@@ -65,7 +65,9 @@ def _layout(start: bytes, size: int) -> _Layout:
     width, n, height = fields[1:4]
     before, step = fields[16], fields[16] + 4 * width * height
     first = _HEADER_BYTES + fields[7] * fields[8]
-    if not n or first + n * step > size:
+    if not n:
+        raise UnreadableImageError("damaged (its header says that it has no B-scan)")
+    if first + n * step > size:
         raise UnreadableImageError(
             f"damaged or truncated ({n} B-scans need {first + n * step} bytes, it has {size})"
         )

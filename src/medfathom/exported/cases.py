@@ -112,25 +112,19 @@ def _parts(file: Path, config: ModelConfig, slides: set[tuple[str, str]], mpp: f
     """The images of a file; none where it is of a slide that is among `slides` already.
 
     Raises:
-        UnreadableImageError: no slide, or none that tiles can be cut from.
+        UnreadableImageError: no slide, or none that tiles can be cut from; no image and no stack.
     """
     tiling = Tiling.of(config)
     if tiling is None:
-        n_frames = _n_frames(file, config) if config.unit == "volume" else None
+        if config.unit != "volume":
+            return [None]
+        n_frames = read_header(file, slice_axis=config.slice_axis, eye=config.eye).frames
         return [None] if n_frames is None else list(range(n_frames))
     slide = read_slide(file, tiling, otherwise=mpp)
     if slide.key(file) in slides:
         return []
     slides.add(slide.key(file))
     return list(choose_tiles(file, slide, tiling))
-
-
-def _n_frames(file: Path, config: ModelConfig) -> int | None:
-    """Frames of a stack; None for one image, and for a file that cannot be read: reading it says why."""
-    try:
-        return read_header(file, slice_axis=config.slice_axis, eye=config.eye).frames
-    except UnreadableImageError:
-        return None
 
 
 def _case(file: Path, base: Path, config: ModelConfig, *, stack: bool) -> str | None:

@@ -43,6 +43,20 @@ def logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:
         return 1 / (1 + np.exp(width - middle)), 1 / (1 + np.exp(-width - middle))
 
 
+def error_from_ends(auc: float, low: float | None, high: float | None) -> float | None:
+    """The standard error of an AUC whose 95 % interval is known; None where there is no interval.
+
+    `logit_ends` read backwards, which is exact for many units; for few, Student's quantile makes it a little
+    too large. At an AUC of 1, where the interval comes from elsewhere, half its width counts.
+    """
+    if low is None or high is None or not low < high:
+        return None
+    if low <= 0 or high >= 1 or not 0 < auc < 1:
+        return (high - low) / (2 * Z95)
+    width = math.log(high / (1 - high)) - math.log(low / (1 - low))
+    return auc * (1 - auc) * width / (2 * Z95)
+
+
 def hanley_mcneil_variance(auc: Floats, n_positive: Floats, n_negative: Floats) -> Floats:
     """The variance of an AUC from the class sizes alone (Hanley and McNeil, Radiology 1982), (C,).
 

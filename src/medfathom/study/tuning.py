@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.space import label
 from medfathom.metrics.auc import Floats
-from medfathom.metrics.intervals import Z95
+from medfathom.metrics.intervals import error_from_ends
 from medfathom.metrics.rules import By
 from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice, rarest_met
 from medfathom.study.choice import completed, log_loss_of
-from medfathom.study.record import auc_of
+from medfathom.study.record import auc_of, record_of
 
 WITHIN_NOISE = 0.5
 """A stratum is settled when the second half of its trials is expected to have brought no more than this share
@@ -112,6 +112,7 @@ def _tuning(ended: list[FrozenTrial], among: int, by: By) -> Tuning:
     best = next(iter(completed(ended, by)), None)
     if best is None:
         return Tuning(len(ended), among, None, None, None, None, None)
+    record = record_of(best)
     auc, losses = _values(ended)
     expected = expected_choice(auc, losses, among, by) if among else None
     half = float(chances_of_choice(auc, losses, len(auc) // 2, by) @ auc) if len(auc) > 1 else None
@@ -122,7 +123,7 @@ def _tuning(ended: list[FrozenTrial], among: int, by: By) -> Tuning:
         low=_known(expected.low) if expected else None,
         high=_known(expected.high) if expected else None,
         gain=None if half is None else (auc_of(best) or 0.0) - half,
-        noise=_standard_error(best.user_attrs),
+        noise=error_from_ends(auc_of(best) or 0.0, record.auc_ci_low, record.auc_ci_high),
     )
 
 
@@ -143,11 +144,6 @@ def _values(ended: list[FrozenTrial]) -> tuple[Floats, Floats]:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _standard_error(attributes: Mapping[str, float]) -> float | None:
-    low, high = attributes.get("auc_ci_low"), attributes.get("auc_ci_high")
-    return None if low is None or high is None else (high - low) / (2 * Z95)
 
 
 def tuning_sentences(found: Mapping[str, Tuning]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from dataclasses import replace
 from functools import lru_cache
 from io import SEEK_END, BytesIO
@@ -138,6 +139,7 @@ def _page(tiff: TiffFile) -> TiffPage:
 def _pages(tiff: TiffFile) -> list[TiffPage]:
     """The images; smaller copies of them and masks may stand between them."""
     others = [page.aspage() for page in tiff.pages[1:]] if _next_page(tiff) else []
+    _refuse_cut_off(tiff, others[-1] if others else tiff.pages.first)
     pages = [tiff.pages.first, *(p for p in others if not int(p.subfiletype) & (_REDUCED | _MASK))]
     said = int((tiff.imagej_metadata or {}).get("images", 1))
     if said > 1 and said != len(pages):
@@ -145,6 +147,17 @@ def _pages(tiff: TiffFile) -> list[TiffPage]:
             f"{len(pages)} of {said} pages of an ImageJ stack have a header; save it again"
         )
     return pages
+
+
+def _refuse_cut_off(tiff: TiffFile, last: TiffPage) -> None:
+    """Raises UnreadableImageError where a page after the last one read is beyond the end of the file."""
+    file, form = tiff.filehandle, tiff.tiff
+    file.seek(last.offset)
+    (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(last.offset + form.tagnosize + tags * form.tagsize)
+    (after,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    if after >= file.size:
+        raise UnreadableImageError("TIFF that was cut off: its next page is missing")
 
 
 def _next_page(tiff: TiffFile) -> bool:
