@@ -238,7 +238,7 @@ def test_json_has_a_row_for_each_kind(definition: Path) -> None:
     }
 
 
-@pytest.mark.large
+@pytest.mark.slow
 def test_a_kind_that_fails_is_named(
     definition: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

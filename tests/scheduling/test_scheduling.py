@@ -226,6 +226,7 @@ def test_no_improvement_ends_a_run(config: StudyConfig, driver: Driver) -> None:
     assert not Halt(config, driver).stop_all()
 
 
+@pytest.mark.slow
 def test_no_trial_stays_running_where_the_budget_leaves_no_more(config: StudyConfig, workdir: Path) -> None:
     """Patience ends the run within its first trials; others are under way, and no run goes on with them."""
     limits = {"patience": 1, "epochs": 3}

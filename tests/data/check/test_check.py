@@ -309,6 +309,16 @@ def test_copies_of_images_of_28_pixels_are_found_and_no_others(shared: Path, cha
     assert pairs <= planted
 
 
+def test_empty_images_with_a_corner_of_tissue_are_no_copies(shared: Path) -> None:
+    """Quarters of histology patches of four patients: any blob lies on any other."""
+    with np.load(shared / "data" / "histidc_64.npz") as content:
+        patches = np.concatenate([content[f"{split}_images"] for split in ("train", "val", "test")])
+    _, first = np.unique(patches.reshape(len(patches), -1), axis=0, return_index=True)
+    patches = patches[np.sort(first)]
+    quarters = [(2247, 0, 0), (2056, 32, 0), (154, 32, 0), (1241, 32, 0)]
+    assert near_copies(patches[row][y : y + 32, x : x + 32] for row, y, x in quarters).pairs == []
+
+
 def test_flat_images_are_no_copies_of_one_another() -> None:
     flat = [np.full((16, 16, 1), value, dtype=np.uint8) for value in (0, 50, 100, 150)]
     assert near_copies(flat).pairs == []
