@@ -16,7 +16,7 @@ from mkdocs.structure.files import File
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from medfathom.definitions import config, dataset, space, table
+from medfathom.definitions import config, dataset, joint, space, table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUTSIDE = ("study_defs/README.md", "search/README.md", *sorted(
@@ -38,6 +38,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ('`[dataset]`, `source = "hdf5"`', dataset.Hdf5Dataset),
     ('`[dataset]`, `source = "phantom-…"`', dataset.PhantomDataset),
     ("`[dataset.splits]`", dataset.SplitsConfig),
+    ("Several data sets: `[[datasets]]` and `[joint]`", joint.JointDataset),
     ("`tables`", table.TableFile),
     ("`join`", table.JoinedTable),
     ("`[space.NAME]`", space.Dimension),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +22,16 @@ from medfathom.analysis.told import CostOfTrial, FailureSignature, ToldOfStudy, 
 from medfathom.confirmation.comparison import ClassComparison, compare_confirmed
 from medfathom.confirmation.find import by_configuration, definition_of, find_confirmation, pictures_of_best
 from medfathom.confirmation.results import ConfirmationSummary
-from medfathom.confirmation.summary import analysis_records, summarize_confirmation
+from medfathom.confirmation.summary import (
+    analysis_records,
+    dataset_columns,
+    joint_setting,
+    summarize_confirmation,
+)
 from medfathom.dashboard.diagnosis import SIGNATURES, signatures
 from medfathom.dashboard.notes import VERDICTS, save_note, study_note
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.joint import members
 from medfathom.definitions.space import label
 from medfathom.errors import ResultsError
 from medfathom.files import home
@@ -152,7 +159,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     for name in names:
         study = read_study(url, name)
         if not confirmed:
-            found.append(_Found(study, _rows(records(study))))
+            found.append(_Found(study, _rows(_of_each_dataset(study, records(study)))))
             continue
         confirmation = find_confirmation(study)
         if confirmation is None or not by_configuration(confirmation):
@@ -239,6 +246,18 @@ def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:
     return rows, tuning_sentences(found)
 
 
+def _of_each_dataset(study: Study, found: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
+    """Records of search trials; one of several data sets becomes a record for each."""
+    for record in found:
+        several = record.get("datasets")
+        if not isinstance(several, Mapping):
+            yield record
+            continue
+        for name, own in several.items():
+            setting = joint_setting(study, name, str(record.get("setting", "")))
+            yield {**record, **own, **dataset_columns(study, name), "setting": setting}
+
+
 def _rows(found: Iterable[dict[str, object]]) -> list[dict[str, object]]:
     """Records as rows of a table, with domain shifts; curves, versions and the like have no place there."""
     flat = ({k: v for k, v in record.items() if not isinstance(v, list | dict)} for record in found)
@@ -257,8 +276,8 @@ def _confirmed(study: Study, confirmation: Study) -> _Found:
 
 
 def _note_verdicts(study: Study, analysis: Analysis) -> None:
-    """Put the verdicts of the study's modality into its note."""
-    modality = study.user_attrs["modality"]
-    words = sentences.verdicts(modality, analysis.modalities[modality])
-    study.set_user_attr(VERDICTS, list(words.values()))
+    """Put the verdicts of the study's modalities into its note."""
+    modalities = dict.fromkeys(one.modality for one in members(definition_of(study).dataset))
+    words = [sentences.verdicts(name, analysis.modalities[name]).values() for name in modalities]
+    study.set_user_attr(VERDICTS, list(chain.from_iterable(words)))
     save_note(study, study_note(study, study.get_trials(deepcopy=False)))

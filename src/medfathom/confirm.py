@@ -27,8 +27,10 @@ from medfathom.confirmation.sources import check_sources, leakage_through
 from medfathom.confirmation.words import best_sentence
 from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, leakage_note
+from medfathom.data.prepared import names_of, parts_of
 from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
-from medfathom.definitions.dataset import SplitsConfig
+from medfathom.definitions.dataset import DatasetConfig
+from medfathom.definitions.joint import JointDataset, members
 from medfathom.errors import DataError, InputError, StorageError
 from medfathom.files import home
 from medfathom.machine import check_ray
@@ -115,6 +117,7 @@ def confirm_study(
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     keep_to_its_weights(study, config)
+    _refuse_for_several(config, by, ensemble)
     columns = _columns(config, by)
     data = _prepared(config, study)
     named = str(study.user_attrs.get(DEFINED_IN, name))
@@ -132,13 +135,23 @@ def confirm_study(
     return Confirmation(summary, halted, _subgroups(study, summary, columns), together)
 
 
+def _refuse_for_several(config: StudyConfig, by: str, ensemble: int | None) -> None:
+    """Raise InputError for what is not there for a model of several data sets."""
+    asked = ["--by"] * bool(by) + ["--ensemble"] * (ensemble is not None)
+    if asked and isinstance(config.dataset, JointDataset):
+        raise InputError(
+            f"{asked[0]}: not for a model of several data sets; leave it out, or confirm the study of one of "
+            "them (--set only=NAME)"
+        )
+
+
 def _columns(config: StudyConfig, by: str) -> Columns:
     """What `by` names, before anything is trained."""
     if not by:
         return {}
     from medfathom.evaluation.own_test import columns_by_name  # noqa: PLC0415  imports image readers
 
-    return columns_by_name(config.dataset, by)
+    return columns_by_name(members(config.dataset)[0], by)
 
 
 def _subgroups(study: Study, summary: ConfirmationSummary, columns: Columns) -> Subgroups | None:
@@ -178,7 +191,7 @@ def _without_stopping(study: Study) -> StudyConfig:
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
             "objectives": ObjectivesConfig(),
-            "dataset": config.dataset.model_copy(update={"splits": _one_split(config.dataset.splits)}),
+            "dataset": _with_one_split(config.dataset),
             "budget": config.budget.model_copy(update=budget),
             "resources": config.resources.model_copy(update={"checkpoint_url": _usable(config)}),
         }
@@ -191,9 +204,12 @@ def _usable(config: StudyConfig) -> str | None:
     return None if url is None or HIDDEN in url else url
 
 
-def _one_split(splits: SplitsConfig) -> SplitsConfig:
+def _with_one_split(dataset: DatasetConfig | JointDataset) -> DatasetConfig | JointDataset:
     """Models are trained on the training split, with the validation split beside, whatever the search did."""
-    return splits.model_copy(update={"folds": None, "repeats": 1})
+    if isinstance(dataset, JointDataset):  # never cross-validated
+        return dataset
+    splits = dataset.splits.model_copy(update={"folds": None, "repeats": 1})
+    return dataset.model_copy(update={"splits": splits})
 
 
 def _prepared(config: StudyConfig, study: Study) -> PreparedData:
@@ -207,10 +223,12 @@ def _prepared(config: StudyConfig, study: Study) -> PreparedData:
             f"study {study.study_name!r} was searched on other data (fingerprint {known[:12]}, now "
             f"{data.fingerprint[:12]}); restore the old data, or run it with --fresh"
         )
-    if not data.sizes.get("test"):
-        raise DataError(
-            f"study {study.study_name!r}: its data set has no test split; [dataset.splits] draws one"
-        )
+    for name, part in zip(names_of(data), parts_of(data), strict=True):
+        if not part.sizes.get("test"):
+            raise DataError(
+                f"study {study.study_name!r}: its data set {name}{' ' * bool(name)}has no test split; "
+                "[dataset.splits] draws one"
+            )
     return data
 
 

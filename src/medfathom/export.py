@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from medfathom.confirmation.card import model_card
 from medfathom.confirmation.choice_of_model import choose_configuration
 from medfathom.confirmation.find import find_confirmation
+from medfathom.confirmation.joint_card import joint_card
 from medfathom.confirmation.json_forms import ModelJson, StratumJson
 from medfathom.confirmation.results import ConfirmedModel, StratumResult
 from medfathom.errors import InputError, StorageError
@@ -137,9 +138,12 @@ def export_model(
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     beside.mkdir(parents=True)
     try:
-        if prints:
-            _write_prints(beside, chosen.model)
-        whole, difference = _fill(beside, study, chosen, onnx=onnx)
+        if chosen.configuration.datasets:
+            whole, difference = False, _fill_heads(beside, study, chosen, onnx=onnx, prints=prints)
+        else:
+            if prints:
+                _write_prints(beside, chosen.model)
+            whole, difference = _fill(beside, study, chosen, onnx=onnx)
         if out.exists():
             out.rmdir()
         beside.replace(out)
@@ -207,13 +211,72 @@ def _ensemble(study: Study) -> _Chosen:
     return _Chosen(configuration, own, [models[trial][1].folder for trial in found.members], found)
 
 
-def _write_prints(folder: Path, model: ConfirmedModel) -> None:
-    """Fingerprints of the images it was trained on; none where they are not on this machine any more."""
+def _write_prints(folder: Path, model: ConfirmedModel, also: Sequence[str] = ()) -> None:
+    """Fingerprints of the images it was trained on; none where they are not on this machine any more.
+
+    `also` are other data sets that the model was trained on: their images count, their patients do not.
+    """
     from medfathom.data.prints import find_prepared, prints_of, write_prints  # noqa: PLC0415  imports SciPy
 
-    data = find_prepared(home() / "cache", read_config(model.folder).dataset_fingerprint)
-    if data is not None:
-        write_prints(folder / PRINTS_FILE, prints_of(data))
+    places = [model.folder, *(model.folder.parent / name for name in also)]
+    found = [find_prepared(home() / "cache", read_config(place).dataset_fingerprint) for place in places]
+    known = [prints_of(data) for data in found if data is not None]
+    if len(known) == len(places):
+        write_prints(folder / PRINTS_FILE, known[0].with_images_of(known[1:]))
+
+
+def _fill_heads(folder: Path, study: Study, chosen: _Chosen, *, onnx: bool, prints: bool) -> float | None:
+    """Write a model of several data sets: the weights, and a folder for each head.
+
+    Returns:
+        The largest difference of a probability by ONNX of all heads; None: not written.
+    """
+    model = chosen.model
+    shutil.copyfile(model.folder / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+    config = read_config(model.folder)
+    write_config(folder, config)
+    differences = []
+    for name, result in chosen.configuration.datasets.items():
+        (own := folder / name).mkdir()
+        head = next(each for each in result.models if each.trial == model.trial)
+        head_config = read_config(head.folder)
+        write_config(own, head_config)
+        if prints:
+            _write_prints(own, head, [each for each in config.heads if each != name])
+        difference = _onnx(own) if onnx else None
+        differences.append(difference)
+        _write_metrics(own, study, result, head, difference)
+        write_atomically(own / CARD_FILE, model_card(head_config, study, result, head, difference))
+        write_manifest(own)
+    known = [difference for difference in differences if difference is not None]
+    _write_metrics(folder, study, chosen.configuration, model, max(known, default=None))
+    write_atomically(folder / CARD_FILE, joint_card(config, study, chosen.configuration, model))
+    write_manifest(folder)
+    return max(known, default=None)
+
+
+def _onnx(folder: Path) -> float:
+    from medfathom.exported.onnx import write_onnx  # noqa: PLC0415  imports onnx and torch's exporter
+
+    return write_onnx(folder / ONNX_FILE, folder)
+
+
+def _write_metrics(
+    folder: Path,
+    study: Study,
+    configuration: StratumResult,
+    model: ConfirmedModel,
+    difference: float | None,
+) -> None:
+    content = {
+        "study": study.study_name,
+        # A model folder travels: without where its models lie on this machine.
+        "configuration": configuration.to_dict(with_folders=False),
+        "model": model.to_dict(with_folder=False)
+        | {"test": model.test.model_dump(mode="json", exclude_none=True)},
+        "onnx_difference": difference,
+    }
+    write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _fill(folder: Path, study: Study, chosen: _Chosen, *, onnx: bool) -> tuple[bool, float | None]:
@@ -225,20 +288,8 @@ def _fill(folder: Path, study: Study, chosen: _Chosen, *, onnx: bool) -> tuple[b
     configuration, model = chosen.configuration, chosen.model
     config = _write_networks(folder, chosen)
     write_config(folder, config)
-    difference = None
-    if onnx:
-        from medfathom.exported.onnx import write_onnx  # noqa: PLC0415  imports onnx and torch's exporter
-
-        difference = write_onnx(folder / ONNX_FILE, folder)
-    content = {
-        "study": study.study_name,
-        # A model folder travels: without where its models lie on this machine.
-        "configuration": configuration.to_dict(with_folders=False),
-        "model": model.to_dict(with_folder=False)
-        | {"test": model.test.model_dump(mode="json", exclude_none=True)},
-        "onnx_difference": difference,
-    }
-    write_atomically(folder / METRICS_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    difference = _onnx(folder) if onnx else None
+    _write_metrics(folder, study, configuration, model, difference)
     card = model_card(config, study, configuration, model, difference, chosen.ensemble)
     write_atomically(folder / CARD_FILE, card)
     write_manifest(folder)

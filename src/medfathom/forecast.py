@@ -18,7 +18,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.study.policy.cost import forward_work, prefix_work, work_of
 from medfathom.trial.kinds import Kind
 from medfathom.trial.network import draws_weights
-from medfathom.trial.trial import TRAIN_AUC_IMAGES
+from medfathom.trial.parts import TRAIN_AUC_IMAGES
 
 if TYPE_CHECKING:
     from medfathom.scheduling.cluster import Slots

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 
 from medfathom.confirmation.sources import model_folders
-from medfathom.data.prepare import prepare
-from medfathom.data.prepared import Facts, PreparedData, array_file, names_file, write_facts
+from medfathom.data.joint import prepare_study, with_parts
+from medfathom.data.prepared import Facts, JointData, PreparedData, array_file, names_file, write_facts
 from medfathom.data.sizes import at_size, prepare_sizes
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.space import TrialParams
@@ -97,7 +97,7 @@ def _tasks(config: StudyConfig, kinds: Sequence[Kind], slots: Slots, folder: Pat
     batch = max(kind.params.batch_size for kind in kinds)
     tasks = {}
     for size in {kind.params.image_size for kind in kinds}:
-        own = prepare(at_size(config.dataset, size), home() / "cache")
+        own = prepare_study(at_size(config.dataset, size), home() / "cache")
         (place := folder / str(size)).mkdir()
         few = sample_images(own, place, batch)
         device = "cuda:0" if slots.gpus_per_trial else "cpu"
@@ -122,7 +122,13 @@ def _task(config: StudyConfig, data: PreparedData, few: PreparedData, device: st
 
 
 def sample_images(data: PreparedData, folder: Path, batch_size: int) -> PreparedData:
-    """A small prepared data set of the same kind, its classes in turns."""
+    """A small prepared data set of the same kind, its classes in turns; of several each is small."""
+    if isinstance(data, JointData):
+        few_of = []
+        for name, part in zip(data.names, data.parts, strict=True):
+            (own := folder / name).mkdir()
+            few_of.append(sample_images(part, own, -(-batch_size // len(data.parts))))
+        return with_parts(data, few_of, folder / "joint")
     sizes: dict[str, int] = {}
     train = max(MEASURED_BATCHES * batch_size, LEAST_IMAGES)
     for name, wanted in (("train", train), ("val", INFERENCE_BATCH)):

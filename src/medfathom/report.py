@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medfathom.definitions.joint import the_one
 from medfathom.files import write_atomically
 from medfathom.reporting.checklists import read_checklist
 from medfathom.study.connection import default_url
-from medfathom.study.read import read_study
+from medfathom.study.read import read_study, stored_definition
 
 if TYPE_CHECKING:
     from medfathom.reporting.filled import Report
@@ -28,6 +29,7 @@ def fill_checklist(name: str, checklist: str, *, storage: str | None = None) -> 
     """
     form = read_checklist(checklist)
     study = read_study(storage or default_url(), name)
+    the_one(stored_definition(study).dataset, "report")
     from medfathom.reporting.filled import fill  # noqa: PLC0415  imports SciPy
     from medfathom.reporting.record import gather  # noqa: PLC0415
 

@@ -95,14 +95,14 @@ def run_study(
     check_url(url)
     from medfathom.data.folds import open_folds  # noqa: PLC0415
     from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, refuse_leakage  # noqa: PLC0415
-    from medfathom.data.prepared import read_facts  # noqa: PLC0415  after the checks that cost nothing
+    from medfathom.data.prepared import facts_lines  # noqa: PLC0415  after the checks that cost nothing
     from medfathom.data.sizes import prepare_sizes  # noqa: PLC0415
 
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")
     named = config.name if isinstance(definition, StudyConfig) else str(definition)
     leaks = refuse_leakage(data, config.dataset, named)
     leaks = "; ".join(filter(None, (leaks, leakage_through(sources, data))))
-    for note in filter(None, (*read_facts(data.folder).lines(), leaks, copies_note(data, named))):
+    for note in filter(None, (*facts_lines(data), leaks, copies_note(data, named))):
         watcher.note(note)
     open_folds(data, config.dataset.splits)  # refused before anything is spent
     with open_study(config, url, data.fingerprint, fresh=fresh, tell=watcher.note) as driver:

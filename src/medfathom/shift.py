@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.joint import the_one
 from medfathom.definitions.space import values_of
 from medfathom.errors import InputError, ModelError, WeightsError, did_you_mean
 from medfathom.files import home, write_atomically
@@ -51,7 +52,7 @@ def measure_shift(
 
     architectures = _chosen(config, chosen)
     weights_dir = Path(config.training.weights_dir) if config.training.weights_dir else None
-    data = prepare(config.dataset, home() / "cache")
+    data = prepare(the_one(config.dataset, "data shift"), home() / "cache")
     found = []
     for name in architectures:
         say(f"{name} …")

@@ -195,8 +195,8 @@ def check_source(config: StudyConfig) -> list[str]:
     Raises:
         DataError: the data set is absent or damaged, or its splits cannot be drawn or lack a class.
     """
-    from medfathom.data.prepare import foresee  # noqa: PLC0415  imports image readers
+    from medfathom.data.joint import foresee_study  # noqa: PLC0415  imports image readers
     from medfathom.data.sizes import at_size  # noqa: PLC0415
 
-    notes = [foresee(at_size(config.dataset, size), home() / "cache") for size in config.sizes]
+    notes = [foresee_study(at_size(config.dataset, size), home() / "cache") for size in config.sizes]
     return list(dict.fromkeys(note for of_size in notes for note in of_size))

@@ -23,6 +23,7 @@ from medfathom.analysis.questions.moderation import (
     between_modalities,
     within_modality,
 )
+from medfathom.analysis.questions.one_model import OneModel, price_of_one_model, separate
 from medfathom.analysis.questions.pretraining import Benefit, pretraining_benefit
 from medfathom.analysis.questions.pretraining_over_datasets import (
     BenefitOverDatasets,
@@ -126,6 +127,7 @@ class Analysis:
         unfreezing_over_datasets: the depths' ranks, wins and mean AUC over data sets, by init.
         ranking_agreement: between data sets.
         universality: what one architecture for all data sets costs, chosen by validation.
+        one_model: what one model for several data sets costs, for each collection of data sets.
         generalisation_gap: training AUC minus the AUC analysed.
         confirmed: confirmed studies, where there are any; as they are in JSON or dataclasses.
         model_comparison: their models compared image by image, likewise.
@@ -154,6 +156,7 @@ class Analysis:
     unfreezing_over_datasets: list[DepthsOverDatasets]
     ranking_agreement: RankingAgreement
     universality: Universality
+    one_model: list[OneModel]
     generalisation_gap: GeneralisationGap
     confirmed: Sequence[object] | None = field(default=None, metadata=OPTIONAL)
     model_comparison: Sequence[Any] | None = field(default=None, metadata=OPTIONAL)
@@ -246,7 +249,8 @@ def _analysed(
         unfreeze_depth=unfreeze_depths(rows, settings.coarse),
         unfreezing_over_datasets=depths_over_datasets(rows, settings.coarse),
         ranking_agreement=ranking_agreement(rows, draws=settings.permutations, seed=settings.seed),
-        universality=price_of_universality(rows),
+        universality=price_of_universality(separate(rows)),
+        one_model=price_of_one_model(rows),
         generalisation_gap=generalisation_gap(rows, settings.coarse),
     )
 

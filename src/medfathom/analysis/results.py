@@ -42,6 +42,10 @@ TRIALS = "trials"
 """The source of rows that come from studies."""
 
 
+JOINT = "joint"
+"""Column of the data sets that a row's model was trained on together; empty where it was one."""
+
+
 @dataclass(frozen=True)
 class Exclusion:
     """Rows left out, and why."""

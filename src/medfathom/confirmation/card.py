@@ -130,7 +130,7 @@ def model_card(
     """
     text = CARD.format(
         warning="" if ensemble else _warning(configuration, model),
-        library="" if ensemble else "library_name: timm\n",
+        library="" if ensemble or config.head is not None else "library_name: timm\n",
         title=f"{study.study_name}: {config.architecture}",
         architecture=f"The mean of {len(config.members)} networks" if ensemble else config.architecture,
         init=config.init,
@@ -158,7 +158,7 @@ def model_card(
         at_bound=_at_bound(config.temperature),
         thresholds=_thresholds(config) + decision_words(config, model),
         dataset=config.dataset,
-        start="" if ensemble else START,
+        start="" if ensemble or config.norm == "per_dataset" else START,
         groups=_groups(model, config.unit),
         no_map=f"- There is {why}.\n" if (why := without_map(model.pictures)) else "",
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
@@ -168,6 +168,8 @@ def model_card(
 
 
 def _in_timm(config: ModelConfig) -> str:
+    if config.head is not None:
+        return "It is one head of a model of several data sets, whose weights lie in the folder above.\n"
     return TIMM.format(
         code=_timm(config, num_outputs(config.task, len(config.class_names))),
         channels="grey" if len(config.mean) == 1 else "in three channels (a grey image three times)",

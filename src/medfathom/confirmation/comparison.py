@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfathom.confirmation.find import predictions_file
 from medfathom.confirmation.json_forms import ComparedJson
 from medfathom.confirmation.paired import FEWEST_IMAGES, ModelComparison, compare_models
 from medfathom.confirmation.predictions import read_predictions
-from medfathom.confirmation.results import ConfirmationSummary
+from medfathom.confirmation.results import ConfirmationSummary, StratumResult
 from medfathom.metrics.unknown import is_absent, is_present
 
 MOST_MODELS = 12
@@ -22,7 +23,7 @@ class ClassComparison:
     Attributes:
         study: name of the search study.
         modality: of its images.
-        class_name: the class, against all others.
+        class_name: the class, against all others; of several data sets `NAME: CLASS`.
         comparison: the models are named by their strata.
     """
 
@@ -54,9 +55,16 @@ def compare_confirmed(summary: ConfirmationSummary) -> list[ClassComparison]:
     results = summary.best_of_strata[:MOST_MODELS]
     if len(results) < 2:
         return []
+    return [found for name in results[0].each for found in _compared(summary, results, name)]
+
+
+def _compared(
+    summary: ConfirmationSummary, results: Sequence[StratumResult], dataset: str
+) -> list[ClassComparison]:
+    """On one data set; it has no name where it is the only one."""
     models = {
         result.stratum or f"trial {result.search_trial}": read_predictions(
-            predictions_file(result.models[0].folder, "test")
+            predictions_file(result.each[dataset].models[0].folder, "test")
         )
         for result in results
     }
@@ -68,5 +76,6 @@ def compare_confirmed(summary: ConfirmationSummary) -> list[ClassComparison]:
         if min(is_present(positive).sum(), is_absent(positive).sum()) >= FEWEST_IMAGES:
             scores = {name: model.probabilities[:, k] for name, model in models.items()}
             comparison = compare_models(positive, scores, groups)
-            found.append(ClassComparison(summary.study, summary.modality, class_name, comparison))
+            named = f"{dataset}: {class_name}" if dataset else class_name
+            found.append(ClassComparison(summary.study, summary.modality, named, comparison))
     return found

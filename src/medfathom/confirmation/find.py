@@ -43,7 +43,7 @@ NO_MAP = "no Grad-CAM: this network has no convolution that keeps places (most t
 
 def without_map(pictures: Sequence[str]) -> str:
     """Why there is no Grad-CAM among these pictures; empty where there is one, or no picture at all."""
-    return NO_MAP if pictures and "gradcam.png" not in pictures else ""
+    return NO_MAP if pictures and not any(name.endswith("gradcam.png") for name in pictures) else ""
 
 
 def definition_of(study: Study) -> StudyConfig:
@@ -94,10 +94,14 @@ def image_predictions_file(folder: Path, split: str) -> Path:
     return folder / f"{split}_images.parquet"
 
 
-def is_kept(folder: Path) -> bool:
-    """Whether a confirmed model's folder still has all files that it is judged by and exported from."""
-    files = (predictions_file(folder, "test"), folder / WEIGHTS_FILE, config_file(folder))
-    return all(file.is_file() for file in files)
+def is_kept(folder: Path, names: Sequence[str] = ()) -> bool:
+    """Whether a confirmed model's folder still has all files that it is judged by and exported from.
+
+    `names` are those of its data sets, where there are several.
+    """
+    own = [folder / name for name in names] or [folder]
+    files = (folder / WEIGHTS_FILE, config_file(folder), *map(config_file, own))
+    return all(file.is_file() for file in (*files, *(predictions_file(each, "test") for each in own)))
 
 
 def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]]:
@@ -107,7 +111,13 @@ def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]
     best = summary.best_of_strata[0]
     first = best.models[0]
     about = f"{summary.study}, {best.stratum}"
-    files = [(first.folder / name, PICTURES[name]) for name in first.pictures]
+    files = [(first.folder / name, _shown(name)) for name in first.pictures]
     if why := without_map(first.pictures):
         files[-1] = (files[-1][0], f"{files[-1][1]}; {why}")
     return [(about, file, text) for file, text in files if file.is_file()]
+
+
+def _shown(picture: str) -> str:
+    """What a picture shows; of a model of several data sets it lies in the folder of one of them."""
+    dataset, _, name = picture.rpartition("/")
+    return f"{dataset}: {PICTURES[name]}" if dataset else PICTURES[name]

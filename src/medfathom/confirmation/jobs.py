@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.confirmation.choice import choose, complete_trial
 from medfathom.confirmation.find import is_kept, job_key
 from medfathom.confirmation.openings import JobKey
+from medfathom.confirmation.record import DATASETS
 from medfathom.errors import InputError
 from medfathom.study.assignment import trial_seed
 from medfathom.study.ids import storage_of, trial_id_of
@@ -111,11 +112,15 @@ def enqueue(driver: Driver, jobs: Sequence[Job], study_seed: int, folder: Path) 
     """
     under_way = {job_key(t) for t in driver.trials(TrialState.RUNNING, TrialState.WAITING)}
     complete = driver.trials(TrialState.COMPLETE)
-    done = {job_key(t) for t in complete if is_kept(folder / t.user_attrs["folder"])}
+    done = {job_key(t) for t in complete if _is_kept(t, folder)}
     for job in jobs:
         if job.key not in under_way | done:
             _enqueue(driver.study, job, trial_seed(study_seed, FIRST_SEED + job.seed_index))
     return any(job.key not in done for job in jobs)
+
+
+def _is_kept(trial: FrozenTrial, folder: Path) -> bool:
+    return is_kept(folder / trial.user_attrs["folder"], list(trial.user_attrs.get(DATASETS, ())))
 
 
 def _enqueue(confirmation: Study, job: Job, seed: int) -> None:

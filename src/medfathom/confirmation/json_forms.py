@@ -59,6 +59,7 @@ class StratumJson(TypedDict):
         unit: what is judged: `image`, `case`, `volume` or `slide`.
         combine: how the predictions of a case's images become one; null: the unit is the image.
         models: one for each seed.
+        datasets: of several data sets: what it is worth on each; the others are then means over them.
     """
 
     stratum: str
@@ -87,6 +88,7 @@ class StratumJson(TypedDict):
     combine: str | None
     n_test_cases: int | None
     models: list[ModelJson]
+    datasets: NotRequired[dict[str, Object]]
 
 
 class FailureJson(TypedDict):

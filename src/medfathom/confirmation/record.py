@@ -16,12 +16,35 @@ VALIDATION = "validation_"
 """What those begin with that were measured on validation after the temperature was fitted."""
 
 
+DATASETS = TEST + "datasets"
+"""The attribute of a model of several data sets that has the metrics of each."""
+
+
+class ConfirmedDataset(BaseModel):
+    """What a model of several data sets is worth on one of them.
+
+    Attributes:
+        n_test: images of its test split.
+        test: metrics there.
+        validation: metrics on its validation split with the same temperature and thresholds.
+        temperature: fitted there.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    n_test: int
+    test: SplitMetrics
+    validation: SplitMetrics
+    temperature: float
+
+
 class ConfirmedRecord(BaseModel):
     """A confirmed model on the test split.
 
     Attributes:
         folder: name of its model folder.
         n_test: images of the test split; `test.n_cases` of how many cases, where cases are judged.
+        datasets: of several data sets: what is known of each; metrics are then means over them.
         test: metrics there.
         validation: metrics on the validation split with the same temperature and thresholds; None: an older
             version confirmed it.
@@ -38,13 +61,18 @@ class ConfirmedRecord(BaseModel):
     test: SplitMetrics
     validation: SplitMetrics | None = None
     temperature: float | None = None
+    datasets: dict[str, ConfirmedDataset] | None = None
     pictures: list[str] | None = None
     picture_seconds: float | None = None
     cam_border_share: float | None = None
 
     def attributes(self) -> dict[str, object]:
         """As user attributes: JSON values, without what is unknown."""
-        own = self.model_dump(mode="json", exclude_none=True, exclude={"test", "validation"})
+        own = self.model_dump(mode="json", exclude_none=True, exclude={"test", "validation", "datasets"})
+        if self.datasets is not None:
+            own[DATASETS] = {
+                n: d.model_dump(mode="json", exclude_none=True) for n, d in self.datasets.items()
+            }
         test = self.test.model_dump(mode="json", exclude_none=True)
         val = self.validation.model_dump(mode="json", exclude_none=True) if self.validation else {}
         own |= {VALIDATION + name: value for name, value in val.items()}
@@ -59,4 +87,6 @@ class ConfirmedRecord(BaseModel):
         """
         test = {name.removeprefix(TEST): v for name, v in attributes.items() if name.startswith(TEST)}
         val = {n.removeprefix(VALIDATION): v for n, v in attributes.items() if n.startswith(VALIDATION)}
-        return cls.model_validate({**attributes, "test": test, "validation": val or None})
+        several = attributes.get(DATASETS)
+        known = {**attributes, "test": test, "validation": val or None, "datasets": several}
+        return cls.model_validate(known)

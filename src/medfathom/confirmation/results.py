@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,7 +94,9 @@ class StratumResult:
         ci: of `test_auc`, were both drawn anew.
         metric_means: metric -> mean over the seeds on the test split; None where it is undefined.
         models: one for each seed, in the order of seeds.
-        gap: what `optimism` consists of; None: an older version confirmed it.
+        gap: what `optimism` consists of; None: an older version confirmed it, or there are several data sets.
+        datasets: of several data sets: what it is worth on each, as if that were the only one; `test_auc` and
+            the others are then means over them, and intervals those of means.
     """
 
     stratum: str
@@ -119,6 +121,12 @@ class StratumResult:
     metric_means: Mapping[str, float | None]
     models: tuple[ConfirmedModel, ...]
     gap: Gap | None = None
+    datasets: Mapping[str, StratumResult] = field(default_factory=dict)
+
+    @property
+    def each(self) -> Mapping[str, StratumResult]:
+        """By data set; where there is one only it has no name here."""
+        return self.datasets or {"": self}
 
     @property
     def unit(self) -> str:
@@ -166,6 +174,9 @@ class StratumResult:
             "n_test_cases": self.models[0].test.n_cases,
             "models": [model.to_dict(with_folder=with_folders) for model in self.models],
         }
+        if self.datasets:
+            own = {name: one.to_dict(with_folders=with_folders) for name, one in self.datasets.items()}
+            content["datasets"] = cast("dict[str, dict[str, object]]", own)
         return cast("StratumJson", {**content, **self.metric_means})
 
 

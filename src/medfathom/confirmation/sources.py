@@ -89,19 +89,21 @@ def leakage_through(found: Settled, data: PreparedData) -> str:
     Only exact copies are seen, and only where the source's prepared data are on this machine.
     """
     from medfathom.data.leakage import learnt_elsewhere  # noqa: PLC0415
+    from medfathom.data.prepared import names_of, parts_of  # noqa: PLC0415
     from medfathom.data.prints import find_prepared  # noqa: PLC0415  imports SciPy
 
     said = []
     for init, own in found.items():
         for fingerprint in sorted({source.fingerprint for source in own.values()}):
             theirs = find_prepared(home() / "cache", fingerprint)
-            copies = {} if theirs is None else learnt_elsewhere(theirs, data)
-            if copies:
-                counts = ", ".join(f"{count} in {split}" for split, count in copies.items())
-                said.append(
-                    f"Leakage: {init} has learnt from exact copies of images of this data set ({counts}): "
-                    "AUCs look better than they are"
-                )
+            for name, part in zip(names_of(data), parts_of(data), strict=True):
+                copies = {} if theirs is None else learnt_elsewhere(theirs, part)
+                if copies:
+                    counts = ", ".join(f"{count} in {split}" for split, count in copies.items())
+                    said.append(
+                        f"Leakage: {init} has learnt from exact copies of images of "
+                        f"{name or 'this data set'} ({counts}): AUCs look better than they are"
+                    )
     return "; ".join(said)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.analysis.results import JOINT
 from medfathom.confirmation.choice import Choices, MissingStratum, choose, unfinished_search
 from medfathom.confirmation.find import (
     by_configuration,
@@ -28,12 +31,13 @@ from medfathom.confirmation.results import (
     Interval,
     StratumResult,
 )
+from medfathom.definitions.joint import JointDataset
 from medfathom.definitions.space import further_settings, label
 from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
-from medfathom.metrics.intervals import error_from_ends, reach_over_seeds
+from medfathom.metrics.intervals import error_from_ends, interval_of_mean, reach_over_seeds
 from medfathom.metrics.rules import By
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.record import auc_of, record_of
@@ -98,14 +102,36 @@ def _not_confirmed(trial: FrozenTrial, choices: Choices) -> MissingStratum:
 def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, chosen: bool) -> StratumResult:
     """One configuration from its search trial and its confirmed trials, one for each seed."""
     models = tuple(_model(trial, folder) for trial in trials)
+    searched, confirmed = record_of(search).datasets or {}, ConfirmedRecord.of(trials[0].user_attrs).datasets
+    each = {
+        name: _one(search, _of_dataset(models, trials, name), searched[name].auc or 0.0, chosen=chosen)
+        for name in confirmed or {}
+    }
+    return _one(search, models, float(auc_of(search) or 0.0), each, chosen=chosen)
+
+
+def _one(
+    search: FrozenTrial,
+    models: tuple[ConfirmedModel, ...],
+    search_auc: float,
+    datasets: Mapping[str, StratumResult] = MappingProxyType({}),
+    *,
+    chosen: bool,
+) -> StratumResult:
+    """One configuration over its seeds, on one data set, or on the mean of several."""
     test = np.array([model.test_auc for model in models])
-    test_auc = float(test.mean())
-    sampling_ci = sampling_interval([model.folder for model in models])
+    test_auc, val = float(test.mean()), [model.val_auc for model in models]
+    folders = [model.folder for model in models]
+    own = list(datasets.values())
+    sampling_ci = (
+        interval_of_mean([each.test_auc for each in own], [each.sampling_ci for each in own])
+        if own
+        else sampling_interval(folders)
+    )
     seed_sd = float(test.std(ddof=1)) if len(test) > 1 else None
-    facts = trials[0].user_attrs
-    search_auc, val = float(auc_of(search) or 0.0), [model.val_auc for model in models]
+    facts = models[0].row
     return StratumResult(
-        stratum=facts["stratum"],
+        stratum=str(facts["stratum"]),
         search_trial=search.number,
         chosen=chosen,
         architecture=facts["architecture"],
@@ -126,8 +152,39 @@ def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, cho
         ci=interval_over_images_and_seeds(test_auc, *sampling_ci, seed_sd, len(test)),
         metric_means={name: _mean([getattr(model.test, name) for model in models]) for name in MEANS},
         models=models,
-        gap=gap_of(search_auc, val, test.tolist(), [model.folder for model in models]),
+        gap=None if own else gap_of(search_auc, val, test.tolist(), folders),
+        datasets=datasets,
     )
+
+
+def _of_dataset(
+    models: Sequence[ConfirmedModel], trials: Sequence[FrozenTrial], name: str
+) -> tuple[ConfirmedModel, ...]:
+    """Models of several data sets as models of one of them."""
+    found = []
+    for model, trial in zip(models, trials, strict=True):
+        kept = (ConfirmedRecord.of(trial.user_attrs).datasets or {}).get(name)
+        searched = (model.record.datasets or {}).get(name)
+        if kept is None or searched is None or kept.test.auc is None or searched.auc is None:
+            raise StorageError(
+                f"confirmed trial {trial.number} has no AUC of data set {name!r}; confirm the study again"
+            )
+        own = [p.removeprefix(f"{name}/") for p in model.pictures if p.startswith(f"{name}/")]
+        found.append(
+            replace(
+                model,
+                folder=model.folder / name,
+                val_auc=searched.auc,
+                val_log_loss=searched.log_loss,
+                test_auc=kept.test.auc,
+                n_test=kept.n_test,
+                test=kept.test,
+                validation=kept.validation,
+                record=model.record.model_copy(update=searched.model_dump()),
+                pictures=tuple(own),
+            )
+        )
+    return tuple(found)
 
 
 def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
@@ -217,12 +274,7 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
         for name in ("init", "unfreeze_depth", "strategy")
         if name in dimensions and dimensions[name].role == "nuisance"
     }
-    common = {
-        "dataset": definition.dataset.name or study.study_name,
-        "modality": summary.modality,
-        "study": study.study_name,
-        "state": "COMPLETE",
-    }
+    common = {"study": study.study_name, "state": "COMPLETE"}
     further = {label(stratum): further_settings(stratum) for stratum in definition.space.strata()}
     best: dict[tuple[str, ...], StratumResult] = {}
     for result in summary.best_of_strata:
@@ -237,13 +289,36 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
         {
             **model.row,
             **common,
+            **dataset_columns(study, name),
             "auc": model.test_auc,
             "val_auc": model.val_auc,
+            "n_test": model.n_test,
             "seed": model.seed,
-            "setting": further.get(result.stratum, ""),
+            "setting": joint_setting(study, name, further.get(result.stratum, "")),
             **tuned,
             "auc_se": error_from_ends(model.test_auc, model.test.auc_ci_low, model.test.auc_ci_high),
         }
         for result in best.values()
-        for model in result.models
+        for name, own in result.each.items()
+        for model in own.models
     ]
+
+
+def dataset_columns(study: Study, name: str) -> dict[str, object]:
+    """What a row of results says of its data set; of one of several also which were trained together.
+
+    Args:
+        study: the search.
+        name: of the data set; empty where there is one only.
+    """
+    dataset = definition_of(study).dataset
+    if not name or not isinstance(dataset, JointDataset):
+        return {"dataset": dataset.name or study.study_name, "modality": study.user_attrs["modality"]}
+    modality = next(one.modality for one in dataset.datasets if one.name == name)
+    return {"dataset": name, "modality": modality, JOINT: dataset.name}
+
+
+def joint_setting(study: Study, name: str, others: str) -> str:
+    """What else a row's model holds: of a model of several data sets also that it is one for all of them."""
+    together = f"one model for {definition_of(study).dataset.name}" if name else ""
+    return ", ".join(filter(None, (others, together)))

@@ -42,6 +42,17 @@ def best_sentence(best: StratumResult) -> str:
     )
 
 
+def datasets_sentence(best: StratumResult) -> str:
+    """What a configuration of several data sets is worth on each; empty: there is one only."""
+    if not best.datasets:
+        return ""
+    each = [
+        f"{name} {one.test_auc:.4f} ({one.ci[0]:.3f} to {one.ci[1]:.3f})"
+        for name, one in best.datasets.items()
+    ]
+    return f"That is the mean over data sets; test AUC of each: {', '.join(each)}."
+
+
 def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -> str:
     """That a configuration, or one model of it, may be no better than chance; empty: it is better.
 

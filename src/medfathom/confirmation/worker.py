@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from medfathom.confirmation.find import image_predictions_file, predictions_file
 from medfathom.confirmation.grad_cam import draw_predictions
 from medfathom.confirmation.pictures import Judged, draw_metrics, judged, learning_curves
 from medfathom.confirmation.predictions import write_predictions
-from medfathom.confirmation.record import ConfirmedRecord
+from medfathom.confirmation.record import ConfirmedDataset, ConfirmedRecord
 from medfathom.data.heldout import open_test
-from medfathom.data.prepared import PreparedData, Split
+from medfathom.data.joint import as_joint
+from medfathom.data.prepared import JointData, PreparedData, Split
 from medfathom.data.sizes import at_size
 from medfathom.definitions.dataset import DatasetConfig
+from medfathom.definitions.joint import members
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
 from medfathom.exported.model import Model, image_logits
@@ -30,12 +33,14 @@ from medfathom.metrics.calibration import calibrated, fit_temperature, threshold
 from medfathom.metrics.rules import ThresholdRule
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
+from medfathom.models.joint import state_of_one
 from medfathom.scheduling.messages import EpochResult, Order, Result, RunSettings
 from medfathom.scheduling.worker import ended_by_failure, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
-from medfathom.trial.judging import judge
+from medfathom.trial.judging import judge, over_datasets
 from medfathom.trial.network import network_of
-from medfathom.trial.record import TrialRecord
+from medfathom.trial.parts import mean_or_none
+from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.trial.task import TrialTask
 
 
@@ -58,33 +63,103 @@ def confirmed_results(
             extra: dict[str, Any] = {}
             if record.finished:
                 own = folder / f"trial-{number:05d}"
-                model, found, kept = _keep(settings, params, task, own, (study, number))
+                heads = _keep(settings, params, task, own, (study, number))
+                kept = _recorded(own, heads)
                 if number in pictures:
-                    kept = _draw(own, model, found, kept, record, task)
+                    kept = _draw(own, heads, kept, record, task)
                 extra = kept.attributes()
             yield EpochResult(record, extra)
 
     yield from ended_by_failure(epochs(), params, task)
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What a confirmed model says of one data set.
+
+    Attributes:
+        folder: of its configuration, predictions and pictures.
+        model: the network with this head.
+        found: what it says of the test split.
+        n_test: images of the test split.
+        test, validation: metrics.
+    """
+
+    folder: Path
+    model: Model
+    found: Judged
+    n_test: int
+    test: SplitMetrics
+    validation: SplitMetrics
+
+
 def _keep(
     settings: RunSettings, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
-) -> tuple[Model, Judged, ConfirmedRecord]:
-    """Write the model folder and the predictions.
-
-    Returns:
-        The model, what it says of the test split, and what is recorded of it.
-    """
+) -> list[_Head]:
+    """Write the model folder and the predictions. Returns what it says of each data set."""
     folder.mkdir(parents=True, exist_ok=True)
-    data, val, test = task.data, task.data.split("val"), open_test(task.data)
-    network = _trained(params, task)
-    config = _config(settings, params, task, network, source)
+    data, network = task.data, _trained(params, task)
     state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
-    model = Model(config, state, task.device)
-    val_logits, test_logits = model.logits(val.images), model.logits(test.images)
-    fitted = _fitted(config, data, val, val_logits, settings.config.decision.rule)
-    model.config = fitted
     write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
+    rule = settings.config.decision.rule
+    datasets = members(at_size(settings.config.dataset, data.image_size))
+    if not isinstance(data, JointData):
+        config = _config(datasets[0], params, task, network, source)
+        val, test = data.split("val"), open_test(data)
+        return [_head(config, Model(config, state, task.device), data, (val, test), folder, rule)]
+    heads = []
+    for place, (part, dataset) in enumerate(zip(data.parts, datasets, strict=True)):
+        whole = _config(dataset, params, task, network, source)
+        config = whole.model_copy(update=_of_part(part, place))
+        model = Model(config, state_of_one(state, place), task.device)
+        splits = as_joint(part.split("val"), data), as_joint(open_test(part), data)
+        (own := folder / data.names[place]).mkdir(exist_ok=True)
+        heads.append(_head(config, model, part, splits, own, rule))
+    write_config(folder, _of_all(heads[0].model.config, data))
+    return heads
+
+
+def _of_part(part: PreparedData, place: int) -> dict[str, object]:
+    """What a head's configuration has of its data set, where there are several."""
+    return {
+        "modality": part.modality,
+        "dataset_fingerprint": part.fingerprint,
+        "task": part.task,
+        "class_names": list(part.class_names),
+        "unit": part.unit,
+        "head": place,
+    }
+
+
+def _of_all(first: ModelConfig, data: JointData) -> ModelConfig:
+    """The configuration of a model of several data sets, which is used by its heads alone."""
+    of_all = {
+        "modality": data.modality,
+        "dataset": "+".join(data.names),
+        "dataset_fingerprint": data.fingerprint,
+        "task": data.task,
+        "class_names": list(data.class_names),
+        "unit": "image",
+        "head": None,
+        "heads": list(data.names),
+        "temperature": 1.0,
+        "thresholds": [],
+    }
+    return first.model_copy(update=of_all)
+
+
+def _head(
+    config: ModelConfig,
+    model: Model,
+    data: PreparedData,
+    splits: tuple[Split, Split],
+    folder: Path,
+    rule: ThresholdRule,
+) -> _Head:
+    """Write configuration and predictions of one data set; splits are validation and test."""
+    val, test = splits
+    val_logits, test_logits = model.logits(val.images), model.logits(test.images)
+    fitted = model.config = _fitted(config, data, val, val_logits, rule)
     write_config(folder, fitted)
     _write(folder, "val", fitted, data, val, val_logits)
     found = judged(fitted, test, *_write(folder, "test", fitted, data, test, test_logits))
@@ -93,20 +168,41 @@ def _keep(
             data,
             split,
             logits,
-            params.combine,
+            config.combine,
             temperature=fitted.temperature,
             thresholds=fitted.thresholds,
         )
         for split, logits in ((val, val_logits), (test, test_logits))
     )
-    record = ConfirmedRecord(
+    return _Head(folder, model, found, len(test), on_test, on_val)
+
+
+def _recorded(folder: Path, heads: Sequence[_Head]) -> ConfirmedRecord:
+    """What is recorded of a confirmed model."""
+    first = heads[0]
+    if first.folder == folder:
+        return ConfirmedRecord(
+            folder=folder.name,
+            n_test=first.n_test,
+            test=first.test,
+            validation=first.validation,
+            temperature=first.model.config.temperature,
+        )
+    return ConfirmedRecord(
         folder=folder.name,
-        n_test=len(test),
-        test=on_test,
-        validation=on_val,
-        temperature=fitted.temperature,
+        n_test=sum(head.n_test for head in heads),
+        test=over_datasets({head.folder.name: head.test for head in heads}),
+        validation=over_datasets({head.folder.name: head.validation for head in heads}),
+        datasets={
+            head.folder.name: ConfirmedDataset(
+                n_test=head.n_test,
+                test=head.test,
+                validation=head.validation,
+                temperature=head.model.config.temperature,
+            )
+            for head in heads
+        },
     )
-    return model, found, record
 
 
 def _fitted(
@@ -153,18 +249,26 @@ def _write(
 
 
 def _draw(
-    folder: Path, model: Model, found: Judged, kept: ConfirmedRecord, record: TrialRecord, task: TrialTask
+    folder: Path, heads: Sequence[_Head], kept: ConfirmedRecord, record: TrialRecord, task: TrialTask
 ) -> ConfirmedRecord:
     """Draw every picture of a confirmed model. Returns what was kept, completed by them."""
     started = time.perf_counter()
     losses = record.losses.model_dump() if record.losses else {}
     aucs = [r.auc or 0.0 for r in load_history(task.checkpoint)] if task.checkpoint else []
     learning_curves(losses, aucs).savefig(folder / "curves.png", dpi=110)
-    shown, border = draw_predictions(folder, model, found)
-    pictures = ["curves.png", *draw_metrics(folder, found), *shown]
+    pictures, borders = ["curves.png"], list[float | None]()
+    for head in heads:
+        shown, border = draw_predictions(head.folder, head.model, head.found)
+        borders.append(border)
+        names = [*draw_metrics(head.folder, head.found), *shown]
+        pictures += [(head.folder / name).relative_to(folder).as_posix() for name in names]
     seconds = round(time.perf_counter() - started, 2)
     return kept.model_copy(
-        update={"pictures": pictures, "picture_seconds": seconds, "cam_border_share": border}
+        update={
+            "pictures": pictures,
+            "picture_seconds": seconds,
+            "cam_border_share": mean_or_none(borders),
+        }
     )
 
 
@@ -181,9 +285,9 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
 
 
 def _config(
-    settings: RunSettings, params: TrialParams, task: TrialTask, network: Network, source: tuple[str, int]
+    dataset: DatasetConfig, params: TrialParams, task: TrialTask, network: Network, source: tuple[str, int]
 ) -> ModelConfig:
-    data, dataset = task.data, at_size(settings.config.dataset, task.data.image_size)
+    data = task.data
     mean, std = network.backbone_normalization
     case_pattern, group_pattern = _patterns(dataset)
     return ModelConfig(
@@ -225,6 +329,7 @@ def _config(
         combine=params.combine,
         case_pattern=case_pattern,
         group_pattern=group_pattern,
+        norm=params.norm,
     )
 
 

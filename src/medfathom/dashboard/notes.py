@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.study import Study
@@ -21,7 +22,7 @@ from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
 from medfathom.study.summary import count_states
 from medfathom.text import clock, harmless
-from medfathom.trial.record import TrialRecord
+from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.units import counted
 
 NOTE_CHUNK = 2045
@@ -189,6 +190,8 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
         text += (
             f" Per image: {record.image_auc:.4f}. A {record.unit} is the {record.combine} over its images."
         )
+    if record.datasets:
+        text += f" It is the mean over data sets: {_each(record.datasets)}."
     for name, value in (("Sensitivity", record.sensitivity), ("Specificity", record.specificity)):
         if value is not None:
             text += f" {name} {value:.3f}."
@@ -201,6 +204,10 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
         on = counted(found["n_test"], found.get("test_n_cases"), record.unit or "image")
         text += f" **Test AUC {found['test_auc']:.4f}** on {on}."
     return text
+
+
+def _each(datasets: Mapping[str, SplitMetrics]) -> str:
+    return ", ".join(f"{name} {'?' if m.auc is None else f'{m.auc:.4f}'}" for name, m in datasets.items())
 
 
 def _folds(record: TrialRecord) -> str:
@@ -231,8 +238,7 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
     """
     attributes = study.user_attrs
     counts = count_states(list(trials))
-    dataset = attributes.get("definition", {}).get("dataset", {})
-    data = f"{dataset.get('name') or dataset.get('source', '?')}, {attributes.get('modality', '?')}"
+    data = f"{_named(attributes)}, {attributes.get('modality', '?')}"
     state = (
         f"{counts.complete} complete, {counts.pruned} stopped early, {counts.failed} failed, "
         f"{counts.running} running."
@@ -251,6 +257,13 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
     )
 
 
+def _named(attributes: Mapping[str, Any]) -> str:
+    """What the study's data set is called, or all of its data sets."""
+    dataset = attributes.get("definition", {}).get("dataset", {})
+    own = dataset.get("datasets", [dataset])
+    return ", ".join(str(one.get("name") or one.get("source", "?")) for one in own)
+
+
 def _elsewhere(found: Mapping[str, Mapping[str, object]]) -> list[str]:
     """What models reached on other data."""
     if not found:
@@ -264,7 +277,9 @@ def _sizes(study: Study) -> str:
     """The image sizes of its trials."""
     definition = study.user_attrs.get("definition", {})
     dimension = definition.get("space", {}).get("dimensions", {}).get("image_size", {})
-    sizes = dimension.get("choices") or [definition.get("dataset", {}).get("image_size", "?")]
+    dataset = definition.get("dataset", {})
+    own = dataset.get("datasets", [dataset])  # of several all have one size
+    sizes = dimension.get("choices") or [own[0].get("image_size", "?")]
     return ", ".join(map(str, sizes))
 
 

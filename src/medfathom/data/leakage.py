@@ -8,12 +8,15 @@ looked for (`copies`). `run` stops for exact copies and patients unless the defi
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.prepared import Leaks, PreparedData, read_facts
+from medfathom.data.prepared import Leaks, PreparedData, names_of, parts_of, read_facts
+from medfathom.definitions.joint import JointDataset, members
 from medfathom.errors import DataError
 from medfathom.text import command, number_of
 
@@ -59,7 +62,36 @@ def _counted(words: list[str]) -> dict[str, int]:
     return dict(Counter(words).most_common())
 
 
-def refuse_leakage(data: PreparedData, config: DatasetConfig, study: str) -> str:
+@dataclass(frozen=True)
+class _Own:
+    """One data set of a study."""
+
+    data: PreparedData
+    config: DatasetConfig | None
+    name: str
+    """Empty where there is one only."""
+
+    @property
+    def accepts(self) -> bool:
+        """Whether its definition accepts leakage."""
+        return self.config is not None and self.config.leakage == "accept"
+
+    def told(self, line: str) -> str:
+        """A line about it, which begins with its name where there are several."""
+        return f"{self.name}: {line}" if self.name and line else line
+
+    def check(self, study: str) -> str:
+        """The command that lists what was found."""
+        only = ("--set", f"only={self.name}") if self.name else ()
+        return command("data", "check", study, *only)
+
+
+def _each(data: PreparedData, config: DatasetConfig | JointDataset) -> list[_Own]:
+    triples = zip(parts_of(data), members(config), names_of(data), strict=True)
+    return [_Own(*each) for each in triples]
+
+
+def refuse_leakage(data: PreparedData, config: DatasetConfig | JointDataset, study: str) -> str:
     """Stop for exact copies or patients in several splits, unless `dataset.leakage` is "accept".
 
     Returns:
@@ -68,30 +100,51 @@ def refuse_leakage(data: PreparedData, config: DatasetConfig, study: str) -> str
     Raises:
         DataError: as said, in one line with what to do.
     """
-    leaks = read_facts(data.folder).leaks
-    note = _note(leaks, config, study)
-    if config.leakage == "accept" or not (leaks.images or leaks.groups):
+    told = [own.told(_refused(own, study)) for own in _each(data, config)]
+    return "; ".join(filter(None, (*told, _between(data))))
+
+
+def _refused(own: _Own, study: str) -> str:
+    leaks = read_facts(own.data.folder).leaks
+    note = _note(leaks, own, study)
+    if own.accepts or not (leaks.images or leaks.groups):
         return note
     ways = ['dataset.leakage = "accept" trains all the same; run, confirm and the model card tell it']
     if leaks.images:
         ways.insert(0, "dataset.drop_copies = true leaves the copies out")
     if leaks.groups:
         ways.insert(0, 'dataset.splits.given = "ignore" draws splits of whole groups')
-    raise DataError(f"{note}. {'; '.join(ways)}")
+    raise DataError(own.told(f"{note}. {'; '.join(ways)}"))
 
 
-def leakage_note(data: PreparedData, config: DatasetConfig, study: str) -> str:
+def leakage_note(data: PreparedData, config: DatasetConfig | JointDataset, study: str) -> str:
     """A warning, in one line, for readers of this data set's AUCs; empty where nothing is in two splits.
 
     Args:
         data: as `prepare` gave it.
-        config: the `[dataset]` table.
-        study: its definition, a file or a name, for the command that lists everything.
+        config: its definition.
+        study: the study's definition, a file or a name, for the command that lists everything.
     """
-    return _note(read_facts(data.folder).leaks, config, study)
+    each = _each(data, config)
+    told = [own.told(_note(read_facts(own.data.folder).leaks, own, study)) for own in each]
+    return "; ".join(filter(None, (*told, _between(data))))
 
 
-def _note(leaks: Leaks, config: DatasetConfig, study: str) -> str:
+def _between(data: PreparedData) -> str:
+    """Where one data set of several has exact copies of another's validation or test images."""
+    named = list(zip(names_of(data), parts_of(data), strict=True))
+    said = []
+    for (theirs, source), (own, target) in permutations(named, 2):
+        if copies := learnt_elsewhere(source, target):
+            counts = ", ".join(f"{count} in {split}" for split, count in copies.items())
+            said.append(
+                f"Leakage: {theirs} has exact copies of images of {own} ({counts}): AUCs of {own} look "
+                "better than they are"
+            )
+    return "; ".join(said)
+
+
+def _note(leaks: Leaks, own: _Own, study: str) -> str:
     said = [
         f"{number_of(count, noun)} {verb if count == 1 else verbs} in several splits ({_places(places)})"
         for noun, verb, verbs, places in (
@@ -104,8 +157,8 @@ def _note(leaks: Leaks, config: DatasetConfig, study: str) -> str:
     if not said:
         return ""
     found = ", and ".join(said)
-    accepted = "; the definition accepts it (dataset.leakage)" if config.leakage == "accept" else ""
-    what_to_do = f"`{command('data', 'check', study)}` lists them"
+    accepted = "; the definition accepts it (dataset.leakage)" if own.accepts else ""
+    what_to_do = f"`{own.check(study)}` lists them"
     return f"Leakage: {found}: AUCs look better than they are; {what_to_do}{accepted}"
 
 
@@ -116,15 +169,20 @@ def copies_note(data: PreparedData, study: str) -> str:
         data: as `prepare` gave it.
         study: its definition, a file or a name, for the command that looks for all copies.
     """
-    facts = read_facts(data.folder)
+    own = [_Own(part, None, name) for part, name in zip(parts_of(data), names_of(data), strict=True)]
+    return "; ".join(filter(None, (each.told(_copies_note(each, study)) for each in own)))
+
+
+def _copies_note(own: _Own, study: str) -> str:
+    facts = read_facts(own.data.folder)
     said = []
     if facts.dropped:
         said.append(
             f"{len(facts.dropped)} copies were left out (dataset.drop_copies), the first {facts.dropped[0]}"
         )
     if facts.leaks.near is None:
-        n_images = sum(data.sizes.values())
-        look = command("data", "check", study)
+        n_images = sum(own.data.sizes.values())
+        look = own.check(study)
         said.append(f"near copies were not looked for among {n_images} images; `{look}` does it")
     return "; ".join(said)
 

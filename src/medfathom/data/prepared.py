@@ -145,6 +145,56 @@ class PreparedData:
 
 
 @dataclass(frozen=True)
+class JointData(PreparedData):
+    """Several prepared data sets that one network is trained on: see `data.joint`.
+
+    `class_names` are those of all, `NAME: CLASS`. `task` is what they are together: an image of one data set
+    says nothing of the classes of the others, as an image with several labels of which some are not known.
+
+    Attributes:
+        names: of the data sets.
+        parts: the data sets, each prepared by itself.
+    """
+
+    names: tuple[str, ...] = ()
+    parts: tuple[PreparedData, ...] = ()
+
+    def split(self, name: Literal["train", "val"]) -> Split:
+        """The images of all data sets, one data set after the other.
+
+        Labels are int64 (n, 1 + K): the place of the data set, then its own labels (K is the most that any
+        data set has; the others are filled up with zeros).
+        """
+        own = [part.split(name) for part in self.parts]
+        width = max(_as_columns(split.labels).shape[1] for split in own)
+        labels = np.zeros((sum(map(len, own)), 1 + width), dtype=np.int64)
+        start = 0
+        for place, split in enumerate(own):
+            columns = _as_columns(split.labels)
+            labels[start : start + len(split), 0] = place
+            labels[start : start + len(split), 1 : 1 + columns.shape[1]] = columns
+            start += len(split)
+        pairs = zip(self.names, own, strict=True)
+        names = [f"{part}: {each}" for part, split in pairs for each in split.names]
+        images = np.load(array_file(self.folder, name, "images"), mmap_mode="r", allow_pickle=False)
+        return Split(images, labels, None, names)
+
+
+def _as_columns(labels: NDArray[Any]) -> NDArray[Any]:
+    return labels[:, None] if labels.ndim == 1 else labels
+
+
+def parts_of(data: PreparedData) -> tuple[PreparedData, ...]:
+    """The data sets of a study, one or several."""
+    return data.parts if isinstance(data, JointData) else (data,)
+
+
+def names_of(data: PreparedData) -> tuple[str, ...]:
+    """What they are called where there are several; of one it is empty."""
+    return data.names if isinstance(data, JointData) else ("",)
+
+
+@dataclass(frozen=True)
 class Leaks:
     """What is in several splits, counted by splits ("train and test").
 
@@ -184,6 +234,16 @@ class Facts:
     def lines(self) -> list[str]:
         """What the data set's reader should know, besides leaks."""
         return told(self.data.positive, self.ignored, self.notes)
+
+
+def facts_lines(data: PreparedData) -> list[str]:
+    """What a reader of a study's data should know, besides leaks; of several sets each line names one."""
+    found = zip(names_of(data), parts_of(data), strict=True)
+    return [
+        f"{name}: {line}" if name else line
+        for name, part in found
+        for line in read_facts(part.folder).lines()
+    ]
 
 
 def array_file(folder: Path, split: str, what: str) -> Path:

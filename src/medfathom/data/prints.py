@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,16 @@ class Prints:
     pixels: NDArray[np.uint64]
     looks: NDArray[np.int8]
     patients: NDArray[np.uint64]
+
+    def with_images_of(self, others: Sequence[Prints]) -> Prints:
+        """Together with the images, not the patients, of other data sets that the same model learnt from."""
+        every = [self, *others]
+        return replace(
+            self,
+            files=np.concatenate([each.files for each in every]),
+            pixels=np.concatenate([each.pixels for each in every]),
+            looks=np.concatenate([each.looks for each in every]),
+        )
 
 
 @dataclass(frozen=True)

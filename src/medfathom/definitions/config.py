@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from medfathom.definitions.dataset import DatasetConfig
+from medfathom.definitions.joint import JOINT_KEYS, JointDataset, StudyDataset, folded, members
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
 from medfathom.definitions.strategies import FEWEST_EPOCHS, STEPWISE
@@ -148,7 +148,7 @@ class ResourcesConfig(Schema):
     """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
 
 
-Asks = Literal["size", "pretraining", "turning_point", "resolution", "attention"]
+Asks = Literal["size", "pretraining", "turning_point", "resolution", "attention", "strategies", "one_model"]
 """The questions that a report can open with."""
 
 
@@ -170,13 +170,14 @@ class StudyConfig(Schema):
     asks: Asks = "size"
     """What the report opens with. `size`: does network size predict AUC? `pretraining`: does it help?
     `turning_point`: with how many training images does it stop helping? `resolution`: which image size is
-    enough? `attention`: does it help a convolutional network of equal size?"""
+    enough? `attention`: does it help a convolutional network of equal size? `strategies`: which
+    transfer strategy? `one_model`: what does one model for several data sets cost?"""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
     seed: int = Field(default=0, ge=0)
     """The seed of the search and of its trials."""
-    dataset: DatasetConfig
-    """The data; see the tables below."""
+    dataset: StudyDataset
+    """The data; see the tables below. Several data sets are given as `[[datasets]]` instead."""
     space: SpaceConfig
     """The hyperparameters, or the name of a file in `search/spaces/`."""
     sampler: SamplerConfig
@@ -233,6 +234,29 @@ class StudyConfig(Schema):
             raise ValueError(
                 'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the '
                 'same budget; take sampler = "tpe", or goal = "best"'
+            )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_datasets(cls, data: object) -> object:
+        return folded(data) if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _joint_keys(self) -> StudyConfig:
+        """What needs several data sets, and what does not go with them."""
+        dimensions, joint = self.space.dimensions, isinstance(self.dataset, JointDataset)
+        for name in JOINT_KEYS:
+            if name in dimensions and not joint:
+                raise ValueError(f"space.{name} needs several data sets; give [[datasets]], or leave it out")
+        for name in ("image_size", "combine"):
+            if name in dimensions and joint:
+                raise ValueError(f"space.{name} does not go with [[datasets]]; leave it out")
+        meets = "per_dataset" in self.space.values("norm") and 0 in self.space.depths
+        if meets and not self.space.excluded({"norm": "per_dataset", "unfreeze_depth": 0}):
+            raise ValueError(
+                'space.norm = "per_dataset" means nothing with unfreeze_depth = 0, as no batch norm is '
+                "trained; leave one of the two out, or the two together with [[space.exclude]]"
             )
         return self
 
@@ -299,8 +323,12 @@ class StudyConfig(Schema):
         for key in ("question", "asks", "citation", "licence", "obtain", "resources", "choice", "decision"):
             whole.pop(key, None)
         whole["budget"] = {"epochs": self.budget.epochs}
-        for key in ("path", "leakage", "keep", *(() if self.dataset.source == "medmnist" else ("name",))):
-            whole["dataset"].pop(key, None)
+        several = isinstance(self.dataset, JointDataset)  # their heads are called by their names
+        tables = whole["dataset"]["datasets"] if several else [whole["dataset"]]
+        for table, own in zip(tables, members(self.dataset), strict=True):
+            named = several or own.source == "medmnist"
+            for key in ("path", "leakage", "keep", *(() if named else ("name",))):
+                table.pop(key, None)
         for piece in ("space", "sampler", "scheduler"):
             whole[piece].pop("description", None)
         for key in ("cache_gb", "weights_dir"):

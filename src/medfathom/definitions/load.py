@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.joint import FOLDED, one_of_several
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DefinitionError, did_you_mean
 
@@ -95,10 +96,11 @@ def load_definition(reference: str, overrides: Sequence[str] = ()) -> StudyConfi
     for key, kind in PIECES.items():
         if key in data:
             data[key] = _resolve(data[key], kind, f"{path}: {key}")
+    whole = one_of_several(data, str(path))
     try:
-        return StudyConfig.model_validate(data)
+        return StudyConfig.model_validate(whole)
     except ValidationError as error:
-        raise DefinitionError(f"{path}: {explain(error, data)}") from None
+        raise DefinitionError(f"{path}: {explain(error, whole)}") from None
 
 
 SMOKE = "smoke"
@@ -186,11 +188,7 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     # A key that is misspelt is also one that is missing: the misspelling is what to mend.
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
-    path = [str(part) for part in first["loc"]]
-    if path[:1] == ["dataset"] and len(path) > 1 and path[1] == _source(data):
-        del path[1]
-    if path[:2] == ["space", "dimensions"]:
-        del path[1]
+    path = _as_written([str(part) for part in first["loc"]], data)
     key = ".".join(path) or "definition"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -198,7 +196,7 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     elif first["type"] == "missing":
         message = "missing; give it a value"
     elif first["type"].startswith("union_tag"):
-        key, message = f"{key}.source", _no_such_source(_source(data))
+        key, message = f"{key}.source", _no_such_source(_source(data, path))
     elif not isinstance(first["input"], Mapping):
         message = f"{message[:1].lower()}{message[1:]}, but got {first['input']!r}"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
@@ -212,13 +210,34 @@ def _meant(path: list[str], data: Mapping[str, Any]) -> str:
     return did_you_mean(path[-1], _known_keys(path[:-1], data))
 
 
-def _source(data: Mapping[str, Any]) -> Any:
-    dataset = data.get("dataset")
-    return dataset.get("source") if isinstance(dataset, Mapping) else None
+def _as_written(path: list[str], data: Mapping[str, Any]) -> list[str]:
+    """Where a key stands in the file, from where pydantic found it: without what only the parser knows."""
+    if path[:2] == ["dataset", "joint"]:
+        path = path[2:] if path[2:3] == ["datasets"] else ["joint", *path[2:]]
+    if path[:2] == ["space", "dimensions"]:
+        del path[1]
+    place = 2 if path[:1] == ["datasets"] else 1
+    if path[:1] in (["dataset"], ["datasets"]) and path[place : place + 1] == [_source(data, path)]:
+        del path[place]
+    return path
+
+
+def _source(data: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The source of the data set in which a key stands; of several they are counted from 0."""
+    table = data.get(path[0])
+    if isinstance(table, list) and len(path) > 1 and path[1].isdigit():
+        table = table[int(path[1])]
+    return table.get("source") if isinstance(table, Mapping) else None
+
+
+def _sources() -> dict[str, str]:
+    """What `source` can be, with the name of its schema."""
+    mapping = StudyConfig.model_json_schema()["properties"]["dataset"]["discriminator"]["mapping"]
+    return {name: schema for name, schema in mapping.items() if name != "joint"}
 
 
 def _no_such_source(given: object) -> str:
-    mapping = StudyConfig.model_json_schema()["properties"]["dataset"]["discriminator"]["mapping"]
+    mapping = _sources()
     if given is None:
         return f"missing; give it one of {', '.join(mapping)}"
     return f"no such source {given!r}; {did_you_mean(str(given), mapping)}"
@@ -227,11 +246,16 @@ def _no_such_source(given: object) -> str:
 def _known_keys(path: list[str], data: Mapping[str, Any]) -> list[str]:
     """The keys that the table at `path` could have."""
     schema = StudyConfig.model_json_schema()
+    if path[:1] == ["joint"]:
+        return [key for key in schema["$defs"]["JointDataset"]["properties"] if key not in FOLDED]
     node: dict[str, Any] = schema
+    if path[:1] == ["datasets"]:
+        named = _sources().get(str(_source(data, path)), "").rpartition("/")[2]
+        node, path = schema["$defs"].get(named, {}), path[2:]
     for part in path:
         node = node.get("properties", {}).get(part, node.get("additionalProperties", {}))
         if "discriminator" in node:
-            node = {"$ref": node["discriminator"]["mapping"].get(_source(data), "")}
+            node = {"$ref": node["discriminator"]["mapping"].get(_source(data, ["dataset"]), "")}
         if "$ref" in node:
             node = schema["$defs"].get(node["$ref"].rpartition("/")[2], {})
     return list(node.get("properties", {}))

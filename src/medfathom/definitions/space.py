@@ -83,6 +83,13 @@ class TrialParams(Schema):
     """For the strategy `l2-sp`: how strongly weights are pulled to their start, in place of their decay."""
     lora_rank: int = Field(default=8, ge=1, le=256)
     """For the strategy `lora`: rank of the adapters."""
+    norm: Literal["shared", "per_dataset"] = "shared"
+    """With several data sets: whether trained batch norm has statistics, scale and shift for each of them."""
+    sampling: Literal["proportional", "equal", "temperature"] = "proportional"
+    """With several data sets: how many images of each are in an epoch. `proportional`: all once. `equal`: as
+    many of each. `temperature`: between the two, by `sampling_temperature`."""
+    sampling_temperature: float = Field(default=2.0, ge=1, le=100)
+    """For the sampling `temperature`: shares go with the number of images to the power 1 / T."""
 
 
 class Dimension(Schema):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import tomli_w
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.joint import unfolded
 
 
 def key_line(key: str, value: object) -> str:
@@ -18,7 +19,7 @@ def key_line(key: str, value: object) -> str:
 
 def resolved(config: StudyConfig) -> str:
     """The whole definition, with every default and without names of pieces, as TOML."""
-    content = config.model_dump(mode="json", exclude_none=True)
+    content = dict(unfolded(config.model_dump(mode="json", exclude_none=True)))
     space = content["space"]
     content["space"] = {k: v for k, v in space.items() if k != "dimensions"} | {
         name: _dimension(dimension) for name, dimension in space["dimensions"].items()

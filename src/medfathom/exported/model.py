@@ -36,7 +36,7 @@ from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.folder import ModelConfig, read_config, read_model_folder
-from medfathom.text import printable
+from medfathom.text import command, printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -182,6 +182,11 @@ def load_unsealed(folder: Path, device: str = "cpu") -> Model:
 
 
 def _loaded(folder: Path, config: ModelConfig, device: str) -> Model:
+    if config.heads:
+        raise ExportedModelError(
+            f"{folder}: a model of several data sets is used by its heads ({', '.join(config.heads)}); "
+            f"`{command('export', config.study)}` writes a folder for each"
+        )
     return Model(config, read_state(folder, config), device)
 
 

@@ -22,6 +22,7 @@ from medfathom.errors import ExportedModelError, RunError
 from medfathom.files import write_atomically
 from medfathom.models.folder import BACKBONE, HEAD, HEAD_FILE, TIMM_FILE, WEIGHTS_FILE, ModelConfig
 from medfathom.models.graph.blueprint import BackboneSettings, has_fixed_size, timm_arguments
+from medfathom.models.joint import state_of_one
 from medfathom.models.network import Network
 
 TOLERANCE = 1e-4
@@ -80,6 +81,8 @@ def read_state(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
     Raises:
         ExportedModelError: a file of weights cannot be read, or lacks the head.
     """
+    if config.head is not None:
+        return state_of_one(_load(folder.parent / WEIGHTS_FILE), config.head)
     tensors = _load(folder / WEIGHTS_FILE)
     if config.classifier is not None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,21 @@ def reach_over_seeds(sd: float, n: int) -> float:
     from scipy.special import stdtrit  # noqa: PLC0415  scipy takes its time, and few need it
 
     return float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
+
+
+def interval_of_mean(
+    values: Sequence[float], ends: Sequence[tuple[float, float]], lowest: float = 0.0, highest: float = 1.0
+) -> tuple[float, float]:
+    """The interval of a mean of independent values, from the interval of each: half-widths add as squares.
+
+    >>> interval_of_mean([0.8, 0.9], [(0.74, 0.85), (0.82, 0.94)])
+    (0.8, 0.8820156211871643)
+    """
+    mean, n = sum(values) / len(values), len(values)
+    pairs = list(zip(values, ends, strict=True))
+    down = math.hypot(*(value - low for value, (low, _) in pairs)) / n
+    up = math.hypot(*(high - value for value, (_, high) in pairs)) / n
+    return max(lowest, mean - down), min(highest, mean + up)
 
 
 def logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:

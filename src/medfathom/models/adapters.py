@@ -14,15 +14,19 @@ import torch
 from torch import nn
 
 from medfathom.errors import ModelError
+from medfathom.models.joint import COPY
 
 PLAIN = (nn.Linear, nn.Conv2d)
 """Types of layers that get an adapter; not their subclasses."""
 
-_PARTS = re.compile(r"\.(?:base_layer|lora_[AB]\.default)(?=\.)")
+_PARTS = re.compile(r"\.(?:base_layer|lora_[AB]\.default|" + COPY + r")(?=\.)")
 
 
 def plain_name(name: str) -> str:
-    """A tensor's name as it would be without adapters; an adapter's own has that of the layer's weight."""
+    """A tensor's name as it would be without adapters and without batch norms for each data set.
+
+    An adapter's own has the name of the layer's weight.
+    """
     return _PARTS.sub("", name)
 
 

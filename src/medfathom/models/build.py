@@ -18,6 +18,7 @@ from medfathom.models.attention import AttentionHead
 from medfathom.models.catalog import check_architecture
 from medfathom.models.facts import find_shipped
 from medfathom.models.graph.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
+from medfathom.models.joint import JointHead
 from medfathom.models.network import Network, NetworkFacts, Normalization, check_unfreeze_depth
 from medfathom.models.weights.lookup import (
     NO_SOURCES,
@@ -32,11 +33,16 @@ __all__ = [
     "HeadOptions",
     "Network",
     "NetworkFacts",
+    "Outputs",
     "build_network",
     "empty_network",
     "make_head",
     "normalization_of",
 ]
+
+
+Outputs = int | tuple[int, ...]
+"""Logits of the head; of a head for each of several data sets a tuple."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def build_network(
     architecture: str,
     *,
     init: str,
-    num_outputs: int,
+    num_outputs: Outputs,
     unfreeze_depth: int,
     image_size: int,
     in_channels: int,
@@ -77,7 +83,7 @@ def build_network(
     Args:
         architecture: a timm name.
         init: where the backbone's weights start; the head's are always random.
-        num_outputs: logits: classes, labels, or 1.
+        num_outputs: logits: classes, labels, or 1; several for several data sets.
         unfreeze_depth: how many of the last layer groups are trained besides the head, 0 to 5.
         image_size: side in pixels.
         in_channels: 1 or 3.
@@ -96,7 +102,7 @@ def build_network(
     check_unfreeze_depth(unfreeze_depth)
     if in_channels not in (1, 3):
         raise ModelError(f"in_channels must be 1 or 3, but got {in_channels}")
-    if num_outputs < 1:
+    if min(num_outputs if isinstance(num_outputs, tuple) else (num_outputs,)) < 1:
         raise ModelError(f"num_outputs must be at least 1, but got {num_outputs}")
     if find_shipped(architecture):
         check_architecture(architecture, image_size)
@@ -154,7 +160,7 @@ def _sources(network: Network, location: WeightsLocation, report: MatchReport | 
 def empty_network(
     architecture: str,
     *,
-    num_outputs: int,
+    num_outputs: Outputs,
     image_size: int,
     in_channels: int,
     head: HeadOptions,
@@ -214,8 +220,10 @@ def normalization_of(architecture: str, tag: str | None = None) -> Normalization
     return tuple(config.mean), tuple(config.std)
 
 
-def make_head(features: int, num_outputs: int, options: HeadOptions) -> nn.Module:
+def make_head(features: int, num_outputs: Outputs, options: HeadOptions) -> nn.Module:
     """The head: dropout, a hidden layer if asked for, the classifier; attention beside it if asked for."""
+    if isinstance(num_outputs, tuple):
+        return JointHead(make_head(features, own, options) for own in num_outputs)
     layers: list[nn.Module] = []
     width = features
     if options.hidden:

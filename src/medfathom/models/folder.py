@@ -10,6 +10,9 @@
     metrics.json        what it reached on its test split
     training_images.npz fingerprints of the training images (`data.prints`)
     evaluations.json    what `evaluate` found on other data, by its name
+    NAME/               of a model of several data sets one folder for each: how its head is used. The weights
+                        of all lie above, under `backbone.` and `head.`; `heads.0.` is the first head,
+                        `per_dataset.0.` the first data set's batch norm
 
 Nothing here imports torch.
 """
@@ -22,7 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from medfathom.definitions.schema import Schema
-from medfathom.errors import ExportedModelError
+from medfathom.errors import ExportedModelError, WeightsError
 from medfathom.files import sha256_of, write_atomically
 from medfathom.metrics.classification import TaskKind, positive_class
 from medfathom.metrics.rules import ThresholdRule
@@ -70,6 +73,9 @@ class ModelConfig(Schema):
         members: of an ensemble: the models whose calibrated probabilities are averaged. `temperature` and
             thresholds are then of the average, what the network is (`architecture` to `grey`) is told by the
             members, and their tensors are named `0.network.`, `1.network.`, ….
+        heads: of a model of several data sets: names of the folders of its heads, by which alone it is used.
+        head: of one of these: its place among them.
+        norm: whether the data sets of such a model share their batch norm.
     """
 
     version: Literal[1]
@@ -116,6 +122,9 @@ class ModelConfig(Schema):
     exclude: list[str] = Field(default_factory=list)
     classifier: str | None = None
     members: list[ModelConfig] = Field(default_factory=list)
+    heads: list[str] = Field(default_factory=list)
+    head: int | None = None
+    norm: Literal["shared", "per_dataset"] = "shared"
 
     @property
     def origin(self) -> str:
@@ -173,9 +182,20 @@ def config_file(folder: Path) -> Path:
     return older if older.is_file() and not (folder / CONFIG_FILE).exists() else folder / CONFIG_FILE
 
 
-def backbone_prefix(folder: Path, config: ModelConfig) -> str:
-    """What the names of the backbone's tensors begin with in the file of weights."""
-    return "" if config.classifier or (folder / HEAD_FILE).is_file() else BACKBONE
+def backbone_place(folder: Path, config: ModelConfig) -> tuple[Path, str]:
+    """Where a model's backbone lies: the file of weights, and what the names of its tensors begin with.
+
+    Raises:
+        WeightsError: it is of several data sets with batch norm for each, and has no one backbone.
+    """
+    if config.norm == "per_dataset":
+        raise WeightsError(
+            f"{folder}: it has batch norm for each of its data sets, so there is no one backbone to start "
+            'from; take a model with norm = "shared"'
+        )
+    alone = config.classifier or (folder / HEAD_FILE).is_file()
+    whole = folder if config.head is None else folder.parent  # one head of several: its weights lie above
+    return whole / WEIGHTS_FILE, "" if alone else BACKBONE
 
 
 def first_complaint(error: ValidationError) -> str:
@@ -189,10 +209,23 @@ def read_model_folder(folder: Path) -> ModelConfig:
     """The configuration of an exported model, after a check that no file has changed.
 
     Raises:
-        ExportedModelError: it is no model folder, or a file is missing or was changed since the export.
+        ExportedModelError: it is no model folder, or a file is missing or was changed since the export; it is
+            a model of several data sets, of which no head is named.
     """
     config = read_config(folder)
-    for name, expected in _read_manifest(folder).items():
+    if config.heads:
+        raise ExportedModelError(
+            f"{folder}: a model of several data sets; name one of its heads: "
+            f"{', '.join(str(folder / name) for name in config.heads)}"
+        )
+    _check_files(folder, config)
+    if config.head is not None:  # the weights of all heads
+        _check_files(folder.parent, read_config(folder.parent))
+    return config
+
+
+def _check_files(folder: Path, config: ModelConfig) -> None:
+    for name, expected in _read_manifest(folder, has_weights=config.head is None).items():
         path = folder / name
         if not path.is_file():
             raise ExportedModelError(
@@ -204,10 +237,9 @@ def read_model_folder(folder: Path) -> ModelConfig:
                 f"{path}: changed since the export (sha256 {found[:12]}, not {expected[:12]} as "
                 f"{MANIFEST_FILE} says); export the model again"
             )
-    return config
 
 
-def _read_manifest(folder: Path) -> dict[str, str]:
+def _read_manifest(folder: Path, *, has_weights: bool) -> dict[str, str]:
     path = folder / MANIFEST_FILE
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -216,7 +248,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
         raise ExportedModelError(f"{folder}: no model folder (it has no {MANIFEST_FILE})") from None
     except (OSError, ValueError):
         raise ExportedModelError(f"{path}: damaged; export the model again") from None
-    for name in (WEIGHTS_FILE, config_file(folder).name):
+    for name in (*((WEIGHTS_FILE,) if has_weights else ()), config_file(folder).name):
         if name not in manifest:
             raise ExportedModelError(f"{path}: does not name {name}; export the model again")
     if any(Path(name).name != name for name in manifest):

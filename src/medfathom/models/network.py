@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from medfathom.errors import ModelError
 from medfathom.models.adapters import add_adapters, is_of_adapter, merge_adapters, plain_name
 from medfathom.models.attention import AttentionHead
+from medfathom.models.batch_norm import BatchNorm
 from medfathom.models.graph.blueprint import Blueprint, Cut, family_of
 from medfathom.models.graph.layer_groups import GROUPS
+from medfathom.models.joint import JointHead, give_own_norms, use_norms_of
 from medfathom.models.weights.read import MatchReport
 
 
@@ -178,6 +180,30 @@ class Network(nn.Module):
             merge_adapters(self.backbone)
             self.set_trained(self.trained_groups)
 
+    def give_own_norms(self, datasets: int) -> None:
+        """Give each of several data sets batch norm of its own in the groups that training may change.
+
+        What is frozen keeps one batch norm for all: its features are then the same whatever an image is of.
+
+        Raises:
+            ModelError: these groups have no batch norm.
+        """
+        found = [path for path, m in self.backbone.named_modules() if isinstance(m, BatchNorm)]
+        paths = [path for path in found if self._module_group(path) in self.trained_groups]
+        if not paths:
+            raise ModelError(
+                f'norm = "per_dataset": {self.architecture} has no batch norm in the groups that are trained '
+                f'({sorted(self.trained_groups)}); take norm = "shared", or another architecture'
+            )
+        open_now = self.open_groups
+        give_own_norms(self.backbone, paths, datasets)
+        self.set_trained(self.trained_groups, self._only)
+        self.open(open_now)
+
+    def use_norms_of(self, place: int) -> None:
+        """Normalise as the data set at this place does; nothing where all share one batch norm."""
+        use_norms_of(self.backbone, place)
+
     def _group(self, name: str) -> int:
         """The layer group of a tensor of the backbone."""
         return self._blueprint.groups[plain_name(name)]
@@ -331,8 +357,9 @@ class Network(nn.Module):
         layers = self._blueprint.layers_per_group
         adapted = sum(hasattr(module, "lora_A") for module in self.backbone.modules())
         whole = [layers[group - 1] for group in self.trained_groups] if self._only == "all" else [adapted]
-        # Attention is beside the path from input to logits.
-        path = self.head.classifier if isinstance(self.head, AttentionHead) else self.head
+        # Attention, and the heads of other data sets, are beside the path from input to logits.
+        path = self.head.heads[0] if isinstance(self.head, JointHead) else self.head
+        path = path.classifier if isinstance(path, AttentionHead) else path
         return NetworkFacts(
             architecture=self.architecture,
             family=family_of(self.architecture),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from medfathom.definitions.joint import members
 from medfathom.reporting.record import Answer, Fact, StudyRecord
 
 FIT = {
@@ -99,7 +100,7 @@ def preprocessing(record: StudyRecord) -> Answer:
     channels = "one grey channel" if record.data.data.channels == 1 else "three colour channels"
     sizes = " or ".join(map(str, record.definition.sizes))
     window = getattr(own, "window", None)
-    parts = [f"Images were {FIT[own.fit]} to {sizes} pixels a side, {channels}"]
+    parts = [f"Images were {FIT[members(own)[0].fit]} to {sizes} pixels a side, {channels}"]
     parts += [f"window {window[0]:g}/{window[1]:g} (centre/width)"] if window else []
     parts += ["then normalised by the mean and standard deviation of the pretrained network's channels"]
     return Fact(", ".join(parts) + ".", "definition, `dataset`; prepared.json, `channels`")

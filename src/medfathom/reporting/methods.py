@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medfathom.definitions.joint import members
 from medfathom.metrics.rules import RULES, threshold_words
 from medfathom.reporting.data_facts import FIT, flow, partitions
 from medfathom.reporting.model_facts import hardware, hyperparameters, initialisation, software
@@ -25,7 +26,7 @@ def _data(record: StudyRecord) -> list[str]:
     lines = [f"{own.dataset.modality} images were classified into {classes} ({sizes})."]
     lines += [answer.text for answer in (partitions(record), flow(record)) if isinstance(answer, Fact)]
     pixels = " or ".join(map(str, own.sizes))
-    return [*lines, f"Images were {FIT[own.dataset.fit]} to {pixels} x {pixels} pixels."]
+    return [*lines, f"Images were {FIT[members(own.dataset)[0].fit]} to {pixels} x {pixels} pixels."]
 
 
 def _search(record: StudyRecord) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from medfathom.data.folds import open_folds
-from medfathom.data.prepare import prepare
+from medfathom.data.joint import prepare_study
 from medfathom.data.sizes import at_size
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
@@ -75,7 +75,7 @@ def describe(params: TrialParams, task: TrialTask) -> TrialRecord | None:
 def task_of(settings: RunSettings, order: Order) -> TrialTask:
     """Everything else of a trial; prepares the data on this node where that was not done."""
     storage = node_storage(settings)
-    data = prepare(settings.config.dataset, storage / "cache")
+    data = prepare_study(settings.config.dataset, storage / "cache")
     if data.fingerprint != settings.fingerprint:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
@@ -83,7 +83,7 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
             f"data, then `{command('run')}` continues"
         )
     config = settings.config.dataset
-    own = prepare(at_size(config, order.assignment.params.image_size), storage / "cache")
+    own = prepare_study(at_size(config, order.assignment.params.image_size), storage / "cache")
     device = "cuda:0" if settings.device == "cuda" else "cpu"
     return TrialTask(
         data=own,

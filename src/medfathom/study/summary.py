@@ -94,7 +94,7 @@ SHOWN_OF_A_TRIAL = (
 
 SHOWN = (
     *SHOWN_OF_A_TRIAL,
-    *("val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds"),
+    *("val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds", "datasets"),
     WITHDRAWN,
     GOES_ON_FROM,
 )
@@ -112,6 +112,7 @@ class TrialSummary:
         unit: what the AUC is per, where that is not the image.
         image_auc: AUC per image, where it is not `auc`.
         fold_aucs: of a cross-validated trial, whose `auc` is their mean.
+        datasets: of several data sets: the AUC of each, of which `auc` is the mean.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -132,6 +133,7 @@ class TrialSummary:
     unit: str | None
     image_auc: float | None
     fold_aucs: Sequence[float] | None
+    datasets: Mapping[str, float | None] | None
     params: Mapping[str, Value]
 
 
@@ -221,7 +223,13 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
 def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     record = record_of(trial)
     shown = {name: getattr(record, name) for name in SHOWN_OF_A_TRIAL}
-    return TrialSummary(number=trial.number, auc=auc_of(trial), params={**fixed, **trial.params}, **shown)
+    return TrialSummary(
+        number=trial.number,
+        auc=auc_of(trial),
+        datasets={name: own.auc for name, own in (record.datasets or {}).items()} or None,
+        params={**fixed, **trial.params},
+        **shown,
+    )
 
 
 def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:

@@ -15,6 +15,7 @@ from medfathom.confirmation.find import MISTAKES
 from medfathom.confirmation.words import (
     best_sentence,
     chance_warning,
+    datasets_sentence,
     front_words,
     gap_words,
     judged_on,
@@ -180,7 +181,7 @@ def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
     optimism = sum(result.optimism for result in strata) / len(strata)
     return [
         Text(best_sentence(best)),
-        *[Text(line) for line in [per_image(best)] if line],
+        *[Text(line) for line in [datasets_sentence(best), per_image(best)] if line],
         *map(Text, gap_words(best)),
         Text(
             f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "

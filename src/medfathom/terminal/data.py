@@ -19,6 +19,7 @@ from medfathom.data.prepared import read_facts
 from medfathom.data.samples import write_samples
 from medfathom.data.sources.base import Ignored
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.joint import the_one
 from medfathom.definitions.load import load_definition
 from medfathom.errors import InputError
 from medfathom.files import home
@@ -85,7 +86,7 @@ def print_shared(references: Sequence[str], overrides: Sequence[str], *, as_json
     names = [config.name for config in configs]
     if again := [name for name in names if names.count(name) > 1]:
         raise InputError(f"data check: two of the data sets are called {again[0]!r}; give each its own name")
-    sets = [(config.name, config.dataset) for config in configs]
+    sets = [(config.name, the_one(config.dataset, "data check")) for config in configs]
     with step_bar(shown=not as_json) as tell:
         report = check_sets(sets, home() / "cache", tell)
     if as_json:
@@ -122,10 +123,11 @@ def check_with_page(
     """
     from medfathom.models.look import look  # noqa: PLC0415  torch
 
+    dataset = the_one(config.dataset, "data check")
     page = out or home() / "reports" / f"{config.name}-data.html"
     with logged_steps("data-check", config.name, config) as step, step_bar(shown=show_progress) as tell:
         told = telling(step, tell)
-        report = check_data(config.dataset, home() / "cache", seed=config.seed, progress=told, look=look)
+        report = check_data(dataset, home() / "cache", seed=config.seed, progress=told, look=look)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_page(report, page, title=config.name, seed=config.seed)
     return report, page
@@ -145,10 +147,11 @@ def prepare_now(
     Returns:
         What the data set is, in plain values.
     """
+    dataset = the_one(config.dataset, "data prepare")
     with logged_steps("data-prepare", config.name, config) as step, step_bar(shown=show_progress) as tell:
         told = telling(step, tell)
         data = prepare(
-            config.dataset,
+            dataset,
             home() / "cache",
             progress=lambda done, total: told("prepare", done, total),
             looked=lambda done, total: told("tissue", done, total),

@@ -69,6 +69,8 @@ def print_exported_runs(
 
 
 def _timm(done: Exported) -> str:
+    if done.configuration.datasets:
+        return f"A folder for each head: {', '.join(done.configuration.datasets)}. timm does not load it"
     if done.ensemble is not None:
         return "timm cannot load an ensemble; `model.onnx` gives its mean probabilities without medfathom"
     gives = "the same logits" if done.whole_in_timm else "the features; the card says how to add the head"
@@ -105,7 +107,8 @@ def _text(done: Exported) -> str:
 
 
 def _next(done: Exported) -> str:
-    return f"Next: {command('predict', done.folder, 'IMAGES')}"
+    first = next(iter(done.configuration.datasets), "")
+    return f"Next: {command('predict', done.folder / first, 'IMAGES')}"
 
 
 def _ensemble(done: Exported, found: Ensemble) -> str:

@@ -52,6 +52,7 @@ def study_text(summary: StudySummary) -> RenderableType:
         unit = summary.best[0].unit
         folds = len(summary.best[0].fold_aucs or ())
         mean = f", mean of {folds} folds" if folds else ""
+        mean += f", mean of {len(summary.best[0].datasets)} data sets" if summary.best[0].datasets else ""
         title = f"Best trials (validation AUC{f' per {unit}' if unit else ''}{mean})"
         parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
     if len(summary.strata) > 1:
@@ -80,7 +81,8 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
     folds = ["folds"] if any(row.fold_aucs for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
-    table = _table("trial", "AUC", "95 % interval", *folds, "log loss", *per_image, *columns)
+    datasets = list(best[0].datasets or ())
+    table = _table("trial", "AUC", "95 % interval", *datasets, *folds, "log loss", *per_image, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
@@ -88,6 +90,7 @@ def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
             str(row.number),
             f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
+            *["" if (auc := (row.datasets or {}).get(name)) is None else f"{auc:.4f}" for name in datasets],
             *[
                 f"{min(row.fold_aucs):.3f} to {max(row.fold_aucs):.3f}" if row.fold_aucs else ""
                 for _ in folds

@@ -27,10 +27,12 @@ class BagBatch:
     Attributes:
         rows: positions of its images, bag after bag, (n,).
         member: each image's bag, numbered from 0, (n,).
+        dataset: the place of the data set that all its images are of; None: there is one, or they are mixed.
     """
 
     rows: Indices
     member: NDArray[np.int64]
+    dataset: int | None = None
 
     @property
     def first(self) -> NDArray[np.int64]:

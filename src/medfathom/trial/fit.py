@@ -21,6 +21,7 @@ from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.trial.inputs import Inputs
 from medfathom.trial.losses import Loss
 from medfathom.trial.memory import free_bytes, is_out_of_memory, saved_bytes
+from medfathom.trial.mixture import JointLoss, Mixture
 from medfathom.trial.optimization import Pull, build_optimizer, rate_factor, set_rates
 from medfathom.trial.portions import Portions
 from medfathom.trial.randomness import derived_seed, generator
@@ -91,11 +92,12 @@ class Fit:
         params: TrialParams,
         settings: FitSettings,
         member: NDArray[np.integer] | None = None,
+        mixture: Mixture | None = None,
     ) -> None:
         """Labels are those of the whole training split; `subset` says which of its images are used.
 
         `member` is the case of each used image, numbered from 0, where the head has attention: the loss is
-        then of cases. None: it is of images.
+        then of cases. None: it is of images. `mixture` is of several data sets.
         """
         self._network = network
         self._subset = subset
@@ -104,18 +106,22 @@ class Fit:
         self._params = params
         self._settings = settings
         self._labels = torch.from_numpy(self._used_labels.astype(np.int64)).to(settings.device)
-        self._loss = Loss(
-            settings.task,
-            self._labels,
-            settings.n_outputs,
-            smoothing=params.label_smoothing,
-            weighted=params.class_weights,
-        )
-        self._steps = steps_per_epoch(len(subset), params.batch_size)
+        self._mixture = mixture
+        self._loss: Loss | JointLoss = mixture.loss(self._labels) if mixture else self._loss_of_one()
+        self._steps = mixture.steps if mixture else steps_per_epoch(len(subset), params.batch_size)
         self._total_steps = settings.max_epochs * self._steps
         self.optimizer = build_optimizer(network, params)
         self._pull = Pull(network, params.l2_sp_alpha) if params.strategy == "l2-sp" else None
         self.enter(inputs, settings.threads)
+
+    def _loss_of_one(self) -> Loss:
+        return Loss(
+            self._settings.task,
+            self._labels,
+            self._settings.n_outputs,
+            smoothing=self._params.label_smoothing,
+            weighted=self._params.class_weights,
+        )
 
     def enter(self, inputs: Inputs, threads: int | None) -> None:
         """Train from now on with these inputs, as other layer groups are open: memory is measured anew."""
@@ -180,6 +186,8 @@ class Fit:
                 step = (epoch - 1) * self._steps + position
                 set_rates(self.optimizer, rate_factor(step, self._total_steps, self._params))
                 targets = self._labels[torch.from_numpy(batch.rows).to(self._settings.device)]
+                if batch.dataset is not None:
+                    self._network.use_norms_of(batch.dataset)
                 total += self._step(raw, targets, batch, augmenting)
                 if position % STEPS_BETWEEN_CHECKS == 0 or position == len(batches) - 1:
                     self._check(total, epoch, position)
@@ -187,6 +195,8 @@ class Fit:
 
     def _batches(self, epoch: int) -> list[BagBatch]:
         """Without attention each image is a bag of its own."""
+        if self._mixture is not None:
+            return self._mixture.batches(epoch)
         settings, size, balanced = self._settings, self._params.batch_size, self._params.balanced_sampling
         task, labels, seed = settings.task, self._used_labels, settings.seed
         if self._member is not None:

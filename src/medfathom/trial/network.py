@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medfathom.data.prepared import PreparedData, Split
+from medfathom.data.prepared import JointData, PreparedData, Split
 from medfathom.definitions.space import TrialParams
 from medfathom.definitions.strategies import DRAWN
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.batch_norm import calibrate_batch_norm
-from medfathom.models.build import HeadOptions, Network, build_network, empty_network
+from medfathom.models.build import HeadOptions, Network, Outputs, build_network, empty_network
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.inputs import ImageInputs, Views
 from medfathom.trial.layout import lay_out
@@ -77,7 +77,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
     network = build_network(
         params.architecture,
         init=params.init,
-        num_outputs=num_outputs(data.task, len(data.class_names)),
+        num_outputs=outputs_of(data),
         unfreeze_depth=params.unfreeze_depth,
         image_size=data.image_size,
         in_channels=data.channels,
@@ -92,7 +92,20 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
     lay_out(network, device)
     if calibrates(params, task):
         _calibrate(network, train, device)
+    _set_norm(network, params, data)
     return network
+
+
+def outputs_of(data: PreparedData) -> Outputs:
+    """Logits of the network's head; of several data sets those of each."""
+    if isinstance(data, JointData):
+        return tuple(num_outputs(part.task, len(part.class_names)) for part in data.parts)
+    return num_outputs(data.task, len(data.class_names))
+
+
+def _set_norm(network: Network, params: TrialParams, data: PreparedData) -> None:
+    if params.norm == "per_dataset" and isinstance(data, JointData):
+        network.give_own_norms(len(data.parts))
 
 
 def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
@@ -100,7 +113,7 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
     data = task.data
     network = empty_network(
         params.architecture,
-        num_outputs=num_outputs(data.task, len(data.class_names)),
+        num_outputs=outputs_of(data),
         image_size=data.image_size,
         in_channels=data.channels,
         head=_head_options(params, data),
@@ -109,6 +122,7 @@ def undrawn_network(params: TrialParams, task: TrialTask) -> Network:
         device="meta",
     )
     set_strategy(network, Strategy(params, task.max_epochs), task.seed)
+    _set_norm(network, params, data)
     return network
 
 

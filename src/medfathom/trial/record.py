@@ -197,7 +197,8 @@ class TrialRecord(SplitMetrics):
         accumulation: where memory ran out: how many images of a batch were worked on at once.
         fold_aucs, folds: of a cross-validated trial, each fold's AUC so far, and all that is known of it;
             `auc`, its interval and `val_loss` are over these folds.
-        train_auc: on at most 500 training images, after the last epoch.
+        train_auc: on at most 500 training images (of each data set), after the last epoch.
+        datasets: data set -> its own metrics, where there are several; the trial's are then means over them.
         checkpoint_url_failure: why the checkpoint could not be shared, where it could not.
     """
 
@@ -242,6 +243,7 @@ class TrialRecord(SplitMetrics):
     losses: Losses | None = None
     fold_aucs: list[float] | None = None
     folds: list[FoldScore] | None = None
+    datasets: dict[str, SplitMetrics] | None = None
     checkpoint_url_failure: str | None = None
 
     @property

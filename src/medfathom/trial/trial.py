@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from functools import partial
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
 
-from medfathom.data.prepared import PreparedData, Split
-from medfathom.data.splits import training_subset
+from medfathom.data.prepared import JointData, PreparedData, Split
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import DataError, DefinitionError, RunError, did_you_mean
+from medfathom.errors import DefinitionError, RunError, did_you_mean
 from medfathom.metrics.cases import cases_of
-from medfathom.metrics.classification import has_auc
 from medfathom.metrics.probabilities import num_outputs
-from medfathom.models.attention import attended
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.augmentation import PRESETS
 from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, load_history, save_checkpoint
@@ -25,22 +23,18 @@ from medfathom.trial.cross_validation import RunningFold
 from medfathom.trial.features.cache import FeatureCache
 from medfathom.trial.feeding import Feed, Feeding, feed
 from medfathom.trial.fit import Fit, FitSettings, NonFiniteLossError
-from medfathom.trial.judging import judge
+from medfathom.trial.judging import over_datasets
 from medfathom.trial.latency import latency_ms
-from medfathom.trial.losses import Loss
 from medfathom.trial.memory import PeakMemory, as_run_error
+from medfathom.trial.mixture import Mixture, members_of
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_of
+from medfathom.trial.parts import kept_predictions, mean_or_none, trial_parts
 from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import FoldScore, Phase, SplitMetrics, TrialRecord
 from medfathom.trial.strategy import Groups, Strategy, with_epoch
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
 from medfathom.trial.threads import worthwhile_threads
-from medfathom.trial.validation import ValidationPredictions
-
-TRAIN_AUC_IMAGES, TRAIN_AUC_CASES = 500, 50
-"""Training images on which the AUC is taken at the end, to be held against the validation AUC. Of cases as
-many as have so many images, but so many cases at least."""
 
 
 def run_trial(params: TrialParams, task: TrialTask) -> Generator[TrialRecord]:
@@ -88,8 +82,8 @@ class _Trial:
         self._peak = PeakMemory(self._device)
         self._peak.start()
         _check_augmentation(params)
-        self._train, self._val = _splits(task.data, fold)
-        _check_validation(task.data, self._val)
+        self._parts = trial_parts(task.data, fold)
+        self._train = _training_images(task.data, fold)
         self._strategy = Strategy(params, task.max_epochs)
         self._network = network_of(params, task, self._train)
         self._subset = self._training_rows()
@@ -112,21 +106,24 @@ class _Trial:
             params=params,
             settings=settings,
             member=self._attended_cases(),
+            mixture=self._mixture(),
         )
-        self._val_labels = torch.from_numpy(self._val.labels.astype(np.int64))
-        self._val_loss = Loss(task.data.task, self._val_labels, settings.n_outputs)
         self._history: list[TrialRecord] = []
         self._seconds = 0.0
         self._restore()
 
     def _training_rows(self) -> NDArray[np.int64]:
         """The rows of the training images that are trained on."""
-        rows = np.arange(len(self._train)) if self._fold is None else self._fold.train
-        clusters = self._train.clusters
         seed = derived_seed(self._task.seed, "train_fraction")
-        of_these = None if clusters is None else clusters[rows]
-        chosen = training_subset(self._train.labels[rows], of_these, self._params.train_fraction, seed)
-        return rows[chosen]
+        fraction = self._params.train_fraction
+        return np.concatenate([part.training_rows(fraction, seed) for part in self._parts])
+
+    def _mixture(self) -> Mixture | None:
+        """How several data sets are mixed."""
+        data = self._task.data
+        if not isinstance(data, JointData):
+            return None
+        return Mixture(members_of(data), self._train.labels[self._subset], self._params, self._task.seed)
 
     @property
     def _done(self) -> int:
@@ -164,7 +161,7 @@ class _Trial:
                 device=self._device,
                 autocast=self._autocast,
                 train_images=self._train.images,
-                val_images=self._val.images if self._fold is None else self._train.images,
+                val_images=self._train.images if self._fold else task.data.split("val").images,
                 n_used=len(self._subset),
                 epochs=self._strategy.expected_epochs(self._network.open_groups),
                 preset=params.augmentation,
@@ -232,7 +229,8 @@ class _Trial:
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
         logits = self._predict_validation()
-        metrics, scores = self._judge(logits)
+        own = [part.judge(each, self._params.combine) for part, each in zip(self._parts, logits, strict=True)]
+        metrics, scores = self._together(own, logits)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         record = self._record(
@@ -246,67 +244,63 @@ class _Trial:
             train_auc=self._auc_on_training_images() if last else None,
             images_per_second=len(self._subset) / fit_seconds,
         )
+        if isinstance(self._task.data, JointData):
+            record = record.model_copy(
+                update={"datasets": dict(zip(self._task.data.names, own, strict=True))}
+            )
         if last and self._task.measures_latency:
             record = record.model_copy(update={"latency_ms": self._latency_ms()})
         if self._history:  # what intervals need of a fold is large, and only the latest is read
             self._history[-1] = self._history[-1].model_copy(update={"folds": None})
         self._history.append(record)
-        self._save(self._kept_predictions(logits) if last and self._fold is None else b"")
+        self._save(
+            kept_predictions(self._parts, logits, self._params.combine) if last and not self._fold else b""
+        )
         return record
 
     def _latency_ms(self) -> float:
         data = self._task.data
         return latency_ms(self._network, (data.channels, data.image_size, data.image_size), self._device)
 
-    def _predict_validation(self) -> NDArray[np.float32]:
-        rows = None if self._fold is None else self._fold.val
-        logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH, rows)
-        if not np.isfinite(logits).all():
+    def _predict_validation(self) -> list[NDArray[np.float32]]:
+        """The logits of each data set's own images, from its own head."""
+        found = []
+        for part in self._parts:
+            self._network.use_norms_of(part.place)
+            logits = self._fit.predict(self._feeding.val, INFERENCE_BATCH, part.val_rows)
+            found.append(logits[:, part.columns])
+        if not all(np.isfinite(logits).all() for logits in found):
             raise NonFiniteLossError(
                 "non-finite outputs on the validation split: training diverged with learning_rate = "
                 f"{self._params.learning_rate:g}; lower learning_rate or raise warmup_fraction"
             )
-        return logits
+        return found
 
-    def _judge(self, logits: NDArray[np.float32]) -> tuple[SplitMetrics, list[FoldScore] | None]:
-        """Of the validation images; of a fold the means over folds so far, and the score of each."""
-        metrics = judge(self._task.data, self._val, logits, self._params.combine)
+    def _together(
+        self, own: Sequence[SplitMetrics], logits: Sequence[NDArray[np.float32]]
+    ) -> tuple[SplitMetrics, list[FoldScore] | None]:
+        """Means over data sets; of a fold over the folds so far, and the score of each."""
         if self._fold is None:
-            return metrics, None
-        judged = self._fold.judged(self._task.data, self._val, logits, self._params.combine)
+            names = [part.name for part in self._parts]
+            return over_datasets(dict(zip(names, own, strict=True))), None
+        judged = self._fold.judged(self._task.data, self._parts[0].val, logits[0], self._params.combine)
         loss = self._loss_on_validation(logits)
-        latest = FoldScore(judged=judged, val_loss=loss, log_loss=metrics.log_loss)
-        return self._fold.together(latest, metrics), [*self._fold.before, latest]
+        latest = FoldScore(judged=judged, val_loss=loss, log_loss=own[0].log_loss)
+        return self._fold.together(latest, own[0]), [*self._fold.before, latest]
 
-    def _kept_predictions(self, logits: NDArray[np.float32]) -> bytes:
-        units, task = self._val.units, self._task.data.task
-        of_units = units.logits(task, logits, self._params.combine)
-        return ValidationPredictions.of(task, units, of_units).to_bytes()
-
-    def _loss_on_validation(self, logits: NDArray[np.float32]) -> float:
-        """The mean over images, or with attention over cases: as in training."""
-        values, labels, cases = torch.from_numpy(logits), self._val_labels, self._val.units.cases
-        if self._params.combine == "attention" and cases is not None:
-            values = attended(values, torch.from_numpy(cases.member), len(cases))
-            labels = labels[torch.from_numpy(cases.first)]
-        return float(self._val_loss.sum(values, labels)) / float(self._val_loss.weight(labels))
+    def _loss_on_validation(self, logits: Sequence[NDArray[np.float32]]) -> float:
+        """The mean over data sets."""
+        pairs = zip(self._parts, logits, strict=True)
+        return float(np.mean([part.loss(each, self._params.combine) for part, each in pairs]))
 
     def _auc_on_training_images(self) -> float | None:
-        """AUC on some of what was trained on, always the same; None: undefined."""
-        chosen = self._chosen_to_judge()
-        logits = self._fit.predict(self._feeding.train, INFERENCE_BATCH, chosen)
-        part = self._train.part(chosen)
-        return judge(self._task.data, part, logits, self._params.combine).auc
-
-    def _chosen_to_judge(self) -> NDArray[np.int64]:
-        """Training images on which the AUC is taken at the end: of cases all or none."""
-        drawn = np.random.default_rng(0).permutation(self._subset)
-        if self._train.cases is None:
-            return np.sort(drawn[:TRAIN_AUC_IMAGES])
-        found = cases_of(self._train.cases[drawn])
-        kept = np.cumsum(found.sizes) <= TRAIN_AUC_IMAGES
-        kept[:TRAIN_AUC_CASES] = True
-        return np.sort(drawn[kept[found.member]])
+        """AUC on some of what was trained on, the mean over data sets; None: undefined."""
+        found = []
+        for part in self._parts:
+            self._network.use_norms_of(part.place)
+            predict = partial(self._fit.predict, self._feeding.train, INFERENCE_BATCH)
+            found.append(part.train_auc(predict, self._subset, self._params.combine))
+        return mean_or_none(found)
 
     def _record(
         self,
@@ -362,11 +356,9 @@ class _Trial:
         save_checkpoint(self._task.checkpoint, checkpoint)
 
 
-def _splits(data: PreparedData, fold: RunningFold | None) -> tuple[Split, Split]:
-    """The images that are trained on, and those that are judged; of a fold its whole pool, and its own."""
-    if fold is None:
-        return data.split("train"), data.split("val")
-    return fold.folds.pool, fold.folds.pool.part(fold.val)
+def _training_images(data: PreparedData, fold: RunningFold | None) -> Split:
+    """The images of which some are trained on; of a fold its whole pool."""
+    return data.split("train") if fold is None else fold.folds.pool
 
 
 def _check_augmentation(params: TrialParams) -> None:
@@ -374,13 +366,4 @@ def _check_augmentation(params: TrialParams) -> None:
         raise DefinitionError(
             f"augmentation = {params.augmentation!r}: no such preset; "
             f"{did_you_mean(params.augmentation, PRESETS)}"
-        )
-
-
-def _check_validation(data: PreparedData, val: Split) -> None:
-    """A split in which no class has both members and others cannot rank models."""
-    if not has_auc(data.task, val.labels, len(data.class_names)):
-        raise DataError(
-            f"{data.folder}: the validation split's {len(val)} images are all of one class: "
-            "its AUC is undefined; give a validation split that has both"
         )

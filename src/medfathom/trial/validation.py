@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zipfile import BadZipFile
@@ -14,6 +16,7 @@ from medfathom.data.prepared import Units
 from medfathom.metrics.auc import Flags, Floats
 from medfathom.metrics.classification import TaskKind, positives
 from medfathom.metrics.probabilities import probabilities
+from medfathom.metrics.unknown import UNKNOWN
 
 LARGEST_BYTES = 16 * 2**20
 """What is larger is not kept: it travels from a worker to its driver, and is read again by `show`."""
@@ -46,6 +49,34 @@ class ValidationPredictions:
             None if groups is None else groups.astype(np.int32),
         )
 
+    @classmethod
+    def of_several(
+        cls, found: Sequence[tuple[TaskKind, Units, NDArray[np.floating]]]
+    ) -> ValidationPredictions:
+        """From several data sets: task, units and logits of each.
+
+        A column is a class of one data set, and not known of the images of the others. The columns of a data
+        set with fewer classes are there several times, so that the mean over columns is that over data sets.
+        """
+        columns = [_log_odds(task, logits) for task, _, logits in found]
+        repeats = [math.lcm(*(own.shape[1] for own in columns)) // own.shape[1] for own in columns]
+        shape = (
+            sum(map(len, columns)),
+            sum(own.shape[1] * k for own, k in zip(columns, repeats, strict=True)),
+        )
+        labels, logits = np.full(shape, UNKNOWN, np.uint8), np.zeros(shape, np.float32)
+        groups, row, column = [], 0, 0
+        for (task, units, _), own, k in zip(found, columns, repeats, strict=True):
+            place = slice(row, row + len(own)), slice(column, column + own.shape[1] * k)
+            labels[place] = np.tile(positives(task, units.labels, own.shape[1]), (1, k))
+            logits[place] = np.tile(own, (1, k))
+            known = np.arange(len(own)) if units.groups is None else units.groups
+            number = np.unique(known, return_inverse=True)[1]
+            groups.append(number + row)  # no more groups than images: numbers of two data sets are different
+            row, column = row + len(own), place[1].stop
+        grouped = any(units.groups is not None for _, units, _ in found)
+        return cls("multilabel", labels, logits, np.concatenate(groups).astype(np.int32) if grouped else None)
+
     @property
     def positive(self) -> Flags:
         """Which images are of each column's class, (n, C)."""
@@ -75,3 +106,15 @@ class ValidationPredictions:
                 return cls(str(file["task"]), file["labels"], file["logits"], groups)  # type: ignore[arg-type]
         except (BadZipFile, ValueError, KeyError, EOFError, OSError):
             return None
+
+
+def _log_odds(task: TaskKind, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Of each class against the others, one column for a binary task: their sigmoid is the probability."""
+    z = logits.astype(np.float64)
+    if task == "multilabel":
+        return z
+    if task == "binary":
+        return z[:, 1:] - z[:, :1]
+    others = [np.logaddexp.reduce(np.delete(z, k, axis=1), axis=1) for k in range(z.shape[1])]
+    odds: NDArray[np.float64] = z - np.stack(others, axis=1)
+    return odds

@@ -94,7 +94,7 @@ def price_of_universality(rows: pd.DataFrame) -> Universality:
     Args:
         rows: of results; those without a validation AUC (`val_auc`) are left out.
     """
-    known = _with_validation(rows)
+    known = with_validation(rows)
     if known.empty:
         return Universality(reason="no validation AUC beside the test AUC: confirmed studies have both")
     validation = table_of(known.assign(auc=known[VALIDATION]))
@@ -113,11 +113,12 @@ def price_of_universality(rows: pd.DataFrame) -> Universality:
         for dataset, own in best.items()
     ]
     return Universality(
-        universal=universal, n_architectures=n, datasets=prices, modalities=_over_datasets(prices, universal)
+        universal=universal, n_architectures=n, datasets=prices, modalities=over_datasets(prices, universal)
     )
 
 
-def _with_validation(rows: pd.DataFrame) -> pd.DataFrame:
+def with_validation(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a validation AUC."""
     if VALIDATION not in rows:
         return rows.iloc[:0]
     values = pd.to_numeric(rows[VALIDATION], errors="coerce").astype(float)
@@ -143,8 +144,20 @@ def _price(
 
 
 def _interval(rows: pd.DataFrame, best: str, universal: str, price: float) -> Interval:
-    """Seeds paired where both have them; half-widths add as squares, see `reach_over_seeds`."""
-    sides = [rows[rows["architecture"] == name] for name in (best, universal)]
+    return price_interval(rows[rows["architecture"] == best], rows[rows["architecture"] == universal], price)
+
+
+def price_interval(best: pd.DataFrame, other: pd.DataFrame, price: float) -> Interval:
+    """The interval of the difference of two networks' test AUC on one data set, over seeds and images.
+
+    Seeds are paired where both have them; half-widths add as squares, see `reach_over_seeds`.
+
+    Args:
+        best: rows of one, a row for each seed and setting.
+        other: of the other.
+        price: the difference.
+    """
+    sides = [best, other]
     aucs = [side.pivot_table(index="seed", columns=SETTING, values="auc", observed=True) for side in sides]
     differences: Floats = (aucs[0] - aucs[1]).dropna(how="all").mean(axis=1).to_numpy(float)
     seeds = 0.0
@@ -156,7 +169,8 @@ def _interval(rows: pd.DataFrame, best: str, universal: str, price: float) -> In
     return (price - reach, price + reach) if reach > 0 else NO_INTERVAL
 
 
-def _over_datasets(prices: Sequence[Price], universal: str) -> list[MeanPrice]:
+def over_datasets(prices: Sequence[Price], universal: str) -> list[MeanPrice]:
+    """The mean prices by modality, and over all; where the best is `universal` nothing is uncertain."""
     kinds = sorted({each.modality for each in prices})
     scopes = [(kind, [each for each in prices if each.modality == kind]) for kind in kinds]
     return [_mean(name, part, universal) for name, part in [*scopes, ("all", list(prices))]]

@@ -101,6 +101,27 @@ def attention(analysis: Analysis) -> Drawing | None:
     return _plot(dots, "AUC gained by attention", text)
 
 
+def one_model(analysis: Analysis) -> Drawing | None:
+    """Test AUC of one model for several data sets less that of the best for each; None: there is none."""
+    dots = []
+    for found in analysis.one_model:
+        group = f"one model for {', '.join(found.datasets)}"
+        dots += [_price(group, f"{p.modality}: {p.dataset}", p.price, p.ci95) for p in found.prices]
+        dots += [_price(group, "mean", mean.price, mean.ci95) for mean in found.modalities[-1:]]
+    if not dots:
+        return None
+    text = (
+        "Test AUC of one model for several data sets less that of the best model for each alone, with 95 % "
+        "intervals: below 0 is the price of one model."
+    )
+    return _plot(dots, "AUC of the one model less the best for each", text)
+
+
+def _price(group: str, name: str, price: float, ci95: Interval) -> Dot:
+    low, high = ci95
+    return Dot(group, name, -price, (None if high is None else -high, None if low is None else -low), 1)
+
+
 def _over_datasets(analysis: Analysis) -> list[Dot]:
     return [
         Dot(

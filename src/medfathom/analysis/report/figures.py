@@ -9,7 +9,7 @@ from medfathom.analysis.predictors import MACS, PARAMETERS
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.report.critical import critical_difference
 from medfathom.analysis.report.curves import auc_by_size, benefit_by_images
-from medfathom.analysis.report.dots import attention, pretraining, strategies, unfreezing
+from medfathom.analysis.report.dots import attention, one_model, pretraining, strategies, unfreezing
 from medfathom.analysis.report.drawing import Drawing, slugs
 from medfathom.analysis.report.overview import overview
 from medfathom.analysis.report.settings_map import settings_map
@@ -32,6 +32,7 @@ class Figures:
         others: modality -> AUC against the other predictors, folded away.
         pretraining: what pretraining brings, also against the number of training images.
         resolution: AUC by image size, and what attention brings.
+        one_model: what one model for several data sets costs.
         transfer: what weights from other data bring.
         strategies: transfer strategies against `fixed`.
         unfreezing: how far to unfreeze.
@@ -44,6 +45,7 @@ class Figures:
     others: dict[str, Files] = field(default_factory=dict)
     pretraining: Files = field(default_factory=dict)
     resolution: Files = field(default_factory=dict)
+    one_model: Files = field(default_factory=dict)
     transfer: Files = field(default_factory=dict)
     strategies: Files = field(default_factory=dict)
     unfreezing: Files = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Figures:
         of_settings = (
             self.pretraining,
             self.resolution,
+            self.one_model,
             self.transfer,
             self.strategies,
             self.unfreezing,
@@ -87,6 +90,7 @@ def draw_all(analysis: Analysis) -> Figures:
             **_named("resolution", auc_by_size(analysis)),
             **_named("attention", attention(analysis)),
         },
+        one_model=_named("one_model", one_model(analysis)),
         transfer=_named("transfer", transfer_map(analysis)),
         strategies=_named("strategies", strategies(analysis)),
         unfreezing=_named("unfreezing", unfreezing(analysis)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from medfathom.analysis.pipeline import Analysis
@@ -9,7 +10,9 @@ from medfathom.analysis.questions.attention import AttentionBenefit
 from medfathom.analysis.questions.resolution import ResolutionStep, enough
 from medfathom.analysis.questions.turning_point import TurningPoint
 from medfathom.analysis.report.drawing import signed
+from medfathom.analysis.report.one_model_words import one_model_details, one_model_sentence
 from medfathom.analysis.report.pretraining_words import PRETRAINING, pretraining_sentence
+from medfathom.analysis.report.strategy_words import strategy_sentences
 from medfathom.analysis.size.estimate import Interval
 from medfathom.definitions.config import Asks
 from medfathom.text import number_of
@@ -20,7 +23,13 @@ TITLES: dict[Asks, str] = {
     "turning_point": "When does pretraining stop helping?",
     "resolution": "Which resolution is enough?",
     "attention": "Does attention help a convolutional network of equal size?",
+    "strategies": "Which transfer strategy?",
+    "one_model": "What does one model for several data sets cost?",
 }
+
+
+PICTURES: dict[Asks, str] = {"turning_point": "turning_points"}
+"""Figures that are not called as what is asked."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +53,32 @@ def opening(analysis: Analysis) -> Opening | None:
     """What all studies of the analysis ask for; None where that is network size, or where they differ."""
     asked = {told.asks for told in analysis.studies}
     asks: Asks = asked.pop() if len(asked) == 1 else "size"
-    if asks == "pretraining":
-        return Opening(TITLES[asks], *_pretraining(analysis), "pretraining")
-    if asks == "turning_point":
-        return Opening(TITLES[asks], *_turning_points(analysis), "turning_points")
-    if asks == "resolution":
-        return Opening(TITLES[asks], *_resolution(analysis), "resolution")
-    if asks == "attention":
-        return Opening(TITLES[asks], *_attention(analysis), "attention")
-    return None
+    known: dict[Asks, Callable[[Analysis], tuple[str, list[str]]]] = {
+        "pretraining": _pretraining,
+        "turning_point": _turning_points,
+        "resolution": _resolution,
+        "attention": _attention,
+        "strategies": _strategies,
+        "one_model": _one_model,
+    }
+    return Opening(TITLES[asks], *known[asks](analysis), PICTURES.get(asks, asks)) if asks in known else None
+
+
+def _strategies(analysis: Analysis) -> tuple[str, list[str]]:
+    """A sentence for each setting."""
+    first, *others = strategy_sentences(analysis) or [
+        "Cannot be said: no network was trained both with fixed and with another strategy."
+    ]
+    return first, others
+
+
+def _one_model(analysis: Analysis) -> tuple[str, list[str]]:
+    """The first collection of data sets; then what it rests on, and the others."""
+    if not analysis.one_model:
+        return "Cannot be said: no model was trained on several data sets together.", []
+    first, *others = analysis.one_model
+    details = [line for each in others for line in (one_model_sentence(each), *one_model_details(each))]
+    return one_model_sentence(first), [*one_model_details(first), *details]
 
 
 def _attention(analysis: Analysis) -> tuple[str, list[str]]:

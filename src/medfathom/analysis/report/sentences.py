@@ -12,6 +12,7 @@ from medfathom.analysis.predictors import BUILT_IN
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
+from medfathom.analysis.report.one_model_words import one_model_details, one_model_sentence
 from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
 from medfathom.analysis.report.strategy_words import strategy_sentences
 from medfathom.analysis.report.universality_words import universality_sentence
@@ -179,6 +180,9 @@ def further(analysis: Analysis) -> list[str]:
             f"about {1 / scope.n_datasets:.2f} is expected by chance; p = {scope.p_value:.2g}) over "
             f"{scope.n_architectures} architectures and {scope.n_datasets} data sets."
         )
+    found += [
+        line for each in analysis.one_model for line in (one_model_sentence(each), *one_model_details(each))
+    ]
     price = universality_sentence(analysis.universality)
     if price:
         found.append(price)

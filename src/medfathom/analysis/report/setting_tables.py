@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.one_model_words import one_model_table
 from medfathom.analysis.report.strategy_words import strategy_table
 from medfathom.analysis.report.table import MOST_ROWS, Table, more_rows
 from medfathom.analysis.report.universality_words import universality_table
@@ -18,6 +19,7 @@ def setting_tables(analysis: Analysis) -> list[Table]:
         _unfreezing(analysis),
         _unfreezing_pooled(analysis),
         universality_table(analysis.universality),
+        one_model_table(analysis.one_model),
         _regrets(analysis),
     ]
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from medfathom.analysis.questions.universality import Universality
+from collections.abc import Sequence
+
+from medfathom.analysis.questions.universality import MeanPrice, Universality
 from medfathom.analysis.report.drawing import between, signed
 from medfathom.analysis.report.numbers import interval, number
 from medfathom.analysis.report.table import Table
+
+HEADINGS = [
+    "modality",
+    "data set",
+    "best for it",
+    "its test AUC",
+    "test AUC of the one for all",
+    "price (AUC)",
+    "95 % interval",
+    "speaks for",
+]
+"""Of tables of prices."""
 
 
 def universality_sentence(found: Universality) -> str:
@@ -39,7 +53,19 @@ def universality_table(found: Universality) -> Table:
         ]
         for each in found.datasets
     ]
-    rows += [
+    rows += mean_rows(found.modalities)
+    note = (
+        f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
+        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
+        "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
+        "set is over seeds and test images, that of a mean over data sets where there are three that differ."
+    )
+    return Table("The price of universality: one architecture for all", HEADINGS, rows, note)
+
+
+def mean_rows(means: Sequence[MeanPrice]) -> list[list[str]]:
+    """Rows of mean prices."""
+    return [
         [
             each.modality,
             f"mean of {each.n_datasets}",
@@ -48,22 +74,5 @@ def universality_table(found: Universality) -> Table:
             interval(each.ci95),
             each.speaks_for or "–",
         ]
-        for each in found.modalities
+        for each in means
     ]
-    note = (
-        f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
-        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
-        "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
-        "set is over seeds and test images, that of a mean over data sets where there are three that differ."
-    )
-    headings = [
-        "modality",
-        "data set",
-        "best for it",
-        "its test AUC",
-        "test AUC of the one for all",
-        "price (AUC)",
-        "95 % interval",
-        "speaks for",
-    ]
-    return Table("The price of universality: one architecture for all", headings, rows, note)

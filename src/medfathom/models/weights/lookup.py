@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 from medfathom.errors import ExportedModelError, WeightsError, did_you_mean
 from medfathom.models.catalog import find_entry
 from medfathom.models.facts import Pretrained
-from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, backbone_prefix, read_config, read_model_folder
+from medfathom.models.folder import ModelConfig, backbone_place, read_config, read_model_folder
 from medfathom.models.weights.hub import CONFIG_FILE, REPOSITORY, download_config, read_hub_model
 
 WEIGHT_PACKAGES = {
@@ -33,7 +33,6 @@ WEIGHT_PACKAGES = {
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 """File forms that can be read without running code from the file."""
-
 
 HUB_SECONDS = 4.0
 """A hub that does not answer within this time is out of reach."""
@@ -239,8 +238,7 @@ def _confirmed(study: str, architecture: str, init: str, sources: Sources) -> We
 
 
 def _of_model(name: str, folder: Path, model: ModelConfig) -> WeightsLocation:
-    part, trained_on = backbone_prefix(folder, model), f"({model.dataset}, {model.modality})"
-    weights = folder / WEIGHTS_FILE
+    trained_on, (weights, part) = f"({model.dataset}, {model.modality})", backbone_place(folder, model)
     return WeightsLocation(f"{name} {trained_on}", weights, part=part, normalization=model.normalization)
 
 
