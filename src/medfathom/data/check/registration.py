@@ -89,7 +89,7 @@ def similarity(first: Floats, second: Floats, *, affine: bool = False, small: bo
 
 
 def _spread(details: Floats) -> Floats:
-    """The share of an image that its details fill, (n,) in (0, 1]: the participation ratio of their energy."""
+    """The share of an image that its details fill, (n,) in (0, 1]: their participation ratio."""
     energy = np.square(details).reshape(len(details), -1)
     share: Floats = energy.sum(axis=1) ** 2 / (energy.shape[1] * np.square(energy).sum(axis=1) + 1e-9)
     return share
