@@ -45,7 +45,7 @@ def test_who_is_on_the_front() -> None:
     lines = front_words(made())
     assert len(lines) == 1 + len(COSTS)
     assert (
-        lines[1] == "AUC against parameters: densenet121 (8e+06, AUC 0.9000); resnet50 (2.6e+07, AUC 0.9200)"
+        lines[1] == "AUC against parameters: densenet121 (8.0 M, AUC 0.9000); resnet50 (26.0 M, AUC 0.9200)"
     )
 
 

@@ -19,7 +19,8 @@ from medfathom.terminal import confirmation, show
 from medfathom.terminal.forecast import forecast_text
 from medfathom.terminal.output import print_text
 from medfathom.terminal.progress import live_columns, short_architectures
-from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
+from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import short_strata, without_shared_prefix
 from medfathom.trial.kinds import kinds_of
 
 STRATA = [

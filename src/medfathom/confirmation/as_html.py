@@ -5,6 +5,7 @@ from __future__ import annotations
 from medfathom.confirmation.results import ConfirmationSummary, Interval
 from medfathom.confirmation.words import best_sentence, chance_warning, judged_on, opened, sentence
 from medfathom.html import lines, piece, table
+from medfathom.text import stratum_words
 
 COLUMNS = ("configuration", "seeds", "search AUC", "val AUC", "test AUC", "95 % interval", "optimism")
 
@@ -26,7 +27,7 @@ def _first(summary: ConfirmationSummary) -> list[str]:
 def _table(summary: ConfirmationSummary) -> str:
     rows = [
         [
-            each.stratum if each.chosen else f"{each.stratum} (trial {each.search_trial})",
+            stratum_words(each.stratum) + ("" if each.chosen else f" (trial {each.search_trial})"),
             len(each.models),
             each.search_auc,
             each.val_auc,
@@ -44,7 +45,7 @@ def _last(summary: ConfirmationSummary, halted: str) -> list[str]:
         sentence(summary.unfinished) if summary.unfinished else "",
         opened(summary.openings),
         f"{len(summary.missing)} strata are not confirmed." if summary.missing else "",
-        *(f"Failed: {f.stratum}, seed {f.seed}: {f.reason}" for f in summary.failures),
+        *(f"Failed: {stratum_words(f.stratum)}, seed {f.seed}: {f.reason}" for f in summary.failures),
         f"Ended early: {halted}. The same call continues." if halted else "",
     ]
 

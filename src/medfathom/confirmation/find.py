@@ -14,6 +14,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.files import home
 from medfathom.models.folder import WEIGHTS_FILE, config_file
 from medfathom.study.read import sibling_study, stored_definition
+from medfathom.text import stratum_words
 
 if TYPE_CHECKING:
     from medfathom.confirmation.results import ConfirmationSummary
@@ -110,7 +111,7 @@ def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]
         return []
     best = summary.best_of_strata[0]
     first = best.models[0]
-    about = f"{summary.study}, {best.stratum}"
+    about = f"{summary.study}, {stratum_words(best.stratum)}"
     files = [(first.folder / name, _shown(name)) for name in first.pictures]
     if why := without_map(first.pictures):
         files[-1] = (files[-1][0], f"{files[-1][1]}; {why}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
 from medfathom.metrics.rules import includes_chance
+from medfathom.text import stratum_words
 from medfathom.units import counted
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def best_sentence(best: StratumResult) -> str:
     """What the best configuration by validation is worth on the test split."""
     low, high = best.ci
     return (
-        f"Best by validation: {best.stratum}, test AUC {best.test_auc:.4f} "
+        f"Best by validation: {stratum_words(best.stratum)}, test AUC {best.test_auc:.4f} "
         f"(95 % interval {low:.3f} to {high:.3f}, {what_varies(best)})."
     )
 
@@ -138,12 +139,20 @@ def front_words(found: Efficiency) -> list[str]:
     """What fronts are worth; then a line for each kind of cost: who is on its front, cheapest first."""
     lines = [f"{CAUTION}."]
     for kind, title in COSTS.items():
-        front = "; ".join(f"{_named(m)} ({m.costs[kind]:,.4g}, AUC {m.auc:.4f})" for m in found.front(kind))
-        lines.append(f"AUC against {title}: {front}")
+        front = "; ".join(
+            f"{named(m.architecture, m.stratum)} ({_cost(m, kind)}, AUC {m.auc:.4f})"
+            for m in found.front(kind)
+        )
+        lines.append(f"AUC against {title.removesuffix(', ms')}: {front}")
     return lines
 
 
-def _named(model: ModelCost) -> str:
-    if model.architecture in model.stratum:
-        return model.stratum
-    return f"{model.architecture} {model.stratum}".strip()
+def _cost(model: ModelCost, kind: str) -> str:
+    value = model.costs[kind]
+    return f"{value:.3g} ms" if kind == "latency_ms" else f"{value / 1e6:,.1f} M"
+
+
+def named(architecture: str, stratum: str) -> str:
+    """A model in short words: its stratum, and its architecture where that is none of the strata's."""
+    words = stratum_words(stratum)
+    return words if architecture in stratum else " · ".join(filter(None, [architecture, words]))

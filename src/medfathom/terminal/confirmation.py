@@ -27,8 +27,8 @@ from medfathom.definitions.load import study_name
 from medfathom.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from medfathom.study.watcher import Watcher
 from medfathom.terminal.output import print_json, print_text
-from medfathom.terminal.tables import Column, FittedTable, short_strata
-from medfathom.text import command
+from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import command, short_strata, stratum_words
 
 if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
@@ -136,7 +136,9 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     head.append(f"  {summary.modality}, confirmed on {judged_on(summary)}", "not bold")
     parts: list[RenderableType] = [head]
     if summary.strata and (warning := chance_warning(summary.strata[0])):
-        parts.append(Text(f"{summary.strata[0].stratum}, the best by validation. {warning}", "bold red"))
+        parts.append(
+            Text(f"{stratum_words(summary.strata[0].stratum)}, the best by validation. {warning}", "bold red")
+        )
     if summary.positive is not None:
         parts.append(Text(f"Positive class: {summary.positive}"))
     if summary.strata:
@@ -151,7 +153,7 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
         parts += [Text(line) for line in _missing(summary.missing)]
     if summary.failures:
         parts += [Text(), Text("Failures (confirm again to retry)", "bold red")]
-        parts += [Text(f"{f.stratum}, seed {f.seed}: {f.reason}") for f in summary.failures]
+        parts += [Text(f"{stratum_words(f.stratum)}, seed {f.seed}: {f.reason}") for f in summary.failures]
     return Group(*parts)
 
 
@@ -200,7 +202,7 @@ def _missing(missing: Sequence[MissingStratum]) -> list[str]:
     """A line for each stratum, or for each reason that many share (`--json` has all of them)."""
     by_reason: dict[str, list[str]] = {}
     for each in missing:
-        by_reason.setdefault(each.reason, []).append(each.stratum)
+        by_reason.setdefault(each.reason, []).append(stratum_words(each.stratum))
     lines = []
     for reason, strata in by_reason.items():
         if len(strata) > MISSING_SHOWN:

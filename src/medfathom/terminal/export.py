@@ -88,7 +88,7 @@ def _of_seeds(configuration: StratumResult) -> str:
 
 
 def _text(done: Exported) -> str:
-    from medfathom.confirmation.words import chance_warning  # noqa: PLC0415
+    from medfathom.confirmation.words import chance_warning, named  # noqa: PLC0415
 
     configuration, model = done.configuration, done.model
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
@@ -97,7 +97,7 @@ def _text(done: Exported) -> str:
         return _ensemble(done, done.ensemble) + checked + f"\n{_timm(done)}\n{_next(done)}"
     return (
         (f"{warning}\n" if warning else "")
-        + f"{done.folder}: {configuration.architecture}, {configuration.stratum} "
+        + f"{done.folder}: {named(configuration.architecture, configuration.stratum)} "
         f"(search trial {configuration.search_trial}, seed {model.seed}), "
         f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}"
         f"{_of_seeds(configuration)}{checked}\n"

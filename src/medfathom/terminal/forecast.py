@@ -12,8 +12,8 @@ from medfathom.definitions.load import load_definition
 from medfathom.definitions.strategies import unfrozen
 from medfathom.terminal.log import logged_steps
 from medfathom.terminal.output import print_json, print_text
-from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
-from medfathom.text import QUIET, clock
+from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import QUIET, clock, without_shared_prefix
 from medfathom.validate import check_definition, sources_for
 
 if TYPE_CHECKING:

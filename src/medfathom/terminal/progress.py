@@ -22,8 +22,8 @@ from medfathom.study.record import auc_of
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
 from medfathom.terminal.run_lines import Line
-from medfathom.terminal.tables import Column, FittedTable, without_shared_prefix
-from medfathom.text import QUIET, clock, spark
+from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import QUIET, clock, spark, without_shared_prefix
 
 if TYPE_CHECKING:
     from medfathom.definitions.space import TrialParams

@@ -18,8 +18,8 @@ from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSu
 from medfathom.study.tuning import Tuning, tuning_sentences
 from medfathom.terminal.output import print_json, print_text
 from medfathom.terminal.progress import STYLE
-from medfathom.terminal.tables import Column, FittedTable, short_strata, without_shared_prefix
-from medfathom.text import clock
+from medfathom.terminal.tables import Column, FittedTable
+from medfathom.text import clock, short_strata, without_shared_prefix
 
 DEFAULT_RATE = TrialParams.model_fields["learning_rate"].default
 

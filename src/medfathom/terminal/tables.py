@@ -7,7 +7,6 @@ is written.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,52 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-SHORT_KEYS = {"architecture": "", "init": "", "unfreeze_depth": "depth ", "strategy": ""}
-"""How hyperparameters are written in a short name of a stratum; others keep their own name."""
-
 Shortener = Callable[[Sequence[str]], list[str]]
-
-
-def without_shared_prefix(names: Sequence[str]) -> list[str]:
-    """Names without the words that all of them begin with.
-
-    >>> without_shared_prefix(["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
-    ['lite0', 'lite2']
-    """
-    different = sorted(set(names))
-    if len(different) < 2:
-        return list(names)
-    ends = enumerate(zip(different[0], different[-1], strict=False))
-    shared = different[0][: next((i for i, (a, b) in ends if a != b), len(different[0]))]
-    cut = max((match.end() for match in re.finditer(r"[_\W]", shared)), default=0)
-    return [name[cut:] for name in names]
-
-
-def short_strata(strata: Sequence[str]) -> list[str]:
-    """Strata in short words, without the words that all their architectures begin with.
-
-    >>> short_strata(["architecture=vgg11 init=imagenet unfreeze_depth=3", "architecture=vgg16 init=random"])
-    ['vgg11 · imagenet · depth 3', 'vgg16 · random']
-    """
-    found = [re.search(r"(?:^| )architecture=(\S+)", name) for name in strata]
-    names = [match.group(1) if match else "" for match in found]
-    short = dict(zip(names, without_shared_prefix(names), strict=True))
-    return [_short(name, short) for name in strata]
-
-
-def _short(stratum: str, architectures: dict[str, str]) -> str:
-    words, paren, rest = stratum.partition(" (")
-    parts = (_short_part(part, architectures) for part in re.split(r" (?=\w+=)", words))
-    return " · ".join(parts) + paren + rest
-
-
-def _short_part(part: str, architectures: dict[str, str]) -> str:
-    key, equals, value = part.partition("=")
-    if not equals:
-        return part
-    return SHORT_KEYS.get(key, f"{key} ") + (
-        architectures.get(value, value) if key == "architecture" else value
-    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medfathom.analysis.told import FailureSignature, ToldOfStudy
-from medfathom.text import number_of
+from medfathom.text import number_of, stratum_words
 
 MOST_STRATA = 2
 """Strata that a sentence names for each signature; the table has all."""
@@ -21,7 +21,9 @@ def failure_sentences(told: ToldOfStudy) -> list[str]:
 
 def _sentence(each: FailureSignature, among: str, diagnosed: int) -> str:
     most = [
-        f"{name} ({count} of {of})" for name, (count, of) in list(each.strata.items())[:MOST_STRATA] if name
+        f"{stratum_words(name)} ({count} of {of})"
+        for name, (count, of) in list(each.strata.items())[:MOST_STRATA]
+        if name
     ]
     where = f"; most often in {' and '.join(most)}" if most and len(each.strata) > 1 else ""
     if most and len(each.strata) == 1:
@@ -35,7 +37,7 @@ def failure_table(told: ToldOfStudy) -> tuple[list[str], list[list[object]]]:
     words = [each.word for each in told.failures]
     trials = {name: of for each in told.failures for name, (_, of) in each.strata.items()}
     rows: list[list[object]] = [
-        [name, of, *(each.strata.get(name, (0, of))[0] for each in told.failures)]
+        [stratum_words(name), of, *(each.strata.get(name, (0, of))[0] for each in told.failures)]
         for name, of in sorted(trials.items(), key=lambda item: (-_failing(told, item[0]), item[0]))
     ]
     return ["stratum", "trials", *words], rows

@@ -24,7 +24,7 @@ from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
 from medfathom.metrics.tuning import LEAST
-from medfathom.text import as_cell, number_of
+from medfathom.text import as_cell, number_of, stratum_words
 
 REPORT_FILE = "report.html"
 
@@ -59,7 +59,7 @@ def write_report(analysis: Analysis, out: Path, pictures: Sequence[tuple[str, Pa
 def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Path, str]] = ()) -> str:
     """The HTML page: text, pictures and tables in one file."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "interval": interval, "p": p_value}
+    environment.filters |= {"number": number, "interval": interval, "p": p_value, "stratum": stratum_words}
     first = opening(analysis)
     return environment.from_string(_part("report.html.j2")).render(
         found=analysis,
@@ -110,7 +110,7 @@ def _compared(analysis: Analysis) -> list[list[object]]:
         [
             c["dataset"],
             c["class"],
-            *pair["models"],
+            *map(stratum_words, pair["models"]),
             number(pair["difference"]),
             interval(pair["bootstrap_ci95"]),
             p_value(pair.get("bootstrap_p_holm")),
