@@ -29,7 +29,13 @@ def keep(folder: Path, number: int) -> dict[str, Any]:
 
 
 def results(
-    settings: RunSettings, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
+    settings: RunSettings,
+    order: Order,
+    *,
+    study: str,
+    folder: Path,
+    pictures: frozenset[int],
+    objective: str,
 ) -> Iterator[Result]:
     """As `confirmation.worker.confirmed_results`; leaves a line for each trial that begins."""
     number = order.assignment.number

@@ -34,7 +34,7 @@ from medfathom.definitions.joint import JointDataset, members
 from medfathom.errors import DataError, InputError, StorageError
 from medfathom.files import home
 from medfathom.machine import check_ray
-from medfathom.study.choice import choice_of, choice_sentences, rule_of
+from medfathom.study.choice import choice_of, choice_sentences, objective_of, rule_of
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
 from medfathom.study.precision import settled_precision
@@ -190,6 +190,7 @@ def _without_stopping(study: Study) -> StudyConfig:
             "goal": "best",
             "sampler": SamplerConfig(name="random"),
             "scheduler": SchedulerConfig(name="none"),
+            "objective": "auc",  # the search's own is judged by the worker
             "objectives": ObjectivesConfig(),
             "dataset": _with_one_split(config.dataset),
             "budget": config.budget.model_copy(update=budget),
@@ -276,7 +277,11 @@ def _train(
         driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=folder)
         first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)
         work = partial(
-            confirmed_results, study=study.study_name, folder=folder.absolute(), pictures=first_seeds
+            confirmed_results,
+            study=study.study_name,
+            folder=folder.absolute(),
+            pictures=first_seeds,
+            objective=objective_of(study),
         )
         try:
             halted = run_trials(config, driver, watcher, home(), address, work)

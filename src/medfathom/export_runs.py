@@ -71,6 +71,7 @@ class TrialRun:
     metrics: dict[str, float]
     curve: dict[int, float]
     texts: dict[str, str]
+    curve_name: str
 
 
 def export_runs(
@@ -130,6 +131,7 @@ def _run(trial: FrozenTrial, fixed: dict[str, str | float | int | bool]) -> Tria
             for key, value in known.items()
             if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT
         },
+        curve_name=CURVE if known.get("objective_value") is None else "epoch_objective_value",
     )
 
 
@@ -162,7 +164,7 @@ def _one_to_mlflow(client: MlflowClient, experiment: str, run: TrialRun) -> None
     at = begun if run.ended is None else round(1000 * run.ended)
     key = client.create_run(experiment, start_time=begun, run_name=run.name).info.run_id
     metrics = [Metric(name, value, at, 0) for name, value in run.metrics.items()]
-    metrics += [Metric(CURVE, auc, at, epoch) for epoch, auc in run.curve.items()]
+    metrics += [Metric(run.curve_name, value, at, epoch) for epoch, value in run.curve.items()]
     params = [Param(name, str(value)) for name, value in run.params.items()]
     tags = [RunTag(name, value) for name, value in run.texts.items()]
     for batch in _in_parts(metrics):
@@ -194,8 +196,8 @@ def _to_tensorboard(folder: Path, study: str, runs: Sequence[TrialRun]) -> tuple
 def _one_to_tensorboard(writer_of: Callable[[str], SummaryWriter], place: Path, run: TrialRun) -> None:
     at = run.begun if run.ended is None else run.ended
     with writer_of(str(place)) as writer:
-        for epoch, auc in run.curve.items():
-            writer.add_scalar(CURVE, auc, epoch, walltime=at)
+        for epoch, value in run.curve.items():
+            writer.add_scalar(run.curve_name, value, epoch, walltime=at)
         for name, text in {"state": run.state, **run.texts}.items():
             writer.add_text(name, text, walltime=at)
         # Beside its own summary it writes each metric once, in the same folder.

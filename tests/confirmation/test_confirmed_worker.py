@@ -50,3 +50,23 @@ def test_a_confirmed_model_was_trained_by_its_trial_s_strategy(workdir: Path, st
     assert last.record.strategy == read_config(folder / "trial-00000").strategy == strategy
     # What is kept predicts as the trial did; its temperature moves an AUC of three classes a little.
     assert last.extra["validation_auc"] == pytest.approx(last.record.auc, abs=0.05)
+
+
+def test_what_the_search_looked_for_is_judged_beside_the_auc(workdir: Path) -> None:
+    small = ["image_size=32", "n_train=24", "n_val=12", "n_test=12"]
+    config = load_definition("demo", ["budget.epochs=1", *(f"dataset.{part}" for part in small)])
+    data = prepare(config.dataset, workdir / "cache")
+    settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint)
+    params = TrialParams(architecture="test_resnet", init="random", unfreeze_depth=0)
+    order = Order(Assignment(0, params, "", 7), "study/trial-00000.pt")
+    *_, last = confirmed_results(
+        settings,
+        order,
+        study="demo",
+        folder=workdir / "confirmed",
+        pictures=frozenset(),
+        objective="auprc",
+    )
+    assert isinstance(last, EpochResult)
+    assert last.extra["test_objective_value"] == last.extra["test_average_precision"]
+    assert last.record.value == last.record.auc  # a confirmation's own value is the AUC

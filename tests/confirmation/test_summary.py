@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from json_holds import holds
-from made_confirmations import confirmed, load, searched
+from made_confirmations import confirmed, load, made_model, made_result, searched
 from medfathom.analysis.results import from_trials
 from medfathom.answer import analyze_all
 from medfathom.confirmation.choice import choose
@@ -18,16 +18,19 @@ from medfathom.confirmation.find import by_configuration, confirmed_folder
 from medfathom.confirmation.openings import OPENINGS, read_openings
 from medfathom.confirmation.summary import (
     analysis_records,
+    best_model,
     interval_over_images_and_seeds,
     sampling_interval,
     summarize_confirmation,
 )
+from medfathom.confirmation.words import objective_sentence
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.metrics.intervals import Z95
 from medfathom.study.read import records
 from medfathom.terminal.confirmation import confirmation_text
+from medfathom.trial.record import SplitMetrics
 
 
 @pytest.mark.parametrize("n_seeds", [2, 3, 5])
@@ -108,6 +111,7 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
         *(
             "study",
             "modality",
+            "objective",
             "unfinished",
             "n_test",
             "positive",
@@ -118,13 +122,23 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
         )
     ]
     facts = ["architecture", "family", "init", "unfreeze_depth", "strategy", "n_params", "n_trainable_params"]
-    aucs = ["search_auc", "val_auc", "val_log_loss", "test_auc", "seed_sd", "sampling_ci", "ci", "optimism"]
+    aucs = [
+        "search_auc",
+        "search_value",
+        "val_auc",
+        "val_log_loss",
+        "test_auc",
+        "seed_sd",
+        "sampling_ci",
+        "ci",
+        "optimism",
+    ]
     aucs.append("gap")
     others = ["sensitivity", "specificity", "precision", "accuracy", "average_precision"]
     assert list(content["strata"][0]) == [
         *("stratum", "search_trial", "chosen", *facts, "depth", "macs", "params", *aucs),
         *("unit", "combine", "n_test_cases", "models", *others),
-        *("brier_loss", "calibration_error", "image_auc"),
+        *("brier_loss", "calibration_error", "image_auc", "objective_value"),
     ]
     keys = ["trial", "seed", "val_auc", "val_log_loss", "test_auc", "test_ci", "folder"]
     assert list(content["strata"][0]["models"][0]) == keys
@@ -165,3 +179,17 @@ def test_an_analysis_reads_predictions_once_to_summarize_and_once_to_compare(
     assert len(content["confirmed"][0]["strata"]) == 2
     first = {t.user_attrs["folder"] for t in trials if t.user_attrs["seed_index"] == 0}
     assert reads == {t.user_attrs["folder"]: 1 + (t.user_attrs["folder"] in first) for t in trials}
+
+
+def test_the_objective_of_the_search_is_told_beside_the_test_auc() -> None:
+    models = [
+        made_model(test=SplitMetrics(auc=0.8, objective_value=v), validation=SplitMetrics(objective_value=w))
+        for v, w in ((0.4, 0.7), (0.6, 0.9))
+    ]
+    result = made_result(models=tuple(models), metric_means={"objective_value": 0.5}, search_value=0.75)
+    assert best_model(result, "objective") is models[1]
+    told = objective_sentence(result, "auprc")
+    assert "looked for AUPRC: 0.7500 on validation in the search, 0.5000 on the test split" in told
+    assert "the test split's own" in objective_sentence(result, "sensitivity_at_specificity:0.9")
+    assert "not calibrated" in objective_sentence(result, "log_loss")
+    assert objective_sentence(result, "unit_auc") == ""

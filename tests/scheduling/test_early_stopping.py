@@ -76,7 +76,7 @@ def tell(scheduler: StratifiedScheduler, trial: Any, curve: Mapping[int, float])
     decisions: list[str] = []
     for epoch, auc in curve.items():
         if "STOP" not in decisions:
-            decisions.append(scheduler.on_trial_result(None, trial, {"epoch": epoch, "auc": auc}))
+            decisions.append(scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": auc}))
     return decisions
 
 
@@ -173,13 +173,13 @@ def test_a_replay_knows_what_the_run_knew(driver: Driver) -> None:
         assert assignment
         trial = added(lived, number)
         for epoch in range(1, EPOCHS + 1):
-            result = {"epoch": epoch, "auc": (assignment.seed * epoch % 997) / 997}
-            driver.report(number, epoch, result["auc"])
+            result = {"epoch": epoch, "value": (assignment.seed * epoch % 997) / 997}
+            driver.report(number, epoch, result["value"])
             if epoch < EPOCHS and lived.on_trial_result(None, trial, result) == "STOP":
                 driver.prune(number, {}, "stopped")
                 break
         else:
-            driver.complete(number, result["auc"], {})
+            driver.complete(number, result["value"], {})
         lived.on_trial_complete(None, trial, result)
     taught = scheduler_of(driver)
     assert known(taught) == known(lived)
@@ -239,7 +239,7 @@ class TuneRule:
     """Tune's own rule of a name; trials of Hyperband are dealt to one for each bracket."""
 
     def __init__(self, config: SchedulerConfig, epochs: int) -> None:
-        common = {"time_attr": "epoch", "metric": "auc", "mode": "max"}
+        common = {"time_attr": "epoch", "metric": "value", "mode": "max"}
         grace, factor = config.grace_epochs, config.reduction_factor
         self._brackets: list[Any] = [
             MedianStoppingRule(**common, grace_period=grace, hard_stop=True)
@@ -293,7 +293,7 @@ def test_decisions_are_tunes_own(
         if come_to[number] == epochs:
             continue
         come_to[number] += 1
-        trial, result = trials[number], {"epoch": come_to[number], "auc": auc}
+        trial, result = trials[number], {"epoch": come_to[number], "value": auc}
         if come_to[number] == epochs:
             ours.on_trial_complete(None, trial, result)
             theirs.of(trial).on_trial_complete(None, trial, result)
@@ -327,6 +327,6 @@ def test_ten_thousand_past_trials_cost_little() -> None:
         seconds = []
         for epoch in range(9, 14):
             began = time.process_time()
-            assert scheduler.on_trial_result(None, trial, {"epoch": epoch, "auc": 0.9}) == "CONTINUE"
+            assert scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": 0.9}) == "CONTINUE"
             seconds.append(time.process_time() - began)
         assert min(seconds) < 0.2

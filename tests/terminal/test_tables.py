@@ -74,8 +74,9 @@ def test_no_line_is_padded_in_a_pipe(
     assert lines[-1].endswith("x" * 80)
 
 
+@pytest.mark.parametrize("objective", ["auc", "log_loss", "sensitivity_at_specificity:0.9"])
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-def test_the_best_trials_and_strata_of_show(width: int) -> None:
+def test_the_best_trials_and_strata_of_show(width: int, objective: str) -> None:
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(TrialSummary))
     some = {
         "auc": 0.9,
@@ -84,6 +85,7 @@ def test_the_best_trials_and_strata_of_show(width: int) -> None:
         "auc_ci_low": 0.85,
         "auc_ci_high": 0.95,
         "log_loss": 0.4,
+        "objective_value": 0.7,
         "n_params": 4_000_000,
         "train_seconds": 70.0,
         "params": {"learning_rate": 1e-3},
@@ -92,8 +94,9 @@ def test_the_best_trials_and_strata_of_show(width: int) -> None:
         TrialSummary(**nothing | some | {"number": k, "architecture": f"tf_efficientnet_lite{k}"})
         for k in range(3)
     ]
-    lines = printed(show._best_table(best), width)
+    lines = printed(show._best_table(best, objective), width)
     assert all(len(line.rstrip()) <= width for line in lines)
+    assert ("objective" in lines[0]) == objective.startswith("sensitivity")
     assert all(f" lite{k} " in lines[k + 1] or f"tf_efficientnet_lite{k} " in lines[k + 1] for k in range(3))
 
 

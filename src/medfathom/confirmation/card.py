@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from medfathom.confirmation.card_metrics import by_groups, metrics_table
 from medfathom.confirmation.decisions import decision_words
 from medfathom.confirmation.find import SUBGROUPS, without_map
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.words import chance_warning, gap_words, opened, what_varies
+from medfathom.confirmation.words import (
+    chance_warning,
+    gap_words,
+    objective_sentence,
+    opened,
+    what_varies,
+)
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.strategies import DEFAULT
 from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
+from medfathom.study.choice import objective_of
 from medfathom.text import harmless, markdown_table
-from medfathom.trial.record import METRIC_TITLES
 from medfathom.units import counted
 
 if TYPE_CHECKING:
@@ -55,7 +62,7 @@ predictions.class_names, predictions.probabilities
 
 Test split: {judged} that neither training nor the search used. {opened}
 
-{positive}{metrics}
+{positive}{objective}{metrics}
 
 {compared}
 ## Calibration and thresholds
@@ -106,9 +113,6 @@ OF_SEEDS = """\
 NEAR = 1.01
 """A temperature is at an end of its range from this factor on: the search never reaches the end itself."""
 
-SHOWN = tuple(pair for pair in METRIC_TITLES if pair[0] != "log_loss")
-"""Metrics of the table, with their titles."""
-
 
 def model_card(
     config: ModelConfig,
@@ -152,7 +156,8 @@ def model_card(
         combined=_combined(config),
         opened=opened(read_openings(study)),
         positive=_positive(config),
-        metrics=_metrics(model),
+        metrics=metrics_table(model),
+        objective=_objective(configuration, objective_of(study)) if not ensemble else "",
         compared=_against_single(ensemble) if ensemble else _of_seeds(study, configuration, model),
         temperature=config.temperature,
         at_bound=_at_bound(config.temperature),
@@ -165,6 +170,12 @@ def model_card(
         provenance=_provenance(config, configuration, model),
     )
     return harmless(text)
+
+
+def _objective(configuration: StratumResult, objective: str) -> str:
+    """What the search looked for, where that is not AUC."""
+    line = objective_sentence(configuration, objective)
+    return f"{line}\n\n" if line else ""
 
 
 def _in_timm(config: ModelConfig) -> str:
@@ -284,32 +295,6 @@ def _onnx(difference: float | None) -> str:
     )
 
 
-def _metrics(model: ConfirmedModel) -> str:
-    lines = ["| metric | validation | test | 95 % interval (test) |", "| --- | --- | --- | --- |"]
-    test = model.test.model_dump()
-    val = (model.validation or model.record).model_dump()
-    for name, title in SHOWN:
-        if test[name] is not None:
-            # An older version measured these two before the temperature was fitted: not comparable.
-            old = model.validation is None and name in ("brier_loss", "calibration_error")
-            before = None if old else val[name]
-            shown = "" if before is None else f"{before:.4f}"
-            lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
-    for name, values in (model.test.per_class or {}).items():
-        if "auc" in values:
-            known = f" ({values['n_known']:.0f} with a known label)" if "n_known" in values else ""
-            lines.append(f"| AUC of {name}{known} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
-    how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
-    if _by_groups(model):
-        how += ", with the effective number of images or cases (Rao and Scott, Biometrics 1992)"
-    return "\n".join([*lines, "", how + "."])
-
-
-def _interval(values: Mapping[str, float | None], name: str) -> str:
-    low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
-    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
-
-
 def _positive(config: ModelConfig) -> str:
     """What the metrics of two classes are about."""
     if config.positive is None:
@@ -350,7 +335,7 @@ def _at_bound(temperature: float) -> str:
 
 
 def _groups(model: ConfirmedModel, unit: str) -> str:
-    if _by_groups(model):
+    if by_groups(model):
         whose = "patients (or slides)" if unit == "image" else "patients"
         return f"Intervals count {whose} as independent, not {unit}s."
     return (
@@ -365,10 +350,6 @@ def _leakage(note: str | None) -> str:
         return ""
     none = "No image has an exact copy in another split, and no known patient or slide is in two splits"
     return f"- {note or none}.\n"
-
-
-def _by_groups(model: ConfirmedModel) -> bool:
-    return "group" in (model.test.auc_interval or "")
 
 
 def _provenance(config: ModelConfig, configuration: StratumResult, model: ConfirmedModel) -> str:

@@ -49,6 +49,8 @@ class StratumJson(TypedDict):
         chosen: whether it is the best of its stratum by validation; else it was asked for by number.
         params: hyperparameter -> value, of those that the study varies.
         search_auc: validation AUC of the search trial.
+        search_value: what it reached of the search's objective; null: that is the AUC. `objective_value`: the
+            same on the test split, mean over the seeds.
         val_auc: validation AUC, mean over the seeds.
         test_auc: mean over the seeds.
         seed_sd: standard deviation of the test AUC between seeds; null for one seed.
@@ -76,6 +78,7 @@ class StratumJson(TypedDict):
     macs: int
     params: Object
     search_auc: float
+    search_value: float | None
     val_auc: float
     val_log_loss: float | None
     test_auc: float
@@ -131,6 +134,7 @@ class ConfirmationJson(TypedDict):
     """Everything known of a study's confirmation.
 
     Attributes:
+        objective: what the search looked for.
         unfinished: that the search is not at its end, in words; null: it is.
         n_test: images of the test split; null: it was not opened.
         positive: the positive class of two; null for other tasks.
@@ -143,6 +147,7 @@ class ConfirmationJson(TypedDict):
 
     study: str
     modality: str
+    objective: str
     unfinished: str | None
     n_test: int | None
     positive: str | None

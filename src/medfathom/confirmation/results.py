@@ -87,6 +87,7 @@ class StratumResult:
         macs: multiply-accumulates for one image.
         params: hyperparameter -> value, of those that the study varies.
         search_auc: validation AUC of the search trial.
+        search_value: what it reached of the search's objective; None: that is the AUC.
         val_auc: validation AUC, mean over the seeds.
         test_auc: mean over the seeds.
         seed_sd: standard deviation of the test AUC between seeds; None for one seed.
@@ -122,6 +123,7 @@ class StratumResult:
     models: tuple[ConfirmedModel, ...]
     gap: Gap | None = None
     datasets: Mapping[str, StratumResult] = field(default_factory=dict)
+    search_value: float | None = None
 
     @property
     def each(self) -> Mapping[str, StratumResult]:
@@ -161,6 +163,7 @@ class StratumResult:
             "macs": self.macs,
             "params": dict(self.params),
             "search_auc": self.search_auc,
+            "search_value": self.search_value,
             "val_auc": self.val_auc,
             "val_log_loss": self.val_log_loss,
             "test_auc": self.test_auc,
@@ -196,6 +199,7 @@ class ConfirmationSummary:
     Attributes:
         study: name of the search study.
         modality: of its images.
+        objective: what the search looked for.
         unfinished: that the search is not at its end, in words; None: it is.
         openings: of the test split, in order.
         strata: confirmed configurations, the best on validation first, by the study's rule.
@@ -212,6 +216,7 @@ class ConfirmationSummary:
     missing: tuple[MissingStratum, ...]
     failures: tuple[FailedModel, ...]
     efficiency: Efficiency | None = None
+    objective: str = "auc"
 
     @property
     def n_test(self) -> int | None:
@@ -233,6 +238,7 @@ class ConfirmationSummary:
         content: ConfirmationJson = {
             "study": self.study,
             "modality": self.modality,
+            "objective": self.objective,
             "unfinished": self.unfinished,
             "n_test": self.n_test,
             "positive": self.positive,

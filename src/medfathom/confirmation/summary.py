@@ -38,8 +38,8 @@ from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.intervals import error_from_ends, interval_of_mean, reach_over_seeds
-from medfathom.metrics.rules import By
-from medfathom.study.choice import log_loss_of, rule_of
+from medfathom.metrics.rules import Rule
+from medfathom.study.choice import log_loss_of, objective_of, rule_of
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.summary import WITHDRAWN
 
@@ -52,8 +52,10 @@ MEANS = (
     "brier_loss",
     "calibration_error",
     "image_auc",
+    "objective_value",
 )
-"""Metrics of the test split that are averaged over seeds, besides the AUC; `image_auc` only of cases."""
+"""Metrics of the test split that are averaged over seeds, besides the AUC; `image_auc` only of cases,
+`objective_value` only where the search looked for something else than AUC."""
 
 
 def summarize_confirmation(study: Study, confirmation: Study | None) -> ConfirmationSummary:
@@ -69,10 +71,12 @@ def summarize_confirmation(study: Study, confirmation: Study | None) -> Confirma
     folder = confirmed_folder(study)
     strata = [_result(searched[n], own, folder, chosen=n in chosen) for n, own in sorted(trials.items())]
     waiting = [_not_confirmed(t, choices) for t in choices.trials if t.number not in trials]
-    order = best_first([s.val_auc for s in strata], _losses(strata), rule_of(study))
+    by = rule_of(study)
+    order = best_first([_by_rule(s.models, by) for s in strata], _losses(strata), by)
     return ConfirmationSummary(
         study=study.study_name,
         modality=study.user_attrs["modality"],
+        objective=objective_of(study),
         unfinished=unfinished_search(study),
         openings=tuple(read_openings(study)),
         strata=tuple(strata[i] for i in order),
@@ -81,10 +85,18 @@ def summarize_confirmation(study: Study, confirmation: Study | None) -> Confirma
     )
 
 
-def best_model(configuration: StratumResult, by: By) -> ConfirmedModel:
+def best_model(configuration: StratumResult, by: Rule) -> ConfirmedModel:
     """Of a configuration's seeds the best on validation, by a rule of `metrics.rules`."""
     models = configuration.models
-    return models[int(best_first([m.val_auc for m in models], _losses(models), by)[0])]
+    return models[int(best_first([_by_rule([m], by) for m in models], _losses(models), by)[0])]
+
+
+def _by_rule(models: Sequence[ConfirmedModel], by: Rule) -> float:
+    """What a rule takes for the validation AUC, mean over models: the objective, where that is the rule."""
+    if by != "objective":
+        return float(np.mean([model.val_auc for model in models]))
+    values = [model.validation.objective_value if model.validation else None for model in models]
+    return float(np.mean([0.0 if value is None else value for value in values]))
 
 
 def _losses(judged: Sequence[StratumResult | ConfirmedModel]) -> list[float]:
@@ -145,6 +157,7 @@ def _one(
         macs=facts["macs"],
         params=dict(search.params),
         search_auc=search_auc,
+        search_value=record_of(search).objective_value,
         val_auc=float(np.mean(val)),
         test_auc=test_auc,
         seed_sd=seed_sd,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
-from medfathom.metrics.rules import includes_chance
+from medfathom.metrics.rules import AT_SPECIFICITY, includes_chance, is_auc, is_loss, objective_title
 from medfathom.text import stratum_words
 from medfathom.units import counted
 
@@ -52,6 +52,22 @@ def datasets_sentence(best: StratumResult) -> str:
         for name, one in best.datasets.items()
     ]
     return f"That is the mean over data sets; test AUC of each: {', '.join(each)}."
+
+
+def objective_sentence(result: StratumResult, objective: str) -> str:
+    """What a configuration reached of the search's objective; empty: the search looked for AUC."""
+    value = result.metric_means.get("objective_value")
+    if is_auc(objective) or value is None:
+        return ""
+    found = "" if result.search_value is None else f"{result.search_value:.4f} on validation in the search, "
+    how = "mean over the seeds"
+    if is_loss(objective):
+        how += "; the search's is of probabilities that were not calibrated"
+    elif objective.startswith(AT_SPECIFICITY):
+        how += "; the threshold is the test split's own there"
+    return (
+        f"The search looked for {objective_title(objective)}: {found}{value:.4f} on the test split ({how})."
+    )
 
 
 def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -> str:

@@ -45,7 +45,13 @@ from medfathom.trial.task import TrialTask
 
 
 def confirmed_results(
-    settings: RunSettings, order: Order, *, study: str, folder: Path, pictures: frozenset[int]
+    settings: RunSettings,
+    order: Order,
+    *,
+    study: str,
+    folder: Path,
+    pictures: frozenset[int],
+    objective: str = "auc",
 ) -> Iterator[Result]:
     """A confirmation's results, epoch by epoch; with the last one everything is on disk.
 
@@ -55,6 +61,7 @@ def confirmed_results(
         study: name of the study that is confirmed.
         folder: where every confirmed model has its own folder.
         pictures: numbers of the trials whose pictures are drawn.
+        objective: what the search looked for; it is judged beside the AUC.
     """
     params, task, number = order.assignment.params, task_of(settings, order), order.assignment.number
 
@@ -63,7 +70,7 @@ def confirmed_results(
             extra: dict[str, Any] = {}
             if record.finished:
                 own = folder / f"trial-{number:05d}"
-                heads = _keep(settings, params, task, own, (study, number))
+                heads = _keep(settings, params, task, own, (study, number), objective)
                 kept = _recorded(own, heads)
                 if number in pictures:
                     kept = _draw(own, heads, kept, record, task)
@@ -94,7 +101,12 @@ class _Head:
 
 
 def _keep(
-    settings: RunSettings, params: TrialParams, task: TrialTask, folder: Path, source: tuple[str, int]
+    settings: RunSettings,
+    params: TrialParams,
+    task: TrialTask,
+    folder: Path,
+    source: tuple[str, int],
+    objective: str,
 ) -> list[_Head]:
     """Write the model folder and the predictions. Returns what it says of each data set."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +118,7 @@ def _keep(
     if not isinstance(data, JointData):
         config = _config(datasets[0], params, task, network, source)
         val, test = data.split("val"), open_test(data)
-        return [_head(config, Model(config, state, task.device), data, (val, test), folder, rule)]
+        return [_head(config, Model(config, state, task.device), data, (val, test), folder, rule, objective)]
     heads = []
     for place, (part, dataset) in enumerate(zip(data.parts, datasets, strict=True)):
         whole = _config(dataset, params, task, network, source)
@@ -114,7 +126,7 @@ def _keep(
         model = Model(config, state_of_one(state, place), task.device)
         splits = as_joint(part.split("val"), data), as_joint(open_test(part), data)
         (own := folder / data.names[place]).mkdir(exist_ok=True)
-        heads.append(_head(config, model, part, splits, own, rule))
+        heads.append(_head(config, model, part, splits, own, rule, objective))
     write_config(folder, _of_all(heads[0].model.config, data))
     return heads
 
@@ -155,6 +167,7 @@ def _head(
     splits: tuple[Split, Split],
     folder: Path,
     rule: ThresholdRule,
+    objective: str,
 ) -> _Head:
     """Write configuration and predictions of one data set; splits are validation and test."""
     val, test = splits
@@ -171,6 +184,7 @@ def _head(
             config.combine,
             temperature=fitted.temperature,
             thresholds=fitted.thresholds,
+            objective=objective,
         )
         for split, logits in ((val, val_logits), (test, test_logits))
     )

@@ -63,15 +63,16 @@ class Finding:
 
 def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
     """Findings about one trial, compared with all trials of its study; empty where there is no problem."""
-    aucs = [auc for _, auc in sorted(trial.intermediate_values.items())]
     record = record_of(trial)
+    # Of another objective the curve is of that, and no rule is known for it.
+    aucs = [auc for _, auc in sorted(trial.intermediate_values.items()) if record.objective_value is None]
     losses = record.losses or Losses(train=[], val=[])
     return [
         *_overfitting(record, losses),
         *(_divergence(losses.train) or _underfitting(trial, losses.train, aucs)),
         *_domain_shift(trial, others),
         *_pretraining(trial, others),
-        *_shortcut(trial, aucs),
+        *_shortcut(trial),
     ]
 
 
@@ -191,12 +192,12 @@ def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Find
     ]
 
 
-def _shortcut(trial: FrozenTrial, aucs: Sequence[float]) -> list[Finding]:
-    attributes = trial.user_attrs
+def _shortcut(trial: FrozenTrial) -> list[Finding]:
+    attributes, auc = trial.user_attrs, auc_of(trial)
     found = []
     untrained = attributes.get("init") in DRAWN and attributes.get("unfreeze_depth") == 0
-    if untrained and aucs and aucs[-1] >= TOO_EASY:
-        found.append(f"features of an untrained network reach AUC {aucs[-1]:.3f} (rule: {TOO_EASY} or more)")
+    if untrained and auc is not None and auc >= TOO_EASY:
+        found.append(f"features of an untrained network reach AUC {auc:.3f} (rule: {TOO_EASY} or more)")
     border = attributes.get("cam_border_share")
     if border is not None and border >= BORDER:
         found.append(

@@ -15,8 +15,14 @@ from medfathom.dashboard.diagnosis import Finding, diagnose
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.strategies import unfrozen
 from medfathom.files import home
-from medfathom.metrics.rules import By
-from medfathom.study.choice import choice_of, choice_sentences, completed, rule_of
+from medfathom.metrics.rules import Rule, is_auc, objective_title
+from medfathom.study.choice import (
+    choice_of,
+    choice_sentences,
+    completed,
+    objective_of,
+    rule_of,
+)
 from medfathom.study.front import front_of, front_sentence
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
@@ -102,7 +108,8 @@ class NotesAndPictures:
     def after_end(self, number: int) -> None:
         """Write the trial's note, and now and then the study's anew."""
         trials = self._study.get_trials(deepcopy=False)
-        save_note(self._study, trial_note(trials[number], trials, rule_of(self._study)), trials[number])
+        note = trial_note(trials[number], trials, rule_of(self._study), objective_of(self._study))
+        save_note(self._study, note, trials[number])
         if time.monotonic() - self._noted > BETWEEN_STUDY_NOTES_S:
             # Without the comparison image by image: it can take seconds, and workers wait for this process.
             save_note(self._study, study_note(self._study, trials, compare=False))
@@ -123,11 +130,11 @@ def add_picture(study: Study, file: Path) -> None:
     upload_artifact(artifact_store=artifact_store(), file_path=str(file), study_or_trial=study)
 
 
-def trial_note(trial: FrozenTrial, trials: Sequence[FrozenTrial], by: By) -> str:
+def trial_note(trial: FrozenTrial, trials: Sequence[FrozenTrial], by: Rule, objective: str = "auc") -> str:
     """What was run, the result in words with its rank by a rule, a diagnosis; Markdown."""
     record = record_of(trial)
     parts = [f"### Trial {trial.number}: {_network(record)}", _what(trial, record)]
-    parts.append(_result(trial, record, trials, by))
+    parts.append(_result(trial, record, trials, by, objective))
     if trial.state != TrialState.FAIL:
         parts.append(_diagnosis(diagnose(trial, trials)))
     return "\n\n".join(parts)
@@ -176,7 +183,9 @@ def _value(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTrial], by: By) -> str:
+def _result(
+    trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTrial], by: Rule, objective: str
+) -> str:
     reason = record.stop_reason or ""
     if trial.state == TrialState.FAIL:
         return f"**Result.** It failed: {reason}."
@@ -186,6 +195,9 @@ def _result(trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTria
     interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
     per = f" per {record.unit}" if record.unit else ""
     text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}{_folds(record)}; {reason}."
+    if record.objective_value is not None:
+        looked_for = f"Validation {objective_title(objective)} {record.objective_value:.4f}"
+        text = f"**Result.** {looked_for}, which the search looks for. {text.removeprefix('**Result.** ')}"
     if record.image_auc is not None:
         text += (
             f" Per image: {record.image_auc:.4f}. A {record.unit} is the {record.combine} over its images."
@@ -250,6 +262,7 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
             f"**Data.** {data}, {_sizes(study)} pixels, fingerprint "
             f"`{str(attributes.get('dataset_fingerprint', ''))[:12]}`.",
             *([f"**{leakage}.**"] if leakage else []),
+            *_looks_for(study),
             f"**State.** {state}",
             f"**So far.** {_so_far(study, trials, compare=compare)}",
             *_elsewhere(attributes.get(EVALUATIONS, {})),
@@ -262,6 +275,14 @@ def _named(attributes: Mapping[str, Any]) -> str:
     dataset = attributes.get("definition", {}).get("dataset", {})
     own = dataset.get("datasets", [dataset])
     return ", ".join(str(one.get("name") or one.get("source", "?")) for one in own)
+
+
+def _looks_for(study: Study) -> list[str]:
+    """The objective, where it is not the AUC of what is judged."""
+    objective = objective_of(study)
+    if is_auc(objective):
+        return []
+    return [f"**Objective.** The search looks for {objective_title(objective)} (`objective`), not for AUC."]
 
 
 def _elsewhere(found: Mapping[str, Mapping[str, object]]) -> list[str]:

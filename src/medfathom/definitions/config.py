@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from medfathom.definitions.joint import JOINT_KEYS, JointDataset, StudyDataset, folded, members
+from medfathom.definitions.objective import known_objective, refusal
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
 from medfathom.definitions.strategies import FEWEST_EPOCHS, STEPWISE
@@ -174,6 +175,10 @@ class StudyConfig(Schema):
     transfer strategy? `one_model`: what does one model for several data sets cost?"""
     goal: Literal["best", "compare"] = "best"
     """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
+    objective: str = "auc"
+    """What the search looks for on validation. `auc`: per case where cases are judged. `unit_auc`: the same,
+    and refused where images are judged. `auprc`, `log_loss`, `sensitivity_at_specificity:0.9`: the last with
+    any number between 0 and 1."""
     seed: int = Field(default=0, ge=0)
     """The seed of the search and of its trials."""
     dataset: StudyDataset
@@ -226,6 +231,17 @@ class StudyConfig(Schema):
             raise ValueError(
                 f"{asked} cannot be combined with dataset.splits.folds: trials go on by AUC alone"
             )
+        return self
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_known(cls, objective: str) -> str:
+        return known_objective(objective)
+
+    @model_validator(mode="after")
+    def _objective_goes_with_the_rest(self) -> StudyConfig:
+        if (why := refusal(self)) is not None:
+            raise ValueError(why)
         return self
 
     @model_validator(mode="after")

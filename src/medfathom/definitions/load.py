@@ -17,6 +17,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.joint import FOLDED, one_of_several
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import DefinitionError, did_you_mean
+from medfathom.metrics.rules import is_auc
 
 PIECES = {"space": "spaces", "sampler": "samplers", "scheduler": "schedulers", "budget": "budgets"}
 """Key of a study definition -> folder of search/ where its named pieces lie."""
@@ -139,10 +140,15 @@ def _resolve(piece: Any, kind: str, where: str) -> Any:
 def _usual_pieces(data: Mapping[str, Any], overrides: Sequence[str]) -> Mapping[str, Any]:
     """The pieces, those of the goal where none are named; an override may set the goal."""
     pairs = [override.partition("=") for override in overrides]
-    goal = [data.get("goal", "best"), *(text.strip(' "') for key, _, text in pairs if key.strip() == "goal")][
-        -1
-    ]
-    usual = DEFAULTS.get(goal, DEFAULTS["best"])
+
+    def latest(name: str, otherwise: str) -> str:
+        """Of a key: what is set last."""
+        given = [text.strip(" \"'") for key, _, text in pairs if key.strip() == name]
+        return [str(data.get(name, otherwise)), *given][-1]
+
+    usual = DEFAULTS.get(latest("goal", "best"), DEFAULTS["best"])
+    if not is_auc(latest("objective", "auc")):  # `gain` and `curve` reckon with AUCs
+        usual = {**usual, "sampler": "tpe", "scheduler": "asha"}
     searches_front = data.get("objectives") or any(key.strip() == "objectives.cost" for key, *_ in pairs)
     if searches_front:  # nothing that looks at AUC alone goes with it
         usual = {**usual, "sampler": "tpe", "scheduler": "none"}

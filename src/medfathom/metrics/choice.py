@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.rules import MARGIN, By
+from medfathom.metrics.rules import MARGIN, Rule
 
 
-def best_first(auc: ArrayLike, log_loss: ArrayLike, by: By, *, margin: float = MARGIN) -> NDArray[np.intp]:
+def best_first(auc: ArrayLike, log_loss: ArrayLike, by: Rule, *, margin: float = MARGIN) -> NDArray[np.intp]:
     """Positions of models, the best first; of models that are equal in both, the earlier first.
 
     Under `auc_then_log_loss` those outside the margin follow by AUC. Where any log loss is unknown, AUC alone
     decides, whatever the rule.
 
     Args:
-        auc: in [0, 1], (n,).
+        auc: in [0, 1], (n,); under the rule `objective` values of an objective, more is better.
         log_loss: (n,), at least 0; NaN where it is not known.
         by: the rule.
         margin: of `auc_then_log_loss`, AUC.
@@ -33,5 +33,5 @@ def best_first(auc: ArrayLike, log_loss: ArrayLike, by: By, *, margin: float = M
     far = np.zeros(len(values), dtype=bool)
     if by == "auc_then_log_loss" and len(values):
         far = values < values.max() - margin
-    by_loss = ~far & (by != "auc")
+    by_loss = ~far & (by not in ("auc", "objective"))
     return np.lexsort((np.where(by_loss, -values, losses), np.where(by_loss, losses, -values), far))

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 
 from medfathom.metrics.auc import Floats
 from medfathom.metrics.choice import best_first
-from medfathom.metrics.rules import MARGIN, By
+from medfathom.metrics.rules import MARGIN, Rule
 
 
-def chances_of_choice(auc: ArrayLike, log_loss: ArrayLike, m: int, by: By) -> Floats:
+def chances_of_choice(auc: ArrayLike, log_loss: ArrayLike, m: int, by: Rule) -> Floats:
     """How probable it is that each of n trials is the choice among m that are drawn without replacement.
 
     Args:
@@ -96,7 +96,7 @@ class Expected:
     high: float
 
 
-def expected_choice(auc: ArrayLike, log_loss: ArrayLike, m: int, by: By) -> Expected:
+def expected_choice(auc: ArrayLike, log_loss: ArrayLike, m: int, by: Rule) -> Expected:
     """The expected AUC of the choice among m trials, from n that were run as independent draws.
 
     Without bias (without replacement); the interval from the jackknife. It is honest up to m = n / 2, and

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from medfathom.definitions.joint import members
-from medfathom.metrics.rules import RULES, threshold_words
+from medfathom.metrics.rules import threshold_words
 from medfathom.reporting.data_facts import FIT, flow, partitions
 from medfathom.reporting.model_facts import hardware, hyperparameters, initialisation, software
 from medfathom.reporting.record import Fact, StudyRecord
 from medfathom.reporting.result_facts import intervals
-from medfathom.study.choice import rule_of
+from medfathom.study.choice import rule_words
 
 
 def methods_paragraph(record: StudyRecord) -> str:
@@ -51,7 +51,7 @@ def _confirmation(record: StudyRecord) -> list[str]:
     own, config = chosen.result, chosen.config
     seeds = "one seed" if len(own.models) == 1 else f"{len(own.models)} seeds"
     lines = [
-        f"The configuration with {RULES[rule_of(record.study)]} was {own.architecture} with "
+        f"The configuration with {rule_words(record.study)} was {own.architecture} with "
         f"{own.n_params:,} parameters, of which {own.n_trainable_params:,} were trained.",
     ]
     for title, answer in (

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from medfathom.confirmation.words import opened
 from medfathom.definitions.space import Dimension, TrialParams
-from medfathom.metrics.rules import RULES, threshold_words
+from medfathom.metrics.rules import threshold_words
 from medfathom.models.folder import HEAD_FILE
 from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
-from medfathom.study.choice import choice_of, choice_sentences, rule_of
+from medfathom.study.choice import choice_of, choice_sentences, rule_words
 from medfathom.text import clock
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def selection(record: StudyRecord) -> Answer:
     choice = choice_of(record.study, record.trials)
     if choice is None:
         return "No trial has run its full length yet: nothing was chosen."
-    rule = f"By {RULES[rule_of(record.study)]}."
+    rule = f"By {rule_words(record.study)}."
     text = " ".join([rule, *choice_sentences(choice), opened(record.summary.openings)])
     return Fact(text, "definition, `choice.by`; study, `test_openings`")
 

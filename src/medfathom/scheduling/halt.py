@@ -13,9 +13,10 @@ from optuna.trial import TrialState
 from ray import tune
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.metrics.rules import is_loss, objective_title
 from medfathom.scheduling.environment import Unsaved
 from medfathom.study.driver import Driver
-from medfathom.study.record import auc_of
+from medfathom.study.record import value_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -75,17 +76,22 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
         hours = sum(t.user_attrs.get("train_seconds", 0.0) for t in ended) / 3600
         if self._budget.device_hours is not None and hours >= self._budget.device_hours:
             self.reason = f"{self._budget.device_hours:g} device-hours are spent (budget.device_hours)"
-        elif self._budget.patience is not None and since_best(ended) >= self._budget.patience:
-            self.reason = f"no better AUC in {self._budget.patience} trials (budget.patience)"
+        elif (
+            self._budget.patience is not None
+            and since_best(ended, self._driver.config.objective) >= self._budget.patience
+        ):
+            title = objective_title(self._driver.config.objective)
+            self.reason = f"no better {title} in {self._budget.patience} trials (budget.patience)"
         self.final = bool(self.reason)
 
 
-def since_best(ended: list[FrozenTrial]) -> int:
-    """How many trials ended after the first with the highest AUC; 0 when none is complete."""
-    complete = [t for t in ended if t.state == TrialState.COMPLETE and auc_of(t) is not None]
+def since_best(ended: list[FrozenTrial], objective: str = "auc") -> int:
+    """How many trials ended after the first with the best value of an objective; 0 when none is complete."""
+    complete = [t for t in ended if t.state == TrialState.COMPLETE and value_of(t) is not None]
     if not complete:
         return 0
-    best = max(complete, key=lambda t: (auc_of(t) or 0.0, -t.number))
+    sign = -1.0 if is_loss(objective) else 1.0
+    best = max(complete, key=lambda t: (sign * (value_of(t) or 0.0), -t.number))
     return sum(
         t.datetime_complete > best.datetime_complete
         for t in ended

@@ -14,7 +14,7 @@ from medfathom.study.assignment import Assignment
 from medfathom.study.precision import Precision
 from medfathom.trial.record import TrialRecord
 
-METRIC, TIME = "auc", "epoch"
+METRIC, TIME = "value", "epoch"
 """Keys of a result that Tune and its scheduler read."""
 
 
@@ -67,7 +67,7 @@ class EpochResult:
     def to_tune(self) -> dict[str, Any]:
         """As Tune takes it. The attributes are one string: Ray would flatten and copy a nested table."""
         return {
-            METRIC: self.record.auc,
+            METRIC: self.record.value,
             TIME: self.record.epochs,
             "finished": self.record.finished,
             "done": self.record.finished,
@@ -120,7 +120,8 @@ class EpochNews:
     """An epoch as it reaches the driver."""
 
     epoch: int
-    auc: float
+    value: float
+    """Of the study's objective."""
     finished: bool
     attributes: Mapping[str, object]
     validation: bytes = b""

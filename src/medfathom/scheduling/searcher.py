@@ -107,8 +107,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     def _note(self, number: int, news: EpochNews | Failure | None) -> None:
         if isinstance(news, EpochNews):
             self._latest[number] = news
-            self._driver.report(number, news.epoch, news.auc)
-            self._watcher.epoch(number, news.epoch, news.auc)
+            self._driver.report(number, news.epoch, news.value)
+            self._watcher.epoch(number, news.epoch, news.value)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -161,14 +161,14 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def _end(self, number: int, last: EpochNews) -> None:
         if last.finished:
-            if self._driver.complete(number, last.auc, last.attributes, last.validation):
-                self._watcher.trial_ends(number, "COMPLETE", last.auc, "")
+            if self._driver.complete(number, last.value, last.attributes, last.validation):
+                self._watcher.trial_ends(number, "COMPLETE", last.value, "")
         else:
             config = self._driver.config
             trainings, scheduler = config.dataset.splits.trainings, config.scheduler.name
             reason = reason_to_stop(last.epoch, config.budget.epochs, trainings, scheduler)
             if self._driver.prune(number, last.attributes, reason):
-                self._watcher.trial_ends(number, "PRUNED", last.auc, reason)
+                self._watcher.trial_ends(number, "PRUNED", last.value, reason)
 
     def end_in_hand(self) -> None:
         """The budget leaves no more for the trials that a halt interrupted, or an earlier run left."""

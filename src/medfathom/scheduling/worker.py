@@ -95,6 +95,7 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
         device=device,
         threads=settings.threads,
         depths=settings.config.space.depths,
+        objective=settings.config.objective,
         measures_latency=settings.config.objectives.cost == "latency_ms",
         folds=open_folds(own, config.splits, divided=data),
         scored=order.assignment.scored,

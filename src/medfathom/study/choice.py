@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from medfathom.definitions.config import ChoiceConfig
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.cross_validated import mean_influence
-from medfathom.metrics.rules import RULES, By, includes_chance
+from medfathom.metrics.rules import RULES, Rule, includes_chance, is_auc, is_loss, objective_title
 from medfathom.metrics.ties import may_be_best, none_told_apart
 from medfathom.study.predictions import read_predictions_of
-from medfathom.study.record import auc_of, record_of
+from medfathom.study.record import auc_of, record_of, value_of
 
 if TYPE_CHECKING:
     from medfathom.trial.validation import ValidationPredictions
@@ -28,20 +28,43 @@ COMPARED = 100
 """So many trials at most are compared image by image: those with the highest AUC."""
 
 
-def rule_of(study: Study) -> By:
+def objective_of(study: Study) -> str:
+    """What a study looks for; one of an earlier version: the AUC."""
+    return str(study.user_attrs.get("definition", {}).get("objective", "auc"))
+
+
+def rule_of(study: Study) -> Rule:
     """By what the best trial of a study is chosen; one of an earlier version stays with what it told: AUC."""
+    objective = objective_of(study)
+    if not is_auc(objective):
+        return "log_loss" if is_loss(objective) else "objective"
     choice = study.user_attrs.get("definition", {}).get("choice")
     return "auc" if choice is None else ChoiceConfig.model_validate(choice).by
 
 
-def completed(trials: Iterable[FrozenTrial], by: By) -> list[FrozenTrial]:
+def rule_words(study: Study) -> str:
+    """The rule by which the best trial is chosen, in words."""
+    rule = rule_of(study)
+    if rule == "objective":
+        return f"the highest validation {objective_title(objective_of(study))}"
+    return RULES[rule]
+
+
+def completed(trials: Iterable[FrozenTrial], by: Rule) -> list[FrozenTrial]:
     """Trials that ran their full length, best first; of trials that are equal, the earlier.
 
     Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
     """
-    ended = [t for t in trials if t.state == TrialState.COMPLETE and auc_of(t) is not None]
+    of = value_of if by == "objective" else auc_of
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and of(t) is not None]
     losses = [np.nan if (loss := log_loss_of(t)) is None else loss for t in ended]
-    return [ended[i] for i in best_first([auc_of(t) or 0.0 for t in ended], losses, by)]
+    return [ended[i] for i in best_first([of(t) or 0.0 for t in ended], losses, by)]
+
+
+def best_so_far(trials: Iterable[FrozenTrial], objective: str) -> FrozenTrial | None:
+    """The complete trial with the best value of an objective, whatever the rule of choice; None: none is."""
+    rule: Rule = "auc" if is_auc(objective) else "log_loss" if is_loss(objective) else "objective"
+    return next(iter(completed(trials, rule)), None)
 
 
 def log_loss_of(trial: FrozenTrial) -> float | None:
@@ -71,9 +94,11 @@ class Choice:
         compared: of how many trials the predictions are here, or whose AUC is certainly lower.
         units: validation images or cases.
         unit: which of them.
+        objective: what the study looks for.
+        value: what the best trial reached of it; None: it is `auc`, or unknown.
     """
 
-    by: By
+    by: Rule
     best: int
     auc: float
     log_loss: float | None
@@ -85,6 +110,8 @@ class Choice:
     compared: int = 0
     units: int = 0
     unit: str = "image"
+    objective: str = "auc"
+    value: float | None = None
 
 
 def choice_of(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = True) -> Choice | None:
@@ -95,13 +122,14 @@ def choice_of(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = Tr
         trials: with the user attributes of `study.summary.SHOWN` at least.
         compare: also image by image, which takes up to some seconds.
     """
-    by = rule_of(study)
+    by, objective = rule_of(study), objective_of(study)
+    compare = compare and is_auc(objective)  # the test that is known is one of AUCs
     done = completed(trials, by)
     if not done:
         return None
     best, losses = done[0], {t.number: log_loss_of(t) for t in done}
     low = record_of(best).auc_ci_low
-    alike = (t for t in done[1:] if auc_of(t) == auc_of(best) and losses[t.number] == losses[best.number])
+    alike = (t for t in done[1:] if value_of(t) == value_of(best) and losses[t.number] == losses[best.number])
     tied, compared, units = _tied(study, done) if compare else (None, 0, 0)
     return Choice(
         by=by,
@@ -116,6 +144,8 @@ def choice_of(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = Tr
         compared=compared,
         units=units,
         unit=record_of(best).unit or "image",
+        objective=objective,
+        value=None if is_auc(objective) else value_of(best),
     )
 
 
@@ -181,7 +211,9 @@ def choice_sentences(choice: Choice, *, compared: bool = True) -> list[str]:
     if choice.equal:
         others = ", ".join(map(str, choice.equal[:NAMED]))
         more = f" and {len(choice.equal) - NAMED:,} more" if len(choice.equal) > NAMED else ""
-        lines.append(f"Equal to it in AUC and log loss: trial {others}{more}. The lowest number was taken.")
+        of = "AUC" if is_auc(choice.objective) else objective_title(choice.objective)
+        also = "" if is_loss(choice.objective) else " and log loss"
+        lines.append(f"Equal to it in {of}{also}: trial {others}{more}. The lowest number was taken.")
     return lines + (_as_good(choice) if compared else [])
 
 
@@ -193,6 +225,14 @@ def _how(choice: Choice) -> str:
             "of all trials."
         )
     loss = "" if choice.log_loss is None else f", log loss {choice.log_loss:.4g}"
+    if choice.value is not None:
+        title = objective_title(choice.objective)
+        least = "lowest" if is_loss(choice.objective) else "highest"
+        loss = "" if is_loss(choice.objective) else loss
+        return (
+            f"The search looks for {title}. Trial {choice.best} is called best: the {least} validation "
+            f"{title}, {choice.value:.4f} (AUC {choice.auc:.4f}{loss})."
+        )
     return f"Trial {choice.best} is called best: {RULES[choice.by]} (AUC {choice.auc:.4f}{loss})."
 
 
@@ -200,6 +240,11 @@ def _as_good(choice: Choice) -> list[str]:
     """How many trials may have the highest AUC."""
     if choice.finished == 1:
         return []
+    if not is_auc(choice.objective):
+        return [
+            f"How many other trials may be as good is not tested: the test is known for AUC, not for "
+            f"{objective_title(choice.objective)}."
+        ]
     if choice.tied is None:
         return [
             "How many other trials may be as good is not known: the validation predictions are not here (an "

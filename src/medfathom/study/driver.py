@@ -20,6 +20,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams, Value, label, stratum_of, suggest
 from medfathom.errors import RunError, cause_of
+from medfathom.metrics.rules import is_auc
 from medfathom.study.assignment import Assignment, trial_seed
 from medfathom.study.attributes import write_attributes
 from medfathom.study.finalists import next_finalist
@@ -187,8 +188,8 @@ class Driver:
             first = self.trials()[trial.user_attrs[GOES_ON_FROM]]
             scored = record_of(first).folds or ()
             reported = {**first.intermediate_values, **reported}
-            for epoch, auc in first.intermediate_values.items():
-                self.report(trial.number, epoch, auc)
+            for epoch, value in first.intermediate_values.items():
+                self.report(trial.number, epoch, value)
         self.annotate(
             trial.number,
             {
@@ -226,14 +227,14 @@ class Driver:
         settled = settled_strata(self.trials(), self.config.choice.by, self._settled)
         return [s for s in strata if label(s) not in settled]
 
-    def report(self, number: int, epoch: int, auc: float) -> None:
-        """Take down an epoch's validation AUC; a second report of an epoch changes nothing."""
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Take down an epoch's value of the objective; a second report of an epoch changes nothing."""
         trial_id = self._open.get(number)
         if trial_id is None:
             return
         if epoch not in self._known[number]:
             try:
-                self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, auc))
+                self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, value))
             except UpdateFinishedTrialError:  # another driver took it over, and has ended it
                 self._open.pop(number)
                 return
@@ -246,9 +247,15 @@ class Driver:
             self._patiently(lambda: write_attributes(self._rdb.engine, trial_id, attributes))
 
     def complete(
-        self, number: int, auc: float, attributes: Mapping[str, Any], validation: bytes = b""
+        self, number: int, value: float, attributes: Mapping[str, Any], validation: bytes = b""
     ) -> bool:
         """End a trial that ran its full length; its validation predictions are kept in the home folder.
+
+        Args:
+            number: of the trial.
+            value: what it reached of the study's objective.
+            attributes: its record.
+            validation: see `trial.validation`.
 
         Returns:
             False: another driver has taken it over, it is not ours.
@@ -257,7 +264,7 @@ class Driver:
             keep_predictions(self.study, number, validation)
         except OSError as error:  # a full disk must not cost the trial
             self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
-        values = objective_values(self.config, number, auc, attributes)
+        values = objective_values(self.config, number, value, attributes)
         attributes = {**attributes, "stop_reason": "ran its full length"}
         return self._end(number, TrialState.COMPLETE, values, attributes)
 
@@ -344,7 +351,8 @@ class Driver:
             if not reached:
                 self.fail(number, why, {WITHDRAWN: True})
                 continue
-            last = {"epochs": reached, "auc": trial.intermediate_values[reached]}
+            name = "auc" if is_auc(self.config.objective) else "objective_value"
+            last = {"epochs": reached, name: trial.intermediate_values[reached]}
             self.prune(number, known.get(number, last), f"stopped at epoch {reached}: {why}")
         return numbers
 

@@ -37,7 +37,8 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
 
     Returns:
         Indexed by trial number: `state` (COMPLETE, PRUNED, FAIL, RUNNING, WAITING), `auc` (validation, the
-        last epoch's), its 95 % interval `auc_ci_low` and `auc_ci_high`, `log_loss`, each hyperparameter,
+        last epoch's), its 95 % interval `auc_ci_low` and `auc_ci_high`, `objective_value` where the study
+        looks for something else, `log_loss`, each hyperparameter,
         `n_params`, `n_trainable_params`, `depth` (weighted layers), `macs` (of one image), `epochs`,
         `train_seconds`, `stratum`, `stop_reason`, `begun` and `ended` (local time). Empty where unknown.
 
@@ -57,6 +58,7 @@ def _row(trial: FrozenTrial) -> dict[str, object]:
         "trial": trial.number,
         "state": trial.state.name,
         "auc": auc_of(trial),
+        **({} if record.objective_value is None else {"objective_value": record.objective_value}),
         "log_loss": log_loss_of(trial),
         **trial.params,
         **{name: getattr(record, name) for name in MEASURED},

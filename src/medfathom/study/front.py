@@ -47,16 +47,16 @@ class Front:
 
 
 def objective_values(
-    config: StudyConfig, number: int, auc: float, attributes: Mapping[str, object]
+    config: StudyConfig, number: int, value: float, attributes: Mapping[str, object]
 ) -> list[float]:
     """What a finished trial reached, an objective after the other. Raises RunError without the cost."""
     cost = config.objectives.cost
     if cost is None:
-        return [auc]
-    value = attributes.get(cost)
-    if not isinstance(value, int | float):
+        return [value]
+    paid = attributes.get(cost)
+    if not isinstance(paid, int | float):
         raise RunError(f"trial {number}: its record has no {cost}, which is an objective of the study")
-    return [auc, float(value)]
+    return [value, float(paid)]
 
 
 def front_of(study: Study, trials: Sequence[FrozenTrial]) -> Front | None:

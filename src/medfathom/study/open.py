@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from medfathom.definitions.growth import news_of
 from medfathom.definitions.space import Dimension, SpaceConfig
 from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
+from medfathom.metrics.rules import is_loss, objective_title
 from medfathom.study.connection import close, connect
 from medfathom.study.driver import Driver
 from medfathom.study.front import COSTS
@@ -127,15 +128,17 @@ def _create_or_resume(
             return study
     try:
         cost = config.objectives.cost
+        first: Literal["minimize", "maximize"] = "minimize" if is_loss(config.objective) else "maximize"
+        name = objective_title(config.objective)
         study = optuna.create_study(
             storage=storage,
             study_name=config.name,
-            directions=["maximize", "minimize"] if cost else ["maximize"],
+            directions=[first, "minimize"] if cost else [first],
             load_if_exists=True,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(["AUC", COSTS[cost]] if cost else ["AUC"])
+            study.set_metric_names([name, COSTS[cost]] if cost else [name])
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=config.name, storage=storage)
     for key, value in marks.items():

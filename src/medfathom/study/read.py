@@ -108,7 +108,7 @@ def records(study: Study) -> list[dict[str, object]]:
         "dataset": dataset,
         "modality": study.user_attrs["modality"],
         "study": study.study_name,
-        "choice_by": rule_of(study),
+        "choice_by": "auc" if rule_of(study) == "objective" else rule_of(study),  # an analysis is of AUCs
     }
     return [
         {

@@ -20,8 +20,17 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
 
 
 def auc_of(trial: FrozenTrial) -> float | None:
-    """A trial's validation AUC, the first of its study's objectives; None: it has none.
+    """A trial's validation AUC; None: it has none.
 
-    Optuna's own `value` raises where a study has several objectives.
+    Optuna's own `value` raises where a study has several objectives, and is another number where the AUC is
+    not what the study looks for.
     """
+    if trial.user_attrs.get("objective_value") is None:
+        return value_of(trial)
+    auc: float | None = trial.user_attrs.get("auc") if trial.values else None
+    return auc
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """What a trial reached of the first of its study's objectives on validation; None: it has none."""
     return trial.values[0] if trial.values else None

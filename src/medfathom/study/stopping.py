@@ -16,13 +16,15 @@ import numpy as np
 
 from medfathom.definitions.config import SchedulerConfig, StudyConfig
 from medfathom.errors import DefinitionError, did_you_mean
+from medfathom.metrics.rules import is_loss
 from medfathom.study.between_folds import stops_between_folds
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 Curves = Mapping[int, Mapping[int, float]]
-"""Trial number -> epoch -> validation AUC. Epochs count from 1, in order, without gaps."""
+"""Trial number -> epoch -> validation AUC, or another number of which more is better. Epochs count
+from 1, in order, without gaps."""
 
 Rule = Callable[[Curves, int, int], bool]
 """Whether a trial (its number) is stopped after an epoch. The curves hold that epoch already."""
@@ -144,7 +146,7 @@ class Stopping:
     An epoch counts once, however often it is told. What became of past trials is known and not decided again.
 
     Attributes:
-        curves: what is known of each stratum's trials.
+        curves: what is known of each stratum's trials; a loss with its sign turned.
     """
 
     def __init__(self, config: StudyConfig, past: Iterable[FrozenTrial]) -> None:
@@ -154,23 +156,24 @@ class Stopping:
         between_folds = partial(stops_between_folds, rule, epochs=epochs, trainings=trainings)
         self._rule: Rule = between_folds if trainings > 1 else rule
         self._apart = config.goal == "compare"
+        self._sign = -1.0 if is_loss(config.objective) else 1.0
         self.curves: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)
         for trial in past:
             self.learn(trial.user_attrs.get("stratum", ""), trial.number, trial.intermediate_values)
 
     def learn(self, stratum: str, number: int, told: Mapping[int, float]) -> bool:
-        """Take in AUCs by epoch. Returns whether any of the epochs is new."""
+        """Take in the objective's values by epoch. Returns whether any of the epochs is new."""
         if not told:
             return False
         curve = self._peers(stratum).setdefault(number, {})
         known = len(curve)
         for epoch in sorted(told):
-            curve.setdefault(epoch, told[epoch])
+            curve.setdefault(epoch, self._sign * told[epoch])
         return len(curve) > known
 
-    def stops(self, stratum: str, number: int, epoch: int, auc: float) -> bool:
+    def stops(self, stratum: str, number: int, epoch: int, value: float) -> bool:
         """Take in an epoch, and decide; what is told again was decided on when it came first."""
-        news = self.learn(stratum, number, {epoch: auc})
+        news = self.learn(stratum, number, {epoch: value})
         return news and self._rule(self._peers(stratum), number, epoch)
 
     def _peers(self, stratum: str) -> dict[int, dict[int, float]]:

@@ -11,8 +11,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.space import Value
-from medfathom.metrics.rules import By
-from medfathom.study.choice import Choice, choice_of, completed, rule_of
+from medfathom.metrics.rules import Rule
+from medfathom.study.choice import Choice, choice_of, completed, objective_of, rule_of
 from medfathom.study.front import Front, front_of
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
@@ -89,12 +89,13 @@ SHOWN_OF_A_TRIAL = (
     "unit",
     "image_auc",
     "fold_aucs",
+    "objective_value",
 )
 
 
 SHOWN = (
     *SHOWN_OF_A_TRIAL,
-    *("val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds", "datasets"),
+    *("auc", "val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds", "datasets"),
     WITHDRAWN,
     GOES_ON_FROM,
 )
@@ -113,6 +114,7 @@ class TrialSummary:
         image_auc: AUC per image, where it is not `auc`.
         fold_aucs: of a cross-validated trial, whose `auc` is their mean.
         datasets: of several data sets: the AUC of each, of which `auc` is the mean.
+        objective_value: of the study's objective; None: that is the AUC.
         params: hyperparameters by name, with what the study holds fixed.
     """
 
@@ -134,6 +136,7 @@ class TrialSummary:
     image_auc: float | None
     fold_aucs: Sequence[float] | None
     datasets: Mapping[str, float | None] | None
+    objective_value: float | None
     params: Mapping[str, Value]
 
 
@@ -166,6 +169,7 @@ class StudySummary:
     """What `medfathom show` shows.
 
     Attributes:
+        objective: what the search looks for.
         budget: trials that the study may have; None: unknown.
         choice: how the best trial was chosen, and which may be as good; None: no trial is complete.
         front: the trials that none beats in AUC and cost, where both are searched; None: AUC alone is.
@@ -177,6 +181,7 @@ class StudySummary:
     study: str
     question: str
     goal: str
+    objective: str
     modality: str
     budget: int | None
     states: Counts
@@ -209,6 +214,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         study=study.study_name,
         question=attributes.get("question", ""),
         goal=attributes.get("goal", ""),
+        objective=objective_of(study),
         modality=attributes.get("modality", ""),
         budget=definition.get("budget", {}).get("trials"),
         states=count_states(trials),
@@ -232,7 +238,7 @@ def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
     )
 
 
-def _strata(trials: list[FrozenTrial], by: By, *, compared: bool) -> list[StratumSummary]:
+def _strata(trials: list[FrozenTrial], by: Rule, *, compared: bool) -> list[StratumSummary]:
     trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if "stratum" in trial.user_attrs:

@@ -14,7 +14,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.space import label
 from medfathom.metrics.auc import Floats
 from medfathom.metrics.intervals import error_from_ends
-from medfathom.metrics.rules import By
+from medfathom.metrics.rules import Rule
 from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice, rarest_met
 from medfathom.study.choice import completed, log_loss_of
 from medfathom.study.record import auc_of, record_of
@@ -57,7 +57,7 @@ class Tuning:
         return self.trials >= LEAST and self.gain <= WITHIN_NOISE * self.noise
 
 
-def tunings(trials: Iterable[FrozenTrial], strata: Sequence[str], by: By) -> dict[str, Tuning]:
+def tunings(trials: Iterable[FrozenTrial], strata: Sequence[str], by: Rule) -> dict[str, Tuning]:
     """How well each stratum is tuned.
 
     Args:
@@ -70,7 +70,7 @@ def tunings(trials: Iterable[FrozenTrial], strata: Sequence[str], by: By) -> dic
     return {name: _tuning(ended[name], among, by) for name in strata}
 
 
-def settled_strata(trials: Iterable[FrozenTrial], by: By, known: dict[tuple[str, int], bool]) -> set[str]:
+def settled_strata(trials: Iterable[FrozenTrial], by: Rule, known: dict[tuple[str, int], bool]) -> set[str]:
     """Names of the strata that need no more trials.
 
     Args:
@@ -108,7 +108,7 @@ def _ended(trials: Iterable[FrozenTrial]) -> defaultdict[str, list[FrozenTrial]]
     return found
 
 
-def _tuning(ended: list[FrozenTrial], among: int, by: By) -> Tuning:
+def _tuning(ended: list[FrozenTrial], among: int, by: Rule) -> Tuning:
     best = next(iter(completed(ended, by)), None)
     if best is None:
         return Tuning(len(ended), among, None, None, None, None, None)

@@ -24,11 +24,11 @@ class Watcher:
     def trial_begins(self, assignment: Assignment) -> None:
         """A trial was handed to a worker."""
 
-    def epoch(self, number: int, epoch: int, auc: float) -> None:
-        """An epoch ended, with its validation AUC."""
+    def epoch(self, number: int, epoch: int, value: float) -> None:
+        """An epoch ended; `value` is the validation AUC, or what else the study looks for."""
 
-    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
-        """A trial ended; `auc` is its last one."""
+    def trial_ends(self, number: int, state: State, value: float | None, reason: str) -> None:
+        """A trial ended; `value` is its last one."""
 
     def note(self, text: str) -> None:
         """Something worth knowing, in words."""

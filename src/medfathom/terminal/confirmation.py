@@ -19,6 +19,7 @@ from medfathom.confirmation.words import (
     front_words,
     gap_words,
     judged_on,
+    objective_sentence,
     opened,
     per_image,
     sentence,
@@ -142,7 +143,7 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     if summary.positive is not None:
         parts.append(Text(f"Positive class: {summary.positive}"))
     if summary.strata:
-        parts += [Text(), _table(summary.strata), Text(), *_sentences(summary.strata)]
+        parts += [Text(), _table(summary.strata), Text(), *_sentences(summary)]
     if summary.efficiency:
         parts += [Text(line) for line in front_words(summary.efficiency)]
     if summary.unfinished:
@@ -178,12 +179,13 @@ def _interval(ends: Interval) -> str:
     return f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
-def _sentences(strata: Sequence[StratumResult]) -> list[Text]:
-    best = strata[0]
+def _sentences(summary: ConfirmationSummary) -> list[Text]:
+    strata, best = summary.strata, summary.strata[0]
     optimism = sum(result.optimism for result in strata) / len(strata)
     return [
         Text(best_sentence(best)),
-        *[Text(line) for line in [datasets_sentence(best), per_image(best)] if line],
+        *map(Text, filter(None, (datasets_sentence(best), objective_sentence(best, summary.objective)))),
+        *[Text(line) for line in [per_image(best)] if line],
         *map(Text, gap_words(best)),
         Text(
             f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "

@@ -21,6 +21,7 @@ from medfathom.definitions.write import resolved
 from medfathom.errors import DataError, MedfathomError
 from medfathom.files import home
 from medfathom.machine import cpus, gpus_here, memory_bytes
+from medfathom.metrics.rules import objective_title
 from medfathom.study.watcher import State, Watcher
 from medfathom.urls import without_passwords
 
@@ -160,11 +161,13 @@ class _Logged(Watcher):
 
     def __init__(self, watcher: Watcher, file: LogFile) -> None:
         self._watcher, self.file = watcher, file
+        self._title = "AUC"
 
     @override
     def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
         self.file.begin(config.name.removesuffix(" (confirmed)"), driver.config)
         self.file.write(f"begin: {concurrent} trials at once, budget {driver.budget}; {driver.counts()}")
+        self._title = objective_title(config.objective)
         self._watcher.begin(config, driver, concurrent)
 
     @override
@@ -174,14 +177,15 @@ class _Logged(Watcher):
         self._watcher.trial_begins(assignment)
 
     @override
-    def epoch(self, number: int, epoch: int, auc: float) -> None:
-        self.file.write(f"trial {number} epoch {epoch}: validation AUC {auc:.6f}")
-        self._watcher.epoch(number, epoch, auc)
+    def epoch(self, number: int, epoch: int, value: float) -> None:
+        self.file.write(f"trial {number} epoch {epoch}: validation {self._title} {value:.6f}")
+        self._watcher.epoch(number, epoch, value)
 
     @override
-    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
-        self.file.write(f"trial {number} {state}: {'no AUC' if auc is None else f'AUC {auc:.6f}'}; {reason}")
-        self._watcher.trial_ends(number, state, auc, reason)
+    def trial_ends(self, number: int, state: State, value: float | None, reason: str) -> None:
+        reached = f"no {self._title}" if value is None else f"{self._title} {value:.6f}"
+        self.file.write(f"trial {number} {state}: {reached}; {reason}")
+        self._watcher.trial_ends(number, state, value, reason)
 
     @override
     def note(self, text: str) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REDRAWN_EVERY_S = 0.5
 """A notebook keeps every message until the page has drawn it."""
 
-COLUMNS = ("trial", "state", "network", "init", "unfreeze", "rate", "epoch", "AUC", "curve", "time")
+COLUMNS = ("trial", "state", "network", "init", "unfreeze", "rate", "epoch")
 
 
 def in_notebook() -> bool:
@@ -70,13 +70,13 @@ class NotebookTable(RunCount):
         self._draw()
 
     @override
-    def epoch(self, number: int, epoch: int, auc: float) -> None:
-        super().epoch(number, epoch, auc)
+    def epoch(self, number: int, epoch: int, value: float) -> None:
+        super().epoch(number, epoch, value)
         self._draw()
 
     @override
-    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
-        super().trial_ends(number, state, auc, reason)
+    def trial_ends(self, number: int, state: State, value: float | None, reason: str) -> None:
+        super().trial_ends(number, state, value, reason)
         self._draw()
 
     @override
@@ -106,12 +106,13 @@ class NotebookTable(RunCount):
         failed = [f"trial {row.number}: {row.reason}" for row in rows if row.state == "FAIL"]
         if not self._study:
             return lines(self._notes)
-        drawn = table(COLUMNS, [self._cells(row) for row in rows]) if rows else ""
+        columns = (*COLUMNS, self.title, "curve", "time")
+        drawn = table(columns, [self._cells(row) for row in rows]) if rows else ""
         return piece(f"{self._study}: {self.summary()}", drawn, lines([*failed, *self._notes]))
 
     def _cells(self, row: Row) -> list[object]:
         p = row.params
-        auc = f"{row.curve[-1]:.4f}" if row.curve else ""
+        value = f"{row.curve[-1]:.4f}" if row.curve else ""
         return [
             row.number,
             row.state,
@@ -120,7 +121,7 @@ class NotebookTable(RunCount):
             unfrozen(p.unfreeze_depth, p.strategy),
             f"{p.learning_rate:.1e}",
             self._epochs(row),
-            auc,
+            value,
             spark(row.curve[-20:]),
             clock(row.seconds or time.monotonic() - row.begun),
         ]

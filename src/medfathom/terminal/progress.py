@@ -17,11 +17,12 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.strategies import unfrozen
-from medfathom.study.choice import completed
-from medfathom.study.record import auc_of
+from medfathom.metrics.rules import is_auc, is_loss, objective_title
+from medfathom.study.choice import best_so_far
+from medfathom.study.record import value_of
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.watcher import State, Watcher
-from medfathom.terminal.run_lines import Line
+from medfathom.terminal.run_lines import EpochLine, Line, TrialEndsLine
 from medfathom.terminal.tables import Column, FittedTable
 from medfathom.text import QUIET, clock, spark, without_shared_prefix
 
@@ -57,6 +58,7 @@ class RunCount(Watcher):
         self.running: dict[int, Row] = {}
         self.ended: deque[Row] = deque(maxlen=SHOWN_ENDED)
         self.count = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
+        self.objective = "auc"
         self.best: float | None = None
         self.best_number: int | None = None
         self.max_epochs = self.budget = 0
@@ -70,39 +72,46 @@ class RunCount(Watcher):
         counts = driver.counts()
         self.count = {"COMPLETE": counts.complete, "PRUNED": counts.pruned, "FAIL": counts.failed}
         self.max_epochs, self.budget = config.budget.epochs, driver.budget
+        self.objective = config.objective
         self.trainings = config.dataset.splits.trainings
         running = driver.trials(TrialState.RUNNING)
         self._counted_later = {t.number for t in running if GOES_ON_FROM in t.user_attrs}
         self.started = time.monotonic()
-        for trial in completed(driver.trials(), "auc")[:1]:
-            self.best, self.best_number = auc_of(trial), trial.number
+        if (trial := best_so_far(driver.trials(), self.objective)) is not None:
+            self.best, self.best_number = value_of(trial), trial.number
 
-    def _consider(self, number: int, auc: float) -> None:
-        if self.best is None or auc > self.best:
-            self.best, self.best_number = auc, number
+    @property
+    def title(self) -> str:
+        """What the study looks for, as a heading."""
+        return objective_title(self.objective)
+
+    def _consider(self, number: int, value: float) -> None:
+        sign = -1.0 if is_loss(self.objective) else 1.0
+        if self.best is None or sign * value > sign * self.best:
+            self.best, self.best_number = value, number
 
     @override
     def trial_begins(self, assignment: Assignment) -> None:
-        curve = [auc for _, auc in sorted(assignment.reported.items())]
+        curve = [value for _, value in sorted(assignment.reported.items())]
         self.running[assignment.number] = Row(assignment.number, assignment.params, time.monotonic(), curve)
         if assignment.scored and assignment.number not in self._counted_later:
             self.count["PRUNED"] -= 1  # the trial that it goes on from
 
     @override
-    def epoch(self, number: int, epoch: int, auc: float) -> None:
+    def epoch(self, number: int, epoch: int, value: float) -> None:
         row = self.running[number]
         if epoch > len(row.curve):
-            row.curve.append(auc)
+            row.curve.append(value)
 
     @override
-    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
+    def trial_ends(self, number: int, state: State, value: float | None, reason: str) -> None:
         row = self.running.pop(number)
         row.state, row.reason, row.seconds = state, reason, time.monotonic() - row.begun
         self.ended.append(row)
         self.count[state] += 1
         self._ended_here += 1
-        if state == "COMPLETE" and auc is not None:
-            self._consider(number, auc)
+        if state == "COMPLETE" and value is not None:
+            self._consider(number, value)
 
     def _epochs(self, row: Row) -> str:
         """How far a trial is, of what its folds so far can have."""
@@ -121,9 +130,10 @@ class RunCount(Watcher):
         done = sum(self.count.values())
         states = ", ".join(f"{n} {state.lower()}" for state, n in self.count.items() if n)
         best = (
-            f"highest AUC {self.best:.4f} (trial {self.best_number})"
+            f"{'lowest' if is_loss(self.objective) else 'highest'} {self.title} {self.best:.4f} "
+            f"(trial {self.best_number})"
             if self.best is not None
-            else "no AUC yet"
+            else f"no {self.title} yet"
         )
         left = self.seconds_left()
         ahead = f"about {clock(left)} left" if left else ""
@@ -145,10 +155,17 @@ def short_architectures(config: StudyConfig) -> dict[str, str]:
     return dict(zip(names, without_shared_prefix(names), strict=True))
 
 
+def heading(objective: str) -> str:
+    """What a search looks for, as the heading of a narrow column."""
+    title = objective_title(objective)
+    return title if len(title) <= len("log loss") else "objective"
+
+
 def live_columns(config: StudyConfig | None, names: Mapping[str, str]) -> list[Column]:
     """Columns as wide as their widest cell will be, so that they do not jump."""
     epochs = 0 if config is None else config.budget.epochs
     inits = [] if config is None else [str(name) for name in config.space.values("init")]
+    title = heading("auc" if config is None else config.objective)
     return [
         Column("trial", width=5),
         Column("state", left=True, width=8),
@@ -157,7 +174,7 @@ def live_columns(config: StudyConfig | None, names: Mapping[str, str]) -> list[C
         Column("unfreeze"),
         Column("rate", minor=2, width=7),
         Column("epoch", minor=1, width=2 * len(str(epochs)) + 1),
-        Column("AUC", width=6),
+        Column(title, width=max(6, len(title))),
         Column("curve", left=True, minor=4, width=max(5, min(epochs, 20))),
         Column("time", minor=3, width=7),
     ]
@@ -200,7 +217,7 @@ class LiveTable(RunCount):
     def _cells(self, row: Row) -> list[RenderableType]:
         seconds = row.seconds or time.monotonic() - row.begun
         best = row.number == self.best_number
-        auc = f"{row.curve[-1]:.4f}" if row.curve else ""
+        value = f"{row.curve[-1]:.4f}" if row.curve else ""
         return [
             str(row.number),
             Text(row.state, style=STYLE[row.state]),
@@ -209,7 +226,7 @@ class LiveTable(RunCount):
             unfrozen(row.params.unfreeze_depth, row.params.strategy),
             f"{row.params.learning_rate:.1e}",
             self._epochs(row),
-            Text(auc, style="bold green" if best else ""),
+            Text(value, style="bold green" if best else ""),
             Text(spark(row.curve[-20:])),
             clock(seconds),
         ]
@@ -223,13 +240,13 @@ class PlainLines(RunCount):
         self._console = console
 
     @override
-    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
+    def trial_ends(self, number: int, state: State, value: float | None, reason: str) -> None:
         row = self.running[number]
-        super().trial_ends(number, state, auc, reason)
+        super().trial_ends(number, state, value, reason)
         p = row.params
         depth = unfrozen(p.unfreeze_depth, p.strategy)
         what = f"{p.architecture} init={p.init} unfreeze_depth={depth} rate={p.learning_rate:.1e}"
-        result = reason if state == "FAIL" else f"AUC {auc:.4f} at epoch {self._epochs(row)}"
+        result = reason if state == "FAIL" else f"{self.title} {value:.4f} at epoch {self._epochs(row)}"
         self._print(f"trial {number:3d}  {state:8}  {what}  {result}  {clock(row.seconds)}")
 
     @override
@@ -249,6 +266,7 @@ class JsonLines(Watcher):
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        self._objective = "auc"
 
     def _write(self, line: Line) -> None:
         self._stream.write(json.dumps(line) + "\n")
@@ -256,8 +274,15 @@ class JsonLines(Watcher):
 
     @override
     def begin(self, config: StudyConfig, driver: Driver, concurrent: int) -> None:
+        self._objective = config.objective
         self._write(
-            {"event": "begin", "study": config.name, "trials": driver.budget, "concurrent": concurrent}
+            {
+                "event": "begin",
+                "study": config.name,
+                "objective": config.objective,
+                "trials": driver.budget,
+                "concurrent": concurrent,
+            }
         )
 
     @override
@@ -266,12 +291,14 @@ class JsonLines(Watcher):
         self._write({"event": "trial_begins", "number": assignment.number, "params": params})
 
     @override
-    def epoch(self, number: int, epoch: int, auc: float) -> None:
-        self._write({"event": "epoch", "number": number, "epoch": epoch, "auc": auc})
+    def epoch(self, number: int, epoch: int, value: float) -> None:
+        line: EpochLine = {"event": "epoch", "number": number, "epoch": epoch}
+        self._write({**line, "auc": value} if is_auc(self._objective) else {**line, "value": value})
 
     @override
-    def trial_ends(self, number: int, state: State, auc: float | None, reason: str) -> None:
-        self._write({"event": "trial_ends", "number": number, "state": state, "auc": auc, "reason": reason})
+    def trial_ends(self, number: int, state: State, value: float | None, reason: str) -> None:
+        line: TrialEndsLine = {"event": "trial_ends", "number": number, "state": state, "reason": reason}
+        self._write({**line, "auc": value} if is_auc(self._objective) else {**line, "value": value})
 
     @override
     def note(self, text: str) -> None:

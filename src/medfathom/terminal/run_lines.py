@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from medfathom.definitions.space import TrialParams
 from medfathom.study.watcher import State
 
 
 class BeginLine(TypedDict):
-    """The run begins; `concurrent` trials may run at once."""
+    """The run begins: what it looks for; `concurrent` trials may run at once."""
 
     event: Literal["begin"]
     study: str
+    objective: str
     trials: int
     concurrent: int
 
@@ -26,21 +27,23 @@ class TrialBeginsLine(TypedDict):
 
 
 class EpochLine(TypedDict):
-    """An epoch of a trial ended; `auc` is that of the validation split."""
+    """An epoch of a trial ended, with the validation split's `auc`; or `value` of another objective."""
 
     event: Literal["epoch"]
     number: int
     epoch: int
-    auc: float
+    auc: NotRequired[float]
+    value: NotRequired[float]
 
 
 class TrialEndsLine(TypedDict):
-    """A trial ended; `auc` is null and `reason` says why, where it failed."""
+    """A trial ended; `auc` (`value`: of another objective) is null, `reason` says why, where it failed."""
 
     event: Literal["trial_ends"]
     number: int
     state: State
-    auc: float | None
+    auc: NotRequired[float | None]
+    value: NotRequired[float | None]
     reason: str
 
 

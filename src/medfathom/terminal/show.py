@@ -10,6 +10,7 @@ from rich.text import Text
 from medfathom.definitions.load import study_name
 from medfathom.definitions.space import TrialParams
 from medfathom.definitions.strategies import unfrozen
+from medfathom.metrics.rules import is_auc, is_loss, objective_title
 from medfathom.study.choice import choice_sentences
 from medfathom.study.connection import default_url
 from medfathom.study.front import COSTS, Front, front_sentence
@@ -17,7 +18,7 @@ from medfathom.study.read import brief_trials, read_study
 from medfathom.study.summary import SHOWN, StratumSummary, StudySummary, TrialSummary, summarize_study
 from medfathom.study.tuning import Tuning, tuning_sentences
 from medfathom.terminal.output import print_json, print_text
-from medfathom.terminal.progress import STYLE
+from medfathom.terminal.progress import STYLE, heading
 from medfathom.terminal.tables import Column, FittedTable
 from medfathom.text import clock, short_strata, without_shared_prefix
 
@@ -41,7 +42,8 @@ def study_text(summary: StudySummary) -> RenderableType:
         Text(f"{n} {state}", style=STYLE[state]) for state, n in summary.states.by_state().items() if n
     )
     head = Text(summary.study, style="bold")
-    head.append(f"  {summary.modality}, goal {summary.goal}, budget {summary.budget} trials", "not bold")
+    what = f"goal {summary.goal}, objective {summary.objective}, budget {summary.budget} trials"
+    head.append(f"  {summary.modality}, {what}", "not bold")
     parts: list[RenderableType] = [head, Text(summary.question, style="italic"), states]
     if summary.choice:
         parts += [Text(), *map(Text, choice_sentences(summary.choice))]
@@ -53,8 +55,9 @@ def study_text(summary: StudySummary) -> RenderableType:
         folds = len(summary.best[0].fold_aucs or ())
         mean = f", mean of {folds} folds" if folds else ""
         mean += f", mean of {len(summary.best[0].datasets)} data sets" if summary.best[0].datasets else ""
-        title = f"Best trials (validation AUC{f' per {unit}' if unit else ''}{mean})"
-        parts += [Text(), Text(title, style="bold"), _best_table(summary.best)]
+        of = "AUC" if is_auc(summary.objective) else f"{objective_title(summary.objective)} and AUC"
+        title = f"Best trials (validation {of}{f' per {unit}' if unit else ''}{mean})"
+        parts += [Text(), Text(title, style="bold"), _best_table(summary.best, summary.objective)]
     if len(summary.strata) > 1:
         parts += [Text(), Text("Strata", style="bold"), _strata_table(summary.strata)]
         found = {row.stratum: row.tuning for row in summary.strata if row.tuning}
@@ -66,7 +69,18 @@ def study_text(summary: StudySummary) -> RenderableType:
 
 
 SHORTEN = {"architecture": without_shared_prefix, "stratum": short_strata}
-MINOR = ("failed", "time", "pruned", "params", "rate", "complete", "log loss", "per image", "tuning")
+MINOR = (
+    "failed",
+    "time",
+    "pruned",
+    "params",
+    "rate",
+    "complete",
+    "log loss",
+    "per image",
+    "tuning",
+    "95 % interval",
+)
 """Columns that a narrow window leaves out, the first one first."""
 
 
@@ -77,17 +91,21 @@ def _table(*columns: str) -> FittedTable:
     )
 
 
-def _best_table(best: Sequence[TrialSummary]) -> FittedTable:
+def _best_table(best: Sequence[TrialSummary], objective: str) -> FittedTable:
+    # The log loss has its column already.
+    other = [] if is_auc(objective) or is_loss(objective) else [heading(objective)]
     per_image = ["per image"] if any(row.image_auc is not None for row in best) else []
     folds = ["folds"] if any(row.fold_aucs for row in best) else []
     columns = ["architecture", "init", "unfreeze", "rate", "params", "time"]
     datasets = list(best[0].datasets or ())
-    table = _table("trial", "AUC", "95 % interval", *datasets, *folds, "log loss", *per_image, *columns)
+    told = [*other, "AUC", "95 % interval", *datasets, *folds, "log loss", *per_image]
+    table = _table("trial", *told, *columns)
     for row in best:
         low, high = row.auc_ci_low, row.auc_ci_high
         rate = row.params.get("learning_rate", DEFAULT_RATE)
         table.add_row(
             str(row.number),
+            *["" if row.objective_value is None else f"{row.objective_value:.4f}" for _ in other],
             f"{row.auc:.4f}",
             f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "",
             *["" if (auc := (row.datasets or {}).get(name)) is None else f"{auc:.4f}" for name in datasets],

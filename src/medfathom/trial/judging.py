@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepared import PreparedData, Split
 from medfathom.metrics.calibration import as_array, calibrated
-from medfathom.metrics.classification import evaluate
+from medfathom.metrics.classification import evaluate, positives
 from medfathom.metrics.intervals import interval_of_mean
+from medfathom.metrics.objectives import objective_value
 from medfathom.metrics.probabilities import num_outputs, probabilities
 from medfathom.trial.record import METRIC_TITLES, SplitMetrics
 from medfathom.units import Combine
@@ -24,6 +25,7 @@ def judge(
     *,
     temperature: float = 1.0,
     thresholds: Sequence[float | None] | None = None,
+    objective: str = "auc",
 ) -> SplitMetrics:
     """Every metric of a split, per case where it has cases.
 
@@ -34,19 +36,24 @@ def judge(
         combine: how those of a case become one.
         temperature: the logits of the units are divided by it.
         thresholds: as `thresholds_of` gives them; None: chosen here, see `evaluate`.
+        objective: what the study looks for.
     """
     units = split.units
+    values = calibrated(data.task, units.logits(data.task, logits, combine), temperature)
     found = evaluate(
         data.task,
         units.labels,
-        calibrated(data.task, units.logits(data.task, logits, combine), temperature),
+        values,
         data.class_names,
         thresholds=None if thresholds is None else as_array(thresholds),
         groups=units.groups,
     )
+    flags = positives(data.task, units.labels, values.shape[1])
+    further = {"objective_value": objective_value(objective, found, flags, values)}
     if units.cases is None:
-        return SplitMetrics.measured(found, data.positive, None)
-    return SplitMetrics.measured(found, data.positive, len(units), **_per_image(data, split, logits))
+        return SplitMetrics.measured(found, data.positive, None, **further)
+    further |= _per_image(data, split, logits)
+    return SplitMetrics.measured(found, data.positive, len(units), **further)
 
 
 def _per_image(data: PreparedData, split: Split, logits: NDArray[np.floating]) -> dict[str, float]:

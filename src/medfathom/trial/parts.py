@@ -72,9 +72,9 @@ class Part:
         of_these = None if clusters is None else clusters[rows]
         return self.first + rows[training_subset(self.train.labels[rows], of_these, fraction, seed)]
 
-    def judge(self, logits: Logits, combine: Combine) -> SplitMetrics:
+    def judge(self, logits: Logits, combine: Combine, objective: str) -> SplitMetrics:
         """What the logits of its validation images are worth."""
-        return judge(self.data, self.val, logits, combine)
+        return judge(self.data, self.val, logits, combine, objective=objective)
 
     def loss(self, logits: Logits, combine: Combine) -> float:
         """The mean over its validation images, or with attention over cases: as in training."""

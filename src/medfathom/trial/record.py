@@ -126,10 +126,17 @@ class SplitMetrics(_Fields):
     """Per image, each with its case's label; where there are cases."""
     image_auc_ci_low: float | None = None
     image_auc_ci_high: float | None = None
+    objective_value: float | None = None
+    """Of what the study looks for, where that is not the AUC: `objective` of its definition."""
+
+    @property
+    def value(self) -> float | None:
+        """What the study looks for: `auc`, or another objective."""
+        return self.auc if self.objective_value is None else self.objective_value
 
     @classmethod
     def measured(
-        cls, found: Evaluation, positive: str | None, n_cases: int | None, **per_image: float
+        cls, found: Evaluation, positive: str | None, n_cases: int | None, **further: float | None
     ) -> Self:
         """What `metrics.classification.evaluate` found, as a record.
 
@@ -137,7 +144,7 @@ class SplitMetrics(_Fields):
             found: of the split's units.
             positive: the positive class of a binary task.
             n_cases: of the split; None where the unit is the image.
-            per_image: `image_auc` and its ends, where there are cases.
+            further: `objective_value`; `image_auc` and its ends, where there are cases.
         """
         return cls(
             **found.overall,
@@ -146,7 +153,7 @@ class SplitMetrics(_Fields):
             per_class=found.per_class or None,
             undefined=found.undefined or None,
             n_cases=n_cases,
-            **per_image,
+            **further,
         )
 
 

@@ -34,6 +34,8 @@ class TrialTask:
     """CPU threads that the trial may use."""
     depths: frozenset[int] = frozenset()
     """Unfreeze depths of the study's trials: features are kept with an eye to them."""
+    objective: str = "auc"
+    """What the study looks for, see `metrics.rules.OBJECTIVES`."""
     measures_latency: bool = False
     """Whether the time for one image is measured after the last epoch."""
     folds: Folds | None = None

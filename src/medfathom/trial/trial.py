@@ -229,7 +229,8 @@ class _Trial:
         fit_seconds = time.perf_counter() - before
         last = epoch == self._task.max_epochs
         logits = self._predict_validation()
-        own = [part.judge(each, self._params.combine) for part, each in zip(self._parts, logits, strict=True)]
+        how = self._params.combine, self._task.objective
+        own = [part.judge(each, *how) for part, each in zip(self._parts, logits, strict=True)]
         metrics, scores = self._together(own, logits)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now

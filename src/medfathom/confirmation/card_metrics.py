@@ -1,0 +1,46 @@
+"""The metrics of a model card: validation beside test, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from medfathom.trial.record import METRIC_TITLES
+
+if TYPE_CHECKING:
+    from medfathom.confirmation.results import ConfirmedModel
+
+SHOWN = tuple(pair for pair in METRIC_TITLES if pair[0] != "log_loss")
+"""Metrics of the table, with their titles."""
+
+
+def metrics_table(model: ConfirmedModel) -> str:
+    """A row for each metric, and how the intervals were computed; Markdown."""
+    lines = ["| metric | validation | test | 95 % interval (test) |", "| --- | --- | --- | --- |"]
+    test = model.test.model_dump()
+    val = (model.validation or model.record).model_dump()
+    for name, title in SHOWN:
+        if test[name] is not None:
+            # An older version measured these two before the temperature was fitted: not comparable.
+            old = model.validation is None and name in ("brier_loss", "calibration_error")
+            before = None if old else val[name]
+            shown = "" if before is None else f"{before:.4f}"
+            lines.append(f"| {title} | {shown} | {test[name]:.4f} | {_interval(test, name)} |")
+    for name, values in (model.test.per_class or {}).items():
+        if "auc" in values:
+            known = f" ({values['n_known']:.0f} with a known label)" if "n_known" in values else ""
+            lines.append(f"| AUC of {name}{known} | | {values['auc']:.4f} | {_interval(values, 'auc')} |")
+    how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
+    if by_groups(model):
+        how += ", with the effective number of images or cases (Rao and Scott, Biometrics 1992)"
+    return "\n".join([*lines, "", how + "."])
+
+
+def _interval(values: Mapping[str, float | None], name: str) -> str:
+    low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
+    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def by_groups(model: ConfirmedModel) -> bool:
+    """Whether the intervals count patients or slides, not images."""
+    return "group" in (model.test.auc_interval or "")
