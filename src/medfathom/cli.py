@@ -48,7 +48,7 @@ from medfathom.terminal.options import (
 )
 from medfathom.text import QUIET, STORAGE_GIVEN, command
 
-BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model")
+BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model", "init FOLDER")
 
 
 def _print_version(asked: bool) -> None:
