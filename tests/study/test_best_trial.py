@@ -71,6 +71,17 @@ def test_only_trials_that_the_images_cannot_tell_from_the_best_are_counted(workd
     assert found.compared == 5, "trial 4's interval does not reach the best's: it need not be read"
 
 
+def test_one_trial_above_all_others_is_said_to_be_alone(workdir: Path) -> None:
+    random = np.random.default_rng(0)
+    good = random.standard_normal(200) + 3 * LABELS
+    study = study_of([good, 0.3 * good + random.standard_normal(200), random.standard_normal(200)])
+    found = choice_of(study, study.trials)
+    assert found is not None
+    assert found.tied == (0,)
+    (line,) = (line for line in choice_sentences(found) if "DeLong" in line)
+    assert line.startswith("Trial 0 alone has the highest AUC: on the same 200 validation images the AUCs of")
+
+
 def test_equal_trials_are_named_and_not_decided_in_silence(workdir: Path) -> None:
     perfect = np.where(LABELS == 1, 1.0, -1.0)
     study = study_of([perfect, perfect, 0.5 * perfect])

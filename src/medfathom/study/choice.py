@@ -251,10 +251,14 @@ def _as_good(choice: Choice) -> list[str]:
             "earlier version ran the trials, or a driver with another home folder)."
         ]
     of = f"{choice.compared} of {choice.finished}" if choice.compared < choice.finished else "all"
+    how = f"(paired DeLong test, all comparisons together at 5 %; {of} trials compared)"
+    images = f"on the same {choice.units} validation {choice.unit}s"
     lines = [
-        f"{len(choice.tied)} of {choice.finished} finished trials may have the highest AUC: on the same "
-        f"{choice.units} validation {choice.unit}s their AUCs cannot be told apart (paired DeLong test, all "
-        f"comparisons together at 5 %; {of} trials compared)."
+        f"{len(choice.tied)} of {choice.finished} finished trials may have the highest AUC: {images} their "
+        f"AUCs cannot be told apart {how}."
+        if len(choice.tied) > 1
+        else f"Trial {choice.tied[0]} alone has the highest AUC: {images} the AUCs of the others are lower "
+        f"by more than chance explains {how}."
     ]
     if choice.best not in choice.tied:
         lines.append(
