@@ -1,6 +1,6 @@
 """What an epoch of a joint trial costs, against the same epochs of a trial for each data set alone.
 
-`python benchmarks/joint.py` on a machine that does little else: minutes of a CPU core. Three phantoms of
+`python benchmarks/joint.py` on a machine that does little else: ten minutes of a CPU core. Three phantoms of
 equal size at 64 pixels; the ratio is of CPU seconds per image (training, validation) after the first epoch.
 Joint and separate trials take turns, so that a slow minute meets both.
 """
@@ -25,7 +25,7 @@ from medfathom.trial.trial import run_trial
 SIZE, EPOCHS, ROUNDS = 64, 4, 3
 SIZES = {"n_train": 256, "n_val": 64, "n_test": 16}
 SETS = {"cxr": "CXR", "oct": "OCT", "wsi": "WSI"}
-KINDS = [(name, depth) for name in ("tf_efficientnet_lite0", "resnet18") for depth in (5, 1)]
+ARCHITECTURE, DEPTHS = "tf_efficientnet_lite0", (5, 1)
 
 
 def seconds_per_image(data: PreparedData, params: TrialParams, folder: Path) -> float:
@@ -47,13 +47,13 @@ def main() -> None:
         folder = Path(place)
         dataset = JointDataset.model_validate({"source": "joint", "datasets": tables, "channels": 3})
         joint = prepare_study(dataset, folder)
-        print(
-            "| network | unfreeze depth | norm | joint, ms an image | alone, ms an image | joint over alone |"
-        )
-        print("| --- | --- | --- | --- | --- | --- |")
-        for name, depth in KINDS:
+        print("| unfreeze depth | norm | joint, ms an image | alone, ms an image | joint over alone |")
+        print("| --- | --- | --- | --- | --- |")
+        for depth in DEPTHS:
             for norm in ("shared", "per_dataset"):
-                params = TrialParams(architecture=name, init="random", unfreeze_depth=depth, norm=norm)
+                params = TrialParams(
+                    architecture=ARCHITECTURE, init="random", unfreeze_depth=depth, norm=norm
+                )
                 pairs = []
                 for _ in range(ROUNDS):
                     alone = [seconds_per_image(part, params, folder) for part in parts_of(joint)]
@@ -61,7 +61,7 @@ def main() -> None:
                 ratios = [one / other for one, other in pairs]
                 own, theirs = (1000 * float(np.median(values)) for values in zip(*pairs, strict=True))
                 print(
-                    f"| {name} | {depth} | {norm} | {own:.2f} | {theirs:.2f} | {np.median(ratios):.2f} "
+                    f"| {depth} | {norm} | {own:.2f} | {theirs:.2f} | {np.median(ratios):.2f} "
                     f"({min(ratios):.2f} to {max(ratios):.2f}) |",
                     flush=True,
                 )

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from joint_sets import chest, joined, prepared, task_on, tissue
 from making_cases import volume_config, volume_table
 from medfathom.cli import main
 from medfathom.data.prepare import prepare
+from medfathom.data.prepared import JointData
 from medfathom.definitions.config import StudyConfig, TrainingConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.forecast import Cost, Forecast, KindForecast, Measured, forecast, next_to_measure
-from medfathom.plan import classes_in_turn, plan_study, sample_images
+from medfathom.plan import classes_in_turn, measure, plan_study, sample_images
 from medfathom.scheduling.cluster import slots_from
 from medfathom.trial.kinds import kinds_of
 from medfathom.trial.task import TrialTask
@@ -279,3 +281,16 @@ def test_trials_on_volumes_are_measured(combine: str, tmp_path: Path) -> None:
     task = TrialTask(few, TrainingConfig(precision="float32"), 1, 0, tmp_path, None, "cpu", 1)
     (record,) = run_trial(params, task)
     assert record.unit == "volume"
+
+
+def test_several_data_sets_are_measured_together(tmp_path: Path) -> None:
+    data = prepared(joined(chest(n_train=200), tissue(n_train=200, patients_train=100)), tmp_path / "cache")
+    (tmp_path / "few").mkdir()
+    few = sample_images(data, tmp_path / "few", 16)
+    assert isinstance(few, JointData)
+    assert few.sizes == {"train": 192, "val": 32}
+    labels = few.split("train").labels
+    assert np.bincount(labels[:, 0]).tolist() == [96, 96]
+    assert {tuple(row) for row in labels.tolist()} == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)}
+    params = TrialParams(architecture="test_resnet", init="random", batch_size=16, norm="per_dataset")
+    assert measure(params, task_on(few, tmp_path, epochs=3)).train > 0

@@ -98,6 +98,7 @@ def check_definition(
     for architecture, size in product(config.space.values("architecture"), config.sizes):
         if not config.space.excluded({"architecture": architecture, "image_size": size}):
             check_architecture(str(architecture), size)
+    _check_norms(config)
     notes = _check_weights(config, sources)
     make_sampler(config.sampler, config.space, seed=0)
     if config.resources.checkpoint_url is not None:
@@ -110,6 +111,22 @@ def check_definition(
     if address is None:
         _check_gpus(config.resources.gpus_per_trial)
     return notes
+
+
+def _check_norms(config: StudyConfig) -> None:
+    """Raise a DefinitionError where batch norm for each data set is asked of a network that has none."""
+    own = {"norm": "per_dataset"}
+    if "per_dataset" not in config.space.values("norm"):
+        return
+    from medfathom.models.build import has_batch_norm  # noqa: PLC0415  imports torch
+
+    asked = [str(name) for name in config.space.values("architecture")]
+    asked = [name for name in asked if not config.space.excluded({**own, "architecture": name})]
+    if without := [name for name in asked if not has_batch_norm(name)]:
+        raise DefinitionError(
+            f'space.norm = "per_dataset": {", ".join(without)} without batch norm; leave the combination out '
+            "with [[space.exclude]], or take other architectures"
+        )
 
 
 def _check_gpus(asked: float | str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.joint import members
 from medfathom.definitions.load import PIECES, load_definition, names
 from medfathom.errors import DefinitionError
 
@@ -188,6 +189,17 @@ def test_a_smoke_table_replaces_keys_only_where_it_is_asked_for(tmp_path: Path) 
         load_definition(str(file), ["smoke=yes"])
     with pytest.raises(DefinitionError, match=r"pneumoniamnist\.toml: has no \[smoke\] table"):
         load_definition("pneumoniamnist", ["smoke=true"])
+
+
+@pytest.mark.parametrize("name", ["which_strategy", "one_model"])
+def test_studies_that_tune_have_a_small_run_of_one_trial_a_stratum(name: str) -> None:
+    whole, small = load_definition(name), load_definition(name, ["smoke=true"])
+    assert whole.question.endswith("?")
+    assert whole.asks == small.asks != "size"
+    assert small.name == f"{name}_smoke"
+    assert whole.budget.trials >= 6 * len(whole.space.strata())
+    assert small.budget.trials == len(small.space.strata())
+    assert all(one.source.startswith("phantom") for one in members(small.dataset))
 
 
 @pytest.mark.parametrize("name", ["first_experiments", "when_pretraining_fails", "resolution", "attention"])

@@ -11,6 +11,7 @@ from medfathom.definitions.joint import JointDataset, members, the_one
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.write import resolved
 from medfathom.errors import DefinitionError
+from medfathom.validate import _check_norms
 
 STUDY = """
 version = 1
@@ -163,6 +164,17 @@ def test_what_looks_at_one_data_set_says_how_to_name_it(file: Path) -> None:
     alone = read(file, "only=chest").dataset
     assert the_one(alone, "data shift") is alone
     assert members(alone) == [alone]
+
+
+def test_batch_norm_for_each_needs_a_network_that_has_it(file: Path) -> None:
+    file.write_text(STUDY.replace("resnet34", "vit_tiny_patch16_224"))
+    with pytest.raises(
+        DefinitionError, match='"per_dataset": vit_tiny_patch16_224 without batch norm; leave'
+    ):
+        _check_norms(read(file))
+    left_out = '[[space.exclude]]\nnorm = "per_dataset"\narchitecture = "vit_tiny_patch16_224"\n[budget]'
+    file.write_text(file.read_text().replace("[budget]", left_out))
+    _check_norms(read(file))
 
 
 def test_the_shipped_study_is_as_many_trials_of_each_kind_alone_as_together() -> None:

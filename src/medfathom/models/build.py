@@ -15,6 +15,7 @@ from torch import nn
 
 from medfathom.errors import ModelError
 from medfathom.models.attention import AttentionHead
+from medfathom.models.batch_norm import BatchNorm
 from medfathom.models.catalog import check_architecture
 from medfathom.models.facts import find_shipped
 from medfathom.models.graph.blueprint import BackboneSettings, Blueprint, blueprint_of, create_backbone
@@ -36,6 +37,7 @@ __all__ = [
     "Outputs",
     "build_network",
     "empty_network",
+    "has_batch_norm",
     "make_head",
     "normalization_of",
 ]
@@ -204,6 +206,12 @@ def _backbone(settings: BackboneSettings, seed: int, device: str = "cpu") -> tup
         if settings.image_size is not None:
             check_architecture(settings.architecture, settings.image_size)  # says which sizes it takes
         raise
+
+
+def has_batch_norm(architecture: str) -> bool:
+    """Whether an architecture has batch norm anywhere; its weights are not made."""
+    backbone = create_backbone(BackboneSettings(architecture), "meta")
+    return any(isinstance(module, BatchNorm) for module in backbone.modules())
 
 
 @contextmanager
