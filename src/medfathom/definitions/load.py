@@ -264,4 +264,5 @@ def _known_keys(path: list[str], data: Mapping[str, Any]) -> list[str]:
             node = {"$ref": node["discriminator"]["mapping"].get(_source(data, ["dataset"]), "")}
         if "$ref" in node:
             node = schema["$defs"].get(node["$ref"].rpartition("/")[2], {})
-    return list(node.get("properties", {}))
+    written_otherwise = ["datasets", "joint"] if node is schema else []
+    return [*node.get("properties", {}), *written_otherwise]
