@@ -4,12 +4,18 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from medfathom.confirmation.find import predictions_file
+from medfathom.confirmation.predictions import read_predictions
 from medfathom.confirmation.worker import confirmed_results
+from medfathom.data.heldout import open_test
 from medfathom.data.prepare import prepare
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
+from medfathom.exported.model import load_unsealed
+from medfathom.metrics.rules import CALIBRATIONS
 from medfathom.models.folder import read_config
 from medfathom.scheduling.messages import EpochResult, Failure, Order, RunSettings
 from medfathom.study.assignment import Assignment
@@ -70,3 +76,30 @@ def test_what_the_search_looked_for_is_judged_beside_the_auc(workdir: Path) -> N
     assert isinstance(last, EpochResult)
     assert last.extra["test_objective_value"] == last.extra["test_average_precision"]
     assert last.record.value == last.record.auc  # a confirmation's own value is the AUC
+
+
+@pytest.mark.parametrize("calibration", ["isotonic", "venn_abers"])
+def test_the_folder_predicts_with_the_calibration_that_was_chosen(workdir: Path, calibration: str) -> None:
+    small = ["image_size=32", "n_train=24", "n_val=36", "n_test=12"]
+    changes = ["budget.epochs=1", f"decision.calibration={calibration}", *(f"dataset.{p}" for p in small)]
+    config = load_definition("demo", changes)
+    data = prepare(config.dataset, workdir / "cache")
+    settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint)
+    params = TrialParams(architecture="test_resnet", init="random", unfreeze_depth=1)
+    order = Order(Assignment(0, params, "", 7), "study/trial-00000.pt")
+    folder = workdir / "confirmed"
+    *_, last = confirmed_results(settings, order, study="demo", folder=folder, pictures=frozenset())
+    assert isinstance(last, EpochResult)
+    assert last.extra["calibration"] == calibration
+    assert [each["kind"] for each in last.extra["calibrations"]] == ["none", *CALIBRATIONS]
+    model = load_unsealed(folder / "trial-00000")
+    assert all(curve.y for curve in model.config.curves)
+    kept = read_predictions(predictions_file(folder / "trial-00000", "test")).probabilities
+    found = model.predict(open_test(data).images)
+    np.testing.assert_allclose(found.probabilities, kept, atol=1e-6)
+    assert not np.allclose(
+        kept,
+        model.config.model_copy(update={"calibration": "temperature"}).calibrated(
+            model.logits(open_test(data).images)
+        ),
+    )

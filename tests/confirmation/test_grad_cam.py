@@ -38,6 +38,7 @@ def found(task: str, names: list[str], labels: np.ndarray, probabilities: np.nda
     """Images that are bright on the left and dark on the right."""
     images = np.repeat((BRIGHT * np.uint8(255))[None, :, :, None], len(labels), axis=0)
     config: Any = SimpleNamespace(
+        calibration="temperature",
         task=task,
         class_names=names,
         thresholds=[0.5] * probabilities.shape[1],

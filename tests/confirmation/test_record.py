@@ -19,6 +19,7 @@ def test_attributes_are_read_as_they_were_written() -> None:
         "folder": "trial-00003",
         "n_test": 40,
         "temperature": 1.5,
+        "calibration": "temperature",
         "pictures": ["roc.png"],
         "test_auc": 0.75,
         "test_auc_ci_low": 0.5,

@@ -140,7 +140,17 @@ def test_the_json_form_has_its_keys_in_order(config: StudyConfig) -> None:
         *("unit", "combine", "n_test_cases", "models", *others),
         *("brier_loss", "calibration_error", "image_auc", "objective_value"),
     ]
-    keys = ["trial", "seed", "val_auc", "val_log_loss", "test_auc", "test_ci", "folder"]
+    keys = [
+        "trial",
+        "seed",
+        "val_auc",
+        "val_log_loss",
+        "test_auc",
+        "test_ci",
+        "calibration",
+        "calibrations",
+        "folder",
+    ]
     assert list(content["strata"][0]["models"][0]) == keys
     assert content["strata"][0]["models"][0]["test_ci"] == [None, None]
     assert set(content["missing"][0]) == {"stratum", "reason"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from medfathom.confirmation.card_metrics import by_groups, metrics_table
+from medfathom.confirmation.card_metrics import by_groups, calibration_table, calibration_text, metrics_table
 from medfathom.confirmation.decisions import decision_words
 from medfathom.confirmation.find import SUBGROUPS, without_map
 from medfathom.confirmation.openings import read_openings
@@ -20,7 +20,7 @@ from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.strategies import DEFAULT
 from medfathom.metrics.calibration import HIGHEST, LOWEST
 from medfathom.metrics.probabilities import num_outputs
-from medfathom.metrics.rules import threshold_words
+from medfathom.metrics.rules import CALIBRATIONS, threshold_words
 from medfathom.models.folder import HEAD_FILE, ModelConfig
 from medfathom.study.choice import objective_of
 from medfathom.text import harmless, markdown_table
@@ -67,9 +67,8 @@ Test split: {judged} that neither training nor the search used. {opened}
 {compared}
 ## Calibration and thresholds
 
-Probabilities are the softmax (with several labels: the sigmoid) of the logits divided by the temperature
-{temperature:.4f}, which was fitted on the validation split.{at_bound} {thresholds}
-
+{calibration}{at_bound} {thresholds}
+{gained}
 ## Intended use
 
 Research on images like those it was trained on: {modality}, data set `{dataset}`.{start}
@@ -98,7 +97,7 @@ TIMM = """### In timm
 ```
 
 Give timm images in [0, 1], {channels}, with this mean subtracted and divided by this standard deviation:
-{mean}; {std}. Temperature and thresholds (below) are not in timm: they stand in `medfathom.json`.
+{mean}; {std}. Calibration and thresholds (below) are not in timm: they stand in `medfathom.json`.
 """
 
 START = """ It can also be the starting
@@ -144,7 +143,7 @@ def model_card(
         version=config.medfathom,
         example="image.png" if config.unit == "image" else "folder_of_images",
         study=study.study_name,
-        onnx=_onnx(onnx_difference),
+        onnx=_onnx(onnx_difference, config),
         timm=_members(config) if ensemble else _in_timm(config),
         size=config.image_size,
         fit=config.fit,
@@ -159,8 +158,9 @@ def model_card(
         metrics=metrics_table(model),
         objective=_objective(configuration, objective_of(study)) if not ensemble else "",
         compared=_against_single(ensemble) if ensemble else _of_seeds(study, configuration, model),
-        temperature=config.temperature,
-        at_bound=_at_bound(config.temperature),
+        calibration=calibration_text(config),
+        at_bound=_at_bound(config),
+        gained="" if ensemble else calibration_table(configuration),
         thresholds=_thresholds(config) + decision_words(config, model),
         dataset=config.dataset,
         start="" if ensemble or config.norm == "per_dataset" else START,
@@ -215,7 +215,7 @@ def _members(config: ModelConfig) -> str:
 def _against_single(ensemble: Ensemble) -> str:
     from medfathom.confirmation.ensemble import ensemble_lines  # noqa: PLC0415  imports pandas
 
-    chosen = "Members, temperature and thresholds are from validation: its column is optimistic."
+    chosen = "Members, calibration and thresholds are from validation: its column is optimistic."
     return "".join(f"- {line}\n" for line in [*ensemble_lines(ensemble), chosen])
 
 
@@ -255,7 +255,7 @@ def _combined(config: ModelConfig) -> str:
     }[config.combine]
     return (
         f"It judges whole {config.unit}s: give it a folder for each. The probability of a {config.unit} is\n"
-        f"{how}, before the temperature. All metrics are per {config.unit}, unless they say per image.\n\n"
+        f"{how}, before calibration. All metrics are per {config.unit}, unless they say per image.\n\n"
     )
 
 
@@ -285,13 +285,20 @@ def _timm(config: ModelConfig, outputs: int) -> str:
     )
 
 
-def _onnx(difference: float | None) -> str:
+def _onnx(difference: float | None, config: ModelConfig) -> str:
     if difference is None:
         return ""
+    by = "calibrated" if config.calibration == "temperature" else "temperature-scaled"
+    other = (
+        ""
+        if config.calibration == "temperature"
+        else f" The {CALIBRATIONS[config.calibration]} of `medfathom predict` is not in it: apply "
+        "`curves` of `medfathom.json` to its logits."
+    )
     return (
         "`model.onnx` takes `images` (n, channels, side, side) with values in [0, 1], and returns `logits`\n"
-        "and calibrated `probabilities`. On random images these differed from torch's by at most "
-        f"{difference:.1g}.\n\n"
+        f"and {by} `probabilities`. On random images these differed from torch's by at most "
+        f"{difference:.1g}.{other}\n\n"
     )
 
 
@@ -322,9 +329,10 @@ def _thresholds(config: ModelConfig) -> str:
     return f"Thresholds, chosen by {how} on the\nvalidation split: {each}."
 
 
-def _at_bound(temperature: float) -> str:
+def _at_bound(config: ModelConfig) -> str:
     """A warning where the fitted temperature is the end of the range that was searched."""
-    if LOWEST * NEAR < temperature < HIGHEST / NEAR:
+    temperature = config.temperature
+    if config.calibration != "temperature" or LOWEST * NEAR < temperature < HIGHEST / NEAR:
         return ""
     why = (
         "the logits tell almost nothing about the class, and all probabilities are near each other"

@@ -1,14 +1,18 @@
-"""The metrics of a model card: validation beside test, with intervals."""
+"""The metrics of a model card: validation beside test, with intervals; what calibration gained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from medfathom.confirmation.words import calibration_rows
+from medfathom.metrics.rules import CALIBRATIONS
+from medfathom.text import markdown_table
 from medfathom.trial.record import METRIC_TITLES
 
 if TYPE_CHECKING:
-    from medfathom.confirmation.results import ConfirmedModel
+    from medfathom.confirmation.results import ConfirmedModel, StratumResult
+    from medfathom.models.folder import ModelConfig
 
 SHOWN = tuple(pair for pair in METRIC_TITLES if pair[0] != "log_loss")
 """Metrics of the table, with their titles."""
@@ -44,3 +48,27 @@ def _interval(values: Mapping[str, float | None], name: str) -> str:
 def by_groups(model: ConfirmedModel) -> bool:
     """Whether the intervals count patients or slides, not images."""
     return "group" in (model.test.auc_interval or "")
+
+
+def calibration_text(config: ModelConfig) -> str:
+    """How logits become probabilities."""
+    if config.calibration == "temperature":
+        function = "the sigmoid" if config.task == "multilabel" else "the softmax"
+        return (
+            f"Probabilities are {function} of the logits divided by the temperature\n"
+            f"{config.temperature:.4f}, which was fitted on the validation split."
+        )
+    shared = ", then divided by their sum" if config.task == "multiclass" else ""
+    return (
+        f"Probabilities are calibrated by {CALIBRATIONS[config.calibration]} on the validation split: "
+        f"the log-odds of each\nclass by itself{shared}."
+    )
+
+
+def calibration_table(configuration: StratumResult) -> str:
+    """What each way of calibration is worth; Markdown. Empty: not known."""
+    rows = calibration_rows(configuration)
+    if not rows:
+        return ""
+    why = "By cross-validation on the validation split, mean over seeds; less is better in all:"
+    return "\n".join(["", why, "", *markdown_table(rows), ""])

@@ -18,7 +18,7 @@ from medfathom.confirmation.paired import mean_auc_gain
 from medfathom.confirmation.predictions import read_logits, read_predictions, write_predictions_like
 from medfathom.confirmation.summary import best_model
 from medfathom.errors import InputError
-from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
+from medfathom.metrics.calibration import fit_temperature, thresholds_of
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.classification import log_loss
 from medfathom.metrics.probabilities import probabilities
@@ -210,7 +210,7 @@ def _write(folder: Path, members: Sequence[Path]) -> None:
     write_config(folder, config)
     for split, outputs in (("val", val), ("test", test)):
         logits = outputs.average(range(len(members)))
-        values = calibrated(config.task, logits, config.temperature)
+        values = config.calibrated(logits)
         write_predictions_like(
             predictions_file(members[0], split), predictions_file(folder, split), values, logits
         )
@@ -219,19 +219,19 @@ def _write(folder: Path, members: Sequence[Path]) -> None:
 def _fitted(configs: Sequence[ModelConfig], val: MemberOutputs) -> ModelConfig:
     first, everyone = configs[0], range(len(configs))
     logits = val.average(everyone)
-    temperature = fit_temperature(first.task, val.labels, logits)
-    values = calibrated(first.task, logits, temperature)
+    fitted = first.fitted(first.calibration, val.labels, logits)
+    values = fitted.calibrated(logits)
+    plain = {"calibration": "temperature", "curves": []}  # members are averaged after their temperatures
     update: dict[str, object] = {
         "architecture": " + ".join(config.architecture for config in configs),
         "init": " + ".join(dict.fromkeys(config.init for config in configs)),
-        "temperature": temperature,
         "thresholds": thresholds_of(first.task, val.labels, values, first.threshold_rule),
-        "members": configs,
+        "members": [config.model_copy(update=plain) for config in configs],
     }
     if first.unit != "image":
         images = val.image_average(everyone)
         update["image_temperature"] = fit_temperature(first.task, val.image_labels, images)
-    return first.model_copy(update=update)
+    return fitted.model_copy(update=update)
 
 
 def _compared(folder: Path, single: Path, split: str) -> tuple[float, float, Gain]:

@@ -32,7 +32,7 @@ PICTURES = {
     "roc.png": "ROC curve of the test split; band: 95 % interval",
     "precision_recall.png": "precision and recall on the test split; band: 95 % interval",
     "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
-    "calibration.png": "reliability on the test split, after temperature scaling on validation",
+    "calibration.png": "reliability on the test split, after calibration on validation",
     "gradcam.png": "Grad-CAM of confident right and wrong predictions on the test split",
     "mistakes.png": "the most confident mistakes on the test split, beside their Grad-CAM where there is one",
     "curves.png": "learning curves",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
     from medfathom.confirmation.ensemble import Ensemble
     from medfathom.confirmation.gap import Gap
+    from medfathom.metrics.calibrators import CalibrationScores
 
 Object = dict[str, object]
 Strings = dict[str, str]
@@ -29,6 +30,8 @@ class ModelJson(TypedDict):
         trial: its number in the confirmation.
         seed: index of the seed, from 0.
         test_ci: interval of `test_auc`; null: undefined.
+        calibration: how its probabilities are calibrated.
+        calibrations: what each way is worth on validation, by cross-validation; empty: not known.
         folder: where the model lies; not in reports, which may travel.
     """
 
@@ -38,6 +41,8 @@ class ModelJson(TypedDict):
     val_log_loss: float | None
     test_auc: float
     test_ci: list[float | None]
+    calibration: str
+    calibrations: list[Annotated[Object, CalibrationScores]]
     folder: NotRequired[str]
 
 

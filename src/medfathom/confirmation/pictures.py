@@ -17,6 +17,7 @@ from medfathom.data.prepared import Split
 from medfathom.metrics.auc import Counts, Flags, Floats, resampled_counts, roc_auc_score
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.classification import average_precision_score, positives
+from medfathom.metrics.rules import CALIBRATIONS
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig
 from medfathom.units import counted
@@ -228,9 +229,16 @@ def reliability(found: Judged) -> Figure:
         axes.plot(mean, share, color=colour, linewidth=1, label=found.names[k])
         axes.scatter(mean, share, s=8 + 120 * count[there] / len(values), color=colour, alpha=0.6)
     axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(_title(found, f"Reliability (temperature {found.config.temperature:.2f})"), fontsize=9)
+    axes.set_title(_title(found, f"Reliability ({_how(found.config)})"), fontsize=9)
     axes.legend(fontsize=8, loc="upper left", frameon=False)
     return figure
+
+
+def _how(config: ModelConfig) -> str:
+    """How the probabilities are calibrated."""
+    if config.calibration == "temperature":
+        return f"temperature {config.temperature:.2f}"
+    return CALIBRATIONS[config.calibration]
 
 
 def learning_curves(losses: Mapping[str, Sequence[float]], aucs: Sequence[float]) -> Figure:

@@ -7,13 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from medfathom.metrics.calibrators import CalibrationScores
+from medfathom.metrics.rules import CalibrationKind
 from medfathom.trial.record import SplitMetrics
 
 TEST = "test_"
 """What the attributes of the test split begin with: `auc` without it is always validation's."""
 
 VALIDATION = "validation_"
-"""What those begin with that were measured on validation after the temperature was fitted."""
+"""What those begin with that were measured on validation after the calibration was fitted."""
 
 
 DATASETS = TEST + "datasets"
@@ -28,6 +30,8 @@ class ConfirmedDataset(BaseModel):
         test: metrics there.
         validation: metrics on its validation split with the same temperature and thresholds.
         temperature: fitted there.
+        calibration: how probabilities are calibrated.
+        calibrations: what each way of calibration is worth there, by cross-validation; None: too few.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -36,6 +40,8 @@ class ConfirmedDataset(BaseModel):
     test: SplitMetrics
     validation: SplitMetrics
     temperature: float
+    calibration: CalibrationKind = "temperature"
+    calibrations: list[CalibrationScores] | None = None
 
 
 class ConfirmedRecord(BaseModel):
@@ -49,6 +55,9 @@ class ConfirmedRecord(BaseModel):
         validation: metrics on the validation split with the same temperature and thresholds; None: an older
             version confirmed it.
         temperature: fitted on the validation split.
+        calibration: how probabilities are calibrated.
+        calibrations: what each way is worth on the validation split, by cross-validation; None: too few
+            images, or an older version confirmed it.
         pictures: files in the folder; None: none were drawn.
         picture_seconds: that drawing them took.
         cam_border_share: of what Grad-CAM shows, the share near the image's border, in [0, 1].
@@ -61,6 +70,8 @@ class ConfirmedRecord(BaseModel):
     test: SplitMetrics
     validation: SplitMetrics | None = None
     temperature: float | None = None
+    calibration: CalibrationKind = "temperature"
+    calibrations: list[CalibrationScores] | None = None
     datasets: dict[str, ConfirmedDataset] | None = None
     pictures: list[str] | None = None
     picture_seconds: float | None = None

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ from medfathom.confirmation.json_forms import (
     StratumJson,
 )
 from medfathom.confirmation.openings import Opening
+from medfathom.metrics.calibrators import CalibrationScores
+from medfathom.metrics.rules import CalibrationKind
 from medfathom.trial.record import SplitMetrics, TrialRecord
 
 Interval = tuple[float, float]
@@ -41,6 +43,8 @@ class ConfirmedModel:
         test: all metrics on the test split.
         validation: all on the validation split, with the model's temperature and thresholds; None: unknown.
         record: what the trial left; its metrics are the validation split's.
+        calibration: how its probabilities are calibrated.
+        calibrations: what each way is worth on validation, by cross-validation; empty: not known.
         pictures: files in `folder`.
         row: the trial's attributes, without the test split's, as an analysis takes a row of results.
     """
@@ -55,6 +59,8 @@ class ConfirmedModel:
     record: TrialRecord
     val_log_loss: float | None = None
     validation: SplitMetrics | None = None
+    calibration: CalibrationKind = "temperature"
+    calibrations: tuple[CalibrationScores, ...] = ()
     pictures: tuple[str, ...] = ()
     row: Mapping[str, Any]
 
@@ -67,6 +73,8 @@ class ConfirmedModel:
             "val_log_loss": self.val_log_loss,
             "test_auc": self.test_auc,
             "test_ci": [self.test.auc_ci_low, self.test.auc_ci_high],
+            "calibration": self.calibration,
+            "calibrations": [asdict(each) for each in self.calibrations],
         }
         return {**content, "folder": str(self.folder)} if with_folder else content
 

@@ -193,6 +193,8 @@ def _of_dataset(
                 n_test=kept.n_test,
                 test=kept.test,
                 validation=kept.validation,
+                calibration=kept.calibration,
+                calibrations=tuple(kept.calibrations or ()),
                 record=model.record.model_copy(update=searched.model_dump()),
                 pictures=tuple(own),
             )
@@ -216,6 +218,8 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
         n_test=kept.n_test,
         test=kept.test,
         validation=kept.validation,
+        calibration=kept.calibration,
+        calibrations=tuple(kept.calibrations or ()),
         record=record_of(trial),
         pictures=tuple(kept.pictures or ()),
         row={name: value for name, value in attributes.items() if not name.startswith((TEST, VALIDATION))},

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
-from medfathom.metrics.rules import AT_SPECIFICITY, includes_chance, is_auc, is_loss, objective_title
+from medfathom.metrics.rules import (
+    AT_SPECIFICITY,
+    CALIBRATIONS,
+    includes_chance,
+    is_auc,
+    is_loss,
+    objective_title,
+)
 from medfathom.text import stratum_words
 from medfathom.units import counted
 
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from medfathom.confirmation.gap import Gap, Part
     from medfathom.confirmation.openings import Opening
     from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel
+    from medfathom.metrics.rules import CalibrationKind
 
 CAUTION = (
     "The fronts use point estimates on the test split and ignore their intervals. "
@@ -131,6 +139,24 @@ def judged_on(summary: ConfirmationSummary) -> str:
         return counted(summary.n_test or 0, None)
     model = summary.strata[0].models[0]
     return counted(model.n_test, model.test.n_cases, summary.strata[0].unit)
+
+
+def calibration_rows(result: StratumResult) -> list[list[str]]:
+    """A head and a row for each way of calibration, mean over the seeds; empty: not known."""
+    known = [model.calibrations for model in result.models]
+    if not all(known):
+        return []
+    rows = [["calibration (validation, out of fold)", "log loss", "Brier loss", "calibration error"]]
+    for place, first in enumerate(known[0]):
+        each = [scores[place] for scores in known]
+        means = [
+            sum(getattr(scores, name) for scores in each) / len(each)
+            for name in ("log_loss", "brier_loss", "calibration_error")
+        ]
+        name = CALIBRATIONS.get(cast("CalibrationKind", first.kind), first.kind)
+        used = " (in use)" if first.kind == result.models[0].calibration else ""
+        rows.append([f"{name}{used}", *(f"{mean:.4f}" for mean in means)])
+    return rows
 
 
 def per_image(result: StratumResult) -> str:

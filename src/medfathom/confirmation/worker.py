@@ -23,6 +23,7 @@ from medfathom.data.heldout import open_test
 from medfathom.data.joint import as_joint
 from medfathom.data.prepared import JointData, PreparedData, Split
 from medfathom.data.sizes import at_size
+from medfathom.definitions.config import DecisionConfig
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.joint import members
 from medfathom.definitions.space import TrialParams
@@ -30,7 +31,7 @@ from medfathom.errors import RunError
 from medfathom.exported.model import Model, image_logits
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
-from medfathom.metrics.rules import ThresholdRule
+from medfathom.metrics.calibrators import CalibrationScores, compare_calibrations
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.models.joint import state_of_one
@@ -90,6 +91,7 @@ class _Head:
         found: what it says of the test split.
         n_test: images of the test split.
         test, validation: metrics.
+        calibrations: what each way of calibration is worth on validation, by cross-validation.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class _Head:
     n_test: int
     test: SplitMetrics
     validation: SplitMetrics
+    calibrations: list[CalibrationScores]
 
 
 def _keep(
@@ -113,12 +116,14 @@ def _keep(
     data, network = task.data, _trained(params, task)
     state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
-    rule = settings.config.decision.rule
+    decision = settings.config.decision
     datasets = members(at_size(settings.config.dataset, data.image_size))
     if not isinstance(data, JointData):
         config = _config(datasets[0], params, task, network, source)
         val, test = data.split("val"), open_test(data)
-        return [_head(config, Model(config, state, task.device), data, (val, test), folder, rule, objective)]
+        return [
+            _head(config, Model(config, state, task.device), data, (val, test), folder, decision, objective)
+        ]
     heads = []
     for place, (part, dataset) in enumerate(zip(data.parts, datasets, strict=True)):
         whole = _config(dataset, params, task, network, source)
@@ -126,7 +131,7 @@ def _keep(
         model = Model(config, state_of_one(state, place), task.device)
         splits = as_joint(part.split("val"), data), as_joint(open_test(part), data)
         (own := folder / data.names[place]).mkdir(exist_ok=True)
-        heads.append(_head(config, model, part, splits, own, rule, objective))
+        heads.append(_head(config, model, part, splits, own, decision, objective))
     write_config(folder, _of_all(heads[0].model.config, data))
     return heads
 
@@ -166,13 +171,13 @@ def _head(
     data: PreparedData,
     splits: tuple[Split, Split],
     folder: Path,
-    rule: ThresholdRule,
+    decision: DecisionConfig,
     objective: str,
 ) -> _Head:
     """Write configuration and predictions of one data set; splits are validation and test."""
     val, test = splits
     val_logits, test_logits = model.logits(val.images), model.logits(test.images)
-    fitted = model.config = _fitted(config, data, val, val_logits, rule)
+    fitted = model.config = _fitted(config, data, val, val_logits, decision)
     write_config(folder, fitted)
     _write(folder, "val", fitted, data, val, val_logits)
     found = judged(fitted, test, *_write(folder, "test", fitted, data, test, test_logits))
@@ -182,13 +187,15 @@ def _head(
             split,
             logits,
             config.combine,
-            temperature=fitted.temperature,
+            calibrate=fitted.calibrated,
             thresholds=fitted.thresholds,
             objective=objective,
         )
         for split, logits in ((val, val_logits), (test, test_logits))
     )
-    return _Head(folder, model, found, len(test), on_test, on_val)
+    of_units = val.units.logits(data.task, val_logits, config.combine)
+    compared = compare_calibrations(data.task, val.units.labels, of_units, val.units.groups)
+    return _Head(folder, model, found, len(test), on_test, on_val, compared)
 
 
 def _recorded(folder: Path, heads: Sequence[_Head]) -> ConfirmedRecord:
@@ -201,6 +208,8 @@ def _recorded(folder: Path, heads: Sequence[_Head]) -> ConfirmedRecord:
             test=first.test,
             validation=first.validation,
             temperature=first.model.config.temperature,
+            calibration=first.model.config.calibration,
+            calibrations=first.calibrations or None,
         )
     return ConfirmedRecord(
         folder=folder.name,
@@ -213,6 +222,8 @@ def _recorded(folder: Path, heads: Sequence[_Head]) -> ConfirmedRecord:
                 test=head.test,
                 validation=head.validation,
                 temperature=head.model.config.temperature,
+                calibration=head.model.config.calibration,
+                calibrations=head.calibrations or None,
             )
             for head in heads
         },
@@ -220,21 +231,24 @@ def _recorded(folder: Path, heads: Sequence[_Head]) -> ConfirmedRecord:
 
 
 def _fitted(
-    config: ModelConfig, data: PreparedData, val: Split, logits: NDArray[np.float32], rule: ThresholdRule
+    config: ModelConfig,
+    data: PreparedData,
+    val: Split,
+    logits: NDArray[np.float32],
+    decision: DecisionConfig,
 ) -> ModelConfig:
-    """With temperature and thresholds from the validation split: of cases, where cases are judged."""
+    """With calibration and thresholds from the validation split: of cases, where cases are judged."""
     units = val.units
     of_units = units.logits(data.task, logits, config.combine)
-    temperature = fit_temperature(data.task, units.labels, of_units)
-    values = calibrated(data.task, of_units, temperature)
+    fitted = config.fitted(decision.calibration, units.labels, of_units)
+    values, rule = fitted.calibrated(of_units), decision.rule
     update: dict[str, object] = {
-        "temperature": temperature,
         "thresholds": thresholds_of(data.task, units.labels, values, rule),
         "threshold_rule": rule,
     }
     if units.cases is not None:
         update["image_temperature"] = fit_temperature(data.task, val.labels, image_logits(config, logits))
-    return config.model_copy(update=update)
+    return fitted.model_copy(update=update)
 
 
 def _write(
@@ -252,7 +266,7 @@ def _write(
     """
     units = split.units
     of_units = units.logits(data.task, logits, config.combine)
-    values = calibrated(data.task, of_units, config.temperature)
+    values = config.calibrated(of_units)
     write_predictions(predictions_file(folder, name), data, units, values, of_units)
     if config.image_temperature is None:
         return values, None

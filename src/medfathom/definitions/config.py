@@ -13,7 +13,7 @@ from medfathom.definitions.objective import known_objective, refusal
 from medfathom.definitions.schema import Schema
 from medfathom.definitions.space import SpaceConfig
 from medfathom.definitions.strategies import FEWEST_EPOCHS, STEPWISE
-from medfathom.metrics.rules import By, ThresholdRule
+from medfathom.metrics.rules import By, CalibrationKind, ThresholdRule
 
 
 class SamplerConfig(Schema):
@@ -107,6 +107,10 @@ class DecisionConfig(Schema):
     """Chosen on validation. `youden`: the greatest sensitivity + specificity. `{sensitivity = 0.95}`: the
     highest threshold that reaches it there; `{specificity = 0.9}`: the lowest. Models that are confirmed
     already keep theirs."""
+    calibration: CalibrationKind = "temperature"
+    """How probabilities are calibrated on validation, before thresholds are chosen. `temperature` fits one
+    number; `isotonic` and `venn_abers` mend more, and need more images. Models that are confirmed already
+    keep theirs."""
 
     @property
     def rule(self) -> ThresholdRule:

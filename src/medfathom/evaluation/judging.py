@@ -27,6 +27,7 @@ from medfathom.metrics.classification import TaskKind, calibration_error, evalua
 from medfathom.metrics.operating import thresholds_by
 from medfathom.metrics.probabilities import probabilities
 from medfathom.metrics.reliability import Fitted, calibration_line, recalibrated, recalibration
+from medfathom.metrics.rules import CALIBRATIONS
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig
 from medfathom.trial.record import SplitMetrics
@@ -65,7 +66,7 @@ class Predictions:
     @property
     def probabilities(self) -> Floats:
         """Calibrated as the model says, (m, C)."""
-        return calibrated(self.task, self.logits, self.config.temperature)
+        return self.config.calibrated(self.logits)
 
     @property
     def names(self) -> list[str]:
@@ -196,7 +197,13 @@ def recalibrate(found: Predictions, n: int, seed: int = 0) -> Recalibrated:
             raise InputError(f"--recalibrate {n}: the {len(part)} {what} lack a class; take another number")
     if found.task == "multiclass":
         temperature = fit_temperature(found.task, own.labels, own.logits)
-        how = f"temperature {temperature:.3g} instead of {found.config.temperature:.3g}"
+        before = found.config
+        was = (
+            f"{before.temperature:.3g}"
+            if before.calibration == "temperature"
+            else (CALIBRATIONS[before.calibration])
+        )
+        how = f"temperature {temperature:.3g} instead of {was}"
         on_own, values = (calibrated(found.task, each.logits, temperature) for each in (own, rest))
     else:
         on_own, values, how = _by_lines(own, rest)

@@ -72,7 +72,7 @@ def own_subgroups(model: ConfirmedModel, columns: Columns) -> Subgroups:
 
     read = read_predictions(predictions_file(model.folder, "test"))
     # The kept probabilities are calibrated already.
-    config = read_config(model.folder).model_copy(update={"temperature": 1.0})
+    config = read_config(model.folder).model_copy(update={"calibration": "temperature", "temperature": 1.0})
     found = Predictions(config, read.labels(config.task), _logits(read, config.task), read.groups)
     values = {
         column: np.array([cells.get(name, "") for name in read.names], dtype=np.str_)

@@ -46,7 +46,7 @@ def draw(
     of_images = None
     if config.image_temperature is not None:
         of_images = calibrated(config.task, image_logits(config, logits), config.image_temperature)
-    found = judged(config, shown, calibrated(config.task, units, config.temperature), of_images)
+    found = judged(config, shown, config.calibrated(units), of_images)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [*draw_metrics(folder, found), *draw_predictions(folder, model, found)[0]]

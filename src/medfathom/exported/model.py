@@ -146,7 +146,7 @@ class Model:
     ) -> Predictions:
         """Calibrated probabilities and predicted classes from logits (n, outputs)."""
         config = self.config
-        values = calibrated(config.task, logits, config.temperature)
+        values = config.calibrated(logits)
         predicted = _predicted(config, values)
         values = _both(config, values)
         unreadable = reading.unreadable if reading else {}

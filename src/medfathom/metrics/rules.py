@@ -85,3 +85,14 @@ CHANCE = 0.5
 def includes_chance(auc_ci_low: float | None) -> bool:
     """Whether an AUC's interval includes .5, which guessing reaches, or lies below it."""
     return auc_ci_low is not None and auc_ci_low <= CHANCE
+
+
+CalibrationKind = Literal["temperature", "isotonic", "venn_abers"]
+"""How probabilities are calibrated on validation."""
+
+CALIBRATIONS: dict[CalibrationKind, str] = {
+    "temperature": "temperature scaling",
+    "isotonic": "isotonic regression",
+    "venn_abers": "Venn-Abers",
+}
+"""Each in words."""

@@ -22,13 +22,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError, WeightsError
 from medfathom.files import sha256_of, write_atomically
+from medfathom.metrics.auc import Floats
+from medfathom.metrics.calibrators import Curve, Fit, fit_calibration
 from medfathom.metrics.classification import TaskKind, positive_class
-from medfathom.metrics.rules import ThresholdRule
+from medfathom.metrics.rules import CalibrationKind, ThresholdRule
 from medfathom.text import command
 from medfathom.units import Combine, Unit
 
@@ -61,7 +65,10 @@ class ModelConfig(Schema):
         eye: of OCT volumes: the only one that is taken; None: any.
         mpp, tiles, tiles_seed, tissue: how whole slides are cut into tiles; no mpp: files are images.
         mean, std: of the backbone's own input channels, for values in [0, 1].
+        calibration: how probabilities are calibrated, on validation.
         temperature: logits are divided by it before they become probabilities; from validation.
+        curves: of isotonic regression and Venn-Abers: from the log-odds of each probability to its calibrated
+            value. The temperature is then for ONNX, for the images of cases and for ensembles.
         thresholds: of each probability (binary: of the second class), from validation by `threshold_rule`.
         unit, combine: what is judged, and how the predictions of a case's images become one. Where there are
             cases, temperature and thresholds are of cases, and `image_temperature` of their images.
@@ -110,7 +117,9 @@ class ModelConfig(Schema):
     tissue: float = 0.5
     mean: list[float]
     std: list[float]
+    calibration: CalibrationKind = "temperature"
     temperature: float = 1.0
+    curves: list[Curve] = Field(default_factory=list)
     thresholds: list[float | None] = Field(default_factory=list)
     threshold_rule: ThresholdRule = "youden"
     unit: Unit = "image"
@@ -125,6 +134,18 @@ class ModelConfig(Schema):
     heads: list[str] = Field(default_factory=list)
     head: int | None = None
     norm: Literal["shared", "per_dataset"] = "shared"
+
+    def calibrated(self, logits: NDArray[np.floating]) -> Floats:
+        """Calibrated probabilities (n, 1) for binary, else (n, K), of the logits of what is judged."""
+        return Fit(self.calibration, self.temperature, self.curves)(self.task, logits)
+
+    def fitted(
+        self, kind: CalibrationKind, labels: NDArray[np.integer], logits: NDArray[np.floating]
+    ) -> ModelConfig:
+        """With a calibration that is fitted on what is judged in the validation split."""
+        found = fit_calibration(kind, self.task, labels, logits)
+        update = {"calibration": kind, "temperature": found.temperature, "curves": found.curves}
+        return self.model_copy(update=update)
 
     @property
     def origin(self) -> str:

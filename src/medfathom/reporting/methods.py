@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medfathom.definitions.joint import members
-from medfathom.metrics.rules import threshold_words
+from medfathom.metrics.rules import CALIBRATIONS, threshold_words
 from medfathom.reporting.data_facts import FIT, flow, partitions
 from medfathom.reporting.model_facts import hardware, hyperparameters, initialisation, software
 from medfathom.reporting.record import Fact, StudyRecord
@@ -67,7 +67,7 @@ def _confirmation(record: StudyRecord) -> list[str]:
     if config is not None:
         rule = f", and the threshold was chosen there by {threshold_words(config.threshold_rule)}"
         lines.append(
-            "Probabilities were calibrated by temperature scaling on the validation split"
+            f"Probabilities were calibrated by {CALIBRATIONS[config.calibration]} on the validation split"
             f"{'' if config.task == 'multiclass' else rule}."
         )
     told = (("Intervals", intervals(record)), ("Hardware", hardware(record)), ("Software", software(record)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.confirmation.words import opened
 from medfathom.definitions.space import Dimension, TrialParams
-from medfathom.metrics.rules import threshold_words
+from medfathom.metrics.rules import CALIBRATIONS, threshold_words
 from medfathom.models.folder import HEAD_FILE
 from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
 from medfathom.study.choice import choice_of, choice_sentences, rule_words
@@ -94,7 +94,13 @@ def outputs(record: StudyRecord) -> Answer:
         f"A probability for each of {', '.join(config.class_names)}: {function} of the logits divided by the "
         f"temperature {config.temperature:.4g}, which was fitted on the validation split.{combined}"
     )
-    return Fact(text, f"{chosen.source}, medfathom.json, `temperature`, `class_names`")
+    if config.calibration != "temperature":
+        how = CALIBRATIONS[config.calibration]
+        text = (
+            f"A probability for each of {', '.join(config.class_names)}: {function} of the logits, "
+            f"calibrated by {how} on the validation split.{combined}"
+        )
+    return Fact(text, f"{chosen.source}, medfathom.json, `calibration`, `class_names`")
 
 
 def threshold(record: StudyRecord) -> Answer:

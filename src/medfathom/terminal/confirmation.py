@@ -14,6 +14,7 @@ from rich.text import Text
 from medfathom.confirmation.find import MISTAKES
 from medfathom.confirmation.words import (
     best_sentence,
+    calibration_rows,
     chance_warning,
     datasets_sentence,
     front_words,
@@ -144,6 +145,8 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
         parts.append(Text(f"Positive class: {summary.positive}"))
     if summary.strata:
         parts += [Text(), _table(summary.strata), Text(), *_sentences(summary)]
+    if summary.strata and (rows := calibration_rows(summary.strata[0])):
+        parts += [Text(), _calibrations(rows), Text()]
     if summary.efficiency:
         parts += [Text(line) for line in front_words(summary.efficiency)]
     if summary.unfinished:
@@ -172,6 +175,14 @@ def _table(strata: Sequence[StratumResult]) -> FittedTable:
             _interval(result.sampling_ci),
             f"{result.optimism:+.4f}",
         )
+    return table
+
+
+def _calibrations(rows: Sequence[Sequence[str]]) -> FittedTable:
+    head, *below = rows
+    table = FittedTable([Column(name, left=place == 0) for place, name in enumerate(head)])
+    for row in below:
+        table.add_row(*row)
     return table
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.prepared import PreparedData, Split
-from medfathom.metrics.calibration import as_array, calibrated
+from medfathom.metrics.auc import Floats
+from medfathom.metrics.calibration import as_array
 from medfathom.metrics.classification import evaluate, positives
 from medfathom.metrics.intervals import interval_of_mean
 from medfathom.metrics.objectives import objective_value
@@ -23,7 +24,7 @@ def judge(
     logits: NDArray[np.floating],
     combine: Combine,
     *,
-    temperature: float = 1.0,
+    calibrate: Callable[[NDArray[np.floating]], Floats] | None = None,
     thresholds: Sequence[float | None] | None = None,
     objective: str = "auc",
 ) -> SplitMetrics:
@@ -34,12 +35,13 @@ def judge(
         split: of it.
         logits: of the split's images, as the network gives them.
         combine: how those of a case become one.
-        temperature: the logits of the units are divided by it.
+        calibrate: from logits of the units to probabilities; None: as the network gives them.
         thresholds: as `thresholds_of` gives them; None: chosen here, see `evaluate`.
         objective: what the study looks for.
     """
     units = split.units
-    values = calibrated(data.task, units.logits(data.task, logits, combine), temperature)
+    of_units = units.logits(data.task, logits, combine)
+    values = probabilities(data.task, of_units) if calibrate is None else calibrate(of_units)
     found = evaluate(
         data.task,
         units.labels,
