@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from medfathom.definitions.joint import JointDataset, members, the_one
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.write import resolved
 from medfathom.errors import DefinitionError
+from medfathom.terminal.listing import print_datasets
 from medfathom.validate import _check_norms
 
 STUDY = """
@@ -185,3 +187,13 @@ def test_the_shipped_study_is_as_many_trials_of_each_kind_alone_as_together() ->
             per_stratum = joint.budget.trials / len(joint.space.strata())
             assert alone.budget.trials / len(alone.space.strata()) == per_stratum
             assert alone.budget.epochs == joint.budget.epochs
+
+
+def test_each_of_several_data_sets_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_datasets(as_json=True)
+    rows = [row for row in json.loads(capsys.readouterr().out) if row["study"] == "one_model"]
+    assert [(row["name"], row["modality"]) for row in rows] == [
+        ("pneumoniamnist", "CXR"),
+        ("octmnist", "OCT"),
+        ("pathmnist", "WSI"),
+    ]

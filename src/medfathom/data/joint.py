@@ -25,6 +25,7 @@ from medfathom.data.listing import list_images
 from medfathom.data.prepare import foresee, prepare
 from medfathom.data.prepared import SPLIT_NAMES, JointData, PreparedData, Split, array_file
 from medfathom.data.sources.open import open_source
+from medfathom.data.too_few import CROSS_VALIDATE
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.joint import JointDataset
 from medfathom.errors import DataError
@@ -82,7 +83,9 @@ def foresee_study(config: DatasetConfig | JointDataset, cache_dir: Path) -> list
     if not isinstance(config, JointDataset):
         return foresee(config, cache_dir)
     named = zip(config.names, config.datasets, strict=True)
-    notes = [f"{name}: {note}" for name, one in named for note in foresee(one, cache_dir)]
+    found = [(name, note) for name, one in named for note in foresee(one, cache_dir)]
+    # Several data sets are not cross-validated together.
+    notes = [f"{name}: {note.removesuffix(CROSS_VALIDATE)}" for name, note in found]
     _channels(config, [_listed_channels(one) for one in config.datasets])
     return notes
 

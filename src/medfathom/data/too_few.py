@@ -22,6 +22,10 @@ FOLDS_BELOW_IMAGES, FOLDS_BELOW_GROUPS = 1000, 50
 0.85 on a validation split of 150 images is 0.12 wide (Hanley and McNeil 1982, half of them positive)."""
 
 
+CROSS_VALIDATE = "; dataset.splits.folds = 5 cross-validates the best trials"
+"""How a note on a small data set ends."""
+
+
 def few_notes(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
     """Notes, a line each: rare classes in validation, few patients in validation and test."""
     notes, counted = [], "images" if listing.cases is None else "cases"
@@ -66,7 +70,4 @@ def propose_folds(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
         few = f"{n_groups} patients or slides"
     if not few:
         return []
-    return [
-        f"there are only {few} outside the test split: one validation split tells little; "
-        "dataset.splits.folds = 5 cross-validates the best trials"
-    ]
+    return [f"there are only {few} outside the test split: one validation split tells little{CROSS_VALIDATE}"]

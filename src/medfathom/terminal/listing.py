@@ -55,14 +55,13 @@ def print_definitions(kind: str, as_json: bool) -> None:
 
 
 def print_datasets(as_json: bool) -> None:
-    """Print the data set of every study definition."""
+    """Print the data sets of every study definition."""
     from medfathom.definitions.load import names, read_toml  # noqa: PLC0415
 
     rows: list[DatasetRow] = []
     for name, path in names("study_defs").items():
         content = read_toml(path)
-        dataset = content.get("dataset", {})
-        rows.append(
+        rows += [
             {
                 "name": str(dataset.get("name", name)),
                 "modality": str(dataset.get("modality", "")),
@@ -71,7 +70,8 @@ def print_datasets(as_json: bool) -> None:
                 "obtain": " ".join(str(content.get("obtain", "")).split()),
                 "study": name,
             }
-        )
+            for dataset in content.get("datasets", [content.get("dataset", {})])
+        ]
     shown = {"study": "study", "modality": "modality", "source": "source", "licence": "licence"}
     _print(rows, as_json, shown)
 
