@@ -38,7 +38,7 @@ def test_an_outcome() -> None:
     choice = Choice("auc", 2, 0.52, None, True, 4, True, ())
     html = Outcome("s<1>", Counts(complete=4, pruned=1), 8, choice, "interrupted")._repr_html_()
     assert "s&lt;1&gt;: 5 of 8 trials" in html
-    assert html.index("No better than chance") < html.index("Trial 2 is called best")
+    assert html.index("Perhaps no better than chance") < html.index("Trial 2 is called best")
     assert "Ended early: interrupted" in html
 
 

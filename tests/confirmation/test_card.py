@@ -155,20 +155,25 @@ def test_the_card_of_a_model_of_volumes_says_what_is_judged() -> None:
 def test_a_model_that_may_only_guess_says_so_first() -> None:
     guess = made_result(test_auc=0.55, ci=(0.45, 0.65))
     below_the_title = card(result=guess).partition("\n# ")[2].splitlines()[2]
-    assert below_the_title.startswith("**No better than chance: the 95 % interval of its test AUC 0.5500 is")
+    assert below_the_title.startswith(
+        "**Perhaps no better than chance: the 95 % interval of its test AUC 0.5500 is"
+    )
     # One seed's own interval counts too.
     seed = made_model(test_auc=0.6, test=SplitMetrics(auc=0.6, auc_ci_low=0.49, auc_ci_high=0.7))
-    assert "No better than chance: the 95 % interval of its test AUC 0.6000 is 0.490 to 0.700" in card(seed)
+    assert (
+        "Perhaps no better than chance: the 95 % interval of its test AUC 0.6000 is 0.490 to 0.700"
+        in card(seed)
+    )
     assert "chance" not in card().partition("## Use")[0]
 
 
 def test_export_and_confirm_say_it_first_too() -> None:
     guess = made_result(test_auc=0.55, ci=(0.45, 0.65))
     exported = Exported(Path("model"), guess, made_model(), None, whole_in_timm=True)
-    assert export._text(exported).startswith("No better than chance")
+    assert export._text(exported).startswith("Perhaps no better than chance")
     summary = ConfirmationSummary(
         study="oct", modality="OCT", unfinished=None, openings=(), strata=(guess,), missing=(), failures=()
     )
     console = Console(file=io.StringIO(), width=300)
     console.print(confirmation_text(summary))
-    assert "No better than chance" in console.file.getvalue().splitlines()[1]  # type: ignore[attr-defined]
+    assert "Perhaps no better than chance" in console.file.getvalue().splitlines()[1]  # type: ignore[attr-defined]

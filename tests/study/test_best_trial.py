@@ -95,7 +95,7 @@ def test_a_best_trial_no_better_than_chance_is_said_first(workdir: Path) -> None
     study = study_of([np.random.default_rng(1).standard_normal(200)])
     found = choice_of(study, study.trials)
     assert found is not None
-    assert choice_sentences(found)[0].startswith("No better than chance: the 95 % interval")
+    assert choice_sentences(found)[0].startswith("Perhaps no better than chance: the 95 % interval")
 
 
 def test_trials_whose_predictions_are_elsewhere_are_not_counted_as_told_apart(workdir: Path) -> None:

@@ -92,8 +92,8 @@ def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -
     if not includes_chance(low):
         return ""
     return (
-        f"No better than chance: the 95 % interval of its test AUC {auc:.4f} is {low:.3f} to {high:.3f}, and "
-        "0.5 is what guessing reaches."
+        f"Perhaps no better than chance: the 95 % interval of its test AUC {auc:.4f} is {low:.3f} to "
+        f"{high:.3f}, and 0.5 is what guessing reaches."
     )
 
 

@@ -88,7 +88,7 @@ def _chance(found: Evaluation) -> list[str]:
     auc = metric(found.metrics, "auc")
     if found.flipped or auc.low is None or auc.low > CHANCE:
         return []
-    return [f"No better than chance: the 95 % interval of the AUC {shown(auc)} includes 0.5."]
+    return [f"Perhaps no better than chance: the 95 % interval of the AUC {shown(auc)} includes 0.5."]
 
 
 def looked_for(found: Evaluation) -> str:

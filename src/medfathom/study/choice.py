@@ -204,7 +204,7 @@ def choice_sentences(choice: Choice, *, compared: bool = True) -> list[str]:
     lines = []
     if choice.chance:
         lines.append(
-            "No better than chance: the 95 % interval of the best trial's validation AUC "
+            "Perhaps no better than chance: the 95 % interval of the best trial's validation AUC "
             f"{choice.auc:.4f} includes 0.5, which is what guessing reaches."
         )
     lines.append(_how(choice))
