@@ -86,9 +86,10 @@ def _attention(analysis: Analysis) -> tuple[str, list[str]]:
     if not analysis.attention:
         return "Cannot be said: no network was trained both with and without an attention module.", []
     first, *others = reversed(analysis.attention)
-    answer = f"Attention {PRETRAINING[first.mean.verdict]}{_with_attention(first)}"
+    word = PRETRAINING[first.mean.verdict]
+    answer = f"Attention {word} ({first.scope}, {first.attention}): {_with_attention(first)}"
     said = [
-        f"{each.scope}, {each.attention}: {PRETRAINING[each.mean.verdict]}{_with_attention(each)}"
+        f"{each.scope}, {each.attention}: attention {PRETRAINING[each.mean.verdict]}: {_with_attention(each)}"
         for each in reversed(others)
     ]
     return answer, said
@@ -96,9 +97,13 @@ def _attention(analysis: Analysis) -> tuple[str, list[str]]:
 
 def _with_attention(each: AttentionBenefit) -> str:
     pairs = number_of(len(each.pairs), "pair")
+    low, high = each.mean.ci95
+    alone = low is not None and high is not None and not low <= 0 <= high
+    only_alone = alone and each.mean.verdict == "inconclusive"
+    holm = " (significant on its own, not after Holm correction)" if only_alone else ""
     return (
-        f" ({each.scope}, {each.attention}): {signed(each.mean.benefit, 4)} AUC{_interval(each.mean.ci95)}, "
-        f"over {pairs} of networks and {number_of(each.n_datasets, 'data set')}."
+        f"{signed(each.mean.benefit, 4)} AUC{_interval(each.mean.ci95)}, over {pairs} of networks and "
+        f"{number_of(each.n_datasets, 'data set')}{holm}."
     )
 
 
