@@ -30,68 +30,52 @@ EXPLORATORY = (
 
 METHODS = (
     ("Unit of inference", (
-        "The architecture, never the run. Runs of an architecture in a cell (data set, init, unfreeze "
-        "depth, further "
-        "settings) are averaged; where architectures have different seeds, what a seed does to all of "
-        "them is taken "
-        "out first. Cell effects are taken out by least squares, so that gaps in the table cause no bias; "
-        "where "
-        "absences go with a predictor, only cells with all networks count. Data sets weigh the same. "
-        "What remains is "
-        "one effect per architecture, and slopes are fitted to these. Where test sets differ in size "
-        "(auc_se, n_test), "
-        "effects are weighted.")),
+        "The unit is the architecture, never the run. A cell is one combination of data set, init, "
+        "unfreeze depth and further settings. Runs of an architecture in a cell are averaged. Where "
+        "architectures of a cell have different seeds, the effect that a seed has on all of them is "
+        "removed first. Effects of cells are removed by least squares, so that gaps in the table cause no "
+        "bias. Where absences depend on the predictor, only cells with all networks count. Each data set "
+        "has the same weight. The result is one effect per architecture, and the slopes are fitted to "
+        "these effects. Where test sets differ in size (auc_se, n_test), effects are weighted.")),
     ("Families", (
-        "Architectures of one family are alike. Where families have several members, the slope is "
-        "estimated with "
-        "random families, averaged over the ratio of family to architecture variance with the weights of the "
-        "restricted likelihood; the resulting confidence distribution is stretched by a factor found by "
-        "simulation on "
-        "this very design, so that false alarms are held at 5 % whatever that ratio is. Where no family "
-        "has two members (or there is one family), the predictor is permuted among architectures, all "
-        "arrangements where they are few; each slope is divided by the larger of its classical and its "
-        "robust (HC2) standard error. Beside either stands a regression averaged over how much noisier the "
-        "networks far out on the predictor may be than the others, and calibrated likewise: the larger "
-        "p-value counts, and the interval that holds both intervals. The within-family "
-        "test permutes among members of a family only: it assumes nothing about families.")),
+        "Architectures of one family are alike. Where families have several members, the model has a "
+        "random effect for each family. The ratio of family to architecture variance is not known: the "
+        "slope is averaged over it, weighted by the restricted likelihood. Studies of this design are "
+        "then simulated, and the confidence distribution is widened until at most 5 % of them are false "
+        "alarms, whatever the ratio. Where no family has two members, or there is only one family, the "
+        "predictor is permuted among architectures (all arrangements where they are few). Each permuted "
+        "slope is divided by the larger of its classical and its robust (HC2) standard error. A second "
+        "analysis guards both: a regression in which networks at the ends of the predictor's range may be "
+        "noisier than the others, calibrated in the same way. The larger of the two p-values counts, and "
+        "the reported interval contains both intervals. The within-family test permutes only among "
+        "members of a family and assumes nothing about families.")),
     ("Data sets", (
-        "With one or two data sets a verdict speaks for these. With three or more, the spread of slopes "
-        "beyond noise "
-        "is added to the interval with Hartung and Knapp's degrees of freedom; the verdict then speaks "
-        "for data sets "
-        "of the modality, as far as those at hand stand for them, and the prediction interval for one "
-        "more. There is "
-        "no verdict over data sets whose slopes differ significantly and point to different verdicts.")),
+        "With one or two data sets, a verdict is about these data sets only. With three or more, the "
+        "spread of slopes beyond noise widens the interval, with Hartung and Knapp's degrees of freedom. "
+        "The verdict is then about data sets of the modality, as far as those at hand represent them, and "
+        "the prediction interval is for one more data set. There is no verdict over data sets whose "
+        "slopes differ significantly and give different verdicts.")),
     ("Several tests", (
-        "The p-values of the slopes are adjusted by Holm's method over modalities and all predictors "
-        "asked for; those "
-        "for a difference and those for equivalence each, so that the chance of any false verdict of "
-        "either kind is "
-        "at most 5 %, and of any at all at most 10 %. ImageNet accuracy, where it is not asked for, is "
-        "a question of "
-        "its own, adjusted over modalities. Differences between levels or modalities are adjusted over "
-        "their pairs, "
-        "compared models within each class and study. Those of pretraining are adjusted over the "
-        "networks of a setting, or over data sets and settings, or (its word for each modality) over "
-        "modalities and inits. The benefits by training images, and image sizes, are adjusted over all of "
-        "them. Those within families, with "
-        "another predictor held fixed, by data set, and of the generalisation gap are not adjusted. "
-        "Intervals are not "
+        "P-values of slopes are adjusted by Holm's method over modalities and all predictors asked for. "
+        "Tests for a difference and tests for equivalence are adjusted separately: the chance of any "
+        "false verdict of one kind is at most 5 %, of any at all at most 10 %. ImageNet accuracy, where "
+        "it is not asked for, is a separate question, adjusted over modalities. Differences between "
+        "levels or modalities are adjusted over their pairs, compared models within each class and study. "
+        "Tests of pretraining are adjusted over the networks of a setting, or over data sets and "
+        "settings; the verdict of each modality over modalities and inits. Benefits by number of training "
+        "images or by image size are adjusted over all of them. Not adjusted: tests within families, with "
+        "another predictor held fixed, by data set, and of the generalisation gap. Intervals are not "
         "adjusted.")),
     ("Verdicts", (
-        "About the effect over the range of the architectures at hand, on the fitted line. Negligible: "
-        "two one-sided "
-        "tests show it to be within the margin, and a fitted parabola stays within it, too. Increases "
-        "or decreases: it "
-        "differs significantly from zero, does not rest on one network (without any one of them p stays "
-        "at most 0.2), "
-        "is not explained as well by a correlated predictor, and does not turn inside the range. "
-        "Inconclusive: "
-        "neither; that is no evidence that size does not matter.")),
+        "A verdict is about the effect over the range of the architectures at hand, on the fitted line. "
+        "Negligible: two one-sided tests show that the effect is within the margin, and a fitted parabola "
+        "stays within it too. Increases or decreases: the effect differs significantly from zero. It does "
+        "not rest on one network (p stays at most 0.2 without any one of them), a correlated predictor "
+        "does not explain it as well, and it does not turn within the range. Inconclusive: neither. That "
+        "is no evidence that size does not matter.")),
     ("What this cannot say", (
-        "Architectures were chosen, not drawn at random, and size comes with much else (design, year, "
-        "pretraining): "
-        "an association is no promise that enlarging one network helps.")),
+        "Architectures were chosen, not drawn at random, and size goes together with much else (design, "
+        "year, pretraining). An association is no promise that enlarging one network helps.")),
 )  # fmt: skip
 
 REFERENCES = (
