@@ -289,6 +289,13 @@ def confirm(
     keep_ensemble: Annotated[
         bool, typer.Option("--keep-ensemble", help="Keep the ensemble for `export` whatever it gains.")
     ] = False,
+    views: Annotated[
+        bool,
+        typer.Option("--views", help="Also average the best model over flips that the modality allows."),
+    ] = False,
+    keep_views: Annotated[
+        bool, typer.Option("--keep-views", help="Keep these views for `export` whatever they gain.")
+    ] = False,
     storage: StorageOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
@@ -308,6 +315,8 @@ def confirm(
         by=by,
         ensemble=ensemble,
         keep_ensemble=keep_ensemble,
+        views=views,
+        keep_views=keep_views,
         storage=storage,
         address=address,
         as_json=as_json,

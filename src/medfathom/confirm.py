@@ -25,7 +25,7 @@ from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary
 from medfathom.confirmation.sources import check_sources, leakage_through
 from medfathom.confirmation.words import best_sentence
-from medfathom.dashboard.notes import CONFIRMED, NotesAndPictures, save_note, study_note
+from medfathom.dashboard.notes import BESIDE, CONFIRMED, NotesAndPictures, save_note, study_note
 from medfathom.data.leakage import DEFINED_IN, LEAKAGE, copies_note, leakage_note
 from medfathom.data.prepared import names_of, parts_of
 from medfathom.definitions.config import ObjectivesConfig, SamplerConfig, SchedulerConfig, StudyConfig
@@ -46,6 +46,7 @@ from medfathom.urls import HIDDEN
 
 if TYPE_CHECKING:
     from medfathom.confirmation.ensemble import Ensemble
+    from medfathom.confirmation.views import TestViews
     from medfathom.data.prepared import PreparedData
     from medfathom.evaluation.own_test import Columns
     from medfathom.evaluation.subgroups import Subgroups
@@ -62,12 +63,14 @@ class Confirmation:
         halted: why the call ended early; empty: it did not.
         subgroups: of the test split, by the model that `export` takes; None: none were asked for.
         ensemble: of confirmed models; None: none was asked for, or the call ended early.
+        views: test-time views of the best model; None: likewise.
     """
 
     summary: ConfirmationSummary
     halted: str
     subgroups: Subgroups | None = None
     ensemble: Ensemble | None = None
+    views: TestViews | None = None
 
     def _repr_html_(self) -> str:
         """In a notebook: a row for each configuration."""
@@ -83,6 +86,8 @@ def confirm_study(
     by: str = "",
     ensemble: int | None = None,
     keep_ensemble: bool = False,
+    views: bool = False,
+    keep_views: bool = False,
     storage: str | None = None,
     address: str | None = None,
     watcher: Watcher | None = None,
@@ -98,6 +103,9 @@ def confirm_study(
         ensemble: choose so many models, at most, whose probabilities are averaged; see
             `confirmation.ensemble`.
         keep_ensemble: keep it for `export` even if it gains nothing that chance does not explain.
+        views: average the best model's outputs over flips of each image; see `confirmation.views`.
+        keep_views: `export` writes them with the model even if they gain nothing that chance does not
+            explain.
         storage: an Optuna storage URL.
         address: of a Ray cluster; None: this machine alone.
         watcher: is told what happens.
@@ -109,6 +117,8 @@ def confirm_study(
     """
     if keep_ensemble and ensemble is None:
         raise InputError("--keep-ensemble: give --ensemble N too, the number of models it may have")
+    if keep_views and not views:
+        raise InputError("--keep-views: give --views too")
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
@@ -117,7 +127,9 @@ def confirm_study(
     jobs = list_jobs(study, seeds, top, trials)
     config = _without_stopping(study)
     keep_to_its_weights(study, config)
-    _refuse_for_several(config, by, ensemble)
+    _refuse_for_several(config, by, ensemble, views)
+    if views:
+        _check_views(config)
     columns = _columns(config, by)
     data = _prepared(config, study)
     named = str(study.user_attrs.get(DEFINED_IN, name))
@@ -132,12 +144,13 @@ def confirm_study(
     halted = _train(study, config, data, url, address, watcher) if left else ""
     summary = _judged(study, config.resources.cpus_per_trial, halted)
     together = None if halted or ensemble is None else _ensemble(study, summary, ensemble, keep_ensemble)
-    return Confirmation(summary, halted, _subgroups(study, summary, columns), together)
+    flipped = _views(study, summary, config, keep_views) if views and not halted else None
+    return Confirmation(summary, halted, _subgroups(study, summary, columns), together, flipped)
 
 
-def _refuse_for_several(config: StudyConfig, by: str, ensemble: int | None) -> None:
+def _refuse_for_several(config: StudyConfig, by: str, ensemble: int | None, views: bool) -> None:
     """Raise InputError for what is not there for a model of several data sets."""
-    asked = ["--by"] * bool(by) + ["--ensemble"] * (ensemble is not None)
+    asked = ["--by"] * bool(by) + ["--ensemble"] * (ensemble is not None) + ["--views"] * views
     if asked and isinstance(config.dataset, JointDataset):
         raise InputError(
             f"{asked[0]}: not for a model of several data sets; leave it out, or confirm the study of one of "
@@ -171,10 +184,38 @@ def _ensemble(study: Study, summary: ConfirmationSummary, most: int, requested: 
     """Of all models that are confirmed so far; the study keeps it. None: there are none."""
     if not summary.strata:
         return None
-    from medfathom.confirmation.ensemble import ENSEMBLE, find_ensemble  # noqa: PLC0415  imports pandas
+    from medfathom.confirmation.ensemble import ENSEMBLE, ensemble_lines, find_ensemble  # noqa: PLC0415  imports pandas
 
     found = find_ensemble(study, summary, most, requested=requested)
     study.set_user_attr(ENSEMBLE, found.model_dump(mode="json"))
+    _note_beside(study, "ensemble", ensemble_lines(found))
+    return found
+
+
+def _note_beside(study: Study, option: str, lines: Sequence[str]) -> None:
+    """Tell on the study's page what an option of `confirm` found; what it found before is replaced."""
+    study.set_user_attr(BESIDE, {**study.user_attrs.get(BESIDE, {}), option: list(lines)})
+    save_note(study, study_note(study, study.get_trials(deepcopy=False)))
+
+
+def _check_views(config: StudyConfig) -> None:
+    """Raise InputError, before anything is trained, where the modality has no views."""
+    from medfathom.confirmation.views import views_of  # noqa: PLC0415  imports pandas
+
+    views_of(members(config.dataset)[0])
+
+
+def _views(
+    study: Study, summary: ConfirmationSummary, config: StudyConfig, requested: bool
+) -> TestViews | None:
+    """Of the best model; the study keeps them. None: nothing is confirmed."""
+    if not summary.strata:
+        return None
+    from medfathom.confirmation.views import VIEWS_FOUND, find_views, views_lines  # noqa: PLC0415
+
+    found = find_views(study, summary, members(config.dataset)[0], requested=requested)
+    study.set_user_attr(VIEWS_FOUND, found.model_dump(mode="json"))
+    _note_beside(study, "views", views_lines(found))
     return found
 
 

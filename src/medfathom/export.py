@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
     from medfathom.confirmation.ensemble import Ensemble
+    from medfathom.confirmation.views import TestViews
     from medfathom.models.folder import ModelConfig
 
 WITHIN = 0.005
@@ -50,6 +51,7 @@ class ExportedJson(TypedDict):
     Attributes:
         folder: the model folder.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; null: no ONNX.
+        views: its test-time views; None: it has none.
         whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
         configuration: which configuration, over all its seeds.
         model: the one of its models that was taken; of an ensemble its own metrics, and the first member's
@@ -63,6 +65,11 @@ class ExportedJson(TypedDict):
     configuration: StratumJson
     model: ModelJson
     ensemble: Annotated[dict[str, object], Ensemble] | None
+    views: Annotated[dict[str, object], TestViews] | None
+
+
+WITH_VIEWS = ("views", "calibration", "temperature", "curves", "thresholds", "image_temperature")
+"""What the configuration of a model with test-time views has of its own."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Exported:
             numbers.
         ensemble: who its members are and what it gained; None: one model was exported.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
+        views: its test-time views; None: it has none.
         whole_in_timm: whether timm gives the logits; otherwise it gives the features before the head.
     """
 
@@ -85,6 +93,7 @@ class Exported:
     onnx_difference: float | None
     whole_in_timm: bool
     ensemble: Ensemble | None = None
+    views: TestViews | None = None
 
     def to_dict(self) -> ExportedJson:
         """JSON form."""
@@ -95,6 +104,7 @@ class Exported:
             "configuration": self.configuration.to_dict(),
             "model": self.model.to_dict(),
             "ensemble": self.ensemble.model_dump(mode="json") if self.ensemble else None,
+            "views": self.views.model_dump(mode="json") if self.views else None,
         }
 
 
@@ -149,17 +159,18 @@ def export_model(
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(out, chosen.configuration, chosen.model, difference, whole, chosen.ensemble)
+    return Exported(out, chosen.configuration, chosen.model, difference, whole, chosen.ensemble, chosen.views)
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What is exported; `weights` are the folders of its networks."""
+    """What is exported; `weights` are the folders of its networks, `views` its test-time views."""
 
     configuration: StratumResult
     model: ConfirmedModel
     weights: Sequence[Path]
     ensemble: Ensemble | None = None
+    views: TestViews | None = None
 
     def __post_init__(self) -> None:
         for folder in self.weights:
@@ -172,7 +183,27 @@ def _single(study: Study, trial: str, within: float) -> _Chosen:
     from medfathom.confirmation.summary import best_model  # noqa: PLC0415  imports pandas
 
     model = best_model(configuration, rule_of(study))
-    return _Chosen(configuration, model, [model.folder])
+    return _with_views(study, _Chosen(configuration, model, [model.folder]))
+
+
+def _with_views(study: Study, chosen: _Chosen) -> _Chosen:
+    """With the test-time views that `confirm --views` kept for this model, and the metrics with them."""
+    from medfathom.confirmation.views import kept_views, views_folder  # noqa: PLC0415  imports pandas
+    from medfathom.evaluation.own_test import own_metrics  # noqa: PLC0415  imports image readers
+
+    found = kept_views(study, chosen.model.trial)
+    if found is None:
+        return chosen
+    folder = views_folder(study)
+    model = replace(
+        chosen.model,
+        folder=folder,
+        val_auc=found.val_auc,
+        test_auc=found.test_auc,
+        validation=own_metrics(folder, "val"),
+        test=own_metrics(folder, "test"),
+    )
+    return replace(chosen, model=model, views=found)
 
 
 def _ensemble(study: Study) -> _Chosen:
@@ -290,10 +321,17 @@ def _fill(folder: Path, study: Study, chosen: _Chosen, *, onnx: bool) -> tuple[b
     write_config(folder, config)
     difference = _onnx(folder) if onnx else None
     _write_metrics(folder, study, configuration, model, difference)
-    card = model_card(config, study, configuration, model, difference, chosen.ensemble)
+    views = _views_lines(chosen.views) if chosen.views is not None else ()
+    card = model_card(config, study, configuration, model, difference, chosen.ensemble, views)
     write_atomically(folder / CARD_FILE, card)
     write_manifest(folder)
     return config.classifier is not None, difference
+
+
+def _views_lines(found: TestViews) -> list[str]:
+    from medfathom.confirmation.views import views_lines  # noqa: PLC0415  imports pandas
+
+    return views_lines(found)
 
 
 def _write_networks(folder: Path, chosen: _Chosen) -> ModelConfig:
@@ -305,7 +343,11 @@ def _write_networks(folder: Path, chosen: _Chosen) -> ModelConfig:
 
     kept = [load_unsealed(place) for place in chosen.weights]
     if chosen.ensemble is None:
-        return write_timm(folder, kept[0].config, kept[0].module, kept[0].module.network)
+        config = write_timm(folder, kept[0].config, kept[0].module, kept[0].module.network)
+        if chosen.views is None:
+            return config
+        own = read_config(chosen.model.folder)
+        return config.model_copy(update={name: getattr(own, name) for name in WITH_VIEWS})
     states = [model.module.network.state_dict() for model in kept]
     tensors = {
         f"{k}.network.{name}": tensor.contiguous().clone()

@@ -8,6 +8,7 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 
 from medfathom.dashboard.notes import (
+    BESIDE,
     CONFIRMED,
     NotesAndPictures,
     add_picture,
@@ -133,3 +134,14 @@ def test_names_make_no_html_and_no_picture_in_a_note(workdir: Path) -> None:
     assert "<" not in note
     assert "](" not in note
     assert "][" not in note
+
+
+def test_what_confirm_found_beside_is_told_on_the_study_s_page(workdir: Path) -> None:
+    config = load_definition("demo", ["sampler=random", "budget.trials=1"])
+    with open_study(config, default_url(), "data") as driver:
+        assert driver.assign() is not None
+        driver.complete(0, 0.8, {})
+        driver.study.set_user_attr(CONFIRMED, "Best by validation: x.")
+        driver.study.set_user_attr(BESIDE, {"ensemble": ["Ensemble of 3 models.", "Kept."]})
+        note = study_note(driver.study, driver.trials())
+    assert "**On the test split.** Best by validation: x.\n- Ensemble of 3 models. Kept." in note

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medfathom.confirmation.card_metrics import by_groups, calibration_table, calibration_text, metrics_table
@@ -97,7 +97,7 @@ TIMM = """### In timm
 ```
 
 Give timm images in [0, 1], {channels}, with this mean subtracted and divided by this standard deviation:
-{mean}; {std}. Calibration and thresholds (below) are not in timm: they stand in `medfathom.json`.
+{mean}; {std}. Calibration, thresholds and views (below) are not in timm: they stand in `medfathom.json`.
 """
 
 START = """ It can also be the starting
@@ -120,6 +120,7 @@ def model_card(
     model: ConfirmedModel,
     onnx_difference: float | None,
     ensemble: Ensemble | None = None,
+    views: Sequence[str] = (),
 ) -> str:
     """The card in Markdown.
 
@@ -130,6 +131,7 @@ def model_card(
         model: that is exported.
         onnx_difference: largest difference of a probability between ONNX Runtime and torch; None: no ONNX.
         ensemble: that the model is; `configuration` is then of its first member.
+        views: what its test-time views gain, in sentences.
     """
     text = CARD.format(
         warning="" if ensemble else _warning(configuration, model),
@@ -157,7 +159,9 @@ def model_card(
         positive=_positive(config),
         metrics=metrics_table(model),
         objective=_objective(configuration, objective_of(study)) if not ensemble else "",
-        compared=_against_single(ensemble) if ensemble else _of_seeds(study, configuration, model),
+        compared=_against_single(ensemble)
+        if ensemble
+        else _of_seeds(study, configuration, model) + "".join(f"- {line}\n" for line in views),
         calibration=calibration_text(config),
         at_bound=_at_bound(config),
         gained="" if ensemble else calibration_table(configuration),

@@ -61,7 +61,8 @@ def calibration_text(config: ModelConfig) -> str:
     shared = ", then divided by their sum" if config.task == "multiclass" else ""
     return (
         f"Probabilities are calibrated by {CALIBRATIONS[config.calibration]} on the validation split: "
-        f"the log-odds of each\nclass by itself{shared}."
+        f"the log-odds of each\nclass by itself{shared}. It was fitted there: metrics on validation are "
+        "optimistic."
     )
 
 

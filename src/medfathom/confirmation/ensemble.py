@@ -7,6 +7,7 @@ split only tells what was gained.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from medfathom.confirmation.paired import mean_auc_gain
 from medfathom.confirmation.predictions import read_logits, read_predictions, write_predictions_like
 from medfathom.confirmation.summary import best_model
 from medfathom.errors import InputError
-from medfathom.metrics.calibration import fit_temperature, thresholds_of
+from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.classification import log_loss
 from medfathom.metrics.probabilities import probabilities
@@ -28,6 +29,7 @@ from medfathom.study.choice import rule_of
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from medfathom.confirmation.predictions import Predicted
     from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel
     from medfathom.metrics.auc import Floats
 
@@ -164,7 +166,7 @@ def find_ensemble(study: Study, summary: ConfirmationSummary, most: int, *, requ
     members = [pool[k] for k in choose_members(val, len(pool), most)]
     folder = ensemble_folder(study)
     _write(folder, [model.folder for model in members])
-    on_val, on_test = (_compared(folder, single.folder, split) for split in ("val", "test"))
+    on_val, on_test = (compared(folder, single.folder, split) for split in ("val", "test"))
     return Ensemble(
         asked=most,
         members=[model.trial for model in members],
@@ -234,17 +236,31 @@ def _fitted(configs: Sequence[ModelConfig], val: MemberOutputs) -> ModelConfig:
     return fitted.model_copy(update=update)
 
 
-def _compared(folder: Path, single: Path, split: str) -> tuple[float, float, Gain]:
-    """AUC of the ensemble, of the single model, and the difference."""
+def compared(folder: Path, single: Path, split: str) -> tuple[float, float, Gain]:
+    """AUC of the ensemble (or of what else `folder` has), of the single model, and the difference."""
     together, alone = (read_predictions(predictions_file(place, split)) for place in (folder, single))
+    if split == "val":
+        together, alone = (
+            _by_temperature(read, place) for read, place in ((together, folder), (alone, single))
+        )
     groups = None if together.groups is None else list(together.groups)
     first, second, ci = mean_auc_gain(alone.positive, together.probabilities, alone.probabilities, groups)
     return first, second, Gain(value=first - second, ci=ci)
 
 
+def _by_temperature(read: Predicted, folder: Path) -> Predicted:
+    """On validation: curves of isotonic regression and Venn-Abers were fitted there, and would flatter."""
+    config = read_config(folder)
+    if config.calibration == "temperature":
+        return read
+    logits = read_logits(predictions_file(folder, "val"))[0]
+    return replace(read, probabilities=calibrated(config.task, logits, config.temperature))
+
+
 def _log_loss(folder: Path) -> float:
     """Of a model's calibrated probabilities on the validation split."""
-    read, task = read_predictions(predictions_file(folder, "val")), read_config(folder).task
+    task = read_config(folder).task
+    read = _by_temperature(read_predictions(predictions_file(folder, "val")), folder)
     return log_loss(task, read.labels(task), read.probabilities)
 
 
@@ -267,9 +283,8 @@ def ensemble_lines(found: Ensemble) -> list[str]:
         f"{found.candidates} by validation log loss: {found.val_log_loss:.4f}, the single best "
         f"{found.single_val_log_loss:.4f}.",
         f"Validation AUC {found.val_auc:.4f} against {found.single_val_auc:.4f}, gain "
-        f"{_gained(found.val_gain)}. {_verdict(found)}",
-        f"Test AUC {found.test_auc:.4f} against {found.single_test_auc:.4f}, gain "
-        f"{_gained(found.test_gain)}.",
+        f"{gained(found.val_gain)}. {_verdict(found)}",
+        f"Test AUC {found.test_auc:.4f} against {found.single_test_auc:.4f}, gain {gained(found.test_gain)}.",
     ]
 
 
@@ -279,5 +294,6 @@ def _verdict(found: Ensemble) -> str:
     return "Kept on request." if found.kept else "Not kept: the interval does not lie above 0."
 
 
-def _gained(gain: Gain) -> str:
+def gained(gain: Gain) -> str:
+    """A gain with its interval, in words."""
     return f"{gain.value:+.4f} (95 % interval {gain.ci[0]:+.4f} to {gain.ci[1]:+.4f})"

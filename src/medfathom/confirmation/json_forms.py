@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from medfathom.confirmation.choice import MissingStratum
     from medfathom.confirmation.ensemble import Ensemble
     from medfathom.confirmation.gap import Gap
+    from medfathom.confirmation.views import TestViews
     from medfathom.metrics.calibrators import CalibrationScores
 
 Object = dict[str, object]
@@ -148,6 +149,7 @@ class ConfirmationJson(TypedDict):
         efficiency: what AUC costs, where it was measured.
         subgroups: of the test split, with `--by`.
         ensemble: of confirmed models against the best of them, with `--ensemble`.
+        views: the best model over flips of each image, with `--views`.
     """
 
     study: str
@@ -163,6 +165,7 @@ class ConfirmationJson(TypedDict):
     efficiency: NotRequired[EfficiencyJson]
     subgroups: NotRequired[Object]
     ensemble: NotRequired[Annotated[Object, Ensemble]]
+    views: NotRequired[Annotated[Object, TestViews]]
 
 
 class AucJson(TypedDict):

@@ -32,6 +32,7 @@ from medfathom.exported.model import Model, image_logits
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
 from medfathom.metrics.calibrators import CalibrationScores, compare_calibrations
+from medfathom.metrics.rules import CalibrationKind, ThresholdRule
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.models.joint import state_of_one
@@ -177,10 +178,12 @@ def _head(
     """Write configuration and predictions of one data set; splits are validation and test."""
     val, test = splits
     val_logits, test_logits = model.logits(val.images), model.logits(test.images)
-    fitted = model.config = _fitted(config, data, val, val_logits, decision)
+    fitted = model.config = fit_on_validation(
+        config, data, val, val_logits, decision.calibration, decision.rule
+    )
     write_config(folder, fitted)
-    _write(folder, "val", fitted, data, val, val_logits)
-    found = judged(fitted, test, *_write(folder, "test", fitted, data, test, test_logits))
+    write_split(folder, "val", fitted, data, val, val_logits)
+    found = judged(fitted, test, *write_split(folder, "test", fitted, data, test, test_logits))
     on_val, on_test = (
         judge(
             data,
@@ -230,18 +233,19 @@ def _recorded(folder: Path, heads: Sequence[_Head]) -> ConfirmedRecord:
     )
 
 
-def _fitted(
+def fit_on_validation(
     config: ModelConfig,
     data: PreparedData,
     val: Split,
     logits: NDArray[np.float32],
-    decision: DecisionConfig,
+    calibration: CalibrationKind,
+    rule: ThresholdRule,
 ) -> ModelConfig:
     """With calibration and thresholds from the validation split: of cases, where cases are judged."""
     units = val.units
     of_units = units.logits(data.task, logits, config.combine)
-    fitted = config.fitted(decision.calibration, units.labels, of_units)
-    values, rule = fitted.calibrated(of_units), decision.rule
+    fitted = config.fitted(calibration, units.labels, of_units)
+    values = fitted.calibrated(of_units)
     update: dict[str, object] = {
         "thresholds": thresholds_of(data.task, units.labels, values, rule),
         "threshold_rule": rule,
@@ -251,7 +255,7 @@ def _fitted(
     return fitted.model_copy(update=update)
 
 
-def _write(
+def write_split(
     folder: Path,
     name: str,
     config: ModelConfig,

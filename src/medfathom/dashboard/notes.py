@@ -42,6 +42,9 @@ CONFIRMED = "confirmed"
 """Attribute of a study: what `confirm` found on the test split, in a sentence."""
 
 
+BESIDE = "confirmed_beside"
+"""Attribute of a study: what `confirm --ensemble` and `--views` found, by the option's name, in sentences."""
+
 EVALUATIONS = "evaluations"
 """Attribute of a study: what `evaluate` found of its models on other data, by the data's name."""
 
@@ -323,4 +326,5 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."
     confirmed = study.user_attrs.get(CONFIRMED)
     text += f"\n\n**On the test split.** {confirmed}" if confirmed else f" {advice}"
+    text += "".join(f"\n- {' '.join(lines)}" for lines in study.user_attrs.get(BESIDE, {}).values())
     return text + "".join(f"\n- {sentence}" for sentence in verdicts or ())

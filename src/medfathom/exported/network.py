@@ -11,11 +11,17 @@ from torch.nn.functional import logsigmoid
 
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.build import HeadOptions, Network, empty_network
-from medfathom.models.folder import ModelConfig
+from medfathom.models.folder import ModelConfig, View
+
+AXES: dict[View, tuple[int, ...]] = {"as_is": (), "mirrored": (3,), "upside_down": (2,), "half_turn": (2, 3)}
+"""Along which axes of (n, c, s, s) a view is flipped."""
 
 
 class Deployed(nn.Module):
-    """The network behind its own normalisation: images in [0, 1], (n, c, s, s) -> logits."""
+    """The network behind its own normalisation: images in [0, 1], (n, c, s, s) -> logits.
+
+    With test-time views the mean of their logits.
+    """
 
     _mean: Tensor
     _std: Tensor
@@ -33,14 +39,18 @@ class Deployed(nn.Module):
             grey=config.grey,
             normalization=config.normalization,
         )
+        self._flips = [AXES[view] for view in config.views] or [()]
         mean, std = self.network.normalization
         self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, outputs); with attention the score as the last column."""
-        logits: Tensor = self.network((images - self._mean) / self._std)
-        return logits
+        ready = (images - self._mean) / self._std
+        logits: Tensor = self.network(ready.flip(self._flips[0]) if self._flips[0] else ready)
+        for axes in self._flips[1:]:
+            logits = logits + self.network(ready.flip(axes))
+        return logits / len(self._flips)
 
     @property
     def weights(self) -> nn.Module:

@@ -51,6 +51,16 @@ BACKBONE, HEAD = "backbone.", "head."
 """Prefixes of the names of tensors."""
 
 
+View = Literal["as_is", "mirrored", "upside_down", "half_turn"]
+"""An image as it is, or flipped."""
+
+VIEWS: dict[str, tuple[View, ...]] = {
+    "OCT": ("as_is", "mirrored"),
+    "WSI": ("as_is", "mirrored", "upside_down", "half_turn"),
+}
+"""Modality -> flips that leave a label true, as in `trial.augmentation`. A chest X-ray has none."""
+
+
 class ModelConfig(Schema):
     """All that is needed to build the network again and to use it.
 
@@ -82,6 +92,7 @@ class ModelConfig(Schema):
             members, and their tensors are named `0.network.`, `1.network.`, ….
         heads: of a model of several data sets: names of the folders of its heads, by which alone it is used.
         head: of one of these: its place among them.
+        views: of an image, whose logits are averaged; empty: the image as it is.
         norm: whether the data sets of such a model share their batch norm.
     """
 
@@ -133,6 +144,7 @@ class ModelConfig(Schema):
     members: list[ModelConfig] = Field(default_factory=list)
     heads: list[str] = Field(default_factory=list)
     head: int | None = None
+    views: list[View] = Field(default_factory=list)
     norm: Literal["shared", "per_dataset"] = "shared"
 
     def calibrated(self, logits: NDArray[np.floating]) -> Floats:

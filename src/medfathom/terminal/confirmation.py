@@ -63,6 +63,8 @@ def confirm_and_tell(
     by: str = "",
     ensemble: int | None = None,
     keep_ensemble: bool = False,
+    views: bool = False,
+    keep_views: bool = False,
     storage: str | None = None,
     address: str | None = None,
     as_json: bool = False,
@@ -85,6 +87,8 @@ def confirm_and_tell(
             by=by,
             ensemble=ensemble,
             keep_ensemble=keep_ensemble,
+            views=views,
+            keep_views=keep_views,
             storage=storage,
             address=address,
             watcher=log,
@@ -92,13 +96,18 @@ def confirm_and_tell(
     if as_json:
         subgroups = {"subgroups": asdict(done.subgroups)} if done.subgroups else {}
         ensembles = {"ensemble": done.ensemble.model_dump(mode="json")} if done.ensemble else {}
-        print_json(done.summary.to_dict() | subgroups | ensembles)
+        flips = {"views": done.views.model_dump(mode="json")} if done.views else {}
+        print_json(done.summary.to_dict() | subgroups | ensembles | flips)
     else:
         print_text(confirmation_text(done.summary))
         if done.subgroups:
             print_text(_subgroups(done.subgroups))
         if done.ensemble:
             print_text(_ensemble(done.ensemble, study))
+        if done.views:
+            from medfathom.confirmation.views import views_lines  # noqa: PLC0415  imports pandas
+
+            print_text(Group(Text(), *map(Text, views_lines(done.views))))
         if (page := _mistakes(done.summary)) is not None:
             print(f"Mistakes of the best model: {page}", file=sys.stderr)  # noqa: T201
     if done.halted:

@@ -73,7 +73,8 @@ def _timm(done: Exported) -> str:
         return f"A folder for each head: {', '.join(done.configuration.datasets)}. timm does not load it"
     if done.ensemble is not None:
         return "timm cannot load an ensemble; `model.onnx` gives its mean probabilities without medfathom"
-    gives = "the same logits" if done.whole_in_timm else "the features; the card says how to add the head"
+    whole = "the same logits" if done.views is None else "the logits of one view"
+    gives = whole if done.whole_in_timm else "the features; the card says how to add the head"
     return f'In timm: timm.create_model("local-dir:{done.folder}", pretrained=True) gives {gives}'
 
 
@@ -93,6 +94,9 @@ def _text(done: Exported) -> str:
     configuration, model = done.configuration, done.model
     checked = "" if done.onnx_difference is None else f", ONNX equal to {done.onnx_difference:.0e}"
     warning = chance_warning(configuration, model)
+    views = (
+        f"Each image in {len(done.views.views)} views: {', '.join(done.views.views)}\n" if done.views else ""
+    )
     if done.ensemble is not None:
         return _ensemble(done, done.ensemble) + checked + f"\n{_timm(done)}\n{_next(done)}"
     return (
@@ -101,6 +105,7 @@ def _text(done: Exported) -> str:
         f"(search trial {configuration.search_trial}, seed {model.seed}), "
         f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}"
         f"{_of_seeds(configuration)}{checked}\n"
+        f"{views}"
         f"{_timm(done)}\n"
         f"{_next(done)}"
     )
