@@ -115,6 +115,13 @@ def evaluate(
         str | None, typer.Option(help="Only this split of the data: train, val or test; default: all images.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--copies",
+            help="Look for training images by the images too: crops are found; it takes long.",
+        ),
+    ] = False,
     pictures: Annotated[
         Path | None,
         typer.Option(help="A folder for ROC, Grad-CAM, the twenty most confident mistakes.", metavar="DIR"),
@@ -137,6 +144,7 @@ def evaluate(
         split=split,
         device=device,
         storage=storage,
+        copies=copies,
         pictures=pictures,
         as_json=as_json,
     )

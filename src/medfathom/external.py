@@ -27,6 +27,7 @@ from medfathom.metrics.rules import CHANCE
 from medfathom.models.folder import read_config
 
 if TYPE_CHECKING:
+    from medfathom.data.prepared import PreparedData
     from medfathom.data.prints import Overlap, Prints
     from medfathom.evaluation.judging import Predictions
     from medfathom.evaluation.models import JudgedModel
@@ -57,6 +58,7 @@ def evaluate(
     device: str = "cpu",
     storage: str | None = None,
     seed: int = 0,
+    copies: bool = False,
     pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -74,6 +76,9 @@ def evaluate(
         device: `cpu`, `cuda`, …
         storage: an Optuna storage URL.
         seed: of what is drawn.
+        copies: look for training images by the images themselves too, which finds crops and other aspect
+            ratios. It takes up to a quarter of a second for each image and each training image; the
+            prepared training data must be on this machine.
         pictures: a folder for pictures of these images: ROC, precision and recall, reliability, confusion,
             Grad-CAM, and the twenty most confident mistakes. They show patients: they are kept nowhere else.
         progress: see `Progress`.
@@ -87,7 +92,12 @@ def evaluate(
 
     judged = open_model(model, device, storage)
     config = load_evaluation(definition, {key: getattr(judged.config, key) for key in FROM_MODEL})
-    asked = _Asked(recalibrate, by, split, seed)
+    training = _training_data(judged) if copies else None
+    if training is not None and judged.prints is None:
+        from medfathom.data.prints import prints_of  # noqa: PLC0415  imports SciPy
+
+        judged = replace(judged, prints=prints_of(training))
+    asked = _Asked(recalibrate, by, split, seed, training)
     found = _evaluated(judged, config, asked, pictures, progress or (lambda step, done, total: None))
     keep(judged, found)
     return found
@@ -127,7 +137,8 @@ def _evaluated(
         columns = columns_of(asked.by, listing.kept)
         reader = Reader(source, judged.config, thumbnails=judged.prints is not None)
         read = _read(judged, reader, aligned, tell)
-        found = _judged(judged, config, listing, aligned, reader, read, asked, columns)
+        copied = _copied(asked.training, reader, aligned.rows[read.places], tell)
+        found = _judged(judged, config, listing, aligned, reader, read, asked, columns, copied)
         if pictures is not None:
             from medfathom.confirmation.find import without_map  # noqa: PLC0415  imports Optuna
             from medfathom.evaluation.pictures import draw  # noqa: PLC0415  imports matplotlib
@@ -150,6 +161,14 @@ class _Asked:
     by: str
     split: str | None
     seed: int
+    training: PreparedData | None
+    """Where copies are looked for by image: what the model was trained on."""
+
+
+def _training_data(judged: JudgedModel) -> PreparedData:
+    from medfathom.evaluation.copies import training_data  # noqa: PLC0415  imports SciPy
+
+    return training_data(judged.config)
 
 
 def _of_split(aligned: Aligned, listing: Listing, split: str | None) -> Aligned:
@@ -195,6 +214,17 @@ def _read(judged: JudgedModel, reader: Reader, aligned: Aligned, tell: Progress)
     return read
 
 
+def _copied(
+    training: PreparedData | None, reader: Reader, rows: NDArray[np.int64], tell: Progress
+) -> NDArray[np.bool_] | None:
+    """Which images are copies of training images by the images themselves; None: that was not asked for."""
+    if training is None:
+        return None
+    from medfathom.evaluation.copies import copies_by_image  # noqa: PLC0415  imports SciPy
+
+    return copies_by_image(training, reader, rows, lambda done, total: tell("copies", done, total))
+
+
 def _judged(
     judged: JudgedModel,
     config: EvaluationConfig,
@@ -204,6 +234,7 @@ def _judged(
     read: _Read,
     asked: _Asked,
     columns: Mapping[str, NDArray[np.str_]],
+    copied: NDArray[np.bool_] | None,
 ) -> Evaluation:
     from medfathom.evaluation import judging  # noqa: PLC0415  imports pandas by way of metrics
 
@@ -228,7 +259,7 @@ def _judged(
         unreadable={**problems, **{names[row]: why for row, why in reader.found.unreadable.items()}},
         missing=aligned.missing,
         flipped=_flipped(judged, found, metrics, reader, own),
-        overlap=_overlap(judged.prints, found, split, read),
+        overlap=_overlap(judged.prints, found, split, read, copied),
         metrics=metrics,
         internal=judged.internal,
         drop=judging.drops(judged.internal, metrics),
@@ -299,13 +330,21 @@ def _flipped(
     return Flipped(auc, auc_of_logits(found, inverted, chosen))
 
 
-def _overlap(prints: Prints | None, found: Predictions, split: Split, read: _Read) -> OverlapFound:
+def _overlap(
+    prints: Prints | None,
+    found: Predictions,
+    split: Split,
+    read: _Read,
+    copied: NDArray[np.bool_] | None,
+) -> OverlapFound:
     from medfathom.data.prints import overlap  # noqa: PLC0415
 
     if prints is None:
         return OverlapFound(None)
     small = np.stack(read.thumbnails)
     seen = overlap(prints, read.sha256, read.pixels_sha256, small, split.groups)
+    if copied is not None:
+        seen = replace(seen, near=(seen.near | copied) & ~seen.exact)
     found_any = seen.copies | seen.of_patients
     result = OverlapFound(
         seen.compared,
@@ -313,6 +352,7 @@ def _overlap(prints: Prints | None, found: Predictions, split: Split, read: _Rea
         int(seen.near.sum()),
         len(seen.patients),
         int(seen.of_patients.sum()),
+        by_image=copied is not None,
     )
     return replace(result, auc_without=_without(found, split, seen)) if found_any.any() else result
 

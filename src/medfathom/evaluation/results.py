@@ -102,6 +102,7 @@ class OverlapFound:
         exact, near: images that are exact or near copies.
         patients: patients whose name is that of a training patient; `patient_images` are their images.
         auc_without: AUC without all copies and these patients; None: nothing was found, or none is left.
+        by_image: whether near copies were looked for by the images too, and not by fingerprints alone.
     """
 
     compared: int | None
@@ -110,6 +111,7 @@ class OverlapFound:
     patients: int = 0
     patient_images: int = 0
     auc_without: Value | None = None
+    by_image: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medfathom.data.check.across import SEES as BY_IMAGE
 from medfathom.data.prints import LIKENESS
 from medfathom.evaluation.results import Calibration, Evaluation, Value, metric
 from medfathom.metrics.rules import CHANCE
@@ -100,9 +101,11 @@ def looked_for(found: Evaluation) -> str:
         )
     seen = found.overlap
     none = "" if seen.exact or seen.near else " None was found."
+    if seen.by_image:
+        return f"{seen.compared} training and validation images were looked for among them. {BY_IMAGE}.{none}"
     return (
         f"Training images were looked for among them by {seen.compared} fingerprints (correlation from "
-        f"{LIKENESS:g} on): {SEES}.{none}"
+        f"{LIKENESS:g} on): {SEES}. `--copies` looks for those too.{none}"
     )
 
 

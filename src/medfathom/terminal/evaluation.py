@@ -29,6 +29,7 @@ def evaluate_and_tell(
     split: str | None,
     device: str,
     storage: str | None,
+    copies: bool,
     pictures: Path | None,
     as_json: bool,
 ) -> int:
@@ -45,6 +46,7 @@ def evaluate_and_tell(
             split=split,
             device=device,
             storage=storage,
+            copies=copies,
             pictures=pictures,
             progress=telling(step, tell),
         )
