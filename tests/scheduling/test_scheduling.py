@@ -258,6 +258,15 @@ def test_no_trial_stays_running_where_the_budget_leaves_no_more(config: StudyCon
     assert bool(stopped) == any("under way were stopped" in note for note in notes)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A gate that runs in the background of a shell ignores the signal, and so would its tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_lets_go_of_the_workers_of_a_process_that_stays_connected(
     config: StudyConfig, workdir: Path
 ) -> None:
