@@ -288,9 +288,14 @@ class Neps:
                 space[name] = neps.HPOCategorical(words, prior=word, prior_confidence="medium")
         optimizer = neps.algorithms.priorband(neps.SearchSpace(space), eta=ETA, base="async_hb")
         self._neps = neps.AskAndTell(optimizer)
+        self._seed = seed
 
     def ask(self) -> tuple[Any, Mapping[str, Any], int] | None:
-        trial = self._neps.ask()
+        try:
+            trial = self._neps.ask()
+        except AssertionError:  # the weights of its priors do not add up: the study ends with what it has
+            print(f"NePS, seed {self._seed}: ended by an assertion of its own", flush=True)
+            return None
         values = {
             name: self._value(values, trial.config[name]) if name in trial.config else values[0]
             for name, values in self._choices.items()
