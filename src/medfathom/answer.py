@@ -248,14 +248,15 @@ def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:
 
 def _of_each_dataset(study: Study, found: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
     """Records of search trials; one of several data sets becomes a record for each."""
+    dataset = definition_of(study).dataset
     for record in found:
         several = record.get("datasets")
         if not isinstance(several, Mapping):
             yield record
             continue
         for name, own in several.items():
-            setting = joint_setting(study, name, str(record.get("setting", "")))
-            yield {**record, **own, **dataset_columns(study, name), "setting": setting}
+            setting = joint_setting(dataset, name, str(record.get("setting", "")))
+            yield {**record, **own, **dataset_columns(dataset, name, study.study_name), "setting": setting}
 
 
 def _rows(found: Iterable[dict[str, object]]) -> list[dict[str, object]]:

@@ -46,6 +46,7 @@ from medfathom.urls import HIDDEN
 
 if TYPE_CHECKING:
     from medfathom.confirmation.ensemble import Ensemble
+    from medfathom.confirmation.gain import Gains
     from medfathom.confirmation.views import TestViews
     from medfathom.data.prepared import PreparedData
     from medfathom.evaluation.own_test import Columns
@@ -184,16 +185,16 @@ def _ensemble(study: Study, summary: ConfirmationSummary, most: int, requested: 
     """Of all models that are confirmed so far; the study keeps it. None: there are none."""
     if not summary.strata:
         return None
-    from medfathom.confirmation.ensemble import ENSEMBLE, ensemble_lines, find_ensemble  # noqa: PLC0415  imports pandas
+    from medfathom.confirmation.ensemble import ensemble_lines, find_ensemble  # noqa: PLC0415  imports pandas
 
     found = find_ensemble(study, summary, most, requested=requested)
-    study.set_user_attr(ENSEMBLE, found.model_dump(mode="json"))
-    _note_beside(study, "ensemble", ensemble_lines(found))
+    _keep(study, "ensemble", found, ensemble_lines(found))
     return found
 
 
-def _note_beside(study: Study, option: str, lines: Sequence[str]) -> None:
-    """Tell on the study's page what an option of `confirm` found; what it found before is replaced."""
+def _keep(study: Study, option: str, found: Gains, lines: Sequence[str]) -> None:
+    """Keep what an option of `confirm` found, and tell it on the study's page; what was there is replaced."""
+    study.set_user_attr(option, found.model_dump(mode="json"))
     study.set_user_attr(BESIDE, {**study.user_attrs.get(BESIDE, {}), option: list(lines)})
     save_note(study, study_note(study, study.get_trials(deepcopy=False)))
 
@@ -211,11 +212,10 @@ def _views(
     """Of the best model; the study keeps them. None: nothing is confirmed."""
     if not summary.strata:
         return None
-    from medfathom.confirmation.views import VIEWS_FOUND, find_views, views_lines  # noqa: PLC0415
+    from medfathom.confirmation.views import find_views, views_lines  # noqa: PLC0415
 
     found = find_views(study, summary, members(config.dataset)[0], requested=requested)
-    study.set_user_attr(VIEWS_FOUND, found.model_dump(mode="json"))
-    _note_beside(study, "views", views_lines(found))
+    _keep(study, "views", found, views_lines(found))
     return found
 
 

@@ -7,19 +7,17 @@ split only tells what was gained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from medfathom.confirmation.find import confirmed_folder, image_predictions_file, predictions_file
-from medfathom.confirmation.paired import mean_auc_gain
+from medfathom.confirmation.gain import Gains, find_gains, gain_on, predicted_on_validation, verdict
 from medfathom.confirmation.predictions import read_logits, read_predictions, write_predictions_like
 from medfathom.confirmation.summary import best_model
 from medfathom.errors import InputError
-from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
+from medfathom.metrics.calibration import fit_temperature, thresholds_of
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.classification import log_loss
 from medfathom.metrics.probabilities import probabilities
@@ -29,7 +27,6 @@ from medfathom.study.choice import rule_of
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from medfathom.confirmation.predictions import Predicted
     from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel
     from medfathom.metrics.auc import Floats
 
@@ -37,16 +34,7 @@ ENSEMBLE = "ensemble"
 """Attribute of a search study: the ensemble of its confirmed models."""
 
 
-class Gain(BaseModel):
-    """AUC of the ensemble less that of the single best model, with its paired 95 % interval."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float
-    ci: tuple[float, float]
-
-
-class Ensemble(BaseModel):
+class Ensemble(Gains):
     """An ensemble of confirmed models, against the single best one.
 
     Attributes:
@@ -55,13 +43,9 @@ class Ensemble(BaseModel):
         single: trial of the model that `export` takes alone.
         candidates: among how many models they were chosen.
         val_log_loss, single_val_log_loss: of calibrated probabilities on the validation split.
-        val_auc, single_val_auc, test_auc, single_test_auc: AUCs, mean over classes.
-        val_gain, test_gain: the differences of these AUCs.
         requested: whether it is kept whatever it gains.
         kept: whether `export --ensemble` writes it.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     asked: int
     members: list[int]
@@ -69,12 +53,6 @@ class Ensemble(BaseModel):
     candidates: int
     val_log_loss: float
     single_val_log_loss: float
-    val_auc: float
-    single_val_auc: float
-    test_auc: float
-    single_test_auc: float
-    val_gain: Gain
-    test_gain: Gain
     requested: bool
     kept: bool
 
@@ -166,22 +144,17 @@ def find_ensemble(study: Study, summary: ConfirmationSummary, most: int, *, requ
     members = [pool[k] for k in choose_members(val, len(pool), most)]
     folder = ensemble_folder(study)
     _write(folder, [model.folder for model in members])
-    on_val, on_test = (compared(folder, single.folder, split) for split in ("val", "test"))
+    gains = find_gains(folder, single.folder)
     return Ensemble(
+        **dict(gains),
         asked=most,
         members=[model.trial for model in members],
         single=single.trial,
         candidates=len(pool),
         val_log_loss=_log_loss(folder),
         single_val_log_loss=_log_loss(single.folder),
-        val_auc=on_val[0],
-        single_val_auc=on_val[1],
-        test_auc=on_test[0],
-        single_test_auc=on_test[1],
-        val_gain=on_val[2],
-        test_gain=on_test[2],
         requested=requested,
-        kept=len(members) > 1 and (requested or on_val[2].ci[0] > 0),
+        kept=len(members) > 1 and (requested or gains.pays),
     )
 
 
@@ -236,31 +209,10 @@ def _fitted(configs: Sequence[ModelConfig], val: MemberOutputs) -> ModelConfig:
     return fitted.model_copy(update=update)
 
 
-def compared(folder: Path, single: Path, split: str) -> tuple[float, float, Gain]:
-    """AUC of the ensemble (or of what else `folder` has), of the single model, and the difference."""
-    together, alone = (read_predictions(predictions_file(place, split)) for place in (folder, single))
-    if split == "val":
-        together, alone = (
-            _by_temperature(read, place) for read, place in ((together, folder), (alone, single))
-        )
-    groups = None if together.groups is None else list(together.groups)
-    first, second, ci = mean_auc_gain(alone.positive, together.probabilities, alone.probabilities, groups)
-    return first, second, Gain(value=first - second, ci=ci)
-
-
-def _by_temperature(read: Predicted, folder: Path) -> Predicted:
-    """On validation: curves of isotonic regression and Venn-Abers were fitted there, and would flatter."""
-    config = read_config(folder)
-    if config.calibration == "temperature":
-        return read
-    logits = read_logits(predictions_file(folder, "val"))[0]
-    return replace(read, probabilities=calibrated(config.task, logits, config.temperature))
-
-
 def _log_loss(folder: Path) -> float:
     """Of a model's calibrated probabilities on the validation split."""
     task = read_config(folder).task
-    read = _by_temperature(read_predictions(predictions_file(folder, "val")), folder)
+    read = predicted_on_validation(folder)
     return log_loss(task, read.labels(task), read.probabilities)
 
 
@@ -282,18 +234,6 @@ def ensemble_lines(found: Ensemble) -> list[str]:
         f"Ensemble of {len(found.members)} models (trials {who} of the confirmation), chosen among "
         f"{found.candidates} by validation log loss: {found.val_log_loss:.4f}, the single best "
         f"{found.single_val_log_loss:.4f}.",
-        f"Validation AUC {found.val_auc:.4f} against {found.single_val_auc:.4f}, gain "
-        f"{gained(found.val_gain)}. {_verdict(found)}",
-        f"Test AUC {found.test_auc:.4f} against {found.single_test_auc:.4f}, gain {gained(found.test_gain)}.",
+        f"Validation AUC {gain_on('validation', found)} {verdict(found, kept=found.kept)}",
+        f"Test AUC {gain_on('test', found)}",
     ]
-
-
-def _verdict(found: Ensemble) -> str:
-    if found.val_gain.ci[0] > 0:
-        return "Kept: the interval lies above 0."
-    return "Kept on request." if found.kept else "Not kept: the interval does not lie above 0."
-
-
-def gained(gain: Gain) -> str:
-    """A gain with its interval, in words."""
-    return f"{gain.value:+.4f} (95 % interval {gain.ci[0]:+.4f} to {gain.ci[1]:+.4f})"

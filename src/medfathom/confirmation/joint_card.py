@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medfathom.confirmation.find import definition_of
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import opened, what_varies
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.joint import members
 from medfathom.text import harmless, markdown_table
 
 if TYPE_CHECKING:
@@ -70,11 +72,12 @@ def joint_card(config: ModelConfig, study: Study, configuration: StratumResult, 
         configuration: that the model is of, over all its seeds.
         model: that is exported.
     """
+    modalities = {one.name: one.modality for one in members(definition_of(study).dataset)}
     rows = [["data set", "modality", "test images", "validation AUC", "test AUC", "95 % interval"]]
     for name, one in configuration.datasets.items():
         rows.append(
             [
-                *(name, _modality(study, name), f"{one.models[0].n_test:,}"),
+                *(name, modalities[name], f"{one.models[0].n_test:,}"),
                 *(f"{one.val_auc:.4f}", f"{one.test_auc:.4f}", f"{one.ci[0]:.4f} to {one.ci[1]:.4f}"),
             ]
         )
@@ -98,8 +101,3 @@ def joint_card(config: ModelConfig, study: Study, configuration: StratumResult, 
         leakage=f"- {leakage}.\n" if leakage else "",
     )
     return harmless(text)
-
-
-def _modality(study: Study, name: str) -> str:
-    tables = study.user_attrs["definition"]["dataset"]["datasets"]
-    return next(str(table["modality"]) for table in tables if table["name"] == name)

@@ -31,6 +31,7 @@ from medfathom.confirmation.results import (
     Interval,
     StratumResult,
 )
+from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.joint import JointDataset
 from medfathom.definitions.space import further_settings, label
 from medfathom.definitions.strategies import DEFAULT
@@ -306,12 +307,12 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
         {
             **model.row,
             **common,
-            **dataset_columns(study, name),
+            **dataset_columns(definition.dataset, name, study.study_name),
             "auc": model.test_auc,
             "val_auc": model.val_auc,
             "n_test": model.n_test,
             "seed": model.seed,
-            "setting": joint_setting(study, name, further.get(result.stratum, "")),
+            "setting": joint_setting(definition.dataset, name, further.get(result.stratum, "")),
             **tuned,
             "auc_se": error_from_ends(model.test_auc, model.test.auc_ci_low, model.test.auc_ci_high),
         }
@@ -321,21 +322,20 @@ def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[st
     ]
 
 
-def dataset_columns(study: Study, name: str) -> dict[str, object]:
+def dataset_columns(dataset: DatasetConfig | JointDataset, name: str, study: str) -> dict[str, object]:
     """What a row of results says of its data set; of one of several also which were trained together.
 
     Args:
-        study: the search.
+        dataset: of the search.
         name: of the data set; empty where there is one only.
+        study: name of the search, for a data set without a name.
     """
-    dataset = definition_of(study).dataset
     if not name or not isinstance(dataset, JointDataset):
-        return {"dataset": dataset.name or study.study_name, "modality": study.user_attrs["modality"]}
-    modality = next(one.modality for one in dataset.datasets if one.name == name)
-    return {"dataset": name, "modality": modality, JOINT: dataset.name}
+        return {"dataset": dataset.name or study, "modality": dataset.modality}
+    return {"dataset": name, "modality": dataset.member(name).modality, JOINT: dataset.name}
 
 
-def joint_setting(study: Study, name: str, others: str) -> str:
+def joint_setting(dataset: DatasetConfig | JointDataset, name: str, others: str) -> str:
     """What else a row's model holds: of a model of several data sets also that it is one for all of them."""
-    together = f"one model for {definition_of(study).dataset.name}" if name else ""
+    together = f"one model for {dataset.name}" if name else ""
     return ", ".join(filter(None, (others, together)))

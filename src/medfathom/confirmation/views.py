@@ -8,10 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from medfathom.confirmation.ensemble import Gain, compared, gained
 from medfathom.confirmation.find import confirmed_folder
+from medfathom.confirmation.gain import Gains, find_gains, gain_on, verdict
 from medfathom.confirmation.summary import best_model
 from medfathom.data.heldout import open_test
 from medfathom.data.prepare import prepare
@@ -32,30 +30,20 @@ VIEWS_FOUND = "views"
 """Attribute of a search study: the test-time views of its best model."""
 
 
-class TestViews(BaseModel):
+class TestViews(Gains):
     """The mean over views, against the same model without.
 
     Attributes:
         trial: of the model in the confirmation.
         views: of each image.
-        val_auc, single_val_auc, test_auc, single_test_auc: with views and without, mean over classes.
-        val_gain, test_gain: the differences of these AUCs.
         requested: whether they are kept whatever they gain.
         kept: whether `export` writes them with the model.
     """
 
     __test__ = False  # pytest takes the name for a test's
 
-    model_config = ConfigDict(frozen=True)
-
     trial: int
     views: list[View]
-    val_auc: float
-    single_val_auc: float
-    test_auc: float
-    single_test_auc: float
-    val_gain: Gain
-    test_gain: Gain
     requested: bool
     kept: bool
 
@@ -99,18 +87,13 @@ def find_views(
     write_config(folder, fitted)
     write_split(folder, "val", fitted, data, val, val_logits)
     write_split(folder, "test", fitted, data, test, model.logits(test.images))
-    on_val, on_test = (compared(folder, single.folder, split) for split in ("val", "test"))
+    gains = find_gains(folder, single.folder)
     return TestViews(
+        **dict(gains),
         trial=single.trial,
         views=own,
-        val_auc=on_val[0],
-        single_val_auc=on_val[1],
-        test_auc=on_test[0],
-        single_test_auc=on_test[1],
-        val_gain=on_val[2],
-        test_gain=on_test[2],
         requested=requested,
-        kept=requested or on_val[2].ci[0] > 0,
+        kept=requested or gains.pays,
     )
 
 
@@ -128,17 +111,9 @@ def kept_views(study: Study, trial: int) -> TestViews | None:
 
 def views_lines(found: TestViews) -> list[str]:
     """What the views gain, and whether they are kept."""
-    verdict = (
-        "Kept: the interval lies above 0."
-        if found.val_gain.ci[0] > 0
-        else "Kept on request."
-        if found.kept
-        else "Not kept: the interval does not lie above 0."
-    )
     return [
         f"Test-time views of the best model ({', '.join(found.views)}; the mean of their logits, "
-        f"{len(found.views)} times the work): validation AUC {found.val_auc:.4f} against "
-        f"{found.single_val_auc:.4f}, gain {gained(found.val_gain)}. {verdict}",
-        f"Test AUC with views {found.test_auc:.4f} against {found.single_test_auc:.4f}, gain "
-        f"{gained(found.test_gain)}.",
+        f"{len(found.views)} times the work): validation AUC {gain_on('validation', found)} "
+        f"{verdict(found, kept=found.kept)}",
+        f"Test AUC with views {gain_on('test', found)}",
     ]

@@ -66,6 +66,10 @@ class JointDataset(Schema):
         """Of the data sets, in their order."""
         return [str(dataset.name) for dataset in self.datasets]
 
+    def member(self, name: str) -> DatasetConfig:
+        """The data set of that name, which is one of `names`."""
+        return self.datasets[self.names.index(name)]
+
     @property
     def name(self) -> str:
         """All of them: `cxr+oct`."""

@@ -221,7 +221,18 @@ def _summary(kind: type) -> str:
 
 
 def meanings_of(kind: type) -> dict[str, str]:
-    """Field -> what it means: from `Attributes:` of the docstring, or the text below the field."""
+    """Field -> what it means: from `Attributes:` of the docstring, or the text below the field.
+
+    Fields that a class of this program inherits are among them.
+    """
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if each.__module__.startswith("medfathom."):
+            found |= _own_meanings(each)
+    return found
+
+
+def _own_meanings(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for names, text in ATTRIBUTE.findall(inspect.cleandoc(kind.__doc__ or "")):
         found |= dict.fromkeys(names.split(", "), " ".join(text.split()))

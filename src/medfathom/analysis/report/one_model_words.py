@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from medfathom.analysis.questions.one_model import OneModel
 from medfathom.analysis.report.drawing import between, signed
-from medfathom.analysis.report.numbers import interval, number
 from medfathom.analysis.report.table import Table
-from medfathom.analysis.report.universality_words import HEADINGS, mean_rows
+from medfathom.analysis.report.universality_words import HEADINGS, price_rows
 
 
 def one_model_sentence(found: OneModel) -> str:
@@ -46,22 +45,7 @@ def one_model_details(found: OneModel) -> list[str]:
 
 def one_model_table(found: Sequence[OneModel]) -> Table:
     """A row for each data set, then the means, by collection of data sets; no rows without an answer."""
-    rows = []
-    for each in found:
-        rows += [
-            [
-                p.modality,
-                p.dataset,
-                p.best,
-                number(p.best_auc),
-                number(p.universal_auc),
-                number(p.price),
-                interval(p.ci95),
-                "this data set",
-            ]
-            for p in each.prices
-        ]
-        rows += mean_rows(each.modalities)
+    rows = [row for each in found for row in price_rows(each.prices, each.modalities)]
     note = (
         "One network with a head for each data set, against the best network for each alone, both chosen by "
         "validation. The price is the difference of their test AUCs. The interval of one data set is over "

@@ -23,6 +23,7 @@ from medfathom.analysis.report.pretraining_words import pretraining_lines
 from medfathom.analysis.report.tables import tables
 from medfathom.analysis.size.association import Association
 from medfathom.files import write_atomically
+from medfathom.metrics.rules import includes_chance
 from medfathom.metrics.tuning import LEAST
 from medfathom.text import as_cell, number_of, stratum_words
 
@@ -63,6 +64,7 @@ def page(analysis: Analysis, figures: Figures, pictures: Sequence[tuple[str, Pat
     first = opening(analysis)
     return environment.from_string(_part("report.html.j2")).render(
         found=analysis,
+        includes_chance=includes_chance,
         figures=figures,
         style=_part("report.css"),
         script=_part("report.js"),

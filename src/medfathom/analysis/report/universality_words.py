@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medfathom.analysis.questions.universality import MeanPrice, Universality
+from medfathom.analysis.questions.universality import MeanPrice, Price, Universality
 from medfathom.analysis.report.drawing import between, signed
 from medfathom.analysis.report.numbers import interval, number
 from medfathom.analysis.report.table import Table
@@ -40,6 +40,18 @@ def universality_sentence(found: Universality) -> str:
 
 def universality_table(found: Universality) -> Table:
     """A row for each data set, then the means; no rows where the price is not known."""
+    rows = price_rows(found.datasets, found.modalities)
+    note = (
+        f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
+        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
+        "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
+        "set is over seeds and test images, that of a mean over data sets where there are three that differ."
+    )
+    return Table("The price of universality: one architecture for all", HEADINGS, rows, note)
+
+
+def price_rows(prices: Sequence[Price], means: Sequence[MeanPrice]) -> list[list[str]]:
+    """A row for each data set, then the mean prices."""
     rows = [
         [
             each.modality,
@@ -51,21 +63,9 @@ def universality_table(found: Universality) -> Table:
             interval(each.ci95),
             "this data set",
         ]
-        for each in found.datasets
+        for each in prices
     ]
-    rows += mean_rows(found.modalities)
-    note = (
-        f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
-        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
-        "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
-        "set is over seeds and test images, that of a mean over data sets where there are three that differ."
-    )
-    return Table("The price of universality: one architecture for all", HEADINGS, rows, note)
-
-
-def mean_rows(means: Sequence[MeanPrice]) -> list[list[str]]:
-    """Rows of mean prices."""
-    return [
+    return rows + [
         [
             each.modality,
             f"mean of {each.n_datasets}",
