@@ -190,15 +190,12 @@ def page(
     architectures, modalities = counts
     parts = [
         "# What published tables say today\n",
-        f"{date.today()}. {len(found)} published tables, {architectures} architectures, {modalities} "
-        "modalities, each table "
-        "analysed by itself as `analyze` does it (margin 0.01 over the range of its "
-        "networks, Holm's method "
-        "within the table), then all tables of AUC together. This page is written by "
-        f"`python benchmarks/published/run.py --draws {effort.draws} --permutations "
-        f"{effort.permutations}`; no number in it is typed by hand. It "
-        "says what these tables show, for "
-        "the networks that their authors chose.\n",
+        f"{date.today()}. {len(found)} published tables with {architectures} architectures and {modalities} "
+        "modalities were analysed, each by itself with `analyze` (margin 0.01 over the range of its "
+        "networks, Holm's method within the table). Then all tables of AUC were analysed together. This "
+        f"page is written by `python benchmarks/published/run.py --draws {effort.draws} --permutations "
+        f"{effort.permutations}`; no number in it is typed by hand. It shows what these tables say about the "
+        "networks that their authors chose.\n",
         "## In short\n",
         *_in_short(found),
     ]
@@ -207,7 +204,7 @@ def page(
         parts += [f"- **{name}**: {headline(each)}" for name, each in sorted(whole.modalities.items())]
         parts.append(
             "\nNetworks are compared only within one table, data set and setting. "
-            "A verdict on one or two data sets speaks for these alone.\n"
+            "A verdict on one or two data sets applies to these alone.\n"
         )
         parts.append(_table(["modality", *HEADINGS], list(lines("together", AUC, whole))))
     rows = [line for source, analysis in found for line in lines(source.name, source.metric, analysis)]
@@ -246,11 +243,11 @@ def _in_short(found: Sequence[tuple[Source, Analysis]]) -> Iterator[str]:
             verdicts.setdefault(answer.predictor.noun, []).append(answer.verdict)
             if answer.verdict != "inconclusive":
                 noun, metric = answer.predictor.noun, source.metric
-                yield f"- {modality}, {source.name}: {noun} {answer.verdict} ({metric})."
+                yield f"- {modality}, {source.name}: {noun}: {answer.verdict} (outcome: {metric})."
     for noun, own in verdicts.items():
         counted = ", ".join(f"{own.count(word)} {word}" for word in VERDICT_COLOURS)
-        yield f"- **{noun}**: of {len(own)} answers (a table and a modality each) {counted}."
-    yield "\nInconclusive means that the networks of the table are too few or too noisy to say.\n"
+        yield f"- **{noun}**: {len(own)} answers, one for each table and modality: {counted}."
+    yield ("\nInconclusive means that the table has too few networks, or results too noisy, for an answer.\n")
 
 
 def _gains(found: Sequence[tuple[Source, Analysis]]) -> Iterator[list[str]]:

@@ -51,7 +51,7 @@ TWO_PAIRS = (["vgg16", "vgg16_bn"], ["resnet50", "resnet50d"])
 def test_one_value_in_each_group_is_no_slope_and_says_so() -> None:
     found = answer(rows(*TWO_PAIRS), DEPTH)
     assert isinstance(found, NoSlope)
-    assert found.reason.startswith("the architectures fall into 2 groups that share no cells")
+    assert found.reason.startswith("the architectures fall into 2 groups that have no cell in common")
 
 
 def test_both_predictors_of_one_value_in_each_group_are_no_joint_answer() -> None:

@@ -217,7 +217,7 @@ def test_rows_that_only_results_tell_apart_are_refused() -> None:
 def test_a_remark_is_no_way_to_tell_rows_apart() -> None:
     frame = study().iloc[:4]
     frame = pd.concat([frame, frame.assign(auc=frame["auc"] - 0.01)], ignore_index=True)
-    with pytest.raises(ResultsError, match="no column that several networks share tells them apart"):
+    with pytest.raises(ResultsError, match="no column shows how they differ"):
         prepare(frame.assign(remark=[f"run {i}" for i in range(8)]))
 
 
@@ -255,7 +255,9 @@ def test_spellings_of_one_architecture_are_one(facts: bool) -> None:
 
 @pytest.mark.parametrize("facts", [False, True])
 def test_spellings_of_one_architecture_in_one_cell_are_refused(facts: bool) -> None:
-    with pytest.raises(ResultsError, match=r"row 0 and .*row 1: resnet18 \(ResNet-18 and resnet18\) on a"):
+    with pytest.raises(
+        ResultsError, match=r"row 0 and .*row 1: both are resnet18 \(ResNet-18 and resnet18\) on a"
+    ):
         prepare(two_spellings(facts).assign(dataset="a"))
 
 
@@ -277,11 +279,11 @@ def test_two_studies_of_one_data_set_are_named() -> None:
     records = [record("vgg16", 0.9 - i / 10, study=name, **common) for i, name in enumerate(("one", "two"))]
     frame, _ = from_trials(records, exploratory=False)
     text = message(frame)
-    assert text.startswith("study one and study two: vgg16 on a twice")
+    assert text.startswith("study one and study two: both are vgg16 on a")
     assert text.endswith("analyse the studies one at a time")
     published = pd.DataFrame([{**records[1], "study": None, "_source": "t.csv", "_row": 2}])
     both = message(pd.concat([frame.head(1), published], ignore_index=True))
-    assert both.startswith("study one and t.csv, row 2: vgg16 on a twice")
+    assert both.startswith("study one and t.csv, row 2: both are vgg16 on a")
     assert "--where" in both
 
 
@@ -319,7 +321,7 @@ def test_stopped_and_failed_trials_are_no_results() -> None:
     ]
     frame, left_out = from_trials(records, dataset="a", modality="CXR")
     assert sorted(frame["auc"]) == [0.8, 0.9]
-    assert {x.reason: x.rows for x in left_out} == {"stopped early: not a finished model": 1, "failed": 1}
+    assert {x.reason: x.rows for x in left_out} == {"stopped early, so not a finished model": 1, "failed": 1}
 
 
 def test_strata_searched_more_do_not_win_by_it() -> None:
@@ -411,7 +413,10 @@ def test_a_refused_table_is_told_the_way(tmp_path: Path) -> None:
         read_tables([named])
     wide = tmp_path / "wide.csv"
     wide.write_text("model,bach,crc,mhist,panda\nvirchow,0.8,0.9,0.7,0.6\nuni,0.8,0.9,0.7,0.6\n")
-    with pytest.raises(ResultsError, match=r"wide; --map architecture=model .* --wide bach,crc,mhist,panda"):
+    with pytest.raises(
+        ResultsError,
+        match=r"seems to have one column .*--map architecture=model, .* --wide bach,crc,mhist,panda",
+    ):
         read_tables([wide])
     rows = [
         {"architecture": name, "dataset": "path", "modality": "WSI", "auc": 0.9}
@@ -447,8 +452,8 @@ def test_columns_are_known_under_any_spelling_and_can_be_left_out(tmp_path: Path
 @pytest.mark.parametrize(
     ("best_by", "kept", "says"),
     [
-        ("auc", 0.9, r"optimistic: on average those kept are 0\.1000 above the mean"),
-        ("-val_loss", 0.7, r"-0\.1000 against the mean of their search and -0\.2000 against its best"),
+        ("auc", 0.9, r"optimistic: on average the chosen runs are 0\.1000 above the mean"),
+        ("-val_loss", 0.7, r"-0\.1000 from the mean of their search and by -0\.2000 from its best"),
     ],
 )
 def test_what_the_choice_of_the_best_run_does_is_told_in_numbers(

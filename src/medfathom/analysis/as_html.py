@@ -17,11 +17,11 @@ COLUMNS = ("AUC against", "verdict", "over the range", "95 % interval", "p (Holm
 
 def analysis_html(found: Analysis) -> str:
     """The verdicts of every modality, what rows were left out, and where the whole report comes from."""
-    warning = "Exploratory: search trials on validation data, not confirmed results."
+    warning = "Exploratory: these are search trials on validation images, not confirmed results."
     last = [
         *found.notes,
         *(f"Left out: {left.reason} ({left.rows})" for left in found.exclusions),
-        "The whole report: medfathom.write_report(analysis, Path('report')).",
+        "For the full report: medfathom.write_report(analysis, Path('report')).",
     ]
     parts = [_modality(name, each) for name, each in found.modalities.items()]
     said = pretraining_lines(found.pretraining, found.pretraining_benefit, found.margin)

@@ -56,7 +56,7 @@ def sizes_agree(rows: pd.DataFrame, lookup: Lookup | None) -> None:
     if len(few):
         raise ResultsError(
             f"{place(rows, few[0])}: n_params = {rows['n_params'][few[0]]:g} is too small for a network; "
-            "it counts parameters: write 25.6M for millions, or leave the column out to have the catalog's "
+            "it counts parameters: write 25.6M for millions, or leave the column out to use the catalog's "
             "(--set n_params=)"
         )
     grouped = rows.groupby("architecture", observed=True)[["n_params", "depth"]]
@@ -79,7 +79,7 @@ def _far(rows: pd.DataFrame, name: str, column: str, value: float, known: float,
     whose = "the catalog" if catalog_ else "another row"
     return (
         f"{place(rows, first)}: {column} = {value:g}, but {whose} has {known:g}, a factor of "
-        f"{max(value / known, known / value):.3g}; correct it, or leave the column out to have the catalog's "
+        f"{max(value / known, known / value):.3g}; correct it, or leave the column out to use the catalog's "
         f"(--set {column}=)"
     )
 

@@ -103,7 +103,7 @@ def from_trials(
     complete = [r for r in listed if _state(r) == "COMPLETE"]
     exclusions = []
     for state, reason in (
-        ("PRUNED", "stopped early: not a finished model"),
+        ("PRUNED", "stopped early, so not a finished model"),
         ("FAIL", "failed"),
         ("RUNNING", "still running"),
         ("WAITING", "not started"),
@@ -113,7 +113,7 @@ def from_trials(
             exclusions.append(Exclusion(reason, count, TRIALS))
     usable = [r for r in complete if r.get("auc") is not None and np.isfinite(float(r["auc"]))]
     if len(usable) < len(complete):
-        exclusions.append(Exclusion("complete but without an AUC", len(complete) - len(usable), TRIALS))
+        exclusions.append(Exclusion("complete, but without an AUC", len(complete) - len(usable), TRIALS))
     if not usable:
         raise ResultsError(f"no complete trial with an AUC among {len(listed)}: nothing to analyse")
     frame = pd.DataFrame(usable)

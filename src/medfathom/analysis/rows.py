@@ -192,7 +192,7 @@ def notes_on(rows: pd.DataFrame) -> list[str]:
     if "_settings" in rows:
         columns = rows["_settings"].dropna().unique()
         notes += [
-            f"compared only among rows of the same {c}: rows that differ in it are not repeats"
+            f"results are compared only within the same {c}: rows that differ in it are not repeats"
             for c in columns
         ]
     if rows["seed"].notna().any():
@@ -200,7 +200,7 @@ def notes_on(rows: pd.DataFrame) -> list[str]:
         if uneven:
             notes.append(
                 f"architectures have different seeds in {uneven} cell{'s' if uneven > 1 else ''}: "
-                "what a seed does to all of them was taken out first"
+                "the effect of a seed on all of them was removed first"
             )
     return notes
 
@@ -251,17 +251,16 @@ def _twice(same: pd.DataFrame, differ: list[str]) -> str:
     elif differ:
         way = (
             f"they differ in {', '.join(differ[:4])}: --where {differ[0]}={one[differ[0]]} takes one of "
-            f"them, "
-            f"--setting {differ[0]} compares within each, --best-by COLUMN takes the best of a search"
+            f"them, --setting {differ[0]} compares within each, --best-by COLUMN takes the best of a search"
         )
     else:
         way = (
-            "no column that several networks share tells them apart: give repeats a seed "
-            "(--map seed=COLUMN), or take the best of a search (--best-by COLUMN)"
+            "no column shows how they differ: give repeats a seed (--map seed=COLUMN), or take the best of a "
+            "search (--best-by COLUMN)"
         )
     spelled = f" ({one['_spelled']} and {two['_spelled']})" if one["_spelled"] != two["_spelled"] else ""
     return (
-        f"{_origin(one)} and {_origin(two)}: {one['architecture']}{spelled} on {one['dataset']} twice "
+        f"{_origin(one)} and {_origin(two)}: both are {one['architecture']}{spelled} on {one['dataset']} "
         f"with the same init, unfreeze_depth, setting and seed; {way}"
     )
 
@@ -277,7 +276,7 @@ def _one_modality_per_dataset(rows: pd.DataFrame) -> None:
     if len(mixed):
         raise ResultsError(
             f"data set {mixed.index[0]!r} has several modalities: {', '.join(sorted(mixed.iloc[0]))}; "
-            "a data set has one"
+            "a data set has one; correct the table"
         )
 
 
@@ -322,11 +321,11 @@ def _others(rows: pd.DataFrame, lookup: Lookup | None) -> str:
     if len(unknown) > 1:
         more = "" if len(unknown) <= MOST_LEVELS else f" and {len(unknown) - MOST_LEVELS} more"
         words = (
-            f" (not known: {', '.join(unknown[:MOST_LEVELS])}{more}; --name {unknown[0]}=NAME gives each its "
-            f"name, --set n_params={unknown[0]}:25.6M,… its size)"
+            f" (not known: {', '.join(unknown[:MOST_LEVELS])}{more}; --name {unknown[0]}=NAME gives the "
+            f"catalog's name, --set n_params={unknown[0]}:25.6M,… the size)"
         )
     if 2 <= len(known) <= MOST_LEVELS:
-        words += f", or take those that are known: --where architecture={','.join(known)}"
+        words += f", or take only the known ones: --where architecture={','.join(known)}"
     return words
 
 
@@ -339,5 +338,5 @@ def _one_family_each(rows: pd.DataFrame) -> None:
         raise ResultsError(
             f"{place(rows, odd)}: architecture {name!r} has several families: "
             f"{', '.join(sorted(own['family'].unique()))}; an architecture has one: correct the table, or "
-            "leave the column out to have the catalog's"
+            "leave the column out to use the catalog's"
         )

@@ -239,11 +239,11 @@ def _no_column(path: Path, column: str, raw: pd.DataFrame) -> str:
     numeric = [c for c in shown if pd.to_numeric(raw[c], errors="coerce").notna().mean() > WIDE_SHARE]
     lower = {c.lower().strip(): c for c in shown}
     if "auc" not in lower and not _likely("auc", lower) and len(numeric) >= FEWEST_WIDE:
-        hint = "the table looks wide; "
+        hint = "the table seems to have one column of AUCs for each data set; "
         if column == "architecture":
             named = _likely(column, lower) or next((c for c in shown if c not in numeric), "NAME")
-            hint += f"--map architecture={named} names the networks, and "
-        hint += f"--wide {','.join(numeric)} (of these, the data sets) takes each column's AUCs"
+            hint += f"give the column of networks with --map architecture={named}, and "
+        hint += f"give the columns that are data sets, of these: --wide {','.join(numeric)}"
     elif _likely(column, lower):
         hint = f"map one with --map {column}={_likely(column, lower)}"
     elif column in ("modality", "dataset"):
@@ -292,12 +292,12 @@ def _optimism(ranked: pd.DataFrame, best: pd.Index, keys: list[str], *, by_auc: 
     mean, most = (float((ranked["_auc"] - of_search(how))[best].mean()) for how in ("mean", "max"))
     if by_auc:
         return (
-            "chosen by the AUC that is analysed, which is optimistic: on average those kept are "
-            f"{mean:.4f} above the mean of their search, and up to that much of it may be chance"
+            "chosen by the AUC that is analysed, which is optimistic: on average the chosen runs are "
+            f"{mean:.4f} above the mean of their search, and up to all of that may be chance"
         )
     return (
-        f"on average the AUC of those kept is {mean:+.4f} against the mean of their search and {most:+.4f} "
-        "against its best; no optimism if the choice was made on other images"
+        f"on average the AUC of the chosen runs differs by {mean:+.4f} from the mean of their search and by "
+        f"{most:+.4f} from its best; this is not optimistic if the choice was made on other images"
     )
 
 

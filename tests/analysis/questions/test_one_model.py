@@ -106,4 +106,4 @@ def test_the_report_opens_with_the_price() -> None:
     assert len(table.rows) == 3 + 4
     nothing = opening(replace(analysis, one_model=[]))
     assert nothing is not None
-    assert nothing.answer.startswith("Cannot be said")
+    assert nothing.answer.startswith("Not available")

@@ -121,7 +121,7 @@ def test_the_first_screen_opens_with_the_word() -> None:
     assert list(lines) == ["CXR", "OCT", "all data sets"]
     assert lines["CXR"].startswith("helps (imagenet against random, unfreeze depths 1, 5): +0.05")
     assert "95 % interval" in lines["CXR"]
-    assert "over 6 networks; it speaks for these 2 data sets." in lines["CXR"]
+    assert "over 6 networks; this applies to these 2 data sets only." in lines["CXR"]
     assert lines["CXR"].endswith("Of 4 comparisons by data set and unfreeze depth: helps in 4.")
     assert lines["OCT"].startswith("harms (imagenet")
     assert lines["all data sets"].startswith("is inconclusive (imagenet")

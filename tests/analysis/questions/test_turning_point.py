@@ -146,5 +146,5 @@ def test_a_report_opens_with_the_answer_to_the_question_of_its_studies() -> None
     assert pretrained.details[0] == first.answer  # an average of helping and harming says little
     none = opening(replace(found, studies=[ToldOfStudy("s", asks="resolution")]))
     assert none is not None
-    assert none.answer.startswith("Cannot be said: no network was trained at two image sizes")
+    assert none.answer.startswith("Not available: no network was trained at two image sizes")
     assert opening(replace(found, studies=[ToldOfStudy("s"), ToldOfStudy("t", asks="resolution")])) is None

@@ -115,9 +115,9 @@ def test_what_a_predictor_explains_by_itself_and_beyond_the_other() -> None:
     by_size = frame["n_params"].rank(method="dense")
     page_ = page(analyze(unheard_of(frame.assign(depth=(2 ** (3 + by_size / 4)).round()))), Figures())
     found = re.search(
-        r"parameter count by itself explains (\d+) %, depth by itself (\d+) %, the two together (\d+) % "
-        r"\(\d+ % adjusted for their number\)\. "
-        r"Beyond depth, parameter count explains (\d+) %",
+        r"explained by parameter count alone: (\d+) %; by depth alone: (\d+) %; by both: (\d+) % "
+        r"\(\d+ % adjusted for two predictors\)\. "
+        r"With depth known, parameter count adds (\d+) %",
         page_,
     )
     assert found
@@ -138,7 +138,7 @@ def test_small_tables_have_a_report_too(tmp_path: Path) -> None:
     frame = study(settings=1, seeds=1)
     for names in (["vgg16"], ["vgg16", "resnet50"], ["vgg16", "resnet50", "densenet121"]):
         write_report(analyze(frame[frame["architecture"].isin(names)]), tmp_path / str(len(names)))
-        said = "inconclusive" if len(names) > 1 else "Nothing can be compared"
+        said = "inconclusive" if len(names) > 1 else "Not available: no two architectures"
         assert said in (tmp_path / str(len(names)) / "report.html").read_text()
 
 
@@ -219,7 +219,7 @@ def test_failures_are_told_by_count_and_by_stratum(analysis: Analysis) -> None:
     section = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", text.partition("</section>")[0]))
     assert "Overfitting: 4 of the 8 search trials of oct (50%); most often in random (3 of 4) and" in section
     assert "stratum trials overfitting random 4 3 imagenet 4 1" in section
-    assert "No signature of failure among the 5 search trials" in page(
+    assert "No signs of failure in the 5 search trials" in page(
         replace(analysis, studies=[ToldOfStudy("oct", diagnosed=5)]), Figures()
     )
 

@@ -156,7 +156,7 @@ def test_no_number_of_architectures_makes_up_for_data_sets_that_differ() -> None
     found = analyze(frame).modalities["CXR"]
     answer_ = found.predictors["log10_params"]
     assert (answer_.verdict, answer_.architectures_needed) == ("inconclusive", None)
-    assert "between these 3 data sets that more data sets are needed" in answer_.reason
+    assert "between these 3 data sets that only more data sets can help" in answer_.reason
     assert "would be needed" not in sentences.verdicts("CXR", found)["log10_params"]
 
 

@@ -95,7 +95,9 @@ def _by_size(name: str, part: pd.DataFrame, settings: Settings) -> Gap:
         if usable(modality, predictor):
             inference, method, _ = slope_on(modality, predictor, settings)
             slopes[predictor.name] = GapSlope(estimate_of(inference), method)
-    return Gap(mean, len(part), slopes, "" if slopes else "too few architectures that differ in size")
+    return Gap(
+        mean, len(part), slopes, "" if slopes else "there are too few architectures that differ in size"
+    )
 
 
 def _by_training_set(rows: pd.DataFrame) -> GapOverDatasets:
@@ -108,7 +110,9 @@ def _by_training_set(rows: pd.DataFrame) -> GapOverDatasets:
     gaps = rows.groupby("dataset", observed=True)["gap"].mean()
     known = sizes[sizes > 0].index
     if len(known) < 4 or sizes[known].nunique() < 2:
-        reason = f"training set sizes known for {len(known)} data sets; at least 4 that differ are needed"
+        reason = (
+            f"training set sizes are known for {len(known)} data sets; at least 4 different sizes are needed"
+        )
         return GapOverDatasets(Estimate(), reason)
     x, y = np.log10(sizes[known].to_numpy(float)), gaps[known].to_numpy(float)
     return GapOverDatasets(slope_over_datasets(x, y), "")

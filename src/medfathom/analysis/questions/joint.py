@@ -63,7 +63,7 @@ def explained_together(modality: Modality, settings: Settings) -> Joint:
     both = _r_squared(values, groups, x)
     alone = [_r_squared(values, groups, x[:, [i]]) for i in range(2)]
     correlation = float(np.corrcoef(within[:, 0], within[:, 1])[0, 1])
-    beware = "the two predictors are so strongly correlated here that their slopes can hardly be told apart"
+    beware = "the two predictors are so strongly correlated here that their slopes can hardly be separated"
     return Joint(
         r2_unique={name: both - alone[1 - i] for i, name in enumerate(names)},
         r2_shared=alone[0] + alone[1] - both,
@@ -92,7 +92,7 @@ def _why_not(x: Floats, groups: int) -> str:
         return "the two predictors are exact functions of each other here"
     if len(x) < groups + FEWEST_BEYOND:
         return (
-            f"{len(x)} architectures are too few to share variance between two predictors; at least "
+            f"{len(x)} architectures are too few to divide variance between two predictors; at least "
             f"{groups + FEWEST_BEYOND} are needed"
         )
     return ""

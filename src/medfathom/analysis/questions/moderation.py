@@ -99,7 +99,7 @@ def _moderation(name: str, rows: pd.DataFrame, moderator: str, settings: Setting
     levels = sorted(rows[moderator].unique())
     pairs = list(combinations(levels, 2))
     if not pairs:
-        return Moderation("one level only", {})
+        return Moderation("there is only one level", {})
     if len(pairs) > MOST_PAIRS:
         return Moderation(f"{len(levels)} levels are too many to compare in pairs", {})
     differences = {pair: _difference(name, rows, moderator, pair) for pair in pairs}
@@ -152,7 +152,7 @@ def between_modalities(
         listed = [answer for answer in answers if answer is not None]
         reason = ""
         if len(modalities) < 2:
-            reason = "one modality only"
+            reason = "there is only one modality"
         elif not listed:
             reason = f"no two modalities share {FEWEST} architectures that differ in the predictor"
         found[predictor.name] = ModalityDifferences(**vars(_with_holm(listed)), reason=reason)

@@ -76,7 +76,7 @@ def _without(rows: pd.DataFrame, name: str) -> list[str]:
 def _no_answer(rows: pd.DataFrame, name: str) -> OneModel:
     return OneModel(
         datasets=_without(rows, name),
-        reason="no validation AUC beside the test AUC: confirmed studies have both",
+        reason="the table has no validation AUC beside the test AUC; confirmed studies have both",
     )
 
 

@@ -46,8 +46,8 @@ def _domain_shift(rows: pd.DataFrame) -> Covariate:
     reason = ""
     if everywhere.empty and not measured.empty:
         reason = (
-            f"no architecture's domain shift is known for all of the {measured.shape[1]} data sets with one; "
-            "measure the same with `medfathom data shift`"
+            f"domain shift is known for {measured.shape[1]} data sets, but for no architecture on all of "
+            "them; measure the same architecture on each with `medfathom data shift`"
         )
     return Covariate(everywhere.mean(), reason, list(map(str, everywhere.index)))
 
@@ -274,6 +274,6 @@ def _trend(by_dataset: pd.Series[float], covariate: Covariate) -> Trend:
     known = np.isfinite(x)
     n = int(known.sum())
     if n < 4 or np.ptp(x[known]) == 0:
-        few = f"known for {n} data sets; at least 4 that differ are needed"
+        few = f"known for {n} data sets; at least 4 different values are needed"
         return Trend(Estimate(), n, covariate.measured_by, covariate.reason or few)
     return Trend(slope_over_datasets(x[known], y[known]), n, covariate.measured_by, covariate.reason)

@@ -196,7 +196,7 @@ def _one_scope(rows: pd.DataFrame, draws: int, seed: int) -> Ranking | NoRanking
     table = table_of(rows)
     n, k = table.shape
     if n < 3 or k < 2:
-        reason = f"{n} architectures in all of {k} data sets; at least 3 in 2 are needed"
+        reason = f"{n} architectures are in all of {k} data sets; at least 3 in 2 are needed"
         return NoRanking(n_architectures=n, n_datasets=k, reason=reason)
     found = kendalls_w(table.to_numpy(float))
     named = zip(table.index.map(str), found.mean_ranks.tolist(), strict=True)
@@ -250,7 +250,10 @@ def _regrets(rows: pd.DataFrame, draws: int, seed: int) -> Regret:
     n, k = table.shape
     if n < 2 or k < 2:
         return Regret(
-            None, None, {}, f"{n} architectures in all of {k} data sets; at least 2 in 2 are needed"
+            None,
+            None,
+            {},
+            f"{n} architectures are in all of {k} data sets; at least 2 in 2 are needed",
         )
     values = table.to_numpy(float)
     regret = {}

@@ -51,7 +51,7 @@ def under_other_choices(modality: Modality, rows: pd.DataFrame) -> tuple[Changed
     ]
     if 1 < len(modality.family_names) < len(modality.effects.names):
         alone = replace(modality, families=np.arange(len(modality.effects.names)))
-        found.append(Changed("each its own family", "AUC per unit", alone))
+        found.append(Changed("each architecture as its own family", "AUC per unit", alone))
     found += [
         Changed(f"without {column} {value}", "AUC per unit", rest)
         for column, value, rest in _with_one_left_out(modality, rows)

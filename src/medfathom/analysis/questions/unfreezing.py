@@ -185,7 +185,7 @@ def _best_depth(
     mean_auc = {str(depth): float(value) for depth, value in means.items()}
     found = replace(found, mean_auc=mean_auc, best=str(means.idxmax()))
     if n < 3:
-        reason = f"{n} architectures at every depth are too few to tell depths apart; at least 3 are needed"
+        reason = f"{n} architectures with every depth are too few to compare depths; at least 3 are needed"
         return replace(found, reason=reason)
     out = _worse_than_another(complete.to_numpy(float), families, settings)
     return replace(found, not_worse=[depth for i, depth in enumerate(depths) if i not in out])

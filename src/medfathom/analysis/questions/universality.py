@@ -96,13 +96,15 @@ def price_of_universality(rows: pd.DataFrame) -> Universality:
     """
     known = with_validation(rows)
     if known.empty:
-        return Universality(reason="no validation AUC beside the test AUC: confirmed studies have both")
+        return Universality(
+            reason="the table has no validation AUC beside the test AUC; confirmed studies have both"
+        )
     validation = table_of(known.assign(auc=known[VALIDATION]))
     n, k = validation.shape
     if n < 2 or k < 2:
         return Universality(
             n_architectures=n,
-            reason=f"{n} architectures in all of {k} data sets; at least 2 in 2 are needed",
+            reason=f"{n} architectures are in all of {k} data sets; at least 2 in 2 are needed",
         )
     universal = str(validation.mean(axis=1).round(DIGITS).idxmax())
     test = table_of(known)

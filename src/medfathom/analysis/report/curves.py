@@ -44,7 +44,7 @@ def benefit_by_images(analysis: Analysis) -> Drawing | None:
         for point in analysis.turning_points
     ]
     text = (
-        "AUC with pretrained weights less AUC of the same networks without, by number of training images "
+        "AUC with pretrained weights minus AUC of the same networks without, by number of training images "
         f"and unfreeze depth, with 95 % intervals. Green: a difference below {analysis.margin:g}."
     )
     return _plot(curves, analysis.margin, "training images", "AUC gained by pretraining", text)
@@ -60,10 +60,10 @@ def auc_by_size(analysis: Analysis) -> Drawing | None:
         for scope, steps in by_scope.items()
     ]
     text = (
-        "AUC at each image size less AUC of the same networks at the largest size, with 95 % intervals. "
+        "AUC at each image size minus AUC of the same networks at the largest size, with 95 % intervals. "
         f"Green: a difference below {analysis.margin:g}, which does not matter."
     )
-    return _plot(curves, analysis.margin, "image size (px)", "AUC less that at the largest", text)
+    return _plot(curves, analysis.margin, "image size (px)", "AUC minus that at the largest", text)
 
 
 def _plot(curves: Sequence[Curve], margin: float, x_axis: str, y_axis: str, text: str) -> Drawing | None:

@@ -74,8 +74,8 @@ def pretraining(analysis: Analysis) -> Drawing | None:
         return None
     text = (
         "AUC with pretrained weights minus AUC of the same networks without. Blue: mean over "
-        "architectures with "
-        "its 95 % interval (diamond: over data sets, too); small dots: single architectures."
+        "architectures with its 95 % interval (diamond: over data sets, too); small dots: single "
+        "architectures."
     )
     return _plot(dots, "AUC gained by pretraining", text)
 
@@ -95,7 +95,7 @@ def attention(analysis: Analysis) -> Drawing | None:
     if not dots:
         return None
     text = (
-        "AUC of convolutional networks with an attention module less AUC of the same networks without, at "
+        "AUC of convolutional networks with an attention module minus AUC of the same networks without, at "
         "nearly equal size, with 95 % intervals over networks."
     )
     return _plot(dots, "AUC gained by attention", text)
@@ -111,10 +111,10 @@ def one_model(analysis: Analysis) -> Drawing | None:
     if not dots:
         return None
     text = (
-        "Test AUC of one model for several data sets less that of the best model for each alone, with 95 % "
-        "intervals: below 0 is the price of one model."
+        "Test AUC of one model for several data sets minus that of the best model for each alone, with 95 % "
+        "intervals. Below 0, the one model is worse."
     )
-    return _plot(dots, "AUC of the one model less the best for each", text)
+    return _plot(dots, "AUC of the one model minus the best for each", text)
 
 
 def _price(group: str, name: str, price: float, ci95: Interval) -> Dot:
@@ -183,7 +183,7 @@ def strategies(analysis: Analysis) -> Drawing | None:
     if not dots:
         return None
     text = (
-        "AUC with a transfer strategy less AUC of the same networks with `fixed`. Blue: mean over "
+        "AUC with a transfer strategy minus AUC of the same networks with `fixed`. Blue: mean over "
         "architectures with its 95 % interval; small dots: single architectures."
     )
     return _plot(dots, "AUC gained over fixed", text)
@@ -196,9 +196,8 @@ def unfreezing(analysis: Analysis) -> Drawing | None:
     if not dots:
         return None
     text = (
-        "Mean AUC of each unfreeze depth minus that of the best one, over the architectures run at "
-        "every depth, "
-        "with 95 % intervals. Blue: may be the best; grey: significantly worse."
+        "Mean AUC of each unfreeze depth minus that of the best one, over the architectures run at every "
+        "depth, with 95 % intervals. Blue: may be the best; grey: significantly worse."
     )
     return _plot(dots, "AUC below the best depth", text)
 
@@ -258,7 +257,7 @@ def _plot(dots: Sequence[Dot], axis: str, text: str) -> Drawing:
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(axis)
     if len(dots) > MOST_LINES:
-        text += f" The first {MOST_LINES} of {len(dots)} lines; all are in the CSV."
+        text += f" Shown are the first {MOST_LINES} of {len(dots)} lines; all are in the CSV."
     data = pd.DataFrame(
         [(d.group, d.name, d.value, *d.ci95, d.n) for d in dots],
         columns=["group", "line", "auc_difference", "low95", "high95", "architectures"],

@@ -15,7 +15,7 @@ def failure_sentences(told: ToldOfStudy) -> list[str]:
         return []
     among = f"{number_of(told.diagnosed, 'search trial')} of {told.study}"
     if not told.failures:
-        return [f"No signature of failure among the {among}."]
+        return [f"No signs of failure in the {among}."]
     return [_sentence(each, among, told.diagnosed) for each in told.failures]
 
 

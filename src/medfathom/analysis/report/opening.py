@@ -23,7 +23,7 @@ TITLES: dict[Asks, str] = {
     "turning_point": "When does pretraining stop helping?",
     "resolution": "Which resolution is enough?",
     "attention": "Does attention help a convolutional network of equal size?",
-    "strategies": "Which transfer strategy?",
+    "strategies": "Which transfer strategy is best?",
     "one_model": "What does one model for several data sets cost?",
 }
 
@@ -67,7 +67,7 @@ def opening(analysis: Analysis) -> Opening | None:
 def _strategies(analysis: Analysis) -> tuple[str, list[str]]:
     """A sentence for each setting."""
     first, *others = strategy_sentences(analysis) or [
-        "Cannot be said: no network was trained both with fixed and with another strategy."
+        "Not available: no network was trained both with `fixed` and with another strategy."
     ]
     return first, others
 
@@ -75,7 +75,7 @@ def _strategies(analysis: Analysis) -> tuple[str, list[str]]:
 def _one_model(analysis: Analysis) -> tuple[str, list[str]]:
     """The first collection of data sets; then what it rests on, and the others."""
     if not analysis.one_model:
-        return "Cannot be said: no model was trained on several data sets together.", []
+        return "Not available: no model was trained on several data sets together.", []
     first, *others = analysis.one_model
     details = [line for each in others for line in (one_model_sentence(each), *one_model_details(each))]
     return one_model_sentence(first), [*one_model_details(first), *details]
@@ -84,7 +84,7 @@ def _one_model(analysis: Analysis) -> tuple[str, list[str]]:
 def _attention(analysis: Analysis) -> tuple[str, list[str]]:
     """The widest scope, all kinds together; then each."""
     if not analysis.attention:
-        return "Cannot be said: no network was trained both with and without an attention module.", []
+        return "Not available: no network was trained both with and without an attention module.", []
     first, *others = reversed(analysis.attention)
     word = PRETRAINING[first.mean.verdict]
     answer = f"Attention {word} ({first.scope}, {first.attention}): {_with_attention(first)}"
@@ -100,7 +100,7 @@ def _with_attention(each: AttentionBenefit) -> str:
     low, high = each.mean.ci95
     alone = low is not None and high is not None and not low <= 0 <= high
     only_alone = alone and each.mean.verdict == "inconclusive"
-    holm = " (significant on its own, not after Holm correction)" if only_alone else ""
+    holm = " (significant on its own, but not after Holm correction)" if only_alone else ""
     return (
         f"{signed(each.mean.benefit, 4)} AUC{_interval(each.mean.ci95)}, over {pairs} of networks and "
         f"{number_of(each.n_datasets, 'data set')}{holm}."
@@ -110,7 +110,7 @@ def _with_attention(each: AttentionBenefit) -> str:
 def _pretraining(analysis: Analysis) -> tuple[str, list[str]]:
     """The widest scope's answer."""
     if not analysis.pretraining:
-        return "Cannot be said: no network was trained both with and without pretrained weights.", []
+        return "Not available: no network was trained both with and without pretrained weights.", []
     widest = analysis.pretraining[-1].scope
     first = next(each for each in analysis.pretraining if each.scope == widest)
     details = [_turning_points(analysis)[0]] if analysis.turning_points else []
@@ -120,17 +120,20 @@ def _pretraining(analysis: Analysis) -> tuple[str, list[str]]:
 def _turning_points(analysis: Analysis) -> tuple[str, list[str]]:
     points = analysis.turning_points
     if not points:
-        return "Cannot be said: no network was trained both ways on training sets of two sizes or more.", []
+        return (
+            "Not available: no network was trained with and without pretrained weights on training sets of "
+            "at least two sizes."
+        ), []
     words = [at.mean.verdict for point in points for at in point.at]
     turns = [point for point in points if point.turns_at is not None]
     settings = number_of(len(points), "setting")
-    changes = f"its fitted benefit changes sign in {len(turns)} of {settings}"
+    changes = f"The fitted benefit changes sign in {len(turns)} of {settings}"
     if len(points) == 1 and turns:
-        changes = f"its fitted benefit changes sign at {_images(turns[0])}"
+        changes = f"The fitted benefit changes sign at {_images(turns[0])}"
     answer = (
         f"Pretraining helps in {words.count('helps')} and harms in {words.count('harms')} of "
-        f"{number_of(len(words), 'comparison')} by training images and unfreeze depth "
-        f"({words.count('negligible')} negligible, {words.count('inconclusive')} inconclusive); {changes}."
+        f"{number_of(len(words), 'comparison')} by number of training images and unfreeze depth "
+        f"({words.count('negligible')} negligible, {words.count('inconclusive')} inconclusive). {changes}."
     )
     return answer, [_turning_point(point) for point in points] + _shifts(analysis)
 
@@ -147,7 +150,7 @@ def _turning_point(point: TurningPoint) -> str:
     slope = ""
     if point.slope.slope is not None:
         slope = (
-            f" Per ten times as many images the benefit changes by {signed(point.slope.slope, 4)}"
+            f" For ten times as many images the benefit changes by {signed(point.slope.slope, 4)}"
             f"{_interval(point.slope.ci95)}."
         )
     return (
@@ -159,11 +162,11 @@ def _turning_point(point: TurningPoint) -> str:
 def _images(point: TurningPoint) -> str:
     low, high = (None if end is None else round(end) for end in point.turns_ci95)
     if low is None and high is None:
-        interval = "its interval holds all numbers that were tried"
+        interval = "the 95 % interval includes all numbers that were tried"
     elif low is None:
         interval = f"95 % interval up to {high:,}"
     elif high is None:
-        interval = f"95 % interval from {low:,} on"
+        interval = f"95 % interval {low:,} or more"
     else:
         interval = f"95 % interval {low:,} to {high:,}"
     return f"about {round(point.turns_at or 0):,} training images ({interval})"
@@ -177,7 +180,7 @@ def _shifts(analysis: Analysis) -> list[str]:
     missing = [name for name, shift in shifts.items() if shift is None]
     if missing:
         said.append(
-            f"Domain shift not measured of {', '.join(missing)}: `medfathom data shift STUDY` measures it."
+            f"Domain shift is not known for {', '.join(missing)}: `medfathom data shift STUDY` measures it."
         )
     for each in analysis.pretraining_over_datasets:
         slope = each.against["domain_shift"].estimate if "domain_shift" in each.against else None
@@ -197,7 +200,7 @@ def _interval(ci95: Interval) -> str:
 def _resolution(analysis: Analysis) -> tuple[str, list[str]]:
     steps = analysis.resolution
     if not steps:
-        return "Cannot be said: no network was trained at two image sizes.", []
+        return "Not available: no network was trained at two image sizes.", []
     widest = steps[-1].scope
     own = [step for step in steps if step.scope == widest]
     least, largest = enough(steps, widest), own[-1].largest
@@ -209,7 +212,8 @@ def _resolution(analysis: Analysis) -> tuple[str, list[str]]:
         answer = f"{largest} px is better than {worse[-1].image_size} px: {_step(worse[-1], analysis.margin)}"
     else:
         answer = (
-            f"It is inconclusive whether less than {largest} px is enough: {_step(own[-1], analysis.margin)}"
+            f"It is inconclusive whether fewer than {largest} px are enough: "
+            f"{_step(own[-1], analysis.margin)}"
         )
     return f"{answer}.", [f"{step.scope}: {_step(step, analysis.margin)}." for step in steps]
 

@@ -68,7 +68,7 @@ def overview(analysis: Analysis) -> Drawing | None:
     axes.set_xlabel("AUC of the largest network minus the smallest")
     text = (
         "Each diamond: the difference in AUC between the largest and the smallest network, on the fitted "
-        f"line, with its 95 % interval. Green band: a difference below {margin:g}, which does not matter."
+        f"line, with its 95 % interval. Green band: differences below {margin:g}, too small to matter."
     )
     said = "; ".join(f"{name}, {_words(answer)}" for name, answer in listed)
     return page.drawing(overview_table(analysis), text, f"Effects over the range of the networks. {said}.")

@@ -41,9 +41,8 @@ def power(planned: Sequence[Planned]) -> Drawing:
     )
     panels[-1].set_xlabel("architectures, log scale")
     caption = (
-        f"Power to find an effect of {planned[0].margin:g} AUC over the range of the networks. Band: "
-        "95 % of what the "
-        "pilot leaves open, for its own number of data sets."
+        f"Power to find an effect of {planned[0].margin:g} AUC over the range of the networks. Band: 95 % "
+        "interval from the uncertainty of the pilot, for the pilot's number of data sets."
     )
     return page.drawing(data, caption, caption)
 

@@ -21,7 +21,7 @@ SHORT = {
     "helps": "helps",
     "harms": "harms",
     "negligible": "makes a negligible difference",
-    "inconclusive": "not known",
+    "inconclusive": "inconclusive",
 }
 """The same without a subject."""
 
@@ -75,8 +75,8 @@ def _over(each: PretrainingVerdict) -> str:
         return f", over {networks} and {sets}"
     if mean.unit == "architecture":
         whom = "this data set" if each.n_datasets == 1 else f"these {sets}"
-        return f", over {networks}; it speaks for {whom}"
-    return f", over {number_of(mean.n, mean.unit)} of {names[0]} alone; it says nothing of other networks"
+        return f", over {networks}; this applies to {whom} only"
+    return f", over {number_of(mean.n, mean.unit)} of {names[0]}; this applies to {names[0]} only"
 
 
 def _by_comparison(benefits: Sequence[Benefit]) -> dict[str, str]:

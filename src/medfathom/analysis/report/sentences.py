@@ -23,9 +23,8 @@ from medfathom.text import number_of
 NAMES = {predictor.name: predictor.noun for predictor in BUILT_IN.values()}
 
 EXPLORATORY = (
-    "Exploratory: these are search trials, judged on validation images, tuned more where the search "
-    "looked more. "
-    "They suggest what to confirm; they confirm nothing."
+    "Exploratory: these are search trials, judged on validation images. The search has tuned some strata "
+    "more than others. The results suggest what to confirm; they prove nothing."
 )
 
 METHODS = (
@@ -34,9 +33,9 @@ METHODS = (
         "unfreeze depth and further settings. Runs of an architecture in a cell are averaged. Where "
         "architectures of a cell have different seeds, the effect that a seed has on all of them is "
         "removed first. Effects of cells are removed by least squares, so that gaps in the table cause no "
-        "bias. Where absences depend on the predictor, only cells with all networks count. Each data set "
-        "has the same weight. The result is one effect per architecture, and the slopes are fitted to "
-        "these effects. Where test sets differ in size (auc_se, n_test), effects are weighted.")),
+        "bias. Where missing results depend on the predictor, only cells with all networks are used. Each "
+        "data set has the same weight. The result is one effect per architecture, and the slopes are fitted "
+        "to these effects. Where test sets differ in size (auc_se, n_test), effects are weighted.")),
     ("Families", (
         "Architectures of one family are alike. Where families have several members, the model has a "
         "random effect for each family. The ratio of family to architecture variance is not known: the "
@@ -60,22 +59,22 @@ METHODS = (
         "Tests for a difference and tests for equivalence are adjusted separately: the chance of any "
         "false verdict of one kind is at most 5 %, of any at all at most 10 %. ImageNet accuracy, where "
         "it is not asked for, is a separate question, adjusted over modalities. Differences between "
-        "levels or modalities are adjusted over their pairs, compared models within each class and study. "
-        "Tests of pretraining are adjusted over the networks of a setting, or over data sets and "
-        "settings; the verdict of each modality over modalities and inits. Benefits by number of training "
-        "images or by image size are adjusted over all of them. Not adjusted: tests within families, with "
-        "another predictor held fixed, by data set, and of the generalisation gap. Intervals are not "
-        "adjusted.")),
+        "levels or modalities are adjusted over their pairs. Comparisons of models are adjusted within each "
+        "class and study. Tests of pretraining are adjusted over the networks of a setting, or over data "
+        "sets and settings. The verdict on pretraining in each modality is adjusted over modalities and "
+        "inits. Benefits by number of training images or by image size are adjusted over all of them. Tests "
+        "within families, with another predictor held fixed, by data set, and of the generalisation gap are "
+        "not adjusted. Intervals are not adjusted.")),
     ("Verdicts", (
         "A verdict is about the effect over the range of the architectures at hand, on the fitted line. "
         "Negligible: two one-sided tests show that the effect is within the margin, and a fitted parabola "
         "stays within it too. Increases or decreases: the effect differs significantly from zero. It does "
-        "not rest on one network (p stays at most 0.2 without any one of them), a correlated predictor "
-        "does not explain it as well, and it does not turn within the range. Inconclusive: neither. That "
-        "is no evidence that size does not matter.")),
-    ("What this cannot say", (
-        "Architectures were chosen, not drawn at random, and size goes together with much else (design, "
-        "year, pretraining). An association is no promise that enlarging one network helps.")),
+        "not depend on one network (p stays at most 0.2 when any one is left out), a correlated predictor "
+        "does not explain it as well, and the curve does not turn within the range. Inconclusive: neither. "
+        "This does not prove that size does not matter.")),
+    ("What this cannot show", (
+        "Architectures were chosen, not drawn at random, and size is related to design, year and "
+        "pretraining. An association does not prove that enlarging one network helps.")),
 )  # fmt: skip
 
 REFERENCES = (
@@ -110,11 +109,11 @@ PLAIN = {
 
 
 NOTHING_COMPARED = (
-    "Nothing can be compared: no two architectures were trained with the same data, init and unfreeze depth."
+    "Not available: no two architectures were trained with the same data, init and unfreeze depth."
 )
 
 WAYS_TO_COMPARE = (
-    'A study with goal = "compare" trains every architecture in every setting; confirm with --trial numbers '
+    'A study with goal = "compare" trains every architecture in every setting. `medfathom confirm --trial` '
     "adds settings that a search has tried."
 )
 
@@ -129,7 +128,7 @@ def headline(found: ModalityFindings | NothingCompared) -> str:
             parts.append(text[len(nouns) > 1].format(_listed(nouns)))
     if not found.counts.n_cells:
         return f"{NOTHING_COMPARED} {WAYS_TO_COMPARE}"
-    said = "; ".join(parts) or "nothing can be said"
+    said = "; ".join(parts) or "no answer is possible with these results"
     return f"{said[:1].upper()}{said[1:]}."
 
 
@@ -159,10 +158,10 @@ def further(analysis: Analysis) -> list[str]:
     scope, regret = analysis.ranking_agreement.scopes["all"], analysis.ranking_agreement.regret
     if isinstance(scope, Ranking):
         found.append(
-            f"Data sets and the best architecture: Kendall's W = {scope.kendalls_w:.2f} (1: the same "
-            "order everywhere; "
-            f"about {1 / scope.n_datasets:.2f} is expected by chance; p = {scope.p_value:.2g}) over "
-            f"{scope.n_architectures} architectures and {scope.n_datasets} data sets."
+            "Agreement of data sets on the order of architectures: Kendall's W = "
+            f"{scope.kendalls_w:.2f} (1 is the same order everywhere; about {1 / scope.n_datasets:.2f} is "
+            f"expected by chance; p = {scope.p_value:.2g}), from {scope.n_architectures} architectures and "
+            f"{scope.n_datasets} data sets."
         )
     found += [
         line for each in analysis.one_model for line in (one_model_sentence(each), *one_model_details(each))
@@ -176,9 +175,9 @@ def further(analysis: Analysis) -> list[str]:
             "" if low is None or high is None else f" (95 % interval over data sets {low:.4f} to {high:.4f})"
         )
         found.append(
-            f"One architecture for all data sets: {regret.universal} has the best mean. Choosing by "
-            "the other data "
-            f"sets costs {regret.all.mean:.4f} AUC on average{over}; noise makes this look larger than it is."
+            f"One architecture for all data sets: {regret.universal} has the best mean AUC. To choose the "
+            f"architecture from the other data sets costs {regret.all.mean:.4f} AUC on average{over}. "
+            "Noise makes this number too large."
         )
     return found
 
@@ -210,14 +209,14 @@ MOST_POOLED = 3
 def _unfrozen(each: DepthsOverDatasets) -> str:
     first, others = each.depths[0], each.depths[1:]
     ranks = ", ".join(f"{d.unfreeze_depth}: {d.mean_rank:.2f}" for d in each.depths)
-    test = "" if each.p_value is None else f"; p = {each.p_value:.2g} of equal ranks"
+    test = "" if each.p_value is None else f"; the test of equal ranks has p = {each.p_value:.2g}"
     behind = ", ".join(f"{d.unfreeze_depth}: {d.mean_auc - first.mean_auc:+.4f}" for d in others[:4])
     more = "" if len(others) <= 4 else ", …"
     where = "all data sets" if each.modality == "all" else f"the data sets of {each.modality}"
     return (
         f"Unfreeze depth ({each.init}): {first.unfreeze_depth} has the best mean AUC over {where}, "
-        f"{first.mean_auc:.4f} (the others against it: {behind}{more}); it is the best in {first.wins:g} of "
-        f"{each.n_cells} cells. Mean ranks (1 is the best): {ranks}{test}."
+        f"{first.mean_auc:.4f} (differences of the others from it: {behind}{more}). It is the best in "
+        f"{first.wins:g} of {each.n_cells} cells. Mean ranks (1 is the best): {ranks}{test}."
     ).replace("-0", "−0")
 
 
@@ -243,7 +242,7 @@ def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str
         )
     if answer.verdict == "inconclusive":
         return (
-            f"{start}inconclusive whether {name} predicts AUC{_here(answer)}: {numbers}). "
+            f"{start}it is inconclusive whether {name} predicts AUC{_here(answer)}: {numbers}). "
             f"{_what_is_missing(answer)}{end}"
         )
     direction = "rises" if answer.verdict == "increases" else "falls"
@@ -271,9 +270,13 @@ def _on(answer: Association) -> str:
     text = ""
     if None not in answer.prediction95:
         low, high = (f"{end:+.3f}".replace("-", "−") for end in answer.prediction95 if end is not None)
-        text = f" In another data set like these it would be {low} to {high} (95 % prediction interval)."
+        text = (
+            f" In another data set like these the effect would be {low} to {high} (95 % prediction interval)."
+        )
     if answer.verdict in ("increases", "decreases") and family is not None and family.decides:
-        text += f" It rests on family {family.left_out}: without it the slope has p = {family.p_value:.2g}."
+        text += (
+            f" It depends on one family: without {family.left_out} the slope has p = {family.p_value:.2g}."
+        )
     return text
 
 
@@ -284,8 +287,8 @@ def _beside_it(answer: Association) -> str:
     silent = answer.verdict in ("negligible", "inconclusive")
     if silent and logit and logit.slope is not None and logit.p_value is not None and logit.p_value <= ALPHA:
         text = (
-            f" On the logit scale it {'rises' if logit.slope > 0 else 'falls'}: the odds of error change "
-            f"{np.exp(-logit.slope * answer.span):.2g}-fold over the range "
+            f" On the logit scale AUC {'rises' if logit.slope > 0 else 'falls'}: over the range the odds of "
+            f"error are multiplied by {np.exp(-logit.slope * answer.span):.2g} "
             f"(p = {logit.p_value:.2g}, not adjusted)."
         )
     return text + "".join(f" {note[:1].upper()}{note[1:]}." for note in answer.notes)
@@ -297,7 +300,6 @@ def _what_is_missing(answer: Association) -> str:
         return why
     low, high = (f"{end:,}" if end else "any number" for end in answer.architectures_needed95)
     return (
-        f"{why} About {answer.architectures_needed:,} architectures spread like these ({low} to {high}) "
-        f"would be "
-        f"needed to find a difference of {answer.margin:g} over the range with 80 % power."
+        f"{why} To find a difference of {answer.margin:g} over the range with 80 % power, about "
+        f"{answer.architectures_needed:,} architectures spread like these ({low} to {high}) would be needed."
     )

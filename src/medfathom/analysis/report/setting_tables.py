@@ -15,7 +15,7 @@ def setting_tables(analysis: Analysis) -> list[Table]:
     return [
         _pretraining(analysis),
         _transfer(analysis),
-        Table("Which transfer strategy", *strategy_table(analysis)),
+        Table("Transfer strategies against `fixed`", *strategy_table(analysis)),
         _unfreezing(analysis),
         _unfreezing_pooled(analysis),
         universality_table(analysis.universality),
@@ -40,10 +40,10 @@ def _pretraining(analysis: Analysis) -> Table:
         for b in analysis.pretraining_benefit
     ]
     note = (
-        "AUC with pretrained weights minus AUC without, paired. Over architectures the interval "
-        "treats families as "
-        "random; for one architecture it is over seeds. P-values are adjusted over the architectures of a "
-        "data set and setting; those over all architectures, over data sets and settings."
+        "AUC with pretrained weights minus AUC without, paired. The interval is over architectures, with "
+        "families as random effects. For one architecture it is over seeds. P-values of single architectures "
+        "are adjusted over the architectures of a data set and setting. P-values over all architectures are "
+        "adjusted over data sets and settings."
     )
     headings = [
         "data set",
@@ -56,7 +56,7 @@ def _pretraining(analysis: Analysis) -> Table:
         "verdict",
         "over",
     ]
-    return Table("What pretraining brings", headings, rows[:MOST_ROWS], note + more_rows(len(rows)))
+    return Table("Benefit of pretraining", headings, rows[:MOST_ROWS], note + more_rows(len(rows)))
 
 
 def _transfer(analysis: Analysis) -> Table:
@@ -76,8 +76,9 @@ def _transfer(analysis: Analysis) -> Table:
         for c in analysis.transfer
     ]
     note = (
-        "AUC with the source's weights minus AUC with the reference's, paired within architecture; adjusted "
-        "over the table. An interval over the seeds of one architecture speaks for this one alone."
+        "AUC with the source's weights minus AUC with the reference's, paired within architecture. P-values "
+        "are adjusted over the table. An interval over the seeds of one architecture applies to this one "
+        "only."
     )
     headings = [
         "source",
@@ -106,7 +107,7 @@ def _unfreezing(analysis: Analysis) -> Table:
         ]
         for u in analysis.unfreeze_depth
     ]
-    headings = ["data set", "init", "best depth", "may be as good", "architectures", "remark"]
+    headings = ["data set", "init", "best depth", "may be as good as the best", "architectures", "remark"]
     return Table("How far to unfreeze", headings, rows)
 
 
@@ -128,11 +129,12 @@ def _unfreezing_pooled(analysis: Analysis) -> Table:
     ]
     left_out = sum(each.n_left_out for each in analysis.unfreezing_over_datasets)
     note = (
-        "Over cells (architecture, data set, setting) that have every depth; data sets weigh the same. A tie "
-        "of the best is shared. The p-value is of equal mean ranks of all depths, data sets being the judges."
+        "A row is over all combinations of architecture, data set and setting that have every depth. Data "
+        "sets have the same weight. A tie for the best is shared. The p-value tests that all depths have "
+        "equal mean ranks over the data sets."
     )
     if left_out:
-        note += f" {left_out} cells lack a depth and are left out."
+        note += f" {left_out} combinations lack a depth and are left out."
     headings = [
         "modality",
         "init",
@@ -154,5 +156,5 @@ def _regrets(analysis: Analysis) -> Table:
         for kind, m in regret.modalities.items()
         for dataset, chosen in m.datasets.items()
     ]
-    headings = ["modality", "data set", "chosen by the others", "regret (AUC)"]
-    return Table("One architecture for all, chosen by the other data sets", headings, rows)
+    headings = ["modality", "data set", "best on the other data sets", "AUC lost with it"]
+    return Table("The architecture that the other data sets would choose", headings, rows)

@@ -73,12 +73,11 @@ def settings_map(name: str, rows: pd.DataFrame) -> Drawing | None:
         room = int(0.44 * 72 * (last - first + 1) / (LETTER * SMALL))
         axes.text((first + last + 1) / 2, n + 0.9, short(dataset, max(room, 3)), ha="center", fontsize=SMALL)
     text = (
-        f"{name}: AUC of each network in each setting; only repeats of the same network are averaged. "
-        "Darker is "
-        "closer to the best of its column; the best is framed."
+        f"{name}: AUC of each network in each setting. Only repeats of the same network are averaged. Darker "
+        "is closer to the best of its column; the best is framed."
     )
     if k < table.shape[1]:
-        text += f" {k} of {table.shape[1]} settings, those with the most networks; all are in the CSV."
+        text += f" Shown are the {k} of {table.shape[1]} settings with the most networks; all are in the CSV."
     best = "; ".join(f"{' '.join(filter(None, cell))}: {shown[cell].idxmax()}" for cell in _cells_of(shown))
     return page.drawing(_long(table), text, f"{text} Best: {best}.")
 

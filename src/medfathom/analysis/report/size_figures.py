@@ -55,11 +55,10 @@ def against(answer: Association, rows: pd.DataFrame) -> Drawing:
     unnamed = _names(page, axes, x, table["auc"].to_numpy(float), list(table["architecture"]))
     text = (
         f"{modality.name}: AUC against {predictor.axis}, one point per architecture (mean over the "
-        "same cells "
-        "for all). Line: the fitted slope; band: what its 95 % interval allows."
+        "same cells for all). Line: the fitted slope; band: its 95 % interval."
     )
     if unnamed:
-        text += f" {unnamed} names have no room here; rest the pointer on a point, or see the CSV."
+        text += f" There is no room for {unnamed} names: hold the pointer over a point, or see the CSV."
     columns = ["architecture", "family", predictor.column, "auc", "group"]
     return page.drawing(table[columns], text, f"{text} {_said(answer)}")
 
@@ -184,8 +183,8 @@ def pareto(modality: Modality, rows: pd.DataFrame, costs: list[Predictor]) -> Dr
     for axes, cost in zip(panels, known, strict=True):
         table[f"on_front_{cost.column}"] = _front(page, axes, table, cost)
     text = (
-        f"{modality.name}: AUC against cost. On the line: networks that no smaller one beats, as measured; "
-        "small steps may be noise."
+        f"{modality.name}: AUC against cost. The line joins networks that no cheaper network beats. Small "
+        "steps may be noise."
     )
     fronts = "; ".join(
         f"{cost.quantity}: {', '.join(table.loc[table[f'on_front_{cost.column}'], 'architecture'])}"

@@ -62,7 +62,8 @@ def strategy_table(analysis: Analysis) -> tuple[list[str], list[list[str]], str]
     ]
     headings = ["data set", "init", "depth", "strategy", "architecture", "gain", "95 % interval", "p (Holm)"]
     note = (
-        "AUC with the strategy less AUC with `fixed`, paired by architecture, init, unfreeze depth and seed. "
-        "The interval over architectures treats families as random; for one architecture it is over seeds."
+        "AUC with the strategy minus AUC with `fixed`, paired by architecture, init, unfreeze depth and "
+        "seed. The interval is over architectures, with families as random effects. For one architecture it "
+        "is over seeds."
     )
     return [*headings, "verdict", "over"], rows, note

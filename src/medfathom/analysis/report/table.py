@@ -28,4 +28,4 @@ class Table:
 
 def more_rows(count: int) -> str:
     """That a table has more rows than are shown; empty where it has not."""
-    return f" The first {MOST_ROWS} of {count:,}." if count > MOST_ROWS else ""
+    return f" Shown are the first {MOST_ROWS} of {count:,} rows." if count > MOST_ROWS else ""

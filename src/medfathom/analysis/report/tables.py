@@ -42,28 +42,28 @@ def _of_modality(name: str, found: ModalityFindings | NothingCompared) -> list[T
 
 QUANTITIES: dict[str, Callable[[Association], str]] = {
     "verdict": lambda a: a.verdict,
-    "over the range (AUC)": lambda a: number(a.effect),
-    "its 95 % interval": lambda a: interval(a.effect_ci95),
-    "in another data set (95 %)": lambda a: interval(a.prediction95),
+    "effect over the range (AUC)": lambda a: number(a.effect),
+    "95 % interval of the effect": lambda a: interval(a.effect_ci95),
+    "95 % prediction interval, another data set": lambda a: interval(a.prediction95),
     "slope": lambda a: f"{number(a.slope)} {'' if a.predictor.level else a.predictor.change}",
-    "slope's 95 % interval": lambda a: interval(a.ci95),
+    "95 % interval of the slope": lambda a: interval(a.ci95),
     "p": lambda a: p_value(a.p_value),
     "p (Holm)": lambda a: p_value(a.p_holm),
-    "smallest p that the design allows": lambda a: p_value(a.smallest_reachable_p),
+    "smallest p possible with this design": lambda a: p_value(a.smallest_reachable_p),
     "p within families": lambda a: p_value(a.p_within_family),
-    "p equivalence": lambda a: p_value(a.p_equivalence),
-    "p equivalence (Holm)": lambda a: p_value(a.p_equivalence_holm),
+    "p of equivalence": lambda a: p_value(a.p_equivalence),
+    "p of equivalence (Holm)": lambda a: p_value(a.p_equivalence_holm),
     "Spearman, Kendall": lambda a: f"{number(a.ranks.spearman, 2)}, {number(a.ranks.kendall, 2)}",
     "architectures": lambda a: number(a.n_architectures, 0),
     "architectures needed": lambda a: number(a.architectures_needed, 0),
-    "speaks for": lambda a: a.speaks_for,
+    "applies to": lambda a: a.speaks_for,
     "spread of slopes over data sets (tau)": lambda a: number(getattr(a.heterogeneity, "tau", None)),
-    "p: slopes differ between data sets": lambda a: p_value(getattr(a.heterogeneity, "p_value", None)),
-    "least certain without": lambda a: _without(a.diagnostics.architecture),
-    "without family": lambda a: _without(a.diagnostics.family),
-    "median slope of pairs": lambda a: number(a.diagnostics.robust_slope),
-    "p: the line bends": lambda a: p_value(getattr(a.diagnostics.curve, "p_value", None)),
-    "reach of the fitted parabola (AUC)": lambda a: number(getattr(a.diagnostics.curve, "reach", None)),
+    "p of different slopes by data set": lambda a: p_value(getattr(a.heterogeneity, "p_value", None)),
+    "largest p without one architecture": lambda a: _without(a.diagnostics.architecture),
+    "largest p without one family": lambda a: _without(a.diagnostics.family),
+    "median slope of all pairs (Theil-Sen)": lambda a: number(a.diagnostics.robust_slope),
+    "p of curvature": lambda a: p_value(getattr(a.diagnostics.curve, "p_value", None)),
+    "range of the fitted parabola (AUC)": lambda a: number(getattr(a.diagnostics.curve, "reach", None)),
     "method": lambda a: a.method,
 }  # fmt: skip
 """A row each of a modality's numbers."""
@@ -77,7 +77,7 @@ def _numbers(name: str, answers: Answers) -> Table:
     shown = [answer for answer in answers.values() if isinstance(answer, Association)]
     rows = [[what, *(told(answer) for answer in shown)] for what, told in QUANTITIES.items()] if shown else []
     rows = [row for row in rows if set(row[1:]) != {"–"}]
-    return Table(f"{name}: every number", ["", *(answer.predictor.noun for answer in shown)], rows)
+    return Table(f"{name}: all numbers", ["", *(answer.predictor.noun for answer in shown)], rows)
 
 
 def _by_dataset(name: str, answers: Answers) -> Table:
@@ -105,7 +105,10 @@ def _margins(name: str, answers: Answers) -> Table:
     shown = [answer for answer in answers.values() if isinstance(answer, Association)]
     margins = shown[0].curve_of_margins if shown else {}
     rows = [[f"±{m}", *(p_value(answer.curve_of_margins.get(m)) for answer in shown)] for m in margins]
-    note = "p-values, before Holm, of: the effect over the range is at least as large as the margin."
+    note = (
+        "A small p-value shows that the effect over the range is smaller than the margin (before Holm's "
+        "method)."
+    )
     return Table(
         f"{name}: would another margin change the verdict?",
         ["margin (AUC)", *(a.predictor.noun for a in shown)],
@@ -126,15 +129,15 @@ def _together(name: str, found: ModalityFindings | NothingCompared) -> Table:
     (one, first), (other, second) = ((n, share or 0.0) for n, share in joint.r2_unique.items())
     shared, names = joint.r2_shared or 0.0, (NAMES[one], NAMES[other])
     note = (
-        f"Of the variance between architectures, {names[0]} by itself explains {_percent(first + shared)}, "
-        f"{names[1]} by itself {_percent(second + shared)}, the two together {_percent(joint.r2_total)} "
-        f"({_percent(joint.r2_adjusted)} adjusted for their number). Beyond {names[1]}, {names[0]} explains "
-        f"{_percent(first)}; beyond {names[0]}, {names[1]} explains {_percent(second)}; "
-        f"{_percent(shared)} either "
-        "could explain (a negative share: each hides the other). The two correlate "
-        f"{number(joint.predictor_correlation, 2)} here.{f' Note: {joint.reason}.' if joint.reason else ''}"
+        f"Variance between architectures explained by {names[0]} alone: {_percent(first + shared)}; by "
+        f"{names[1]} alone: {_percent(second + shared)}; by both: {_percent(joint.r2_total)} "
+        f"({_percent(joint.r2_adjusted)} adjusted for two predictors). With {names[1]} known, {names[0]} "
+        f"adds {_percent(first)}. With {names[0]} known, {names[1]} adds {_percent(second)}. Shared by both: "
+        f"{_percent(shared)} (a negative share means that each hides the effect of the other). Their "
+        "correlation is "
+        f"{number(joint.predictor_correlation, 2)}.{f' Note: {joint.reason}.' if joint.reason else ''}"
     )
-    return Table(f"{name}: both sizes together", headings, rows, note)
+    return Table(f"{name}: both predictors together", headings, rows, note)
 
 
 def _percent(share: float) -> str:
@@ -156,7 +159,7 @@ def _sensitivity(name: str, answers: Answers) -> Table:
         for s in a.sensitivity
     ]
     return Table(
-        f"{name}: the same question under other choices",
+        f"{name}: the same question with other choices of the analysis",
         ["predictor", "choice", "unit", "slope", "95 % interval", "p", "remark"],
         rows,
     )
@@ -210,7 +213,7 @@ def _between_modalities(analysis: Analysis) -> Table:
         "predictor",
         "modalities",
         *DIFFERENCE,
-        "speaks for",
+        "applies to",
     ]
     return Table("Do slopes differ between modalities?", headings, rows)
 
@@ -230,12 +233,14 @@ def _gap(analysis: Analysis) -> Table:
     ]
     split = "validation" if analysis.exploratory else "test"
     headings = ["modality", "mean gap", "predictor", "slope", "95 % interval", "p"]
-    return Table("Generalisation gap", headings, rows, f"Training AUC minus {split} AUC, against size.")
+    return Table(
+        "Generalisation gap", headings, rows, f"Training AUC minus {split} AUC, and its slope against size."
+    )
 
 
 def _left_out(analysis: Analysis) -> Table:
     rows = [[left.reason, str(left.rows), left.source] for left in analysis.exclusions]
-    return Table("What was left out", ["reason", "rows", "source"], rows)
+    return Table("Results that were left out", ["reason", "rows", "source"], rows)
 
 
 def _results(analysis: Analysis) -> Table:

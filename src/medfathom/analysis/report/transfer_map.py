@@ -83,14 +83,14 @@ def _named(source: str, known: dict[str, str]) -> str:
 def _caption(cells: list[Transfer]) -> str:
     units = {cell.mean.unit for cell in cells}
     over = {
-        "architecture": "architectures, families random",
-        "seed": "the seeds of one architecture: they speak for this one alone",
+        "architecture": "architectures (families as random effects)",
+        "seed": "the seeds of one architecture (it applies to this one only)",
     }
     unit = " or ".join(text for name, text in over.items() if name in units)
     return (
         "Rows: where the weights come from. Columns: the data set that they were tuned on. Each number is "
         f"AUC minus AUC with init {cells[0].reference}, with its 95 % interval over {unit}. Blue: better; "
-        "orange: worse; framed: significant after Holm correction over the whole map."
+        "orange: worse; framed: significant after Holm correction over the map."
     )
 
 

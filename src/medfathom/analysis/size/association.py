@@ -32,7 +32,7 @@ MARGINS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 """Margins, in AUC over the range, at which the equivalence test is shown."""
 
 SPEAKS_FOR = {1: "this data set", 2: "these two data sets"}
-SPEAKS_FOR_OTHERS = "data sets of this modality, as far as these stand for them"
+SPEAKS_FOR_OTHERS = "data sets of this modality, as far as these represent them"
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,13 @@ def why_no_slope(x: Floats, component: Ints | None = None) -> str:
     if np.isnan(x).any():
         return f"the predictor is not known for {int(np.isnan(x).sum())} of {len(x)} architectures"
     if len(x) < 3:
-        return f"{len(x)} architectures share cells; a slope with an interval needs at least 3"
+        return f"{len(x)} architectures can be compared; a slope with an interval needs at least 3"
     if np.ptp(x) <= SAME:
         return f"all {len(x)} architectures have the same value of this predictor"
     if np.abs(centred(x, component)).max() <= SAME:
         return (
-            f"the architectures fall into {groups} groups that share no cells, and in each all have the same "
-            "value of this predictor"
+            f"the architectures fall into {groups} groups that have no cell in common, and all architectures "
+            "of a group have the same value of this predictor"
         )
     return ""
 

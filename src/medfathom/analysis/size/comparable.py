@@ -101,15 +101,15 @@ def _complete_cells(
         return None, ""
     which = "large" if found.statistic < 0 else "small"
     told = (
-        f"cells are missing by {predictor.noun} "
-        f"(rank correlation {found.statistic:.2f}: {which} values lack more)"
+        f"the number of missing cells depends on {predictor.noun} "
+        f"(rank correlation {found.statistic:.2f}: networks with {which} values lack more)"
     )
     size = cells.groupby(CELL, observed=True)["architecture"].transform("size")
     complete = cells.loc[size == len(x), CELL].drop_duplicates()
     if complete.empty:
-        return None, f"{told}; no cell has all networks, so this may bias the slope"
+        return None, f"{told}; as no cell has all networks, this may bias the slope"
     kept = merged.merge(complete, on=CELL)
     whole = modality_of(modality.name, kept)
     if whole is None:
         return None, told
-    return (whole, kept), f"{told}; only the {len(complete)} cells with all networks are used"
+    return (whole, kept), f"{told}; therefore only the {len(complete)} cells with all networks are used"

@@ -18,12 +18,12 @@ def against_negligible(answer: Unadjusted) -> str:
     far = [name for name, effect in effects_by_dataset(answer).items() if abs(effect) > answer.margin]
     if _differ(answer) and far:
         return (
-            f"the data sets disagree: the slope is within the margin on average, but not on {', '.join(far)}"
+            f"the data sets disagree: the effect is within the margin on average, but not on {', '.join(far)}"
         )
     curve = answer.diagnostics.curve
     if curve is not None and curve.reach > answer.margin:
         return (
-            "the straight line is within the margin, but a fitted curve is not: it moves by "
+            "a fitted line stays within the margin, but a fitted curve does not: it changes by "
             f"{curve.reach:.4f} AUC over the range"
         )
     return ""
@@ -56,7 +56,7 @@ def _one_network(answer: Unadjusted) -> str:
     if without is None or not without.decides:
         return ""
     left = "changes its sign" if without.slope * answer.slope < 0 else f"has p = {without.p_value:.2g}"
-    return f"one network decides: without {without.left_out} the slope {left}"
+    return f"one network decides the result: without {without.left_out} the slope {left}"
 
 
 def _another_predictor(answer: Unadjusted) -> str:
@@ -74,4 +74,4 @@ def _turn(answer: Unadjusted) -> str:
     curve = answer.diagnostics.curve
     if curve is None or curve.p_value > ALPHA or curve.turn <= answer.margin:
         return ""
-    return f"the curve turns inside the range, by {curve.turn:.4f} AUC on its shorter side"
+    return f"a fitted curve changes direction inside the range, by {curve.turn:.4f} AUC on its shorter side"

@@ -115,14 +115,14 @@ def _why_inconclusive(answer: Unadjusted, tests: int) -> str:
     least = min(1.0, answer.smallest_reachable_p * tests)
     if least > ALPHA:
         return (
-            f"so few architectures cannot give a p-value below {answer.smallest_reachable_p:.2g} "
-            f"({least:.2g} after Holm over {tests} tests), whatever their AUCs"
+            "there are too few architectures: whatever their AUCs, p cannot be below "
+            f"{answer.smallest_reachable_p:.2g} ({least:.2g} after Holm correction for {tests} tests)"
         )
     if answer.p_value <= ALPHA or answer.p_equivalence <= ALPHA:
         what = "significant" if answer.p_value <= ALPHA else "within the margin"
         return f"{what} on its own, but not after Holm correction for {tests} tests"
     if None in answer.ci95:
-        return "the design gives the slope no interval"
+        return "this design allows no interval for the slope"
     return "the data fit both no effect and an effect large enough to matter"
 
 
@@ -131,6 +131,6 @@ def _more_data_sets(answer: Unadjusted, tests: int) -> str:
     if not _added(answer) or _left_by_spread(answer, tests) > 0:
         return ""
     return (
-        f"; slopes differ so much between these {len(answer.per_dataset)} data sets that more data "
-        "sets are needed, however many architectures there are"
+        f"; slopes differ so much between these {len(answer.per_dataset)} data sets that only more data "
+        "sets can help, not more architectures"
     )
