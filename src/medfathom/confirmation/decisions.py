@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medfathom.metrics.auc import Flags, Floats
+from medfathom.metrics.auc import Flags
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.operating import DECISION_THRESHOLDS, PREVALENCES, net_benefit, predictive_values
 from medfathom.metrics.rules import threshold_words
 from medfathom.metrics.unknown import is_absent, is_present

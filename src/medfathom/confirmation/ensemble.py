@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
     from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel
-    from medfathom.metrics.auc import Floats
+    from medfathom.metrics.influences import Floats
 
 ENSEMBLE = "ensemble"
 """Attribute of a search study: the ensemble of its confirmed models."""

@@ -16,17 +16,9 @@ import numpy as np
 from medfathom.analysis.size.multiplicity import holm
 from medfathom.confirmation.json_forms import PairJson
 from medfathom.errors import ResultsError
-from medfathom.metrics.auc import (
-    Bools,
-    Counts,
-    Flags,
-    Floats,
-    Members,
-    delong,
-    resampled_counts,
-    weighted_auc,
-)
+from medfathom.metrics.auc import Counts, Flags, delong, resampled_counts, weighted_auc
 from medfathom.metrics.bootstrap import DRAWS
+from medfathom.metrics.influences import Bools, Floats, Members
 from medfathom.metrics.unknown import is_absent, is_present
 
 Interval = tuple[float, float]

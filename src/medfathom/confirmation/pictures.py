@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from medfathom.colours import GREEN, PALETTE
 from medfathom.data.prepared import Split
-from medfathom.metrics.auc import Counts, Flags, Floats, resampled_counts, roc_auc_score
+from medfathom.metrics.auc import Counts, Flags, resampled_counts, roc_auc_score
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.classification import average_precision_score, positives
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.rules import CALIBRATIONS
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import ModelConfig

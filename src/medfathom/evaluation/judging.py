@@ -20,10 +20,10 @@ from medfathom.evaluation.results import (
     metric,
     value_of,
 )
-from medfathom.metrics.auc import Floats, Members
 from medfathom.metrics.bootstrap import bootstrap_intervals
 from medfathom.metrics.calibration import as_array, calibrated, fit_temperature
 from medfathom.metrics.classification import TaskKind, calibration_error, evaluate, has_auc, positives
+from medfathom.metrics.influences import Floats, Members
 from medfathom.metrics.operating import thresholds_by
 from medfathom.metrics.probabilities import probabilities
 from medfathom.metrics.reliability import Fitted, calibration_line, recalibrated, recalibration

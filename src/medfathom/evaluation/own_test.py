@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medfathom.confirmation.predictions import Predicted
     from medfathom.confirmation.results import ConfirmedModel
     from medfathom.definitions.dataset import DatasetConfig
-    from medfathom.metrics.auc import Floats
+    from medfathom.metrics.influences import Floats
     from medfathom.trial.record import SplitMetrics
 
 Columns = Mapping[str, Mapping[str, str]]

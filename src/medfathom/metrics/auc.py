@@ -15,26 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.intervals import (
-    Z95,
-    hanley_mcneil_variance,
-    logit_ends,
-    newcombe_interval,
-    student_quantile,
+from medfathom.metrics.influences import (
+    PRIOR_WEIGHT,
+    Bools,
+    Estimates,
+    Floats,
+    Members,
+    equivalent,
+    logit_intervals,
+    repeated,
+    scaled,
+    sums_within,
 )
+from medfathom.metrics.intervals import Z95, hanley_mcneil_variance, newcombe_interval
 from medfathom.metrics.unknown import is_absent, is_present
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Flags = NDArray[Any]
 """Which images are of a class: bool, or uint8 of 0, 1 and `UNKNOWN`."""
-Members = NDArray[np.intp]
-"""Each image's group as a number from 0 without gaps, (n,)."""
 Counts = NDArray[np.float32]
 """How often each image counts in each of B resamples, (n, B): whole numbers."""
-
-PRIOR_WEIGHT = 0.25
-"""Patients that Hanley and McNeil's variance counts for, beside those that decide the AUC's own."""
 
 BLOCK = 250
 """Resamples handled at a time: the tables of 10,000 images then stay in the processor's cache."""
@@ -186,6 +185,13 @@ class Delong:
         covariance: Floats = self.influence @ self.influence.T
         return covariance
 
+    @property
+    def estimates(self) -> Estimates:
+        """For their intervals."""
+        most, weight = self.units.min(axis=0) - 1, PRIOR_WEIGHT * self.repeated
+        general = hanley_mcneil_variance(self.auc, *self.equivalent)
+        return Estimates(self.auc, self.influence, self.judged, most, general, weight)
+
     def difference(self, first: int, second: int) -> AucDifference:
         """Two columns that share their images, compared; without any error, p is 1 or the least there is."""
         value = float(self.auc[first] - self.auc[second])
@@ -212,12 +218,12 @@ def delong(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = No
     known = [is_present(flags), is_absent(flags)]
     counts = [sums_within(which, member) for which in known]
     deviations = [sums_within(np.where(which, placements - auc[:, None], 0.0), member) for which in known]
-    influence = _influence(deviations[0], counts[0]) + _influence(deviations[1], counts[1])
+    influence = scaled(deviations[0], counts[0]) + scaled(deviations[1], counts[1])
     units = np.stack([(count > 0).sum(axis=1) for count in counts]).astype(np.float64)
-    judged = (counts[0] + counts[1] > 0).sum(axis=1).astype(np.float64)
-    repeated = 1 - judged / np.maximum(_class_sizes(flags).sum(axis=0), 1)
-    equivalent = np.stack([_equivalent(count) for count in counts])
-    return Delong(auc, influence, units, judged, repeated, equivalent)
+    both = counts[0] + counts[1]
+    judged = (both > 0).sum(axis=1).astype(np.float64)
+    alike = np.stack([equivalent(count) for count in counts])
+    return Delong(auc, influence, units, judged, repeated(both), alike)
 
 
 def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> AucInterval:
@@ -228,12 +234,10 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
     AUC's own scale promise too much (Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2).
 
     Near 1 a few images, or patients, make up the whole variance, and a sample that lacks them promises too
-    much. Two things answer that (`benchmarks/auc_intervals.py` has the coverage with and without them):
-    Student's quantile has the degrees of freedom that the influences' own spread leaves (Satterthwaite), at
-    most the units of the rarer class less one; and where patients have several images, the variance is drawn
-    a little towards Hanley and McNeil's if that is larger, the more the fewer patients decide
-    (`PRIOR_WEIGHT`). Where DeLong's variance is 0 (perfect separation) or undefined (one image or group of a
-    class), the interval is Newcombe's; `method` then says so.
+    much: `influences` has the two answers. Degrees of freedom are at most the units of the rarer class less
+    one; the general variance is Hanley and McNeil's, and is of use where patients have several images. Where
+    DeLong's variance is 0 (perfect separation) or undefined (one image or group of a class), the interval is
+    Newcombe's; `method` then says so.
 
     Args:
         positive: as in `roc_auc_score`.
@@ -241,123 +245,15 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
         groups: as in `delong`.
     """
     found = delong(positive, scores, groups)
-    variance, freedom = _variance(found.influence, found.judged)
-    usable = variance > 0
-    most = found.units.min(axis=0) - 1
-    error = np.sqrt(_drawn_to_prior(found, variance))
-    low, high = logit_ends(found.auc, student_quantile(np.minimum(freedom, most)) * error)
-    known = _Known(found.auc, low, high, usable, found.units)
+    ends = logit_intervals(
+        found.estimates, lambda c: newcombe_interval(found.auc[c], *found.units[:, c].tolist())
+    )
     method = "DeLong, logit" if groups is None else "DeLong, logit, clustered by group"
-    return _completed(known, _sum_ends(found, usable, error, variance), groups is not None, method)
-
-
-def _variance(influence: Floats, judged: Floats) -> tuple[Floats, Floats]:
-    """The variance of each AUC, and its degrees of freedom by the spread of the squares, (C,)."""
-    squares = np.square(influence)
-    variance = squares.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = np.square(squares).sum(axis=1) / np.square(variance) - 1 / judged
-        return variance, 2 / np.maximum(spread, 1e-12)
-
-
-def _drawn_to_prior(found: Delong, variance: Floats) -> Floats:
-    """The variance drawn towards that of an AUC in general, (C,)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        decide = np.square(variance) / (found.influence**4).sum(axis=1)
-        general = np.maximum(hanley_mcneil_variance(found.auc, *found.equivalent), variance)
-        weight = PRIOR_WEIGHT * found.repeated
-        drawn: Floats = (decide * variance + weight * general) / (decide + weight)
-    return drawn
-
-
-def _sum_ends(found: Delong, usable: Bools, error: Floats, variance: Floats) -> tuple[float, float]:
-    """The ends of the interval of the usable columns' sum; NaN where there is none.
-
-    The mean's standard error is widened as much as, on average, the columns' own were.
-    """
-    if not usable.any():
-        return math.nan, math.nan
-    widened = np.mean(error[usable] / np.sqrt(variance[usable]))
-    own, freedom = _variance(found.influence[usable].mean(axis=0)[None], found.judged.max(keepdims=True))
-    most = found.units[:, usable].min() - 1
-    reach = student_quantile(np.minimum(freedom, most)) * np.sqrt(own) * widened
-    low, high = logit_ends(found.auc[usable].mean(keepdims=True), reach)
-    return float(low[0]) * int(usable.sum()), float(high[0]) * int(usable.sum())
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What a method found of C columns, where it could."""
-
-    auc: Floats
-    low: Floats
-    high: Floats
-    usable: Bools
-    """Columns whose interval is one: it has a width."""
-    units: Floats
-    """Images, or groups, of each column's two classes, (2, C)."""
-
-
-def _completed(known: _Known, sum_ends: tuple[float, float], grouped: bool, method: str) -> AucInterval:
-    """The interval of every column with an AUC, and of their mean.
-
-    Columns that are not usable get Newcombe's interval from their numbers of images or groups. To the mean
-    they add their own ends: that holds however they and the others are correlated.
-
-    Args:
-        known: what the method found.
-        sum_ends: the ends of the interval of the usable columns' sum; NaN: it has none.
-        grouped: whether units are groups.
-        method: its name.
-    """
-    defined = ~np.isnan(known.auc)
-    rest = defined & ~known.usable
-    low, high = (np.where(known.usable, ends, np.nan) for ends in (known.low, known.high))
-    for column in np.flatnonzero(rest):
-        low[column], high[column] = newcombe_interval(known.auc[column], *known.units[:, column].tolist())
-    if not defined.any():
-        return AucInterval(low, high, np.nan, np.nan, method)
-    if np.isnan(sum_ends).any():
-        mean_low, mean_high = low[defined].mean(), high[defined].mean()
-    else:
-        mean_low = (sum_ends[0] + low[rest].sum()) / defined.sum()
-        mean_high = (sum_ends[1] + high[rest].sum()) / defined.sum()
-    if rest.any():
-        method += f"; Newcombe by numbers of {'groups' if grouped else 'images'} where that has no width"
-    return AucInterval(low, high, max(float(mean_low), 0.0), min(float(mean_high), 1.0), method)
-
-
-def _influence(deviations: Floats, counts: Floats) -> Floats:
-    """Each unit's share of the AUC's deviation by the images of one class, (C, G), scaled: see `delong`.
-
-    Args:
-        deviations: of the placements from the AUC, summed in each unit, (C, G).
-        counts: images of the class in each unit, (C, G).
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = counts.sum(axis=1, keepdims=True)
-        shares = counts / size
-        left = 1 - 2 * shares + np.square(shares).sum(axis=1, keepdims=True)
-        scaled: Floats = deviations / size / np.sqrt(left)
-    return np.where(left == 0, np.nan, scaled)  # a single unit says nothing of others
-
-
-def _equivalent(counts: Floats) -> Floats:
-    """As many independent images as these in units (C, G) are worth, correlated by half, (C,)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = counts.sum(axis=1)
-        units = np.square(size) / np.square(counts).sum(axis=1)
-        images = size / (counts > 0).sum(axis=1)
-        result: Floats = 2 * units * images / (images + 1)
-    return result
-
-
-def sums_within(values: Floats | Bools, member: Members | None) -> Floats:
-    """(C, n) -> (C, G): each group's sum; each image is its own group where there are none."""
-    if member is None:
-        return values.astype(np.float64)
-    sums = [np.bincount(member, weights=row) for row in values]
-    return np.array(sums, dtype=np.float64).reshape(len(values), int(member.max()) + 1)
+    if ends.replaced:
+        method += (
+            f"; Newcombe by numbers of {'images' if groups is None else 'groups'} where that has no width"
+        )
+    return AucInterval(ends.low, ends.high, ends.mean_low, ends.mean_high, method)
 
 
 def resampled_counts(member: Members, draws: int, random: np.random.Generator) -> Counts:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.auc import BLOCK, Counts, Flags, Floats, resampled_counts
+from medfathom.metrics.auc import BLOCK, Counts, Flags, resampled_counts
 from medfathom.metrics.classification import TINY, TaskKind, positives
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.unknown import is_absent, is_present
 
 DRAWS = 2_000

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.auc import Floats
 from medfathom.metrics.calibration import calibrated, fit_temperature
 from medfathom.metrics.classification import TaskKind, brier_loss, calibration_error, log_loss, positives
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.rules import CALIBRATIONS, CalibrationKind
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.metrics.venn_abers import venn_abers_steps

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.auc import Floats, Members
 from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.influences import Floats, Members
 from medfathom.units import Combine
 
 

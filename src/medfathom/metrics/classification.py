@@ -16,15 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medfathom.metrics.auc import (
-    Bools,
-    Flags,
-    Floats,
-    Members,
-    delong_interval,
-    roc_auc_score,
-    sums_within,
-)
+from medfathom.metrics.auc import Flags, delong_interval, roc_auc_score
+from medfathom.metrics.influences import Bools, Floats, Members, sums_within
 from medfathom.metrics.intervals import Z95
 from medfathom.metrics.unknown import is_absent, is_present
 

@@ -80,7 +80,8 @@ def hanley_mcneil_variance(auc: Floats, n_positive: Floats, n_negative: Floats) 
     """
     other = (n_positive + n_negative) / 2 - 1
     spread = 1 + other * ((1 - auc) / (2 - auc) + auc / (1 + auc))
-    variance: Floats = auc * (1 - auc) * spread / (n_positive * n_negative)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance: Floats = auc * (1 - auc) * spread / (n_positive * n_negative)
     return variance
 
 

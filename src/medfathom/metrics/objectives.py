@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from medfathom.metrics.auc import Flags, Floats
+from medfathom.metrics.auc import Flags
 from medfathom.metrics.classification import Evaluation
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.operating import thresholds_by
 from medfathom.metrics.rules import is_auc, wanted_specificity
 from medfathom.metrics.unknown import is_present

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.metrics.auc import Flags, Floats
+from medfathom.metrics.auc import Flags
 from medfathom.metrics.classification import choose_thresholds, counts_by_threshold
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.rules import ThresholdRule
 from medfathom.metrics.unknown import is_absent, is_present
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.metrics.auc import Flags, Floats, Members, sums_within
+from medfathom.metrics.auc import Flags
+from medfathom.metrics.influences import Floats, Members, sums_within
 from medfathom.metrics.intervals import student_quantile
 from medfathom.metrics.unknown import is_absent, is_present
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medfathom.metrics.auc import Bools, Flags, Floats, delong
+from medfathom.metrics.auc import Flags, delong
+from medfathom.metrics.influences import Bools, Floats
 from medfathom.metrics.intervals import Z95, student_quantile
 
 LEVEL = 0.05

@@ -12,8 +12,8 @@ from math import comb
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medfathom.metrics.auc import Floats
 from medfathom.metrics.choice import best_first
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.rules import MARGIN, Rule
 
 

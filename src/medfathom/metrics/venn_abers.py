@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.metrics.auc import Floats
+from medfathom.metrics.influences import Floats
 
 Point = tuple[float, float]
 

@@ -29,9 +29,9 @@ from pydantic import Field, ValidationError
 from medfathom.definitions.schema import Schema
 from medfathom.errors import ExportedModelError, WeightsError
 from medfathom.files import sha256_of, write_atomically
-from medfathom.metrics.auc import Floats
 from medfathom.metrics.calibrators import Curve, Fit, fit_calibration
 from medfathom.metrics.classification import TaskKind, positive_class
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.rules import CalibrationKind, ThresholdRule
 from medfathom.text import command
 from medfathom.units import Combine, Unit

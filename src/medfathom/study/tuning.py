@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.space import label
-from medfathom.metrics.auc import Floats
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.intervals import error_from_ends
 from medfathom.metrics.rules import Rule
 from medfathom.metrics.tuning import LEAST, chances_of_choice, expected_choice, rarest_met

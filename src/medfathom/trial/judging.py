@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.prepared import PreparedData, Split
-from medfathom.metrics.auc import Floats
 from medfathom.metrics.calibration import as_array
 from medfathom.metrics.classification import evaluate, positives
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.intervals import interval_of_mean
 from medfathom.metrics.objectives import objective_value
 from medfathom.metrics.probabilities import num_outputs, probabilities

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.prepared import Units
-from medfathom.metrics.auc import Flags, Floats
+from medfathom.metrics.auc import Flags
 from medfathom.metrics.classification import TaskKind, positives
+from medfathom.metrics.influences import Floats
 from medfathom.metrics.probabilities import probabilities
 from medfathom.metrics.unknown import UNKNOWN
 
