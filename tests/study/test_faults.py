@@ -1,10 +1,14 @@
 """Storage that is locked, full, read-only or gone while a study uses it; a clock that jumps."""
 
+import multiprocessing
 import sqlite3
 import threading
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any, Literal
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
@@ -13,7 +17,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError, StorageError
 from medfathom.study import patience
-from medfathom.study.connection import default_url
+from medfathom.study.connection import close, connect, default_url
 from medfathom.study.open import open_study
 from medfathom.study.sharing import Shared
 
@@ -86,6 +90,59 @@ def test_a_read_only_storage_is_said_in_one_line(config: StudyConfig) -> None:
         open_study(changed, url, "data"),
     ):
         pass
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(config: StudyConfig) -> None:
+    with (
+        pytest.raises(StorageError, match=r"medfathom\.db: cannot be written \(.*; make its folder writable"),
+        open_study(config, "sqlite:////proc/nowhere/medfathom.db", "data"),
+    ):
+        pass
+
+
+def test_processes_that_create_a_storage_at_once(config: StudyConfig) -> None:
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(4)
+    processes = [context.Process(target=_create, args=(together,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+
+
+def _create(together: Barrier) -> None:
+    together.wait()
+    close(connect(default_url(), create=True))
+
+
+def test_a_server_that_takes_no_writes_is_waited_for(
+    config: StudyConfig, postgresql: str, postgresql_server: Any
+) -> None:
+    """As after a failover to a standby that is not promoted yet."""
+    writes = {"autocommit": True, "options": "-c default_transaction_read_only=off"}
+    said: list[str] = []
+    with (
+        open_study(config, postgresql, "data", tell=said.append) as driver,
+        psycopg.connect(postgresql_server.get_uri(), **writes) as admin,
+    ):
+        assignment = driver.assign()
+        assert assignment
+        read_only(admin, "on")
+        back = threading.Timer(1.0, read_only, (admin, "off"))
+        back.start()
+        deadline = time.monotonic() + 30
+        while not said and time.monotonic() < deadline:  # the server takes a moment to follow
+            driver.renew(force=True)
+        driver.complete(assignment.number, 0.7, {"epochs": 1})
+        back.join()
+        assert driver.counts().complete == 1
+    assert "read-only" in said[0]
+
+
+def read_only(admin: psycopg.Connection[Any], how: Literal["on", "off"]) -> None:
+    admin.execute(f"ALTER SYSTEM SET default_transaction_read_only = {how}")
+    admin.execute("SELECT pg_reload_conf()")
 
 
 def test_a_server_that_stays_away_ends_the_run(

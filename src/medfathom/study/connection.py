@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,7 +14,7 @@ from optuna.storages import RDBStorage
 
 from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
-from medfathom.study.sharing import one_driver_at_a_time
+from medfathom.study.sharing import one_creator_at_a_time, one_driver_at_a_time
 from medfathom.study.trial_rows import Storage
 from medfathom.text import command
 from medfathom.urls import parsed, shown, sqlite_file
@@ -40,7 +42,6 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     if file is not None:
         if not create and not file.is_file():
             raise StorageError(f"{file}: no such storage; `{command('run', 'STUDY')}` creates it")
-        file.parent.mkdir(parents=True, exist_ok=True)
         engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     else:
         if create:
@@ -52,7 +53,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
-            with one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool)):
+            with _alone(url, file if create else None):
                 storage = Storage(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = cause_of(error)
@@ -60,6 +61,12 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     if file is not None and create:
         _log_ahead(storage.engine)
     return storage
+
+
+def _alone(url: str, file: Path | None) -> AbstractContextManager[None]:
+    if file is not None:
+        return one_creator_at_a_time(file)
+    return one_driver_at_a_time(sa.create_engine(url, poolclass=sa.NullPool))
 
 
 def _check_lockable(url: str) -> None:

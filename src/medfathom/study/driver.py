@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
@@ -27,7 +26,7 @@ from medfathom.study.finalists import next_finalist
 from medfathom.study.front import objective_values
 from medfathom.study.growth import earlier_spaces
 from medfathom.study.ids import trial_id_of
-from medfathom.study.patience import Patience
+from medfathom.study.patience import UNANSWERED, Patience
 from medfathom.study.policy.sampler import GainPerSecond
 from medfathom.study.policy.warm_start import warm_start
 from medfathom.study.precision import Precision, settle_precision, settled_precision
@@ -320,7 +319,7 @@ class Driver:
         """Let go of what is not ended: the next run, or another driver, goes on with it at once."""
         try:
             self._ownership.release(self._open.values())
-        except sa.exc.OperationalError as error:
+        except UNANSWERED as error:
             reason = cause_of(error)
             self._tell(f"other runs can continue this run's trials only after {LEASE_S:.0f} s ({reason})")
         self._open.clear()

@@ -12,8 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import optuna
-import sqlalchemy as sa
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -29,6 +28,7 @@ from medfathom.study.driver import Driver
 from medfathom.study.front import COSTS
 from medfathom.study.growth import EARLIER, grow, told
 from medfathom.study.ids import study_id_of, trial_id_of
+from medfathom.study.patience import UNANSWERED
 from medfathom.study.read import SCHEMA, find_study_id, refuse_newer, stored_definition
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
 from medfathom.study.summary import GOES_ON_FROM
@@ -67,7 +67,7 @@ def open_study(
                     _set_aside(storage, config.name, ownership)
                 study = _create_or_resume(storage, config, fingerprint, marks, ownership, tell)
                 opened.enter_context(ownership.at_work_on(study_id_of(study)))
-        except (StorageInternalError, sa.exc.OperationalError) as error:
+        except UNANSWERED as error:
             raise _not_writable(url, error) from None
         driver = Driver(
             study,
@@ -94,7 +94,7 @@ def _connected(url: str, name: str) -> Iterator[tuple[RDBStorage, Ownership]]:
         opened.callback(close, storage)
         try:
             ownership = alone or Shared(storage.engine)
-        except sa.exc.OperationalError as error:
+        except UNANSWERED as error:
             raise _not_writable(url, error) from None
         yield storage, ownership
 

@@ -20,6 +20,8 @@ OUTAGE_S = 600.0
 OUTAGE_POLL_S = 1.0
 """How long it waits before it tries again."""
 
+UNANSWERED = (StorageInternalError, sa.exc.OperationalError, sa.exc.InternalError)
+"""What is raised where a storage does not answer, or takes no writes: a server that became a standby."""
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ class Patience:
             self._check_file()
             try:
                 return action()
-            except (StorageInternalError, sa.exc.OperationalError) as error:
+            except UNANSWERED as error:
                 reason = cause_of(error)
             if time.monotonic() > deadline:
                 where = self._storage.engine.url.render_as_string(hide_password=True)

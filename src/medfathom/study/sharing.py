@@ -26,6 +26,9 @@ LEASE_S = 120.0
 RENEWALS = 3
 """How often a driver renews its leases in the time that they last."""
 
+CREATION_S = 60.0
+"""How long a process waits for another one that opens the same SQLite file."""
+
 LOCK_KEY = 0x6D656466
 """Of the advisory lock under which drivers create things and take new trials: "medf"."""
 
@@ -42,7 +45,7 @@ _NOW: sa.ColumnElement[float] = sa.literal_column("extract(epoch from clock_time
 class Ownership(Protocol):
     """Which trials are this driver's, among all drivers of a study. Used from the driver's main thread alone.
 
-    Where the storage does not answer each method raises SQLAlchemy's OperationalError.
+    Where the storage does not answer each method raises one of `patience.UNANSWERED`.
     """
 
     def exclusively(self) -> AbstractContextManager[None]:
@@ -82,16 +85,18 @@ class Alone:
         """Keep other runs of the study away from the file; the lock dies with its process.
 
         Raises:
-            StorageError: another run holds it.
+            StorageError: another run holds it, or its folder cannot be written.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file.with_name(f"{file.name}.{name}.lock"))
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise StorageError(
                 f"{file}: another run of {name!r} holds it; wait for it, or share the work through PostgreSQL"
             ) from None
+        except OSError as error:
+            raise unwritable(file, error) from None
         try:
             yield cls()
         finally:
@@ -127,6 +132,14 @@ class Alone:
     def start_number(self, n_past: int) -> int:
         """The same for the same number of past trials, so that a study can be repeated; no trial's number."""
         return 10**6 + n_past
+
+
+def unwritable(file: Path, error: OSError) -> StorageError:
+    """A storage's folder that cannot be written: a full disk, a read-only file system, no permission."""
+    return StorageError(
+        f"{file}: cannot be written ({error.strerror or error}); make its folder writable, or name another "
+        "with --storage or MEDFATHOM_STORAGE"
+    )
 
 
 class Shared:
@@ -209,6 +222,29 @@ class Shared:
     def start_number(self, n_past: int) -> int:
         """Another one for each driver and start."""
         return int(self.owner, 16)
+
+
+@contextmanager
+def one_creator_at_a_time(file: Path) -> Iterator[None]:
+    """Keep other processes of this machine from creating the same SQLite file in the block.
+
+    Raises:
+        StorageError: its folder cannot be written, or another process has not ended for `CREATION_S`.
+    """
+    lock = FileLock(file.with_name(f"{file.name}.lock"))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=CREATION_S)
+    except Timeout:
+        raise StorageError(
+            f"{file}: another run has been opening it for {CREATION_S:.0f} s; end it"
+        ) from None
+    except OSError as error:
+        raise unwritable(file, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
