@@ -30,7 +30,8 @@ changes = ["name=killed", f"budget.trials={{sys.argv[2]}}", "budget.epochs={EPOC
 config = load_definition("demo", changes)
 try:
     with open_study(config, sys.argv[1], "data") as driver:
-        print("halted:", run_trials(config, driver, PlainLines(Console()), Path("."), work=slow), flush=True)
+        halted = run_trials(config, driver, PlainLines(Console()), Path("."), work=slow)
+        sys.exit(f"halted: {{halted}}" if halted else 0)
 except MedfathomError as error:  # as the command line ends
     sys.exit(f"error: {{error}}")
 """
@@ -82,13 +83,19 @@ def run_and_kill(url: str, trials: int, kills: int, seed: int) -> Kills:
 
 def kill_worker(driver: int, generator: random.Random) -> bool:
     """Kill one of the driver's Ray workers; False where there is none just now."""
-    # Not Ray's own agents: when one of those dies its node goes with it, and the driver with its node.
-    busy = sorted(pid for pid, name in descendants(driver) if name.startswith(WORKERS))
-    if not busy:
+    worker = some_worker(driver, generator)
+    if worker is None:
         return False
     with suppress(ProcessLookupError):
-        os.kill(generator.choice(busy), signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
     return True
+
+
+def some_worker(driver: int, generator: random.Random) -> int | None:
+    """Process id of one of the driver's Ray workers; None where there is none just now."""
+    # Not Ray's own agents: when one of those dies its node goes with it, and the driver with its node.
+    busy = sorted(pid for pid, name in descendants(driver) if name.startswith(WORKERS))
+    return generator.choice(busy) if busy else None
 
 
 def _title(pid: int) -> str:
