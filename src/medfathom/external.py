@@ -25,6 +25,7 @@ from medfathom.evaluation.classes import Aligned, align
 from medfathom.evaluation.results import Evaluation, Flipped, OverlapFound, Value, metric
 from medfathom.metrics.rules import CHANCE
 from medfathom.models.folder import read_config
+from medfathom.text import number_of
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -62,25 +63,25 @@ def evaluate(
     pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Judge a model on labelled data of another place, and keep what was found.
+    """Judge a model on labelled data from another source.
 
-    It is kept in the model's folder (`evaluations.json` and the card) and in the study's storage, where the
-    dashboard shows it.
+    The result is saved in the model's folder (`evaluations.json`, card) and in the study, for the dashboard.
 
     Args:
         model: the folder of an exported model, or the name of a confirmed study (its best model then).
-        definition: a TOML file with `[dataset]`, and `[map]` where classes are called otherwise.
-        recalibrate: fit probabilities anew on so many images, drawn by patient; the rest judges them.
+        definition: a TOML file with `[dataset]`, and `[map]` where class names differ.
+        recalibrate: fit the probabilities again on this number of images, drawn by patient; the other
+            images judge them.
         by: subgroups, by columns that the definition keeps: `sex,age:10` (ages in ranges of ten).
         split: only this split of the data (`train`, `val`, `test`); None: all images.
         device: `cpu`, `cuda`, …
         storage: an Optuna storage URL.
-        seed: of what is drawn.
+        seed: of random draws.
         copies: look for training images by the images themselves too, which finds crops and other aspect
             ratios. It takes up to a quarter of a second for each image and each training image; the
             prepared training data must be on this machine.
         pictures: a folder for pictures of these images: ROC, precision and recall, reliability, confusion,
-            Grad-CAM, and the twenty most confident mistakes. They show patients: they are kept nowhere else.
+            Grad-CAM, and the 20 most confident mistakes. They show patients and are saved nowhere else.
         progress: see `Progress`.
 
     Raises:
@@ -210,7 +211,7 @@ def _read(judged: JudgedModel, reader: Reader, aligned: Aligned, tell: Progress)
         tell("images", len(read.places), len(aligned.rows))
     if not read.places:
         first, why = next(iter(reader.found.unreadable.items()))
-        raise DataError(f"no image of the data can be read; row {first}: {why}")
+        raise DataError(f"no image of the data can be read; the first is row {first}: {why}")
     return read
 
 
@@ -386,14 +387,14 @@ def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[n
 def _remarks(
     judged: JudgedModel, config: EvaluationConfig, listing: Listing, reader: Reader, found: Predictions
 ) -> list[str]:
-    remarks = [f"{count} {text}" for text, count in reader.found.changes.items()]
+    remarks = [f"{number_of(count, 'image')} {text}" for text, count in reader.found.changes.items()]
     if config.dataset.modality != judged.config.modality:
         remarks.append(
-            f"the data are {config.dataset.modality}, the model was trained on {judged.config.modality}"
+            f"the data are {config.dataset.modality}, but the model was trained on {judged.config.modality}"
         )
     if found.groups is None:
         remarks.append(
-            "the data name no patients: if some have several images, all intervals are too narrow; "
+            "the data do not name patients: if some have several images, all intervals are too narrow; "
             "give group_column or group_pattern"
         )
     return [*remarks, *(f"note: {note}" for note in listing.notes), *map(str, listing.ignored)]

@@ -60,7 +60,7 @@ def test_intervals_count_patients(model: Path, workdir: Path) -> None:
     groups = np.repeat(np.arange(40), 4).astype(np.str_)
     known = medfathom.evaluate(model, write(workdir, images=pixels, labels=labels[:, None], groups=groups))
     assert (alone.n_patients, known.n_patients) == (None, 40)
-    assert any("name no patients" in remark for remark in alone.remarks)
+    assert any("do not name patients" in remark for remark in alone.remarks)
     width = lambda e: e.metrics.auc_ci_high - e.metrics.auc_ci_low  # noqa: E731
     assert width(known) > 1.5 * width(alone)
     slopes = [found.calibration[0].slope for found in (alone, known)]
@@ -213,7 +213,9 @@ def test_colour_is_made_grey_and_said(model: Path, workdir: Path) -> None:
     pixels, labels = images(20)
     colour = np.repeat(pixels[..., None], 3, axis=3)
     found = medfathom.evaluate(model, write(workdir, images=colour, labels=labels[:, None]))
-    assert found.remarks[0] == "20 in colour, made grey: the model was trained on grey images"
+    assert (
+        found.remarks[0] == "20 images converted from colour to grey, as the model was trained on grey images"
+    )
 
 
 @pytest.mark.parametrize("n", [20, 30])

@@ -34,7 +34,7 @@ def test_a_class_that_is_missing_outside_is_told_and_the_others_are_judged(
     known = [found.metrics.per_class[name]["auc"] for name in ("dark", "grey")]
     assert found.metrics.auc == pytest.approx(np.mean(known))
     card = (model_of_three / "README.md").read_text()
-    assert "no image is of class bright" in card
+    assert "The data have no image of class bright" in card
 
 
 def volumes(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -102,9 +102,9 @@ def test_ranges_and_what_has_no_value() -> None:
     ("by", "message"),
     [
         ("race", "--by race: the data keep no such column"),
-        ("id", "--by id: id has 500 values, at most 20 make subgroups"),
-        ("sex:10", "the column has no numbers, such as 'F'"),
-        ("id:x", "the width of ranges is a number above 0, but got 'x'"),
+        ("id", "--by id: id has 500 values, but at most 20 subgroups are allowed"),
+        ("sex:10", "the column has no numbers, but for example 'F'"),
+        ("id:x", "the width of ranges must be a number above 0, but got 'x'"),
     ],
 )
 def test_bad_columns_are_one_line(by: str, message: str) -> None:

@@ -72,7 +72,7 @@ def test_every_form_of_the_same_image_gives_the_same(model: Model, tmp_path: Pat
     assert len(found) == 8
     assert np.ptp(found.probabilities, axis=0).max() < 1e-6
     assert found.probabilities.sum(axis=1) == pytest.approx(1)
-    assert any("made grey" in remark for remark in found.remarks)
+    assert any("colour to grey" in remark for remark in found.remarks)
 
 
 def test_logits_become_calibrated_probabilities_and_a_class(model: Model) -> None:
@@ -149,7 +149,7 @@ def test_a_folder_is_listed_as_in_training(model: Model, tmp_path: Path) -> None
 
 def test_other_sizes_are_fitted_and_said(model: Model) -> None:
     found = model.predict([grey(1, 80), grey(2)])
-    assert found.remarks == ["1 resized to 32 x 32 pixels (squash)"]
+    assert found.remarks == ["1 image resized to 32 x 32 pixels (squash)"]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -192,12 +192,12 @@ def test_dicom_is_read_by_the_window_of_the_training(model: Model, folder: Path,
 def test_other_depths_are_said(model: Model) -> None:
     deep = grey(1).astype(np.uint16)
     assert model.predict([deep, grey(2)]).remarks == [
-        "1 of 16 bits (white: 65535), made 8: the model was trained on images of 8 bits"
+        "1 image converted from 16 bits (white: 65535) to 8, as the model was trained on images of 8 bits"
     ]
     other = copy(model)
     other.config = CONFIG.model_copy(update={"dtype": "uint16"})
     assert other.predict([deep, grey(2)]).remarks == [
-        "1 of 8 bits, made 16: the model was trained on images of 16 bits"
+        "1 image converted from 8 to 16 bits, as the model was trained on images of 16 bits"
     ]
 
 

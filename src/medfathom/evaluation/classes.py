@@ -59,7 +59,7 @@ def align(listing: Listing, task: TaskKind, class_names: Sequence[str], given: M
     if missing and unknown:
         raise InputError(_renamed(unknown, missing))
     if not place:
-        raise DataError(f"no class of the data ({', '.join(listing.class_names)}) is one of the model's")
+        raise DataError(f"the model has no class of the data ({', '.join(listing.class_names)})")
     if task == "multilabel":
         return _several(listing, place, class_names, missing)
     table = np.array([place.get(name, -1) for name in listing.class_names], dtype=np.int64)
@@ -76,11 +76,11 @@ def _check_kind(listing: Listing, task: TaskKind) -> None:
         return
     if task == "multilabel":
         raise DataError(
-            "the model has several labels for an image, the data have one class; give "
+            "the model predicts several labels for an image, but the data have one class for each; give "
             "label_columns (a column of zeros and ones for each label)"
         )
     raise DataError(
-        "the data have several labels for an image, the model has one class; give "
+        "the data have several labels for an image, but the model predicts one class for each; give "
         "label_column (one class for each image)"
     )
 

@@ -30,7 +30,7 @@ def training_data(config: ModelConfig) -> PreparedData:
         raise DataError(
             f"--copies: the prepared training data of {config.dataset} are not on this machine (fingerprint "
             f"{config.dataset_fingerprint[:12]}); prepare them here with `medfathom data prepare`, or leave "
-            "--copies out"
+            "out --copies"
         )
     return found
 

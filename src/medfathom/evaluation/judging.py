@@ -94,8 +94,8 @@ def check_judgeable(found: Predictions, missing: Sequence[str]) -> None:
         raise DataError(f"the data have no AUC: {why}; images of a class and of another one are needed")
     if found.groups is not None and len(np.unique(found.groups)) < 2:
         raise DataError(
-            f"all {len(found)} images are of one patient ({found.groups[0]}): nothing can be said about "
-            "others; give the data of several patients, or check group_column or group_pattern"
+            f"all {len(found)} images are of one patient ({found.groups[0]}), so no interval can be "
+            "computed; give the data of several patients, or check group_column or group_pattern"
         )
 
 
@@ -224,7 +224,10 @@ def recalibrate(found: Predictions, n: int, seed: int = 0) -> Recalibrated:
 def _drawn(found: Predictions, n: int, seed: int) -> NDArray[np.bool_]:
     """Which are drawn: whole patients in random order, until there are n."""
     if not 0 < n < len(found):
-        raise InputError(f"--recalibrate {n}: the data have {len(found)}; some must be left to be judged")
+        raise InputError(
+            f"--recalibrate {n}: the data have {len(found)}, and some must remain to judge the model; take "
+            "a smaller number"
+        )
     member = np.arange(len(found)) if found.member is None else found.member
     sizes = np.bincount(member)
     order = np.random.default_rng(seed).permutation(len(sizes))

@@ -24,7 +24,7 @@ from medfathom.evaluation.words import (
 )
 from medfathom.files import write_atomically
 from medfathom.models.folder import CARD_FILE, EVALUATIONS_FILE, write_manifest
-from medfathom.text import harmless, markdown_table, printable
+from medfathom.text import harmless, markdown_table, number_of, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,8 @@ def keep(judged: JudgedModel, found: Evaluation) -> None:
         _in_folder(judged.folder, found, exported=judged.exported)
     except OSError as error:
         raise InputError(
-            f"{judged.folder}: the evaluation cannot be kept there ({error.strerror}); copy the folder"
+            f"{judged.folder}: the evaluation cannot be saved there ({error.strerror}); copy the folder to a "
+            "place that can be written, then evaluate the copy"
         ) from None
     if judged.study is not None:
         _in_study(judged.study, found)
@@ -106,7 +107,7 @@ def section(found: Evaluation) -> str:
         *(f"**{warning}**\n" for warning in warnings_of(found)),
         f"{judged_on(found)}. {looked_for(found)} {fell(found)}",
         "",
-        "| metric | own test split | here | drop |",
+        "| metric | own test split | these data | drop |",
         "| --- | --- | --- | --- |",
         *rows,
         "",
@@ -126,4 +127,4 @@ def _without_names(found: Evaluation) -> list[str]:
     if not found.unreadable:
         return left_out(found)
     lines = [line for line in left_out(found) if "cannot be used" not in line]
-    return [*lines, f"left out: {len(found.unreadable)} images cannot be used"]
+    return [*lines, f"Left out: {number_of(len(found.unreadable), 'image')} cannot be used."]

@@ -108,16 +108,16 @@ class Reader:
         channels, changes = self._config.channels, []
         if pixels.shape[2] != channels:
             changes.append(
-                "in colour, made grey: the model was trained on grey images"
+                "converted from colour to grey, as the model was trained on grey images"
                 if channels == 1
-                else "in grey, repeated in three channels: the model was trained on colour images"
+                else "converted from grey to three equal channels, as the model was trained on colour images"
             )
             pixels = with_channels(pixels, channels)
         if pixels.dtype == np.uint16 and self._dtype == np.uint8:
-            changes.append("of 16 bits, made 8: the model was trained on images of 8 bits")
+            changes.append("converted from 16 to 8 bits, as the model was trained on images of 8 bits")
             pixels = (pixels >> 8).astype(np.uint8)
         elif pixels.dtype != self._dtype:
-            changes.append("of 8 bits, made 16: the model was trained on images of 16 bits")
+            changes.append("converted from 8 to 16 bits, as the model was trained on images of 16 bits")
             pixels = with_type(pixels, self._dtype)
         return np.ascontiguousarray(pixels), tuple(changes)
 

@@ -100,7 +100,7 @@ def columns_of(by: str, kept: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArr
         if name.lower() not in own:
             hint = did_you_mean(name, kept) if kept else "the data keep none"
             raise InputError(
-                f"--by {name}: the data keep no such column ({hint}); name it in the definition: "
+                f"--by {name}: the data keep no such column ({hint}); add it to the definition: "
                 f'[dataset] keep = ["{name}"] (columns of csv, npz and hdf5; attributes of DICOM files)'
             )
         column = own[name.lower()]
@@ -108,8 +108,8 @@ def columns_of(by: str, kept: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArr
         values = _ranges(word, cells, width) if width else _plain(cells)
         if len(names := set(values.tolist()) - {""}) > MOST:
             raise InputError(
-                f"--by {name}: {column} has {len(names)} values, at most {MOST} make subgroups; give "
-                f"ranges of a column of numbers: --by {name}:10"
+                f"--by {name}: {column} has {len(names)} values, but at most {MOST} subgroups are "
+                f"allowed; if they are numbers, group them in ranges: --by {name}:10"
             )
         found[column] = values
     return found
@@ -125,11 +125,11 @@ def _ranges(word: str, cells: NDArray[np.str_], width: str) -> NDArray[np.str_]:
     """Each number's range, [low, high)."""
     step = _number(width)
     if step is None or step <= 0:
-        raise InputError(f"--by {word}: the width of ranges is a number above 0, but got {width!r}")
+        raise InputError(f"--by {word}: the width of ranges must be a number above 0, but got {width!r}")
     numbers = [_number(cell) for cell in cells.tolist()]
     if all(number is None for number in numbers):
         raise InputError(
-            f"--by {word}: the column has no numbers, such as {str(cells[0])!r}; leave :{width} out"
+            f"--by {word}: the column has no numbers, but for example {str(cells[0])!r}; leave out :{width}"
         )
     starts = [None if number is None else math.floor(number / step) * step for number in numbers]
     names = ["" if start is None else f"[{start:g}, {start + step:g})" for start in starts]

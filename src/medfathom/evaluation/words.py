@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from medfathom.evaluation.subgroups import Subgroups
 
 SEES = (
-    "exact copies, and copies that were saved again or have other brightness, contrast or resolution, are "
-    "seen; crops, shifts and other aspect ratios are not"
+    "they show exact copies, and copies that were saved again or have another brightness, contrast or "
+    "resolution; they do not show crops, shifts or other aspect ratios"
 )
 """What the search by fingerprints sees."""
 
@@ -62,8 +62,8 @@ def _flip(found: Evaluation) -> list[str]:
         )
     )
     return [
-        f"AUC {shown(found.flipped.auc)} is below 0.5, and so is its whole interval: classes are probably "
-        f"exchanged, or black and white. Check [map] and the images before you report this.{tried}"
+        f"AUC {shown(found.flipped.auc)} and its interval are below 0.5: probably the classes are exchanged, "
+        f"or black and white are. Check [map] and the images before you report this.{tried}"
     ]
 
 
@@ -78,11 +78,15 @@ def _overlap(found: Evaluation) -> list[str]:
     ]
     if seen.patients:
         parts.append(
-            f"{seen.patients} patients ({seen.patient_images} images) have the name of a training patient "
+            f"{seen.patients} patients ({seen.patient_images} images) with the name of a training patient "
             "(this means nothing if each site numbers its own patients)"
         )
-    without = "none is left without them" if seen.auc_without is None else f"AUC {shown(seen.auc_without)}"
-    return [f"Not new to the model: {', and '.join(parts)}. Without all of these: {without}."]
+    without = (
+        "No image remains without them."
+        if seen.auc_without is None
+        else f"AUC without them: {shown(seen.auc_without)}."
+    )
+    return [f"The model has seen some of these images: {', and '.join(parts)}. {without}"]
 
 
 def _chance(found: Evaluation) -> list[str]:
@@ -96,30 +100,36 @@ def looked_for(found: Evaluation) -> str:
     """How training images were looked for."""
     if found.overlap.compared is None:
         return (
-            "Training images were not looked for: the model carries no fingerprints of them (exported by an "
-            "older version, without them, or after the prepared data were deleted)."
+            "These data were not searched for training images: the model has no fingerprints of them (it was "
+            "exported by an older version, with --no-fingerprints, or after the prepared data were deleted)."
         )
     seen = found.overlap
-    none = "" if seen.exact or seen.near else " None was found."
+    none = "" if seen.exact or seen.near else " No copy was found."
     if seen.by_image:
-        return f"{seen.compared} training and validation images were looked for among them. {BY_IMAGE}.{none}"
+        return (
+            f"These data were searched for copies of {seen.compared} training and validation images. "
+            f"{BY_IMAGE}.{none}"
+        )
     return (
-        f"Training images were looked for among them by {seen.compared} fingerprints (correlation from "
-        f"{LIKENESS:g} on): {SEES}. `--copies` looks for those too.{none}"
+        f"These data were searched for training images by {seen.compared} fingerprints (correlation of at "
+        f"least {LIKENESS:g}): {SEES}. `--copies` finds those too.{none}"
     )
 
 
 def left_out(found: Evaluation) -> list[str]:
     """Images that were not judged, and classes without images."""
     lines = [
-        f"left out: {number_of(count, 'image')} of class {name}, which the model does not know"
+        f"Left out: {number_of(count, 'image')} of class {name}, which the model does not know."
         for name, count in found.left_out.items()
     ]
     if found.unreadable:
         first, why = next(iter(found.unreadable.items()))
-        lines.append(f"left out: {len(found.unreadable)} images cannot be used, the first {first}: {why}")
+        lines.append(
+            f"Left out: {number_of(len(found.unreadable), 'image')} cannot be used, the first is {first}: "
+            f"{why}"
+        )
     if found.missing:
-        lines.append(f"no image is of class {', '.join(found.missing)}")
+        lines.append(f"The data have no image of class {', '.join(found.missing)}.")
     return [*lines, *(found.metrics.undefined or [])]
 
 
@@ -132,24 +142,24 @@ def fell(found: Evaluation) -> str:
     assert drop.low is not None  # noqa: S101  `difference_interval` gives all three
     assert drop.high is not None  # noqa: S101
     if drop.low > 0:
-        verdict = "it is lower here"
+        verdict = "It is lower on these data"
     elif drop.high < 0:
-        verdict = "it is higher here"
+        verdict = "It is higher on these data"
     else:
-        verdict = "the interval includes 0, so these data do not show whether it differs"
-    return f"AUC {own} on its own test split, {here} here: a drop of {shown(drop)}; {verdict}."
+        verdict = "The interval includes 0, so these data do not show whether it differs"
+    return f"AUC {own} on its own test split, {here} on these data: a drop of {shown(drop)}. {verdict}."
 
 
 def calibration_line(line: Calibration) -> str:
     """One class's calibration in a line."""
     parts = [
-        f"mean probability {line.mean_probability:.3f}, share {line.share:.3f}",
+        f"mean probability {line.mean_probability:.3f}, observed share {line.share:.3f}",
         *(
             f"{name} {shown(value, 2)}"
             for name, value in (
                 ("slope", line.slope),
                 ("intercept", line.intercept),
-                ("in the large", line.in_the_large),
+                ("calibration in the large", line.in_the_large),
             )
             if value.value is not None
         ),
@@ -158,7 +168,7 @@ def calibration_line(line: Calibration) -> str:
         parts.append(f"ECE {line.error:.3f}")
     if line.slope.value is None:
         parts.append(
-            "no calibration line: the classes are separated, one is missing, or all probabilities are alike"
+            "no calibration line: the classes are separated, one is missing, or all probabilities are equal"
         )
     return f"{line.name}: {', '.join(parts)}"
 
@@ -168,7 +178,7 @@ def subgroup_table(found: Subgroups | None) -> list[list[str]]:
     if found is None:
         return []
     header = ["subgroup", "n", "patients", "positive", "AUC", "sensitivity", "specificity", "slope"]
-    rows = [[*header, "against the others", "p (Holm)"]]
+    rows = [[*header, "AUC minus the others'", "p (Holm)"]]
     for each in found.groups:
         patients = "" if each.n_patients is None else str(each.n_patients)
         row = [f"{each.column} {each.value}", str(each.n), patients, str(each.positives)]
@@ -187,12 +197,12 @@ def subgroup_lines(found: Subgroups | None) -> list[str]:
     if found is None:
         return []
     lines = [
-        f"Largest gap by {gap.column}: AUC of {gap.best} minus that of {gap.worst} {shown(gap.gap)} (the "
-        "interval holds for all pairs)"
+        f"Largest gap by {gap.column}: AUC of {gap.best} minus AUC of {gap.worst} is {shown(gap.gap)}. The "
+        "interval holds for all pairs."
         for gap in found.gaps
     ]
     lines += [
-        f"in no subgroup, without {column}: {number_of(count, 'image')}"
+        f"In no subgroup, as {column} is not known: {number_of(count, 'image')}."
         for column, count in found.left_out.items()
         if count
     ]
@@ -200,14 +210,17 @@ def subgroup_lines(found: Subgroups | None) -> list[str]:
 
 
 def recalibration_lines(evaluation: Evaluation) -> list[str]:
-    """What recalibration brought on the rest; nothing where it was not asked for."""
+    """What recalibration changed on the rest; nothing where it was not asked for."""
     found = evaluation.recalibrated
     if found is None:
         return []
     drawn = "drawn by patient" if evaluation.n_patients is not None else "drawn at random"
-    lines = [f"Recalibrated on {found.n_used} {drawn} ({found.how}), judged on the other {found.n_judged}"]
+    lines = [
+        f"Recalibrated on {found.n_used} {evaluation.unit}s {drawn} ({found.how}) and judged on the other "
+        f"{found.n_judged}:"
+    ]
     names = [(key, title) for key, title in TITLES if key in found.before and key in found.after]
     lines += [
         f"{title}: {found.before[key]:.3f} before, {found.after[key]:.3f} after" for key, title in names
     ]
-    return lines + [f"after, {calibration_line(line)}" for line in found.lines_after]
+    return lines + [f"calibration after, {calibration_line(line)}" for line in found.lines_after]

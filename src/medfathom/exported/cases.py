@@ -104,7 +104,7 @@ def files_or_refused(path: Path, choice: Choice) -> tuple[list[Path], list[Ignor
     below = files_below(path, choice)
     if not below.files:
         left_out = "; ".join(map(str, below.ignored)) or "it is empty"
-        raise DataError(f"{printable(str(path))}: no image in this folder: {left_out}")
+        raise DataError(f"{printable(str(path))}: there is no image in this folder: {left_out}")
     return [path / file for file in below.files], below.ignored
 
 

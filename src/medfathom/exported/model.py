@@ -36,7 +36,7 @@ from medfathom.metrics.calibration import calibrated, decide
 from medfathom.metrics.cases import cases_of, combine_logits
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.folder import ModelConfig, read_config, read_model_folder
-from medfathom.text import command, printable
+from medfathom.text import command, number_of, printable
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -336,24 +336,27 @@ class _Reading:
         """What was converted, in words."""
         size, white = self._config.image_size, 2**self._config.bits - 1
         counted = [
-            (self._made_grey, "in colour, made grey: the model was trained on grey images"),
+            (self._made_grey, "converted from colour to grey, as the model was trained on grey images"),
             (
                 self._made_colour,
-                "in grey, repeated in three channels: the model was trained on colour images",
+                "converted from grey to three equal channels, as the model was trained on colour images",
             ),
             (
                 self._made_8_bits,
-                f"of 16 bits (white: {white}), made 8: the model was trained on images of 8 bits",
+                f"converted from 16 bits (white: {white}) to 8, as the model was trained on images of 8 bits",
             ),
-            (self._made_16_bits, "of 8 bits, made 16: the model was trained on images of 16 bits"),
+            (
+                self._made_16_bits,
+                "converted from 8 to 16 bits, as the model was trained on images of 16 bits",
+            ),
             (
                 self._dark,
-                f"of 16 bits are darker than {white // 2**DARK_BELOW} of {white}: do they use fewer bits "
-                "than the model's images?",
+                f"of 16 bits darker than {white // 2**DARK_BELOW} of {white}: do they use fewer bits than "
+                "the model's images?",
             ),
             (self._resized, f"resized to {size} x {size} pixels ({self._config.fit})"),
         ]
-        return [f"{count} {text}" for count, text in counted if count]
+        return [f"{number_of(count, 'image')} {text}" for count, text in counted if count]
 
 
 def predict_files(folder: Path, images: Sequence[Path], device: str, mpp: float | None = None) -> Predictions:

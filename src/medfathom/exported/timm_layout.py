@@ -89,7 +89,7 @@ def read_state(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
             head = {f"{HEAD}{LAST}.{k}": tensors.pop(f"{config.classifier}.{k}") for k in ("weight", "bias")}
         except KeyError as error:
             raise ExportedModelError(
-                f"{folder / WEIGHTS_FILE}: has no {error.args[0]}; export the model again"
+                f"{folder / WEIGHTS_FILE}: {error.args[0]} is missing; export the model again"
             ) from None
         head = {n: t.flatten(1) if t.dim() > 1 else t for n, t in head.items()}
     elif (folder / HEAD_FILE).is_file():

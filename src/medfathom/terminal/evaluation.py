@@ -57,7 +57,7 @@ def evaluate_and_tell(
         if pictures is not None:
             print(f"Pictures: {pictures}", file=sys.stderr)  # noqa: T201
         if Path(model).is_dir():
-            print(f"Kept in {model} (evaluations.json, README.md)", file=sys.stderr)  # noqa: T201
+            print(f"Saved in {model} (evaluations.json, README.md)", file=sys.stderr)  # noqa: T201
     return 0
 
 
@@ -81,7 +81,7 @@ def evaluation_text(found: Evaluation) -> RenderableType:
     if rows := words.subgroup_table(found.subgroups):
         parts += [subgroups_as_table(rows), *map(Text, words.subgroup_lines(found.subgroups))]
     parts += [_decision(each) for each in found.decisions]
-    parts += [Text("Scores from 0 to 1", "bold"), *map(_histogram, found.histograms)]
+    parts += [Text("Probabilities from 0 to 1", "bold"), *map(_histogram, found.histograms)]
     return Group(*parts, *(Text(remark, "dim") for remark in found.remarks))
 
 
@@ -90,7 +90,7 @@ def _table(found: Evaluation) -> Table:
     from medfathom.evaluation.words import TITLES, shown  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("", "own test split", "here", "drop"):
+    for title in ("", "own test split", "these data", "drop"):
         table.add_column(title, no_wrap=True)
     for name, title in TITLES:
         here = found.intervals.get(name) or metric(found.metrics, name)
@@ -117,7 +117,7 @@ def _decision(found: Decision) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim", title=None)
     own, *others = found.prevalences
     table.add_column(f"{found.name} at a prevalence of", no_wrap=True)
-    for title in (f"{own:.3f} (here)", *(f"{value:g}" for value in others)):
+    for title in (f"{own:.3f} (these data)", *(f"{value:g}" for value in others)):
         table.add_column(title, justify="right")
     for name, values in (("PPV", found.ppv), ("NPV", found.npv)):
         table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))

@@ -102,7 +102,7 @@ def test_two_definitions_of_which_one_has_cut_and_squashed_images_of_the_other(
     assert print_shared([first, second], [], as_json=False) == 1
     told = " ".join(capsys.readouterr().out.split())
     assert "images of small" in told
-    assert "Not seen: smaller parts" in told
+    assert "It does not find smaller parts" in told
 
 
 def test_exact_copies_and_none_at_all(workdir: Path, scans: Made, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,10 +30,10 @@ from medfathom.data.images import Pixels
 from medfathom.machine import cpus
 
 SEES = (
-    "Seen: copies that were saved again, have other brightness, contrast or resolution, were turned by right "
-    "angles or mirrored, and copies of which one set shows 60 % or more of the width and of the height, "
-    "squashed or not. Not seen: smaller parts, two parts that only overlap, copies that are cut and turned, "
-    "turned by other angles, or inverted (black for white)"
+    "This search finds copies that were saved again, have another brightness, contrast or resolution, or "
+    "were turned by right angles or mirrored. It finds copies that show 60 % or more of the width and of "
+    "the height, squashed or not. It does not find smaller parts, two parts that only overlap, or copies "
+    "that are cut and turned, turned by other angles, or inverted (black for white)"
 )
 """What the search sees."""
 
