@@ -1,12 +1,15 @@
 """Storage that is locked, full, read-only or gone while a study uses it; a clock that jumps."""
 
 import multiprocessing
+import os
+import socket
 import sqlite3
 import threading
 import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
@@ -20,6 +23,7 @@ from medfathom.study import patience
 from medfathom.study.connection import close, connect, default_url
 from medfathom.study.open import open_study
 from medfathom.study.sharing import Shared
+from storm_storages import Relay
 
 DATABASE = Path("storage/medfathom.db")
 
@@ -138,6 +142,24 @@ def test_a_server_that_takes_no_writes_is_waited_for(
         back.join()
         assert driver.counts().complete == 1
     assert "read-only" in said[0]
+
+
+def test_a_network_that_is_cut_for_good_is_noticed(
+    config: StudyConfig, postgresql: str, postgresql_server: Any
+) -> None:
+    """Keep-alive packets are the kernel's own: it is asked what it will do."""
+    host = parse_qs(urlsplit(postgresql_server.get_uri()).query)["host"][0]
+    relay = Relay(f"{host}/.s.PGSQL.5432")
+    url = f"postgresql+psycopg://postgres@127.0.0.1:{relay.port}/{urlsplit(postgresql).path[1:]}"
+    storage = connect(f"{url}?keepalives_interval=7", create=True)
+    with storage.engine.connect() as connection:
+        descriptor = connection.connection.dbapi_connection.fileno()  # type: ignore[union-attr]
+        with socket.socket(fileno=os.dup(descriptor)) as wire:
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 20
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 7
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 35_000
+    close(storage)
+    relay.close()
 
 
 def read_only(admin: psycopg.Connection[Any], how: Literal["on", "off"]) -> None:

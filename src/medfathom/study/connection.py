@@ -20,6 +20,16 @@ from medfathom.text import command
 from medfathom.urls import parsed, shown, sqlite_file
 
 SQLITE_TIMEOUT_S = 60.0
+PATIENT_WITH_NETWORK = {
+    "connect_timeout": 15,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 35_000,
+}
+"""libpq's options, in seconds, the last in milliseconds. A network that is cut while an answer is awaited
+would else be noticed by Linux after two hours; so it is after 35 s. A query may take as long as it wants."""
+LIBPQ = {"psycopg", "psycopg2"}
 
 
 def default_url() -> str:
@@ -46,7 +56,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     else:
         if create:
             _check_lockable(url)
-        engine_kwargs = {"pool_pre_ping": True}
+        engine_kwargs = {"pool_pre_ping": True, "connect_args": _of_network(url)}
     # Whoever only reads has no end at which to let go of connections: each lives for one question.
     engine_kwargs |= {"poolclass": sa.QueuePool, "pool_size": 2} if create else {"poolclass": sa.NullPool}
     try:
@@ -61,6 +71,14 @@ def connect(url: str, *, create: bool) -> RDBStorage:
     if file is not None and create:
         _log_ahead(storage.engine)
     return storage
+
+
+def _of_network(url: str) -> dict[str, int]:
+    """When a server that is silent is given up; what the URL says itself counts."""
+    known = parsed(url)
+    if known.get_backend_name() != "postgresql" or known.get_driver_name() not in LIBPQ:
+        return {}
+    return {key: value for key, value in PATIENT_WITH_NETWORK.items() if key not in known.query}
 
 
 def _alone(url: str, file: Path | None) -> AbstractContextManager[None]:
