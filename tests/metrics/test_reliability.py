@@ -1,12 +1,12 @@
-"""Calibration lines against statsmodels; recalibration; intervals of differences and by bootstrap."""
+"""Calibration lines against statsmodels; recalibration; intervals of differences."""
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from medfathom.metrics.bootstrap import bootstrap_intervals, difference_interval
-from medfathom.metrics.classification import evaluate, wilson_interval
+from medfathom.metrics.intervals import difference_interval
 from medfathom.metrics.reliability import calibration_line, logit, recalibrated, recalibration
+from medfathom.metrics.shares import wilson_interval
 
 
 def outcomes(n: int = 600, seed: int = 0, per_patient: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,13 +24,36 @@ def test_the_line_is_that_of_statsmodels_with_clustered_errors() -> None:
     design = sm.add_constant(logit(values))
     fit = sm.Logit(labels, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": patient})
     assert (line.intercept.value, line.slope.value) == pytest.approx(tuple(fit.params), abs=1e-6)
-    # statsmodels also multiplies by (n - 1) / (n - k), and takes the normal quantile
     half = (line.slope.high - line.slope.low) / 2
-    assert half == pytest.approx(1.96 * fit.bse[1], rel=0.02)
+    # 200 patients: the jackknife and Student's quantile add little to the sandwich
+    assert 1.96 * fit.bse[1] < half < 1.06 * 1.96 * fit.bse[1]
     shift = sm.GLM(
         labels.astype(float), np.ones((len(labels), 1)), family=sm.families.Binomial(), offset=logit(values)
     ).fit()
     assert line.in_the_large.value == pytest.approx(shift.params[0], abs=1e-6)
+
+
+def test_the_error_is_that_of_leaving_each_patient_out() -> None:
+    """Refitted by statsmodels without each of 40 patients; the program takes one Newton step."""
+    labels, values, patient = outcomes(n=120)
+    design = sm.add_constant(logit(values))
+    slopes = [
+        sm.Logit(labels[kept], design[kept]).fit(disp=0).params[1]
+        for kept in (patient != each for each in range(40))
+    ]
+    jackknife = np.sqrt(39 / 40 * np.square(np.array(slopes) - np.mean(slopes)).sum())
+    line = calibration_line(labels, values, patient)
+    half = (line.slope.high - line.slope.low) / 2
+    assert 1.96 * jackknife < half < 2.5 * jackknife
+
+
+def test_a_patient_that_decides_alone_leaves_no_interval() -> None:
+    """Images of all others have the same probability."""
+    labels = np.array([0, 1, 0, 1, 0, 0, 1, 1], dtype=bool)
+    values = np.array([0.2, 0.8, 0.8, 0.7, 0.5, 0.5, 0.5, 0.5])
+    line = calibration_line(labels, values, np.array([0, 0, 0, 0, 1, 2, 3, 4]))
+    assert np.isfinite(line.slope.value)
+    assert np.isnan([line.slope.low, line.slope.high]).all()
 
 
 def test_what_is_separated_or_of_one_class_has_no_line() -> None:
@@ -55,26 +78,3 @@ def test_a_difference_of_two_shares_as_newcombe_has_it() -> None:
     value, *ends = difference_interval(share[0], (low[0], high[0]), share[1], (low[1], high[1]))
     assert value == pytest.approx(0.2)
     assert ends == pytest.approx([0.0525, 0.3336], abs=5e-4)
-
-
-def test_bootstrap_intervals_hold_the_value_and_are_wider_by_patient() -> None:
-    labels, values, patient = outcomes(per_patient=10)
-    columns, whole = values[:, None], labels.astype(np.int64)
-    found = evaluate("binary", whole, columns, ["well", "ill"]).overall
-    by_patient = bootstrap_intervals("binary", whole, columns, patient, draws=500)
-    by_image = bootstrap_intervals("binary", whole, columns, draws=500)
-    for name in ("average_precision", "log_loss", "brier_loss"):
-        assert by_patient[name][0] < found[name] < by_patient[name][1]
-        assert np.ptp(by_patient[name]) > 1.1 * np.ptp(by_image[name])
-
-
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_each_resample_is_what_evaluate_says_of_it(task: str) -> None:
-    """With every image drawn once, the interval is the metric itself."""
-    random = np.random.default_rng(1)
-    values = random.dirichlet(np.ones(3), 40)
-    labels = np.arange(40) % 3 if task == "multiclass" else random.integers(0, 2, (40, 3)).astype(np.uint8)
-    groups = np.zeros(40)  # one patient: every resample is the set itself
-    found = evaluate(task, labels, values, ["a", "b", "c"]).overall  # type: ignore[arg-type]
-    for name, ends in bootstrap_intervals(task, labels, values, groups, draws=3).items():  # type: ignore[arg-type]
-        assert ends == pytest.approx((found[name], found[name]), abs=1e-5)

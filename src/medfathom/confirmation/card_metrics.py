@@ -37,6 +37,7 @@ def metrics_table(model: ConfirmedModel) -> str:
     how = f"AUC intervals: {model.test.auc_interval or 'DeLong'}. Other intervals: Wilson"
     if by_groups(model):
         how += ", with the effective number of images or cases (Rao and Scott, Biometrics 1992)"
+        how += " and Student's quantile"
     return "\n".join([*lines, "", how + "."])
 
 

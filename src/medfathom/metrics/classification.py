@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medfathom.metrics.auc import Flags, delong_interval, roc_auc_score
-from medfathom.metrics.influences import Bools, Floats, Members, sums_within
-from medfathom.metrics.intervals import Z95
+from medfathom.metrics.influences import Bools, Floats, Members
+from medfathom.metrics.shares import share_interval
 from medfathom.metrics.unknown import is_absent, is_present
 
 TaskKind = Literal["binary", "multiclass", "multilabel"]
@@ -183,61 +183,9 @@ def _at_thresholds(
     }
     values: dict[str, Floats] = {}
     for name, (successes, trials) in parts.items():
-        values[name], values[f"{name}_ci_low"], values[f"{name}_ci_high"] = _share(successes, trials, member)
+        found = share_interval(successes, trials, member)
+        values |= zip((name, f"{name}_ci_low", f"{name}_ci_high"), found, strict=True)
     return values
-
-
-def _share(successes: Bools, trials: Bools, member: Members | None) -> tuple[Floats, Floats, Floats]:
-    """Each column's share of trials (n, C) that succeed, and the ends of its 95 % interval.
-
-    Wilson's; images that share a group count as the effective number of independent ones.
-    """
-    if member is None:
-        return wilson_interval(successes.sum(axis=0), trials.sum(axis=0))
-    good, tried = sums_within(successes.T, member), sums_within(trials.T, member)
-    effective = effective_trials(good, tried)
-    with np.errstate(invalid="ignore"):
-        share = good.sum(axis=1) / tried.sum(axis=1)
-    return wilson_interval(share * effective, effective)
-
-
-def effective_trials(good: Floats, tried: Floats) -> Floats:
-    """How many independent trials tell as much of a share as those of each column, which come in groups.
-
-    Their number over the design effect: the variance of the share as a ratio of groups' sums, over that of
-    independent trials (Rao and Scott, Biometrics 1992); never more than their number. Where that variance is
-    unknown (one group; nothing, or everything, succeeded) the trials of a group count as one.
-
-    Args:
-        good: successes of each group, (C, G).
-        tried: trials of each group, (C, G).
-
-    Returns:
-        (C,); 0 where nothing was tried.
-    """
-    number, groups = tried.sum(axis=1), (tried > 0).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = good.sum(axis=1) / number
-        off = np.square(good - share[:, None] * tried).sum(axis=1)
-        variance = groups / (groups - 1) * off / number**2
-        effect = np.maximum(variance / (share * (1 - share) / (number - 1)), 1.0)
-        alike = number**2 / np.square(tried).sum(axis=1)
-    mixed = (groups > 1) & (share > 0) & (share < 1)
-    return np.where(number == 0, 0.0, np.where(mixed, number / effect, alike))
-
-
-def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Proportion and the ends of its 95 % interval (Wilson, JASA 1927). NaN where there was no trial."""
-    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = k / n
-        centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-        spread = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-        # At 0 and at n the ends are exactly 0 and 1; rounding would leave 1e-17.
-        low = np.where(k == 0, 0.0, centre - spread)
-        high = np.where(k == n, 1.0, centre + spread)
-    empty = n == 0
-    return np.where(empty, np.nan, share), np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
 def _accuracy(
@@ -257,7 +205,7 @@ def _accuracy(
         called = (probabilities >= thresholds)[:, ~np.isnan(thresholds)]
         tried = is_present(judged) | is_absent(judged)
         right = (called == is_present(judged)) & tried
-    value, low, high = _share(right, tried, member)
+    value, low, high = share_interval(right, tried, member)
     return {
         "accuracy": _mean_of_defined(value),
         "accuracy_ci_low": _mean_of_defined(low),

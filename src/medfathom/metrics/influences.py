@@ -78,7 +78,7 @@ class Estimates:
     @property
     def quantile(self) -> Floats:
         """Student's, (C,)."""
-        return student_quantile(np.minimum(_freedom(self.influence, self.judged), self.most))
+        return student_quantile(np.fmin(_freedom(self.influence, self.judged), self.most))
 
     @property
     def reach(self) -> Floats:
@@ -157,7 +157,7 @@ def logit_intervals(found: Estimates, instead: Callable[[int], tuple[float, floa
 def scaled(deviations: Floats, counts: Floats) -> Floats:
     """Each unit's influence on a mean, with squares that add up to the variance without bias, (C, G).
 
-    Without clusters, and for groups of equal sizes, that is the usual division by n - 1.
+    Without groups, and for groups of equal sizes, that is the usual division by n - 1.
 
     Args:
         deviations: from the mean, summed in each unit, (C, G).

@@ -1,4 +1,4 @@
-"""What intervals of an AUC are made of: quantiles, the logit scale, and variances from class sizes alone."""
+"""What intervals are made of: quantiles, the logit scale, variances from class sizes alone; differences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+"""The two ends."""
 
 Z95 = 1.959963984540054
 """The normal distribution's 0.975 quantile."""
@@ -49,6 +51,31 @@ def interval_of_mean(
     down = math.hypot(*(value - low for value, (low, _) in pairs)) / n
     up = math.hypot(*(high - value for value, (_, high) in pairs)) / n
     return max(lowest, mean - down), min(highest, mean + up)
+
+
+def difference_interval(
+    first: float, first_ci: Interval, second: float, second_ci: Interval, correlation: float = 0.0
+) -> tuple[float, float, float]:
+    """The first less the second, with the ends of its 95 % interval.
+
+    From the two intervals alone, which need not be symmetric: squared distances to their ends add up, less
+    twice their product times the correlation (Zou and Donner, Statistics in Medicine 2008; Newcombe,
+    Statistics in Medicine 1998, method 10).
+
+    Args:
+        first, second: estimates.
+        first_ci, second_ci: their intervals.
+        correlation: of the two, in [-1, 1]; 0 for independent samples.
+    """
+    value = first - second
+    down, up = first - first_ci[0], second_ci[1] - second
+    low = value - _distance(down, up, correlation)
+    down, up = second - second_ci[0], first_ci[1] - first
+    return value, low, value + _distance(down, up, correlation)
+
+
+def _distance(down: float, up: float, correlation: float) -> float:
+    return math.sqrt(max(down**2 + up**2 - 2 * correlation * down * up, 0.0))
 
 
 def logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:

@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.metrics.auc import Flags
-from medfathom.metrics.influences import Floats, Members, sums_within
-from medfathom.metrics.intervals import student_quantile
+from medfathom.metrics.influences import (
+    PRIOR_WEIGHT,
+    Estimates,
+    Floats,
+    Members,
+    equivalent,
+    repeated,
+    sums_within,
+)
 from medfathom.metrics.unknown import is_absent, is_present
 
 CLIP = 1e-6
@@ -28,9 +35,16 @@ STEEPEST = 50.0
 """A slope beyond this means that the classes are separated, and that there is no finite slope."""
 
 
+FEWEST_PATIENTS = 2
+"""Of each class, for an interval: from one nobody knows how much patients differ."""
+
+
 @dataclass(frozen=True)
 class Fitted:
-    """A coefficient with its 95 % interval; NaN where there is none (one class, separated classes)."""
+    """A coefficient with its 95 % interval; NaN where there is none (one class, separated classes).
+
+    The ends alone are NaN where a class has one patient, or one patient decides.
+    """
 
     value: float
     low: float
@@ -66,8 +80,11 @@ def logit(probabilities: Floats) -> Floats:
 def calibration_line(flags: Flags, probabilities: Floats, member: Members | None = None) -> CalibrationLine:
     """The calibration line of one column.
 
-    Intervals are Wald's with a sandwich variance that sums scores within groups (Liang and Zeger, Biometrika
-    1986, times G / (G - 1)), and Student's quantile on G - 1 degrees of freedom.
+    Intervals follow the rule of `influences`. A patient's influence is what leaving it out changes in one
+    Newton step: the jackknife, or CR3 (Bell and McCaffrey, Survey Methodology 2002), as a plain sandwich
+    promises too much with few patients. Degrees of freedom are at most the patients of the rarer class less
+    one; the general variance is that of images which correlate by half within patients. There is no interval
+    where one patient alone decides a coefficient, or where a class has one patient.
 
     Args:
         flags: which images are of the class, (n,); those of which this is not known are left out.
@@ -87,18 +104,52 @@ def calibration_line(flags: Flags, probabilities: Floats, member: Members | None
 def _regression(x: Floats, y: Floats, offset: Floats, member: Members) -> list[Fitted]:
     """Coefficients of a logistic regression; empty where they are not finite."""
     found = logistic_fit(x, y, offset)
-    groups = len(np.unique(member))
-    if found is None or groups < 2:
+    if found is None:
         return []
     p = 1 / (1 + np.exp(-(x @ found + offset)))
-    bread = np.linalg.inv((x * (p * (1 - p))[:, None]).T @ x)
     scores = sums_within((x * (y - p)[:, None]).T, member)
-    variance = bread @ (scores @ scores.T) @ bread * groups / (groups - 1)
-    reach = student_quantile(np.array([groups - 1.0]))[0] * np.sqrt(np.diag(variance))
-    return [
-        Fitted(float(v), float(v - r), float(v + r))
-        for v, r in zip(found.tolist(), reach.tolist(), strict=True)
-    ]
+    products = (x[:, :, None] * x[:, None, :] * (p * (1 - p))[:, None, None]).reshape(len(y), -1)
+    k, sums = x.shape[1], sums_within(products.T, member).T
+    information = sums.reshape(-1, k, k)
+    influence = _without_each(information, scores.T)
+    if influence is None or min(len(np.unique(member[y == each])) for each in (0, 1)) < FEWEST_PATIENTS:
+        return [Fitted(value, np.nan, np.nan) for value in found.tolist()]
+    reach = _estimates(found, influence, information.sum(axis=0), y, member).reach
+    ends = zip(found.tolist(), (found - reach).tolist(), (found + reach).tolist(), strict=True)
+    return [Fitted(*each) for each in ends]
+
+
+def _without_each(information: Floats, scores: Floats) -> Floats | None:
+    """What leaving a group out changes in the k coefficients, (k, G), scaled so that squares add up.
+
+    None where the rest has no line: one group decides it.
+
+    Args:
+        information: of each group, (G, k, k).
+        scores: of each group, (G, k).
+    """
+    rest = information.sum(axis=0) - information
+    if len(rest) < 2 or (np.linalg.det(rest) <= 1e-9 * np.linalg.det(information.sum(axis=0))).any():
+        return None
+    changes: Floats = np.linalg.solve(rest, scores[:, :, None])[:, :, 0].T
+    changes *= np.sqrt((len(rest) - 1) / len(rest))
+    return changes
+
+
+def _estimates(
+    found: Floats, influence: Floats, information: Floats, y: Floats, member: Members
+) -> Estimates:
+    counts = sums_within(np.stack([y, 1 - y, np.ones(len(y))]), member)
+    groups = (counts > 0).sum(axis=1)
+    ones, whole = np.ones(len(found)), counts[2:]
+    return Estimates(
+        found,
+        influence,
+        judged=ones * groups[2],
+        most=ones * (groups[:2].min() - 1),
+        general=np.diag(np.linalg.inv(information)) * len(y) / equivalent(whole),
+        weight=ones * PRIOR_WEIGHT * repeated(whole),
+    )
 
 
 def logistic_fit(x: Floats, y: Floats, offset: Floats) -> NDArray[np.float64] | None:

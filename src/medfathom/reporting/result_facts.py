@@ -148,10 +148,10 @@ def intervals(record: StudyRecord) -> Answer:
     if chosen is None:
         return record.confirm_first
     how = chosen.model.test.auc_interval or "DeLong"
+    several = ", with the effective number of images and Student's quantile where patients have several"
     text = (
         f"95 %. AUC: {how}; of the mean over seeds, test images and seeds both drawn anew. "
-        "Proportions: Wilson"
-        + (", with the effective number of images where patients have several." if "group" in how else ".")
+        f"Proportions: Wilson{several if 'group' in how else ''}."
     )
     return Fact(text, f"{chosen.source}, `test_auc_interval`")
 
