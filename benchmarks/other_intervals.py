@@ -1,6 +1,6 @@
 """How often 95 % intervals of `confirm` and `evaluate` hold the true value; AUC's own: `auc_intervals.py`.
 
-    python benchmarks/other_intervals.py [--studies 40] [--out benchmarks/results/other_intervals.md]
+    python benchmarks/other_intervals.py [--studies 200] [--out benchmarks/results/other_intervals.md]
 
 Scores are normal with a shift for the class; those of one patient share half of their variance, and all
 images of a patient have one label. The probability is the true one given the score, so the calibration line
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -33,24 +33,24 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from medfathom.confirmation.paired import mean_auc_gain
-from medfathom.evaluation.judging import Predictions, metrics_of
+from medfathom.evaluation.judging import Predictions, by_patient, metrics_of
 from medfathom.evaluation.results import Value, difference, metric
 from medfathom.evaluation.subgroups import subgroups_of
-from medfathom.metrics.bootstrap import bootstrap_intervals
 from medfathom.metrics.classification import evaluate
 from medfathom.metrics.reliability import calibration_line
 
-AUCS = (0.7, 0.9, 0.97)
+AUCS = (0.7, 0.9, 0.97, 0.99)
 SHARE = 0.3
 """Of patients that are positive."""
 WITHIN = 0.5
 """Correlation of a patient's images, and of two scores of one image."""
-DRAWS = 500
-"""Of the bootstrap of average precision, log loss and Brier loss; the program draws 2,000."""
 TRUTH = 3_000_000
-LARGEST = 1_000
+LARGEST = 5_000
 """Images of a study, at most."""
+FEW = 50
+"""Studies with an interval, below which a coverage says nothing."""
 NAMES = ["well", "ill"]
+MEANS = ("average_precision", "log_loss", "brier_loss")
 AT_THRESHOLD = ("sensitivity", "specificity", "precision", "npv")
 
 
@@ -115,7 +115,7 @@ def truths(auc: float) -> dict[str, float]:
         "specificity": passed,
         "precision": SHARE * hit / positive,
         "npv": (1 - SHARE) * passed / (1 - positive),
-        **{name: found[name] for name in ("average_precision", "log_loss", "brier_loss")},
+        **{name: found[name] for name in MEANS},
     }
 
 
@@ -146,9 +146,9 @@ def intervals(design: Design, random: np.random.Generator) -> Iterator[tuple[str
     for name, truth in (("slope", 1.0), ("intercept", 0.0), ("in_the_large", 0.0)):
         fitted = getattr(line, name)
         yield f"calibration {name}", Value(fitted.value, fitted.low, fitted.high), truth
-    ends = bootstrap_intervals("binary", study.labels, found.probabilities, study.patients, draws=DRAWS)
-    for name, (low, high) in ends.items():
-        yield name, Value(getattr(metrics, name), low, high), true[name]
+    ends = by_patient(found, metrics)
+    for name in MEANS:
+        yield name, ends.get(name, Value(getattr(metrics, name))), true[name]
     yield "drop", *drop(design, shift, random)
     quarter = np.array([f"g{k % 4}" for k in range(design.patients)])[study.patients]
     gaps = subgroups_of(found, {"site": quarter}).gaps
@@ -213,36 +213,74 @@ def simulate(studies: int) -> dict[Key, dict[float, Count]]:
     return counts
 
 
+def kinds_of(counts: dict[Key, dict[float, Count]]) -> list[str]:
+    return list(dict.fromkeys(kind for kind, *_ in counts))
+
+
+def together(counts: Iterable[Count]) -> Count:
+    """One count of several."""
+    parts, names = list(counts), ("studies", "without", "above", "below")
+    return Count(*(sum(getattr(count, name) for count in parts) for name in names))
+
+
+def summary(counts: dict[Key, dict[float, Count]]) -> list[str]:
+    """A row for each interval: coverage by the number of patients, over all AUCs and numbers of images."""
+    patients = sorted({patients for _, patients, _ in counts})
+    lines = [f"| interval | {' | '.join(f'{n:,} patients' for n in patients)} |", "|---" * 5 + "|"]
+    for kind in kinds_of(counts):
+        cells = []
+        for n in patients:
+            own = [count for key, by in counts.items() if key[:2] == (kind, n) for count in by.values()]
+            known = [count.coverage for count in own if count.studies - count.without >= FEW]
+            cells.append(f"{together(own).coverage:.3f} ({min(known):.3f})" if known else "")
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
+
+
+def details(counts: dict[Key, dict[float, Count]]) -> list[str]:
+    """A row for each interval, number of patients and number of images."""
+    titles = " | ".join(f"AUC {auc:g}".replace("0.", ".") for auc in AUCS)
+    lines = [
+        f"| interval | patients | images each | {titles} | all | above | below | without |",
+        "|---" * (len(AUCS) + 7) + "|",
+    ]
+    order = {kind: place for place, kind in enumerate(kinds_of(counts))}
+    for kind, patients, images in sorted(counts, key=lambda key: (order[key[0]], *key[1:])):
+        own = counts[kind, patients, images]
+        whole = together(own.values())
+        each = [*(own[auc] for auc in AUCS), whole]
+        known = [count.studies - count.without >= FEW for count in each]
+        cells = [f"{count.coverage:.3f}" if kept else "" for count, kept in zip(each, known, strict=True)]
+        cells += [f"{getattr(whole, name) / whole.studies:.3f}" for name in ("above", "below", "without")]
+        lines.append(f"| {kind} | {patients} | {images} | {' | '.join(cells)} |")
+    return lines
+
+
 def report(counts: dict[Key, dict[float, Count]], studies: int) -> str:
     error = np.sqrt(0.95 * 0.05 / studies)
     lines = [
         "# Coverage of intervals other than AUC's",
         "",
         f"{date.today():%Y-%m-%d}; `python benchmarks/other_intervals.py --studies {studies}`. Standard "
-        f"error of a coverage of .95: {error:.3f}, of all three AUCs together {error / np.sqrt(3):.3f}.",
+        f"error of a coverage of .95 in one cell: {error:.3f}.",
         "",
-        "What is simulated: see the script. *above*, *below*: intervals that lie wholly above or below the "
-        "truth, of all three AUCs. *without*: studies that have none (a class is absent, classes are "
-        "separated, fewer than 10 positives or negatives in a subgroup).",
+        "What is simulated: see the script. First the coverage over all AUCs and numbers of images; in "
+        "brackets the least of a cell of the full table below.",
         "",
-        "| interval | patients | images each | AUC .7 | AUC .9 | AUC .97 | all | above | below | without |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        *summary(counts),
+        "",
+        "*above*, *below*: intervals that lie wholly above or below the truth, of all AUCs. *without*: "
+        "studies that have none (a class is absent or has one patient, classes are separated, fewer than 10 "
+        f"positives or negatives in a subgroup). No number where fewer than {FEW} studies have an interval.",
+        "",
+        *details(counts),
     ]
-    order = {kind: place for place, kind in enumerate(dict.fromkeys(kind for kind, *_ in counts))}
-    for kind, patients, images in sorted(counts, key=lambda key: (order[key[0]], *key[1:])):
-        own = counts[kind, patients, images]
-        names = ("studies", "without", "above", "below")
-        whole = Count(*(sum(getattr(count, name) for count in own.values()) for name in names))
-        each = [*(own[auc] for auc in AUCS), whole]
-        cells = ["" if np.isnan(count.coverage) else f"{count.coverage:.3f}" for count in each]
-        cells += [f"{getattr(whole, name) / whole.studies:.3f}" for name in ("above", "below", "without")]
-        lines.append(f"| {kind} | {patients} | {images} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--studies", type=int, default=40)
+    parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     with threadpool_limits(1):

@@ -264,7 +264,7 @@ def _judged(
         metrics=metrics,
         internal=judged.internal,
         drop=judging.drops(judged.internal, metrics),
-        intervals=judging.bootstrapped(found, metrics),
+        intervals=judging.by_patient(found, metrics),
         calibration=judging.calibration_of(found),
         histograms=judging.histograms_of(found),
         decisions=judging.decisions_of(found),

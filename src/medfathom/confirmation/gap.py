@@ -17,9 +17,8 @@ import numpy as np
 from medfathom.confirmation.find import predictions_file
 from medfathom.errors import ExportedModelError
 from medfathom.metrics.auc import delong_interval
-from medfathom.metrics.bootstrap import difference_interval
 from medfathom.metrics.calibration import decide
-from medfathom.metrics.intervals import reach_over_seeds
+from medfathom.metrics.intervals import difference_interval, reach_over_seeds
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.models.folder import read_config
 

@@ -16,15 +16,17 @@ import numpy as np
 from medfathom.analysis.size.multiplicity import holm
 from medfathom.confirmation.json_forms import PairJson
 from medfathom.errors import ResultsError
-from medfathom.metrics.auc import Counts, Flags, delong, resampled_counts, weighted_auc
-from medfathom.metrics.bootstrap import DRAWS
-from medfathom.metrics.influences import Bools, Floats, Members
+from medfathom.metrics.auc import Counts, Delong, Flags, delong, delong_interval, weighted_auc
+from medfathom.metrics.influences import PRIOR_WEIGHT, Bools, Floats, Members
+from medfathom.metrics.intervals import Interval, difference_interval
 from medfathom.metrics.unknown import is_absent, is_present
-
-Interval = tuple[float, float]
 
 FEWEST_IMAGES = 2
 """Inside a class, and outside of it: an AUC from fewer has no error."""
+
+LEAST_REPEATED = 0.4
+"""Share of repeated images that a correlation is drawn to 0 for, at least: so that models which rank these
+images alike are not said to rank all alike."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,8 @@ def mean_auc_gain(
 ) -> tuple[float, float, Interval]:
     """AUCs of two models, mean over classes, and the 95 % interval of their difference.
 
-    Both on the same resamples of the groups (patients), by percentiles. A class without an image, or without
-    another one, does not count; a resample in which a class has become so is left out.
+    From the intervals of the two AUCs, which are honest near 1, and the correlation of the two (Zou and
+    Donner, Statistics in Medicine 2008). A class without an image, or without another one, does not count.
 
     Args:
         flags: which images are of each class, (n, C).
@@ -226,21 +228,30 @@ def mean_auc_gain(
         second: of the other model.
         groups: each image's patient, (n,); None: every image stands for itself.
     """
-    names = np.arange(len(flags)) if groups is None else np.asarray(groups)
-    counts = resampled_counts(np.unique(names, return_inverse=True)[1], DRAWS, np.random.default_rng(0))
-    whole = np.ones((len(flags), 1), dtype=np.float32)
-    own, drawn = (
-        np.array([_class_aucs(flags, values, times) for values in (first, second)])
-        for times in (whole, counts)
-    )
-    there = np.isfinite(own[0, :, 0])
-    means = own[:, there, 0].mean(axis=1)
-    changes = (drawn[0] - drawn[1])[there].mean(axis=0)
-    return float(means[0]), float(means[1]), _percentiles(changes[np.isfinite(changes)])
+    member = None if groups is None else np.asarray(groups)
+    both = [delong(flags, values, member) for values in (first, second)]
+    ends = [delong_interval(flags, values, member) for values in (first, second)]
+    there = np.isfinite(both[0].auc)
+    means = [float(found.auc[there].mean()) for found in both]
+    pairs = [(interval.mean_low, interval.mean_high) for interval in ends]
+    _, *gain = difference_interval(means[0], pairs[0], means[1], pairs[1], _correlation(*both))
+    return means[0], means[1], (gain[0], gain[1])
 
 
-def _class_aucs(flags: Flags, scores: Floats, counts: Counts) -> Floats:
-    return np.array([weighted_auc(flags[:, c], scores[:, c], counts) for c in range(flags.shape[1])])
+def _correlation(first: Delong, second: Delong) -> float:
+    """Of two models' mean AUCs, drawn towards 0 the more the fewer patients decide.
+
+    0 where the variance of one is 0 or unknown: the interval is then as wide as for other images.
+    """
+    known = first.estimates.usable & second.estimates.usable
+    if not known.any():
+        return 0.0
+    means = np.array([found.influence[known].mean(axis=0) for found in (first, second)])
+    squares = np.square(means)
+    variances = squares.sum(axis=1)
+    decide = (np.square(variances) / np.square(squares).sum(axis=1)).min()
+    weight = PRIOR_WEIGHT * max(float(first.repeated[known].mean()), LEAST_REPEATED)
+    return float(means[0] @ means[1] / np.sqrt(variances.prod()) * decide / (decide + weight))
 
 
 def _drawn(member: Members, positive: Bools, resamples: int, seed: int) -> Counts:

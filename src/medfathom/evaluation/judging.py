@@ -20,10 +20,11 @@ from medfathom.evaluation.results import (
     metric,
     value_of,
 )
-from medfathom.metrics.bootstrap import bootstrap_intervals
+from medfathom.metrics.average_precision import average_precision_interval
 from medfathom.metrics.calibration import as_array, calibrated, fit_temperature
 from medfathom.metrics.classification import TaskKind, calibration_error, evaluate, has_auc, positives
 from medfathom.metrics.influences import Floats, Members
+from medfathom.metrics.losses import loss_intervals
 from medfathom.metrics.operating import thresholds_by
 from medfathom.metrics.probabilities import probabilities
 from medfathom.metrics.reliability import Fitted, calibration_line, recalibrated, recalibration
@@ -122,11 +123,18 @@ def drops(internal: SplitMetrics | None, external: SplitMetrics) -> dict[str, Va
     return {name: drop for name, drop in found.items() if drop is not None}
 
 
-def bootstrapped(found: Predictions, metrics: SplitMetrics) -> dict[str, Value]:
-    """Average precision, log loss and Brier loss with intervals by patient."""
-    intervals = bootstrap_intervals(found.task, found.labels, found.probabilities, found.groups)
-    values = {name: getattr(metrics, name) for name in intervals}
-    return {name: Value(values[name], *ends) for name, ends in intervals.items() if values[name] is not None}
+def by_patient(found: Predictions, metrics: SplitMetrics) -> dict[str, Value]:
+    """Average precision (mean over classes), log loss and Brier loss with intervals by patient."""
+    values = found.probabilities
+    flags = positives(found.task, found.labels, values.shape[1])
+    member = np.arange(len(found)) if found.member is None else found.member
+    precision = average_precision_interval(flags, values, member)
+    ends = {
+        "average_precision": (precision.mean_low, precision.mean_high),
+        **loss_intervals(found.task, found.labels, values, member),
+    }
+    known = {name: getattr(metrics, name) for name in ends}
+    return {name: value_of(known[name], *ends[name]) for name in ends if known[name] is not None}
 
 
 def calibration_of(found: Predictions, values: Floats | None = None) -> list[Calibration]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from medfathom.confirmation.decisions import Decision
-from medfathom.metrics.bootstrap import difference_interval
+from medfathom.metrics.intervals import difference_interval
 from medfathom.trial.record import SplitMetrics
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Evaluation:
         metrics: as on a test split, with the thresholds of the model.
         internal: the same on the model's own test split; None: the model does not say.
         drop: metric -> internal less external, with its interval.
-        intervals: metrics whose interval comes from the bootstrap by patient.
+        intervals: average precision, log loss and Brier loss, with their intervals by patient.
         calibration: of each class.
         recalibrated: None: it was not asked for.
         subgroups: likewise.
