@@ -189,6 +189,23 @@ def test_a_server_that_stays_away_ends_the_run(
     assert said
 
 
+def test_a_server_that_goes_where_nobody_waits_is_said_in_one_line(
+    config: StudyConfig, postgresql: str, postgresql_server: Any
+) -> None:
+    """Attributes of the study, as the commands write them."""
+
+    def write_while_it_is_gone() -> None:
+        with open_study(config, postgresql, "data") as driver:
+            postgresql_server.stop()
+            driver.study.set_user_attr("leakage", "none")
+
+    try:
+        with pytest.raises(RunError, match=r"does not answer .*the same command goes on"):
+            write_while_it_is_gone()
+    finally:
+        postgresql_server.start()
+
+
 def test_a_clock_that_jumps_loses_no_lease(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases count by the database's clock: a driver whose own jumps neither loses trials nor takes them."""
     engine = sa.create_engine(postgresql)

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.growth import news_of
 from medfathom.definitions.space import Dimension, SpaceConfig
-from medfathom.errors import StorageError, cause_of
+from medfathom.errors import RunError, StorageError, cause_of
 from medfathom.files import home
 from medfathom.metrics.rules import is_loss, objective_title
 from medfathom.study.connection import close, connect
@@ -59,6 +59,7 @@ def open_study(
 
     Raises:
         StorageError: the definition or the data changed, another run holds the study, no storage.
+        RunError: the storage ceased to answer.
     """
     with _connected(url, config.name) as (storage, ownership), ExitStack() as opened:
         try:
@@ -80,6 +81,11 @@ def open_study(
         )
         try:
             yield driver
+        except UNANSWERED as error:  # outside of the driver's patience: attributes of the study
+            raise RunError(
+                f"{shown(url)}: the storage does not answer ({cause_of(error)}); "
+                "the same command goes on once it does"
+            ) from None
         finally:
             driver.release()
 
