@@ -46,6 +46,8 @@ def confirmed(
     numbers = frozenset([0])
     *_, found = confirmed_results(settings, order, study="s", folder=root / "confirmed", pictures=numbers)
     assert isinstance(found, EpochResult), found
+    assert found.parcel is not None
+    found.parcel.unpack()
     return root, ConfirmedRecord.of({**found.record.attributes(), **found.extra})
 
 

@@ -52,6 +52,8 @@ def kept(
     order = Order(Assignment(0, params, "", 7), "study/trial-00000.pt")
     *_, last = confirmed_results(settings, order, study="both", folder=storage, pictures=frozenset())
     assert isinstance(last, EpochResult)
+    assert last.parcel is not None
+    last.parcel.unpack()
     return storage / "trial-00000", data, last
 
 

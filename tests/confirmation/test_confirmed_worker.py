@@ -53,6 +53,8 @@ def test_a_confirmed_model_was_trained_by_its_trial_s_strategy(workdir: Path, st
     folder = workdir / "confirmed"
     *_, last = confirmed_results(settings, order, study="demo", folder=folder, pictures=frozenset())
     assert isinstance(last, EpochResult)
+    assert last.parcel is not None
+    last.parcel.unpack()
     assert last.record.strategy == read_config(folder / "trial-00000").strategy == strategy
     # What is kept predicts as the trial did; its temperature moves an AUC of three classes a little.
     assert last.extra["validation_auc"] == pytest.approx(last.record.auc, abs=0.05)
@@ -74,6 +76,8 @@ def test_what_the_search_looked_for_is_judged_beside_the_auc(workdir: Path) -> N
         objective="auprc",
     )
     assert isinstance(last, EpochResult)
+    assert last.parcel is not None
+    last.parcel.unpack()
     assert last.extra["test_objective_value"] == last.extra["test_average_precision"]
     assert last.record.value == last.record.auc  # a confirmation's own value is the AUC
 
@@ -90,6 +94,8 @@ def test_the_folder_predicts_with_the_calibration_that_was_chosen(workdir: Path,
     folder = workdir / "confirmed"
     *_, last = confirmed_results(settings, order, study="demo", folder=folder, pictures=frozenset())
     assert isinstance(last, EpochResult)
+    assert last.parcel is not None
+    last.parcel.unpack()
     assert last.extra["calibration"] == calibration
     assert [each["kind"] for each in last.extra["calibrations"]] == ["none", *CALIBRATIONS]
     model = load_unsealed(folder / "trial-00000")

@@ -92,6 +92,8 @@ def confirmed_once(config: StudyConfig, data: PreparedData, workdir: Path) -> An
         folder = confirmed_folder(study)
         *_, last = confirmed_results(settings, order, study=config.name, folder=folder, pictures=frozenset())
         assert isinstance(last, EpochResult)
+        assert last.parcel is not None
+        last.parcel.unpack()
         driver.complete(0, last.record.auc or 0.0, {**last.record.attributes(), **last.extra})
     return load(config.name)
 

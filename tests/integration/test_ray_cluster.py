@@ -1,4 +1,4 @@
-"""A study on a Ray cluster of two nodes, one of which dies."""
+"""A study on a Ray cluster of two nodes that share no folder; one of them dies."""
 
 import os
 import subprocess
@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from medfathom.confirmation.find import confirmed_folder, find_confirmation, is_kept
+from medfathom.confirmation.summary import summarize_confirmation
+from medfathom.models.folder import WEIGHTS_FILE
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
 
@@ -50,6 +53,46 @@ def nodes(workdir: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     }
     yield cluster, found
     cluster.shutdown()
+
+
+def medfathom(*arguments: str) -> str:
+    """Run the program with the default storage folder; returns what it prints."""
+    environment = {k: v for k, v in os.environ.items() if k != "MEDFATHOM_STORAGE"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from medfathom.cli import main; main()", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_confirmed_models_come_back_from_nodes_that_share_no_folder(
+    workdir: Path, nodes: tuple[Any, dict[str, Any]]
+) -> None:
+    cluster, _ = nodes
+    (workdir / "spread.toml").write_text(STUDY)
+    medfathom("run", "spread.toml", "--address", cluster.address, "--set", "budget.trials=2")
+    medfathom("confirm", "spread", "--seeds", "4", "--address", cluster.address)
+    search = read_study(default_url(), "spread")
+    confirmation = find_confirmation(search)
+    assert confirmation is not None
+    folder = confirmed_folder(search)
+    models = summarize_confirmation(search, confirmation).strata[0].models
+    assert [model.seed for model in models] == [0, 1, 2, 3]
+    for model in models:
+        assert is_kept(model.folder)
+        assert all((model.folder / name).is_file() for name in model.pictures)
+    assert models[0].pictures
+    assert {path.name for path in folder.iterdir()} >= {model.folder.name for model in models}
+    for name in ("one", "two"):  # both trained, and neither keeps a model
+        assert list((workdir / name / "cache" / "datasets").glob("*/prepared.json"))
+        assert not list((workdir / name).rglob(WEIGHTS_FILE))
+    medfathom("export", "spread", "--out", "exported", "--no-onnx")
+    assert len(medfathom("predict", "exported", str(next(workdir.rglob("*.png"))))) > 0
 
 
 @pytest.mark.parametrize("shared_checkpoints", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ from medfathom.metrics.rules import CalibrationKind, ThresholdRule
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.models.joint import state_of_one
-from medfathom.scheduling.messages import EpochResult, Order, Result, RunSettings
-from medfathom.scheduling.worker import ended_by_failure, records, task_of
+from medfathom.scheduling.messages import EpochResult, Order, Parcel, Result, RunSettings
+from medfathom.scheduling.worker import ended_by_failure, node_storage, records, task_of
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.judging import judge, over_datasets
 from medfathom.trial.network import network_of
@@ -55,13 +56,13 @@ def confirmed_results(
     pictures: frozenset[int],
     objective: str = "auc",
 ) -> Iterator[Result]:
-    """A confirmation's results, epoch by epoch; with the last one everything is on disk.
+    """A confirmation's results, epoch by epoch; with the last one comes the model.
 
     Args:
         settings: of the confirmation.
         order: one configuration and seed.
         study: name of the study that is confirmed.
-        folder: where every confirmed model has its own folder.
+        folder: where every confirmed model has its own folder, on the driver's machine.
         pictures: numbers of the trials whose pictures are drawn.
         objective: what the search looked for; it is judged beside the AUC.
     """
@@ -70,14 +71,18 @@ def confirmed_results(
     def epochs() -> Iterator[EpochResult]:
         for record in records(params, task, order.assignment.reported):
             extra: dict[str, Any] = {}
+            parcel = None
             if record.finished:
-                own = folder / f"trial-{number:05d}"
+                # Beside the checkpoint: whoever removes that removes what a killed worker left of the model.
+                own = (node_storage(settings) / "checkpoints" / order.checkpoint).with_suffix("")
+                shutil.rmtree(own, ignore_errors=True)
                 heads = _keep(settings, params, task, own, (study, number), objective)
                 kept = _recorded(own, heads)
                 if number in pictures:
                     kept = _draw(own, heads, kept, record, task)
                 extra = kept.attributes()
-            yield EpochResult(record, extra)
+                parcel = Parcel.pack(own, folder / own.name)
+            yield EpochResult(record, extra, parcel=parcel)
 
     yield from ended_by_failure(epochs(), params, task)
 

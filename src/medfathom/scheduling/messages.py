@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, NodeError, OutOfMemoryError
+from medfathom.files import write_atomically
 from medfathom.study.assignment import Assignment
 from medfathom.study.precision import Precision
 from medfathom.trial.record import TrialRecord
@@ -54,6 +56,36 @@ class Order:
     """Its share of a GPU where shares follow measured memory; None: what every trial takes."""
 
 
+@dataclass
+class Parcel:
+    """A folder's files on their way from a worker to the driver, which may be on another machine.
+
+    Tune keeps each trial's last result for as long as it runs: `unpack` empties the parcel, so that no model
+    stays in memory.
+    """
+
+    folder: Path
+    """Where they go, on the driver's machine."""
+    files: dict[str, bytes]
+    """Path below the folder -> content."""
+
+    @classmethod
+    def pack(cls, source: Path, folder: Path) -> Parcel:
+        """Read all files of a folder, and remove it."""
+        paths = sorted(path for path in source.rglob("*") if path.is_file())
+        parcel = cls(folder, {path.relative_to(source).as_posix(): path.read_bytes() for path in paths})
+        shutil.rmtree(source)
+        return parcel
+
+    def unpack(self) -> None:
+        """Write the files. Raises OSError where the disk is full or the folder cannot be written to."""
+        while self.files:
+            name, content = self.files.popitem()
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """An epoch that a worker reports."""
@@ -63,6 +95,8 @@ class EpochResult:
     """Further user attributes, as JSON values: what `confirm` adds."""
     validation: bytes = b""
     """With a search trial's last epoch: its validation predictions, see `trial.validation`."""
+    parcel: Parcel | None = None
+    """With a confirmed model's last epoch: the model."""
 
     def to_tune(self) -> dict[str, Any]:
         """As Tune takes it. The attributes are one string: Ray would flatten and copy a nested table."""
@@ -73,6 +107,7 @@ class EpochResult:
             "done": self.record.finished,
             "attributes": json.dumps({**self.record.attributes(), **self.extra}, allow_nan=False),
             "validation": self.validation,
+            "parcel": self.parcel,
         }
 
 
@@ -125,6 +160,7 @@ class EpochNews:
     finished: bool
     attributes: Mapping[str, object]
     validation: bytes = b""
+    parcel: Parcel | None = None
 
 
 def from_tune(result: Mapping[str, Any] | None) -> EpochNews | Failure | None:
@@ -141,6 +177,7 @@ def from_tune(result: Mapping[str, Any] | None) -> EpochNews | Failure | None:
         bool(result["finished"]),
         attributes,
         result.get("validation", b""),
+        result.get("parcel"),
     )
 
 

@@ -160,6 +160,13 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             self._watcher.trial_ends(number, "FAIL", None, failure.reason)
 
     def _end(self, number: int, last: EpochNews) -> None:
+        if last.parcel is not None:
+            try:
+                last.parcel.unpack()
+            except OSError as error:
+                reason = f"its model cannot be written to {last.parcel.folder} ({error.strerror or error})"
+                self._fail(number, Failure(reason), last.attributes)
+                return
         if last.finished:
             if self._driver.complete(number, last.value, last.attributes, last.validation):
                 self._watcher.trial_ends(number, "COMPLETE", last.value, "")

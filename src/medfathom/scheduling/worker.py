@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -147,7 +148,7 @@ def _checkpoint(settings: RunSettings, order: Order) -> Path:
 
 
 def _remove_ended(folder: Path, running: Sequence[int] | None) -> None:
-    """Remove checkpoints that trials left on this node and that ended since; the driver removes its own.
+    """Remove what trials left on this node that ended since; the driver removes its own.
 
     `running` is as old as the assignment: hours, where the trial's worker died and Tune gives it out again.
     Trials begun since have higher numbers, and stay.
@@ -159,6 +160,7 @@ def _remove_ended(folder: Path, running: Sequence[int] | None) -> None:
         number = int(path.stem.removeprefix("trial-"))
         if number <= latest and number not in running:
             path.unlink(missing_ok=True)
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
 def _fetch_newer(remote: RemoteCheckpoints, name: str, checkpoint: Path) -> None:

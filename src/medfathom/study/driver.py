@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -304,6 +305,7 @@ class Driver:
 
     def _remove_checkpoint(self, number: int) -> None:
         self.checkpoint(number).unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoint(number).with_suffix(""), ignore_errors=True)  # a model in the making
         if self._remote is not None:
             try:
                 self._remote.remove(self.checkpoint_name(number))
