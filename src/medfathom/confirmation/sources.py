@@ -86,7 +86,7 @@ def model_folders(found: Settled) -> Sources:
 def leakage_through(found: Settled, data: PreparedData) -> str:
     """A warning, in one line, where a source has learnt from images that this data set validates or tests on.
 
-    Only exact copies are seen, and only where the source's prepared data are on this machine.
+    Only exact copies are seen. Where the source's prepared data are not on this machine, that is told instead.
     """
     from medfathom.data.leakage import learnt_elsewhere  # noqa: PLC0415
     from medfathom.data.prepared import names_of, parts_of  # noqa: PLC0415
@@ -94,17 +94,32 @@ def leakage_through(found: Settled, data: PreparedData) -> str:
 
     said = []
     for init, own in found.items():
-        for fingerprint in sorted({source.fingerprint for source in own.values()}):
+        for fingerprint, dataset in sorted(
+            {pair for source in own.values() for pair in _learnt_from(source)}
+        ):
             theirs = find_prepared(home() / "cache", fingerprint)
+            if theirs is None:
+                said.append(
+                    f"Not checked: whether {init} has learnt from images of this study; the data set that it "
+                    f"was trained on ({dataset}) is not prepared on this machine"
+                )
+                continue
             for name, part in zip(names_of(data), parts_of(data), strict=True):
-                copies = {} if theirs is None else learnt_elsewhere(theirs, part)
-                if copies:
+                if copies := learnt_elsewhere(theirs, part):
                     counts = ", ".join(f"{count} in {split}" for split, count in copies.items())
                     said.append(
                         f"Leakage: {init} has learnt from exact copies of images of "
                         f"{name or 'this data set'} ({counts}): AUCs look better than they are"
                     )
     return "; ".join(said)
+
+
+def _learnt_from(source: Source) -> list[tuple[str, str]]:
+    """Fingerprint and name of each data set that a model was trained on: of several, where it has heads."""
+    folder = home() / source.folder
+    heads = [read_config(folder / head) for head in read_config(folder).heads]
+    several = [(head.dataset_fingerprint, head.dataset) for head in heads]
+    return several or [(source.fingerprint, source.dataset)]
 
 
 def check_sources(study: Study) -> None:
