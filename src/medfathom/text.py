@@ -201,6 +201,8 @@ def short_strata(strata: Sequence[str]) -> list[str]:
 
     >>> short_strata(["architecture=vgg11 init=imagenet unfreeze_depth=3", "architecture=vgg16 init=random"])
     ['vgg11 · imagenet · depth 3', 'vgg16 · random']
+    >>> short_strata([""])  # of a study that compares nothing
+    ['the only stratum']
     """
     found = [re.search(r"(?:^| )architecture=(\S+)", name) for name in strata]
     names = [match.group(1) if match else "" for match in found]
@@ -211,7 +213,7 @@ def short_strata(strata: Sequence[str]) -> list[str]:
 def _short(stratum: str, architectures: dict[str, str]) -> str:
     words, paren, rest = stratum.partition(" (")
     parts = (_short_part(part, architectures) for part in re.split(r" (?=\w+=)", words))
-    return " · ".join(parts) + paren + rest
+    return (" · ".join(parts) or "the only stratum") + paren + rest
 
 
 def _short_part(part: str, architectures: dict[str, str]) -> str:
