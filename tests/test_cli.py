@@ -137,7 +137,7 @@ def test_what_comes_next_names_the_same_storage(medfathom: Cli, monkeypatch: pyt
     code, out, err = medfathom("run", "demo", "--storage", "sqlite:///other.db")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "Trial 0 is called best: the highest validation AUC (AUC 0.8000, log loss 0.5).",
+        "Trial 0 is called best: it has the highest validation AUC (AUC 0.8000, log loss 0.5).",
         "Next:",
         "  medfathom show demo --storage sqlite:///other.db",
         "  medfathom dashboard --storage sqlite:///other.db",
@@ -229,6 +229,16 @@ def test_help_teaches(medfathom: Cli) -> None:
         assert code == 0
         for command in ("run", "validate", "show", "dashboard", "analyze", "list"):
             assert command in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [("run --nope", "run"), ("data check --nope", "data check"), ("data nope", "data"), ("nope", "")],
+)
+def test_a_wrong_option_names_the_help_of_its_command(medfathom: Cli, arguments: str, typed: str) -> None:
+    code, _, said = medfathom(*arguments.split())
+    assert code == 2
+    assert said.rstrip().endswith(f"medfathom {typed} --help`.".replace("  ", " "))
 
 
 @pytest.mark.usefixtures("studied")

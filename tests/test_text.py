@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfathom.text import STORAGE_GIVEN, command, printable
+from medfathom.text import ADDRESS_GIVEN, STORAGE_GIVEN, command, printable
 
 
 @pytest.fixture
@@ -66,6 +66,16 @@ def test_a_given_storage_goes_on_without_its_password(path: Path) -> None:
         assert command("--help") == "medfathom --help"
     finally:
         STORAGE_GIVEN.reset(token)
+
+
+def test_a_given_address_goes_to_commands_that_take_it(path: Path) -> None:
+    install(path)
+    token = ADDRESS_GIVEN.set("ray://head:10001")
+    try:
+        assert command("confirm", "demo") == "medfathom confirm demo --address ray://head:10001"
+        assert command("show", "demo") == "medfathom show demo"
+    finally:
+        ADDRESS_GIVEN.reset(token)
 
 
 @given(st.binary(max_size=30))

@@ -169,7 +169,7 @@ def _studies(url: str, names: Sequence[str], *, confirmed: bool) -> list[_Found]
     if without:
         raise ResultsError(
             f"no confirmed results of {', '.join(without)}: `{command('confirm', without[0])}` makes them; "
-            "--exploratory analyses the search trials instead; what they suggest must be confirmed"
+            "--exploratory analyses the search trials instead, whose results must be confirmed"
         )
     return found
 

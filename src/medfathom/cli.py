@@ -46,7 +46,7 @@ from medfathom.terminal.options import (
     complete_trial,
     example,
 )
-from medfathom.text import QUIET, STORAGE_GIVEN, command
+from medfathom.text import ADDRESS_GIVEN, QUIET, STORAGE_GIVEN, command
 
 BEGIN = ("run demo", "dashboard", "confirm demo", "analyze demo", "export demo --out model", "init FOLDER")
 
@@ -78,10 +78,10 @@ def _options(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no notes; also after a command.")
+        bool, typer.Option("--quiet", "-q", help="No progress and no notes; works after a command too.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error comes from; also after a command.")
+        bool, typer.Option("--debug", help="Show where an error comes from; works after a command too.")
     ] = False,
 ) -> None:
     """`main` takes quiet and debug away before this is called, so that they may stand anywhere."""
@@ -95,6 +95,7 @@ app.add_typer(elsewhere)
 def main() -> None:
     """Entry point: exit 0 done, 1 failed while running, 2 bad input; errors are one line without --debug."""
     STORAGE_GIVEN.set(None)
+    ADDRESS_GIVEN.set(None)
     debug, quiet = "--debug" in sys.argv, bool({"-q", "--quiet"} & set(sys.argv))
     QUIET.set(quiet)
     arguments = [a for a in sys.argv[1:] if a not in ("--debug", "-q", "--quiet")] or ["--help"]
@@ -103,12 +104,19 @@ def main() -> None:
     except MedfathomError as error:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
-        _fail(f"{error.format_message().rstrip('.')}. See `{command('--help')}`.", EXIT_BAD_INPUT, debug)
+        _fail(f"{error.format_message().rstrip('.')}. See `{_help_of(error)}`.", EXIT_BAD_INPUT, debug)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(EXIT_FAILED)
+
+
+def _help_of(error: TyperException) -> str:
+    """The help of the command that was typed; the program's own where none was."""
+    context = getattr(error, "ctx", None)
+    words = context.command_path.split()[1:] if context is not None else []
+    return command(*words, "--help")
 
 
 def _fail(message: str, code: int, debug: bool) -> None:
@@ -120,7 +128,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 @app.command(epilog=example("samples my-samples"))
 def samples(folder: Annotated[Path, typer.Argument(help="A new folder.", metavar="DIR")]) -> None:
-    """Write sample images and a table of published results, to try the commands on."""
+    """Write sample images and a table of published results, to try the commands with."""
     from medfathom.terminal.samples import print_samples  # noqa: PLC0415
 
     print_samples(folder)
@@ -143,7 +151,7 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at your data and write a commented definition of a first study. It says what it guessed."""
+    """Look at your data and write a definition for a first study, with comments on what was guessed."""
     from medfathom.terminal.init import print_definition_written  # noqa: PLC0415
 
     print_definition_written(place, out=out, modality=modality, label=label, as_json=as_json)
@@ -154,8 +162,8 @@ def run(
     study: Annotated[
         str,
         typer.Argument(
-            help="A TOML file, the name of one in study_defs/, or a folder or table of images: a definition "
-            "is then written first, as by `init`.",
+            help="A TOML file, the name of one in study_defs/, or a folder or table of images (then a "
+            "definition is written first, as `init` does).",
             autocompletion=complete_study,
         ),
     ],
@@ -165,7 +173,7 @@ def run(
     minutes: Annotated[float | None, typer.Option(help="End this run after this many minutes.")] = None,
     set_: SetOption = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start again; the old study stays under another name.")
+        bool, typer.Option("--fresh", help="Start a new study; the old one stays under another name.")
     ] = False,
     modality: ModalityOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a live table.")] = False,
@@ -197,7 +205,7 @@ def validate(
     storage: StorageOption = None,
     set_: SetOption = None,
 ) -> int:
-    """Make all checks of `run` before it decodes an image; `data check` finds bad images and copies."""
+    """Make all checks that `run` makes before it reads images. `data check` finds bad images and copies."""
     from medfathom.terminal.validation import print_validity  # noqa: PLC0415
 
     return print_validity(studies, set_ or [], storage)
@@ -209,7 +217,7 @@ def plan(
     seconds: Annotated[
         float,
         typer.Option(
-            help="Measure for this long; kinds of trials that were not reached are estimated.", min=1
+            help="Measure for this long; kinds of trials that were not measured are estimated.", min=1
         ),
     ] = 120,
     set_: PlanSetOption = None,
@@ -230,7 +238,7 @@ def plan(
     """Measure what every kind of trial takes on this machine, and forecast the study.
 
     A short trial of each architecture and unfreeze depth runs on a few of the images; nothing is stored.
-    `--analysis`: from a pilot (a study, tables), what it takes to say whether size matters (`--margin`).
+    `--analysis` plans from a pilot (a study, tables) how many networks and data sets an analysis needs.
     """
     from medfathom.terminal.forecast import print_forecast  # noqa: PLC0415
     from medfathom.terminal.planning import TableOptions, plan_analysis  # noqa: PLC0415
@@ -248,7 +256,7 @@ def plan(
 def show(
     study: RunStudyArgument,
     definition: Annotated[
-        bool, typer.Option("--definition", help="Print the whole definition as TOML, every default included.")
+        bool, typer.Option("--definition", help="Print the complete definition as TOML, with all defaults.")
     ] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
@@ -266,10 +274,10 @@ def show(
 @app.command(epilog=example("confirm demo --top 4 --seeds 3"))
 def confirm(
     study: RunStudyArgument,
-    seeds: Annotated[int, typer.Option(help="How often each configuration is trained.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of seeds for each configuration.", min=1)] = 3,
     top: Annotated[
         int | None,
-        typer.Option(help="Only this many strata, best validation AUC first; default: all.", min=1),
+        typer.Option(help="Confirm only this many strata, best validation AUC first; default: all.", min=1),
     ] = None,
     trial: Annotated[
         list[int] | None,
@@ -280,29 +288,29 @@ def confirm(
     ] = None,
     by: Annotated[
         str,
-        typer.Option(help="Subgroups of the test split, by columns that [dataset] keeps: sex,age:10."),
+        typer.Option(help="Subgroups of the test split, by columns in `[dataset] keep`: sex,age:10."),
     ] = "",
     ensemble: Annotated[
         int | None,
-        typer.Option(help="Also average up to this many models, chosen by validation log loss.", min=2),
+        typer.Option(help="Also average at most this many models, chosen by validation log loss.", min=2),
     ] = None,
     keep_ensemble: Annotated[
-        bool, typer.Option("--keep-ensemble", help="Keep the ensemble for `export` whatever it gains.")
+        bool, typer.Option("--keep-ensemble", help="Let `export` use the ensemble whatever its gain.")
     ] = False,
     views: Annotated[
         bool,
-        typer.Option("--views", help="Also average the best model over flips that the modality allows."),
+        typer.Option("--views", help="Also average the best model over flips of each image (OCT, WSI)."),
     ] = False,
     keep_views: Annotated[
-        bool, typer.Option("--keep-views", help="Keep these views for `export` whatever they gain.")
+        bool, typer.Option("--keep-views", help="Let `export` use these flips whatever their gain.")
     ] = False,
     storage: StorageOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Retrain the best of every stratum with several seeds, and judge it on the test split.
+    """Train the best configuration of each stratum again with several seeds, and judge it on the test split.
 
-    Trains at full length, without early stopping. Only this command opens the test split, and the study
+    It trains at full length, without early stopping. Only this command opens the test split, and the study
     records it. If it was interrupted, the same command continues.
     """
     from medfathom.terminal.confirmation import confirm_and_tell  # noqa: PLC0415
@@ -354,7 +362,7 @@ def analyze(
 ) -> None:
     """Test whether depth or parameter count predicts AUC, modality by modality.
 
-    Studies bring what `confirm` found on their test splits; several studies and tables make one report.
+    Of studies, it uses the confirmed results on the test split. Several studies and tables make one report.
     """
     from medfathom.terminal.analysis import print_analysis  # noqa: PLC0415
 

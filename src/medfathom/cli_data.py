@@ -16,7 +16,7 @@ from medfathom.terminal.options import (
     example,
 )
 
-list_app = typer.Typer(help="List what can be named: studies, architectures, pieces of search/.")
+list_app = typer.Typer(help="List studies, architectures, data sets, and pieces of search/.")
 data_app = typer.Typer(help="Prepare a study's data set, and check it for what would invalidate a result.")
 
 
@@ -26,20 +26,21 @@ def data_check(
     others: Annotated[
         list[str] | None,
         typer.Argument(
-            help="More data sets: only images that are in two sets are looked for.",
+            help="More data sets; then only images that are in two of the sets are searched.",
             metavar="[OTHER]…",
             autocompletion=complete_study,
         ),
     ] = None,
     set_: SetOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="The page; default: storage/reports/NAME-data.html.", metavar="FILE")
+        Path | None,
+        typer.Option(help="HTML page to write; default: storage/reports/NAME-data.html.", metavar="FILE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Look for copies, patients in two splits, label conflicts, blank images, shortcuts.
+    """Search a data set for copies, patients in two splits, label conflicts, blank images and shortcuts.
 
-    With several data sets: images that two of them share, though one cuts, squashes or scales them otherwise.
+    With several data sets, it finds images that are in two of them, also cropped, squashed or scaled.
 
     Exit 0: nothing that invalidates a study; 1: an error among the findings; 2: the data cannot be used.
     """
@@ -56,11 +57,11 @@ def data_prepare(
     set_: SetOption = None,
     samples: Annotated[
         Path | None,
-        typer.Option(help="Also write 12 validation images there as PNG, to look at.", metavar="DIR"),
+        typer.Option(help="Also write 12 validation images as PNG into this folder.", metavar="DIR"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decode a study's data set once into a memory map, as `run` would."""
+    """Decode a study's data set once into a memory map. `run` does it too, if it has not been done."""
     from medfathom.terminal.data import print_prepared  # noqa: PLC0415
 
     print_prepared(study, set_ or [], samples=samples, as_json=as_json)
@@ -73,17 +74,18 @@ def data_shift(
     architecture: Annotated[
         list[str] | None,
         typer.Option(
-            help="One of the study's; can be repeated. Default: all.", autocompletion=complete_architecture
+            help="An architecture of the study; can be repeated. Default: all.",
+            autocompletion=complete_architecture,
         ),
     ] = None,
     images: Annotated[int, typer.Option(help="Number of training images to measure.", min=2)] = 256,
     out: Annotated[
         Path | None,
-        typer.Option(help="The picture; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
+        typer.Option(help="Picture to write; default: storage/reports/NAME-shift.svg.", metavar="FILE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how far the images are from each pretrained network's batch-norm statistics."""
+    """Measure the distance of the images from the batch-norm statistics of each pretrained network."""
     from medfathom.terminal.shift import print_shift  # noqa: PLC0415
 
     print_shift(
@@ -93,7 +95,7 @@ def data_shift(
 
 @list_app.command("studies", epilog=example("list studies"))
 def list_studies(as_json: JsonOption = False) -> None:
-    """Study definitions: in ./study_defs, and shipped."""
+    """List study definitions: those in ./study_defs, and those shipped."""
     from medfathom.terminal.listing import print_definitions  # noqa: PLC0415
 
     print_definitions("study_defs", as_json)
@@ -104,18 +106,21 @@ def list_architectures(
     pattern: Annotated[
         str,
         typer.Argument(
-            help="Only names (or families) that contain this.", autocompletion=complete_architecture
+            help="List only names (or families) that contain this.", autocompletion=complete_architecture
         ),
     ] = "",
-    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    family: Annotated[str | None, typer.Option(help="List only this family.")] = None,
     max_params: Annotated[
-        float | None, typer.Option(help="Only with at most this many million parameters.", metavar="MILLIONS")
+        float | None,
+        typer.Option(
+            help="List only networks with at most this many million parameters.", metavar="MILLIONS"
+        ),
     ] = None,
-    sort: Annotated[str, typer.Option(help="name, family, n_params, depth or macs.")] = "family",
+    sort: Annotated[str, typer.Option(help="Sort by name, family, n_params, depth or macs.")] = "family",
     descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Architectures of the catalog: size, depth, cost. Any other timm model too, by its full name."""
+    """List the architectures of the catalog: size, depth, cost. Other timm models work by their full name."""
     from medfathom.terminal.listing import print_architectures  # noqa: PLC0415
 
     print_architectures(
@@ -125,7 +130,7 @@ def list_architectures(
 
 @list_app.command("datasets", epilog=example("list datasets"))
 def list_datasets(as_json: JsonOption = False) -> None:
-    """Data sets that study definitions name: source, modality, licence."""
+    """List the data sets of the study definitions: source, modality, licence."""
     from medfathom.terminal.listing import print_datasets  # noqa: PLC0415
 
     print_datasets(as_json)
@@ -143,12 +148,12 @@ def list_schemas(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Print the JSON schema of this one.", metavar="[COMMAND]", autocompletion=complete_schema
+            help="Print the JSON schema of this command.", metavar="[COMMAND]", autocompletion=complete_schema
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Commands with `--json`, and the keys of what they print; or the JSON schema of one."""
+    """List the commands with `--json` and the keys that they print, or print the JSON schema of one."""
     from medfathom.terminal.schemas import print_schemas  # noqa: PLC0415
 
     print_schemas(" ".join(words) if words else None, as_json=as_json)
@@ -157,7 +162,7 @@ def list_schemas(
 def _add_piece(kind: str) -> None:
     @list_app.command(
         kind,
-        help=f"Pieces of search/{kind}/: in the working folder, and shipped.",
+        help=f"List the pieces of search/{kind}/: those in the working folder, and those shipped.",
         epilog=example(f"list {kind}"),
     )
     def _list(as_json: JsonOption = False) -> None:

@@ -22,9 +22,9 @@ elsewhere = typer.Typer()
 @elsewhere.command(epilog=example("submit demo --slurm --minutes 240 --gpus 1"))
 def submit(
     study: StudyArgument,
-    slurm: Annotated[bool, typer.Option("--slurm", help="To Slurm, from a login node.")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Submit to Slurm, from a login node.")] = False,
     minutes: Annotated[
-        int, typer.Option(help="Time of the job; a study that takes longer is queued again.", min=3)
+        int, typer.Option(help="Minutes of the job; a study that takes longer is queued again.", min=3)
     ] = 240,
     cpus: Annotated[int, typer.Option(help="CPUs of the job.", min=1)] = 4,
     gpus: Annotated[int, typer.Option(help="GPUs of the job.", min=0)] = 0,
@@ -35,11 +35,11 @@ def submit(
         list[str] | None,
         typer.Option(help="Any other option of sbatch: `--sbatch qos=low`.", metavar="KEY=VALUE"),
     ] = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="Then confirm the study, as `confirm`.")] = False,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Confirm the study afterwards.")] = False,
     storage: StorageOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Run a study as a job of Slurm. Where the job is preempted or its time is over, it is queued again."""
+    """Run a study as a Slurm job. If the job is preempted or its time is over, it is queued again."""
     from medfathom.terminal.submit import Asked, submit_and_tell  # noqa: PLC0415
 
     asked = Asked(minutes, cpus, gpus, memory, partition, account, tuple(sbatch or ()))
@@ -57,7 +57,7 @@ def export_runs(
     ] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Write the trials of a study as runs of MLflow or TensorBoard: parameters, metrics, learning curves."""
+    """Write the trials of a study as MLflow or TensorBoard runs: parameters, metrics, learning curves."""
     from medfathom.terminal.export import print_exported_runs  # noqa: PLC0415
 
     print_exported_runs(study, mlflow=mlflow, tensorboard=tensorboard, storage=storage)
@@ -66,7 +66,9 @@ def export_runs(
 @elsewhere.command(epilog=example("report demo --checklist claim --out report"))
 def report(
     study: RunStudyArgument,
-    checklist: Annotated[str, typer.Option(help="claim, tripod-ai or stard-ai.", metavar="NAME")],
+    checklist: Annotated[
+        str, typer.Option(help="Which checklist: claim, tripod-ai or stard-ai.", metavar="NAME")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Write Markdown, HTML (opens in Word) and JSON into this folder.", metavar="DIR"),
@@ -74,9 +76,9 @@ def report(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A reporting checklist filled in from the study's record, and a methods paragraph.
+    """Fill in a reporting checklist from the study's record, and write a methods paragraph.
 
-    Each item has what the record says and where that stands, or a question to the author.
+    Each item has an answer and where it comes from in the record, or a question to the author.
     """
     from medfathom.terminal.report import print_report  # noqa: PLC0415
 
@@ -90,14 +92,16 @@ def dashboard(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on; other machines need the token that is printed.", metavar="ADDRESS"
+            help="Address to listen on; visitors from other machines need the printed token.",
+            metavar="ADDRESS",
         ),
     ] = "127.0.0.1",
     writable: Annotated[
-        bool, typer.Option("--writable", help="Let the page change and delete studies (there is no login).")
+        bool,
+        typer.Option("--writable", help="Allow visitors to change and delete studies (there is no login)."),
     ] = False,
 ) -> None:
-    """Serve optuna-dashboard on the storage, to this machine, or with --host to whoever has its token."""
+    """Serve optuna-dashboard of the storage to this machine or, with --host, to anyone with its token."""
     from medfathom.dashboard.server import serve  # noqa: PLC0415
     from medfathom.study.connection import default_url  # noqa: PLC0415
     from medfathom.terminal.output import print_text  # noqa: PLC0415

@@ -21,25 +21,26 @@ def export(
     study: RunStudyArgument,
     out: Annotated[Path, typer.Option(help="The model folder to create.", metavar="DIR")],
     within: Annotated[
-        float | None, typer.Argument(help="With smallest-within: the AUC that may be lost.", min=0)
+        float | None,
+        typer.Argument(help="With smallest-within: the AUC that may be lost, for example 0.01.", min=0),
     ] = None,
     trial: Annotated[
         str,
         typer.Option(
-            help="best, the number of a search trial (from 0), or smallest-within",
+            help="Which model: best, the number of a search trial (from 0), or smallest-within",
             metavar="WHICH",
             autocompletion=complete_trial,
         ),
     ] = "best",
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="The ensemble that `confirm --ensemble` kept, as one folder.")
+        bool, typer.Option("--ensemble", help="Export the ensemble that `confirm --ensemble` kept.")
     ] = False,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write it as ONNX.")] = True,
     prints: Annotated[
         bool,
         typer.Option(
             "--fingerprints/--no-fingerprints",
-            help="Also write fingerprints of the training images, by which `evaluate` finds them again.",
+            help="Also write fingerprints of the training images, so that `evaluate` finds copies of them.",
         ),
     ] = True,
     storage: StorageOption = None,
@@ -66,12 +67,14 @@ def export(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="What `export` wrote.", metavar="FOLDER")],
+    model: Annotated[Path, typer.Argument(help="A folder that `export` wrote.", metavar="FOLDER")],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES…")],
-    csv: Annotated[Path | None, typer.Option(help="Write a CSV file instead.", metavar="FILE")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a CSV file instead of a table.", metavar="FILE")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
     per_image: Annotated[
-        bool, typer.Option(help="A row for each image, even if the model judges cases.")
+        bool, typer.Option(help="Print a row for each image, even if the model judges cases.")
     ] = False,
     mpp: Annotated[
         float | None,
@@ -79,7 +82,7 @@ def predict(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Class probabilities of images by an exported model.
+    """Predict class probabilities of images with an exported model.
 
     A model of volumes, slides or other cases gives a row for each case: the images of a folder. Images that
     cannot be read are named and skipped; the exit code is then 1.
@@ -93,12 +96,15 @@ def predict(
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="What `export` wrote, or the name of a confirmed study.", metavar="MODEL")
+        str,
+        typer.Argument(
+            help="A folder that `export` wrote, or the name of a confirmed study.", metavar="MODEL"
+        ),
     ],
     data: Annotated[
         str,
         typer.Argument(
-            help="A TOML file with [dataset], and [map] where classes have other names.",
+            help="A TOML file with [dataset], and with [map] if class names differ.",
             metavar="OTHER.toml",
         ),
     ],
@@ -109,30 +115,31 @@ def evaluate(
         ),
     ] = None,
     by: Annotated[
-        str, typer.Option(help="Subgroups by columns that [dataset] keeps: sex,age:10.", metavar="COLUMNS")
+        str, typer.Option(help="Subgroups by columns in `[dataset] keep`: sex,age:10.", metavar="COLUMNS")
     ] = "",
     split: Annotated[
-        str | None, typer.Option(help="Only this split of the data: train, val or test; default: all images.")
+        str | None,
+        typer.Option(help="Use only this split of the data: train, val or test; default: all images."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, …")] = "cpu",
     copies: Annotated[
         bool,
         typer.Option(
             "--copies",
-            help="Look for training images by the images too: crops are found; it takes long.",
+            help="Also compare the images with all training images; this finds crops too, but takes long.",
         ),
     ] = False,
     pictures: Annotated[
         Path | None,
-        typer.Option(help="A folder for ROC, Grad-CAM, the twenty most confident mistakes.", metavar="DIR"),
+        typer.Option(help="Draw ROC curve, Grad-CAM and the 20 most confident mistakes here.", metavar="DIR"),
     ] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Judge a model on labelled data of another place: AUC and its drop, threshold, calibration, overlap.
+    """Judge a model on labelled data from another source: AUC, its drop, calibration, copies.
 
-    Training images among the data are looked for first. What is found is kept in the model's folder and card,
-    and in the study's storage.
+    It first searches the data for training images. The result is saved in the model's folder and card, and in
+    the study's storage.
     """
     from medfathom.terminal.evaluation import evaluate_and_tell  # noqa: PLC0415
 

@@ -117,9 +117,9 @@ def confirm_study(
         RunError: the storage or the cluster failed.
     """
     if keep_ensemble and ensemble is None:
-        raise InputError("--keep-ensemble: give --ensemble N too, the number of models it may have")
+        raise InputError("--keep-ensemble: also give --ensemble N, the largest number of models")
     if keep_views and not views:
-        raise InputError("--keep-views: give --views too")
+        raise InputError("--keep-views: also give --views")
     watcher = watcher or default_watcher()
     url = storage or default_url()
     study = read_study(url, name)
@@ -154,8 +154,8 @@ def _refuse_for_several(config: StudyConfig, by: str, ensemble: int | None, view
     asked = ["--by"] * bool(by) + ["--ensemble"] * (ensemble is not None) + ["--views"] * views
     if asked and isinstance(config.dataset, JointDataset):
         raise InputError(
-            f"{asked[0]}: not for a model of several data sets; leave it out, or confirm the study of one of "
-            "them (--set only=NAME)"
+            f"{asked[0]}: cannot be used for a model of several data sets; leave it out, or confirm the "
+            "study of one of them (--set only=NAME)"
         )
 
 
@@ -291,7 +291,8 @@ def _queue(
             withdrawn = withdraw(driver, abandoned, {job.key for job in jobs})
             if withdrawn:
                 watcher.note(
-                    f"{withdrawn} models that an earlier call asked for are not trained: this call does not"
+                    f"{withdrawn} models of an earlier call are not trained, as this call does not ask for "
+                    "them"
                 )
             return enqueue(driver, jobs, config.seed, confirmed_folder(study))
 

@@ -39,7 +39,7 @@ class ExportedRuns:
     Attributes:
         place: the folder or file that was written.
         runs: how many trials have become runs.
-        left_out: trials that have not begun, or are not asked for any more.
+        left_out: trials that have not begun, or were withdrawn.
         look: the command that shows them.
     """
 

@@ -164,7 +164,7 @@ def _cost_or_failure(params: TrialParams, task: TrialTask) -> Cost | str:
     except MedfathomError as error:
         return str(error)
     except BrokenProcessPool:
-        return "its process was killed: out of memory, most likely"
+        return "its process was killed, probably because memory was full"
 
 
 def _context() -> BaseContext:

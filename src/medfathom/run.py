@@ -138,20 +138,20 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
     exhausted = driver.budget < config.budget.trials
     if exhausted:
         yield (
-            f"every combination of the grid has been run: {driver.budget}; "
-            f"budget.trials = {config.budget.trials} has no more to try"
+            f"all {driver.budget} combinations of the grid have been run, fewer than budget.trials = "
+            f"{config.budget.trials}"
         )
     if finished < driver.budget and all_settled(driver.trials(), config):
         yield (
-            f"Every stratum is tuned to within noise after {finished} of {driver.budget} trials: more are "
-            "expected to bring less than validation images can tell (budget.settle = false runs them all)"
+            f"Every stratum is tuned after {finished} of {driver.budget} trials: more trials are "
+            "expected to gain less than the noise of its AUC (budget.settle = false runs them all)"
         )
     elif finished < driver.budget:
-        yield f"{finished} of {driver.budget} trials have ended, and no more began: the same command goes on"
+        yield f"{finished} of {driver.budget} trials have ended, no more began: the same command continues"
     elif nothing_run:
         more = "more values in [space] add" if exhausted else f"`run --trials {finished + 8}` adds"
         yield (
-            f"study {config.name!r} is finished ({finished} trials): nothing was run. "
+            f"study {config.name!r} is finished ({finished} trials), so nothing was run; "
             f"{more} trials, `run --fresh` starts again"
         )
 

@@ -44,7 +44,7 @@ def write_samples_of_data(folder: Path) -> Samples:
         InputError: the folder is not empty, or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: already exists; give a new folder")
+        raise InputError(f"{folder} already exists; give a new folder")
     found = Samples(folder / "oct-scans", folder / "new-scans", folder / "results.csv")
     try:
         found.new_scans.mkdir(parents=True)

@@ -63,7 +63,7 @@ def measure_shift(
         found.append(shift)
     found.sort(key=lambda s: (s.value is None, -(s.value or 0.0), s.architecture))
     if all(shift.value is None for shift in found):
-        raise InputError(f"{config.name}: no architecture gives a domain shift; {found[0].reason}")
+        raise InputError(f"{config.name}: no architecture has a domain shift; {found[0].reason}")
     _remember(data.fingerprint, found)
     file = out or home() / "reports" / f"{config.name}-shift.svg"
     file.parent.mkdir(parents=True, exist_ok=True)

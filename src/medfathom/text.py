@@ -111,6 +111,9 @@ def _escaped(character: str) -> str:
 STORAGE_GIVEN: ContextVar[str | None] = ContextVar("STORAGE_GIVEN", default=None)
 """The URL given with `--storage` to the running command; None: none was given. The command line sets it."""
 
+ADDRESS_GIVEN: ContextVar[str | None] = ContextVar("ADDRESS_GIVEN", default=None)
+"""The address given with `--address` to the running command; as `STORAGE_GIVEN`."""
+
 QUIET: ContextVar[bool] = ContextVar("QUIET", default=False)
 """Whether `-q` was given: no progress and no notes, but results and errors. The command line sets it."""
 
@@ -130,12 +133,15 @@ TAKE_STORAGE = frozenset(
 )
 """Commands with `--storage`."""
 
+TAKE_ADDRESS = frozenset({"run", "confirm"})
+"""Commands with `--address`."""
+
 
 def command(*words: object) -> str:
     """A medfathom command that the user can paste into the shell, for hints.
 
-    It begins as this program was started: with `uv run`, or as `python -m medfathom`. A storage that was
-    given to this program is given to the command too, its password hidden.
+    It begins as this program was started: with `uv run`, or as `python -m medfathom`. A storage and a Ray
+    address that were given to this program are given to the command too, the storage's password hidden.
 
     Args:
         words: what comes after `medfathom`; each is quoted where the shell needs it.
@@ -143,7 +149,7 @@ def command(*words: object) -> str:
     >>> command("run", "my study.toml")  # not under `uv run`
     "medfathom run 'my study.toml'"
     """
-    return shlex.join([*_program(), *map(str, words), *_storage_option(words)])
+    return shlex.join([*_program(), *map(str, words), *_storage_option(words), *_address_option(words)])
 
 
 def _program() -> list[str]:
@@ -161,6 +167,11 @@ def _storage_option(words: Sequence[object]) -> list[str]:
     from medfathom.urls import shown  # noqa: PLC0415  imports SQLAlchemy
 
     return ["--storage", shown(url)]
+
+
+def _address_option(words: Sequence[object]) -> list[str]:
+    address = ADDRESS_GIVEN.get()
+    return [] if address is None or words[0] not in TAKE_ADDRESS else ["--address", address]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -182,7 +182,7 @@ def _check_weights(config: StudyConfig, sources: Settled) -> list[str]:
                 refusals[architecture] = error
         if refusals:
             first, *others = refusals
-            more = f"; this init fails likewise for {', '.join(others)}" if others else ""
+            more = f"; this init fails also for {', '.join(others)}" if others else ""
             raise WeightsError(f"{refusals[first]}{more}")
     return notes
 

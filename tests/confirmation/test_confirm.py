@@ -157,7 +157,9 @@ def test_what_is_not_asked_for_any_more_leaves_the_queue(
     confirmation = find_confirmation(study)
     assert confirmation is not None
     ended = confirmation.get_trials(states=[TrialState.FAIL])
-    assert {t.user_attrs["stop_reason"] for t in ended} == {"not asked for any more"}
+    assert {t.user_attrs["stop_reason"] for t in ended} == {
+        "withdrawn: a later `confirm` did not ask for this model"
+    }
     assert all(t.user_attrs[WITHDRAWN] for t in ended)
 
     assert queue(study, data, thrice)

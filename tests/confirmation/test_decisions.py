@@ -39,7 +39,7 @@ def test_the_card_says_what_was_reached_on_both_splits() -> None:
     test = SplitMetrics(auc=0.9, sensitivity=0.88, sensitivity_ci_low=0.8)
     config = CONFIG.model_copy(update={"threshold_rule": {"sensitivity": 0.95}})
     said = decision_words(config, made_model(test=test, validation=val))
-    assert "Wanted: a sensitivity of 0.95. Reached on validation: 0.960 (lower end" in said
+    assert "Asked for: a sensitivity of 0.95. Reached on validation: 0.960 (lower end" in said
     assert "interval 0.910); on test: 0.880 (lower end 0.800)." in said
     assert decision_words(CONFIG, made_model(test=test, validation=val)) == ""
 

@@ -208,7 +208,7 @@ def test_what_gains_is_kept_and_what_does_not_only_on_request(config: StudyConfi
     assert found.val_gain.ci[0] > 0
     kept = read_predictions(predictions_file(ensemble_folder(study), "test"))
     assert found.test_auc == pytest.approx(roc_auc_score(kept.positive, kept.probabilities)[0])
-    assert "Kept: the interval lies above 0." in ensemble_lines(found)[1]
+    assert "It is kept, as the interval is above 0." in ensemble_lines(found)[1]
     assert read_ensemble(study) == found
     summary = summarize_confirmation(study, find_confirmation(study)).to_dict()
     holds("confirm", json.loads(json.dumps(summary | {"ensemble": found.model_dump(mode="json")})))

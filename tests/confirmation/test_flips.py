@@ -145,5 +145,5 @@ def test_what_is_told() -> None:
         kept=True,
     )
     first, second = views_lines(found)
-    assert "gain +0.0200 (95 % interval +0.0100 to +0.0300). Kept: the interval lies above 0." in first
+    assert "gain +0.0200 (95 % interval +0.0100 to +0.0300). It is kept, as the interval is above 0." in first
     assert second.startswith("Test AUC with views 0.9100 against 0.8900")

@@ -119,7 +119,7 @@ def test_a_note_says_what_was_run_what_came_of_it_and_why() -> None:
         "1m01s",
         "0.8300",
         "0.800 to 0.860",
-        "number 2 of 2 complete trials",
+        "its rank was 2 of 2 complete trials",
         "underfitting",
     ):
         assert part in text

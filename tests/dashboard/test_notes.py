@@ -60,7 +60,7 @@ def test_every_end_is_noted(workdir: Path) -> None:
     said: list[str] = []
     trials, names, attributes = ended(said)
     assert names == [["roc.png"], [], []]
-    assert "number 1 of 1 complete" in note(attributes, trials[0])
+    assert "its rank was 1 of 1 complete" in note(attributes, trials[0])
     assert "stopped by asha at epoch 2" in note(attributes, trials[1])
     assert "It failed: out of memory" in note(attributes, trials[2])
     assert "1 complete, 1 stopped early, 1 failed, 0 running." in note(attributes)
@@ -98,8 +98,8 @@ def test_a_disk_without_room_for_pictures_costs_no_trial(
     said: list[str] = []
     trials, _, attributes = ended(said)
     assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "FAIL"]
-    assert said == ["pictures cannot be kept (No space left on device)"]
-    assert "number 1 of 1 complete" in note(attributes, trials[0])
+    assert said == ["pictures cannot be saved (No space left on device)"]
+    assert "its rank was 1 of 1 complete" in note(attributes, trials[0])
 
 
 def test_a_studys_picture_is_replaced_in_place(workdir: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_note_of_a_trial_on_volumes_tells_both_aucs() -> None:
     trial = optuna.trial.create_trial(value=0.9, user_attrs=facts | test)
     text = trial_note(trial, [trial], "auc")
     assert "Validation AUC per volume 0.9000" in text
-    assert "Per image: 0.7000. A volume is the mean over its images." in text
+    assert "AUC per image 0.7000. The probability of a volume is the mean over its images." in text
     assert "**Test AUC 0.8500** on 20 test volumes (160 images)." in text
 
 

@@ -126,7 +126,7 @@ def test_a_token_is_made_for_every_address_but_this_machine_s(
 
 
 def test_a_taken_port_is_one_line(study: str) -> None:
-    with served() as port, pytest.raises(StorageError, match=f"--port {port}: cannot be bound"):
+    with served() as port, pytest.raises(StorageError, match=f"--port {port}: cannot be used"):
         make_dashboard(default_url(), port, writable=False)
 
 

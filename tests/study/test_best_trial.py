@@ -54,7 +54,10 @@ def test_a_saturated_study_is_decided_by_log_loss_and_says_so(workdir: Path) -> 
     assert found is not None
     assert (found.best, found.tied, found.compared, found.units) == (1, (0, 1, 2), 3, 200)
     text = " ".join(choice_sentences(found))
-    assert "Trial 1 is called best: the lowest validation log loss within 0.005 of the highest AUC" in text
+    assert (
+        "Trial 1 is called best: it has the lowest validation log loss within 0.005 of the highest AUC"
+        in text
+    )
     assert "3 of 3 finished trials may have the highest AUC: on the same 200 validation images" in text
     assert "all trials compared" in text
 

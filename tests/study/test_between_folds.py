@@ -84,5 +84,8 @@ def test_the_first_fold_is_stopped_as_the_scheduler_says() -> None:
 def test_the_reason_says_how_far_it_came() -> None:
     assert reason(2, E, K, "asha") == "stopped by asha at epoch 2"
     assert reason(2, 5, 1, "asha") == "stopped by asha at epoch 2"
-    assert reason(3, E, K, "asha") == "has its first fold, 1 of 5: the best go on as later trials"
+    assert (
+        reason(3, E, K, "asha")
+        == "trained on its first fold, 1 of 5: the best trials continue as later trials"
+    )
     assert "after fold 4 of 5" in reason(12, E, K, "asha")

@@ -71,14 +71,14 @@ def test_the_best_trial_follows_the_objective_and_the_auc_is_still_told(
     buffer = io.StringIO()
     Console(file=buffer, width=200).print(study_text(summary))
     for said in (buffer.getvalue(), study_note(study, study.trials)):
-        assert f"The search looks for {title}" in said
+        assert f"The search optimises {title}" in said
         assert "not tested" in said
     assert f"objective {objective}" in buffer.getvalue()
     best = study.best_trial
     note = trial_note(best, study.trials, rule_of(study), objective)
-    assert f"Validation {title} {best.value:.4f}, which the search looks for." in note
+    assert f"Objective of the search: validation {title} {best.value:.4f}." in note
     assert f"Validation AUC {best.user_attrs['auc']:.4f}" in note
-    assert "number 1 of 3 complete trials" in note
+    assert "its rank was 1 of 3 complete trials" in note
 
 
 def test_early_stopping_stops_the_trial_with_the_greater_loss() -> None:

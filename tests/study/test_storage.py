@@ -402,7 +402,7 @@ def test_what_is_wrong_with_a_url_is_said(url: str, words: str) -> None:
 
 def test_runs_are_refused_where_drivers_cannot_be_kept_apart(workdir: Path, config: StudyConfig) -> None:
     url = "mysql+pymysql://bob:s3cret@127.0.0.1:1/x"
-    words = r"mysql\+pymysql://bob:\*\*\*@127.0.0.1:1/x: runs are kept in SQLite and PostgreSQL, not in mysql"
+    words = r"mysql\+pymysql://bob:\*\*\*@127.0.0.1:1/x: studies can be stored in SQLite or PostgreSQL"
     for use in (lambda: check_url(url), lambda: connect(url, create=True)):
         with pytest.raises(StorageError, match=words):
             use()

@@ -49,7 +49,7 @@ def test_confirmed_strata_have_their_names_in_one_line(width: int) -> None:
         assert line.startswith(f"{name} ")
         assert "0.8000" in line
         assert "0.700 to 0.900" in line
-    left_out = lines[-1].startswith("Left out in this width: ")
+    left_out = lines[-1].startswith("Not shown in this width: ")
     assert left_out == (width < 120)
 
 

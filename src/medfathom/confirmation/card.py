@@ -97,7 +97,7 @@ TIMM = """### In timm
 ```
 
 Give timm images in [0, 1], {channels}, with this mean subtracted and divided by this standard deviation:
-{mean}; {std}. Calibration, thresholds and views (below) are not in timm: they stand in `medfathom.json`.
+{mean}; {std}. Calibration, thresholds and views (below) are not in timm; they are in `medfathom.json`.
 """
 
 START = """ It can also be the starting
@@ -184,7 +184,7 @@ def _objective(configuration: StratumResult, objective: str) -> str:
 
 def _in_timm(config: ModelConfig) -> str:
     if config.head is not None:
-        return "It is one head of a model of several data sets, whose weights lie in the folder above.\n"
+        return "It is one head of a model of several data sets. The weights are in the folder above.\n"
     return TIMM.format(
         code=_timm(config, num_outputs(config.task, len(config.class_names))),
         channels="grey" if len(config.mean) == 1 else "in three channels (a grey image three times)",
@@ -219,7 +219,7 @@ def _members(config: ModelConfig) -> str:
 def _against_single(ensemble: Ensemble) -> str:
     from medfathom.confirmation.ensemble import ensemble_lines  # noqa: PLC0415  imports pandas
 
-    chosen = "Members, calibration and thresholds are from validation: its column is optimistic."
+    chosen = "Members, calibration and thresholds were chosen on validation, so that column is optimistic."
     return "".join(f"- {line}\n" for line in [*ensemble_lines(ensemble), chosen])
 
 
@@ -239,7 +239,7 @@ def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
 
 def _trained(config: ModelConfig) -> str:
     if config.members:
-        return "how each was trained is told below"
+        return "the table of members below says how each was trained"
     if config.unfreeze_depth == 0:
         return "only the head was trained"
     which = "first" if config.strategy == "surgical" else "last"
@@ -254,11 +254,11 @@ def _combined(config: ModelConfig) -> str:
     how = {
         "mean": "the mean of its images' probabilities",
         "max": "the largest of its images' probabilities",
-        "noisy_or": "1 less the product of its images' probabilities of the other",
+        "noisy_or": "1 minus the product of its images' probabilities of the other class",
         "attention": "a mean of its images' logits, weighted by attention",
     }[config.combine]
     return (
-        f"It judges whole {config.unit}s: give it a folder for each. The probability of a {config.unit} is\n"
+        f"It judges {config.unit}s: give it a folder for each. The probability of a {config.unit} is\n"
         f"{how}, before calibration. All metrics are per {config.unit}, unless they say per image.\n\n"
     )
 
@@ -296,8 +296,8 @@ def _onnx(difference: float | None, config: ModelConfig) -> str:
     other = (
         ""
         if config.calibration == "temperature"
-        else f" The {CALIBRATIONS[config.calibration]} of `medfathom predict` is not in it: apply "
-        "`curves` of `medfathom.json` to its logits."
+        else f" It does not have the {CALIBRATIONS[config.calibration]} of `medfathom predict`: apply the "
+        "`curves` in `medfathom.json` to its logits."
     )
     return (
         "`model.onnx` takes `images` (n, channels, side, side) with values in [0, 1], and returns `logits`\n"
@@ -310,7 +310,7 @@ def _positive(config: ModelConfig) -> str:
     """What the metrics of two classes are about."""
     if config.positive is None:
         return ""
-    return f"Positive class: {config.positive}. AUC, sensitivity, specificity and precision are about it.\n\n"
+    return f"Positive class: {config.positive}. AUC, sensitivity, specificity and precision refer to it.\n\n"
 
 
 def _seeds(number: int) -> str:
@@ -326,7 +326,7 @@ def _thresholds(config: ModelConfig) -> str:
         return "There are no thresholds: the class with the highest probability is predicted."
     names = config.class_names[1:] if config.task == "binary" else config.class_names
     each = ", ".join(
-        f"`{name}` from {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'} on"
+        f"`{name}` at {'0.5 (none could be chosen)' if t is None else f'{t:.4f}'} or more"
         for name, t in zip(names, config.thresholds, strict=True)
     )
     how = threshold_words(config.threshold_rule)
@@ -339,17 +339,17 @@ def _at_bound(config: ModelConfig) -> str:
     if config.calibration != "temperature" or LOWEST * NEAR < temperature < HIGHEST / NEAR:
         return ""
     why = (
-        "the logits tell almost nothing about the class, and all probabilities are near each other"
+        "the logits say almost nothing about the class, and all probabilities are nearly equal"
         if temperature >= HIGHEST / NEAR
-        else "the validation split is separated (almost) without an error, and probabilities are near 0 and 1"
+        else "the validation split is classified (almost) without errors, and probabilities are near 0 and 1"
     )
-    return f"\n**This is the end of the range that was searched ({LOWEST:g} to {HIGHEST:g}):** {why}."
+    return f"\n**This temperature is at the end of the searched range ({LOWEST:g} to {HIGHEST:g}):** {why}."
 
 
 def _groups(model: ConfirmedModel, unit: str) -> str:
     if by_groups(model):
         whose = "patients (or slides)" if unit == "image" else "patients"
-        return f"Intervals count {whose} as independent, not {unit}s."
+        return f"Intervals treat {whose} as independent, not {unit}s."
     return (
         f"The data set does not name patients. If some of them have several test {unit}s, the intervals are\n"
         "  too narrow."

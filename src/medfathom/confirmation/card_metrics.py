@@ -62,8 +62,7 @@ def calibration_text(config: ModelConfig) -> str:
     shared = ", then divided by their sum" if config.task == "multiclass" else ""
     return (
         f"Probabilities are calibrated by {CALIBRATIONS[config.calibration]} on the validation split: "
-        f"the log-odds of each\nclass by itself{shared}. It was fitted there: metrics on validation are "
-        "optimistic."
+        f"the log-odds of each\nclass separately{shared}. Metrics on validation are therefore optimistic."
     )
 
 
@@ -72,5 +71,5 @@ def calibration_table(configuration: StratumResult) -> str:
     rows = calibration_rows(configuration)
     if not rows:
         return ""
-    why = "By cross-validation on the validation split, mean over seeds; less is better in all:"
+    why = "By cross-validation on the validation split, mean over seeds; lower is better in all columns:"
     return "\n".join(["", why, "", *markdown_table(rows), ""])

@@ -94,12 +94,14 @@ def complete_trial(study: Study, number: int) -> FrozenTrial:
     """
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
-        raise StorageError(f"study {study.study_name!r}: no trial {number}; it has 0 to {len(trials) - 1}")
+        raise StorageError(
+            f"study {study.study_name!r} has no trial {number}; its trials are 0 to {len(trials) - 1}"
+        )
     trial = trials[number]
     if trial.state != TrialState.COMPLETE:
         reason = trial.user_attrs.get("stop_reason", "it has not ended")
         raise StorageError(
-            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}): it has no model"
+            f"study {study.study_name!r}: trial {number} is {trial.state.name} ({reason}), so it has no model"
         )
     return trial
 
@@ -112,5 +114,5 @@ def unfinished_search(study: Study) -> str | None:
         return None
     return (
         f"the search has ended {ended} of {budget} trials; "
-        "more trials may change which models are chosen, and confirming others opens the test split again"
+        "more trials may change which models are chosen, and to confirm those opens the test split again"
     )

@@ -33,7 +33,7 @@ def choose_configuration(study: Study, trial: str, within: float) -> StratumResu
             if result.search_trial == number:
                 return result
         raise StorageError(
-            f"study {name!r}: trial {number} has no trained weights, it was not confirmed; "
+            f"study {name!r}: trial {number} has no trained weights, as it was not confirmed; "
             f"`{command('confirm', name, '--trial', number)}` trains it"
         )
     if trial == "best":

@@ -74,16 +74,17 @@ def decision_tables(found: Sequence[Decision]) -> list[str]:
     for each in found:
         columns = [" | ".join(f"{value:g}" for value in each.thresholds), " --- |" * len(each.thresholds)]
         lines += [
-            f"Net benefit per image of treating {each.name} from a probability on (nobody: 0):",
+            f"Net benefit per image of treating {each.name} at or above a probability (treating nobody: 0):",
             "",
-            f"| from | {columns[0]} |",
+            f"| probability | {columns[0]} |",
             f"| --- |{columns[1]}",
             *(
                 f"| {who} | {' | '.join(f'{value:.3f}' for value in values)} |"
                 for who, values in (("by the model", each.by_model), ("everybody", each.everybody))
             ),
             "",
-            f"Predictive values for {each.name} over prevalence, sensitivity and specificity as they are:",
+            f"Predictive values for {each.name} at other prevalences, with the same sensitivity and "
+            "specificity:",
             "",
             f"| prevalence | {' | '.join(_shares(each.prevalences))} |",
             f"| --- |{' --- |' * len(each.prevalences)}",
@@ -126,8 +127,8 @@ def _reached(config: ModelConfig, model: ConfirmedModel) -> str:
     val, low = _of(model.validation, kind)
     test, test_low = _of(model.test, kind)
     return (
-        f"\nWanted: {threshold_words(config.threshold_rule)}. Reached on validation: {val} (lower end of the "
-        f"95 % interval {low}); on test: {test} (lower end {test_low})."
+        f"\nAsked for: {threshold_words(config.threshold_rule)}. Reached on validation: {val} (lower end of "
+        f"the 95 % interval {low}); on test: {test} (lower end {test_low})."
     )
 
 

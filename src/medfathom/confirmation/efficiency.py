@@ -102,7 +102,7 @@ def draw(found: Efficiency, path: Path) -> None:
         _panel(axes, found, kind)
         axes.set_xlabel(title)
     figure.axes[0].set_ylabel("test AUC, 95 % interval")
-    figure.suptitle(f"What AUC costs ({found.device}); blue: the front.\n{CAUTION}.", fontsize=9)
+    figure.suptitle(f"AUC against cost ({found.device}); blue: the front.\n{CAUTION}.", fontsize=9)
     figure.savefig(path, dpi=110)
 
 

@@ -226,14 +226,14 @@ def ensemble_lines(found: Ensemble) -> list[str]:
     """Who they are, what they gain, whether it is kept."""
     if len(found.members) == 1:
         return [
-            f"No ensemble: of {found.candidates} models, none lowers the validation log loss of the best "
-            f"one (trial {found.members[0]} of the confirmation)."
+            f"No ensemble: none of {found.candidates} models lowers the validation log loss of the best one "
+            f"(trial {found.members[0]} of the confirmation)."
         ]
     who = ", ".join(map(str, found.members))
     return [
         f"Ensemble of {len(found.members)} models (trials {who} of the confirmation), chosen among "
-        f"{found.candidates} by validation log loss: {found.val_log_loss:.4f}, the single best "
-        f"{found.single_val_log_loss:.4f}.",
+        f"{found.candidates} by validation log loss: {found.val_log_loss:.4f}, against "
+        f"{found.single_val_log_loss:.4f} of the single best model.",
         f"Validation AUC {gain_on('validation', found)} {verdict(found, kept=found.kept)}",
         f"Test AUC {gain_on('test', found)}",
     ]

@@ -34,12 +34,14 @@ PICTURES = {
     "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
     "calibration.png": "reliability on the test split, after calibration on validation",
     "gradcam.png": "Grad-CAM of confident right and wrong predictions on the test split",
-    "mistakes.png": "the most confident mistakes on the test split, beside their Grad-CAM where there is one",
+    "mistakes.png": "the most confident mistakes on the test split, each beside its Grad-CAM if there is one",
     "curves.png": "learning curves",
 }
 """What is drawn of a confirmed model, and what it shows."""
 
-NO_MAP = "no Grad-CAM: this network has no convolution that keeps places (most transformers have none)"
+NO_MAP = (
+    "no Grad-CAM: this network has no convolution layer with image positions (most transformers have none)"
+)
 
 
 def without_map(pictures: Sequence[str]) -> str:

@@ -97,8 +97,8 @@ def predicted_on_validation(folder: Path) -> Predicted:
 def verdict(found: Gains, *, kept: bool) -> str:
     """Whether it is kept, and why."""
     if found.pays:
-        return "Kept: the interval lies above 0."
-    return "Kept on request." if kept else "Not kept: the interval does not lie above 0."
+        return "It is kept, as the interval is above 0."
+    return "It is kept on request." if kept else "It is not kept, as the interval is not above 0."
 
 
 def gain_on(split: str, found: Gains) -> str:

@@ -197,7 +197,7 @@ def _mistakes(found: Judged, wrong: list[Prediction], maps: NDArray[np.float32] 
             axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
         if maps is not None:
             places[row, wide * column + 1].imshow(maps[k], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-        said = f"said {each.said} ({each.confidence:.2f})\nis {each.true}"
+        said = f"predicted {each.said} ({each.confidence:.2f})\nis {each.true}"
         name = str(found.test.names[each.image])
         places[row, wide * column].set_title(f"{name[-24:]}\n{said}", fontsize=6.5, loc="left")
     return figure
@@ -218,7 +218,9 @@ def _panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | 
         axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
         if maps is not None:
             axes.imshow(maps[chosen.index(each)], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-        verdict = f"said {each.said} ({each.confidence:.2f})" + ("" if each.right else f", is {each.true}")
+        verdict = f"predicted {each.said} ({each.confidence:.2f})" + (
+            "" if each.right else f", is {each.true}"
+        )
         name = str(found.test.names[each.image])
         axes.set_title(f"{name[-28:]}\n{verdict}", fontsize=8, color="black" if each.right else "#b00020")
     return figure

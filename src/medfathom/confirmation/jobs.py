@@ -85,7 +85,7 @@ def withdraw(driver: Driver, abandoned: Collection[int], wanted: Collection[JobK
     running = driver.trials(TrialState.RUNNING)
     if any(t.number not in abandoned for t in running):
         return 0
-    reason = "not asked for any more"
+    reason = "withdrawn: a later `confirm` did not ask for this model"
     begun = [t for t in running if job_key(t) not in wanted]
     for trial in begun:
         driver.fail(trial.number, reason, {WITHDRAWN: True})

@@ -39,7 +39,7 @@ import medfathom
 medfathom.load("FOLDER/{first}").predict(["image.png"])
 ```
 
-All weights lie in `model.safetensors`. timm does not load it: the heads have names of their own.
+All weights are in `model.safetensors`. timm cannot load it, as the heads have their own names.
 
 ## Performance
 
@@ -47,14 +47,14 @@ All weights lie in `model.safetensors`. timm does not load it: the heads have na
 
 {table}
 
-The mean over data sets is {test_auc:.4f} (95 % interval {low:.4f} to {high:.4f}): each data set counts the
-same. Intervals are {varies}. The table is of all seeds; the model here is of seed {seed}.
+The mean over data sets is {test_auc:.4f} (95 % interval {low:.4f} to {high:.4f}): each data set has the
+same weight. Intervals are {varies}. The table is of all seeds; the model here is of seed {seed}.
 
 ## Limits
 
 - **Not a medical device.** It has not been validated for clinical use. Do not base a diagnosis on it.
-- A head knows the classes of its own data set. The model does not say of which kind an image is: whoever
-  uses it chooses the head.
+- A head knows the classes of its own data set. The model does not detect the kind of an image: the user
+  chooses the head.
 {leakage}"""
 
 NORMS = {

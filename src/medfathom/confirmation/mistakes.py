@@ -45,8 +45,9 @@ def mistakes_page(found: Judged, wrong: Sequence[Prediction], maps: NDArray[np.f
     none = "" if maps is not None else "<p>This network has no Grad-CAM.</p>"
     head = f'<meta charset="utf-8"><title>Mistakes of {escape(about)}</title><style>{STYLE}</style>'
     text = (
-        "The most confident mistakes, the most confident first; right of each image what its prediction "
-        "rests on (Grad-CAM). These are images of patients: keep the page as confidential as the data."
+        "The most confident mistakes, the most confident first. To the right of each image is its Grad-CAM: "
+        "the places that the prediction depends on. These are images of patients: keep the page as "
+        "confidential as the data."
     )
     body = f"<h1>Mistakes of {escape(about)}</h1><p>{text}</p>{none}{shown}"
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
@@ -54,7 +55,7 @@ def mistakes_page(found: Judged, wrong: Sequence[Prediction], maps: NDArray[np.f
 
 def _figure(found: Judged, each: Prediction, heat: NDArray[np.float32] | None) -> str:
     colours = _colours(np.asarray(found.test.images[each.image]))
-    said = f"said {each.said} ({each.confidence:.2f}), is {each.true}"
+    said = f"predicted {each.said} ({each.confidence:.2f}), is {each.true}"
     name = str(found.test.names[each.image])
     images = [_image(colours, f"{name}, {said}")]
     if heat is not None:

@@ -83,8 +83,8 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise StorageError(
-            f"{path}: the predictions are missing; confirm the study again (with --trial, if it is not the "
-            "best of its stratum any more)"
+            f"{path}: the predictions are missing; confirm the study again (with --trial, if it is no longer "
+            "the best of its stratum)"
         ) from None
     except (OSError, ValueError) as error:
         raise StorageError(

@@ -63,7 +63,7 @@ def find_sources(config: StudyConfig, url: str, *, fresh: bool = False) -> dict[
         return {}
     for init, name in named.items():
         if name == config.name:
-            raise WeightsError(f"init {init!r}: a study cannot start from itself; name another one")
+            raise WeightsError(f"init {init!r}: a study cannot start from itself; name another study")
     settled = {} if fresh else _settled(url, config.name)
     found = {}
     for init, name in named.items():
@@ -108,7 +108,7 @@ def leakage_through(found: Settled, data: PreparedData) -> str:
                 if copies := learnt_elsewhere(theirs, part):
                     counts = ", ".join(f"{count} in {split}" for split, count in copies.items())
                     said.append(
-                        f"Leakage: {init} has learnt from exact copies of images of "
+                        f"Leakage: {init} was trained on exact copies of images of "
                         f"{name or 'this data set'} ({counts}): AUCs look better than they are"
                     )
     return "; ".join(said)
@@ -141,13 +141,13 @@ def _check_kept(init: str, own: Mapping[str, Source]) -> None:
         weights = home() / source.folder / WEIGHTS_FILE
         if not weights.is_file():
             raise WeightsError(
-                f"init {init!r}: {weights} is gone, from which the trials of {architecture} start; bring it "
-                "back, or begin anew with --fresh"
+                f"init {init!r}: {weights} is gone, but the trials of {architecture} start from it; restore "
+                "it, or start again with --fresh"
             )
         if sha256_of(weights) != source.sha256:
             raise WeightsError(
-                f"init {init!r}: {weights} has changed since the first trials of {architecture}; bring the "
-                "old file back, or begin anew with --fresh"
+                f"init {init!r}: {weights} has changed since the first trials of {architecture}; restore the "
+                "old file, or start again with --fresh"
             )
 
 

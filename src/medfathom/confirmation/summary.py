@@ -108,7 +108,7 @@ def _losses(judged: Sequence[StratumResult | ConfirmedModel]) -> list[float]:
 def _not_confirmed(trial: FrozenTrial, choices: Choices) -> MissingStratum:
     """Why the best trial of a stratum was not confirmed."""
     lower = choices.as_good is not None and trial not in choices.as_good
-    why = ": its validation AUC is lower than the highest by more than chance explains" if lower else ""
+    why = ": its validation AUC is significantly lower than the highest" if lower else ""
     return MissingStratum(str(trial.user_attrs["stratum"]), f"not confirmed{why}")
 
 

@@ -53,8 +53,8 @@ def views_of(dataset: DatasetConfig) -> list[View]:
     if dataset.modality not in VIEWS:
         known = "; ".join(f"{name}: {', '.join(views)}" for name, views in VIEWS.items())
         raise InputError(
-            f"--views: no flip is known to leave the label true for modality {dataset.modality!r}; "
-            f"there are views for {known}"
+            f"--views: for modality {dataset.modality!r} no flip is known that keeps the label; there are "
+            f"views for {known}"
         )
     return list(VIEWS[dataset.modality])
 
@@ -112,7 +112,7 @@ def kept_views(study: Study, trial: int) -> TestViews | None:
 def views_lines(found: TestViews) -> list[str]:
     """What the views gain, and whether they are kept."""
     return [
-        f"Test-time views of the best model ({', '.join(found.views)}; the mean of their logits, "
+        f"The best model with views of each image ({', '.join(found.views)}; the mean of their logits, "
         f"{len(found.views)} times the work): validation AUC {gain_on('validation', found)} "
         f"{verdict(found, kept=found.kept)}",
         f"Test AUC with views {gain_on('test', found)}",

@@ -46,7 +46,7 @@ def best_sentence(best: StratumResult) -> str:
     """What the best configuration by validation is worth on the test split."""
     low, high = best.ci
     return (
-        f"Best by validation: {stratum_words(best.stratum)}, test AUC {best.test_auc:.4f} "
+        f"Best model by validation AUC: {stratum_words(best.stratum)}, test AUC {best.test_auc:.4f} "
         f"(95 % interval {low:.3f} to {high:.3f}, {what_varies(best)})."
     )
 
@@ -59,7 +59,7 @@ def datasets_sentence(best: StratumResult) -> str:
         f"{name} {one.test_auc:.4f} ({one.ci[0]:.3f} to {one.ci[1]:.3f})"
         for name, one in best.datasets.items()
     ]
-    return f"That is the mean over data sets; test AUC of each: {', '.join(each)}."
+    return f"This is the mean over data sets. Test AUC of each: {', '.join(each)}."
 
 
 def objective_sentence(result: StratumResult, objective: str) -> str:
@@ -70,11 +70,12 @@ def objective_sentence(result: StratumResult, objective: str) -> str:
     found = "" if result.search_value is None else f"{result.search_value:.4f} on validation in the search, "
     how = "mean over the seeds"
     if is_loss(objective):
-        how += "; the search's is of probabilities that were not calibrated"
+        how += "; in the search, probabilities were not calibrated"
     elif objective.startswith(AT_SPECIFICITY):
-        how += "; the threshold is the test split's own there"
+        how += "; the threshold is chosen on the test split itself"
     return (
-        f"The search looked for {objective_title(objective)}: {found}{value:.4f} on the test split ({how})."
+        f"Objective of the search, {objective_title(objective)}: {found}{value:.4f} on the test split "
+        f"({how})."
     )
 
 
@@ -93,7 +94,7 @@ def chance_warning(result: StratumResult, model: ConfirmedModel | None = None) -
         return ""
     return (
         f"Perhaps no better than chance: the 95 % interval of its test AUC {auc:.4f} is {low:.3f} to "
-        f"{high:.3f}, and 0.5 is what guessing reaches."
+        f"{high:.3f}, and guessing reaches 0.5."
     )
 
 
@@ -104,18 +105,21 @@ def gap_words(result: StratumResult) -> list[str]:
         return []
     search = _part(gap.search) if gap.search.ci else f"{gap.search.value:+.4f} (one seed: no interval)"
     lines = [
-        f"Search AUC minus test AUC {result.optimism:+.4f} = {search} search optimism (the best of many "
-        f"against the same configuration trained again) {_part(gap.splits)} validation against test (the "
-        "same networks on other images)."
+        f"Search AUC minus test AUC is {result.optimism:+.4f}. It has two parts: {search} from the search "
+        f"(the best of many, minus the same configuration trained again), and {_part(gap.splits)} from the "
+        "splits (validation AUC minus test AUC of the same networks)."
     ]
     if not gap.told_from_zero:
         return [
             *lines,
-            "These splits are too small to tell whether they differ: the second interval includes 0.",
+            "The splits are too small to show whether they differ: the second interval includes 0.",
         ]
     better = "easier" if gap.splits.value > 0 else "harder"
     causes = "another population, copies of training images in one of them, or another prevalence"
-    return [*lines, f"The validation split is {better} than the test split{_rates(gap)}: {causes}."]
+    return [
+        *lines,
+        f"The validation split is {better} than the test split{_rates(gap)}. Possible causes: {causes}.",
+    ]
 
 
 def _part(part: Part) -> str:
@@ -130,7 +134,7 @@ def _rates(gap: Gap) -> str:
         f"{name} {getattr(gap.val, name):.3f} and {getattr(gap.test, name):.3f}"
         for name in ("sensitivity", "specificity", "prevalence")
     ]
-    return f" (validation and test at the carried threshold: {', '.join(both)})"
+    return f" (validation and test, at the threshold chosen on validation: {', '.join(both)})"
 
 
 def judged_on(summary: ConfirmationSummary) -> str:
@@ -146,7 +150,7 @@ def calibration_rows(result: StratumResult) -> list[list[str]]:
     known = [model.calibrations for model in result.models]
     if not all(known):
         return []
-    rows = [["calibration (validation, out of fold)", "log loss", "Brier loss", "calibration error"]]
+    rows = [["calibration (validation, cross-validated)", "log loss", "Brier loss", "calibration error"]]
     for place, first in enumerate(known[0]):
         each = [scores[place] for scores in known]
         means = [
@@ -165,7 +169,7 @@ def per_image(result: StratumResult) -> str:
     if value is None:
         return ""
     how = result.models[0].record.combine
-    return f"AUCs are per {result.unit} ({how} over its images); per image the test AUC is {value:.4f}."
+    return f"AUCs are per {result.unit} ({how} over its images). The test AUC per image is {value:.4f}."
 
 
 def opened(openings: Sequence[Opening]) -> str:

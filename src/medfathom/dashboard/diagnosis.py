@@ -79,7 +79,9 @@ def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]
 def _overfitting(record: TrialRecord, losses: Losses) -> list[Finding]:
     ours, theirs = record.train_auc, record.auc
     if ours is not None and theirs is not None and ours - theirs >= OVERFIT_GAP:
-        why = f"AUC {ours:.3f} on training images, {theirs:.3f} on validation (rule: {OVERFIT_GAP} apart)"
+        why = (
+            f"AUC is {ours:.3f} on training images, {theirs:.3f} on validation (rule: {OVERFIT_GAP} or more)"
+        )
         return [Finding("overfitting", why)]
     train, val = losses.train, losses.val
     if len(val) < 3 or len(train) != len(val):
@@ -162,8 +164,9 @@ def _domain_shift(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Fin
         Finding(
             "domain shift",
             f"with {mine['architecture']} from {init} the best validation AUC is {here:.4f} at "
-            f"unfreeze_depth {depth} and {best:.4f} at {best_depth} (rule: {DOMAIN_SHIFT} or more): frozen "
-            "pretrained features do not fit these images. `medfathom data shift` measures how far they are.",
+            f"unfreeze_depth {depth} and {best:.4f} at {best_depth} (rule: a gain of {DOMAIN_SHIFT} or "
+            "more). Frozen pretrained features do not fit these images; `medfathom data shift` measures the "
+            "distance.",
         )
     ]
 
@@ -201,8 +204,8 @@ def _shortcut(trial: FrozenTrial) -> list[Finding]:
     border = attributes.get("cam_border_share")
     if border is not None and border >= BORDER:
         found.append(
-            f"{border:.0%} of Grad-CAM lies in the outermost tenth of the image, which is 36 % of its area "
+            f"{border:.0%} of Grad-CAM is in the outermost tenth of the image, which is 36 % of its area "
             f"(rule: {BORDER:.0%} or more)"
         )
-    advice = ". The label may show in something other than the disease; `medfathom data check` tests that."
+    advice = ". Something other than the disease may show the label; `medfathom data check` tests this."
     return [Finding("shortcut suspected", why + advice) for why in found]

@@ -105,7 +105,7 @@ class NotesAndPictures:
                 )
         except OSError as error:  # a full disk must not cost the trial
             if not self._failed:
-                self._say(f"pictures cannot be kept ({error.strerror or error})")
+                self._say(f"pictures cannot be saved ({error.strerror or error})")
             self._failed = True
 
     def after_end(self, number: int) -> None:
@@ -199,21 +199,22 @@ def _result(
     per = f" per {record.unit}" if record.unit else ""
     text = f"**Result.** Validation AUC{per} {record.auc:.4f}{interval}{_folds(record)}; {reason}."
     if record.objective_value is not None:
-        looked_for = f"Validation {objective_title(objective)} {record.objective_value:.4f}"
-        text = f"**Result.** {looked_for}, which the search looks for. {text.removeprefix('**Result.** ')}"
+        looked_for = f"Objective of the search: validation {objective_title(objective)}"
+        text = f"**Result.** {looked_for} {record.objective_value:.4f}. {text.removeprefix('**Result.** ')}"
     if record.image_auc is not None:
         text += (
-            f" Per image: {record.image_auc:.4f}. A {record.unit} is the {record.combine} over its images."
+            f" AUC per image {record.image_auc:.4f}. The probability of a {record.unit} is the "
+            f"{record.combine} over its images."
         )
     if record.datasets:
-        text += f" It is the mean over data sets: {_each(record.datasets)}."
+        text += f" The AUC is the mean over data sets: {_each(record.datasets)}."
     for name, value in (("Sensitivity", record.sensitivity), ("Specificity", record.specificity)):
         if value is not None:
             text += f" {name} {value:.3f}."
     if trial.state == TrialState.COMPLETE:
         numbers = [t.number for t in completed(trials, by)]
         rank = 1 + numbers.index(trial.number)
-        text += f" When it ended it was number {rank} of {len(numbers)} complete trials."
+        text += f" When it ended, its rank was {rank} of {len(numbers)} complete trials."
     if "test_auc" in trial.user_attrs:  # of a confirmation
         found = trial.user_attrs
         on = counted(found["n_test"], found.get("test_n_cases"), record.unit or "image")
@@ -285,7 +286,7 @@ def _looks_for(study: Study) -> list[str]:
     objective = objective_of(study)
     if is_auc(objective):
         return []
-    return [f"**Objective.** The search looks for {objective_title(objective)} (`objective`), not for AUC."]
+    return [f"**Objective.** The search optimises {objective_title(objective)} (`objective`), not AUC."]
 
 
 def _elsewhere(found: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -322,7 +323,10 @@ def _so_far(study: Study, trials: Sequence[FrozenTrial], *, compare: bool) -> st
     if front := front_of(study, trials):
         text += f"\n\n**Front.** {front_sentence(front)}\n\n"
     if "test_auc" in best.user_attrs:  # of a confirmation
-        return f"{text} **Its test AUC is {best.user_attrs['test_auc']:.4f}**; each trial's note has its own."
+        return (
+            f"{text} **Its test AUC is {best.user_attrs['test_auc']:.4f}**. The note of each other trial has "
+            "that trial's test AUC."
+        )
     advice = "The best validation score of a search is optimistic. Run `medfathom confirm` for its test AUC."
     confirmed = study.user_attrs.get(CONFIRMED)
     text += f"\n\n**On the test split.** {confirmed}" if confirmed else f" {advice}"

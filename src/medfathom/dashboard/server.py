@@ -35,7 +35,7 @@ STYLE = (
 READ_ONLY = (
     '<div style="position: fixed; bottom: 0; right: 0; padding: 4px 12px; font: 13px sans-serif; '
     'z-index: 2000; background: #ffe9b3; color: #402d00">Read-only: edits and deletions are refused. '
-    "<code>{command}</code> lets this page change things.</div>"
+    "<code>{command}</code> allows changes on this page.</div>"
 )
 """Buttons that would change something are the page's own; this says why they fail."""
 
@@ -95,7 +95,9 @@ def make_dashboard(
         return make_server(host, port, for_visitors, _Server, _QuietHandler)
     except OSError as error:
         where = f"--port {port}" if host == HOST else f"--host {host} --port {port}"
-        raise StorageError(f"{where}: cannot be bound ({error.strerror}); try --port 0") from None
+        raise StorageError(
+            f"{where}: cannot be used ({error.strerror}); try --port 0, which takes a free port"
+        ) from None
 
 
 def serve(url: str, port: int, *, writable: bool, say: Callable[[str], None], host: str = HOST) -> None:
@@ -105,7 +107,10 @@ def serve(url: str, port: int, *, writable: bool, say: Callable[[str], None], ho
         place = f"http://{host}:{server.server_port}/dashboard/"
         say(f"{place}  (Ctrl-C ends)" if token is None else f"{place}?token={token}  (Ctrl-C ends)")
         if token is not None:
-            say("Whoever has this address sees the storage. It travels unencrypted; an SSH tunnel does not.")
+            say(
+                "Anyone with this address can read the storage. The connection is not encrypted; an SSH "
+                "tunnel is."
+            )
         try:
             server.serve_forever()
         except KeyboardInterrupt:

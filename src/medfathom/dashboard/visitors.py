@@ -49,12 +49,12 @@ def guarded(app: WSGIApplication, *, writable: bool, token: str | None = None) -
                 return _welcome(environ, start_response, token)
             if not _same(_cookie(environ), token):
                 return _refuse(
-                    start_response, "this dashboard needs the address with ?token= that it printed"
+                    start_response, "open this dashboard with the printed address, which ends in ?token=…"
                 )
         if not writable and environ["REQUEST_METHOD"] not in READING:
             return _refuse(
                 start_response,
-                f"read-only; `{command('dashboard', '--writable')}` lets the page change things",
+                f"read-only; `{command('dashboard', '--writable')}` allows changes on this page",
             )
         return app(environ, start_response)
 

@@ -23,12 +23,14 @@ class SamplerConfig(Schema):
     """`gain` is medfathom's own; `tpe`, `gp`, `qmc` and `nsga2` are Optuna's; `grid` runs every combination
     once."""
     n_startup_trials: int = Field(default=10, ge=1)
-    """Random trials before `tpe` and `gp` learn from what was found; trials of a generation of `nsga2`."""
+    """For `tpe` and `gp`: random trials before they learn from results. For `nsga2`: trials of a
+    generation."""
     portfolio: str = "shipped"
-    """For `gain`: what worked elsewhere, to begin with or to learn from. `shipped`: every file of
-    search/portfolios; a name: that one; `off`: none."""
+    """For `gain`: first trials that worked on other data sets, and results to learn from. `shipped`: every
+    file of search/portfolios; a name: that one; `off`: none."""
     warm_start: Literal["auto", "off"] | list[str] = "auto"
-    """For `gain`: studies of the storage whose trials are learnt from. `auto`: all of the same modality."""
+    """For `gain`: it learns from the trials of these studies of the storage. `auto`: all studies of the same
+    modality."""
     description: str = ""
 
 
@@ -36,57 +38,61 @@ class SchedulerConfig(Schema):
     """How trials are stopped early. Epochs count from 1."""
 
     name: Literal["asha", "hyperband", "median", "curve", "none"]
-    """`asha` and `hyperband` stop trials that are behind at rungs, `median` those below the median, `curve`
-    those whose forecast stays below the best finished trial; `none` stops no trial."""
+    """`asha` and `hyperband` compare trials at certain epochs (rungs) and stop the worse ones. `median` stops
+    trials below the median. `curve` stops trials whose forecast stays below the best finished trial. `none`
+    stops no trial."""
     grace_epochs: int = Field(default=1, ge=1)
     """Epochs that every trial gets."""
     reduction_factor: int = Field(default=3, ge=2)
-    """At each rung one of so many trials goes on (`asha`, `hyperband`)."""
+    """For `asha` and `hyperband`: with 3, one of three trials continues at each rung."""
     description: str = ""
 
 
 class BudgetConfig(Schema):
-    """What may be spent. The budget counts all trials in the study, those of earlier runs too."""
+    """How many trials, epochs and hours. The budget counts all trials in the study, those of earlier runs
+    too."""
 
     trials: int = Field(ge=1)
     """Finished trials, whatever their state: complete, stopped early, failed."""
     epochs: int = Field(ge=1)
     """The epochs of a complete trial."""
     minutes: float | None = Field(default=None, gt=0)
-    """By the clock, for one run; another run goes on."""
+    """A run ends after this time; another run continues."""
     device_hours: float | None = Field(default=None, gt=0)
     """Summed over all trials of the study."""
     patience: int | None = Field(default=None, ge=1)
     """End early when the best AUC has not risen within this many finished trials."""
     trial_minutes: float | None = Field(default=None, gt=0)
-    """A trial that runs longer fails; of a cross-validation, longer for each fold."""
+    """A trial that runs longer fails. With cross-validation the limit is for each fold."""
     settle: bool = True
-    """Under `goal = "compare"` a stratum that is tuned to within noise gets no more trials."""
+    """Under `goal = "compare"`: a stratum gets no more trials if they are expected to gain less than the
+    noise of its AUC."""
     description: str = ""
 
 
 Cost = Literal["n_params", "macs", "latency_ms"]
-"""What may be searched to be low: parameters, multiply-accumulates or milliseconds for one image."""
+"""A cost to minimise: parameters, multiply-accumulates or milliseconds for one image."""
 
 
 class ObjectivesConfig(Schema):
-    """What is searched beside the highest AUC."""
+    """A cost that the search minimises beside AUC."""
 
     cost: Cost | None = None
-    """To be low: the search looks for the front of AUC and cost. `latency_ms` is measured by each trial where
-    it runs, beside the other trials."""
+    """A cost to minimise beside AUC: the search then looks for the front, the trials for which no other has
+    more AUC at less cost. `latency_ms` is measured by each trial while the other trials run."""
 
 
 class ChoiceConfig(Schema):
     """Which of the finished trials is called best."""
 
     by: By = "auc_then_log_loss"
-    """On validation. `auc`: highest AUC. `log_loss`: least log loss. `auc_then_log_loss`: the least log
-    loss among those within 0.005 of the highest AUC."""
+    """By results on the validation split. `auc`: the highest AUC. `log_loss`: the lowest log loss.
+    `auc_then_log_loss`: the lowest log loss among trials within 0.005 of the highest AUC."""
 
 
 class ThresholdConfig(Schema):
-    """A threshold for what is wanted on validation; one of the two."""
+    """A threshold that reaches a sensitivity or a specificity on the validation split; give one of the
+    two."""
 
     sensitivity: float | None = Field(default=None, gt=0, le=1)
     """The highest threshold that reaches this sensitivity."""
@@ -101,16 +107,16 @@ class ThresholdConfig(Schema):
 
 
 class DecisionConfig(Schema):
-    """Where confirmed models decide."""
+    """Thresholds and calibration of confirmed models."""
 
     threshold: Literal["youden"] | ThresholdConfig = "youden"
-    """Chosen on validation. `youden`: the greatest sensitivity + specificity. `{sensitivity = 0.95}`: the
-    highest threshold that reaches it there; `{specificity = 0.9}`: the lowest. Models that are confirmed
-    already keep theirs."""
+    """Chosen on the validation split. `youden`: the greatest sensitivity + specificity. `{sensitivity =
+    0.95}`: the highest threshold that reaches it; `{specificity = 0.9}`: the lowest. Models that are already
+    confirmed keep their thresholds."""
     calibration: CalibrationKind = "temperature"
-    """How probabilities are calibrated on validation, before thresholds are chosen. `temperature` fits one
-    number; `isotonic` and `venn_abers` mend more, and need more images. Models that are confirmed already
-    keep theirs."""
+    """How probabilities are calibrated on the validation split, before thresholds are chosen. `temperature`
+    fits one number; `isotonic` and `venn_abers` correct more, but need more images. Models that are already
+    confirmed keep their calibration."""
 
     @property
     def rule(self) -> ThresholdRule:
@@ -126,31 +132,34 @@ class TrainingConfig(Schema):
     """What is held fixed in all trials of a study."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of forward and backward passes, the same in all trials. `auto`: bfloat16 where the hardware multiplies
+    """Of forward and backward passes, the same in all trials. `auto`: bfloat16 if the hardware supports
     it."""
     grey: Literal["repeat", "sum"] = "repeat"
-    """Three equal channels (keeps the pretrained function exactly), or a first layer summed over colours."""
+    """How grey images enter the network. `repeat`: as three equal channels, which keeps the pretrained
+    function exactly. `sum`: by a first layer that is summed over colours."""
     calibrate_batch_norm: bool = True
-    """Estimate a random, frozen prefix's batch-norm statistics on training images first."""
+    """First estimate the batch-norm statistics of a random, frozen prefix on training images."""
     cache_gb: float = Field(default=10.0, ge=0)
-    """Disk for cached prefix features; 0 turns the cache off."""
+    """Disk space in GB for cached features of the frozen prefix; 0 turns the cache off."""
     cached_views: int = Field(default=4, ge=1)
-    """Augmented copies of the training set that frozen-prefix trials choose from."""
+    """Number of augmented copies of the training set that trials with a frozen prefix choose from."""
     weights_dir: str | None = None
     """A folder with pretrained weights, `ARCHITECTURE.safetensors` or `ARCHITECTURE.TAG.safetensors`."""
 
 
 class ResourcesConfig(Schema):
-    """What one trial takes of the machine, and how many run at once (none given: as many as fit)."""
+    """What one trial uses of the machine, and how many run at once (default: as many as fit)."""
 
     cpus_per_trial: int = Field(default=1, ge=1)
     """CPU threads of a trial."""
     gpus_per_trial: float | Literal["auto"] = "auto"
-    """`auto`: none without a GPU; else as many trials share one as its memory holds."""
+    """`auto`: none on a machine without a GPU; otherwise a GPU is shared by as many trials as fit its
+    memory."""
     concurrent: int | None = Field(default=None, ge=1)
-    """Trials at once, at most."""
+    """The largest number of trials at once."""
     checkpoint_url: str | None = None
-    """fsspec URL of a place that all nodes of a cluster reach: trials of a dead node go on from there."""
+    """fsspec URL of a place that all nodes of a cluster can reach. Trials of a dead node continue from
+    there."""
 
 
 Asks = Literal["size", "pretraining", "turning_point", "resolution", "attention", "strategies", "one_model"]
@@ -173,16 +182,18 @@ class StudyConfig(Schema):
     obtain: str = ""
     """Where to get the data, and the layout expected."""
     asks: Asks = "size"
-    """What the report opens with. `size`: does network size predict AUC? `pretraining`: does it help?
-    `turning_point`: with how many training images does it stop helping? `resolution`: which image size is
-    enough? `attention`: does it help a convolutional network of equal size? `strategies`: which
-    transfer strategy? `one_model`: what does one model for several data sets cost?"""
+    """The question that the report answers first. `size`: does network size predict AUC? `pretraining`: does
+    pretraining help? `turning_point`: with how many training images does pretraining stop helping?
+    `resolution`: which image size is enough? `attention`: does attention help a convolutional network of
+    equal size? `strategies`: which transfer strategy is best? `one_model`: what does one model for several
+    data sets cost?"""
     goal: Literal["best", "compare"] = "best"
-    """`best`: the budget goes where the AUC is. `compare`: every stratum gets the same budget."""
+    """`best`: most of the budget goes to strata with a high AUC. `compare`: every stratum gets the same
+    budget."""
     objective: str = "auc"
-    """What the search looks for on validation. `auc`: per case where cases are judged. `unit_auc`: the same,
-    and refused where images are judged. `auprc`, `log_loss`, `sensitivity_at_specificity:0.9`: the last with
-    any number between 0 and 1."""
+    """What the search optimises on the validation split. `auc`: the AUC, per case if cases are judged.
+    `unit_auc`: the same, but refused if images are judged. Others: `auprc`, `log_loss`, and
+    `sensitivity_at_specificity:0.9` with any number between 0 and 1."""
     seed: int = Field(default=0, ge=0)
     """The seed of the search and of its trials."""
     dataset: StudyDataset
@@ -194,17 +205,17 @@ class StudyConfig(Schema):
     scheduler: SchedulerConfig
     """Which trials are stopped early, or the name of a file in `search/schedulers/`."""
     budget: BudgetConfig
-    """What may be spent, or the name of a file in `search/budgets/`."""
+    """How many trials, epochs and hours, or the name of a file in `search/budgets/`."""
     choice: ChoiceConfig = ChoiceConfig()
     """Which finished trial is the best one."""
     decision: DecisionConfig = DecisionConfig()
-    """Where confirmed models decide."""
+    """Thresholds and calibration of confirmed models."""
     objectives: ObjectivesConfig = ObjectivesConfig()
-    """What is searched beside the highest AUC."""
+    """A cost to minimise beside AUC."""
     training: TrainingConfig = TrainingConfig()
     """What is the same in all trials."""
     resources: ResourcesConfig = ResourcesConfig()
-    """What one trial takes of the machine."""
+    """What one trial uses of the machine."""
 
     @field_validator("question", "citation", "licence", "obtain")
     @classmethod
@@ -252,8 +263,8 @@ class StudyConfig(Schema):
     def _gain_goes_with_best(self) -> StudyConfig:
         if self.sampler.name == "gain" and self.goal == "compare":
             raise ValueError(
-                'sampler.name = "gain" spends where the AUC is, goal = "compare" gives every stratum the '
-                'same budget; take sampler = "tpe", or goal = "best"'
+                'sampler.name = "gain" spends most on strata with a high AUC, but goal = "compare" gives '
+                'every stratum the same budget; take sampler = "tpe", or goal = "best"'
             )
         return self
 

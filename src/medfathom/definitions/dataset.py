@@ -17,28 +17,28 @@ SimilarWords = Literal["error", "merge", "keep"]
 
 
 class SplitsConfig(Schema):
-    """`[dataset.splits]`: how splits are drawn that the source does not give.
+    """`[dataset.splits]`: how splits are drawn if the source does not give them.
 
-    A missing split is drawn from the training images (from all images where the source gives no split), in
-    whole groups and stratified by label. Fractions are of the images that are divided.
+    A missing split is drawn from the training images (from all images if the source gives no split). A group
+    is never divided, and splits are stratified by label. Fractions are of the images that are divided.
     """
 
     given: Literal["keep", "redraw-val", "ignore"] = "keep"
-    """The source's own splits. `redraw-val`: its validation images join training, and validation is drawn
-    again. `ignore`: all images are pooled, and all splits are drawn."""
+    """`keep`: the source's own splits are used. `redraw-val`: its validation images join training, and
+    validation is drawn again. `ignore`: all images are pooled, and all splits are drawn."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of the images that are divided."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of the images that are divided."""
     seed: int = Field(default=0, ge=0)
-    """The seed of the drawing."""
+    """The seed of the random draw."""
     grouped: bool = True
-    """Keep each group (patient, slide) in one split. false only where groups mean something else."""
+    """Keep each group (patient, slide) in one split. Use false only if groups mean something else."""
     folds: int | None = Field(default=None, ge=2, le=20)
-    """Cross-validate on so many parts of training and validation images together. Default: one validation
-    split."""
+    """Number of folds for cross-validation on training and validation images together. Default: one
+    validation split."""
     repeats: int = Field(default=1, ge=1, le=20)
-    """So many divisions into folds, each drawn anew."""
+    """Number of times that the images are divided into folds, each time at random."""
 
     @model_validator(mode="after")
     def _repeats_go_with_folds(self) -> SplitsConfig:
@@ -62,46 +62,46 @@ class SplitsConfig(Schema):
 
 
 class _Dataset(Schema):
-    """Keys of every source. `image_size` is the side in pixels of the square image that the network sees;
-    left out where `space.image_size` has sizes: copies are then looked for at the smallest."""
+    """Keys of every source. Leave out `image_size` if `space.image_size` has sizes; copies are then searched
+    at the smallest size."""
 
     name: str | None = Field(default=None, min_length=1)
-    """What the data set is called in reports: studies that give the same name are analysed as one data set.
-    Default: the study's name."""
+    """The data set's name in reports. Studies with the same name here are analysed as one data set. Default:
+    the study's name."""
     modality: str = Field(min_length=1)
-    """`CXR`, `OCT`, `WSI`, or any other word; studies are analysed together by it."""
+    """`CXR`, `OCT`, `WSI`, or any other word. Studies of one modality are analysed together."""
     image_size: int = Field(ge=8, le=1024)
     """Side in pixels of the square image that the network sees."""
     fit: Literal["squash", "pad", "crop"] = "squash"
-    """Images that are not square: change their aspect ratio, add black borders, or keep the centre."""
+    """For images that are not square. `squash`: change their aspect ratio. `pad`: add black borders. `crop`:
+    keep the centre."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """What an unusable image or row does: stop the study, or be left out and recorded."""
+    """What happens with an image or row that cannot be used. `error`: the study stops. `skip`: it is left out
+    and recorded."""
     bits: int = Field(default=16, ge=9, le=16)
-    """Bits in use of images with more than 8, in files and in arrays: with 12, the value 4095 is white. Must
-    be given where no such image reaches white by itself. It does not matter for 8-bit images.
-    """
+    """The number of bits in use, for images with more than 8 bits: with 12, the value 4095 is white. It must
+    be given if no image reaches white. It does not matter for 8-bit images."""
     similar_words: SimilarWords = "error"
     """What happens to class words, and to patients, that differ only in case, separators or leading zeros
     (`Normal` and `normal`, `P7` and `P07`). `merge`: they are one. `keep`: they are different."""
     positive: str | int | None = None
-    """The positive class of two. Default: the second of the classes in their order."""
+    """The positive class of two. Default: the second class."""
     splits: SplitsConfig = SplitsConfig()
     """See `[dataset.splits]`."""
     drop_copies: bool = False
-    """Leave out all but one of images that are exact or near copies of one another. A test image stays before
-    a validation image, and that before a training image."""
+    """Of images that are exact or near copies of one another, use only one. A test image is preferred to a
+    validation image, and a validation image to a training image."""
     leakage: Literal["stop", "accept"] = "stop"
-    """What exact copies or patients in several splits do: `run` stops; or it goes on, and `run`, `confirm`
-    and the model card tell it."""
+    """What happens if exact copies or patients are in several splits. `stop`: `run` stops. `accept`: it
+    continues, and `run`, `confirm` and the model card say so."""
 
 
 class _OnDisk(_Dataset):
     path: str = Field(min_length=1)
-    """Where the data lie; it starts in the folder you start medfathom in, `~` is your home."""
+    """Where the data are. A relative path starts in the working folder; `~` is your home folder."""
     class_names: list[str] | None = Field(default=None, min_length=2)
-    """The classes in the order of their indices; of two, the second is the positive one. Default: the classes
-    that the source names, else those found, sorted.
-    """
+    """The classes in the order of their indices; of two, the second is positive. Default: the classes that
+    the source names, or else those found, sorted."""
 
     @field_validator("class_names")
     @classmethod
@@ -115,45 +115,46 @@ class _Files(_OnDisk):
     """Sources of image files."""
 
     channels: Channels = "auto"
-    """`auto`: 3 where any file has colour, else 1."""
+    """`auto`: 3 if any file has colour, otherwise 1."""
     group_pattern: str | None = None
     """Regular expression whose group in parentheses finds the patient or slide in a file's path:
     `person(\\d+)_`."""
     unit: Unit = "image"
-    """What has one label and is judged. `volume`: a folder of slices, or a file with several. `slide`: a
-    slide that `mpp` cuts into tiles, or a folder of tiles. `case`: any images that belong together."""
+    """What has one label and gets one prediction. `volume`: a folder of slices, or a file with several.
+    `slide`: a slide that is cut into tiles (`mpp`), or a folder of tiles. `case`: any images that belong
+    together."""
     case_pattern: str | None = None
-    """Regular expression whose group in parentheses finds the case of an image in its path, where a case is
-    not a folder of its own. Equal cases of two patients are two cases."""
+    """Regular expression whose group in parentheses finds the case of an image in its path, for cases that
+    are not separate folders. The same case name of two patients means two cases."""
     include: list[str] | None = Field(default=None, min_length=1)
-    """Only these files: patterns such as `*.png`. A pattern without `/` is compared with a file's name and
-    with the name of each folder that it lies in, one with `/` with its whole path; upper and lower case are
-    the same. Default: every file of a folder whose suffix is an image's, every file of a table."""
+    """Use only these files: patterns such as `*.png`. A pattern without `/` is compared with the name of a
+    file and of each folder above it, a pattern with `/` with the complete path. Upper and lower case are the
+    same. Default: every image file of a folder (by its suffix), every file of a table."""
     exclude: list[str] = Field(default_factory=list)
-    """Not these files, though `include` names them: `*_mask*`, `lung masks`."""
+    """Do not use these files, even if `include` names them: `*_mask*`, `lung masks`."""
     classes: dict[str, list[str | int]] | None = Field(default=None, min_length=1)
-    """Classes that take several words: `{referable = [2, 3, 4]}`. Other words stay classes of their own."""
+    """Classes that combine several words: `{referable = [2, 3, 4]}`. Each other word stays a class."""
 
     window: Annotated[tuple[float, float] | None, Field(strict=False)] = None
-    """Centre and width of the window of DICOM files, in units after the modality LUT (HU for CT), instead of
-    their own: `[40, 400]`. Default: each file's VOI LUT or first window. Of NIfTI files in their own units;
-    default: percentiles 0.5 and 99.5 of each volume."""
+    """Centre and width of the grey-value window: `[40, 400]`. For DICOM files it is in units after the
+    modality LUT (HU for CT); default: each file's VOI LUT or first window. For NIfTI files it is in the
+    file's units; default: percentiles 0.5 and 99.5 of each volume."""
     slice_axis: Literal[0, 1, 2] = 2
-    """Of NIfTI files the axis that counts slices: 0 left-right, 1 back-front, 2 foot-head where the file
-    states its orientation, else as stored."""
+    """For NIfTI files, the axis that counts slices: 0 is left-right, 1 back-front, 2 foot-head if the file
+    states its orientation. Otherwise the axes are counted as stored."""
     eye: Literal["right", "left"] | None = None
-    """With unit = "volume": take only volumes of this eye, where a file says the eye. Files of the other eye
-    are bad images. Default: a file has one volume, of any eye."""
+    """With unit = "volume": use only volumes of this eye, if a file says the eye. Files of the other eye are
+    then bad images. Default: a file has one volume, of any eye."""
 
     mpp: float | None = Field(default=None, gt=0)
-    """With unit = "slide": files are whole slides, and are cut into tiles of image_size x image_size pixels,
-    each of so many microns."""
+    """With unit = "slide": microns per pixel. Files are whole slides and are cut into tiles of image_size x
+    image_size pixels of this size."""
     tiles: int = Field(default=100, ge=1)
-    """Of a slide, at most: chosen at random among those with tissue."""
+    """The largest number of tiles of a slide. They are chosen at random among tiles with tissue."""
     tiles_seed: int = Field(default=0, ge=0)
-    """Of that choice."""
+    """The seed of that choice."""
     tissue: float = Field(default=0.5, ge=0, le=1)
-    """The least part of a tile that shows tissue."""
+    """The smallest share of a tile that must show tissue."""
 
     @field_validator("window")
     @classmethod
@@ -221,7 +222,7 @@ class MedmnistDataset(_Dataset):
     path: str | None = None
     """Its npz file. Default: the medmnist package finds it or downloads it."""
     size: Literal[28, 64, 128, 224] | None = None
-    """Which of MedMNIST's sizes to read. Default: the smallest that is not below `image_size`."""
+    """Which of MedMNIST's sizes to read. Default: the smallest that is at least `image_size`."""
 
 
 class NpzDataset(_OnDisk):
@@ -229,7 +230,7 @@ class NpzDataset(_OnDisk):
 
     source: Literal["npz"]
     keep: list[str] = Field(default=[])
-    """Arrays carried along for subgroups, one value for each image: `sex` is `train_sex`, `val_sex`, ..."""
+    """Arrays to keep for subgroups, one value for each image: `sex` means `train_sex`, `val_sex`, ..."""
 
 
 class SplitFolders(Schema):
@@ -245,15 +246,15 @@ class FolderDataset(_Files):
 
     source: Literal["folder"]
     folders: SplitFolders | None = None
-    """Needed where the folders are not called train, val (valid, validation) and test."""
+    """Needed if the folders are not called train, val (valid, validation) and test."""
     class_level: int = 1
-    """Which folder is the class: 1 is the first one (below the split's), 2 the one in it; -1 is the one that
-    the file lies in, -2 the one around that."""
+    """Which folder is the class: 1 is the first one (below the split's), 2 the next one in it; -1 is the one
+    that holds the file, -2 the one above it."""
     class_pattern: str | None = None
     """Regular expression whose group in parentheses finds the class in a file's path, instead of a level:
     `([A-Z]+)\\d+/`."""
     keep: list[str] = Field(default=[])
-    """Attributes of DICOM files carried along for subgroups (`PatientSex`, `PatientAge`): `evaluate --by`,
+    """Attributes of DICOM files to keep for subgroups (`PatientSex`, `PatientAge`): see `evaluate --by` and
     `confirm --by`."""
 
     @field_validator("class_pattern")
@@ -280,7 +281,7 @@ class CsvDataset(_Files, TableKeys):
         if self.label_columns is not None and self.class_names is not None:
             raise ValueError("label_columns name the classes already; leave class_names out")
         if self.label_columns is not None and self.classes is not None:
-            raise ValueError("classes merges words of label_column; it does not go with label_columns")
+            raise ValueError("classes merges words of label_column; leave it out with label_columns")
         if self.group_column is not None and self.group_pattern is not None:
             raise ValueError("give group_column or group_pattern, not both")
         if self.unlisted == "drop" and None in (self.class_names, self.no_label):
@@ -305,7 +306,7 @@ class Hdf5Dataset(_OnDisk):
     group_column: str = "wsi"
     """Column of `groups` that names each image's slide or patient."""
     keep: list[str] = Field(default=[])
-    """Columns of `groups` carried along for subgroups: `evaluate --by`, `confirm --by`."""
+    """Columns of `groups` to keep for subgroups: see `evaluate --by` and `confirm --by`."""
 
     @model_validator(mode="after")
     def _columns_of_a_table(self) -> Hdf5Dataset:
@@ -337,7 +338,7 @@ class PhantomDataset(_Dataset):
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
     """From 0 (easy) to 1 (hard); a perfect AUC is impossible at either."""
     seed: int = Field(default=0, ge=0)
-    """The seed of the drawing."""
+    """The seed of the random draw."""
 
     @model_validator(mode="after")
     def _patients(self) -> PhantomDataset:

@@ -42,65 +42,68 @@ class TrialParams(Schema):
     unfreeze_depth: int = Field(default=5, ge=0, le=5)
     """How many of the last layer groups are trained besides the head."""
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    """The highest rate of the schedule."""
+    """The highest learning rate of the schedule."""
     head_lr_factor: float = Field(default=1.0, gt=0, le=1000)
-    """The head's learning rate over the backbone's."""
+    """The head's learning rate divided by the backbone's."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Each layer group's learning rate over the next one's, towards the stem."""
+    """Factor on the learning rate from each layer group to the next one towards the stem."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    """As in torch; `sgd` has Nesterov momentum 0.9."""
+    """The optimizer, as in torch; `sgd` has Nesterov momentum 0.9."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
-    """Not applied to biases and norms."""
+    """Weight decay. It is not applied to biases and norm layers."""
     batch_size: int = Field(default=32, ge=2, le=4096)
-    """Images in an update."""
+    """Number of images in one update."""
     warmup_fraction: float = Field(default=0.1, ge=0, le=1)
-    """Share of all updates over which the rate rises linearly."""
+    """Share of all updates in which the learning rate rises linearly."""
     decay: Literal["cosine", "exponential", "none"] = "cosine"
-    """How the rate falls afterwards."""
+    """How the learning rate falls afterwards."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of a label that is spread over the other classes."""
+    """Label smoothing: the share of a label that is spread over the other classes."""
     class_weights: bool = False
-    """Weigh the loss by inverse class frequency."""
+    """Weight the loss by inverse class frequency."""
     balanced_sampling: bool = False
     """Draw every class as often as the others."""
     augmentation: str = "none"
-    """`none`, `cxr`, `oct` or `wsi`."""
+    """Preset of random changes to training images: `none`, `cxr`, `oct` or `wsi`."""
     train_fraction: float = Field(default=1.0, gt=0, le=1)
-    """Of the training images: nested, stratified, whole patients; the same for the same trial seed."""
+    """Share of the training images that is used. Patients are never divided, classes keep their shares, and a
+    smaller share is part of a larger one. The same trial seed gives the same images."""
     head_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Before each linear layer of the head."""
+    """Dropout before each linear layer of the head."""
     head_pooling: Literal["avg", "max", "avgmax"] = "avg"
-    """`avg`: the architecture's own pooling. `max`, `avgmax`: over positions."""
+    """Pooling before the head. `avg`: the architecture's own pooling. `max`, `avgmax`: over positions."""
     head_hidden: int = Field(default=0, ge=0, le=8192)
     """Width of a hidden layer in the head; 0: none."""
     image_size: int = Field(default=0, ge=0, le=1024)
-    """Side of the square image that the network sees, pixels; 0: the data set's."""
+    """Side in pixels of the square image that the network sees; 0: the data set's `image_size`."""
     combine: Combine = "mean"
-    """How the predictions of a case's images become one, where the unit is not the image."""
+    """How the predictions of a case's images become one prediction, if the unit is not the image."""
     strategy: Strategy = "fixed"
     """Which parts of the network are trained, and when: see `definitions.strategies`."""
     l2_sp_alpha: float = Field(default=0.01, ge=0, le=100)
-    """For the strategy `l2-sp`: how strongly weights are pulled to their start, in place of their decay."""
+    """For the strategy `l2-sp`: how strongly weights are pulled to their start. It replaces weight decay."""
     lora_rank: int = Field(default=8, ge=1, le=256)
-    """For the strategy `lora`: rank of the adapters."""
+    """For the strategy `lora`: the rank of the adapters."""
     norm: Literal["shared", "per_dataset"] = "shared"
-    """With several data sets: whether trained batch norm has statistics, scale and shift for each of them."""
+    """With several data sets: whether trained batch norm has its own statistics, scale and shift for each."""
     sampling: Literal["proportional", "equal", "temperature"] = "proportional"
-    """With several data sets: how many images of each are in an epoch. `proportional`: all once. `equal`: as
-    many of each. `temperature`: between the two, by `sampling_temperature`."""
+    """With several data sets: how many images of each are in an epoch. `proportional`: every image once.
+    `equal`: the same number of each data set. `temperature`: between the two, by `sampling_temperature`."""
     sampling_temperature: float = Field(default=2.0, ge=1, le=100)
-    """For the sampling `temperature`: shares go with the number of images to the power 1 / T."""
+    """For the sampling `temperature` T: shares are proportional to the number of images to the power 1 /
+    T."""
 
 
 class Dimension(Schema):
     """One hyperparameter: a `value`, `choices`, or a range from `low` to `high`."""
 
     role: Role = "nuisance"
-    """What the study compares, tunes so that the comparison is fair, or holds."""
+    """`scientific`: the study compares its values. `nuisance`: it is tuned, so that the comparison is fair.
+    `fixed`: it has one value."""
     value: Value | None = None
-    """Held at this value."""
+    """The only value."""
     choices: list[Value] | None = Field(default=None, min_length=1)
-    """One of these."""
+    """The values to choose from."""
     low: float | int | None = None
     """Start of a range."""
     high: float | int | None = None

@@ -12,7 +12,7 @@ from medfathom.definitions.schema import Schema
 
 
 class TableFile(Schema):
-    """One of several tables. Paths in it start at `root`, which itself starts at `dataset.root`."""
+    """One of several tables. Its paths start at `root`, and `root` starts at `dataset.root`."""
 
     path: str = Field(min_length=1)
     """The table, in the folder `dataset.path`."""
@@ -32,7 +32,7 @@ class JoinedTable(Schema):
 
 
 class SplitLists(Schema):
-    """Text files with a file name a line: the images of each split."""
+    """Text files with one file name in each line: the images of each split."""
 
     train: str | None = None
     val: str | None = None
@@ -53,31 +53,32 @@ class TableKeys(Schema):
     join: list[JoinedTable] = Field(default=[])
     """Tables that add columns."""
     encoding: str = "utf-8"
-    """Of text tables: `cp1252` is what Excel writes in Western Europe, `utf-16` is its "Unicode text"."""
+    """The encoding of text tables. Excel in Western Europe writes `cp1252`; its "Unicode text" is
+    `utf-16`."""
     comment: str | None = Field(default=None, min_length=1)
-    """Lines that begin with this text are not read."""
+    """Lines that begin with this text are ignored."""
     where: dict[str, Cell | list[Cell]] = Field(default={})
-    """Only rows with this value, or one of these values, in each of these columns."""
+    """Use only rows with this value, or one of these values, in each of these columns."""
     root: str | None = None
     """Where the paths in the table start. Default: the table's folder."""
     path_column: str = "path"
     """Column of the files' paths."""
     path_template: str | list[str] | None = None
-    """A file's path from the row's cells: `{id_code}.png`, `{image_id:03d}.bmp`. A list: several images.
-    `path_column` is then not read."""
+    """A file's path, built from the row's cells: `{id_code}.png`, `{image_id:03d}.bmp`. A list means several
+    images. `path_column` is then ignored."""
     anywhere: bool = False
-    """Files may lie in any folder below `root`."""
+    """Files may be in any folder below `root`."""
     repeated: Literal["error", "any", "majority", "max"] = "error"
-    """What holds where rows of the same file have different labels. `any`: a label that any row has.
-    `majority`: what most rows say. `max`: the highest class."""
+    """What happens if rows of the same file have different labels. `any`: the file has each label that a row
+    has. `majority`: the label of most rows. `max`: the highest class."""
     label_column: str | None = None
     """Column of the labels. Default: `label`."""
     label_columns: list[str] | None = Field(default=None, min_length=2)
     """Columns of zeros and ones, one for each label: a multilabel task."""
     one_hot: bool = False
-    """Exactly one of the `label_columns` is 1 in every row: they are classes."""
+    """In every row exactly one of the `label_columns` is 1, so they are classes."""
     uncertain: CellMeanings | None = None
-    """What -1 in `label_columns` means. `ignore`: not known, so that this image is left out of this label's
+    """What -1 in `label_columns` means. `ignore`: it is not known, so the image is left out of this label's
     loss and metrics."""
     missing: CellMeanings | None = None
     """What an empty cell in `label_columns` means."""
@@ -86,7 +87,7 @@ class TableKeys(Schema):
     no_label: str | None = None
     """With `label_separator`: the word for none of the labels, such as "No Finding"."""
     unlisted: Literal["error", "drop"] = "error"
-    """With `label_separator`: what happens to a label that `class_names` do not list."""
+    """With `label_separator`: what happens to a label that is not in `class_names`."""
     split_column: str | None = None
     """Column with train, val and test."""
     split_lists: SplitLists | None = None
@@ -94,15 +95,16 @@ class TableKeys(Schema):
     group_column: str | None = None
     """Column that names the patient or slide of each image."""
     case_column: str | None = None
-    """Names the case of each row's image, with `unit`. Not needed where a row is a folder or a stack."""
+    """Column that names the case of each row's image, with `unit`. Not needed if a row is a folder or a
+    stack."""
 
     keep: list[str] = Field(default=[])
-    """Columns carried along for subgroups (`Sex`, `Age`): `evaluate --by`, `confirm --by`. A name that is no
-    column is an attribute of DICOM files (`PatientSex`). A case has one value in all its rows."""
+    """Columns to keep for subgroups (`Sex`, `Age`): see `evaluate --by` and `confirm --by`. A name that is
+    not a column is an attribute of DICOM files (`PatientSex`). A case must have one value in all its rows."""
 
     mpp_column: str | None = None
-    """Microns per pixel of each slide's largest level, instead of what its header says; where the cell is
-    empty, the header's."""
+    """Column with the microns per pixel of each slide's largest level, instead of the value in its header.
+    For an empty cell, the header's value is used."""
 
     @field_validator("encoding")
     @classmethod

@@ -121,7 +121,7 @@ def inputs(record: StudyRecord) -> Answer:
     """What the model predicts from."""
     unit = getattr(record.definition.dataset, "unit", "image")
     what = "one image" if unit == "image" else f"the images of one {unit}"
-    text = f"The model sees the pixels of {what} and nothing else; no one interprets a predictor by hand."
+    text = f"The model sees the pixels of {what} and nothing else; nobody interprets a predictor by hand."
     return Fact(text, "definition, `dataset`")
 
 
@@ -142,7 +142,7 @@ def reference(record: StudyRecord) -> Answer:
 
 def test_labels(record: StudyRecord) -> Answer:
     """That the test labels come from the same place."""
-    text = "The test labels were read from the same place as all others."
+    text = "The test labels come from the same place as all other labels."
     return Fact(text, "definition, `dataset`")
 
 
@@ -152,12 +152,15 @@ def partitions(record: StudyRecord) -> Answer:
     if facts is None:
         return record.prepare_first
     if facts.given is None:
-        return "Did the splits come with the data, or were they drawn? An older version prepared these data."
+        return (
+            "Did the splits come with the data, or were they drawn at random? An older version prepared "
+            "these data."
+        )
     drawn = [split for split in facts.data.sizes if split not in facts.given]
     given = [split for split in facts.data.sizes if split in facts.given]
     parts = [f"{_listed(given)} came with the data"] if given else []
     if drawn:
-        whole = " in whole patients or slides" if _grouped(record) else ""
+        whole = ", all images of a patient or slide together," if _grouped(record) else ""
         shares = ", ".join(
             f"{split} {getattr(own, f'{split}_fraction'):g}" for split in drawn if split != "train"
         )
@@ -204,7 +207,7 @@ def disjoint(record: StudyRecord) -> Answer:
         )
     across = sum(facts.leaks.groups.values())
     text = (
-        f"Not disjoint by patient: {across} patients or slides are in several splits."
+        f"Partitions are not disjoint by patient: {across} patients or slides are in several splits."
         if across
         else "Partitions are disjoint by patient or slide: none is in two splits."
     )
@@ -224,7 +227,7 @@ def leakage(record: StudyRecord) -> Answer:
         )
         if found is not None
     ]
-    looked = "" if facts.leaks.near is not None else " Near copies were not looked for."
+    looked = "" if facts.leaks.near is not None else " Near copies were not searched."
     return Fact(f"Looked for: {'; '.join(parts)}.{looked}", "prepared.json, `leakage`")
 
 
@@ -232,7 +235,7 @@ def bad_images(record: StudyRecord) -> Answer:
     """What prediction does with images it cannot use."""
     text = (
         "`predict` names an image that cannot be read and gives it no probability. It does not recognise an "
-        "image of poor quality, or of something else: it predicts all the same."
+        "image of poor quality, or of something else: it still gives a prediction."
     )
     return Fact(text, "model card, Limits")
 

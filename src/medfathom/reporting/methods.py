@@ -40,7 +40,7 @@ def _search(record: StudyRecord) -> list[str]:
         f"{counts.finished} configurations that differed in {names} were drawn by the sampler "
         f"{own.sampler.name} (seed {own.seed}) and trained on the training split; {counts.complete} ran all "
         f"{own.budget.epochs} epochs{stopped}{failed}.",
-        "The validation split judged them; the test split was not read.",
+        "They were compared on the validation split; the test split was not read.",
     ]
 
 

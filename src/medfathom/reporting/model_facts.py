@@ -217,7 +217,7 @@ def selection(record: StudyRecord) -> Answer:
     """The rule, what may be as good, how often the test split was opened."""
     choice = choice_of(record.study, record.trials)
     if choice is None:
-        return "No trial has run its full length yet: nothing was chosen."
+        return "No trial has run its full length yet, so nothing was chosen."
     rule = f"By {rule_words(record.study)}."
     text = " ".join([rule, *choice_sentences(choice), opened(record.summary.openings)])
     return Fact(text, "definition, `choice.by`; study, `test_openings`")
@@ -246,7 +246,7 @@ def hardware(record: StudyRecord) -> Answer:
     """Device and hours; energy is not measured."""
     devices = {t.user_attrs.get("device") for t in record.trials} - {None}
     if not devices:
-        return "Which hardware trained the models? The trials have no record of it."
+        return "Which hardware trained the models? The trials do not record it."
     search, confirmation = record.seconds
     text = (
         f"{', '.join(sorted(map(str, devices)))}. Training took {clock(search)} in the search and "

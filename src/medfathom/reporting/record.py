@@ -82,7 +82,7 @@ class StudyRecord:
     @property
     def confirm_first(self) -> str:
         """The question where nothing is confirmed."""
-        return f"Not known before the study is confirmed: `{command('confirm', self.name)}`."
+        return f"This is not known before the study is confirmed: `{command('confirm', self.name)}`."
 
     @property
     def prepare_first(self) -> str:

@@ -72,7 +72,7 @@ def _of_model(record: StudyRecord, names: Sequence[str], what: str) -> Answer:
         return record.confirm_first
     known = [words for name in names if (words := _metric(chosen.model.test, name))]
     if not known:
-        return "No such metric is recorded for this task."
+        return "This metric is not recorded for this task."
     return Fact(f"{what} (one model): {'; '.join(known)}.", f"{chosen.source}, `test_*`")
 
 
@@ -115,7 +115,7 @@ def _no_decisions(record: StudyRecord) -> str:
         return record.confirm_first
     if record.confirmed.config is not None and record.confirmed.config.task == "multiclass":
         return "Which classes are confused with which? See confusion.png in the model's folder."
-    return "The predictions of the test split are not here any more: which cases were wrong?"
+    return "The predictions on the test split have been deleted. Which cases were wrong?"
 
 
 def _decisions(record: StudyRecord) -> dict[str, tuple[int, int, int, int]] | None:
@@ -175,7 +175,7 @@ def gap(record: StudyRecord) -> Answer:
         return record.confirm_first
     words = gap_words(chosen.result)
     if not words:
-        return "How much the search flattered is not known: an older version confirmed the study."
+        return "How optimistic the search was is not known: an older version confirmed the study."
     return Fact(" ".join(words), "confirmation, `gap`")
 
 
@@ -192,7 +192,7 @@ def explainability(record: StudyRecord) -> Answer:
 
 def _evaluate_first(record: StudyRecord) -> str:
     typed = command("evaluate", record.name, "other.toml")
-    return f"No test on data of another place is recorded: `{typed}`."
+    return f"No test on data from another source is recorded: `{typed}`."
 
 
 def external(record: StudyRecord) -> Answer:
@@ -230,7 +230,7 @@ def external_counts(record: StudyRecord) -> Answer:
 def _seen_before(each: Mapping[str, Any]) -> str:
     seen = each["overlap"]
     if seen["compared"] is None:
-        return "; training images were not looked for among them"
+        return "; they were not searched for training images"
     return f"; {seen['exact']} exact and {seen['near']} near copies of training images among them"
 
 
@@ -311,9 +311,7 @@ def limitations(record: StudyRecord) -> Answer:
     known += [text for text in (record.summary.unfinished, record.study.user_attrs.get("leakage")) if text]
     if not known:
         return "Which limitations does the study have?"
-    return Fact(
-        f"From the record: {'; '.join(known)}. Others are the author's to name.", "study; confirmation"
-    )
+    return Fact(f"From the record: {'; '.join(known)}. The author must add others.", "study; confirmation")
 
 
 def _one_place(record: StudyRecord) -> str:
@@ -323,7 +321,7 @@ def _one_place(record: StudyRecord) -> str:
 def _unknown_patients(record: StudyRecord) -> str:
     if record.manifest is None or (record.manifest.group != "").any():
         return ""
-    return "patients are not named, so that intervals are too narrow where some have several images"
+    return "patients are not named, so that intervals are too narrow if some have several images"
 
 
 def _chance(chosen: Confirmed | None) -> str:

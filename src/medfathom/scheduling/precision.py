@@ -30,7 +30,7 @@ def _fastest_of_a_worker(slots: Slots) -> Precision:
         return "bfloat16" if ray.get(asked.remote(slots.device)) else "float32"
     except RayError as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"no worker tells which precision it trains in ({reason})") from None
+        raise RunError(f"no worker could report its training precision ({reason})") from None
 
 
 @ray.remote  # type: ignore[untyped-decorator]

@@ -114,7 +114,7 @@ class Run:
         failure = ""
         for attempt in range(FIT_RESTARTS + 1):
             if attempt:
-                self.watcher.note(f"Ray ended the fit early ({failure or 'no reason given'}); going on")
+                self.watcher.note(f"Ray ended its run early ({failure or 'no reason given'}); continuing")
                 self.cluster.begin_anew()
             try:
                 self._fit(self.cluster.folder / f"fit-{attempt}")
@@ -129,7 +129,7 @@ class Run:
                 return
             self.driver.release()
         raise RunError(
-            f"Ray ended the fit {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` continues"
+            f"Ray ended its run {FIT_RESTARTS + 1} times ({failure}); `{command('run')}` continues"
         )
 
     def _fit(self, folder: Path) -> None:

@@ -182,7 +182,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         known = {number: news.attributes for number, news in self._latest.items()}
         ended = self._driver.stop_in_hand(known, self._halt.reason)
         if ended:
-            self._watcher.note(f"{len(ended)} trials under way were stopped: {self._halt.reason}")
+            self._watcher.note(f"{len(ended)} running trials were stopped: {self._halt.reason}")
 
     def _reason_lost(self, lost: Lost, begun: float, trainings: int) -> str:
         minutes = self._driver.config.budget.trial_minutes

@@ -58,7 +58,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self) -> Iterator[Result]:
         if self._settings is None:
-            raise RunError("the worker was given no settings")
+            raise RunError("the worker received no settings")
         if self._settings.folder.is_dir():
             os.chdir(self._settings.folder)
         minutes = self._settings.config.budget.trial_minutes

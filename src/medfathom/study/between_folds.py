@@ -74,6 +74,6 @@ def reason(epoch: int, epochs: int, trainings: int, scheduler: str) -> str:
     if trainings == 1 or epoch < epochs:
         return f"stopped by {scheduler} at epoch {epoch}"
     if epoch == epochs:
-        return f"has its first fold, 1 of {trainings}: the best go on as later trials"
+        return f"trained on its first fold, 1 of {trainings}: the best trials continue as later trials"
     fold = f"stopped after fold {epoch // epochs} of {trainings}"
     return f"{fold}: worse than the best trial on the same folds (Wilcoxon)"

@@ -205,7 +205,7 @@ def choice_sentences(choice: Choice, *, compared: bool = True) -> list[str]:
     if choice.chance:
         lines.append(
             "Perhaps no better than chance: the 95 % interval of the best trial's validation AUC "
-            f"{choice.auc:.4f} includes 0.5, which is what guessing reaches."
+            f"{choice.auc:.4f} includes 0.5, and guessing reaches 0.5."
         )
     lines.append(_how(choice))
     if choice.equal:
@@ -213,7 +213,7 @@ def choice_sentences(choice: Choice, *, compared: bool = True) -> list[str]:
         more = f" and {len(choice.equal) - NAMED:,} more" if len(choice.equal) > NAMED else ""
         of = "AUC" if is_auc(choice.objective) else objective_title(choice.objective)
         also = "" if is_loss(choice.objective) else " and log loss"
-        lines.append(f"Equal to it in {of}{also}: trial {others}{more}. The lowest number was taken.")
+        lines.append(f"Equal to it in {of}{also}: trial {others}{more}. The lowest number is taken.")
     return lines + (_as_good(choice) if compared else [])
 
 
@@ -221,8 +221,8 @@ def _how(choice: Choice) -> str:
     """Which trial is the best, by which rule."""
     if not choice.losses_known and choice.by != "auc":
         return (
-            f"Trial {choice.best} is called best by AUC alone: earlier versions did not record the log loss "
-            "of all trials."
+            f"Trial {choice.best} is called best by AUC alone, as earlier versions did not record the log "
+            "loss of all trials."
         )
     loss = "" if choice.log_loss is None else f", log loss {choice.log_loss:.4g}"
     if choice.value is not None:
@@ -230,10 +230,10 @@ def _how(choice: Choice) -> str:
         least = "lowest" if is_loss(choice.objective) else "highest"
         loss = "" if is_loss(choice.objective) else loss
         return (
-            f"The search looks for {title}. Trial {choice.best} is called best: the {least} validation "
-            f"{title}, {choice.value:.4f} (AUC {choice.auc:.4f}{loss})."
+            f"The search optimises {title}. Trial {choice.best} is called best: it has the {least} "
+            f"validation {title}, {choice.value:.4f} (AUC {choice.auc:.4f}{loss})."
         )
-    return f"Trial {choice.best} is called best: {RULES[choice.by]} (AUC {choice.auc:.4f}{loss})."
+    return f"Trial {choice.best} is called best: it has {RULES[choice.by]} (AUC {choice.auc:.4f}{loss})."
 
 
 def _as_good(choice: Choice) -> list[str]:
@@ -242,26 +242,24 @@ def _as_good(choice: Choice) -> list[str]:
         return []
     if not is_auc(choice.objective):
         return [
-            f"How many other trials may be as good is not tested: the test is known for AUC, not for "
+            "It is not tested how many other trials may be as good: the test exists for AUC, not for "
             f"{objective_title(choice.objective)}."
         ]
     if choice.tied is None:
         return [
-            "How many other trials may be as good is not known: the validation predictions are not here (an "
-            "earlier version ran the trials, or a driver with another home folder)."
+            "It is not known how many other trials may be as good: the validation predictions are not here "
+            "(an earlier version ran the trials, or a driver with another home folder)."
         ]
     of = f"{choice.compared} of {choice.finished}" if choice.compared < choice.finished else "all"
     how = f"(paired DeLong test, all comparisons together at 5 %; {of} trials compared)"
     images = f"on the same {choice.units} validation {choice.unit}s"
     lines = [
         f"{len(choice.tied)} of {choice.finished} finished trials may have the highest AUC: {images} their "
-        f"AUCs cannot be told apart {how}."
+        f"AUCs do not differ significantly {how}."
         if len(choice.tied) > 1
-        else f"Trial {choice.tied[0]} alone has the highest AUC: {images} the AUCs of the others are lower "
-        f"by more than chance explains {how}."
+        else f"Trial {choice.tied[0]} alone has the highest AUC: {images} the AUCs of the others are "
+        f"significantly lower {how}."
     ]
     if choice.best not in choice.tied:
-        lines.append(
-            f"The AUC of trial {choice.best} is lower than the highest by more than chance explains."
-        )
+        lines.append(f"The AUC of trial {choice.best} is significantly lower than the highest.")
     return lines

@@ -92,8 +92,8 @@ def _check_lockable(url: str) -> None:
     name = parsed(url).get_backend_name()
     if name not in ("sqlite", "postgresql"):
         raise StorageError(
-            f"--storage {shown(url)}: runs are kept in SQLite and PostgreSQL, not in {name}; "
-            "such as sqlite:///file.db or postgresql+psycopg://user@host/database"
+            f"--storage {shown(url)}: studies can be stored in SQLite or PostgreSQL, not in {name}; give for "
+            "example sqlite:///file.db or postgresql+psycopg://user@host/database"
         )
 
 

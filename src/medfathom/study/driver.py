@@ -155,7 +155,7 @@ class Driver:
             self._choose_stratum({} if finalist is None else finalist.params)
             trial = self._patiently(self.study.ask)
             if not self._claim(trial):
-                raise RunError(f"trial {trial.number}: another driver claimed it as it was begun; run again")
+                raise RunError(f"trial {trial.number}: another driver took it at the same moment; run again")
         return self._assignment(trial, {})
 
     def _all_begun(self, trials: list[FrozenTrial]) -> bool:
@@ -263,7 +263,9 @@ class Driver:
         try:
             keep_predictions(self.study, number, validation)
         except OSError as error:  # a full disk must not cost the trial
-            self._tell(f"validation predictions of trial {number} cannot be kept ({error.strerror or error})")
+            self._tell(
+                f"validation predictions of trial {number} cannot be saved ({error.strerror or error})"
+            )
         values = objective_values(self.config, number, value, attributes)
         attributes = {**attributes, "stop_reason": "ran its full length"}
         return self._end(number, TrialState.COMPLETE, values, attributes)
@@ -323,7 +325,9 @@ class Driver:
             self._ownership.release(self._open.values())
         except UNANSWERED as error:
             reason = cause_of(error)
-            self._tell(f"other runs can continue this run's trials only after {LEASE_S:.0f} s ({reason})")
+            self._tell(
+                f"other runs can continue the trials of this run only after {LEASE_S:.0f} s ({reason})"
+            )
         self._open.clear()
 
     def done(self) -> bool:

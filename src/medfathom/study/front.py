@@ -99,7 +99,7 @@ def front_sentence(front: Front) -> str:
     """Which trials are on the front, and what that is worth."""
     listed = "; ".join(f"trial {t.number} (AUC {t.auc:.4f}, {t.cost:,.4g})" for t in front.trials)
     return (
-        f"AUC against {COSTS[front.cost]}, cheapest first: {listed}. No other of the {front.finished} "
-        "finished trials has as much validation AUC at less cost. These are point estimates: neighbours "
-        "on this front may not differ in AUC."
+        f"Best trials by AUC and cost ({COSTS[front.cost]}), cheapest first: {listed}. For each of them, "
+        f"none of the {front.finished} finished trials has the same validation AUC or more at less cost. "
+        "These are point estimates: neighbours in this list may not differ in AUC."
     )

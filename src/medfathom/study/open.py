@@ -247,7 +247,7 @@ def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> st
     if not numbers:
         return ""
     # Its connections broke, or it died a moment ago.
-    return f"trial {numbers[0]} belongs to another run, or did less than {LEASE_S:.0f} s ago"
+    return f"trial {numbers[0]} belongs to another run, or did until less than {LEASE_S:.0f} s ago"
 
 
 def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str]:
@@ -263,10 +263,12 @@ def _check_same(study: Study, config: StudyConfig, fingerprint: str) -> list[str
             before, after = ({**whole, "space": None} for whole in (before, after))
         changes = "; ".join(difference(before, after))
         if changes:
-            raise StorageError(f"study {config.name!r} was begun with another definition ({changes}); {anew}")
+            raise StorageError(
+                f"study {config.name!r} was started with another definition ({changes}); {anew}"
+            )
     if attributes["dataset_fingerprint"] != fingerprint:
         raise StorageError(
-            f"study {config.name!r} was begun on other data (fingerprint "
+            f"study {config.name!r} was started on other data (fingerprint "
             f"{attributes['dataset_fingerprint'][:12]}, now {fingerprint[:12]}); {anew}"
         )
     return news

@@ -154,19 +154,19 @@ def tuning_sentences(found: Mapping[str, Tuning]) -> list[str]:
         return []
     fewest = min(each.trials for each in tuned.values())
     unknown = (
-        f"Settings that no trial met are not counted: {fewest} random trials may all miss good settings that "
-        f"fewer than 1 random trial in {rarest_met(fewest)} has."
+        f"This does not count settings that no trial tried: {fewest} random trials may all miss a good "
+        f"region that fewer than 1 in {rarest_met(fewest)} random trials would find."
     )
     if not open_:
         return [
-            "Every stratum is tuned to within noise: more trials are expected to bring less than that.",
+            "Every stratum is tuned: more trials are expected to gain less than the noise of its AUC.",
             unknown,
         ]
     among = next(iter(found.values())).among
     named = "; ".join(open_[:NAMED]) + (f"; and {len(open_) - NAMED} more" if len(open_) > NAMED else "")
     return [
         f"{len(open_)} of {len(found)} strata may be under-tuned ({named}): the second half of their trials "
-        f"is expected to have brought more than half a standard error of their AUC, or fewer than {LEAST} "
+        f"is expected to have raised their AUC by more than half a standard error, or fewer than {LEAST} "
         f"trials ended. The expected best of {among} compares all strata at equal tuning.",
         unknown,
     ]

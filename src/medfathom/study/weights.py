@@ -27,8 +27,9 @@ def keep_to_its_weights(study: Study, config: StudyConfig) -> None:
     for init, digest in found.items():
         if known.get(init, digest) != digest:
             raise StorageError(
-                f"study {study.study_name!r} was begun with other weights of init {init!r} (sha256 "
-                f"{known[init][:12]}, now {digest[:12]}); give it the old ones back, or `--fresh` begins anew"
+                f"study {study.study_name!r} was started with other weights of init {init!r} (sha256 "
+                f"{known[init][:12]}, now {digest[:12]}); restore the old weights, or start again with "
+                "--fresh"
             )
     if {**known, **found} != known:
         study.set_user_attr(WEIGHTS, {**known, **found})

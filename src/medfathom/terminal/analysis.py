@@ -146,7 +146,11 @@ def analysis_text(analysis: Analysis, folder: Path) -> RenderableType:
 
     parts: list[RenderableType] = []
     if analysis.exploratory:
-        parts.append(Text("Exploratory: search trials on validation data, not confirmed results.", "yellow"))
+        parts.append(
+            Text(
+                "Exploratory: these are search trials on validation images, not confirmed results.", "yellow"
+            )
+        )
     if first := opening(analysis):
         parts += [Text(first.title, "bold"), Text(first.answer), *map(Text, first.details), Text()]
     for modality, found in analysis.modalities.items():

@@ -148,7 +148,10 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     parts: list[RenderableType] = [head]
     if summary.strata and (warning := chance_warning(summary.strata[0])):
         parts.append(
-            Text(f"{stratum_words(summary.strata[0].stratum)}, the best by validation. {warning}", "bold red")
+            Text(
+                f"{stratum_words(summary.strata[0].stratum)}, the best by validation AUC. {warning}",
+                "bold red",
+            )
         )
     if summary.positive is not None:
         parts.append(Text(f"Positive class: {summary.positive}"))
@@ -208,13 +211,14 @@ def _sentences(summary: ConfirmationSummary) -> list[Text]:
         *[Text(line) for line in [per_image(best)] if line],
         *map(Text, gap_words(best)),
         Text(
-            f"On average the search's best validation AUCs were {optimism:.4f} above the test AUCs: "
-            "they were optimistic by that much."
+            f"On average the search AUCs were {optimism:.4f} above the test AUCs: they were optimistic by "
+            "that much."
             if optimism >= 0
-            else f"On average the search's best validation AUCs were {-optimism:.4f} below the test AUCs."
+            else f"On average the search AUCs were {-optimism:.4f} below the test AUCs."
         ),
         Text(
-            "seed sd: between trainings on the same data. sampling: the same networks on another test split.",
+            "seed sd: standard deviation between trainings on the same data. sampling: 95 % interval of the "
+            "same networks on another test split.",
             "dim",
         ),
     ]

@@ -85,7 +85,7 @@ def print_shared(references: Sequence[str], overrides: Sequence[str], *, as_json
     configs = [load_definition(reference, overrides) for reference in references]
     names = [config.name for config in configs]
     if again := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"data check: two of the data sets are called {again[0]!r}; give each its own name")
+        raise InputError(f"data check: two data sets have the name {again[0]!r}; give each its own name")
     sets = [(config.name, the_one(config.dataset, "data check")) for config in configs]
     with step_bar(shown=not as_json) as tell:
         report = check_sets(sets, home() / "cache", tell)

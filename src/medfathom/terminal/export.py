@@ -33,7 +33,7 @@ def print_export(
         InputError: `within` is given for another trial than the smallest one, or a trial for an ensemble.
     """
     if ensemble and trial != "best":
-        raise InputError(f"--ensemble: `confirm` chose its models; leave --trial {trial} out")
+        raise InputError(f"--ensemble: `confirm` has chosen its models; leave out --trial {trial}")
     if within is not None and trial != "smallest-within":
         raise InputError(f"export {study} {within:g}: a margin needs --trial smallest-within")
     from medfathom.definitions.load import study_name  # noqa: PLC0415
@@ -65,7 +65,7 @@ def print_exported_runs(
 
     done = export_runs(study_name(study), mlflow=mlflow, tensorboard=tensorboard, storage=storage)
     left_out = f" ({done.left_out} trials that have not begun are left out)" if done.left_out else ""
-    print(f"{done.place}: {done.runs} runs{left_out}\nTo look: {done.look}")  # noqa: T201
+    print(f"{done.place}: {done.runs} runs{left_out}\nTo view them: {done.look}")  # noqa: T201
 
 
 def _timm(done: Exported) -> str:

@@ -34,7 +34,7 @@ def print_definition_written(
     try:
         notes = check_source(load_definition(str(written.path)))
     except InputError as error:
-        raise InputError(f"{written.path} is written, but its data cannot be used yet: {error}") from None
+        raise InputError(f"{written.path} was written, but its data cannot be used yet: {error}") from None
     if as_json:
         found: WrittenJson = {
             "definition": str(written.path),

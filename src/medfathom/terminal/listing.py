@@ -51,7 +51,7 @@ def print_definitions(kind: str, as_json: bool) -> None:
         content = read_toml(path)
         about = content.get("question") or content.get("description") or ""
         rows.append({"name": name, "about": " ".join(str(about).split()), "file": str(path)})
-    _print(rows, as_json, {"name": "name", "about": "what it is"})
+    _print(rows, as_json, {"name": "name", "about": "description"})
 
 
 def print_datasets(as_json: bool) -> None:
@@ -105,7 +105,7 @@ def print_architectures(
     if not found:
         filters = {"the pattern": pattern, "--family": family, "--max-params": max_params}
         given = ", ".join(f"{name} {value}" for name, value in filters.items() if value not in ("", None))
-        raise InputError(f"no architecture of the catalog passes all of {given}: leave one out")
+        raise InputError(f"no architecture of the catalog matches {given}; leave one of these out")
     found.sort(key=lambda a: (getattr(a, sort), a.n_params), reverse=descending)
     if as_json:
         print_json([asdict(a) for a in found])

@@ -64,7 +64,7 @@ class LogFile:
     def fail(self, error: MedfathomError) -> None:
         """The last line of what went wrong."""
         if isinstance(error, DataError):
-            self.write("error: about the data; its words may name files, so they are on the screen alone")
+            self.write("error: about the data; its text may name files, so it was shown on the screen only")
         else:
             self.write(f"error: {' '.join(str(error).split())}")
 

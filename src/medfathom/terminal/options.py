@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medfathom.text import STORAGE_GIVEN
+from medfathom.text import ADDRESS_GIVEN, STORAGE_GIVEN
 
 PIECES = ("space", "sampler", "scheduler", "budget")
 """Keys of a definition that may name a piece of search/."""
@@ -15,6 +15,12 @@ def storage_given(url: str | None) -> str | None:
     """What the program tells the user to run next names the same storage."""
     STORAGE_GIVEN.set(url)
     return url
+
+
+def address_given(address: str | None) -> str | None:
+    """What the program tells the user to run next uses the same cluster."""
+    ADDRESS_GIVEN.set(address)
+    return address
 
 
 def example(command: str) -> str:
@@ -90,7 +96,11 @@ RunStudyArgument = Annotated[
 ]
 PilotArgument = Annotated[
     str | None,
-    typer.Argument(help="As for `run`.", metavar="[STUDY]", autocompletion=complete_study),
+    typer.Argument(
+        help="A TOML file, or the name of one in study_defs/.",
+        metavar="[STUDY]",
+        autocompletion=complete_study,
+    ),
 ]
 StorageOption = Annotated[
     str | None,
@@ -100,7 +110,9 @@ StorageOption = Annotated[
         callback=storage_given,
     ),
 ]
-AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster.", metavar="RAY", callback=address_given)
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -121,7 +133,9 @@ PlanSetOption = Annotated[
 ]
 ModalityOption = Annotated[
     str | None,
-    typer.Option(help="CXR, OCT, WSI or another word, of your own data; default: guessed.", metavar="WORD"),
+    typer.Option(
+        help="Modality of your data: CXR, OCT, WSI or another word; default: guessed.", metavar="WORD"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -131,17 +145,17 @@ TableOption = Annotated[
 ]
 MapOption = Annotated[
     list[str] | None,
-    typer.Option("--map", help="The table's own name of a column: `--map auc=test_auc`.", metavar="A=B"),
+    typer.Option("--map", help="The table's name for a column: `--map auc=test_auc`.", metavar="A=B"),
 ]
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--where", help="Only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"
+        "--where", help="Use only rows with this value: `--where scheme=linear`.", metavar="COLUMN=VALUE"
     ),
 ]
 PercentOption = Annotated[bool, typer.Option("--percent", help="The tables' AUCs are in per cent.")]
 ExploratoryOption = Annotated[
-    bool, typer.Option("--exploratory", help="Use the search trials, not what `confirm` found.")
+    bool, typer.Option("--exploratory", help="Use search trials instead of confirmed results.")
 ]
 AnalysisOption = Annotated[
     bool,
@@ -162,31 +176,40 @@ FixedOption = Annotated[
 ]
 NameOption = Annotated[
     list[str] | None,
-    typer.Option(help="The table's name of a network: `--name densenet=densenet121`.", metavar="A=B"),
+    typer.Option(
+        help="The catalog's name for a network of the table: `--name densenet=densenet121`.", metavar="A=B"
+    ),
 ]
 SettingOption = Annotated[
     list[str] | None,
-    typer.Option(help="Compare only within each value of this column, resolution say.", metavar="COLUMN"),
+    typer.Option(
+        help="Compare only rows with the same value of this column, for example resolution.", metavar="COLUMN"
+    ),
 ]
 BestByOption = Annotated[
     str | None,
-    typer.Option(help="Of the runs of a search keep the best by this column.", metavar="[-]COLUMN"),
+    typer.Option(
+        help="Of the runs of a search, use only the best by this column (-COLUMN: the lowest is best).",
+        metavar="[-]COLUMN",
+    ),
 ]
 WideOption = Annotated[
     str | None,
-    typer.Option(help="Columns that are data sets, with their AUCs: `--wide bach,crc`.", metavar="COLUMN,…"),
+    typer.Option(
+        help="Columns that hold the AUCs of one data set each: `--wide bach,crc`.", metavar="COLUMN,…"
+    ),
 ]
 MarginOption = Annotated[
     float | None,
     typer.Option(
-        help="A difference in AUC, over the range of networks, that does not matter; default: 0.01.",
+        help="Differences in AUC up to this, over the range of networks, do not matter; default: 0.01.",
         metavar="AUC",
     ),
 ]
 PredictorOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Also test this: `macs`, `imagenet_top1`, `year`, `attention`, any column of numbers "
+        help="Also test this predictor: `macs`, `imagenet_top1`, `year`, `attention`, any column of numbers "
         "(`width:log2`), or one value against all others (`family=resnet`).",
         metavar="COLUMN[:SCALE]",
     ),

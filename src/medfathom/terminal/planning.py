@@ -61,7 +61,7 @@ class TableOptions:
         """The study of a plan without `--analysis`, which takes no tables."""
         given = (self.maps, self.wheres, self.names, self.settings, self.percent, self.best_by, self.wide)
         if tables or any(given):
-            raise InputError("options about tables need `plan --analysis`")
+            raise InputError("options for tables need `plan --analysis`")
         if study is None:
             raise InputError("name a study; `plan --analysis --table FILE.csv` plans an analysis")
         return study
@@ -135,13 +135,12 @@ def planning_text(
             )
         )
         parts += [_needs(each), Text()]
-    parts += [Text(f"not planned: {what}: {why}", "yellow") for what, why in without.items()]
+    parts += [Text(f"Not planned: {what}: {why}.", "yellow") for what, why in without.items()]
     if planned:
         parts.append(
             Text(
-                "One or two data sets speak for themselves only; three or more for data sets like "
-                "them. The intervals "
-                "(95 %) are what the pilot leaves open.",
+                "A result from one or two data sets applies to these only; from three or more it applies to "
+                "data sets like them. The 95 % intervals come from the uncertainty of the pilot.",
                 "dim",
             )
         )
@@ -151,7 +150,7 @@ def planning_text(
 
 def _needs(each: Planned) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("data sets", "seeds", "to find it", "95 %", "to show it is less", "95 %"):
+    for title in ("data sets", "seeds", "to find it", "95 %", "to show that it is smaller", "95 %"):
         table.add_column(title, justify="right")
     for need in each.needs:
         table.add_row(

@@ -65,7 +65,7 @@ def run_and_tell(
         watcher.note(front_sentence(outcome.front))
     if outcome.halted:
         more = _raised(config.budget, outcome.halted)
-        watcher.note(f"Ended early: {outcome.halted}. To go on: {_again(study, [*sets, *more], address)}")
+        watcher.note(f"Ended early: {outcome.halted}. To continue: {_again(study, [*sets, *more])}")
         return EXIT_INTERRUPTED if outcome.halted == "interrupted" else 0
     if outcome.counts.complete == 0:
         see = command("show", config.name)
@@ -98,10 +98,10 @@ def _raised(budget: BudgetConfig, halted: str) -> list[str]:
     return [f"budget.{key}={2 * n:g}" for key, n in limits.items() if n and f"(budget.{key})" in halted]
 
 
-def _again(study: str, sets: Sequence[str], address: str | None) -> str:
+def _again(study: str, sets: Sequence[str]) -> str:
     """The same command, without the password of a `resources.checkpoint_url`: logs keep what is printed."""
     from medfathom.urls import shown  # noqa: PLC0415  imports SQLAlchemy
 
     told = [shown(text) if "://" in text else text for text in sets]
     words = [word for text in told for word in ("--set", text)]
-    return command("run", study, *words, *(["--address", address] if address else []))
+    return command("run", study, *words)

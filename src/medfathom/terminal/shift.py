@@ -56,7 +56,5 @@ def shift_text(found: Sequence[DomainShift], picture: Path) -> RenderableType:
             str(len(shift.layers)),
             f"{worst.name} ({worst.divergence:.1f})",
         )
-    about = (
-        "Symmetric Kullback-Leibler divergence from pretraining's statistics, mean over layers; 0: the same."
-    )
+    about = "Symmetric Kullback-Leibler divergence from pretraining statistics, mean over layers; 0: none."
     return Group(table, Text(about, style="dim"), Text(f"Picture: {picture}"))

@@ -83,14 +83,14 @@ def submit_and_tell(
         InputError: the definition cannot be used, submitit is not installed, no Slurm is here, or it refuses.
     """
     if not slurm:
-        raise InputError(f"submit {study}: give --slurm, the only scheduler that is supported")
+        raise InputError(f"submit {study}: give --slurm; no other scheduler is supported")
     load_definition(study, sets)
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise InputError("submit --slurm: no `sbatch` on PATH; submit from a login node of a Slurm cluster")
     number, log = _send(StudyJob(study, tuple(sets), storage, confirm), asked)
     print_text(
         f"Slurm job {number}: study {study!r}. Log: {log}\n"
-        f"Look: {command('show', study)}; `scancel {number}` ends it, and what it did stays."
+        f"Look: {command('show', study)}; `scancel {number}` ends it; finished trials stay."
     )
 
 

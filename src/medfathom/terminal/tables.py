@@ -65,7 +65,7 @@ class FittedTable:
         yield table
         if left_out:
             titles = ", ".join(c.title for c in self._columns if c in left_out)
-            yield Text(f"Left out in this width: {titles}.", "dim")
+            yield Text(f"Not shown in this width: {titles}.", "dim")
 
     def _table(self, left_out: Sequence[Column], *, short: bool) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style=self._header_style)
