@@ -137,7 +137,7 @@ def test_broken_data_are_refused_with_their_cause(name: str, tmp_path: Path) -> 
 def test_few_patients_and_rare_classes_are_said(tmp_path: Path) -> None:
     rows = [f"{TURNS[i % 2]},,{i // 2 % 6}" for i in range(40)]
     notes = foresee(rows_of(tmp_path, rows, group_column="patient"), tmp_path / "cache")
-    assert "the test split has 1 patients or slides: an interval of its AUC means little" in notes
+    assert "the test split has 1 patients or slides: the interval of its AUC is not reliable" in notes
     assert any("the val split has few images of a class" in note for note in notes)
 
 

@@ -238,7 +238,7 @@ def _side(found: int, machine: str) -> int:
 def _splits(guessed: Guessed) -> list[str]:
     given = [split for split in ("train", "val", "test") if split in set(guessed.listing.splits.tolist())]
     listing = guessed.listing
-    whole = "images" if listing.clusters is None else "patients, slides or cases, each kept whole"
+    whole = "images" if listing.clusters is None else "patients, slides or cases, never divided"
     drawn = [split for split in ("val", "test") if split not in given]
     if not drawn:
         return ["# The splits are given: train, val, test.", ""]

@@ -91,7 +91,7 @@ def test_different_channels_are_refused_before_an_image_is_joined(tmp_path: Path
 def test_notes_name_their_data_set(tmp_path: Path) -> None:
     notes = foresee_study(joined(chest(), tissue()), tmp_path)
     assert any(note.startswith("tissue: ") and "crowded" in note for note in notes)
-    small = [note for note in notes if "one validation split tells little" in note]
+    small = [note for note in notes if "one validation split is not reliable" in note]
     assert len(small) == 2
     assert not any("folds" in note for note in small)  # several data sets are not cross-validated
 

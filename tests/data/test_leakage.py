@@ -343,6 +343,9 @@ def test_blank_slices_of_different_patients_are_no_copies(tmp_path: Path) -> Non
     assert sum(data.sizes.values()) == 36
     facts = read_facts(data.folder)
     assert (facts.leaks.images, facts.dropped) == ({}, [])
-    said = "24 images have one value throughout, which makes none a copy: ill/p0/0.png, ill/p0/1.png, "
+    said = (
+        "24 images have the same value in every pixel; these are not counted as copies: ill/p0/0.png, "
+        "ill/p0/1.png, "
+    )
     assert facts.notes[-1].startswith(said)
     assert int(read_manifest(data.folder).constant.sum()) == 24

@@ -267,7 +267,7 @@ def test_validate_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(openslide.OpenSlide, "read_region", no_pixels)
     notes = foresee(folder(root), tmp_path / "cache")
-    assert "note: 14 slides; their tissue is looked for when the data set is prepared" in notes
+    assert "note: 14 slides; their tissue is detected when the data set is prepared" in notes
 
 
 def slide_table(root: Path) -> Path:

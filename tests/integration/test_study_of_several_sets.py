@@ -124,9 +124,9 @@ def test_one_model_for_two_data_sets(confirmed: dict[str, Any]) -> None:
     assert list(row) == ["image", "predicted", "normal", "crowded"]
 
     for line, said in (
-        ("confirm both --by sex", "--by: not for a model of several data sets"),
-        ("confirm both --ensemble 2", "--ensemble: not for a model of several data sets"),
-        ("report both --checklist claim", "report looks at one data set"),
+        ("confirm both --by sex", "--by: cannot be used for a model of several data sets"),
+        ("confirm both --ensemble 2", "--ensemble: cannot be used for a model of several data sets"),
+        ("report both --checklist claim", "report uses one data set"),
     ):
         assert said in refused(line)
 
@@ -134,7 +134,7 @@ def test_one_model_for_two_data_sets(confirmed: dict[str, Any]) -> None:
 @pytest.mark.parametrize("command", ["data check", "data prepare", "data shift"])
 def test_what_looks_at_one_data_set_says_so(workdir: Path, command: str) -> None:
     Path("both.toml").write_text(STUDY)
-    assert f"{command} looks at one data set" in refused(f"{command} both.toml")
+    assert f"{command} uses one data set" in refused(f"{command} both.toml")
 
 
 def refused(line: str) -> str:

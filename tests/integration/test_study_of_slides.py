@@ -44,7 +44,7 @@ def test_the_page_on_slides(workdir: Path, ray_cluster: None) -> None:
     Path("slides.toml").write_text(block("toml"))
     lines = block("sh").splitlines()
     said = {line.split()[3]: typed(line) for line in lines}
-    assert "24 slides; their tissue is looked for when the data set is prepared" in said["validate"]
+    assert "24 slides; their tissue is detected when the data set is prepared" in said["validate"]
     assert "slide" in said["confirm"]
     with Path("said.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -127,7 +127,8 @@ def _dates(listing: Listing) -> str:
     if not found:
         return ""
     return (
-        f"patients such as {found[0]!r} are dates: Excel makes dates of ids such as 1-2 or 3.4; are they ids?"
+        f"patients such as {found[0]!r} are dates: Excel turns ids such as 1-2 or 3.4 into dates; are they "
+        "ids?"
     )
 
 

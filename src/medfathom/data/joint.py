@@ -103,7 +103,7 @@ def _channels(config: JointDataset, own: Sequence[int]) -> int:
     if len(set(own)) > 1 and config.channels is None:
         told = ", ".join(f"{name} {count}" for name, count in zip(config.names, own, strict=True))
         raise DataError(
-            f"[[datasets]]: one network takes images with one number of channels, but got {told}; "
+            f"[[datasets]]: one network needs the same number of channels everywhere, but got {told}; "
             "joint.channels = 3 makes three equal channels of grey images"
         )
     return config.channels or own[0]

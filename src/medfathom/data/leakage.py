@@ -109,11 +109,11 @@ def _refused(own: _Own, study: str) -> str:
     note = _note(leaks, own, study)
     if own.accepts or not (leaks.images or leaks.groups):
         return note
-    ways = ['dataset.leakage = "accept" trains all the same; run, confirm and the model card tell it']
+    ways = ['dataset.leakage = "accept" trains nevertheless; run, confirm and the model card say so']
     if leaks.images:
         ways.insert(0, "dataset.drop_copies = true leaves the copies out")
     if leaks.groups:
-        ways.insert(0, 'dataset.splits.given = "ignore" draws splits of whole groups')
+        ways.insert(0, 'dataset.splits.given = "ignore" draws splits by group')
     raise DataError(own.told(f"{note}. {'; '.join(ways)}"))
 
 
@@ -183,7 +183,7 @@ def _copies_note(own: _Own, study: str) -> str:
     if facts.leaks.near is None:
         n_images = sum(own.data.sizes.values())
         look = own.check(study)
-        said.append(f"near copies were not looked for among {n_images} images; `{look}` does it")
+        said.append(f"near copies were not searched among {n_images} images; `{look}` does it")
     return "; ".join(said)
 
 

@@ -169,7 +169,7 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     notes += few_notes(listing, job.splits)
     if len(listing) > NEAR_LIMIT:
         check = command("data", "check")
-        notes.append(f"more than {NEAR_LIMIT:,} images: only `{check}` looks for near copies")
+        notes.append(f"more than {NEAR_LIMIT:,} images: only `{check}` searches for near copies")
     if config.splits.folds is None:
         notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
@@ -377,7 +377,7 @@ def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:
     first = ", ".join(listing.names[index] for index in found[:SHOWN_IGNORED])
     more = ", ..." if len(found) > SHOWN_IGNORED else ""
     images = "1 image has" if len(found) == 1 else f"{len(found)} images have"
-    return [f"{images} one value throughout, which makes none a copy: {first}{more}"]
+    return [f"{images} the same value in every pixel; these are not counted as copies: {first}{more}"]
 
 
 def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:

@@ -37,10 +37,13 @@ def few_notes(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
         few = [f"{name} {count}" for name, count in counts.items() if count < FEW_IMAGES]
         if few:
             notes.append(
-                f"the {split} split has few {counted} of a class ({', '.join(few)}): its AUC means little"
+                f"the {split} split has few {counted} of a class ({', '.join(few)}): its AUC is very "
+                "uncertain"
             )
         if 0 < (n := _count_groups(listing, rows)) < FEW_GROUPS:
-            notes.append(f"the {split} split has {n} patients or slides: an interval of its AUC means little")
+            notes.append(
+                f"the {split} split has {n} patients or slides: the interval of its AUC is not reliable"
+            )
     return notes
 
 
@@ -70,4 +73,6 @@ def propose_folds(listing: Listing, splits: NDArray[np.str_]) -> list[str]:
         few = f"{n_groups} patients or slides"
     if not few:
         return []
-    return [f"there are only {few} outside the test split: one validation split tells little{CROSS_VALIDATE}"]
+    return [
+        f"there are only {few} outside the test split: one validation split is not reliable{CROSS_VALIDATE}"
+    ]

@@ -74,8 +74,8 @@ def _check_used(bits_used: Sequence[int], config: DatasetConfig) -> None:
     bits = int(used.max()) if used.max() < config.bits else DARK_BITS
     raise DataError(
         f"{many} images with more than 8 bits use at most {bits} of them (values to {2**bits - 1}): they "
-        f"would come out dark, or flat where values are signed; give dataset.bits = {bits} if that is their "
-        f"depth, {config.bits} to keep them so"
+        f"would be dark, or flat if values are signed; give dataset.bits = {bits} if that is their depth, or "
+        f"dataset.bits = {config.bits} to use them as they are"
     )
 
 

@@ -52,12 +52,13 @@ class JointDataset(Schema):
                     "leave it out"
                 )
         if twice := [name for name in self.names if self.names.count(name) > 1]:
-            raise ValueError(f"two of [[datasets]] are called {twice[0]!r}; give each a name of its own")
+            raise ValueError(f"two of [[datasets]] are called {twice[0]!r}; give each its own name")
         sizes = {str(one.name): one.image_size for one in self.datasets}
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise ValueError(
-                f"image_size: one network takes images of one size, but got {told}; give all the same"
+                f"image_size: one network needs images of one size, but got {told}; give the same size "
+                "everywhere"
             )
         return self
 
@@ -108,7 +109,7 @@ def the_one(dataset: DatasetConfig | JointDataset, what: str) -> DatasetConfig:
     """
     if isinstance(dataset, JointDataset):
         raise DefinitionError(
-            f"{what} looks at one data set, and this definition has several: name one by `--set only=NAME` "
+            f"{what} uses one data set, but this definition has several: name one with `--set only=NAME` "
             f"({', '.join(dataset.names)})"
         )
     return dataset

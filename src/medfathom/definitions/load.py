@@ -171,7 +171,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise DefinitionError(f"--set {override}: expected key=value, such as budget.trials=8")
+        raise DefinitionError(f"--set {override}: expected key=value, for example budget.trials=8")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -57,11 +57,11 @@ def refusal(strategy: str, unfreeze_depth: int, init: str) -> str | None:
     if strategy == DEFAULT:
         return None
     if unfreeze_depth == 0:
-        return "no layer group is trained, so that it would be fixed with the head alone"
+        return "no layer group is trained, so it would be the same as fixed with the head alone"
     if strategy == "surgical" and unfreeze_depth == ALL_GROUPS:
-        return "no layer group stays, so that it would be fixed with everything trained"
+        return "all layer groups are trained, so it would be the same as fixed with everything trained"
     if strategy == "surgical" and init in DRAWN:
-        return "the groups that stay would be random, behind groups that change"
+        return "the groups that are not trained would be random, after groups that change"
     if strategy == "l2-sp" and init in DRAWN:
-        return "the start that weights are pulled to would be random"
+        return "weights would be pulled to random values"
     return None

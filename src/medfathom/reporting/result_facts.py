@@ -150,7 +150,7 @@ def intervals(record: StudyRecord) -> Answer:
     how = chosen.model.test.auc_interval or "DeLong"
     several = ", with the effective number of images and Student's quantile where patients have several"
     text = (
-        f"95 %. AUC: {how}; of the mean over seeds, test images and seeds both drawn anew. "
+        f"95 %. AUC: {how}; of the mean over seeds, it covers chance in test images and seeds. "
         f"Proportions: Wilson{several if 'group' in how else ''}."
     )
     return Fact(text, f"{chosen.source}, `test_auc_interval`")

@@ -62,7 +62,7 @@ class Patience:
         """SQLite would go on writing into a file that was deleted or replaced."""
         if _file_id(self._file) != self._file_id:
             raise RunError(
-                f"{self._file}: the storage is gone (moved, deleted or replaced); put it back, then "
+                f"{self._file}: the storage is gone (moved, deleted or replaced); restore it, then "
                 f"`{command('run')}` continues"
             )
 

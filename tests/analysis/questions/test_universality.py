@@ -80,8 +80,8 @@ def test_without_validation_there_is_no_price() -> None:
 
 def test_the_report_tells_the_price() -> None:
     analysis = analyze(confirmed(chest=0.025, retina=0.02))
-    sentence = next(s for s in further(analysis) if s.startswith("The price of one architecture"))
+    sentence = next(s for s in further(analysis) if s.startswith("Price of one architecture"))
     assert "vgg16, chosen by validation" in sentence
     assert "CXR +0.0150" in sentence
-    table = next(t for t in setting_tables(analysis) if t.title.startswith("The price of universality"))
+    table = next(t for t in setting_tables(analysis) if t.title.startswith("The price of one architecture"))
     assert len(table.rows) == 3 + 4

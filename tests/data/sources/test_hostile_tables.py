@@ -91,7 +91,7 @@ def test_utf_16_without_a_mark_is_named_and_then_read(folder: Path, encoding: st
 
 def test_a_zero_byte_is_named_with_its_line(folder: Path) -> None:
     (folder / "t.csv").write_bytes(b"path,label\nim/a.png,ill\nim/b\0.png,well\n")
-    assert "t.csv, line 3: holds a zero byte" in refused(folder / "t.csv")
+    assert "t.csv, line 3: has a zero byte" in refused(folder / "t.csv")
 
 
 def test_json_is_called_so(folder: Path) -> None:

@@ -480,7 +480,7 @@ def test_a_column_of_patients_that_is_not_used_is_told(tmp_path: Path) -> None:
     files(tmp_path, *(f"{n}.png" for n in range(8)))
     rows = [f"{n}.png,{n % 2},{n // 2}" for n in range(8)]
     path = write(tmp_path / "t.csv", "path,label,Patient ID", *rows)
-    said = "column 'Patient ID' names 4 patients or the like of 8 images"
+    said = "column 'Patient ID' names 4 patients (or similar) of 8 images"
     assert said in " ".join(listed(path).notes)
     assert not listed(path, group_column="Patient ID").notes
     each = write(tmp_path / "u.csv", "path,label,patientId", *(f"{n}.png,{n % 2},{n}" for n in range(8)))

@@ -14,7 +14,7 @@ def one_model_sentence(found: OneModel) -> str:
     """What one model for these data sets costs."""
     names = ", ".join(found.datasets)
     if found.model is None:
-        return f"What one model for {names} costs cannot be said: {found.reason}."
+        return f"It is not known what one model for {names} costs: {found.reason}."
     whole = found.modalities[-1]
     known = None not in whole.ci95
     ends = f" (95 % interval {between(whole.ci95, 4)}, for {whole.speaks_for})" if known else ""
@@ -34,12 +34,13 @@ def one_model_details(found: OneModel) -> list[str]:
         ends = f" (95 % interval {between(each.ci95, 4)})" if None not in each.ci95 else ""
         said.append(f"{each.modality} {signed(each.price, 4)}{ends}")
     lines = [
-        f"The price of one model, in test AUC below the best for each, by modality: {'; '.join(said)}.",
-        f"The one model is {found.model}, chosen by its mean validation AUC; the best for each are chosen by "
-        "the validation AUC there.",
+        "Price of one model by modality (test AUC of the best model for each data set minus that of the one "
+        f"model): {'; '.join(said)}.",
+        f"The one model is {found.model}. It has the highest mean validation AUC. The best model for each "
+        "data set has the highest validation AUC there.",
     ]
     if found.alone:
-        lines.append(f"Left out, as no model was trained on it alone: {', '.join(found.alone)}.")
+        lines.append(f"Left out, as no model was trained on these alone: {', '.join(found.alone)}.")
     return lines
 
 
@@ -47,9 +48,10 @@ def one_model_table(found: Sequence[OneModel]) -> Table:
     """A row for each data set, then the means, by collection of data sets; no rows without an answer."""
     rows = [row for each in found for row in price_rows(each.prices, each.modalities)]
     note = (
-        "One network with a head for each data set, against the best network for each alone, both chosen by "
-        "validation. The price is the difference of their test AUCs. The interval of one data set is over "
-        "seeds and test images, and counts the images of the two as different ones, so that it is too wide "
-        "rather than too narrow; that of a mean is over data sets where there are three that differ."
+        "One network with a head for each data set is compared with the best network for each data set "
+        "alone, both chosen by validation AUC. The price is the difference of their test AUCs. The interval "
+        "of one data set is over seeds and test images. It treats the test images of the two networks as "
+        "different images, so it is rather too wide. The interval of a mean is over data sets, if there are "
+        "at least three that differ."
     )
-    return Table("The price of universality: one model for several data sets", HEADINGS, rows, note)
+    return Table("The price of one model for several data sets", HEADINGS, rows, note)

@@ -227,7 +227,7 @@ def verdict(modality: str, answer: Association | NoSlope, counts: Counts) -> str
         who = (
             f"{number_of(counts.n_architectures, 'architecture')}, {number_of(counts.n_datasets, 'data set')}"
         )
-        return f"{modality} ({who}): whether {name} predicts AUC is not known: {answer.reason}."
+        return f"{modality} ({who}): it is not known whether {name} predicts AUC: {answer.reason}."
     who = (
         f"{number_of(answer.n_architectures, 'architecture')} of "
         f"{number_of(len(answer.compared.family_names), 'family')}, "
@@ -301,5 +301,6 @@ def _what_is_missing(answer: Association) -> str:
     low, high = (f"{end:,}" if end else "any number" for end in answer.architectures_needed95)
     return (
         f"{why} To find a difference of {answer.margin:g} over the range with 80 % power, about "
-        f"{answer.architectures_needed:,} architectures spread like these ({low} to {high}) would be needed."
+        f"{answer.architectures_needed:,} architectures spread like these (95 % interval {low} to {high}) "
+        "would be needed."
     )

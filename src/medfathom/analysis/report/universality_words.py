@@ -12,12 +12,12 @@ from medfathom.analysis.report.table import Table
 HEADINGS = [
     "modality",
     "data set",
-    "best for it",
+    "best for this data set",
     "its test AUC",
     "test AUC of the one for all",
     "price (AUC)",
     "95 % interval",
-    "speaks for",
+    "applies to",
 ]
 """Of tables of prices."""
 
@@ -33,8 +33,8 @@ def universality_sentence(found: Universality) -> str:
         ends = f" (95 % interval {between(each.ci95, 4)})" if known else ""
         said.append(f"{where} {signed(each.price, 4)}{ends}")
     return (
-        f"The price of one architecture for all data sets ({found.universal}, chosen by validation), in test "
-        f"AUC below the best for each: {'; '.join(said)}."
+        f"Price of one architecture for all data sets ({found.universal}, chosen by validation AUC), as test "
+        f"AUC of the best for each minus that of the one for all: {'; '.join(said)}."
     )
 
 
@@ -43,11 +43,12 @@ def universality_table(found: Universality) -> Table:
     rows = price_rows(found.datasets, found.modalities)
     note = (
         f"{found.universal} has the highest mean validation AUC of {found.n_architectures} architectures. "
-        "The price is the test AUC of the network that a data set's own validation AUC chooses, minus that "
-        "of the one for all; it may be negative, as validation can choose wrongly. The interval of one data "
-        "set is over seeds and test images, that of a mean over data sets where there are three that differ."
+        "The price is the test AUC of the network with the highest validation AUC on a data set, minus the "
+        "test AUC of the one for all. It can be negative, as the validation AUC can choose a worse network. "
+        "The interval of one data set is over seeds and test images. The interval of a mean is over data "
+        "sets, if there are at least three that differ."
     )
-    return Table("The price of universality: one architecture for all", HEADINGS, rows, note)
+    return Table("The price of one architecture for all data sets", HEADINGS, rows, note)
 
 
 def price_rows(prices: Sequence[Price], means: Sequence[MeanPrice]) -> list[list[str]]:

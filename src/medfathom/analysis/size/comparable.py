@@ -54,7 +54,7 @@ def comparable(
             return (
                 None,
                 rows,
-                (f"no row names its pretrained weights: {predictor.noun} is known only for those",),
+                (f"{predictor.noun} needs pretrained weights by name, and no row names them",),
             )
     known = rows[predictor.column].notna()
     unknown = sorted(rows.loc[~known, "architecture"].unique())

@@ -185,7 +185,9 @@ def groups(splits: AllSplits) -> list[Finding]:
     """Patients or slides in two splits."""
     manifest = splits.manifest
     if not (manifest.group != "").any():
-        message = "the source names no patients or slides: whether one is in two splits cannot be seen"
+        message = (
+            "the source names no patients or slides, so it cannot be checked whether one is in two splits"
+        )
         return [Finding("note", "groups", message)]
     across = groups_across(manifest.group, manifest.split)
     if not across:
@@ -295,7 +297,7 @@ def intensities(statistics: Sequence[SplitStatistics], *, deep: bool) -> list[Fi
     train = statistics[0].intensities
     if deep and train.percentile_99 < DARK:
         used = f"the lowest {train.percentile_99:.0%} of the range"
-        message = f"16-bit images use {used}: give dataset.bits (12, say)"
+        message = f"16-bit images use {used}: give dataset.bits, for example 12"
         findings.append(Finding("warning", "intensities", message, [{"percentile_99": train.percentile_99}]))
     for split in statistics[1:]:
         spread = max(train.spread_of_means, split.intensities.spread_of_means, 1e-9)
@@ -330,7 +332,7 @@ def few_groups(splits: AllSplits) -> list[Finding]:
         groups = splits.manifest_of(name).group
         n = len(np.unique(groups))
         if (groups != "").all() and n < FEW_GROUPS:
-            message = f"the {name} split has {n} patients or slides: an interval of its AUC means little"
+            message = f"the {name} split has {n} patients or slides: the interval of its AUC is not reliable"
             findings.append(Finding("warning", "groups", message, [{"split": name, "groups": n}]))
     return findings
 
@@ -341,8 +343,9 @@ def shortcuts(found: Sequence[Shortcut]) -> list[Finding]:
         Finding(
             "warning",
             "shortcut",
-            f"{s.predictor} alone predict the label: AUC {s.auc:.2f} [{s.ci_low:.2f}, {s.ci_high:.2f}]; "
-            "a network can learn that instead of the disease (a border that shows tissue may be a real sign)",
+            f"{s.predictor} alone predict the label: AUC {s.auc:.2f} [{s.ci_low:.2f}, {s.ci_high:.2f}]; a "
+            "network can learn that instead of the disease (but a border that shows tissue may be a real "
+            "sign)",
         )
         for s in found
         if s.ci_low > SHORTCUT_AUC

@@ -88,7 +88,7 @@ def by_look(
             splits.image, rows.tolist(), splits.data.channels, lambda done: tell("look", done, len(rows))
         )
     except WeightsError as error:
-        return [Finding("note", CHECK, f"not looked for by features of a pretrained network: {error}")]
+        return [Finding("note", CHECK, f"not searched by features of a pretrained network: {error}")]
     strange = strangeness(features, random)
     found = [int(rows[place]) for place in np.argsort(-strange) if strange[place] > STRANGE]
     findings = []
@@ -98,7 +98,9 @@ def by_look(
         message = f"{len(found)} {look_unlike} unlike the others: {names}"
         findings.append(Finding("warning", CHECK, message, [splits.describe(row) for row in found]))
     if len(rows) < len(every):
-        message = f"{len(rows):,} of {len(every):,} images, chosen at random, were compared by their look"
+        message = (
+            f"{len(rows):,} of {len(every):,} images, chosen at random, were compared by their appearance"
+        )
         findings.append(Finding("note", CHECK, message))
     return findings
 

@@ -14,7 +14,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 TO_DO = {
     "exact copies across splits": "dataset.drop_copies = true leaves the copies out",
     "near copies across splits": "dataset.drop_copies = true leaves the copies out",
-    "groups across splits": 'dataset.splits.given = "ignore" draws splits of whole patients or slides',
+    "groups across splits": 'dataset.splits.given = "ignore" draws splits by patient or slide',
     "unusable": 'repair these images, or leave them out with dataset.on_bad_image = "skip"',
 }
 """Check -> what to do about an error that it found."""

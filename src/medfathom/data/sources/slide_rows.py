@@ -51,7 +51,7 @@ def rows_of_tiles(
     if looked is not None:
         rows, slides = _in_tiles(rows, slides, root, tiling, looked)
     else:
-        told = f"{len(first)} slides; their tissue is looked for when the data set is prepared"
+        told = f"{len(first)} slides; their tissue is detected when the data set is prepared"
         rows = replace(rows, notes=[*rows.notes, told])
     headers = [slide if isinstance(slide, str) else _header(slide, tiling.size) for slide in slides]
     return rows, headers

@@ -85,7 +85,7 @@ def unused_patients(columns: Mapping[str, Sequence[str]], n_files: int) -> list[
         n_patients = len(set(cells))
         if PATIENT_COLUMN.fullmatch(_spaced(column)) and 1 < n_patients < n_files:
             return [
-                f"column {column!r} names {n_patients} patients or the like of {n_files} images, but the "
+                f"column {column!r} names {n_patients} patients (or similar) of {n_files} images, but the "
                 f'images of one may be in several splits: dataset.group_column = "{column}" keeps them '
                 "together"
             ]

@@ -176,7 +176,7 @@ def read_lines(path: Path, encoding: str) -> list[str]:
         number = next(n for n, line in enumerate(lines, start=1) if "\0" in line)
         if number > 1 and not _wide(start):
             raise DataError(
-                f"{path}, line {number}: holds a zero byte, as a damaged file does; mend the line"
+                f"{path}, line {number}: has a zero byte, so the file is damaged; repair the line"
             )
         raise DataError(f"dataset.encoding: {path} is no text in {encoding}; {_guess(start)}")
     return lines
