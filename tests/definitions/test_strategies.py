@@ -52,8 +52,8 @@ def test_only_dimensions_that_matter_are_sampled_together() -> None:
     ("dimensions", "reason"),
     [
         ({"strategy": {"value": "surgical"}, "unfreeze_depth": {"value": 0}}, "no layer group is trained"),
-        ({"strategy": {"value": "surgical"}}, "no layer group stays"),
-        ({"strategy": {"value": "l2-sp"}, "init": {"value": "random"}}, "would be random"),
+        ({"strategy": {"value": "surgical"}}, "all layer groups are trained"),
+        ({"strategy": {"value": "l2-sp"}, "init": {"value": "random"}}, "random values"),
         (
             {"strategy": {"value": "lp-ft"}, "unfreeze_depth": {"low": 0, "high": 5}},
             "leave unfreeze_depth = 0",
