@@ -125,7 +125,7 @@ def test_all_networks_without_weights_are_named_at_once(medfathom: Typed) -> Non
     for word in ("no weights of vgg16.tv_in1k", "`hf download timm/vgg16.tv_in1k`", "training.weights_dir"):
         assert word in err
     names = "vgg19, resnet50, resnet101, resnet152, inception_v3, legacy_xception, densenet121, densenet169"
-    assert f"this init fails likewise for {names}, densenet201" in err
+    assert f"this init fails also for {names}, densenet201" in err
 
 
 def test_unknown_keys_of_training_are_refused(medfathom: Typed) -> None:
@@ -177,7 +177,7 @@ def test_an_architecture_outside_the_catalog_is_listed_by_its_name(medfathom: Ty
     [
         (["resnet5x"], "unknown architecture 'resnet5x': did you mean"),
         (["--family", "resne"], "--family resne: not in the catalog; did you mean 'resnet'"),
-        (["vgg", "--max-params", "1"], "passes all of the pattern vgg, --max-params 1.0: leave one out"),
+        (["vgg", "--max-params", "1"], "matches the pattern vgg, --max-params 1.0; leave one of these out"),
         (["--sort", "size"], "--sort size: no such column"),
     ],
 )

@@ -18,7 +18,7 @@ def said(monkeypatch: pytest.MonkeyPatch, *, budget: int, asked: int) -> str:
 
 def test_an_exhausted_grid_is_told_and_no_more_trials_are_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     told = said(monkeypatch, budget=2, asked=6)
-    assert "every combination of the grid has been run: 2" in told
+    assert "all 2 combinations of the grid have been run" in told
     assert "--trials" not in told
     assert "more values in [space] add trials" in told
 
@@ -26,4 +26,4 @@ def test_an_exhausted_grid_is_told_and_no_more_trials_are_promised(monkeypatch: 
 def test_a_finished_study_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     told = said(monkeypatch, budget=4, asked=4)
     assert "`run --trials 12` adds trials" in told
-    assert "grid has been run" not in told
+    assert "grid have been run" not in told

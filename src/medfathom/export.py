@@ -215,7 +215,7 @@ def _ensemble(study: Study) -> _Chosen:
     name, found = study.study_name, read_ensemble(study)
     again = command("confirm", name, "--ensemble", 3)
     if found is None:
-        raise StorageError(f"study {name!r}: has no ensemble yet; `{again}` chooses one")
+        raise StorageError(f"study {name!r} has no ensemble yet; `{again}` chooses one")
     if not found.kept:
         why = "gained no validation AUC beyond chance" if len(found.members) > 1 else "has one model only"
         raise StorageError(

@@ -55,7 +55,7 @@ def test_what_was_measured_before_calibration_is_left_out() -> None:
 
 def test_the_card_says_what_intervals_count() -> None:
     grouped = card(made_model(test=SplitMetrics(auc_interval="DeLong, logit, clustered by group")))
-    assert "- Intervals count patients (or slides) as independent, not images." in grouped
+    assert "- Intervals treat patients (or slides) as independent, not images." in grouped
     assert "AUC intervals: DeLong, logit, clustered by group. Other intervals: Wilson, with the" in grouped
     how = "DeLong; Newcombe by numbers of images where that has no width"
     plain = card(made_model(test=SplitMetrics(auc_interval=how)))
@@ -123,7 +123,7 @@ def test_no_thresholds_is_not_a_class_called_none() -> None:
 
 @pytest.mark.parametrize(
     ("temperature", "words"),
-    [(19.9999, "tell almost nothing about the class"), (0.0501, "separated (almost) without an error")],
+    [(19.9999, "say almost nothing about the class"), (0.0501, "classified (almost) without errors")],
 )
 def test_a_temperature_at_the_end_of_its_range_is_said(temperature: float, words: str) -> None:
     text = card(config=CONFIG.model_copy(update={"temperature": temperature}))
@@ -135,7 +135,7 @@ def test_a_temperature_at_the_end_of_its_range_is_said(temperature: float, words
 def test_the_card_names_thresholds_by_class() -> None:
     changes = {"task": "multilabel", "class_names": ["fluid", "drusen"], "thresholds": [0.25, None]}
     text = card(config=CONFIG.model_copy(update=changes))
-    assert "`fluid` from 0.2500 on, `drusen` from 0.5 (none could be chosen) on." in text
+    assert "`fluid` at 0.2500 or more, `drusen` at 0.5 (none could be chosen) or more." in text
     assert "the test split was opened once" in text.lower()
 
 

@@ -229,7 +229,7 @@ def test_the_choice_never_looks_at_the_test_split(config: StudyConfig) -> None:
 
 def test_an_ensemble_that_does_not_gain_is_refused_by_export(config: StudyConfig, tmp_path: Path) -> None:
     study, _ = made_study(config, noise=(0.05,))  # the single best has an AUC of 1 already
-    with pytest.raises(StorageError, match="no ensemble was chosen yet"):
+    with pytest.raises(StorageError, match="has no ensemble yet"):
         export_model(study.study_name, tmp_path / "model", ensemble=True)
     found = found_in(study)
     assert not found.kept
@@ -293,7 +293,7 @@ def test_an_exported_ensemble_is_evaluated_elsewhere(config: StudyConfig, tmp_pa
 def test_flags_that_do_not_fit_are_refused(
     capsys: pytest.CaptureFixture[str], workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="--keep-ensemble: give --ensemble N too"):
+    with pytest.raises(InputError, match="--keep-ensemble: also give --ensemble N"):
         confirm_study("demo", keep_ensemble=True)
     typed = ["medfathom", "export", "demo", "--out", "x", "--ensemble", "--trial", "3"]
     monkeypatch.setattr("sys.argv", typed)

@@ -68,9 +68,9 @@ def test_a_chest_x_ray_has_no_views(config: StudyConfig) -> None:
     assert isinstance(config.dataset.modality, str)
     assert views_of(config.dataset) == ["as_is", "mirrored"]  # type: ignore[arg-type]
     chest: Any = config.dataset.model_copy(update={"modality": "CXR"})
-    with pytest.raises(InputError, match="no flip is known to leave the label true for modality 'CXR'"):
+    with pytest.raises(InputError, match="for modality 'CXR' no flip is known that keeps the label"):
         views_of(chest)
-    with pytest.raises(InputError, match="--keep-views: give --views too"):
+    with pytest.raises(InputError, match="--keep-views: also give --views"):
         confirm_study("demo", keep_views=True)
 
 

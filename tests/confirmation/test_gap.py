@@ -64,7 +64,7 @@ def test_equal_splits_are_not_called_different(tmp_path: Path) -> None:
     assert gap.search.ci is None
     assert not gap.told_from_zero
     said = " ".join(gap_words(made_result(gap=gap)))
-    assert "too small to tell whether they differ" in said
+    assert "too small to show whether they differ" in said
     assert "one seed: no interval" in said
 
 

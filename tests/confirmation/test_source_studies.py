@@ -94,7 +94,7 @@ def test_copies_in_the_sources_training_images_are_told(source: Any, data: Prepa
         for init, own in found.items()
     }
     note = leakage_through(known, data if not told else drawn_anew(data))
-    assert ("study:demo has learnt from exact copies" in note) == told
+    assert ("study:demo was trained on exact copies" in note) == told
     assert leakage_through(found, data).startswith(
         "Not checked: whether study:demo has learnt from images of"
     )
@@ -112,7 +112,7 @@ def test_copies_in_what_a_model_of_several_data_sets_learnt_from_are_told(
     write_config(folder, CONFIG.model_copy(update={"heads": ["here", "elsewhere"]}))
     unknown, leakage = leakage_through(found, drawn_anew(data)).split("; Leakage: ")
     assert "(elsewhere) is not prepared on this machine" in unknown
-    assert leakage.startswith("study:demo has learnt from exact copies of images of this data set (")
+    assert leakage.startswith("study:demo was trained on exact copies of images of this data set (")
 
 
 def drawn_anew(data: PreparedData) -> PreparedData:

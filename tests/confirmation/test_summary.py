@@ -202,6 +202,6 @@ def test_the_objective_of_the_search_is_told_beside_the_test_auc() -> None:
     assert (
         "Objective of the search, AUPRC: 0.7500 on validation in the search, 0.5000 on the test split" in told
     )
-    assert "the test split's own" in objective_sentence(result, "sensitivity_at_specificity:0.9")
+    assert "the test split itself" in objective_sentence(result, "sensitivity_at_specificity:0.9")
     assert "not calibrated" in objective_sentence(result, "log_loss")
     assert objective_sentence(result, "unit_auc") == ""

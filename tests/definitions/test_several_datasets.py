@@ -159,9 +159,7 @@ def test_only_names_one_that_is_there(file: Path) -> None:
 
 
 def test_what_looks_at_one_data_set_says_how_to_name_it(file: Path) -> None:
-    with pytest.raises(
-        DefinitionError, match=r"data shift uses one .* `--set only=NAME` \(chest, tissue\)"
-    ):
+    with pytest.raises(DefinitionError, match=r"data shift uses one .* `--set only=NAME` \(chest, tissue\)"):
         the_one(read(file).dataset, "data shift")
     alone = read(file, "only=chest").dataset
     assert the_one(alone, "data shift") is alone

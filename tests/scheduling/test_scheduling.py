@@ -255,7 +255,7 @@ def test_no_trial_stays_running_where_the_budget_leaves_no_more(config: StudyCon
         assert (trial.state == TrialState.FAIL) == ("withdrawn" in trial.user_attrs)
         if trial.state == TrialState.PRUNED:
             assert trial.user_attrs["epochs"] == len(trial.intermediate_values) > 0
-    assert bool(stopped) == any("under way were stopped" in note for note in notes)
+    assert bool(stopped) == any("running trials were stopped" in note for note in notes)
 
 
 @pytest.fixture
@@ -374,7 +374,7 @@ def test_a_fit_without_a_worker_is_begun_again(workdir: Path, monkeypatch: pytes
         run_trials(config, driver, Freeing(), workdir, work=quick)
         assert driver.counts().failed == 0
         assert driver.done()
-    assert notes == ["Ray ended the fit early (NoWorkerError: no worker came for 15 s); going on"]
+    assert notes == ["Ray ended its run early (NoWorkerError: no worker came for 15 s); continuing"]
 
 
 LOST_CPUS = """
@@ -414,7 +414,7 @@ with open_study(config, default_url(), "data") as driver:
 def test_a_ray_of_our_own_whose_cpus_are_lost_is_started_anew(workdir: Path) -> None:
     run = subprocess.run([sys.executable, "-c", LOST_CPUS], capture_output=True, text=True, check=False)
     assert run.stdout.splitlines() == [
-        "Ray ended the fit early (NoWorkerError: no worker came for 10 s); going on",
+        "Ray ended its run early (NoWorkerError: no worker came for 10 s); continuing",
         "done: True, failed: 0",
     ], run.stderr
 

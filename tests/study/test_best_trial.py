@@ -91,7 +91,7 @@ def test_equal_trials_are_named_and_not_decided_in_silence(workdir: Path) -> Non
     found = choice_of(study, study.trials)
     assert found is not None
     assert (found.best, found.equal) == (0, (1,))
-    assert "Equal to it in AUC and log loss: trial 1. The lowest number was taken." in choice_sentences(found)
+    assert "Equal to it in AUC and log loss: trial 1. The lowest number is taken." in choice_sentences(found)
 
 
 def test_a_best_trial_no_better_than_chance_is_said_first(workdir: Path) -> None:

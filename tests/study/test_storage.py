@@ -268,7 +268,7 @@ def test_other_data_are_refused(config: StudyConfig) -> None:
     with open_study(config, default_url(), "data-1"):
         pass
     with (
-        pytest.raises(StorageError, match="begun on other data"),
+        pytest.raises(StorageError, match="started on other data"),
         open_study(config, default_url(), "data-2"),
     ):
         pass
@@ -330,7 +330,7 @@ def test_an_unknown_study_gets_the_nearest(config: StudyConfig, driver: Driver) 
     ("url", "words"),
     [
         ("not a url", "not a database URL"),
-        ("nosuchdb://x/y", "SQLite and PostgreSQL"),
+        ("nosuchdb://x/y", "SQLite or PostgreSQL"),
         ("postgresql+nodriver://user:secret@127.0.0.1:1/x", "cannot be opened"),
     ],
 )

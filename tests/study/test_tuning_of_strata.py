@@ -53,7 +53,7 @@ def test_a_stratum_is_settled_when_more_trials_bring_less_than_noise() -> None:
     said = tuning_sentences(found)
     assert "2 of 3 strata may be under-tuned (few; rising)" in said[0]
     fewest = min(each.trials for each in found.values())
-    assert f"{fewest} random trials may all miss good settings" in said[1]
+    assert f"{fewest} random trials may all miss a good region" in said[1]
 
 
 def test_a_wide_interval_settles_sooner() -> None:

@@ -111,7 +111,7 @@ def test_a_server_away_for_good_ends_in_one_line(
     held: list[tuple[Ownership, list[int]]] = []
     with pytest.raises(RunError, match=r"^postgresql.*not answered for 0 s .*`medfathom run` continues"):
         run()
-    assert said[-1].startswith("other runs can continue this run's trials only after")
+    assert said[-1].startswith("other runs can continue the trials of this run only after")
     monkeypatch.undo()
     ownership, trials = held[0]
     ownership.release(trials)  # other tests use the same tables
