@@ -127,9 +127,9 @@ def test_no_thresholds_is_not_a_class_called_none() -> None:
 )
 def test_a_temperature_at_the_end_of_its_range_is_said(temperature: float, words: str) -> None:
     text = card(config=CONFIG.model_copy(update={"temperature": temperature}))
-    assert "This is the end of the range that was searched (0.05 to 20)" in text
+    assert "This temperature is at the end of the searched range (0.05 to 20)" in text
     assert words in text
-    assert "end of the range" not in card(config=CONFIG.model_copy(update={"temperature": 1.5}))
+    assert "end of the searched range" not in card(config=CONFIG.model_copy(update={"temperature": 1.5}))
 
 
 def test_the_card_names_thresholds_by_class() -> None:
