@@ -86,7 +86,7 @@ def model_folders(found: Settled) -> Sources:
 def leakage_through(found: Settled, data: PreparedData) -> str:
     """A warning, in one line, where a source has learnt from images that this data set validates or tests on.
 
-    Only exact copies are seen. Where the source's prepared data are not on this machine, that is told instead.
+    Only exact copies are found. It also says where the source's prepared data are not on this machine.
     """
     from medfathom.data.leakage import learnt_elsewhere  # noqa: PLC0415
     from medfathom.data.prepared import names_of, parts_of  # noqa: PLC0415
