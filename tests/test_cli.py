@@ -125,7 +125,7 @@ def test_how_to_go_on_is_said_without_passwords(medfathom: Cli, monkeypatch: pyt
     place = "resources.checkpoint_url=sftp://bob:s3cret@nas/x"
     code, out, err = medfathom("run", "demo", "--storage", url, "--set", place, "--trials", "16")
     assert (code, err) == (0, "")
-    assert "To go on: medfathom run demo" in out
+    assert "To continue: medfathom run demo" in out
     assert "--storage 'postgresql+psycopg://bob:***@db/x'" in out
     assert "--set budget.trials=16" in out
     assert "s3cret" not in out
