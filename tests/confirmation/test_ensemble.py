@@ -199,7 +199,7 @@ def test_a_class_without_images_does_not_count() -> None:
 
 
 def test_what_gains_is_kept_and_what_does_not_only_on_request(config: StudyConfig) -> None:
-    study, _ = made_study(config, noise=(1.0,))
+    study, _ = made_study(config, noise=(1.5,))
     found = found_in(study)
     assert 2 <= len(found.members) == len(set(found.members)) <= 3
     assert found.candidates == 6

@@ -54,28 +54,17 @@ def interval_of_mean(
 
 
 def difference_interval(
-    first: float, first_ci: Interval, second: float, second_ci: Interval, correlation: float = 0.0
+    first: float, first_ci: Interval, second: float, second_ci: Interval
 ) -> tuple[float, float, float]:
-    """The first less the second, with the ends of its 95 % interval.
+    """The first less the second, of independent samples, with the ends of its 95 % interval.
 
-    From the two intervals alone, which need not be symmetric: squared distances to their ends add up, less
-    twice their product times the correlation (Zou and Donner, Statistics in Medicine 2008; Newcombe,
-    Statistics in Medicine 1998, method 10).
-
-    Args:
-        first, second: estimates.
-        first_ci, second_ci: their intervals.
-        correlation: of the two, in [-1, 1]; 0 for independent samples.
+    From the two intervals alone, which need not be symmetric: squared distances to their ends add up (Zou and
+    Donner, Statistics in Medicine 2008; Newcombe, Statistics in Medicine 1998, method 10).
     """
     value = first - second
-    down, up = first - first_ci[0], second_ci[1] - second
-    low = value - _distance(down, up, correlation)
-    down, up = second - second_ci[0], first_ci[1] - first
-    return value, low, value + _distance(down, up, correlation)
-
-
-def _distance(down: float, up: float, correlation: float) -> float:
-    return math.sqrt(max(down**2 + up**2 - 2 * correlation * down * up, 0.0))
+    low = value - math.hypot(first - first_ci[0], second_ci[1] - second)
+    high = value + math.hypot(first_ci[1] - first, second - second_ci[0])
+    return value, low, high
 
 
 def logit_ends(auc: Floats, reach: Floats) -> tuple[Floats, Floats]:
