@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("fixed", derandomize=True)  # the same examples in every run
+# The same examples in every run, however slow the machine is.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -76,7 +76,7 @@ def test_kinds_follow_the_allowed_combinations(definition: Path) -> None:
 
 
 @given(space=spaces(), goal=st.sampled_from(["best", "compare"]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_trial_is_of_one_kind(space: object, goal: str) -> None:
     base = load_definition("demo")
     config = base.model_copy(update={"space": space, "goal": goal})

@@ -47,7 +47,7 @@ def masked(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, random.integers(0, 8, (n, k)) / 8, random.integers(0, max(2, n // 3), n)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(masked())
 def test_each_column_is_as_if_its_unknown_images_were_not_there(
     case: tuple[np.ndarray, np.ndarray, np.ndarray],

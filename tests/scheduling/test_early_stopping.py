@@ -269,7 +269,7 @@ class NoOtherTrials:
 AUCS = st.sampled_from([0.5, 0.7, 0.8, 0.8, 0.9, 1.0]) | st.floats(0, 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     name=st.sampled_from(RULES),
     grace=st.integers(1, 4),
