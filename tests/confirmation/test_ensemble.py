@@ -300,7 +300,7 @@ def test_flags_that_do_not_fit_are_refused(
     with pytest.raises(SystemExit) as exit_:
         cli.main()
     assert exit_.value.code == 2
-    assert "leave --trial 3 out" in capsys.readouterr().err
+    assert "leave out --trial 3" in capsys.readouterr().err
 
 
 def test_the_report_tells_it(config: StudyConfig) -> None:
