@@ -56,7 +56,7 @@ def test_shares_fit_side_by_side(measured: list[tuple[int, float]], batch: int) 
 DRIVER = """
 import ray
 from pathlib import Path
-ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
 from fake_work import on_gpu
 from medfathom.definitions.load import load_definition
 from medfathom.study.watcher import Watcher
