@@ -122,7 +122,7 @@ def test_a_token_is_made_for_every_address_but_this_machine_s(
     assert "token" not in said[0]
     serve(default_url(), 0, writable=False, say=said.append, host="0.0.0.0")  # noqa: S104
     assert "/dashboard/?token=" in said[1]
-    assert "unencrypted" in said[2]
+    assert "not encrypted" in said[2]
 
 
 def test_a_taken_port_is_one_line(study: str) -> None:

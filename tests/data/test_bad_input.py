@@ -433,7 +433,7 @@ def test_hdf5_groups_come_from_a_table_beside(tmp_path: Path, cache: Path) -> No
         (
             "csv",
             {"path": "x", "classes": {"a": [1]}, "label_columns": ["a", "b"]},
-            "does not go with label_columns",
+            "leave it out with label_columns",
         ),
         ("folder", {"path": "x", "group_pattern": "person"}, "exactly one group in parentheses, but has 0"),
         ("npz", {"path": "x", "class_names": ["a", "a"]}, "a class is named twice"),

@@ -437,7 +437,7 @@ def deep_files(folder: Path, tops: dict[str, int]) -> Path:
 def test_deep_images_that_stay_dark_need_a_word(tmp_path: Path, tops: tuple[int, int]) -> None:
     folder = str(deep_files(tmp_path / "set", dict(zip("ab", tops, strict=True))))
     with pytest.raises(
-        DataError, match=r"use at most 12 of them \(values to 4095\).*dataset.bits = 12 .*, 16 "
+        DataError, match=r"use at most 12 of them \(values to 4095\).*dataset.bits = 12 .*dataset.bits = 16 "
     ):
         prepare(config("folder", path=folder), tmp_path / "cache")
     data = prepare(config("folder", path=folder, bits=16), tmp_path / "cache")

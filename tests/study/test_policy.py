@@ -79,8 +79,8 @@ def test_a_run_says_how_many_first_trials_its_budget_has_room_for(workdir: Path)
         sampler = driver.study.sampler
         assert isinstance(sampler, GainPerSecond)
         wanted = (
-            "the budget of 7 trials has room for first trials: 6 of 6 from a practitioner's start, "
-            "1 of 3 from portfolio mine"
+            "the first trials are fixed; the budget of 7 trials has room for 6 of 6 from a practitioner's "
+            "start, 1 of 3 from portfolio mine"
         )
         assert first_sentence(sampler, driver.trials(), driver.budget) == wanted
         for _ in range(2):  # begun trials are among them

@@ -38,7 +38,8 @@ def first_sentence(sampler: BaseSampler, begun: Sequence[FrozenTrial], budget: i
     cut = waiting[max(budget - len(there), 0) :]
     whole, left = Counter(f.source for f in first), Counter(f.source for f in cut)
     parts = [f"{n - left[source]} of {n} from {source}" for source, n in whole.items()]
-    return f"the budget of {budget} trials has room for first trials: {', '.join(parts)}" if parts else ""
+    said = f"the first trials are fixed; the budget of {budget} trials has room for {', '.join(parts)}"
+    return said if parts else ""
 
 
 def gain_per_second(
