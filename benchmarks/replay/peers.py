@@ -293,8 +293,8 @@ class Neps:
     def ask(self) -> tuple[Any, Mapping[str, Any], int] | None:
         try:
             trial = self._neps.ask()
-        except AssertionError:  # the weights of its priors do not add up: the study ends with what it has
-            print(f"NePS, seed {self._seed}: ended by an assertion of its own", flush=True)
+        except AssertionError:  # the weights of its priors do not add up: it is asked again after a result
+            print(f"NePS, seed {self._seed}: an assertion of its own failed", flush=True)
             return None
         values = {
             name: self._value(values, trial.config[name]) if name in trial.config else values[0]
