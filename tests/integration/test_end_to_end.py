@@ -246,7 +246,7 @@ def test_the_card_says_what_matters(summary: ConfirmationSummary) -> None:
     assert f"mean test AUC {summary.strata[0].test_auc:.4f}" in card
     assert "opened once" in card
     assert "Not a medical device" in card
-    assert "Intervals count patients" in card
+    assert "Intervals treat patients" in card
     assert "{" not in card
     assert str(Path.cwd()) not in card + Path("model/metrics.json").read_text()
 

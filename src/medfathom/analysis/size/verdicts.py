@@ -14,6 +14,7 @@ from medfathom.analysis.size.association import Association, NoSlope, Unadjusted
 from medfathom.analysis.size.inference import reach_of_spread
 from medfathom.analysis.size.multiplicity import ALPHA, Verdict, holm, verdict
 from medfathom.analysis.size.objections import against_direction, against_negligible
+from medfathom.text import number_of
 
 POWER = 0.80
 
@@ -116,11 +117,12 @@ def _why_inconclusive(answer: Unadjusted, tests: int) -> str:
     if least > ALPHA:
         return (
             "there are too few architectures: whatever their AUCs, p cannot be below "
-            f"{answer.smallest_reachable_p:.2g} ({least:.2g} after Holm correction for {tests} tests)"
+            f"{answer.smallest_reachable_p:.2g} ({least:.2g} after Holm correction for "
+            f"{number_of(tests, 'test')})"
         )
     if answer.p_value <= ALPHA or answer.p_equivalence <= ALPHA:
         what = "significant" if answer.p_value <= ALPHA else "within the margin"
-        return f"{what} on its own, but not after Holm correction for {tests} tests"
+        return f"{what} on its own, but not after Holm correction for {number_of(tests, 'test')}"
     if None in answer.ci95:
         return "this design allows no interval for the slope"
     return "the data fit both no effect and an effect large enough to matter"
