@@ -185,10 +185,10 @@ def _ensemble(study: Study, summary: ConfirmationSummary, most: int, requested: 
     """Of all models that are confirmed so far; the study keeps it. None: there are none."""
     if not summary.strata:
         return None
-    from medfathom.confirmation.ensemble import ensemble_lines, find_ensemble  # noqa: PLC0415  imports pandas
+    from medfathom.confirmation.ensemble import ENSEMBLE, ensemble_lines, find_ensemble  # noqa: PLC0415  imports pandas
 
     found = find_ensemble(study, summary, most, requested=requested)
-    _keep(study, "ensemble", found, ensemble_lines(found))
+    _keep(study, ENSEMBLE, found, ensemble_lines(found))
     return found
 
 
@@ -212,10 +212,10 @@ def _views(
     """Of the best model; the study keeps them. None: nothing is confirmed."""
     if not summary.strata:
         return None
-    from medfathom.confirmation.views import find_views, views_lines  # noqa: PLC0415
+    from medfathom.confirmation.views import VIEWS_FOUND, find_views, views_lines  # noqa: PLC0415
 
     found = find_views(study, summary, members(config.dataset)[0], requested=requested)
-    _keep(study, "views", found, views_lines(found))
+    _keep(study, VIEWS_FOUND, found, views_lines(found))
     return found
 
 

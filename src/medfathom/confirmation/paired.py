@@ -17,7 +17,7 @@ import numpy as np
 from medfathom.analysis.size.multiplicity import holm
 from medfathom.confirmation.json_forms import PairJson
 from medfathom.errors import ResultsError
-from medfathom.metrics.auc import Counts, Delong, Flags, delong, delong_interval, weighted_auc
+from medfathom.metrics.auc import Counts, Delong, Flags, delong, weighted_auc
 from medfathom.metrics.influences import PRIOR_WEIGHT, Bools, Floats, Members
 from medfathom.metrics.intervals import Interval
 from medfathom.metrics.unknown import is_absent, is_present
@@ -233,10 +233,9 @@ def mean_auc_gain(
     """
     member = None if groups is None else np.asarray(groups)
     both = [delong(flags, values, member) for values in (first, second)]
-    ends = [delong_interval(flags, values, member) for values in (first, second)]
     there = np.isfinite(both[0].auc)
     means = [float(found.auc[there].mean()) for found in both]
-    one, other = ((interval.mean_high - interval.mean_low) / 2 for interval in ends)
+    one, other = ((ends.mean_high - ends.mean_low) / 2 for ends in (found.ends for found in both))
     reach = math.sqrt(one**2 + other**2 - 2 * _correlation(*both) * one * other)
     gain = means[0] - means[1]
     return means[0], means[1], (max(gain - reach, -1.0), min(gain + reach, 1.0))

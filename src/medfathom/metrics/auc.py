@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from medfathom.metrics.influences import (
     PRIOR_WEIGHT,
     Bools,
+    Ends,
     Estimates,
     Floats,
     Members,
@@ -192,6 +193,13 @@ class Delong:
         general = hanley_mcneil_variance(self.auc, *self.equivalent)
         return Estimates(self.auc, self.influence, self.judged, most, general, weight)
 
+    @property
+    def ends(self) -> Ends:
+        """Of the intervals that `delong_interval` describes."""
+        return logit_intervals(
+            self.estimates, lambda c: newcombe_interval(self.auc[c], *self.units[:, c].tolist())
+        )
+
     def difference(self, first: int, second: int) -> AucDifference:
         """Two columns that share their images, compared; without any error, p is 1 or the least there is."""
         value = float(self.auc[first] - self.auc[second])
@@ -244,10 +252,7 @@ def delong_interval(positive: ArrayLike, scores: ArrayLike, groups: ArrayLike | 
         scores: as in `roc_auc_score`.
         groups: as in `delong`.
     """
-    found = delong(positive, scores, groups)
-    ends = logit_intervals(
-        found.estimates, lambda c: newcombe_interval(found.auc[c], *found.units[:, c].tolist())
-    )
+    ends = delong(positive, scores, groups).ends
     method = "DeLong, logit" if groups is None else "DeLong, logit, clustered by group"
     if ends.replaced:
         method += (

@@ -87,20 +87,9 @@ class Alone:
         Raises:
             StorageError: another run holds it, or its folder cannot be written.
         """
-        lock = FileLock(file.with_name(f"{file.name}.{name}.lock"))
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StorageError(
-                f"{file}: another run of {name!r} holds it; wait for it, or share the work through PostgreSQL"
-            ) from None
-        except OSError as error:
-            raise unwritable(file, error) from None
-        try:
+        busy = f"another run of {name!r} holds it; wait for it, or share the work through PostgreSQL"
+        with _locked(file, f"{file.name}.{name}.lock", busy, seconds=0):
             yield cls()
-        finally:
-            lock.release()
 
     def exclusively(self) -> AbstractContextManager[None]:
         """There is nobody to keep away."""
@@ -231,14 +220,20 @@ def one_creator_at_a_time(file: Path) -> Iterator[None]:
     Raises:
         StorageError: its folder cannot be written, or another process has not ended for `CREATION_S`.
     """
-    lock = FileLock(file.with_name(f"{file.name}.lock"))
+    busy = f"another run has been opening it for {CREATION_S:.0f} s; end it"
+    with _locked(file, f"{file.name}.lock", busy, seconds=CREATION_S):
+        yield
+
+
+@contextmanager
+def _locked(file: Path, lock_name: str, busy: str, *, seconds: float) -> Iterator[None]:
+    """Hold a lock file beside a storage's file; raises StorageError, with `busy` where another holds it."""
+    lock = FileLock(file.with_name(lock_name))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=CREATION_S)
+        lock.acquire(timeout=seconds)
     except Timeout:
-        raise StorageError(
-            f"{file}: another run has been opening it for {CREATION_S:.0f} s; end it"
-        ) from None
+        raise StorageError(f"{file}: {busy}") from None
     except OSError as error:
         raise unwritable(file, error) from None
     try:
