@@ -82,6 +82,12 @@ class Predictions:
         found: Members = np.unique(self.groups, return_inverse=True)[1]
         return found
 
+    @property
+    def independent(self) -> Members:
+        """The same, where each stands for itself if the patients are not known, (m,)."""
+        found = self.member
+        return np.arange(len(self)) if found is None else found
+
     def part(self, rows: NDArray[Any]) -> Predictions:
         """Some of them."""
         groups = None if self.groups is None else self.groups[rows]
@@ -127,7 +133,7 @@ def by_patient(found: Predictions, metrics: SplitMetrics) -> dict[str, Value]:
     """Average precision (mean over classes), log loss and Brier loss with intervals by patient."""
     values = found.probabilities
     flags = positives(found.task, found.labels, values.shape[1])
-    member = np.arange(len(found)) if found.member is None else found.member
+    member = found.independent
     precision = average_precision_interval(flags, values, member)
     ends = {
         "average_precision": (precision.mean_low, precision.mean_high),
@@ -236,7 +242,7 @@ def _drawn(found: Predictions, n: int, seed: int) -> NDArray[np.bool_]:
             f"--recalibrate {n}: the data have {len(found)}, and some must remain to judge the model; take "
             "a smaller number"
         )
-    member = np.arange(len(found)) if found.member is None else found.member
+    member = found.independent
     sizes = np.bincount(member)
     order = np.random.default_rng(seed).permutation(len(sizes))
     n_groups = int(np.searchsorted(np.cumsum(sizes[order]), n)) + 1
