@@ -117,5 +117,5 @@ def test_exact_copies_and_none_at_all(workdir: Path, scans: Made, capsys: pytest
     assert found["one", "other"]["pairs"] == []
     assert print_shared([first, other], [], as_json=False) == 0
     assert "no copies found" in capsys.readouterr().out
-    with pytest.raises(InputError, match="called 'one'"):
+    with pytest.raises(InputError, match="have the name 'one'"):
         print_shared([first, first], [], as_json=True)
