@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.strategies import DRAWN
-from medfathom.study.choice import completed
 from medfathom.study.record import auc_of, record_of
 from medfathom.trial.record import Losses, TrialRecord
 
@@ -61,8 +61,19 @@ class Finding:
         return f"**{self.word}**: {self.why}"
 
 
-def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
+def diagnose(trial: FrozenTrial, others: Iterable[FrozenTrial]) -> list[Finding]:
     """Findings about one trial, compared with all trials of its study; empty where there is no problem."""
+    return _findings(trial, _best_aucs([*others, trial]))
+
+
+def signatures(trials: Sequence[FrozenTrial]) -> dict[int, set[str]]:
+    """Number of each trial that is complete or was stopped early -> what its findings are called."""
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.user_attrs]
+    best = _best_aucs(ended)
+    return {t.number: {finding.word for finding in _findings(t, best)} for t in ended}
+
+
+def _findings(trial: FrozenTrial, best: BestAucs) -> list[Finding]:
     record = record_of(trial)
     # Of another objective the curve is of that, and no rule is known for it.
     aucs = [auc for _, auc in sorted(trial.intermediate_values.items()) if record.objective_value is None]
@@ -70,10 +81,28 @@ def diagnose(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]
     return [
         *_overfitting(record, losses),
         *(_divergence(losses.train) or _underfitting(trial, losses.train, aucs)),
-        *_domain_shift(trial, others),
-        *_pretraining(trial, others),
+        *_domain_shift(trial, best),
+        *_pretraining(trial, best),
         *_shortcut(trial),
     ]
+
+
+BestAucs = Mapping[tuple[object, object, object], Mapping[int, float]]
+"""Architecture, init and strategy -> unfreeze depth -> the best validation AUC of the complete trials."""
+
+
+def _best_aucs(trials: Iterable[FrozenTrial]) -> BestAucs:
+    found: defaultdict[tuple[object, object, object], dict[int, float]] = defaultdict(dict)
+    for trial in trials:
+        auc, depth = auc_of(trial), trial.user_attrs.get("unfreeze_depth")
+        if trial.state == TrialState.COMPLETE and auc is not None and depth is not None:
+            of_network = found[_network_of(trial, trial.user_attrs.get("init"))]
+            of_network[depth] = max(auc, of_network.get(depth, 0.0))
+    return found
+
+
+def _network_of(trial: FrozenTrial, init: object) -> tuple[object, object, object]:
+    return trial.user_attrs.get("architecture"), init, trial.user_attrs.get("strategy")
 
 
 def _overfitting(record: TrialRecord, losses: Losses) -> list[Finding]:
@@ -137,59 +166,45 @@ def _underfitting(trial: FrozenTrial, train: Sequence[float], aucs: Sequence[flo
     return []
 
 
-def signatures(trials: Sequence[FrozenTrial]) -> dict[int, set[str]]:
-    """Number of each trial that is complete or was stopped early -> what its findings are called."""
-    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.user_attrs]
-    others = [t for t in ended if t.state == TrialState.COMPLETE]
-    return {t.number: {finding.word for finding in diagnose(t, others)} for t in ended}
-
-
-def _domain_shift(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
+def _domain_shift(trial: FrozenTrial, best: BestAucs) -> list[Finding]:
     """Frozen features that do not fit these images: training more of the same network does better."""
     mine = trial.user_attrs
     depth, init = mine.get("unfreeze_depth"), mine.get("init")
     if trial.state != TrialState.COMPLETE or init in (None, *DRAWN) or depth is None:
         return []
-    same = [
-        t
-        for t in completed([*others, trial], "auc")
-        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "init", "strategy"))
-    ]
-    here = max((auc_of(t) or 0.0 for t in same if t.user_attrs.get("unfreeze_depth") == depth), default=0.0)
-    deeper = [(auc_of(t) or 0.0, t.user_attrs.get("unfreeze_depth") or 0) for t in same]
-    best, best_depth = max((pair for pair in deeper if pair[1] > depth), default=(0.0, depth))
-    if best - here < DOMAIN_SHIFT:
+    by_depth = best.get(_network_of(trial, init), {})
+    here = by_depth.get(depth, 0.0)
+    deeper = [(auc, other) for other, auc in by_depth.items() if other > depth]
+    highest, highest_depth = max(deeper, default=(0.0, depth))
+    if highest - here < DOMAIN_SHIFT:
         return []
     return [
         Finding(
             "domain shift",
             f"with {mine['architecture']} from {init} the best validation AUC is {here:.4f} at "
-            f"unfreeze_depth {depth} and {best:.4f} at {best_depth} (rule: a gain of {DOMAIN_SHIFT} or "
+            f"unfreeze_depth {depth} and {highest:.4f} at {highest_depth} (rule: a gain of {DOMAIN_SHIFT} or "
             "more). Frozen pretrained features do not fit these images; `medfathom data shift` measures the "
             "distance.",
         )
     ]
 
 
-def _pretraining(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> list[Finding]:
+def _pretraining(trial: FrozenTrial, best: BestAucs) -> list[Finding]:
     """Compares the best complete trials of both sides, so that one unlucky trial decides nothing."""
     mine = trial.user_attrs
-    if trial.state != TrialState.COMPLETE or mine.get("init") in (None, *DRAWN):
+    depth, init = mine.get("unfreeze_depth"), mine.get("init")
+    if trial.state != TrialState.COMPLETE or init in (None, *DRAWN) or depth is None:
         return []
-    same = [
-        t
-        for t in completed([*others, trial], "auc")
-        if all(t.user_attrs.get(k) == mine.get(k) for k in ("architecture", "unfreeze_depth", "strategy"))
-    ]
-    with_ = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] == mine["init"]]
-    without = [auc_of(t) or 0.0 for t in same if t.user_attrs["init"] in DRAWN]
-    if not with_ or not without or max(with_) - max(without) >= NO_GAIN:
+    with_ = best.get(_network_of(trial, init), {}).get(depth)
+    drawn = (best.get(_network_of(trial, name), {}).get(depth) for name in DRAWN)
+    without = max((auc for auc in drawn if auc is not None), default=None)
+    if with_ is None or without is None or with_ - without >= NO_GAIN:
         return []
     return [
         Finding(
             "pretraining without gain",
-            f"with {mine['architecture']} at unfreeze_depth {mine['unfreeze_depth']} the best validation AUC "
-            f"is {max(with_):.4f} from {mine['init']} and {max(without):.4f} from random weights (rule: a "
+            f"with {mine['architecture']} at unfreeze_depth {depth} the best validation AUC "
+            f"is {with_:.4f} from {init} and {without:.4f} from random weights (rule: a "
             f"gain of less than {NO_GAIN})",
         )
     ]

@@ -20,3 +20,8 @@ def study_id_of(study: Study) -> int:
 def storage_of(study: Study) -> BaseStorage:
     """The storage that a study was loaded from."""
     return study._storage
+
+
+def whole(study: Study, trial: FrozenTrial) -> FrozenTrial:
+    """A trial of which only some was read, with all that its storage has."""
+    return study._storage.get_trial(trial._trial_id)

@@ -14,6 +14,7 @@ from medfathom.definitions.space import Value
 from medfathom.metrics.rules import Rule
 from medfathom.study.choice import Choice, choice_of, completed, objective_of, rule_of
 from medfathom.study.front import Front, front_of
+from medfathom.study.ids import whole
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
 
@@ -94,12 +95,12 @@ SHOWN_OF_A_TRIAL = (
 
 
 SHOWN = (
-    *SHOWN_OF_A_TRIAL,
-    *("auc", "val_loss", "macs", "latency_ms", "stratum", "stop_reason", "folds", "datasets"),
+    *("stratum", "stop_reason", "unit", "objective_value", "auc", "auc_ci_low", "auc_ci_high"),
+    *("log_loss", "val_loss", "folds"),
     WITHDRAWN,
     GOES_ON_FROM,
 )
-"""User attributes that a summary is made of."""
+"""User attributes that a summary needs of all trials; of the best it reads the rest."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         states=count_states(trials),
         choice=choice_of(study, trials),
         front=front_of(study, trials),
-        best=[_trial(t, fixed) for t in completed(trials, by)[:BEST_SHOWN]],
+        best=[_trial(whole(study, t), fixed) for t in completed(trials, by)[:BEST_SHOWN]],
         strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )

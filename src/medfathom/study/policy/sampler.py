@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ class GainPerSecond(BaseSampler):
         for first in self.first:
             if _key(first.params) not in begun:
                 return dict(first.params)
-        told = [(t, value) for t in trials if (value := self._value(t, trials)) is not None]
+        told = _told(trials)
         if len(told) < ENOUGH:
             return {name: self._draw(d) for name, d in self.space.items()}
         candidates = [c for c in self._candidates(told) if _key(c) not in begun]
@@ -134,17 +135,6 @@ class GainPerSecond(BaseSampler):
         """Begin other random numbers."""
         self._random.reseed_rng()
         self._generator = np.random.default_rng()
-
-    def _value(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
-        """What a trial reached; a stopped one is taken to have gained what the median one did."""
-        if trial.state == TrialState.COMPLETE:
-            return trial.value
-        if trial.state != TrialState.PRUNED or not trial.intermediate_values:
-            return None
-        step, value = max(trial.intermediate_values.items())
-        finished = [t for t in trials if t.state == TrialState.COMPLETE and step in t.intermediate_values]
-        gains = [max(t.value or 0.0, 0.0) - t.intermediate_values[step] for t in finished]
-        return float(min(value + max(np.median(gains), 0.0) if gains else value, 1.0))
 
     def _gain(
         self,
@@ -213,6 +203,29 @@ class GainPerSecond(BaseSampler):
                 )
             return float(min(max(value, distribution.low), distribution.high))
         raise TypeError(f"{distribution!r}: no such distribution")
+
+
+def _told(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, float]]:
+    """Trials with what they reached; a stopped one is taken to have gained what the median one did."""
+    finished = [t for t in trials if t.state == TrialState.COMPLETE]
+
+    @cache
+    def usual_gain(step: int) -> float:
+        gains = [
+            max(t.value or 0.0, 0.0) - t.intermediate_values[step]
+            for t in finished
+            if step in t.intermediate_values
+        ]
+        return max(float(np.median(gains)), 0.0) if gains else 0.0
+
+    told = []
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            told.append((trial, trial.value))
+        elif trial.state == TrialState.PRUNED and trial.intermediate_values:
+            step, value = max(trial.intermediate_values.items())
+            told.append((trial, float(min(value + usual_gain(step), 1.0))))
+    return told
 
 
 @dataclass(frozen=True)
