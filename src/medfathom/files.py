@@ -25,7 +25,7 @@ def write_atomically(
             torn file: only where readers notice that, and the waiting costs time.
 
     Raises:
-        OSError: the disk is full, the folder is not there or cannot be written to.
+        OSError: the disk is full, the folder is not there or cannot be written to; it names the file.
     """
     # A random name: unique in threads and processes, and on machines that share the folder.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -38,6 +38,9 @@ def write_atomically(
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails does not name its file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,6 +3,8 @@
 import platform
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import OtherDataError, OtherPrecisionError
+from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.scheduling.worker import _checkpoint, results, task_of
 from medfathom.study.assignment import Assignment
+from storm_storages import small_disk
 
 
 @pytest.fixture
@@ -191,6 +194,45 @@ def test_a_node_that_emulates_the_studys_precision_ends_the_run(
         task_of(settings, order(0, None))
     assert Failure.of(caught.value).ends_run
     assert task_of(replace(settings, precision="float32"), order(0, None)).training.precision == "float32"
+
+
+def test_a_node_without_the_data_ends_the_run(settings: RunSettings) -> None:
+    """Else it would fail every trial that it gets, in a second each."""
+    whole = settings.config.model_dump(exclude_defaults=True)
+    whole["dataset"] = {"source": "npz", "path": "absent.npz", "modality": "OCT", "image_size": 32}
+    lacking = replace(settings, config=StudyConfig.model_validate(whole))
+    failed = next(results_or_failure(lacking, order(0, None)))
+    assert failed.ends_run
+    assert failed.reason.startswith(f"node {platform.node()}: ")
+    assert "absent.npz" in failed.reason
+    assert "take it out of the cluster" in failed.reason
+
+
+def test_a_full_disk_ends_the_run(settings: RunSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with small_disk(folder, 24) as mounted:
+        if not mounted:
+            pytest.skip("no file system can be mounted here")
+        on_it = replace(settings, storage=folder)
+        data = prepare(on_it.config.dataset, folder / "cache")
+        with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
+        trial = order(0, None)
+        failed = next(results_or_failure(replace(on_it, fingerprint=data.fingerprint), trial))
+    assert failed.ends_run
+    assert re.match(rf"node {re.escape(platform.node())}: .*trial-00000.*No space left", failed.reason)
+
+
+def results_or_failure(settings: RunSettings, trial: Order) -> Iterator[Failure]:
+    """What a worker would tell the driver, where it tells of failures only."""
+    try:
+        for each in results(settings, trial):
+            assert isinstance(each, Failure)
+            yield each
+    except (MedfathomError, OSError) as error:
+        yield Failure.of(error)
 
 
 def test_bfloat16_that_the_definition_asks_for_may_be_emulated(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +16,12 @@ from medfathom.errors import MedfathomError, NodeError, OutOfMemoryError
 from medfathom.files import write_atomically
 from medfathom.study.assignment import Assignment
 from medfathom.study.precision import Precision
+from medfathom.text import command
 from medfathom.trial.record import TrialRecord
+
+OF_THE_NODE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+"""Errors of a machine, not of a trial: there the next trials would fail too, in seconds, until the budget is
+spent."""
 
 METRIC, TIME = "value", "epoch"
 """Keys of a result that Tune and its scheduler read."""
@@ -127,6 +134,12 @@ class Failure:
     @classmethod
     def of(cls, error: Exception, identity: TrialRecord | None = None) -> Failure:
         """From whatever a trial raised."""
+        if isinstance(error, OSError) and error.errno in OF_THE_NODE:
+            where = f"{error.filename}: " if error.filename else ""
+            error = NodeError(
+                f"node {platform.node()}: {where}{error.strerror}; mend this or take the node out of the "
+                f"cluster, then `{command('run')}` continues"
+            )
         text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
         return cls(
             " ".join(text.split()),

@@ -13,9 +13,19 @@ import torch
 
 from medfathom.data.folds import open_folds
 from medfathom.data.joint import prepare_study
+from medfathom.data.prepared import PreparedData
 from medfathom.data.sizes import at_size
+from medfathom.definitions.dataset import DatasetConfig
+from medfathom.definitions.joint import JointDataset
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import MedfathomError, OtherDataError, OtherPrecisionError, RunError
+from medfathom.errors import (
+    DataError,
+    MedfathomError,
+    NodeError,
+    OtherDataError,
+    OtherPrecisionError,
+    RunError,
+)
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
 from medfathom.text import command
 from medfathom.trial.checkpoint import load_history, load_validation
@@ -76,7 +86,7 @@ def describe(params: TrialParams, task: TrialTask) -> TrialRecord | None:
 def task_of(settings: RunSettings, order: Order) -> TrialTask:
     """Everything else of a trial; prepares the data on this node where that was not done."""
     storage = node_storage(settings)
-    data = prepare_study(settings.config.dataset, storage / "cache")
+    data = _prepared(settings.config.dataset, storage)
     if data.fingerprint != settings.fingerprint:
         raise OtherDataError(
             f"{data.folder}: the data here have changed, or are another copy (fingerprint "
@@ -84,7 +94,7 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
             f"data, then `{command('run')}` continues"
         )
     config = settings.config.dataset
-    own = prepare_study(at_size(config, order.assignment.params.image_size), storage / "cache")
+    own = _prepared(at_size(config, order.assignment.params.image_size), storage)
     device = "cuda:0" if settings.device == "cuda" else "cpu"
     return TrialTask(
         data=own,
@@ -105,6 +115,17 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
             for init, folders in settings.sources.items()
         },
     )
+
+
+def _prepared(config: DatasetConfig | JointDataset, storage: Path) -> PreparedData:
+    """The data on this node. The driver could prepare them: where a node cannot, no trial can run there."""
+    try:
+        return prepare_study(config, storage / "cache")
+    except DataError as error:
+        raise NodeError(
+            f"node {platform.node()}: {error}; give the node the same data or take it out of the cluster, "
+            f"then `{command('run')}` continues"
+        ) from None
 
 
 def _precision(settings: RunSettings, device: str) -> str:
