@@ -1,10 +1,12 @@
 """What a trial costs that does nothing: medfathom's searcher against plain Ray Tune, in one run.
 
-    uv run benchmarks/overhead.py [--trials 200] [--runs 3] [--out benchmarks/results/overhead.md]
+    uv run benchmarks/overhead.py [--trials 200] [--runs 3] [--workers 2] [--out benchmarks/results/overhead.md]
 
 Every trial reports five epochs of random AUC to Optuna on SQLite, on two workers; medfathom also writes
 thirty user attributes. The peers are written as Ray's documentation shows: OptunaSearch with a function
-trainable (the default way), and with a class trainable whose actors are reused, default loggers on. Each
+trainable (the default way), and with a class trainable whose actors are reused, default loggers on. With more
+workers than cores they share the cores, which is the harder case: a cluster's workers have cores of their own.
+The function API starts a process a trial, and is measured with two workers only. Each
 measurement has a process of its own. The steady cost is the time from the end of the first tenth of the
 trials to the last, over their number: imports and the start of Ray are left out.
 """
@@ -52,7 +54,20 @@ class Clock:
         return (self.ends[-1] - self.ends[warm - 1]) / (len(self.ends) - warm)
 
 
-def ours(trials: int, folder: Path) -> float:
+def begin_ray(workers: int) -> None:
+    """One core for each worker, whether the machine has it or not."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=128 * 2**20,
+    )
+
+
+def ours(trials: int, folder: Path, workers: int) -> float:
     from medfathom.definitions.load import load_definition
     from medfathom.scheduling import run_trials
     from medfathom.study.open import open_study
@@ -64,6 +79,7 @@ def ours(trials: int, folder: Path) -> float:
 
     config = load_definition("demo", [f"budget.trials={trials}", f"budget.epochs={EPOCHS}", "scheduler=none"])
     clock = Ends()
+    begin_ray(workers)
     with open_study(config, f"sqlite:///{folder / 'ours.db'}", "none") as driver:
         run_trials(config, driver, clock, folder, work=nothing)
     return clock.steady()
@@ -76,7 +92,7 @@ def define_space(trial: Any) -> None:
     trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
 
 
-def peer(trials: int, folder: Path, kind: str) -> float:
+def peer(trials: int, folder: Path, workers: int, kind: str) -> float:
     import optuna
     import ray
     from ray import tune
@@ -113,7 +129,7 @@ def peer(trials: int, folder: Path, kind: str) -> float:
             self.ends.append(time.perf_counter())
 
     clock = Ends()
-    ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+    begin_ray(workers)
     try:
         tune.Tuner(
             Nothing if kind == "class" else function,
@@ -127,7 +143,7 @@ def peer(trials: int, folder: Path, kind: str) -> float:
                     storage=optuna.storages.RDBStorage(f"sqlite:///{folder / f'{kind}.db'}"),
                 ),
                 num_samples=trials,
-                max_concurrent_trials=os.cpu_count(),
+                max_concurrent_trials=workers,
                 reuse_actors=kind == "class",
             ),
             run_config=tune.RunConfig(storage_path=str(folder / kind), verbose=0, callbacks=[clock]),
@@ -137,14 +153,14 @@ def peer(trials: int, folder: Path, kind: str) -> float:
     return clock.steady()
 
 
-def table(seconds: dict[str, list[float]], trials: int) -> str:
+def table(seconds: dict[str, list[float]], trials: int, workers: int) -> str:
     base = statistics.median(seconds["medfathom"])
     lines = [
         "# Overhead: a trial that does nothing",
         "",
         f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLite, "
-        f"two workers, {trials} trials ({SLOW_TRIALS} of the function API); steady seconds a trial, median "
-        f"of {len(seconds['medfathom'])} runs. `uv run benchmarks/overhead.py`",
+        f"{workers} workers, {trials} trials ({SLOW_TRIALS} of the function API); steady seconds a trial, "
+        f"median of {len(seconds['medfathom'])} runs. `uv run benchmarks/overhead.py --workers {workers}`",
         "",
         "| what | s a trial | ratio | runs |",
         "| --- | --- | --- | --- |",
@@ -156,9 +172,9 @@ def table(seconds: dict[str, list[float]], trials: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(kind: str, trials: int) -> float:
+def measure(kind: str, trials: int, workers: int) -> float:
     """One measurement in a process of its own: what one sets in the environment must not help another."""
-    command = [sys.executable, __file__, "--only", kind, "--trials", str(trials)]
+    command = [sys.executable, __file__, "--only", kind, "--trials", str(trials), "--workers", str(workers)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
@@ -167,20 +183,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", choices=list(KINDS.values()))
     options = parser.parse_args()
     if options.only:
         with tempfile.TemporaryDirectory() as folder:
             one = ours if options.only == "medfathom" else partial(peer, kind=options.only)
-            print(one(options.trials, Path(folder)))
+            print(one(options.trials, Path(folder), options.workers))
         return
-    seconds: dict[str, list[float]] = {name: [] for name in KINDS}
+    kinds = {name: kind for name, kind in KINDS.items() if options.workers == 2 or kind != "function"}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(options.runs):
-        for name, kind in KINDS.items():
+        for name, kind in kinds.items():
             trials = SLOW_TRIALS if kind == "function" else options.trials
-            seconds[name].append(measure(kind, trials))
-    text = table(seconds, options.trials)
+            seconds[name].append(measure(kind, trials, options.workers))
+    text = table(seconds, options.trials, options.workers)
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")

@@ -187,17 +187,18 @@ def test_the_process_agrees_with_scikit_learns() -> None:
     values = np.sin(4 * points[:, 0]) + 0.1 * generator.normal(size=30)
     values = (values - values.mean()) / values.std()
     ours = Process.fitted(points, values, [True, True])
-    theirs = GaussianProcessRegressor(RBF(ours.scales) + WhiteKernel(ours.noise), optimizer=None)
+    theirs = GaussianProcessRegressor(
+        RBF(ours.scales.columns) + WhiteKernel(ours.scales.noise), optimizer=None
+    )
     mean, sd = theirs.fit(points, values).predict(there, return_std=True)
     found_mean, found_sd = ours.predict(there)
     assert found_mean == pytest.approx(mean, abs=1e-6)
-    assert found_sd**2 + ours.noise == pytest.approx(sd**2, abs=1e-6)
-    assert ours.scales[1] > ours.scales[0]  # the second column says nothing
+    assert found_sd**2 + ours.scales.noise == pytest.approx(sd**2, abs=1e-6)
+    assert ours.scales.columns[1] > ours.scales.columns[0]  # the second column says nothing
     again = Process.fitted(points[:20], values[:20], [True, True])
-    whole = Process(points, values, again.scales, again.noise, again.numeric, again._factor, again._weights)
-    assert again.given(points[20:], values[20:]).predict(there)[0] == pytest.approx(
-        whole.given(points[:0], values[:0]).predict(there)[0]
-    )
+    whole = Process.of(points, values, again.numeric, again.scales)
+    later = again.given(points[20:], values[20:])
+    assert later.predict(there)[0] == pytest.approx(whole.predict(there)[0])
 
 
 def test_expected_improvement_is_the_mean_of_what_comes_above() -> None:

@@ -19,6 +19,8 @@ from medfathom.models.catalog import lookup
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+COSTED = ("architecture", "init", "unfreeze_depth", "strategy", "image_size")
+"""Hyperparameters on which the expected cost depends."""
 WORK_OF_LAST = (0.0, 0.15, 0.45, 0.65, 0.85, 1.0)
 """Share of a network's work that lies in its last 0 to 5 layer groups: round figures. What is measured
 corrects them."""

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.definitions.config import SamplerConfig
-from medfathom.definitions.space import SpaceConfig, TrialParams
-from medfathom.study.growth import params_in
-from medfathom.study.policy.cost import CostModel
+from medfathom.definitions.space import SpaceConfig, TrialParams, label
+from medfathom.study.policy.cost import COSTED, CostModel
 from medfathom.study.policy.opening import distributions, practitioner
 from medfathom.study.policy.portfolio import first_trials, past_results, portfolios
 from medfathom.study.policy.sampler import First, GainPerSecond
@@ -65,19 +64,22 @@ def gain_per_second(
     model = CostModel(epochs)
     searched = [name for name, d in space.dimensions.items() if d.value is None]
 
-    @cache
-    def known(items: tuple[tuple[str, Any], ...]) -> TrialParams:
-        params = params_in(space, dict(items))
-        if params is None:
-            raise ValueError(f"{dict(items)}: not all parameters of the space")
-        return params
-
-    def seconds(trials: Sequence[FrozenTrial], wanted: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        return model.expected(trials, [known(tuple(params.items())) for params in wanted])
+    fixed = {name: d.value for name, d in space.dimensions.items() if d.value is not None}
+    costed = [name for name in COSTED if name in searched]
+    together = "+".join(space.joint)
+    combinations = {label(c): c for c in space.allowed_combinations()} if together else {}
 
     def explain(params: Mapping[str, Any]) -> Mapping[str, Any]:
-        whole = known(tuple(params.items()))
-        return {name: getattr(whole, name) for name in searched}
+        apart = {**params, **combinations[params[together]]} if together else params
+        return {name: apart[name] for name in searched}
+
+    @cache
+    def alike(values: tuple[Any, ...]) -> TrialParams:
+        return TrialParams.model_validate({**fixed, **dict(zip(costed, values, strict=True))})
+
+    def seconds(trials: Sequence[FrozenTrial], wanted: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        whole = [explain(params) for params in wanted]
+        return model.expected(trials, [alike(tuple(p[name] for name in costed)) for p in whole])
 
     past = list(warm.past)
     if first is None:

@@ -17,12 +17,17 @@ from optuna.trial import FrozenTrial, TrialState
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from medfathom.study.policy.process import Scales
+
 Params = Mapping[str, Any]
 
 ENOUGH = 3
 """So many trials must have told something before a process is fitted; until then draws are random."""
 AT_MOST = 200
 """Trials that a process is fitted to, the latest: its time grows with the third power."""
+FITTED_AGAIN = 1.1
+"""Scales of the process are fitted again each time that the trials have become so many times as many. That is
+most of the work, and they change little."""
 WHOLE_GRID = 2_000
 """A space of at most so many combinations is looked at whole."""
 DRAWN = 400
@@ -88,6 +93,8 @@ class GainPerSecond(BaseSampler):
     seed: int | None = None
     _random: RandomSampler = field(init=False)
     _generator: np.random.Generator = field(init=False)
+    _scales: Scales | None = field(init=False, default=None)
+    _fitted_at: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         """Begin the random numbers, and take of other studies what a process can be fitted to."""
@@ -120,7 +127,10 @@ class GainPerSecond(BaseSampler):
         candidates = [c for c in self._candidates(told) if _key(c) not in begun]
         if not candidates:
             return {name: self._draw(d) for name, d in self.space.items()}
-        gain = self._gain(told, [t for t in trials if not t.state.is_finished()], candidates)
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        with threadpool_limits(1):  # workers hold all cores: a second thread of BLAS waits seconds for one
+            gain = self._gain(told, [t for t in trials if not t.state.is_finished()], candidates)
         if self.seconds is not None:
             gain = gain / self.seconds(trials, candidates) ** self.price
         return dict(candidates[int(np.argmax(gain))])
@@ -143,7 +153,7 @@ class GainPerSecond(BaseSampler):
         candidates: Sequence[Params],
     ) -> NDArray[np.float64]:
         """Expected improvement of each candidate, running trials taken to reach what is expected of them."""
-        told = told[-AT_MOST:]
+        n_told, told = len(told), told[-AT_MOST:]
         known, busy = [t.params for t, _ in told], [t.params for t in running]
         past = [params for other in self.past for params in other.params]
         columns = self._columns([*past, *known, *busy, *candidates])
@@ -156,7 +166,9 @@ class GainPerSecond(BaseSampler):
         basis, heights = np.vstack([before, seen]), np.concatenate(values)
         from medfathom.study.policy.process import Process, expected_improvement  # noqa: PLC0415  imports scipy
 
-        process = Process.fitted(basis, heights, numeric)
+        if self._scales is None or n_told >= FITTED_AGAIN * self._fitted_at:
+            self._scales, self._fitted_at = Process.fitted(basis, heights, numeric).scales, n_told
+        process = Process.of(basis, heights, numeric, self._scales)
         if running:
             expected, _ = process.predict(under_way)
             process = process.given(under_way, expected)
