@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,57 @@ def test_confirmed_models_come_back_from_nodes_that_share_no_folder(
     assert len(medfathom("predict", "exported", str(next(workdir.rglob("*.png"))))) > 0
 
 
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The program at work, with the default storage folder."""
+    environment = {k: v for k, v in os.environ.items() if k != "MEDFATHOM_STORAGE"}
+    with subprocess.Popen(
+        [sys.executable, "-c", "from medfathom.cli import main; main()", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    ) as driver:
+        try:
+            yield driver
+        finally:
+            driver.kill()
+
+
+def until(driver: subprocess.Popen[str], found: Callable[[str], bool]) -> list[str]:
+    """The lines up to the first that is looked for."""
+    assert driver.stdout
+    printed = []
+    for line in driver.stdout:
+        printed.append(line)
+        if found(line):
+            break
+    return printed
+
+
+def rest(driver: subprocess.Popen[str], printed: list[str]) -> str:
+    """All that the program printed; pytest shows it where a test fails."""
+    assert driver.stdout
+    whole = "".join([*printed, driver.stdout.read()])
+    print(whole)  # noqa: T201
+    return whole
+
+
+def is_of_a_trial(line: str) -> bool:
+    """Whether a trial ended."""
+    return line.startswith("trial")
+
+
+def assert_all_complete() -> None:
+    """Five trials, each with all of its epochs."""
+    trials = read_study(default_url(), "spread").get_trials()
+    assert [t.number for t in trials] == list(range(5))
+    assert {t.state for t in trials} == {TrialState.COMPLETE}
+    for trial in trials:
+        assert list(trial.intermediate_values) == list(range(1, 7))
+        assert trial.value == trial.user_attrs["auc"]
+
+
 @pytest.mark.parametrize("shared_checkpoints", [False, True])
 def test_a_node_is_lost(workdir: Path, nodes: tuple[Any, dict[str, Any]], shared_checkpoints: bool) -> None:
     cluster, found = nodes
@@ -102,32 +154,87 @@ def test_a_node_is_lost(workdir: Path, nodes: tuple[Any, dict[str, Any]], shared
     command = ["run", "spread.toml", "--address", cluster.address]
     if shared_checkpoints:
         command += ["--set", f"resources.checkpoint_url='file://{workdir}/everyone'"]
-    environment = {k: v for k, v in os.environ.items() if k != "MEDFATHOM_STORAGE"}
-    with subprocess.Popen(
-        [sys.executable, "-c", "from medfathom.cli import main; main()", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    ) as driver:
-        assert driver.stdout
-        printed = []
-        for line in driver.stdout:
-            printed.append(line)
-            if line.startswith("trial") and list((workdir / "two" / "checkpoints").rglob("*.pt")):
-                break
+    with running(*command) as driver:
+        printed = until(
+            driver,
+            lambda line: is_of_a_trial(line) and bool(list((workdir / "two" / "checkpoints").rglob("*.pt"))),
+        )
         cluster.remove_node(found["two"], allow_graceful=False)
-        printed.append(driver.stdout.read())
-    print("".join(printed))  # noqa: T201  pytest shows it where the test fails
-    assert "5 of 5 trials (5 complete)" in "".join(printed)
-    trials = read_study(default_url(), "spread").get_trials()
-    assert [t.number for t in trials] == list(range(5))
-    assert {t.state for t in trials} == {TrialState.COMPLETE}
-    for trial in trials:
-        assert list(trial.intermediate_values) == list(range(1, 7))
-        assert trial.value == trial.user_attrs["auc"]
+        assert "5 of 5 trials (5 complete)" in rest(driver, printed)
+    assert_all_complete()
     for name in ("one", "two"):
         assert list((workdir / name / "cache" / "datasets").glob("*/prepared.json"))
     assert len(list((workdir / "one" / "checkpoints").rglob("*.pt"))) <= 2  # the last ones
     if shared_checkpoints:
         assert [p for p in (workdir / "everyone").rglob("*") if p.is_file()] == []
+
+
+def test_nodes_that_come_late(workdir: Path) -> None:
+    """As an autoscaler adds them: the study begins with none, and uses each that comes."""
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+    (workdir / "spread.toml").write_text(STUDY)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    command = ["run", "spread.toml", "--address", cluster.address]
+    try:
+        refused = subprocess.run(
+            [sys.executable, "-c", "from medfathom.cli import main; main()", *command],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert refused.returncode == 1
+        assert "set resources.concurrent to wait for nodes that will come" in refused.stderr
+        with running(*command, "--set", "resources.concurrent=2") as driver:
+            printed = until(driver, lambda line: "waiting for nodes" in line)
+            cluster.add_node(num_cpus=1, env_vars={"MEDFATHOM_STORAGE": str(workdir / "one")})
+            printed += until(driver, is_of_a_trial)
+            cluster.add_node(num_cpus=1, env_vars={"MEDFATHOM_STORAGE": str(workdir / "two")})
+            assert "5 of 5 trials (5 complete)" in rest(driver, printed)
+    finally:
+        cluster.shutdown()
+    assert_all_complete()
+    for name in ("one", "two"):
+        assert list((workdir / name / "cache" / "datasets").glob("*/prepared.json"))
+
+
+def test_a_node_is_taken_away_with_notice(workdir: Path, nodes: tuple[Any, dict[str, Any]]) -> None:
+    """As a cloud takes a spot instance: Ray is told, and gives the node no more work; then it is gone."""
+    cluster, found = nodes
+    (workdir / "spread.toml").write_text(STUDY)
+    shared = f"resources.checkpoint_url='file://{workdir}/everyone'"
+    with running("run", "spread.toml", "--address", cluster.address, "--set", shared) as driver:
+        printed = until(driver, is_of_a_trial)
+        drain = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address]
+        drain += ["--node-id", found["two"].node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        drain += ["--reason-message", "spot", "--deadline-remaining-seconds", "30"]
+        told = subprocess.run(drain, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stderr
+        printed += until(driver, is_of_a_trial)
+        cluster.remove_node(found["two"], allow_graceful=True)
+        assert "5 of 5 trials (5 complete)" in rest(driver, printed)
+    assert_all_complete()
+
+
+def test_a_node_that_others_hold(workdir: Path, nodes: tuple[Any, dict[str, Any]]) -> None:
+    """All trials run on the other one."""
+    import ray  # noqa: PLC0415
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
+
+    cluster, found = nodes
+    (workdir / "spread.toml").write_text(STUDY)
+
+    @ray.remote(num_cpus=1)
+    class Tenant:
+        def is_here(self) -> bool:
+            return True
+
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        there = NodeAffinitySchedulingStrategy(found["two"].node_id, soft=False)
+        tenant = Tenant.options(scheduling_strategy=there).remote()  # type: ignore[attr-defined]
+        assert ray.get(tenant.is_here.remote())
+        assert "5 of 5 trials (5 complete)" in medfathom("run", "spread.toml", "--address", cluster.address)
+    finally:
+        ray.shutdown()
+    assert_all_complete()
+    assert list((workdir / "one" / "cache" / "datasets").glob("*/prepared.json"))
+    assert not (workdir / "two" / "cache").exists()

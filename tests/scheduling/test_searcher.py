@@ -30,7 +30,7 @@ def driver(workdir: Path) -> Iterator[Driver]:
 def searcher_of(driver: Driver, folder: Path) -> AskTell:
     settings = RunSettings(driver.config, folder, 1, "cpu", folder, "data", work=quick)
     slots = Slots(cpus_per_trial=1, gpus_per_trial=0.0, concurrent=2, cpus_alone=2, nodes=2)
-    return AskTell(driver, Watcher(), Halt(driver.config, driver), slots, settings)
+    return AskTell(driver, Watcher(), Halt(driver.config, driver), lambda: slots, settings)
 
 
 def test_a_worker_gone_before_it_took_a_trial_is_no_failure_of_the_trial(

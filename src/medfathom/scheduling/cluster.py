@@ -10,8 +10,9 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ GONE_S = 20
 signal to the whole process group (`timeout`, `kill -- -GROUP`) ended that server, nothing brings it back. Not
 fewer: on a machine that is busy with other work a server that lives may not answer for as long as that."""
 TEMP_PREFIX = "mf-"
+ASKED_AGAIN_S = 5.0
+"""So often, in seconds, a cluster that others started is asked for its nodes."""
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,62 @@ def _connect(address: str | None, folder: Path) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def slots_for(config: StudyConfig) -> Slots:
-    """What one trial takes and how many run at once on the cluster at hand."""
-    resources = ray.cluster_resources()
-    nodes = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+def slots_for(config: StudyConfig, *, own: bool = True) -> Slots:
+    """What one trial takes and how many run at once on the cluster at hand.
+
+    Args:
+        config: the definition.
+        own: whether it is a Ray of our own. On another one `resources.concurrent` may be more than the nodes
+            of now can take: others are awaited (an autoscaler adds nodes only for trials that wait).
+
+    Raises:
+        RunError: a trial asks for more than there is, and no node is awaited.
+    """
+    resources, nodes = ray.cluster_resources(), _cpus_of_nodes()
+    cpus, gpus = int(resources.get("CPU", 0)), float(resources.get("GPU", 0))
+    concurrent = config.resources.concurrent
+    if not own and concurrent is not None:
+        per_trial, wanted = config.resources.cpus_per_trial, config.resources.gpus_per_trial
+        cpus = max(cpus, concurrent * per_trial)
+        gpus = gpus if wanted == "auto" else max(gpus, concurrent * float(wanted))
+        nodes = [max(count, per_trial) for count in nodes]
     if max(nodes) < config.resources.cpus_per_trial:
+        await_them = "" if own else ", or set resources.concurrent to wait for nodes that will come"
         raise RunError(
             f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the largest node has "
-            f"{max(nodes)} CPUs; ask for fewer"
+            f"{max(nodes)} CPUs; ask for fewer{await_them}"
         )
-    return slots_from(config, int(resources.get("CPU", 1)), float(resources.get("GPU", 0)), nodes)
+    return slots_from(config, cpus, gpus, nodes)
+
+
+def has_node(config: StudyConfig) -> bool:
+    """Whether a node of now has the CPUs for a trial."""
+    return max(_cpus_of_nodes()) >= config.resources.cpus_per_trial
+
+
+def _cpus_of_nodes() -> list[int]:
+    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]] or [0]
+
+
+def followed(config: StudyConfig, first: Slots, *, own: bool) -> Callable[[], Slots]:
+    """What the cluster takes now, asked anew every `ASKED_AGAIN_S`: nodes of another's cluster come and go.
+
+    The device stays that of the beginning. A Ray of our own stays as it is.
+    """
+    latest, asked = first, time.monotonic()
+
+    def now() -> Slots:
+        nonlocal latest, asked
+        if not own and time.monotonic() - asked > ASKED_AGAIN_S:
+            asked = time.monotonic()
+            try:
+                found = slots_for(config, own=False)
+            except RunError:  # for a moment no node is there
+                return latest
+            latest = found if found.device == first.device else latest
+        return latest
+
+    return now
 
 
 def slots_from(config: StudyConfig, cpus: int, gpus: float, nodes: Sequence[int] = ()) -> Slots:

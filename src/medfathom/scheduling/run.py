@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, RunError
-from medfathom.scheduling.cluster import Cluster, Slots, cluster, slots_for
+from medfathom.scheduling.cluster import Cluster, Slots, cluster, followed, has_node, slots_for
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import RunSettings, Work
@@ -27,7 +27,7 @@ from medfathom.text import command
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
 CLUSTER_RETRIES = 4
-"""The same on several nodes: until Ray has noticed that a node is gone, tries are lost with it (`Pauses`)."""
+"""The same on a cluster of others: until Ray has noticed that a node is gone, tries are lost (`Pauses`)."""
 FIT_RESTARTS = 5
 """How often a fit that Ray ended early is begun again within one run."""
 
@@ -57,8 +57,10 @@ def run_trials(
         RunError: the storage or the cluster failed.
     """
     with cluster(address) as at_hand:
-        slots = slots_for(config)
+        slots = slots_for(config, own=at_hand.own)
         watcher.begin(config, driver, slots.concurrent)
+        if not has_node(config):
+            watcher.note("no node of the cluster has room for a trial yet; waiting for nodes to join it")
         settings = RunSettings(
             config,
             storage.absolute(),
@@ -134,13 +136,15 @@ class Run:
 
     def _fit(self, folder: Path) -> None:
         past = [t for t in self.driver.trials() if t.state.is_finished()]
-        searcher = AskTell(self.driver, self.watcher, self.halt, self.slots, self.settings)
-        retries = CLUSTER_RETRIES if self.slots.nodes > 1 else WORKER_RETRIES
+        config = self.settings.config
+        slots = followed(config, self.slots, own=self.cluster.own)
+        searcher = AskTell(self.driver, self.watcher, self.halt, slots, self.settings)
+        retries = WORKER_RETRIES if self.cluster.own else CLUSTER_RETRIES
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(TrialActor, settings=self.settings), self.slots.request),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=StratifiedScheduler(self.settings.config, searcher.lost, past),
+                scheduler=StratifiedScheduler(config, searcher.lost, past),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -148,7 +152,7 @@ class Run:
                 name="fit",
                 storage_path=str(folder),
                 stop=self.halt,
-                callbacks=[Stall(), Pauses(self.slots.nodes)],
+                callbacks=[Stall(), *([] if self.cluster.own else [Pauses()])],
                 verbose=0,
                 progress_reporter=NoReporter(),
                 failure_config=tune.FailureConfig(max_failures=retries),

@@ -6,7 +6,7 @@ It must never raise (that would end the whole fit): what goes wrong in it halts 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     """Hands Tune the driver's trials and writes down what comes of them."""
 
     def __init__(
-        self, driver: Driver, watcher: Watcher, halt: Halt, slots: Slots, settings: RunSettings
+        self, driver: Driver, watcher: Watcher, halt: Halt, slots: Callable[[], Slots], settings: RunSettings
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._driver = driver
@@ -45,7 +45,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._alone: set[int] = set()
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
-        if slots.measured_gpus:
+        if slots().measured_gpus:
             for params, attributes in driver.ended_on_gpus():
                 self._shares.learn(params, attributes)
         self.lost: dict[str, Lost] = {}
@@ -75,16 +75,16 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         return Order(
             assignment,
             checkpoint=self._driver.checkpoint_name(assignment.number),
-            running=tuple(self._driver.running()) if self._slots.nodes > 1 else None,
+            running=tuple(self._driver.running()) if self._slots().nodes > 1 else None,
             alone=assignment.number in self._alone,
-            gpus=self._hold_gpus(assignment) if self._slots.measured_gpus else None,
+            gpus=self._hold_gpus(assignment) if self._slots().measured_gpus else None,
         )
 
     def _room(self) -> bool:
         """Whether another trial can start now: one that was asked for earlier would only wait."""
-        gpus = self._slots.measured_gpus
+        gpus = self._slots().measured_gpus
         free = not gpus or sum(self._held.values()) + self._shares.smallest() <= gpus + 1e-9
-        return free and len(self._numbers) < self._slots.concurrent
+        return free and len(self._numbers) < self._slots().concurrent
 
     def _hold_gpus(self, assignment: Assignment) -> float:
         """A trial's share of a GPU, by measured memory; held until the trial ends."""

@@ -46,15 +46,11 @@ class Stall(Unsaved, tune.Callback):  # type: ignore[misc]
 
 
 class Pauses(Unsaved, tune.Callback):  # type: ignore[misc]
-    """Waits before a trial that lost its worker gets another one, on a cluster of several nodes.
+    """Waits before a trial that lost its worker gets another one, on a cluster that others started.
 
     Without the pauses (2, 4, 8, 16 s) all tries of a trial can be lost with one node.
     """
 
-    def __init__(self, nodes: int) -> None:
-        self._nodes = nodes
-
     def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """Tune calls this when it is about to begin a lost trial again."""
-        if self._nodes > 1:
-            time.sleep(min(2.0**trial.num_failures, LONGEST_PAUSE_S))
+        time.sleep(min(2.0**trial.num_failures, LONGEST_PAUSE_S))
