@@ -10,6 +10,7 @@ pytest.importorskip("mkdocs", reason="mkdocs-material wants Python 3.11.5")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.large
 def test_the_site_is_built_and_its_links_lead_somewhere(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]

@@ -238,6 +238,7 @@ def test_an_ensemble_that_does_not_gain_is_refused_by_export(config: StudyConfig
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_the_exported_folder_and_its_onnx_give_the_mean(config: StudyConfig, tmp_path: Path) -> None:
     study, pictures = made_study(config)
     found = found_in(study, requested=True)
@@ -275,6 +276,7 @@ def test_the_exported_folder_and_its_onnx_give_the_mean(config: StudyConfig, tmp
         locate_weights("test_resnet", f"export:{out}")
 
 
+@pytest.mark.slow
 def test_an_exported_ensemble_is_evaluated_elsewhere(config: StudyConfig, tmp_path: Path) -> None:
     study, pictures = made_study(config)
     found = found_in(study, requested=True)

@@ -22,6 +22,7 @@ def curve(aucs: list[float]) -> dict[int, float]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_it_is_the_test_of_optunas_wilcoxon_pruner() -> None:
     random = np.random.default_rng(0)
