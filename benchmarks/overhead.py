@@ -1,14 +1,14 @@
 """What a trial costs that does nothing: medfathom's searcher against plain Ray Tune, in one run.
 
-    uv run benchmarks/overhead.py [--trials 200] [--runs 3] [--workers 2] [--out benchmarks/results/overhead.md]
+    uv run benchmarks/overhead.py [--trials 200] [--runs 3] [--workers 2] [--without function] [--out FILE]
 
-Every trial reports five epochs of random AUC to Optuna on SQLite, on two workers; medfathom also writes
+Every trial reports five epochs of random AUC to Optuna on SQLite; medfathom also writes
 thirty user attributes. The peers are written as Ray's documentation shows: OptunaSearch with a function
-trainable (the default way), and with a class trainable whose actors are reused, default loggers on. With more
-workers than cores they share the cores, which is the harder case: a cluster's workers have cores of their own.
-The function API starts a process a trial, and is measured with two workers only. Each
-measurement has a process of its own. The steady cost is the time from the end of the first tenth of the
-trials to the last, over their number: imports and the start of Ray are left out.
+trainable (the default way; a process a trial), and with a class trainable whose actors are reused, default
+loggers on. More workers than cores share them; a cluster's workers have cores of their own, and there the
+driver's CPU time a trial is what bounds the trials a second. Each measurement has a process of its own. The
+steady cost is the time from the end of the first tenth of the trials to the last, over their number: imports
+and the start of Ray are left out.
 """
 
 import argparse
@@ -44,14 +44,19 @@ def nothing(plan: Any, order: Any) -> Iterator[Any]:
 
 
 class Clock:
-    """Ends of trials, and the steady seconds between them."""
+    """Ends of trials, and the steady seconds between them: of the clock, and of the driver's CPU."""
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.ends: list[tuple[float, float]] = []
 
-    def steady(self) -> float:
+    def end(self) -> None:
+        self.ends.append((time.perf_counter(), time.process_time()))
+
+    def steady(self) -> tuple[float, float]:
         warm = max(1, len(self.ends) // 10)
-        return (self.ends[-1] - self.ends[warm - 1]) / (len(self.ends) - warm)
+        first, last = self.ends[warm - 1], self.ends[-1]
+        trials = len(self.ends) - warm
+        return (last[0] - first[0]) / trials, (last[1] - first[1]) / trials
 
 
 def begin_ray(workers: int) -> None:
@@ -67,7 +72,7 @@ def begin_ray(workers: int) -> None:
     )
 
 
-def ours(trials: int, folder: Path, workers: int) -> float:
+def ours(trials: int, folder: Path, workers: int) -> tuple[float, float]:
     from medfathom.definitions.load import load_definition
     from medfathom.scheduling import run_trials
     from medfathom.study.open import open_study
@@ -75,7 +80,7 @@ def ours(trials: int, folder: Path, workers: int) -> float:
 
     class Ends(Clock, Watcher):
         def trial_ends(self, number: int, state: Any, auc: float | None, reason: str) -> None:
-            self.ends.append(time.perf_counter())
+            self.end()
 
     config = load_definition("demo", [f"budget.trials={trials}", f"budget.epochs={EPOCHS}", "scheduler=none"])
     clock = Ends()
@@ -92,7 +97,7 @@ def define_space(trial: Any) -> None:
     trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
 
 
-def peer(trials: int, folder: Path, workers: int, kind: str) -> float:
+def peer(trials: int, folder: Path, workers: int, kind: str) -> tuple[float, float]:
     import optuna
     import ray
     from ray import tune
@@ -126,7 +131,7 @@ def peer(trials: int, folder: Path, workers: int, kind: str) -> float:
 
     class Ends(Clock, tune.Callback):
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.ends.append(time.perf_counter())
+            self.end()
 
     clock = Ends()
     begin_ray(workers)
@@ -153,30 +158,32 @@ def peer(trials: int, folder: Path, workers: int, kind: str) -> float:
     return clock.steady()
 
 
-def table(seconds: dict[str, list[float]], trials: int, workers: int) -> str:
-    base = statistics.median(seconds["medfathom"])
+def table(found: dict[str, list[tuple[float, float]]], trials: int, workers: int) -> str:
+    base = statistics.median(seconds for seconds, _ in found["medfathom"])
     lines = [
         "# Overhead: a trial that does nothing",
         "",
         f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLite, "
         f"{workers} workers, {trials} trials ({SLOW_TRIALS} of the function API); steady seconds a trial, "
-        f"median of {len(seconds['medfathom'])} runs. `uv run benchmarks/overhead.py --workers {workers}`",
+        f"median of {len(found['medfathom'])} runs. `uv run benchmarks/overhead.py --workers {workers}`",
         "",
-        "| what | s a trial | ratio | runs |",
-        "| --- | --- | --- | --- |",
+        "| what | s a trial | ratio | driver's CPU s a trial | runs |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        runs = ", ".join(f"{v:.3f}" for v in values)
-        lines.append(f"| {name} | {median:.3f} | {median / base:.1f} | {runs} |")
+    for name, values in found.items():
+        median = statistics.median(seconds for seconds, _ in values)
+        cpu = statistics.median(cpu for _, cpu in values)
+        runs = ", ".join(f"{seconds:.3f}" for seconds, _ in values)
+        lines.append(f"| {name} | {median:.3f} | {median / base:.1f} | {cpu:.3f} | {runs} |")
     return "\n".join(lines) + "\n"
 
 
-def measure(kind: str, trials: int, workers: int) -> float:
+def measure(kind: str, trials: int, workers: int) -> tuple[float, float]:
     """One measurement in a process of its own: what one sets in the environment must not help another."""
     command = [sys.executable, __file__, "--only", kind, "--trials", str(trials), "--workers", str(workers)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    seconds, cpu = map(float, done.stdout.split()[-2:])
+    return seconds, cpu
 
 
 def main() -> None:
@@ -185,20 +192,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--without", choices=list(KINDS.values()), nargs="*", default=[])
     parser.add_argument("--only", choices=list(KINDS.values()))
     options = parser.parse_args()
     if options.only:
         with tempfile.TemporaryDirectory() as folder:
             one = ours if options.only == "medfathom" else partial(peer, kind=options.only)
-            print(one(options.trials, Path(folder), options.workers))
+            print(*one(options.trials, Path(folder), options.workers))
         return
-    kinds = {name: kind for name, kind in KINDS.items() if options.workers == 2 or kind != "function"}
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    kinds = {name: kind for name, kind in KINDS.items() if kind not in options.without}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
     for _ in range(options.runs):
         for name, kind in kinds.items():
             trials = SLOW_TRIALS if kind == "function" else options.trials
-            seconds[name].append(measure(kind, trials, options.workers))
-    text = table(seconds, options.trials, options.workers)
+            found[name].append(measure(kind, trials, options.workers))
+    text = table(found, options.trials, options.workers)
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,10 @@ from medfathom.data.sources.files import existing, file_signature
 from medfathom.definitions.dataset import NpzDataset
 from medfathom.errors import DataError
 
-DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    *(ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(tokenize.TokenError, SyntaxError),  # of an array's header, which is Python's text of a dict
+)
 """Errors that reading a damaged or encrypted archive raises."""
 
 
