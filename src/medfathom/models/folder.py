@@ -47,6 +47,9 @@ METRICS_FILE = "metrics.json"
 PRINTS_FILE = "training_images.npz"
 EVALUATIONS_FILE = "evaluations.json"
 
+LONGEST_NAME = 255
+"""Bytes in a file's name."""
+
 BACKBONE, HEAD = "backbone.", "head."
 """Prefixes of the names of tensors."""
 
@@ -284,6 +287,8 @@ def _read_manifest(folder: Path, *, has_weights: bool) -> dict[str, str]:
     for name in (*((WEIGHTS_FILE,) if has_weights else ()), config_file(folder).name):
         if name not in manifest:
             raise ExportedModelError(f"{path}: does not name {name}; export the model again")
+    if any(len(name.encode()) > LONGEST_NAME for name in manifest):  # no file system has such a file
+        raise ExportedModelError(f"{path}: damaged; export the model again")
     if any(Path(name).name != name for name in manifest):
         raise ExportedModelError(f"{path}: names a file outside the folder; export the model again")
     return manifest

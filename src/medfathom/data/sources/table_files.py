@@ -307,9 +307,9 @@ def _read_parquet(path: Path) -> Table:
 
     try:
         content = parquet.read_table(path)
-    except pyarrow.ArrowException as error:
+        values = [map(_as_text, column.to_pylist()) for column in content.columns]
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # a text may be none
         raise DataError(f"dataset.path: {path} is no parquet file ({_first(error)})") from None
-    values = [map(_as_text, column.to_pylist()) for column in content.columns]
     columns = [str(name).strip() for name in content.column_names]
     rows = [_as_row(columns, cells, n) for n, cells in enumerate(zip(*values, strict=True), start=1)]
     return Table(path, columns, rows, "row")
