@@ -244,10 +244,10 @@ NOTES = """## What was compared
 
 ## Goals missed, and why
 
-A tenth of the grid's compute: .154 in the median of the four sets (.031, not reached, .209, .098), where the
+A tenth of the grid's compute: .159 in the median of the four sets (.031, not reached, .220, .098), where the
 oracle needs .030. On phantom-oct one trial of 168 is near enough, and the search looks first at others, which
 did well on the other sets. A third of TPE + ASHA's is met: it is not within .005 by .6 in the median. A fifth
-of BOHB's is not met: BOHB needs 2.8 times ours, and GP, the best of the others, 1.3 times.
+of BOHB's is not met: BOHB needs 2.7 times ours, and GP, the best of the others, 1.3 times.
 
 On octmh_64 no policy stays within .005 of the best: of its 168 trials the best has an AUC of .67 on 137
 validation images, and is one trial among many that chance has put near it.
