@@ -20,6 +20,9 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from pydantic_core import from_json
 
+Named = dict[str, Any]
+"""Parameters or attributes of a trial, by name: whatever JSON can say."""
+
 ROWS_AT_ONCE = 5_000
 _SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
@@ -117,8 +120,8 @@ class _Parts:
             (trial, number, state, _local(start), _local(end)) for trial, number, state, start, end in rows
         ]
 
-    def params(self) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, BaseDistribution]]]:
-        params: dict[int, dict[str, Any]] = defaultdict(dict)
+    def params(self) -> tuple[dict[int, Named], dict[int, dict[str, BaseDistribution]]]:
+        params: dict[int, Named] = defaultdict(dict)
         distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)
         one = models.TrialParamModel
         for trial, name, value, form in self.rows(
@@ -152,7 +155,7 @@ class _Parts:
             found[trial][step] = _SPECIAL.get(kind, value)
         return found
 
-    def attributes(self, model: Any, names: Collection[str] | None) -> dict[int, dict[str, Any]]:
+    def attributes(self, model: Any, names: Collection[str] | None) -> dict[int, Named]:
         """One JSON object a trial, put together by the database: half the time of one row an attribute."""
         only = None if names is None else model.key.in_(list(names))
         members = _members(self._connection.dialect.name, model)
@@ -168,10 +171,10 @@ def _members(dialect: str, model: Any) -> sa.ColumnElement[str]:
     return sa.func.string_agg(key.concat(":").concat(model.value_json), ",")
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str) -> Named:
     """Short texts that repeat from trial to trial are kept once."""
     try:
-        found: dict[str, Any] = from_json(text, cache_strings="all")
+        found: Named = from_json(text, cache_strings="all")
     except ValueError:  # half a surrogate pair, as in the name of a file that is not UTF-8
         found = json.loads(text)
     return found
