@@ -224,16 +224,13 @@ def measured(words: list[str], folder: Path) -> Cost:
 
 def page(url: str, chromium: str, folder: Path) -> Cost:
     """Seconds until the study's page has drawn a plot of its trials; memory is not known."""
-    done = subprocess.run(
-        [sys.executable, "-c", PAGE, url, chromium, str(PAGE_S)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    told = folder / "page.txt"  # a file: the browser would hold a pipe open
+    with told.open("w", encoding="utf-8") as file:
+        words = [sys.executable, "-c", PAGE, url, chromium, str(PAGE_S)]
+        done = subprocess.run(words, cwd=folder, stdout=file, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise SystemExit(done.stderr)
-    return Cost(float(done.stdout.split()[-1]), 0.0, 0.0)
+        raise SystemExit(told.read_text(encoding="utf-8"))
+    return Cost(float(told.read_text(encoding="utf-8").split()[-1]), 0.0, 0.0)
 
 
 def costs(url: str, folder: Path) -> dict[str, Cost]:
