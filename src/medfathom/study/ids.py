@@ -24,4 +24,4 @@ def storage_of(study: Study) -> BaseStorage:
 
 def whole(study: Study, trial: FrozenTrial) -> FrozenTrial:
     """A trial of which only some was read, with all that its storage has."""
-    return study._storage.get_trial(trial._trial_id)
+    return storage_of(study).get_trial(trial_id_of(trial))
