@@ -1,6 +1,6 @@
 """The searcher by itself: what becomes of a trial whose worker is gone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from optuna.trial import TrialState
 import fake_work
 from fake_work import quick
 from medfathom.definitions.load import load_definition
+from medfathom.definitions.space import TrialParams
 from medfathom.scheduling.cluster import Slots
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.messages import Lost, Parcel, RunSettings
 from medfathom.scheduling.searcher import AskTell
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
+from medfathom.study.growth import asked
 from medfathom.study.open import open_study
 from medfathom.study.watcher import Watcher
 
@@ -27,9 +29,9 @@ def driver(workdir: Path) -> Iterator[Driver]:
         yield opened
 
 
-def searcher_of(driver: Driver, folder: Path) -> AskTell:
+def searcher_of(driver: Driver, folder: Path, nodes: int = 2) -> AskTell:
     settings = RunSettings(driver.config, folder, 1, "cpu", folder, "data", work=quick)
-    slots = Slots(cpus_per_trial=1, gpus_per_trial=0.0, concurrent=2, cpus_alone=2, nodes=2)
+    slots = Slots(cpus_per_trial=1, gpus_per_trial=0.0, concurrent=2, cpus_alone=2, nodes=nodes)
     return AskTell(driver, Watcher(), Halt(driver.config, driver), lambda: slots, settings)
 
 
@@ -88,3 +90,73 @@ def test_a_trial_whose_model_cannot_be_written_failed(driver: Driver, workdir: P
     (trial,) = driver.trials()
     assert trial.state == TrialState.FAIL
     assert trial.user_attrs["stop_reason"].startswith(f"its model cannot be written to {parcel.folder} (")
+
+
+def queue_heads(driver: Driver, seeds: Sequence[int], **changes: object) -> None:
+    """Queue trials that train a head alone, as a confirmation queues its models."""
+    driver.queue_only = True
+    chosen = driver.config.space.dimensions["architecture"].choices
+    assert chosen
+    base = {"architecture": chosen[0], "init": "imagenet", "unfreeze_depth": 0, "learning_rate": 0.01}
+    params = TrialParams.model_validate({**base, **changes})
+    for seed in seeds:
+        given, _ = asked(params, driver.config.space)
+        driver.study.enqueue_trial(given, user_attrs={"seed": seed})
+
+
+def epoch(driver: Driver, number: int) -> dict[str, object]:
+    """A trial's result after an epoch."""
+    settings = RunSettings(driver.config, Path(), 1, "cpu", Path(), "data")
+    return fake_work.result(settings, number, 0.9).to_tune()
+
+
+def test_heads_that_wait_are_fitted_beside_the_first_and_then_have_their_turn(
+    driver: Driver, workdir: Path
+) -> None:
+    queue_heads(driver, [11, 12])
+    queue_heads(driver, [13], unfreeze_depth=1)
+    queue_heads(driver, [14])
+    searcher, epochs = searcher_of(driver, workdir, nodes=1), driver.config.budget.epochs
+    order = searcher.suggest("a")["order"]
+    assert [(other.assignment.number, other.assignment.seed) for other in order.beside] == [(1, 12), (3, 14)]
+    assert order.beside[0].checkpoint.endswith("trial-00001.pt")
+    unlike = searcher.suggest("b")["order"]
+    assert (unlike.assignment.number, unlike.beside) == (2, ())
+    searcher.on_trial_complete("b", epoch(driver, epochs))
+    assert searcher.suggest("c") is None  # the others wait for the first
+    assert not driver.done()
+    searcher.on_trial_result("a", epoch(driver, epochs - 1))
+    turns = [searcher.suggest(name)["order"] for name in "d"]
+    searcher.on_trial_complete("a", epoch(driver, epochs))
+    turns.append(searcher.suggest("e")["order"])
+    assert [(turn.assignment.number, turn.beside) for turn in turns] == [(1, ()), (3, ())]
+    for name in "de":
+        searcher.on_trial_complete(name, epoch(driver, epochs))
+    assert driver.done()
+    assert {t.state for t in driver.trials()} == {TrialState.COMPLETE}
+
+
+def test_heads_beside_one_whose_worker_is_lost_have_their_turn_too(driver: Driver, workdir: Path) -> None:
+    queue_heads(driver, [11, 12, 13])
+    searcher = searcher_of(driver, workdir, nodes=1)
+    assert len(searcher.suggest("a")["order"].beside) == 2
+    searcher.lost["a"] = Lost("the worker was lost (ActorDiedError: killed)")
+    searcher.on_trial_complete("a", error=True)
+    numbers = [searcher.suggest(name)["order"].assignment.number for name in "bc"]
+    assert numbers == [1, 2]
+    assert [t.state.name for t in driver.trials()] == ["FAIL", "RUNNING", "RUNNING"]
+
+
+def test_heads_beside_one_are_taken_up_after_their_driver_is_gone(driver: Driver, workdir: Path) -> None:
+    queue_heads(driver, [11, 12, 13])
+    assert len(searcher_of(driver, workdir, nodes=1).suggest("a")["order"].beside) == 2
+    driver.release()  # as when its process is killed
+    again = searcher_of(driver, workdir, nodes=1)
+    order = again.suggest("a")["order"]
+    assert order.assignment.number == 0
+    assert [other.assignment.number for other in order.beside] == [1, 2]
+
+
+def test_on_several_nodes_each_head_is_fitted_by_itself(driver: Driver, workdir: Path) -> None:
+    queue_heads(driver, [11, 12])
+    assert searcher_of(driver, workdir, nodes=2).suggest("a")["order"].beside == ()

@@ -38,7 +38,7 @@ from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.models.joint import state_of_one
 from medfathom.scheduling.messages import EpochResult, Order, Parcel, Result, RunSettings
-from medfathom.scheduling.worker import ended_by_failure, node_storage, records, task_of
+from medfathom.scheduling.worker import ended_by_failure, node_storage, records, task_of, waiting_beside
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.judging import judge, over_datasets
 from medfathom.trial.network import network_of
@@ -69,7 +69,8 @@ def confirmed_results(
     params, task, number = order.assignment.params, task_of(settings, order), order.assignment.number
 
     def epochs() -> Iterator[EpochResult]:
-        for record in records(params, task, order.assignment.reported):
+        waiting = waiting_beside(order, task)
+        for record in records(params, task, order.assignment.reported, waiting):
             extra: dict[str, Any] = {}
             parcel = None
             if record.finished:

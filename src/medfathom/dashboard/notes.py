@@ -78,7 +78,9 @@ def save_note(study: Study, body: str, trial: FrozenTrial | None = None) -> None
 
 
 class NotesAndPictures:
-    """Records every trial of a study as it ends; `driver.Recorder`. Cheap: text, and pictures that are there.
+    """Records every trial of a study as it ends; `study.recorder.Recorder`.
+
+    Cheap: text, and pictures that are there.
 
     Pictures are added before a trial ends (Optuna adds none to a finished one), notes after. Learning curves
     are not among them: the dashboard draws intermediate values itself.

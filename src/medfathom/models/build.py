@@ -133,6 +133,18 @@ def build_network(
     return network
 
 
+def with_own_head(network: Network, num_outputs: Outputs, head: HeadOptions, seed: int) -> Network:
+    """A network of the same backbone, not copied, of which nothing is trained, and a head of its own.
+
+    It is the one that `build_network` makes of the same arguments where weights are not drawn.
+    """
+    with _seeded(seed):
+        classifier = make_head(network.blueprint.features, num_outputs, head)
+    own = network.with_head(classifier)
+    own.set_unfreeze_depth(0)
+    return own
+
+
 def _normalization(
     location: WeightsLocation, architecture: str, channels: int, report: MatchReport | None
 ) -> Normalization:

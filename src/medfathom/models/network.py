@@ -86,6 +86,7 @@ class Network(nn.Module):
         frozen_groups: how many of the first layer groups stand still now: the frozen prefix.
         facts: sizes.
         init_source: where the weights came from, one line.
+        blueprint: where the backbone is cut, and its sizes.
         weights_hash: SHA-256 over the backbone's tensors as loaded, hexadecimal.
         match: how the checkpoint fitted; None without a checkpoint.
         normalization: mean and standard deviation of each input channel, for images in [0, 1].
@@ -122,7 +123,7 @@ class Network(nn.Module):
         self.init_source = ""
         self.weights_hash = ""
         self.match: MatchReport | None = None
-        self._blueprint = blueprint
+        self.blueprint = blueprint
         blueprint.prepare(backbone)
         self._repeats_grey = repeats_grey
         mean, std = normalization
@@ -136,6 +137,19 @@ class Network(nn.Module):
         self.normalization = ((grey_mean,), (grey_std,)) if repeats_grey else normalization
         self.backbone_normalization = normalization
         self.set_unfreeze_depth(GROUPS)
+
+    def with_head(self, head: nn.Module) -> Network:
+        """Another network of the same backbone, not copied; nothing is frozen yet."""
+        own = Network(
+            self.backbone,
+            head,
+            self.blueprint,
+            architecture=self.architecture,
+            normalization=self.backbone_normalization,
+            repeats_grey=self._repeats_grey,
+        )
+        own.init_source, own.weights_hash, own.match = self.init_source, self.weights_hash, self.match
+        return own
 
     def set_unfreeze_depth(self, depth: int) -> None:
         """Train the last `depth` layer groups (0 to 5) and the head, freeze the others.
@@ -206,11 +220,11 @@ class Network(nn.Module):
 
     def _group(self, name: str) -> int:
         """The layer group of a tensor of the backbone."""
-        return self._blueprint.groups[plain_name(name)]
+        return self.blueprint.groups[plain_name(name)]
 
     def _module_group(self, path: str) -> int | None:
         """The layer group of the module's weight; None: it has none."""
-        return self._blueprint.groups.get(f"{path}.weight")
+        return self.blueprint.groups.get(f"{path}.weight")
 
     def open(self, groups: frozenset[int]) -> None:
         """Train only these of the groups that training may change; the others stand still.
@@ -269,7 +283,7 @@ class Network(nn.Module):
         cut = self._frozen_cut(groups)
         if start == 0:
             return self._before(cut, inputs)
-        between = self._blueprint.cuts.between(start, groups)
+        between = self.blueprint.cuts.between(start, groups)
         features: Tensor = between(self.backbone, inputs.clone() if self.cut(start).writes_input else inputs)
         return features
 
@@ -279,7 +293,7 @@ class Network(nn.Module):
 
     def cut(self, groups: int) -> Cut:
         """The cut after the first layer groups, with the shape of the features there and their cost."""
-        return self._blueprint.cuts[groups]
+        return self.blueprint.cuts[groups]
 
     def _frozen_cut(self, groups: int) -> Cut:
         if not 0 <= groups <= self.frozen_groups:
@@ -354,7 +368,7 @@ class Network(nn.Module):
         trained = [p for _, parameters in self.trainable_parameters_by_group() for p in parameters]
         n_trained = sum(p.numel() for p in trained)
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
-        layers = self._blueprint.layers_per_group
+        layers = self.blueprint.layers_per_group
         adapted = sum(hasattr(module, "lora_A") for module in self.backbone.modules())
         whole = [layers[group - 1] for group in self.trained_groups] if self._only == "all" else [adapted]
         # Attention, and the heads of other data sets, are beside the path from input to logits.
@@ -367,8 +381,8 @@ class Network(nn.Module):
             n_trainable_params=n_trained,
             trainable_fraction=n_trained / n_params,
             trainable_layer_fraction=(sum(whole) + len(linear)) / (sum(layers) + len(linear)),
-            depth=self._blueprint.depth + sum(isinstance(m, nn.Linear) for m in path.modules()),
-            macs=self._blueprint.macs + sum(m.in_features * m.out_features for m in linear),
+            depth=self.blueprint.depth + sum(isinstance(m, nn.Linear) for m in path.modules()),
+            macs=self.blueprint.macs + sum(m.in_features * m.out_features for m in linear),
         )
 
 

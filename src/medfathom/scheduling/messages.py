@@ -49,6 +49,15 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A trial that waits: its head is fitted beside that of one which begins, see `trial.stack`."""
+
+    assignment: Assignment
+    checkpoint: str
+    """As in `Order`."""
+
+
+@dataclass(frozen=True)
 class Order:
     """One trial, as it is handed to a worker."""
 
@@ -61,6 +70,8 @@ class Order:
     """Whether it has a device to itself, as after it ran out of memory beside others."""
     gpus: float | None = None
     """Its share of a GPU where shares follow measured memory; None: what every trial takes."""
+    beside: tuple[Beside, ...] = ()
+    """Trials whose heads are fitted beside its own; each gets its own turn later."""
 
 
 @dataclass

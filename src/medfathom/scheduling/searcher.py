@@ -18,12 +18,22 @@ from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import METRIC, EpochNews, Failure, Lost, Order, RunSettings, from_tune
+from medfathom.scheduling.messages import (
+    METRIC,
+    Beside,
+    EpochNews,
+    Failure,
+    Lost,
+    Order,
+    RunSettings,
+    from_tune,
+)
 from medfathom.scheduling.trainable import HARD_LIMIT
 from medfathom.study.assignment import Assignment
 from medfathom.study.between_folds import reason as reason_to_stop
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
+from medfathom.trial.alike import MOST_BESIDE, alike, can_fit_beside
 
 
 class AskTell(Unsaved, Searcher):  # type: ignore[misc]
@@ -43,6 +53,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._latest: dict[int, EpochNews] = {}
         self._begun: dict[str, tuple[Order, float]] = {}
         self._alone: set[int] = set()
+        self._beside: dict[int, list[Assignment]] = {}
+        self._had_company: set[int] = set()
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
         if slots().measured_gpus:
@@ -72,13 +84,40 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         return {"order": order}
 
     def _order(self, assignment: Assignment) -> Order:
+        name = self._driver.checkpoint_name
         return Order(
             assignment,
-            checkpoint=self._driver.checkpoint_name(assignment.number),
+            checkpoint=name(assignment.number),
             running=tuple(self._driver.running()) if self._slots().nodes > 1 else None,
             alone=assignment.number in self._alone,
             gpus=self._hold_gpus(assignment) if self._slots().measured_gpus else None,
+            beside=tuple(Beside(other, name(other.number)) for other in self._company(assignment)),
         )
+
+    def _company(self, first: Assignment) -> list[Assignment]:
+        """Trials that wait, and are fitted beside one that begins; they are held meanwhile.
+
+        Not on several nodes: their checkpoints would lie where they may not go on.
+        """
+        one_training = can_fit_beside(self._driver.config) and self._slots().nodes == 1
+        if not one_training or not self._fits_beside(first, first):
+            return []
+        company = [other for other in self._adopted if self._fits_beside(first, other)][:MOST_BESIDE]
+        if not first.reported:
+            company += self._driver.take_alike(first, MOST_BESIDE - len(company))
+        self._adopted = [other for other in self._adopted if other not in company]
+        self._beside[first.number] = company
+        self._had_company.update(other.number for other in company)
+        return company
+
+    def _fits_beside(self, first: Assignment, other: Assignment) -> bool:
+        as_far = len(first.reported) == len(other.reported)
+        free = other.number not in self._alone | self._had_company
+        return as_far and free and alike(first.params, other.params)
+
+    def _let_go_of_company(self, number: int) -> None:
+        """Each of the trials beside one may go on in its own turn."""
+        self._adopted += self._beside.pop(number, ())
 
     def _room(self) -> bool:
         """Whether another trial can start now: one that was asked for earlier would only wait."""
@@ -109,6 +148,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             self._latest[number] = news
             self._driver.report(number, news.epoch, news.value)
             self._watcher.epoch(number, news.epoch, news.value)
+            if news.epoch >= self._driver.config.budget.epochs - 1:
+                self._let_go_of_company(number)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -120,6 +161,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if trial_id not in self._numbers:
             return
         number = self._numbers.pop(trial_id)
+        self._let_go_of_company(number)
         self._note(number, news)
         order, begun = self._begun.pop(trial_id)
         self._held.pop(number, None)

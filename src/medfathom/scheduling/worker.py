@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from medfathom.trial.precision import runs_in_bfloat16
 from medfathom.trial.record import Losses, TrialRecord
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
 from medfathom.trial.task import TrialTask, identity_of
-from medfathom.trial.trial import run_trial
+from medfathom.trial.trial import Waiting, run_trial
 from medfathom.urls import without_passwords
 
 
@@ -51,7 +52,7 @@ def results(settings: RunSettings, order: Order) -> Iterator[Result]:
     storage has not seen are told again first, then training goes on.
     """
     params, task = order.assignment.params, task_of(settings, order)
-    told = records(params, task, order.assignment.reported)
+    told = records(params, task, order.assignment.reported, waiting_beside(order, task))
     epochs = (EpochResult(share(settings, order, r), {}, _validation(task, r)) for r in told)
     yield from ended_by_failure(epochs, params, task)
 
@@ -142,7 +143,28 @@ def _precision(settings: RunSettings, device: str) -> str:
     return settings.precision
 
 
-def records(params: TrialParams, task: TrialTask, reported: Mapping[int, float]) -> Iterator[TrialRecord]:
+def waiting_beside(order: Order, task: TrialTask) -> list[Waiting]:
+    """The trials whose heads are fitted beside a trial's own: of the same data, and so on."""
+    folder = task.checkpoint.parent if task.checkpoint is not None else None
+    return [
+        (
+            other.assignment.params,
+            replace(
+                task,
+                seed=other.assignment.seed,
+                checkpoint=None if folder is None else folder / Path(other.checkpoint).name,
+            ),
+        )
+        for other in order.beside
+    ]
+
+
+def records(
+    params: TrialParams,
+    task: TrialTask,
+    reported: Mapping[int, float],
+    waiting: Sequence[Waiting] = (),
+) -> Iterator[TrialRecord]:
     """A record for every epoch that the storage does not know yet, with the losses of all epochs up to it.
 
     The last epoch comes in any case: a driver may have died between hearing of it and ending the trial.
@@ -151,7 +173,7 @@ def records(params: TrialParams, task: TrialTask, reported: Mapping[int, float])
     latest = max(reported, default=0)
     train: list[float] = []
     val: list[float] = []
-    for record in chain(known, run_trial(params, task)):
+    for record in chain(known, run_trial(params, task, waiting)):
         train.append(record.train_loss or 0.0)
         val.append(record.val_loss or 0.0)
         if (record.epochs or 0) > latest or record.finished:

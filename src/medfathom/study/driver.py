@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -25,7 +25,7 @@ from medfathom.study.assignment import Assignment, trial_seed
 from medfathom.study.attributes import write_attributes
 from medfathom.study.finalists import next_finalist
 from medfathom.study.front import objective_values
-from medfathom.study.growth import earlier_spaces
+from medfathom.study.growth import earlier_spaces, queued_params
 from medfathom.study.ids import trial_id_of
 from medfathom.study.patience import UNANSWERED, Patience
 from medfathom.study.policy.sampler import GainPerSecond
@@ -33,25 +33,14 @@ from medfathom.study.policy.warm_start import warm_start
 from medfathom.study.precision import Precision, settle_precision, settled_precision
 from medfathom.study.predictions import keep_predictions
 from medfathom.study.record import record_of
+from medfathom.study.recorder import Recorder
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
 from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN, Counts, count_states
 from medfathom.study.tuning import settled_strata, settles
+from medfathom.trial.alike import alike
 from medfathom.trial.record import FoldScore
 from medfathom.trial.remote_checkpoints import RemoteCheckpoints
-
-
-class Recorder(Protocol):
-    """Keeps pictures and notes of trials. Called twice where the storage did not answer."""
-
-    def before_end(self, number: int) -> None:
-        """A trial is about to end, all its attributes written."""
-
-    def after_end(self, number: int) -> None:
-        """It has ended."""
-
-    def close(self) -> None:
-        """The run is over."""
 
 
 class Driver:
@@ -157,6 +146,19 @@ class Driver:
             if not self._claim(trial):
                 raise RunError(f"trial {trial.number}: another driver took it at the same moment; run again")
         return self._assignment(trial, {})
+
+    def take_alike(self, first: Assignment, most: int) -> list[Assignment]:
+        """Take at most so many trials out of the queue: those alike one that begins, see `trial.alike`."""
+        with self.exclusively():
+            queue = [(t, queued_params(t, self.config.space)) for t in self.trials(TrialState.WAITING)]
+            found = [t for t, params in queue if params is not None and alike(first.params, params)]
+            begun = [t for t in found[:most] if self._begin(t)]
+        return [self._resumed(trial) for trial in begun]
+
+    def _begin(self, waiting: FrozenTrial) -> bool:
+        """Begin a trial of the queue. False: another driver was faster."""
+        change = partial(self._rdb.set_trial_state_values, trial_id_of(waiting), TrialState.RUNNING)
+        return self._patiently(change) and self._claim(waiting)
 
     def _all_begun(self, trials: list[FrozenTrial]) -> bool:
         """Whether the queue, the budget or the strata leave no new trial to begin."""

@@ -56,6 +56,11 @@ def params_in(space: SpaceConfig, given: Mapping[str, Any]) -> TrialParams | Non
         return None
 
 
+def queued_params(waiting: FrozenTrial, space: SpaceConfig) -> TrialParams | None:
+    """The parameters of a trial of the queue; None: some of them will be drawn when it begins."""
+    return params_in(space, waiting.system_attrs.get(_FIXED, {}))
+
+
 def asked(params: TrialParams, space: SpaceConfig) -> tuple[Params, Mapping[str, BaseDistribution]]:
     """What Optuna knows of a trial with these parameters in a space: values and distributions by name."""
     given = {name: getattr(params, name) for name in space.dimensions}

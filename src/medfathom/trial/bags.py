@@ -41,6 +41,8 @@ class BagBatch:
 
     def spans(self, parts: int) -> list[slice]:
         """The batch cut into about as many parts, between bags; where a bag is an image, into equal parts."""
+        if parts == 1:
+            return [slice(0, len(self.rows))]
         starts, sizes = self.first, np.full(parts, len(self.rows) // parts)
         sizes[: len(self.rows) % parts] += 1
         wanted = np.cumsum(sizes)[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
@@ -100,37 +101,48 @@ class Fit:
         then of cases. None: it is of images. `mixture` is of several data sets.
         """
         self._network = network
-        self._subset = subset
+        self.subset = subset
         self._member = member
         self._used_labels = labels[subset]
-        self._params = params
-        self._settings = settings
-        self._labels = torch.from_numpy(self._used_labels.astype(np.int64)).to(settings.device)
+        self.params = params
+        self.settings = settings
+        self.labels = torch.from_numpy(self._used_labels.astype(np.int64)).to(settings.device)
         self._mixture = mixture
-        self._loss: Loss | JointLoss = mixture.loss(self._labels) if mixture else self._loss_of_one()
-        self._steps = mixture.steps if mixture else steps_per_epoch(len(subset), params.batch_size)
-        self._total_steps = settings.max_epochs * self._steps
+        self._loss: Loss | JointLoss = mixture.loss(self.labels) if mixture else self.loss_of_one()
+        self.steps = mixture.steps if mixture else steps_per_epoch(len(subset), params.batch_size)
+        self.total_steps = settings.max_epochs * self.steps
         self.optimizer = build_optimizer(network, params)
         self._pull = Pull(network, params.l2_sp_alpha) if params.strategy == "l2-sp" else None
         self.enter(inputs, settings.threads)
 
-    def _loss_of_one(self) -> Loss:
+    def loss_of_one(self) -> Loss:
+        """The loss where there is one data set."""
         return Loss(
-            self._settings.task,
-            self._labels,
-            self._settings.n_outputs,
-            smoothing=self._params.label_smoothing,
-            weighted=self._params.class_weights,
+            self.settings.task,
+            self.labels,
+            self.settings.n_outputs,
+            smoothing=self.params.label_smoothing,
+            weighted=self.params.class_weights,
         )
+
+    @property
+    def head(self) -> nn.Module:
+        """Of the network."""
+        return self._network.head
+
+    @property
+    def n_images(self) -> int:
+        """That an epoch uses."""
+        return len(self.subset)
 
     def enter(self, inputs: Inputs, threads: int | None) -> None:
         """Train from now on with these inputs, as other layer groups are open: memory is measured anew."""
-        self._inputs = inputs
-        self._threads = threads or torch.get_num_threads()
+        self.inputs = inputs
+        self.threads = threads or torch.get_num_threads()
         self._sized = False
         self.portions = Portions(
-            self._params.batch_size,
-            f"{self._params.architecture} on {self._settings.device}",
+            self.params.batch_size,
+            f"{self.params.architecture} on {self.settings.device}",
             least=BATCH_NORM_IMAGES if _trains_batch_norm(self._network) else 1,
         )
 
@@ -146,21 +158,21 @@ class Fit:
         images what an image keeps for the backward pass.
         """
         self._sized = True
-        few, more = (next(rows.batches([self._subset[:count]])) for count in SIZING_IMAGES)
+        few, more = (next(rows.batches([self.subset[:count]])) for count in SIZING_IMAGES)
         self._network.eval()  # no statistics are updated by this
         try:
-            with self._autocast():
+            with self.autocast():
                 extra = self._kept_by(more) - self._kept_by(few)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 return  # the first step halves its batch as long as it must
             raise
         per_image = BACKWARD_FACTOR * extra / max(len(more) - len(few), 1)
-        fitting = int(MEMORY_SHARE * free_bytes(self._settings.device) / max(per_image, 1.0))
+        fitting = int(MEMORY_SHARE * free_bytes(self.settings.device) / max(per_image, 1.0))
         self.portions.limit(fitting)
 
     def _kept_by(self, raw: Tensor) -> int:
-        return saved_bytes(lambda: self._inputs.logits(self._inputs.prepare(raw, None)))
+        return saved_bytes(lambda: self.inputs.logits(self.inputs.prepare(raw, None)))
 
     def train_epoch(self, epoch: int) -> float:
         """Train for one epoch (from 1).
@@ -172,43 +184,44 @@ class Fit:
             NonFiniteLossError: the loss became infinite or NaN.
             OutOfMemoryError: one image at a time (two with trained batch norm) is too much.
         """
-        batches = self._batches(epoch)
-        torch.manual_seed(derived_seed(self._settings.seed, "dropout", epoch))
-        augmenting = generator(self._settings.seed, "augmentation", epoch, device=self._settings.device)
-        rows = self._inputs.rows(epoch)  # may compute them first, with all threads
+        batches = self.batches(epoch)
+        torch.manual_seed(derived_seed(self.settings.seed, "dropout", epoch))
+        augmenting = generator(self.settings.seed, "augmentation", epoch, device=self.settings.device)
+        rows = self.inputs.rows(epoch)  # may compute them first, with all threads
         if not self._sized:
             self._size_to_memory(rows)
         self._network.train()
-        total = torch.zeros((), device=self._settings.device)
-        with cpu_threads(self._threads):
-            raws = rows.batches([self._subset[batch.rows] for batch in batches])
+        total = torch.zeros((), device=self.settings.device)
+        with cpu_threads(self.threads):
+            raws = rows.batches([self.subset[batch.rows] for batch in batches])
             for position, (batch, raw) in enumerate(zip(batches, raws, strict=True)):
-                step = (epoch - 1) * self._steps + position
-                set_rates(self.optimizer, rate_factor(step, self._total_steps, self._params))
-                targets = self._labels[torch.from_numpy(batch.rows).to(self._settings.device)]
+                step = (epoch - 1) * self.steps + position
+                set_rates(self.optimizer, rate_factor(step, self.total_steps, self.params))
+                targets = self.labels[torch.from_numpy(batch.rows).to(self.settings.device)]
                 if batch.dataset is not None:
                     self._network.use_norms_of(batch.dataset)
                 total += self._step(raw, targets, batch, augmenting)
                 if position % STEPS_BETWEEN_CHECKS == 0 or position == len(batches) - 1:
-                    self._check(total, epoch, position)
+                    self.check(float(total), epoch, position)
         return float(total) / len(batches)
 
-    def _batches(self, epoch: int) -> list[BagBatch]:
-        """Without attention each image is a bag of its own."""
+    def batches(self, epoch: int) -> list[BagBatch]:
+        """Those of an epoch (from 1). Without attention each image is a bag of its own."""
         if self._mixture is not None:
             return self._mixture.batches(epoch)
-        settings, size, balanced = self._settings, self._params.batch_size, self._params.balanced_sampling
+        settings, size, balanced = self.settings, self.params.batch_size, self.params.balanced_sampling
         task, labels, seed = settings.task, self._used_labels, settings.seed
         if self._member is not None:
             return bag_batches(task, labels, self._member, size, balanced=balanced, seed=seed, epoch=epoch)
         batches = epoch_batches(task, labels, size, balanced=balanced, seed=seed, epoch=epoch)
         return [BagBatch(rows, np.arange(len(rows))) for rows in batches]
 
-    def _check(self, total: Tensor, epoch: int, position: int) -> None:
-        if not bool(torch.isfinite(total)):
+    def check(self, loss: float, epoch: int, position: int) -> None:
+        """Raise NonFiniteLossError unless the losses up to a batch (from 0) of an epoch are finite."""
+        if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"non-finite loss: training diverged by step {position + 1} of epoch {epoch} with "
-                f"learning_rate = {self._params.learning_rate:g} and {self._params.optimizer}; lower "
+                f"learning_rate = {self.params.learning_rate:g} and {self.params.optimizer}; lower "
                 "learning_rate or raise warmup_fraction"
             )
 
@@ -217,14 +230,15 @@ class Fit:
 
         def accumulate(at_once: int) -> Tensor:
             self.optimizer.zero_grad(set_to_none=True)
-            weight = self._loss.weight(targets[torch.from_numpy(batch.first).to(targets.device)])
-            prepared = self._inputs.prepare(raw, augmenting)
+            firsts = slice(None) if self._member is None else torch.from_numpy(batch.first).to(targets.device)
+            weight = self._loss.weight(targets[firsts])
+            prepared = self.inputs.prepare(raw, augmenting)
             total = torch.zeros((), device=targets.device)
             # Equal parts: a small last one would upset batch norm, as a small last batch would.
             parts = self.portions.count(len(targets), at_once)
             for span in batch.spans(parts):
-                with self._autocast():
-                    logits = self._inputs.logits(prepared[span])
+                with self.autocast():
+                    logits = self.inputs.logits(prepared[span])
                 loss = self._sum(logits, targets[span], batch.member[span]) / weight
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
@@ -245,8 +259,9 @@ class Fit:
         of_bags = attended(logits, of_bag, len(starts))
         return self._loss.sum(of_bags, targets[torch.from_numpy(starts).to(targets.device)])
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self._settings.device.type, torch.bfloat16, enabled=self._settings.autocast)
+    def autocast(self) -> AbstractContextManager[object]:
+        """Where the forward pass runs in bfloat16: that."""
+        return torch.autocast(self.settings.device.type, torch.bfloat16, enabled=self.settings.autocast)
 
     def predict(self, inputs: Inputs, batch_size: int, chosen: Indices | None = None) -> NDArray[np.float32]:
         """Logits (n, outputs) of every row, or of the chosen ones, in order, in inference mode.
@@ -264,6 +279,6 @@ class Fit:
             parts = (inputs.prepare(part, None) for part in torch.split(raw, at_once))
             return torch.cat([inputs.logits(part).float() for part in parts])
 
-        with torch.inference_mode(), self._autocast(), cpu_threads(self._threads):
+        with torch.inference_mode(), self.autocast(), cpu_threads(self.threads):
             logits = [portions.run(partial(forward, raw), "validating") for raw in rows.batches(batches)]
             return torch.cat(logits).cpu().numpy()

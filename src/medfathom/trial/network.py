@@ -12,7 +12,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.definitions.strategies import DRAWN
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.batch_norm import calibrate_batch_norm
-from medfathom.models.build import HeadOptions, Network, Outputs, build_network, empty_network
+from medfathom.models.build import HeadOptions, Network, Outputs, build_network, empty_network, with_own_head
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.trial.inputs import ImageInputs, Views
 from medfathom.trial.layout import lay_out
@@ -94,6 +94,14 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
         _calibrate(network, train, device)
     _set_norm(network, params, data)
     return network
+
+
+def network_beside(network: Network, params: TrialParams, task: TrialTask) -> Network:
+    """The network of a trial that trains a head alone, on the backbone of another such trial."""
+    own = with_own_head(
+        network, outputs_of(task.data), _head_options(params, task.data), derived_seed(task.seed, "weights")
+    )
+    return own.to(torch.device(task.device))
 
 
 def outputs_of(data: PreparedData) -> Outputs:

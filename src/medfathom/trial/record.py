@@ -202,6 +202,8 @@ class TrialRecord(SplitMetrics):
         combine: how the predictions of its images become one.
         versions: package -> version.
         accumulation: where memory ran out: how many images of a batch were worked on at once.
+        fitted_beside: how many other trials' heads were fitted beside its own, at most, see `trial.stack`;
+            None: none. `train_seconds` has its share of that time.
         fold_aucs, folds: of a cross-validated trial, each fold's AUC so far, and all that is known of it;
             `auc`, its interval and `val_loss` are over these folds.
         train_auc: on at most 500 training images (of each data set), after the last epoch.
@@ -244,6 +246,7 @@ class TrialRecord(SplitMetrics):
     versions: dict[str, str] | None = None
     feature_cache: FeatureUse | None = None
     accumulation: str | None = None
+    fitted_beside: int | None = None
     train_loss: float | None = None
     val_loss: float | None = None
     train_auc: float | None = None
