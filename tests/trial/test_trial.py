@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -303,6 +304,27 @@ def _limit_memory(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
 
     limit("forward_rest")
     limit("logits_from")
+
+
+@pytest.mark.parametrize("depth", [0, 2, 5])
+@pytest.mark.parametrize("augmentation", ["none", "oct"])
+def test_a_network_does_not_outlive_its_trial(task: TrialTask, depth: int, augmentation: str) -> None:
+    """In a circle of references it would: a worker and its GPU would hold the networks of several trials."""
+
+    def alive() -> int:
+        return sum(type(found) is Network for found in gc.get_objects())
+
+    chosen = params(unfreeze_depth=depth, augmentation=augmentation)
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        run(chosen, task)
+        assert alive() == before
+        run(chosen, replace(task, checkpoint=None), epochs=1)  # stopped early
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 @both_precisions

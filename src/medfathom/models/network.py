@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,12 +25,6 @@ def freeze(backbone: nn.Module, trained: frozenset[str]) -> None:
         parameter.requires_grad_(name in trained)
         if name not in trained:
             parameter.grad = None
-
-
-def hold_in_inference_mode(backbone: nn.Module, modules: Iterable[str]) -> None:
-    """Put these modules, and all inside them, in inference mode: no dropout, no update of statistics."""
-    for path in modules:
-        backbone.get_submodule(path).eval()
 
 
 Only = Literal["all", "vectors", "adapters"]
@@ -235,8 +229,14 @@ class Network(nn.Module):
         self.frozen_groups = min(groups, default=GROUPS + 1) - 1
         self._cut = self.cut(self.frozen_groups)
         behind = self.cut(GROUPS).prefix_modules - self.cut(max(groups)).prefix_modules if groups else ()
-        self._still = self._cut.prefix_modules.union(behind)
+        paths = self._cut.prefix_modules.union(behind)
         freeze(self.backbone, frozenset(n for n in self._trained if self._group(n) in groups))
+        still = {module for path in paths for module in self.backbone.get_submodule(path).modules()}
+        for module in still:
+            module.training = False
+        # Going through all modules would take most of a short epoch where the prefix is frozen.
+        # Without the network itself: in a circle of references it would stay in memory for a while.
+        self._moving = [m for m in self.modules() if m not in still and m is not self]
         self.train(self.training)
 
     @property
@@ -246,8 +246,8 @@ class Network(nn.Module):
 
     def train(self, mode: bool = True) -> Network:
         """Set training mode for what is trained now; what stands still stays in inference mode."""
-        super().train(mode)
-        hold_in_inference_mode(self.backbone, self._still)
+        for module in (self, *self._moving):
+            module.training = mode
         return self
 
     def prefix_modules(self) -> list[nn.Module]:
@@ -335,7 +335,8 @@ class Network(nn.Module):
 
     def trained_state(self) -> dict[str, Tensor]:
         """The tensors that training changes, by name: few when most of the network is frozen."""
-        return {name: tensor for name, tensor in self.state_dict().items() if self._moves(name)}
+        whole = self if self.trained_groups else nn.ModuleDict({"head": self.head})
+        return {name: tensor for name, tensor in whole.state_dict().items() if self._moves(name)}
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `trained_state` returned.

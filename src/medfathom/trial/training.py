@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import timm
@@ -170,28 +170,9 @@ class Training:
                 depths=task.depths | self._strategy.depths,
                 cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
                 splits=("train", "val") if self._fold is None else ("pool", "pool"),
-                key=self._features_key,
+                key=partial(_features_key, params, task, self._network, autocast=self._autocast),
             )
         )
-
-    def _features_key(self, cut: int) -> dict[str, object]:
-        params, task, data = self._params, self._task, self._task.data
-        return {
-            "format": 4,
-            "data": data.fingerprint,
-            "architecture": params.architecture,
-            "weights": self._network.weights_hash,
-            "calibrated": calibrates(params, task),
-            # Only the last group pools.
-            "pooling": params.head_pooling if cut == GROUPS else None,
-            "normalization": self._network.backbone_normalization,
-            "image_size": data.image_size,
-            "channels": [data.channels, task.training.grey],
-            "precision": "bfloat16" if self._autocast else "float32",
-            "device": self._device.type,
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-        }
 
     def _attended_cases(self) -> NDArray[np.intp] | None:
         """The case of each used training image, where the head weighs images of a case by attention."""
@@ -340,8 +321,11 @@ class Training:
             "folds": scores,
             "fold_aucs": None if scores is None else [score.judged.auc for score in scores],
         }
-        identity = identity_record(self._params, self._task, self._network)
-        return identity.model_copy(update=metrics.model_dump() | measured)
+        return self._identity.model_copy(update=metrics.model_dump() | measured)
+
+    @cached_property
+    def _identity(self) -> TrialRecord:
+        return identity_record(self._params, self._task, self._network)
 
     def _beside_before(self) -> int:
         return (self._history[-1].fitted_beside or 0) if self._history else 0
@@ -369,6 +353,32 @@ class Training:
             validation=validation,
         )
         save_checkpoint(self._task.checkpoint, checkpoint)
+
+
+def _features_key(
+    params: TrialParams, task: TrialTask, network: Network, cut: int, *, autocast: bool
+) -> dict[str, object]:
+    """What features at a cut follow from.
+
+    No method: features would hold the training that holds them, and its network would stay in memory.
+    """
+    data = task.data
+    return {
+        "format": 4,
+        "data": data.fingerprint,
+        "architecture": params.architecture,
+        "weights": network.weights_hash,
+        "calibrated": calibrates(params, task),
+        # Only the last group pools.
+        "pooling": params.head_pooling if cut == GROUPS else None,
+        "normalization": network.backbone_normalization,
+        "image_size": data.image_size,
+        "channels": [data.channels, task.training.grey],
+        "precision": "bfloat16" if autocast else "float32",
+        "device": torch.device(task.device).type,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
 
 
 def _training_images(data: PreparedData, fold: RunningFold | None) -> Split:

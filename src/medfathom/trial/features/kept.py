@@ -127,14 +127,14 @@ class PrefixInputs:
         self, kept: KeptFeatures, split: str, images: ImageInputs, rows: Rows, *, preset: str, views: int
     ) -> None:
         """`rows` are the split's images; `images` is what is used when features cannot be kept."""
-        self._kept, self._split, self._images, self._rows, self._preset = kept, split, images, rows, preset
-        self._views = Views(self._open, views)
-        self._keeps = True
+        self._kept, self._images = kept, images
 
-    def _open(self, view: int) -> Rows:
-        raw_rows = partial(view_rows, self._rows, self._preset, view)
-        name = view_name(self._preset, view)
-        return self._kept.open(self._split, name, self._images, raw_rows, len(self._rows))
+        def open_view(view: int) -> Rows:  # no method: in a circle of references a network stays in memory
+            raw_rows = partial(view_rows, rows, preset, view)
+            return kept.open(split, view_name(preset, view), images, raw_rows, len(rows))
+
+        self._views = Views(open_view, views)
+        self._keeps = True
 
     def rows(self, epoch: int) -> Rows:
         """The features of the epoch's view, or its images."""
