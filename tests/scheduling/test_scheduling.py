@@ -14,7 +14,7 @@ import ray
 import torch
 from optuna.trial import TrialState
 
-from fake_work import by_number, greedy, leaving_a_file, other_data, quick, slow, stuck
+from fake_work import by_number, greedy, leaving_a_file, other_data, quick, slow, stuck, until_all_came
 from killing import descendants
 from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
@@ -97,6 +97,15 @@ def test_a_study_runs_to_its_budget_with_true_states(
             assert trial.state == TrialState.PRUNED
             assert len(steps) < 4
             assert trial.user_attrs["stop_reason"] == f"stopped by asha at epoch {len(steps)}"
+
+
+def test_trials_shorter_than_the_start_of_a_worker_use_all_workers(workdir: Path, url: str) -> None:
+    """Tune alone gives each worker that becomes free to the trial whose own worker is on its way."""
+    config = load_definition("demo", ["budget.trials=80", "budget.epochs=1", "sampler=random"])
+    with open_study(config, url, "data") as driver:
+        run_trials(config, driver, Watcher(), workdir, work=until_all_came)
+        assert driver.counts().complete == 80
+    assert len(list(workdir.glob("worker-*"))) == 2
 
 
 @pytest.mark.slow

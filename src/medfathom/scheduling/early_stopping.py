@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import StudyConfig
@@ -32,6 +33,7 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         self.stopping = Stopping(config, past)
         self._epochs = config.budget.epochs
         self._lost = lost
+        self._added: list[Any] = []
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """The metric is fixed."""
@@ -46,6 +48,19 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
         """Learn what is known already of a trial that goes on (Tune also adds a lost one again)."""
         assignment = _assignment(trial)
         self.stopping.learn(assignment.stratum, assignment.number, assignment.reported)
+        self._added.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The latest trial that waits for a worker: a worker that has become free takes this one.
+
+        Tune gives a free worker to a waiting trial, and gives up the new worker that was on its way for it.
+        Where the oldest came first, trials that are over before a worker has started (a few seconds) would
+        all be run by the first one, one after another, and workers be started in vain. A late node, too,
+        would never get a trial.
+        """
+        while self._added and self._added[-1].status != Trial.PENDING:
+            self._added.pop()
+        return self._added[-1] if self._added else None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """The rule's decision on an epoch; a failure tells none, and a protected trial has its first fold."""

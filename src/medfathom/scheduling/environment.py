@@ -8,8 +8,10 @@ from medfathom.machine import check_ray
 check_ray()
 
 # No usage statistics, no packing of the working folder under `uv run`, no log walls, no memory monitor (its
-# OutOfMemoryError ends a whole fit), no result files, failures without a metric. For torch in the workers:
-# idle OpenMP threads give their core away soon (benchmarks/results/training.md).
+# OutOfMemoryError ends a whole fit), no result files, failures without a metric; any number of trials that
+# wait for a worker (`StratifiedScheduler.choose_trial_to_run`; the searcher gives no more than there is room
+# for, and an autoscaler sees them all). For torch in the workers: idle OpenMP threads give their
+# core away soon (benchmarks/results/training.md).
 for _name, _value in {
     "GOMP_SPINCOUNT": "10000",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -23,6 +25,7 @@ for _name, _value in {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "3600",
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
 }.items():
     os.environ.setdefault(_name, _value)
