@@ -116,24 +116,38 @@ def test_heads_that_wait_are_fitted_beside_the_first_and_then_have_their_turn(
     queue_heads(driver, [11, 12])
     queue_heads(driver, [13], unfreeze_depth=1)
     queue_heads(driver, [14])
+    queue_heads(driver, [15], unfreeze_depth=1)
     searcher, epochs = searcher_of(driver, workdir, nodes=1), driver.config.budget.epochs
-    order = searcher.suggest("a")["order"]
-    assert [(other.assignment.number, other.assignment.seed) for other in order.beside] == [(1, 12), (3, 14)]
-    assert order.beside[0].checkpoint.endswith("trial-00001.pt")
-    unlike = searcher.suggest("b")["order"]
-    assert (unlike.assignment.number, unlike.beside) == (2, ())
-    searcher.on_trial_complete("b", epoch(driver, epochs))
-    assert searcher.suggest("c") is None  # the others wait for the first
-    assert not driver.done()
+
+    def begins(name: str) -> tuple[int, list[tuple[int, int]]]:
+        order = searcher.suggest(name)["order"]
+        assert order.checkpoint.endswith(f"trial-{order.assignment.number:05d}.pt")
+        return order.assignment.number, [(o.assignment.number, o.assignment.seed) for o in order.beside]
+
+    assert begins("a") == (0, [(1, 12), (3, 14)])
+    assert begins("b") == (2, [])
     searcher.on_trial_result("a", epoch(driver, epochs - 1))
-    turns = [searcher.suggest(name)["order"] for name in "d"]
+    searcher.on_trial_complete("b", epoch(driver, epochs))
+    assert begins("c") == (4, [])  # the queue comes first: every configuration's first seed
     searcher.on_trial_complete("a", epoch(driver, epochs))
-    turns.append(searcher.suggest("e")["order"])
-    assert [(turn.assignment.number, turn.beside) for turn in turns] == [(1, ()), (3, ())]
+    assert begins("d") == (1, [])
+    searcher.on_trial_complete("c", epoch(driver, epochs))
+    assert begins("e") == (3, [])
     for name in "de":
+        assert not driver.done()
         searcher.on_trial_complete(name, epoch(driver, epochs))
     assert driver.done()
     assert {t.state for t in driver.trials()} == {TrialState.COMPLETE}
+
+
+def test_what_is_beside_a_trial_waits_for_it(driver: Driver, workdir: Path) -> None:
+    queue_heads(driver, [11, 12])
+    searcher = searcher_of(driver, workdir, nodes=1)
+    assert len(searcher.suggest("a")["order"].beside) == 1
+    assert searcher.suggest("b") is None
+    assert not driver.done()
+    searcher.on_trial_result("a", epoch(driver, driver.config.budget.epochs - 1))
+    assert searcher.suggest("b")["order"].assignment.number == 1
 
 
 def test_heads_beside_one_whose_worker_is_lost_have_their_turn_too(driver: Driver, workdir: Path) -> None:

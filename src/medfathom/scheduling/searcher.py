@@ -55,6 +55,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._alone: set[int] = set()
         self._beside: dict[int, list[Assignment]] = {}
         self._had_company: set[int] = set()
+        self._later: list[Assignment] = []
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
         if slots().measured_gpus:
@@ -74,7 +75,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if not self._room():
             return None
-        assignment = self._adopted.pop(0) if self._adopted else self._driver.assign()
+        assignment = self._next()
         if assignment is None:
             return self._none_left()
         self._numbers[trial_id] = assignment.number
@@ -82,6 +83,12 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._begun[trial_id] = (order, time.monotonic())
         self._watcher.trial_begins(assignment)
         return {"order": order}
+
+    def _next(self) -> Assignment | None:
+        if self._adopted:
+            return self._adopted.pop(0)
+        assignment = self._driver.assign()
+        return self._later.pop(0) if assignment is None and self._later else assignment
 
     def _order(self, assignment: Assignment) -> Order:
         name = self._driver.checkpoint_name
@@ -116,8 +123,15 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         return as_far and free and alike(first.params, other.params)
 
     def _let_go_of_company(self, number: int) -> None:
-        """Each of the trials beside one may go on in its own turn."""
-        self._adopted += self._beside.pop(number, ())
+        """Each of the trials beside one may go on in its own turn.
+
+        In a confirmation after the rest of the queue: the first seeds of all configurations come first.
+        """
+        company = self._beside.pop(number, [])
+        if self._driver.queue_only:
+            self._later += company
+        else:
+            self._adopted += company
 
     def _room(self) -> bool:
         """Whether another trial can start now: one that was asked for earlier would only wait."""
