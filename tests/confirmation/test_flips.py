@@ -125,7 +125,7 @@ def test_views_are_kept_on_request_and_the_folder_predicts_with_them(
     inputs = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
     (values,) = session.run(["probabilities"], {"images": inputs})
     np.testing.assert_allclose(values, own, atol=1e-4)
-    assert "Test-time views of the best model" in (workdir / "model" / "README.md").read_text()
+    assert "The best model with views of each image" in (workdir / "model" / "README.md").read_text()
     study.set_user_attr(VIEWS_FOUND, kept.model_copy(update={"kept": False}).model_dump(mode="json"))
     assert export_model(config.name, workdir / "plain", prints=False, onnx=False).views is None
 

@@ -45,14 +45,17 @@ log = true
 @pytest.fixture
 def nodes(workdir: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A head without CPUs, and two nodes of one CPU that share no folder."""
+    import ray  # noqa: PLC0415
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
+    ray.shutdown()  # what ran in this process before may have left a connection
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     found = {
         name: cluster.add_node(num_cpus=1, env_vars={"MEDFATHOM_STORAGE": str(workdir / name)})
         for name in ("one", "two")
     }
     yield cluster, found
+    ray.shutdown()  # the next test has a cluster of its own
     cluster.shutdown()
 
 
