@@ -83,19 +83,10 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def weights(self, architecture: str) -> Path:
-        """A file of drawn weights, the same for both programs."""
-        path = self.folder / f"{architecture}.safetensors"
-        if not path.exists():
-            torch.manual_seed(0)
-            model = timm.create_model(architecture, num_classes=0, **_sized(architecture, self.size))
-            save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-        return path
-
     def network(self, architecture: str, depth: int) -> Network:
         network = build_network(
             architecture,
-            init=f"file:{self.weights(architecture)}",
+            init=f"file:{drawn_weights(self.folder, architecture, self.size)}",
             num_outputs=2,
             unfreeze_depth=depth,
             image_size=self.size,
@@ -108,7 +99,7 @@ class Bench:
     def trial(self, architecture: str, depth: int, seed: int = 0) -> Waiting:
         params = TrialParams(
             architecture=architecture,
-            init=f"file:{self.weights(architecture)}",
+            init=f"file:{drawn_weights(self.folder, architecture, self.size)}",
             unfreeze_depth=depth,
             batch_size=self.batch,
             learning_rate=1e-4 * (1 + seed),
@@ -240,7 +231,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 def plain_script(bench: Bench, architecture: str, trained: frozenset[str]) -> None:
     """The same trial as one would write it with timm: frozen parameters, AdamW, bfloat16, channels last."""
     model = timm.create_model(architecture, num_classes=2, **_sized(architecture, bench.size))
-    model.load_state_dict(load_file(bench.weights(architecture)), strict=False)
+    model.load_state_dict(load_file(drawn_weights(bench.folder, architecture, bench.size)), strict=False)
     model.to(bench.device, memory_format=torch.channels_last)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained or name.startswith(model.default_cfg["classifier"]))
@@ -268,6 +259,16 @@ def plain_script(bench: Bench, architecture: str, trained: frozenset[str]) -> No
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()
+
+
+def drawn_weights(folder: Path, architecture: str, size: int) -> Path:
+    """A file of drawn weights, made once in a folder: all programs start from the same."""
+    path = folder / f"{architecture}.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        model = timm.create_model(architecture, num_classes=0, **_sized(architecture, size))
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    return path
 
 
 def _sized(architecture: str, size: int) -> dict[str, int]:

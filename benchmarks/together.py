@@ -19,9 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import timm
 import torch
-from safetensors.torch import save_file
+from gpu import all_beside, drawn_weights, one_by_one
 
 from medfathom.data.prepare import prepare
 from medfathom.definitions.config import TrainingConfig
@@ -68,15 +67,12 @@ def row(folder: Path, options: argparse.Namespace, n: int) -> str:
     for _ in range(options.rounds):
         forget(trials)
         began = time.perf_counter()
-        for each in trials:
-            list(run_trial(*each))
+        one_by_one(trials)
         apart.append(time.perf_counter() - began)
         alone = [outcome(task) for _, task in trials]
         forget(trials)
         began = time.perf_counter()
-        list(run_trial(*trials[0], trials[1:]))
-        for each in trials[1:]:
-            list(run_trial(*each))  # its own turn: the last epoch
+        all_beside(trials)
         beside.append(time.perf_counter() - began)
         together = [outcome(task) for _, task in trials]
     pairs = list(zip(alone, together, strict=True))
@@ -88,11 +84,7 @@ def row(folder: Path, options: argparse.Namespace, n: int) -> str:
 
 def trial(folder: Path, options: argparse.Namespace, seed: int) -> Waiting:
     """One of the trials, its rate and decay its own."""
-    weights = folder / "weights.safetensors"
-    if not weights.exists():
-        torch.manual_seed(0)
-        model = timm.create_model(options.architecture, num_classes=0)
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
+    weights = drawn_weights(folder, options.architecture, options.size)
     data = prepare(dataset(options), folder / "cache")
     params = TrialParams(
         architecture=options.architecture,
