@@ -35,7 +35,7 @@ def quick(settings: RunSettings, order: Order) -> Iterator[Result]:
 
 def other_data(settings: RunSettings, order: Order) -> Iterator[Result]:
     """As on a node with another copy of the data."""
-    raise OtherDataError("the data here have changed")
+    raise OtherDataError("the data here have changed", "restore the study's data")
     yield result(settings, 1, 0.5)
 
 

@@ -20,7 +20,7 @@ from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.forecast import Cost, Forecast, KindForecast, Measured, forecast, next_to_measure
 from medfathom.plan import classes_in_turn, measure, plan_study, sample_images
-from medfathom.scheduling.cluster import slots_from
+from medfathom.scheduling.cluster import Node, slots_from
 from medfathom.trial.kinds import kinds_of
 from medfathom.trial.task import TrialTask
 from medfathom.trial.trial import run_trial
@@ -124,7 +124,7 @@ def test_the_dearest_kind_is_measured_first_then_the_cheapest() -> None:
 def test_what_was_not_measured_is_estimated() -> None:
     config = load_definition("demo")
     kinds = kinds_of(config)
-    slots = slots_from(config, 2, 0)
+    slots = slots_from(config, [Node(2)])
     found = forecast(config, kinds, {0: made_cost()}, {"train": 240, "val": 180}, slots)
     assert found.n_estimated == len(kinds) - 1
     rows = [each.measured for each in found.kinds]

@@ -40,7 +40,16 @@ class OutOfMemoryError(RunError):
 
 
 class NodeError(RunError):
-    """A node cannot take part in the study. That ends the run; the node's trial stays to be gone on with."""
+    """A node cannot take part in the study: its trials go to other nodes, and without one the run ends.
+
+    Attributes:
+        mend: what to do about it, in words.
+    """
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(f"{reason}; {mend}")
+        self.reason = reason
+        self.mend = mend
 
 
 class OtherDataError(NodeError):

@@ -34,8 +34,8 @@ from medfathom.definitions.strategies import unfrozen
 from medfathom.errors import MedfathomError
 from medfathom.files import home
 from medfathom.forecast import Cost, Forecast, forecast, next_to_measure
-from medfathom.machine import cpus
-from medfathom.scheduling.cluster import Slots, slots_from
+from medfathom.machine import cpus, memory_bytes
+from medfathom.scheduling.cluster import Node, Slots, slots_from
 from medfathom.trial.kinds import Kind, kinds_of
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask
 from medfathom.trial.trial import run_trial
@@ -71,7 +71,7 @@ def plan_study(
     Raises:
         InputError: the data cannot be used.
     """
-    slots = slots_from(config, cpus(), torch.cuda.device_count())
+    slots = slots_from(config, [Node(cpus(), torch.cuda.device_count(), memory_bytes() or math.inf)])
     sources = model_folders(sources_for(config, storage))
     say("preparing the data")
     data = prepare_sizes(config.dataset, config.sizes, home() / "cache")

@@ -1,10 +1,11 @@
 """A study on a Ray cluster of two nodes that share no folder; one of them dies."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from medfathom.confirmation.summary import summarize_confirmation
 from medfathom.models.folder import WEIGHTS_FILE
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study
+from storm_storages import small_disk
 
 STUDY = """
 version = 1
@@ -59,8 +61,8 @@ def nodes(workdir: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     cluster.shutdown()
 
 
-def medfathom(*arguments: str) -> str:
-    """Run the program with the default storage folder; returns what it prints."""
+def medfathom(*arguments: str, code: int = 0) -> str:
+    """Run the program with the default storage folder; returns what it prints. It ends with a code."""
     environment = {k: v for k, v in os.environ.items() if k != "MEDFATHOM_STORAGE"}
     done = subprocess.run(
         [sys.executable, "-c", "from medfathom.cli import main; main()", *arguments],
@@ -70,7 +72,7 @@ def medfathom(*arguments: str) -> str:
         env=environment,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == code, done.stdout
     return done.stdout
 
 
@@ -240,3 +242,55 @@ def test_a_node_that_others_hold(workdir: Path, nodes: tuple[Any, dict[str, Any]
     assert_all_complete()
     assert list((workdir / "one" / "cache" / "datasets").glob("*/prepared.json"))
     assert not (workdir / "two" / "cache").exists()
+
+
+def test_a_node_whose_disk_is_full(workdir: Path, nodes: tuple[Any, dict[str, Any]]) -> None:
+    """Its trials run on the other node. Where both are full the run ends, and goes on when one has room."""
+    cluster, _ = nodes
+    (workdir / "spread.toml").write_text(STUDY)
+    command = ("run", "spread.toml", "--address", cluster.address)
+    folders = [workdir / "one", workdir / "two"]
+    with ExitStack() as disks:
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+            if not disks.enter_context(small_disk(folder, 256)):
+                pytest.skip("no file system can be mounted here")
+            fill(folder)
+        both = medfathom(*command, code=1)
+        assert re.search(r"trial \d: node \S+: .* are needed, .*mend this or take the node out of", both)
+        (folders[0] / "filler").unlink()
+        one = medfathom(*command)
+        assert "5 of 5 trials (5 complete)" in one
+        assert one.count("its trials go to the other nodes") <= 1
+        assert not list((folders[1]).rglob("*.pt"))
+    assert_all_complete()
+
+
+def fill(folder: Path) -> None:
+    """Leave no byte on a disk."""
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(2**12)):
+            pass
+
+
+def test_nodes_of_different_memory(workdir: Path) -> None:
+    """A trial that asks for memory runs where so much is; one that asks for more than any has is refused."""
+    import ray  # noqa: PLC0415
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+    ray.shutdown()
+    (workdir / "spread.toml").write_text(STUDY)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    command = ("run", "spread.toml", "--address", cluster.address, "--set")
+    try:
+        for name, gigabytes in (("one", 1), ("two", 4)):
+            storage = {"MEDFATHOM_STORAGE": str(workdir / name)}
+            cluster.add_node(num_cpus=1, memory=gigabytes * 10**9, env_vars=storage)
+        refused = medfathom(*command, "resources.memory_gb_per_trial=8", code=1)
+        assert "memory_gb_per_trial = 8, but the largest node has 4.0 GB for trials; ask for less" in refused
+        assert "5 of 5 trials (5 complete)" in medfathom(*command, "resources.memory_gb_per_trial=2")
+    finally:
+        cluster.shutdown()
+    assert_all_complete()
+    assert list((workdir / "two" / "cache" / "datasets").glob("*/prepared.json"))
+    assert not (workdir / "one" / "cache").exists()

@@ -11,10 +11,10 @@ import fake_work
 from fake_work import quick
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
-from medfathom.scheduling.cluster import Slots
+from medfathom.scheduling.cluster import Node, slots_from
 from medfathom.scheduling.halt import Halt
-from medfathom.scheduling.messages import Lost, Parcel, RunSettings
-from medfathom.scheduling.searcher import AskTell
+from medfathom.scheduling.messages import Failure, Lost, Parcel, Rest, RunSettings
+from medfathom.scheduling.searcher import MOST_SENT_ON, AskTell
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
 from medfathom.study.growth import asked
@@ -29,10 +29,76 @@ def driver(workdir: Path) -> Iterator[Driver]:
         yield opened
 
 
-def searcher_of(driver: Driver, folder: Path, nodes: int = 2) -> AskTell:
+class Notes(Watcher):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def searcher_of(
+    driver: Driver, folder: Path, nodes: int = 2, watcher: Watcher | None = None, halt: Halt | None = None
+) -> AskTell:
     settings = RunSettings(driver.config, folder, 1, "cpu", folder, "data", work=quick)
-    slots = Slots(cpus_per_trial=1, gpus_per_trial=0.0, concurrent=2, cpus_alone=2, nodes=nodes)
-    return AskTell(driver, Watcher(), Halt(driver.config, driver), lambda: slots, settings)
+    machines = [Node(2, id=f"node {i}") for i in range(nodes)]
+    slots = replace(slots_from(driver.config, machines), concurrent=2)
+    return AskTell(driver, watcher or Watcher(), halt or Halt(driver.config, driver), lambda: slots, settings)
+
+
+def full_disk(node: str) -> dict[str, object]:
+    """A worker's result on a node whose disk is full."""
+    return Failure("node a: No space left on device", mend="mend this", node=node).to_tune()
+
+
+def test_a_trial_of_a_node_that_cannot_take_part_goes_to_another(driver: Driver, workdir: Path) -> None:
+    notes, halt = Notes(), Halt(driver.config, driver)
+    searcher = searcher_of(driver, workdir, watcher=notes, halt=halt)
+    first = searcher.suggest("a")["order"].assignment
+    searcher.on_trial_result("a", full_disk("node 0"))
+    assert notes.told == ["node a: No space left on device; its trials go to the other nodes"]
+    assert searcher.suggest("b")["order"].assignment == first
+    assert searcher.suggest("c") is None  # one of two places is held by the worker that rests
+    assert not halt("a", Rest(over=False).to_tune())
+    searcher.on_trial_result("a", Rest(over=False).to_tune())
+    searcher.on_trial_complete("a", Rest(over=True).to_tune())
+    assert searcher.suggest("c")["order"].assignment != first
+    searcher.on_trial_result("c", full_disk("node 0"))  # it has been tried again: nothing new is told
+    assert len(notes.told) == 1
+    for name, trial in zip("bd", [first.number, 1], strict=True):
+        if name == "d":
+            assert searcher.suggest("d")["order"].assignment.number == trial
+        searcher.on_trial_complete(name, epoch(driver, driver.config.budget.epochs))
+    searcher.suggest("e")
+    searcher.on_trial_complete("e", epoch(driver, driver.config.budget.epochs))
+    assert [t.state for t in driver.trials()] == [TrialState.COMPLETE] * 3
+    assert halt("c", Rest(over=False).to_tune())  # nothing is left to do: its rest ends now
+    assert not halt.reason
+
+
+def test_a_run_ends_when_no_node_is_left(driver: Driver, workdir: Path) -> None:
+    halt = Halt(driver.config, driver)
+    searcher = searcher_of(driver, workdir, halt=halt)
+    first = searcher.suggest("a")["order"].assignment
+    searcher.on_trial_result("a", full_disk("node 0"))
+    assert not halt.reason
+    assert searcher.suggest("b")["order"].assignment == first
+    searcher.on_trial_result("b", full_disk("node 1"))
+    assert halt.reason == "trial 0: node a: No space left on device; mend this"
+    assert [t.state for t in driver.trials()] == [TrialState.RUNNING]  # the same command goes on with it
+
+
+def test_a_trial_is_not_sent_from_node_to_node_for_ever(driver: Driver, workdir: Path) -> None:
+    halt = Halt(driver.config, driver)
+    searcher = searcher_of(driver, workdir, halt=halt)
+    for times in range(MOST_SENT_ON + 1):
+        assert not halt.reason
+        assert searcher.suggest(str(times))["order"].assignment.number == 0
+        searcher.on_trial_result(str(times), full_disk("node 0"))
+        searcher.on_trial_complete(str(times), Rest(over=True).to_tune())
+    assert halt.reason.startswith("trial 0: node a")
 
 
 def test_a_worker_gone_before_it_took_a_trial_is_no_failure_of_the_trial(

@@ -1,4 +1,4 @@
-"""A trial's time limit, without Ray: the process that enforces it, and when that ends."""
+"""A worker's parts without Ray: the process that enforces its time limit, and its rest."""
 
 import os
 import select
@@ -6,11 +6,19 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from medfathom.scheduling.trainable import TimeLimit
+from fake_work import other_data, quick
+from medfathom.definitions.load import load_definition
+from medfathom.definitions.space import TrialParams
+from medfathom.scheduling import trainable
+from medfathom.scheduling.messages import METRIC, Order, RunSettings, Work
+from medfathom.scheduling.trainable import TimeLimit, TrialActor
+from medfathom.study.assignment import Assignment
 
 WORKER = """
 import os, signal, sys
@@ -90,3 +98,46 @@ def test_a_limit_is_lifted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "killpg", lambda group, _: killed.append(group))
     limit.lift()
     assert not killed
+
+
+def actor(folder: Path, order: Order, work: Work = other_data) -> TrialActor:
+    """A worker, made as Tune makes it, but in this process."""
+    settings = RunSettings(load_definition("demo"), folder, 1, "cpu", folder, "data", work=work)
+    made = TrialActor.__new__(TrialActor)
+    made.setup({"order": order}, settings)
+    return made
+
+
+def first_order(running: tuple[int, ...] | None) -> Order:
+    """Of trial 0; `running` as on one node or on several."""
+    params = TrialParams.model_validate({"architecture": "a", "init": "random", "unfreeze_depth": 0})
+    return Order(Assignment(0, params, "a", 0, {}), checkpoint="trial-00000.pt", running=running)
+
+
+def test_a_worker_on_a_node_that_cannot_take_part_keeps_its_place_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n1"))
+    monkeypatch.setattr(trainable, "ASKED_AGAIN_S", 0.01)
+    monkeypatch.setattr(trainable, "REST_S", 0.015)
+    worker = actor(tmp_path, first_order(running=(0,)))
+    told = worker.step()
+    assert (told["failure"].node, told["done"]) == ("n1", False)
+    assert told["failure"].reason == "the data here have changed"
+    rests = [worker.step(), worker.step()]
+    assert [(r["rests"], r["done"]) for r in rests] == [(True, False), (True, True)]
+    worker.reset_config({"order": first_order(running=(0,))})  # the next trial is tried there
+    assert "failure" in worker.step()
+
+
+def test_the_only_node_ends_its_trial_at_once(tmp_path: Path) -> None:
+    told = actor(tmp_path, first_order(running=None)).step()
+    assert (told["failure"].node, told["done"]) == ("", True)
+
+
+def test_a_worker_that_died_at_rest_does_not_begin_the_trial_again(tmp_path: Path) -> None:
+    """Another one has it by now."""
+    over = replace(first_order(running=(0,)), over=True)
+    told = actor(tmp_path, over, quick).step()
+    assert (told["rests"], told["done"]) == (True, True)
+    assert METRIC not in told

@@ -192,7 +192,7 @@ def test_a_node_that_emulates_the_studys_precision_ends_the_run(
     )
     with pytest.raises(OtherPrecisionError, match=words) as caught:
         task_of(settings, order(0, None))
-    assert Failure.of(caught.value).ends_run
+    assert Failure.of(caught.value).mend
     assert task_of(replace(settings, precision="float32"), order(0, None)).training.precision == "float32"
 
 
@@ -202,10 +202,10 @@ def test_a_node_without_the_data_ends_the_run(settings: RunSettings) -> None:
     whole["dataset"] = {"source": "npz", "path": "absent.npz", "modality": "OCT", "image_size": 32}
     lacking = replace(settings, config=StudyConfig.model_validate(whole))
     failed = next(results_or_failure(lacking, order(0, None)))
-    assert failed.ends_run
+    assert failed.mend
     assert failed.reason.startswith(f"node {platform.node()}: ")
     assert "absent.npz" in failed.reason
-    assert "take it out of the cluster" in failed.reason
+    assert failed.mend.startswith("give the node the same data or take the node out of the cluster")
 
 
 def test_a_full_disk_ends_the_run(settings: RunSettings, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_full_disk_ends_the_run(settings: RunSettings, tmp_path: Path) -> None
                 pass
         trial = order(0, None)
         failed = next(results_or_failure(replace(on_it, fingerprint=data.fingerprint), trial))
-    assert failed.ends_run
+    assert failed.mend
     assert re.match(rf"node {re.escape(platform.node())}: .*trial-00000.*No space left", failed.reason)
 
 

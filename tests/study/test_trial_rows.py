@@ -52,9 +52,11 @@ def trials(draw: st.DrawFn) -> FrozenTrial:
 
 
 @settings(max_examples=15, deadline=None)
-@given(made=st.lists(trials(), max_size=4))
+@given(made=st.lists(trials(), max_size=4), newer_than=st.integers(1, 9), also=st.sets(st.integers(1, 9)))
 @pytest.mark.large
-def test_equal_to_optunas(made: list[FrozenTrial], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_equal_to_optunas(
+    made: list[FrozenTrial], newer_than: int, also: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     url = f"sqlite:///{tmp_path_factory.mktemp('rows') / 'x.db'}"
     plain, ours = RDBStorage(url), Storage(url)
     other = optuna.create_study(storage=plain, study_name="other")
@@ -65,6 +67,10 @@ def test_equal_to_optunas(made: list[FrozenTrial], tmp_path_factory: pytest.Temp
     expected = RDBStorage._get_trials(plain, study._study_id, None, set(), -1)
     found = ours._get_trials(study._study_id, None, set(), -1)
     assert [_facts(t) for t in found] == [_facts(t) for t in expected]
+    # The ids of both studies alternate: 1, 3, 5, 7 are those of the other one.
+    expected_new = RDBStorage._get_trials(plain, study._study_id, None, also, newer_than)
+    found_new = ours._get_trials(study._study_id, None, also, newer_than)
+    assert [_facts(t) for t in found_new] == [_facts(t) for t in expected_new]
     brief = read_trials(ours.engine, study._study_id, ["a"])
     assert [t.user_attrs for t in brief] == [
         {k: v for k, v in t.user_attrs.items() if k == "a"} for t in expected
@@ -76,6 +82,19 @@ def test_equal_to_optunas(made: list[FrozenTrial], tmp_path_factory: pytest.Temp
 def _facts(trial: FrozenTrial) -> list[object]:
     steps = {k: "nan" if math.isnan(v) else v for k, v in trial.intermediate_values.items()}
     return [{k: v for k, v in vars(trial).items() if k != "intermediate_values"}, steps]
+
+
+def test_many_new_trials_are_read_without_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medfathom.study.trial_rows.MOST_BY_ID", 2)
+    storage = Storage(f"sqlite:///{tmp_path / 'x.db'}")
+    study = optuna.create_study(storage=storage)
+    for auc in (0.6, 0.7, 0.8, 0.9):
+        study.tell(study.ask(FORMS), auc)
+    few, many = storage._get_trials(1, None, {1}, 3), storage._get_trials(1, None, {1}, 1)
+    assert [t.value for t in few] == [0.6, 0.9]
+    assert [t.value for t in many] == [0.6, 0.7, 0.8, 0.9]
+    assert all(len(t.params) == len(FORMS) for t in few + many)
+    close(storage)
 
 
 def test_a_study_is_read_through_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from made_confirmations import made_model, made_result
 from medfathom.definitions.load import load_definition
 from medfathom.forecast import Cost, forecast
-from medfathom.scheduling.cluster import slots_from
+from medfathom.scheduling.cluster import Node, slots_from
 from medfathom.study.summary import TrialSummary
 from medfathom.terminal import confirmation, show
 from medfathom.terminal.forecast import forecast_text
@@ -142,7 +142,7 @@ def test_a_forecast_keeps_its_names(columns: int) -> None:
     config = load_definition("demo")
     kinds = kinds_of(config)
     cost = Cost(2.0, 0.01, 0.002, 0.005, 4, 10**9, None)
-    found = forecast(config, kinds, {0: cost}, {"train": 240, "val": 180}, slots_from(config, 2, 0))
+    found = forecast(config, kinds, {0: cost}, {"train": 240, "val": 180}, slots_from(config, [Node(2)]))
     console = Console(width=columns)
     with console.capture() as capture:
         console.print(forecast_text(found))

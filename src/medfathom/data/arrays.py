@@ -114,10 +114,10 @@ def check_space(partial: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if needed > free:
         raise RunError(
-            f"{partial.parent}: {_gib(needed)} are needed, {_gib(free)} are free; free some, "
+            f"{partial.parent}: {_size(needed)} are needed, {_size(free)} are free; free some, "
             "or set MEDFATHOM_STORAGE to another folder"
         )
 
 
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB"
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

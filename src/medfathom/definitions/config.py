@@ -155,6 +155,9 @@ class ResourcesConfig(Schema):
     gpus_per_trial: float | Literal["auto"] = "auto"
     """`auto`: none on a machine without a GPU; otherwise a GPU is shared by as many trials as fit its
     memory."""
+    memory_gb_per_trial: float | None = Field(default=None, gt=0)
+    """Memory in GB that a trial needs on its machine (not its GPU). A node of a cluster gets only as many
+    trials as its memory allows. Without it, only CPUs and GPUs are counted."""
     concurrent: int | None = Field(default=None, ge=1)
     """The largest number of trials at once."""
     checkpoint_url: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import secrets
 import shlex
@@ -14,13 +15,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.config import ResourcesConfig, StudyConfig
 from medfathom.errors import RunError
 from medfathom.machine import cpus
 from medfathom.scheduling.halt import callers_sigterm
@@ -36,34 +37,80 @@ ASKED_AGAIN_S = 5.0
 """So often, in seconds, a cluster that others started is asked for its nodes."""
 
 
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a machine gives to trials."""
+
+    cpus: int
+    gpus: float = 0.0
+    memory: float = math.inf
+    """Bytes; infinite: not known."""
+    id: str = ""
+    """Ray's."""
+
+    def fits(self, resources: ResourcesConfig) -> int:
+        """How many trials it takes at once, by their CPUs and their memory."""
+        by_cpus = self.cpus // resources.cpus_per_trial
+        needed = resources.memory_gb_per_trial
+        return by_cpus if needed is None else int(min(by_cpus, self.memory // (needed * GB)))
+
+
 @dataclass(frozen=True)
 class Slots:
     """What one trial takes, and how many run at once."""
 
-    cpus_per_trial: int
+    resources: ResourcesConfig
     gpus_per_trial: float
     """Of a trial whose own share is not measured."""
     concurrent: int
-    cpus_alone: int
-    """What a trial gets that ran out of memory beside others."""
-    nodes: int = 1
+    nodes: tuple[Node, ...]
+    """All of the cluster, those too that take no trial."""
     measured_gpus: float = 0.0
     """GPUs to be shared out by measured memory; 0: every trial takes the same."""
+
+    @property
+    def cpus_per_trial(self) -> int:
+        """CPU threads of a trial."""
+        return self.resources.cpus_per_trial
 
     @property
     def device(self) -> str:
         """What trials run on: `cuda` or `cpu`."""
         return "cuda" if self.gpus_per_trial else "cpu"
 
+    @property
+    def able(self) -> tuple[Node, ...]:
+        """The nodes that can take a trial."""
+        return tuple(node for node in self.nodes if node.fits(self.resources) and self._has_gpus(node))
+
+    def _has_gpus(self, node: Node) -> bool:
+        return node.gpus >= min(1.0, self.gpus_per_trial)
+
     def request(self, config: Mapping[str, Order]) -> dict[str, float]:
-        """Ray's resources for a trial."""
+        """Ray's resources for a trial. One that ran out of memory beside others gets a whole machine.
+
+        That is the one with the most memory. Ray knows of memory only what is asked for: where trials do not
+        ask, CPUs keep others away.
+        """
         order = config["order"]
+        needed = self.resources.memory_gb_per_trial
         if order.alone:
+            able = self.able or (Node(self.cpus_per_trial),)
+            roomiest = max(able, key=lambda node: (node.memory, node.cpus))
+            known = len(able) > 1 and roomiest.memory < math.inf
             return {
-                "cpu": self.cpus_alone,
+                "cpu": roomiest.cpus,
                 "gpu": max(1.0, self.gpus_per_trial) if self.gpus_per_trial else 0,
+                "memory": int(roomiest.memory) if known else 0,
             }
-        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial if order.gpus is None else order.gpus}
+        return {
+            "cpu": self.cpus_per_trial,
+            "gpu": self.gpus_per_trial if order.gpus is None else order.gpus,
+            "memory": 0 if needed is None else int(needed * GB),
+        }
 
 
 @dataclass(frozen=True)
@@ -165,30 +212,12 @@ def slots_for(config: StudyConfig, *, own: bool = True) -> Slots:
     Raises:
         RunError: a trial asks for more than there is, and no node is awaited.
     """
-    resources, nodes = ray.cluster_resources(), _cpus_of_nodes()
-    cpus, gpus = int(resources.get("CPU", 0)), float(resources.get("GPU", 0))
-    concurrent = config.resources.concurrent
-    if not own and concurrent is not None:
-        per_trial, wanted = config.resources.cpus_per_trial, config.resources.gpus_per_trial
-        cpus = max(cpus, concurrent * per_trial)
-        gpus = gpus if wanted == "auto" else max(gpus, concurrent * float(wanted))
-        nodes = [max(count, per_trial) for count in nodes]
-    if max(nodes) < config.resources.cpus_per_trial:
-        await_them = "" if own else ", or set resources.concurrent to wait for nodes that will come"
-        raise RunError(
-            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the largest node has "
-            f"{max(nodes)} CPUs; ask for fewer{await_them}"
-        )
-    return slots_from(config, cpus, gpus, nodes)
+    nodes = [_node(found["NodeID"], found["Resources"]) for found in ray.nodes() if found["Alive"]]
+    return slots_from(config, nodes, awaited=0 if own else config.resources.concurrent or 0, own=own)
 
 
-def has_node(config: StudyConfig) -> bool:
-    """Whether a node of now has the CPUs for a trial."""
-    return max(_cpus_of_nodes()) >= config.resources.cpus_per_trial
-
-
-def _cpus_of_nodes() -> list[int]:
-    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]] or [0]
+def _node(name: str, has: Mapping[str, float]) -> Node:
+    return Node(int(has.get("CPU", 0)), float(has.get("GPU", 0)), has.get("memory", math.inf), name)
 
 
 def followed(config: StudyConfig, first: Slots, *, own: bool) -> Callable[[], Slots]:
@@ -212,33 +241,56 @@ def followed(config: StudyConfig, first: Slots, *, own: bool) -> Callable[[], Sl
     return now
 
 
-def slots_from(config: StudyConfig, cpus: int, gpus: float, nodes: Sequence[int] = ()) -> Slots:
-    """The same for so many CPUs and GPUs in all; `nodes` are the CPUs of each node, one where none is given.
+def slots_from(config: StudyConfig, nodes: Sequence[Node], *, awaited: int = 0, own: bool = True) -> Slots:
+    """The same on these nodes.
+
+    Args:
+        config: the definition.
+        nodes: of the cluster.
+        awaited: so many trials are asked for in any case: for nodes that will come.
+        own: as in `slots_for`.
 
     Raises:
         RunError: a trial asks for more than there is.
     """
     wanted = config.resources.gpus_per_trial
+    gpus = sum(node.gpus for node in nodes)
+    if wanted != "auto":
+        gpus = max(gpus, awaited * float(wanted))
     gpus_per_trial = (1.0 if gpus else 0.0) if wanted == "auto" else float(wanted)
     if gpus_per_trial > gpus:
         raise RunError(f"resources.gpus_per_trial = {gpus_per_trial:g}, but the cluster has {gpus:g}")
-    fits = cpus // config.resources.cpus_per_trial
     measured_gpus = gpus if wanted == "auto" else 0.0
+    slots = Slots(config.resources, gpus_per_trial, 1, tuple(nodes), measured_gpus)
+    fits = max(sum(node.fits(config.resources) for node in slots.able), awaited)
+    if fits < 1:
+        raise RunError(_too_much(config.resources, nodes) + ("" if own else AWAIT))
     if gpus_per_trial and not measured_gpus:
         fits = min(fits, _side_by_side(gpus, gpus_per_trial))
-    if fits < 1:
-        raise RunError(
-            f"resources.cpus_per_trial = {config.resources.cpus_per_trial}, but the cluster has {cpus} CPUs"
+    return replace(slots, concurrent=min(fits, config.resources.concurrent or fits))
+
+
+AWAIT = ", or set resources.concurrent to wait for nodes that will come"
+
+
+def _too_much(resources: ResourcesConfig, nodes: Sequence[Node]) -> str:
+    """What of a trial's demands no node meets, in words."""
+    most = max((node.cpus for node in nodes), default=0)
+    if most < resources.cpus_per_trial:
+        return (
+            f"resources.cpus_per_trial = {resources.cpus_per_trial}, but the largest node has {most} CPUs; "
+            "ask for fewer"
         )
-    concurrent = min(fits, config.resources.concurrent or fits)
-    of_nodes = nodes or [cpus]
-    return Slots(
-        config.resources.cpus_per_trial,
-        gpus_per_trial,
-        concurrent,
-        max(of_nodes),
-        len(of_nodes),
-        measured_gpus,
+    able = [node for node in nodes if node.cpus >= resources.cpus_per_trial]
+    memory = max(node.memory for node in able) / GB
+    if resources.memory_gb_per_trial is not None and memory < resources.memory_gb_per_trial:
+        return (
+            f"resources.memory_gb_per_trial = {resources.memory_gb_per_trial:g}, but the largest node has "
+            f"{memory:.1f} GB for trials; ask for less"
+        )
+    return (
+        f"no node has the GPU, the {resources.cpus_per_trial} CPUs and the memory of a trial together; "
+        "ask for less (resources)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.experiment import Trial
@@ -10,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.scheduling.environment import Unsaved
-from medfathom.scheduling.messages import METRIC, TIME, Lost
+from medfathom.scheduling.messages import METRIC, TIME, Failure, Lost
 from medfathom.study.assignment import Assignment
 from medfathom.study.stopping import Stopping
 
@@ -65,6 +66,9 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """The rule's decision on an epoch; a failure tells none, and a protected trial has its first fold."""
         assignment, stops = _assignment(trial), False
+        failure: Failure | None = result.get("failure")
+        if failure is not None and failure.node:  # should its worker die, Tune would begin the trial again
+            trial.config["order"] = replace(trial.config["order"], over=True)
         if METRIC in result:
             stops = self.stopping.stops(
                 assignment.stratum, assignment.number, int(result[TIME]), float(result[METRIC])

@@ -15,6 +15,7 @@ from ray import tune
 from medfathom.definitions.config import StudyConfig
 from medfathom.metrics.rules import is_loss, objective_title
 from medfathom.scheduling.environment import Unsaved
+from medfathom.scheduling.messages import RESTS
 from medfathom.study.driver import Driver
 from medfathom.study.record import value_of
 
@@ -54,8 +55,8 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
         raise KeyboardInterrupt
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No single trial is stopped from here."""
-        return False
+        """Of single trials only a worker is stopped from here that rests while nothing is left to do."""
+        return RESTS in result and bool(self.or_halt(self._driver.done, otherwise=True))
 
     def stop_all(self) -> bool:
         """Whether the run ends now. Tune asks after every event."""

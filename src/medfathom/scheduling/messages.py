@@ -25,6 +25,8 @@ spent."""
 
 METRIC, TIME = "value", "epoch"
 """Keys of a result that Tune and its scheduler read."""
+RESTS = "rests"
+"""Key of what a worker tells that does not work."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Order:
     """Its share of a GPU where shares follow measured memory; None: what every trial takes."""
     beside: tuple[Beside, ...] = ()
     """Trials whose heads are fitted beside its own; each gets its own turn later."""
+    over: bool = False
+    """Whether another worker has the trial by now: who takes this order up again has nothing to do."""
 
 
 @dataclass
@@ -137,8 +141,10 @@ class Failure:
     """In one line."""
     memory: bool = False
     """Whether memory ran out: the trial is tried once more, alone on its device."""
-    ends_run: bool = False
-    """Whether the node cannot take part in the study: that ends the run, not the trial."""
+    mend: str = ""
+    """Where not the trial failed but its node, which cannot take part in the study: what to do about it."""
+    node: str = ""
+    """Ray's id of that node, where it is one of several: its worker stays and rests (see `Rest`)."""
     identity: TrialRecord | None = None
     """What the trial is, where it failed before its first epoch and could be described."""
 
@@ -148,20 +154,30 @@ class Failure:
         if isinstance(error, OSError) and error.errno in OF_THE_NODE:
             where = f"{error.filename}: " if error.filename else ""
             error = NodeError(
-                f"node {platform.node()}: {where}{error.strerror}; mend this or take the node out of the "
-                f"cluster, then `{command('run')}` continues"
+                f"node {platform.node()}: {where}{error.strerror}",
+                f"mend this or take the node out of the cluster, then `{command('run')}` continues",
             )
+        if isinstance(error, NodeError):
+            return cls(" ".join(error.reason.split()), mend=error.mend, identity=identity)
         text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
-        return cls(
-            " ".join(text.split()),
-            isinstance(error, MemoryError | OutOfMemoryError),
-            isinstance(error, NodeError),
-            identity,
-        )
+        memory = isinstance(error, MemoryError | OutOfMemoryError)
+        return cls(" ".join(text.split()), memory, identity=identity)
 
     def to_tune(self) -> dict[str, Any]:
         """As Tune takes it."""
-        return {"failure": self, "finished": False, "done": True}
+        return {"failure": self, "finished": False, "done": not self.node}
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A worker keeps its place on a node that cannot take part: Ray would give it to the next trial."""
+
+    over: bool
+    """Whether the node is tried again."""
+
+    def to_tune(self) -> dict[str, Any]:
+        """As Tune takes it."""
+        return {RESTS: True, "finished": False, "done": self.over}
 
 
 @dataclass(frozen=True)

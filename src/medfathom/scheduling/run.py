@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import MedfathomError, RunError
-from medfathom.scheduling.cluster import Cluster, Slots, cluster, followed, has_node, slots_for
+from medfathom.scheduling.cluster import Cluster, Slots, cluster, followed, slots_for
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import RunSettings, Work
@@ -59,7 +59,7 @@ def run_trials(
     with cluster(address) as at_hand:
         slots = slots_for(config, own=at_hand.own)
         watcher.begin(config, driver, slots.concurrent)
-        if not has_node(config):
+        if not slots.able:
             watcher.note("no node of the cluster has room for a trial yet; waiting for nodes to join it")
         settings = RunSettings(
             config,

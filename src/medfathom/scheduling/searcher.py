@@ -6,6 +6,7 @@ It must never raise (that would end the whole fit): what goes wrong in it halts 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,9 @@ from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
 from medfathom.trial.alike import MOST_BESIDE, alike, can_fit_beside
 
+MOST_SENT_ON = 5
+"""So often a trial is given to another node than the one that could not take part; then the run ends."""
+
 
 class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     """Hands Tune the driver's trials and writes down what comes of them."""
@@ -56,6 +60,9 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._beside: dict[int, list[Assignment]] = {}
         self._had_company: set[int] = set()
         self._later: list[Assignment] = []
+        self._resting: dict[str, str] = {}
+        self._sent_on: Counter[int] = Counter()
+        self._told: set[str] = set()
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
         if slots().measured_gpus:
@@ -95,7 +102,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         return Order(
             assignment,
             checkpoint=name(assignment.number),
-            running=tuple(self._driver.running()) if self._slots().nodes > 1 else None,
+            running=tuple(self._driver.running()) if len(self._slots().nodes) > 1 else None,
             alone=assignment.number in self._alone,
             gpus=self._hold_gpus(assignment) if self._slots().measured_gpus else None,
             beside=tuple(Beside(other, name(other.number)) for other in self._company(assignment)),
@@ -106,7 +113,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
         Not on several nodes: their checkpoints would lie where they may not go on.
         """
-        one_training = can_fit_beside(self._driver.config) and self._slots().nodes == 1
+        one_training = can_fit_beside(self._driver.config) and len(self._slots().nodes) == 1
         if not one_training or not self._fits_beside(first, first):
             return []
         company = [other for other in self._adopted if self._fits_beside(first, other)][:MOST_BESIDE]
@@ -137,7 +144,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         """Whether another trial can start now: one that was asked for earlier would only wait."""
         gpus = self._slots().measured_gpus
         free = not gpus or sum(self._held.values()) + self._shares.smallest() <= gpus + 1e-9
-        return free and len(self._numbers) < self._slots().concurrent
+        return free and len(self._numbers) < max(1, self._slots().concurrent - len(self._resting))
 
     def _hold_gpus(self, assignment: Assignment) -> float:
         """A trial's share of a GPU, by measured memory; held until the trial ends."""
@@ -155,7 +162,35 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Write down an epoch (the last one comes with `on_trial_complete`)."""
-        self._halt.or_halt(lambda: self._note(self._numbers[trial_id], from_tune(result)), otherwise=None)
+        self._halt.or_halt(lambda: self._result(trial_id, from_tune(result)), otherwise=None)
+
+    def _result(self, trial_id: str, news: EpochNews | Failure | None) -> None:
+        if trial_id not in self._numbers:  # of a worker that rests
+            return
+        if isinstance(news, Failure):
+            self._send_on(trial_id, news)
+        else:
+            self._note(self._numbers[trial_id], news)
+
+    def _send_on(self, trial_id: str, failure: Failure) -> None:
+        """Give a trial to another node than the one that cannot take part.
+
+        Raises:
+            RunError: there is none, or the trial has been sent on from one to the next.
+        """
+        number = self._numbers.pop(trial_id)
+        order, _ = self._begun.pop(trial_id)
+        self._held.pop(number, None)
+        self._let_go_of_company(number)
+        self._adopted.append(order.assignment)
+        self._resting[trial_id] = failure.node
+        self._sent_on[number] += 1
+        left = {node.id for node in self._slots().able} - set(self._resting.values())
+        if not left or self._sent_on[number] > MOST_SENT_ON:
+            raise RunError(f"trial {number}: {failure.reason}; {failure.mend}")
+        if failure.node not in self._told:
+            self._told.add(failure.node)
+            self._watcher.note(f"{failure.reason}; its trials go to the other nodes")
 
     def _note(self, number: int, news: EpochNews | Failure | None) -> None:
         if isinstance(news, EpochNews):
@@ -172,6 +207,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._halt.or_halt(lambda: self._complete(trial_id, from_tune(result), error), otherwise=None)
 
     def _complete(self, trial_id: str, news: EpochNews | Failure | None, error: bool) -> None:
+        self._resting.pop(trial_id, None)
         if trial_id not in self._numbers:
             return
         number = self._numbers.pop(trial_id)
@@ -189,8 +225,8 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         if isinstance(news, Failure) and news.memory and number not in self._alone:
             self._try_alone(order.assignment, news)
             return
-        if isinstance(news, Failure) and news.ends_run:
-            raise RunError(f"trial {number}: {news.reason}")  # it stays, to be gone on with
+        if isinstance(news, Failure) and news.mend:
+            raise RunError(f"trial {number}: {news.reason}; {news.mend}")  # it stays, to be gone on with
         latest = self._latest.pop(number, None)
         known = latest.attributes if latest is not None else {}
         self._shares.learn(order.assignment.params, known)

@@ -8,15 +8,21 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+import ray
 from ray import tune
 
 from medfathom.errors import RunError
-from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
+from medfathom.scheduling.messages import EpochResult, Failure, Order, Rest, Result, RunSettings
 
 HARD_LIMIT = 1.5
 """An epoch is waited for until so many times a trial's time limit; then its worker is killed."""
+REST_S = 120.0
+"""So long, in seconds, no trial is tried again on a node that cannot take part."""
+ASKED_AGAIN_S = 2.0
+"""So often, in seconds, a worker that rests gives Tune the opportunity to end it."""
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]
@@ -30,6 +36,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         self._settings = settings
         self._results: Iterator[Result] | None = None
         self._limit: TimeLimit | None = None
+        self._rests_until: float | None = None
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -40,10 +47,23 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     def _take(self, config: dict[str, Any]) -> None:
         self._let_go()
         self._order: Order = config["order"]
+        self._rests_until = time.monotonic() if self._order.over else None
 
     def step(self) -> dict[str, Any]:
         """One epoch's result, or the reason why there is none."""
-        return self._next().to_tune()
+        if self._rests_until is not None:
+            return self._rest(self._rests_until).to_tune()
+        result = self._next()
+        if isinstance(result, Failure) and result.mend and self._order.running is not None:
+            self._let_go()
+            self._rests_until = time.monotonic() + REST_S
+            result = replace(result, node=ray.get_runtime_context().get_node_id())
+        return result.to_tune()
+
+    def _rest(self, until: float) -> Rest:
+        left = until - time.monotonic()
+        time.sleep(max(0.0, min(ASKED_AGAIN_S, left)))
+        return Rest(over=left <= ASKED_AGAIN_S)
 
     def _next(self) -> Result:
         try:

@@ -90,9 +90,9 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
     data = _prepared(settings.config.dataset, storage)
     if data.fingerprint != settings.fingerprint:
         raise OtherDataError(
-            f"{data.folder}: the data here have changed, or are another copy (fingerprint "
-            f"{data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]}); restore the study's "
-            f"data, then `{command('run')}` continues"
+            f"node {platform.node()}: {data.folder}: the data here have changed, or are another copy "
+            f"(fingerprint {data.fingerprint[:12]}, the study's is {settings.fingerprint[:12]})",
+            f"restore the study's data, then `{command('run')}` continues",
         )
     config = settings.config.dataset
     own = _prepared(at_size(config, order.assignment.params.image_size), storage)
@@ -122,10 +122,11 @@ def _prepared(config: DatasetConfig | JointDataset, storage: Path) -> PreparedDa
     """The data on this node. The driver could prepare them: where a node cannot, no trial can run there."""
     try:
         return prepare_study(config, storage / "cache")
-    except DataError as error:
+    except MedfathomError as error:
+        do = "give the node the same data" if isinstance(error, DataError) else "mend this"
         raise NodeError(
-            f"node {platform.node()}: {error}; give the node the same data or take it out of the cluster, "
-            f"then `{command('run')}` continues"
+            f"node {platform.node()}: {error}",
+            f"{do} or take the node out of the cluster, then `{command('run')}` continues",
         ) from None
 
 
@@ -138,7 +139,8 @@ def _precision(settings: RunSettings, device: str) -> str:
     if settings.precision == "bfloat16" and emulates:
         raise OtherPrecisionError(
             f"node {platform.node()}: it has no instructions for bfloat16, in which this study's trials are "
-            'trained; take the node out, or set training.precision = "float32" and run with --fresh'
+            "trained",
+            'take the node out, or set training.precision = "float32" and run with --fresh',
         )
     return settings.precision
 
