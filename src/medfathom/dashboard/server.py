@@ -7,6 +7,7 @@ asked for.
 
 from __future__ import annotations
 
+import re
 import socketserver
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from medfathom.dashboard.notes import artifact_store
+from medfathom.dashboard.sample import SampledStorage
 from medfathom.dashboard.visitors import LOCAL_NAMES, guarded, new_token
 from medfathom.errors import StorageError
-from medfathom.study.connection import connect
+from medfathom.study.connection import connect, connect_as
 from medfathom.text import command
 
 if TYPE_CHECKING:
@@ -26,29 +28,62 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 
+BAR = (
+    '<div style="position: fixed; bottom: 0; right: 0; padding: 4px 12px; font: 13px sans-serif; '
+    'z-index: 2000; background: #ffe9b3; color: #402d00">{lines}</div>'
+)
+"""What is said on every page: the page's own texts cannot be changed."""
+
 STYLE = (
     "<style>#dashboard * { overflow-wrap: anywhere; } "
     "#dashboard p { white-space: normal !important; }</style>"
 )
 """An attribute of a thousand characters is folded, else the page is as wide as it is long."""
 
-READ_ONLY = (
-    '<div style="position: fixed; bottom: 0; right: 0; padding: 4px 12px; font: 13px sans-serif; '
-    'z-index: 2000; background: #ffe9b3; color: #402d00">Read-only: edits and deletions are refused. '
-    "<code>{command}</code> allows changes on this page.</div>"
-)
-"""Buttons that would change something are the page's own; this says why they fail."""
+OF_A_SAMPLE = re.compile(r"/api/studies/\d+(/param_importances|/plot/\w+)?")
+"""What is answered from a sample of a large study: its page and its plots. Its CSV file has all trials."""
 
 
-def with_page(app: WSGIApplication, *, writable: bool) -> WSGIApplication:
-    """Add `STYLE`, and `READ_ONLY` unless `writable`, to the page itself; everything else passes as it is."""
-    added = STYLE + ("" if writable else READ_ONLY.format(command=escape(command("dashboard", "--writable"))))
+def of_sample(whole: WSGIApplication, sample: WSGIApplication) -> WSGIApplication:
+    """Let one application answer what the page of a study shows, and the other everything else."""
+
+    def routed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        reads = environ["REQUEST_METHOD"] == "GET"
+        shows = OF_A_SAMPLE.fullmatch(environ.get("PATH_INFO", "")) is not None
+        return (sample if reads and shows else whole)(environ, start_response)
+
+    return routed
+
+
+def told(storage: SampledStorage, *, writable: bool) -> list[str]:
+    """What every page says, as HTML: which studies it shows a sample of, and whether it can change them."""
+    lines = []
+    for study in storage.get_all_studies():
+        sample = storage.sample(storage.get_study_id_from_name(study.study_name))
+        if sample.every > 1:
+            name = escape(study.study_name)
+            lines.append(
+                f"{name}: {sample.n_trials:,} trials. The page shows one in {sample.every} and the best. "
+                f"<code>{command('show')} {name}</code> and the CSV file have all."
+            )
+    if not writable:
+        allow = escape(command("dashboard", "--writable"))
+        lines.append(
+            f"Read-only: edits and deletions are refused. <code>{allow}</code> allows changes on this page."
+        )
+    return lines
+
+
+def with_page(app: WSGIApplication, says: Callable[[], list[str]]) -> WSGIApplication:
+    """Add `STYLE`, and what there is to say, to the page itself; everything else passes as it is."""
 
     def changed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "GET" or not environ.get("PATH_INFO", "").startswith("/dashboard"):
             return app(environ, start_response)
         # The whole page each time: of a page that was not modified only its headers would come.
         environ.pop("HTTP_IF_MODIFIED_SINCE", None)
+        lines = says()
+        added = STYLE + (BAR.format(lines="<br>".join(lines)) if lines else "")
         begun: list[tuple[str, list[tuple[str, str]]]] = []
 
         def keep(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:
@@ -85,13 +120,16 @@ def make_dashboard(
         StorageError: no such storage, or the address or port cannot be had.
     """
     storage = connect(url, create=False)
+    sampled = connect_as(SampledStorage, url, create=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import optuna_dashboard  # noqa: PLC0415
 
-        app = optuna_dashboard.wsgi(storage, artifact_store=artifact_store())
+        whole = optuna_dashboard.wsgi(storage, artifact_store=artifact_store())
+        app = of_sample(whole, optuna_dashboard.wsgi(sampled, artifact_store=artifact_store()))
     try:
-        for_visitors = guarded(with_page(app, writable=writable), writable=writable, token=token)
+        page = with_page(app, lambda: told(sampled, writable=writable))
+        for_visitors = guarded(page, writable=writable, token=token)
         return make_server(host, port, for_visitors, _Server, _QuietHandler)
     except OSError as error:
         where = f"--port {port}" if host == HOST else f"--host {host} --port {port}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
@@ -37,10 +37,19 @@ def default_url() -> str:
     return f"sqlite:///{home() / 'medfathom.db'}"
 
 
-def connect(url: str, *, create: bool) -> RDBStorage:
+def connect(url: str, *, create: bool) -> Storage:
+    """Open an Optuna storage: see `connect_as`."""
+    return connect_as(Storage, url, create=create)
+
+
+S = TypeVar("S", bound=Storage)
+
+
+def connect_as(form: type[S], url: str, *, create: bool) -> S:
     """Open an Optuna storage.
 
     Args:
+        form: what it is opened as.
         url: SQLAlchemy's form.
         create: whether it is to be written; a SQLite file may then be created.
 
@@ -64,7 +73,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
             with _alone(url, file if create else None):
-                storage = Storage(url, engine_kwargs=engine_kwargs)
+                storage = form(url, engine_kwargs=engine_kwargs)
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = cause_of(error)
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None

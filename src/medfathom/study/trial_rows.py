@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 5_000
 _SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
 
-MOST_BY_ID = 1_000
+MOST_BY_ID = 5_000
 """Of so many trials the rows are asked for by the trials' ids; of more, all rows are gone through."""
 
 
