@@ -2,21 +2,27 @@
 
     python benchmarks/gpu.py [--device cuda] [--size 224] [--batch 64] [--images 2048] [--epochs 3]
         [--architectures resnet50 densenet121 vit_base_patch16_224 efficientnet_b0]
-        [--precision bfloat16] [--heads 64] [--parts loop script compile heads] [--out FILE.md]
+        [--precision bfloat16] [--heads 64] [--processes 4]
+        [--parts loop script compile heads processes memory] [--out FILE.md]
 
 loop: `Fit.train_epoch` against a forward-backward loop on ready tensors (goal .95 of its images a second).
 script: a trial (`run_trial`, features and checkpoints included) against a plain timm + DataLoader script with
 the same weights, frozen parts, optimizer and batches (goals: everything 2x, the last stage 5x, the head 20x).
-compile: what `torch.compile` costs at the first step, and what it gains in each later one.
+compile: what `torch.compile` costs at the first step, and what it gains in each later one; without and with
+CUDA graphs (its mode `reduce-overhead`).
 heads: head-only trials over the same features, fitted side by side against one after another.
+processes: trials in processes side by side on the device, as Ray runs them, against one after another.
+memory: what is set aside for a trial after one with half the batch was measured, against what it then takes.
 
 Images and weights are drawn: no download is needed for a time. `--device cpu --size 32 --images 64 --batch 16
---architectures test_resnet --precision float32 --heads 6 --parts loop script heads` tries them without a GPU.
+--architectures test_resnet --precision float32 --heads 6 --processes 2 --parts loop script heads processes
+memory` tries them without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import sys
@@ -40,10 +46,13 @@ from medfathom.data.prepared import PreparedData
 from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.dataset import NpzDataset
 from medfathom.definitions.space import TrialParams
+from medfathom.machine import memory_bytes
 from medfathom.models.build import Network, build_network
 from medfathom.trial.fit import Fit, FitSettings
+from medfathom.trial.gpu_shares import CONTEXT_BYTES, MeasuredShares
 from medfathom.trial.inputs import ImageInputs, Views
 from medfathom.trial.layout import lay_out
+from medfathom.trial.memory import device_bytes, free_bytes
 from medfathom.trial.record import TrialRecord
 from medfathom.trial.rows import open_rows
 from medfathom.trial.task import TrialTask
@@ -65,6 +74,7 @@ class Bench:
     epochs: int
     precision: str
     heads: int
+    processes: int
     data: PreparedData
 
     @property
@@ -125,6 +135,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--heads", type=int, default=64)
+    parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -169,6 +180,7 @@ def bench_of(folder: Path, options: argparse.Namespace) -> Bench:
         options.epochs,
         options.precision,
         options.heads,
+        options.processes,
         prepare(config, folder / "cache"),
     )
 
@@ -312,25 +324,26 @@ def whole_trial(bench: Bench, architecture: str, depth: int) -> tuple[float, flo
 def compiled(bench: Bench, architectures: Sequence[str]) -> list[str]:
     """Steps of everything trained, with and without `torch.compile`: after how many steps does it pay."""
     rows = [
-        "| network | first step, s | compiled, s | later steps, ms | compiled, ms | pays after steps |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| network | mode | first step, s | compiled, s | later ones, ms | compiled, ms | pays after steps |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for architecture in architectures:
-        cells = [steps(bench, architecture, compiles=compiles) for compiles in (False, True)]
-        (first, later), (first_compiled, later_compiled) = cells
-        gain = later - later_compiled
-        after = f"{(first_compiled - first) / gain:.0f}" if gain > 0 else "never"
-        rows.append(
-            f"| {architecture} | {first:.2f} | {first_compiled:.2f} | {1e3 * later:.1f} "
-            f"| {1e3 * later_compiled:.1f} | {after} |"
-        )
+        first, later = steps(bench, architecture, None)
+        for mode in ("default", "reduce-overhead"):
+            first_compiled, later_compiled = steps(bench, architecture, mode)
+            gain = later - later_compiled
+            after = f"{(first_compiled - first) / gain:.0f}" if gain > 0 else "never"
+            rows.append(
+                f"| {architecture} | {mode} | {first:.2f} | {first_compiled:.2f} | {1e3 * later:.1f} "
+                f"| {1e3 * later_compiled:.1f} | {after} |"
+            )
     return rows
 
 
-def steps(bench: Bench, architecture: str, *, compiles: bool) -> tuple[float, float]:
-    """Seconds of the first step, and of a later one."""
+def steps(bench: Bench, architecture: str, mode: str | None) -> tuple[float, float]:
+    """Seconds of the first step, and of a later one. `mode`: of `torch.compile`; None: not compiled."""
     network = bench.network(architecture, 5).train()
-    run = torch.compile(network) if compiles else network
+    run = network if mode is None else torch.compile(network, mode=mode)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     shape = (bench.batch, 3, bench.size, bench.size)
     images = torch.randn(shape, device=bench.device).contiguous(memory_format=torch.channels_last)
@@ -380,11 +393,79 @@ def all_beside(trials: Sequence[Waiting]) -> None:
     one_by_one(trials[1:])
 
 
+def processes(bench: Bench, architectures: Sequence[str]) -> list[str]:
+    """Trials, their features there, one after another and each in a process of its own at the same time."""
+    rows = [
+        "| network | trained | trials | one after another, s | in processes, s | ratio |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    n = bench.processes
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(n, _wait_for_all, (spawn.Barrier(n),)) as pool:
+        for architecture in architectures:
+            for what, depth in DEPTHS.items():
+                list(run_trial(*bench.trial(architecture, depth)))  # computes the features
+                trials = [bench.trial(architecture, depth, seed) for seed in range(n)]
+                pool.map(_in_a_process, trials, chunksize=1)  # once to wake up each process's device
+                trials = [bench.trial(architecture, depth, seed) for seed in range(n)]
+                beside = bench.seconds(partial(pool.map, _in_a_process, trials, chunksize=1))
+                trials = [bench.trial(architecture, depth, seed) for seed in range(n)]
+                apart = bench.seconds(partial(one_by_one, trials))
+                rows.append(
+                    f"| {architecture} | {what} | {n} | {apart:.2f} | {beside:.2f} | {apart / beside:.2f} |"
+                )
+    return rows
+
+
+_all_there: Any = None
+
+
+def _wait_for_all(barrier: Any) -> None:
+    global _all_there  # noqa: PLW0603  a process of a pool has no other place for it
+    _all_there = barrier
+
+
+def _in_a_process(trial: Waiting) -> None:
+    """Begins when every process has a trial: none takes two."""
+    _all_there.wait()
+    list(run_trial(*trial))
+
+
+def memory(bench: Bench, architectures: Sequence[str]) -> list[str]:
+    """What `MeasuredShares` sets aside for a trial, learnt from one of half its batch, and what it takes.
+
+    What it takes is the peak of its tensors and what a process holds besides; the device's own count has
+    what the allocator keeps too (and what other programs have taken).
+    """
+    rows = [
+        "| network | trained | batch | set aside, MiB | tensors and context, MiB | on the device, MiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    whole = device_bytes(bench.device) or memory_bytes()
+    for architecture in architectures:
+        for what, depth in DEPTHS.items():
+            shares = MeasuredShares()
+            for batch in (bench.batch // 2, bench.batch):
+                params, task = replace(bench, batch=batch).trial(architecture, depth)
+                asked = shares.share(params) * whole
+                if bench.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                *_, record = run_trial(params, task)
+                shares.learn(params, {**record.attributes(), "device_memory_bytes": whole})
+            taken = record.peak_memory_bytes + CONTEXT_BYTES
+            on_device = whole - free_bytes(bench.device)
+            cells = " | ".join(f"{n / 2**20:.0f}" for n in (asked, taken, on_device))
+            rows.append(f"| {architecture} | {what} | {bench.batch} | {cells} |")
+    return rows
+
+
 PARTS: dict[str, Callable[[Bench, Sequence[str]], list[str]]] = {
     "loop": loop,
     "script": script,
     "compile": compiled,
     "heads": heads,
+    "processes": processes,
+    "memory": memory,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from medfathom.definitions.dataset import SplitsConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import TrialParams
 from medfathom.study.policy.cost import forward_work, prefix_work, work_of
+from medfathom.trial.gpu_shares import MeasuredShares
 from medfathom.trial.kinds import Kind
 from medfathom.trial.network import draws_weights
 from medfathom.trial.parts import TRAIN_AUC_IMAGES
@@ -322,8 +323,6 @@ def _side_by_side(params: TrialParams, cost: Cost, slots: Slots) -> int:
     """How many such trials run at once: with `gpus_per_trial = "auto"` as many as their memory lets."""
     if not slots.measured_gpus:
         return slots.concurrent
-    from medfathom.scheduling.gpu_shares import MeasuredShares  # noqa: PLC0415  needs Ray, the schema does not
-
     shares = MeasuredShares()
     shares.learn(params, {k: getattr(cost, k) for k in ("peak_memory_bytes", "device_memory_bytes")})
     return min(slots.concurrent, round(slots.measured_gpus / shares.share(params)))

@@ -99,6 +99,16 @@ def test_confirmed_models_come_back_from_nodes_that_share_no_folder(
         assert not list((workdir / name).rglob(WEIGHTS_FILE))
     medfathom("export", "spread", "--out", "exported", "--no-onnx")
     assert len(medfathom("predict", "exported", str(next(workdir.rglob("*.png"))))) > 0
+    # A study that starts from that model: its nodes do not have it.
+    second = STUDY.replace('name = "spread"', 'name = "second"') + '[space.init]\nvalue = "study:spread"\n'
+    (workdir / "second.toml").write_text(second)
+    medfathom("run", "second.toml", "--address", cluster.address, "--set", "budget.trials=3")
+    trials = read_study(default_url(), "second").get_trials()
+    assert {t.state for t in trials} == {TrialState.COMPLETE}
+    assert all("study spread" in t.user_attrs["init_source"] for t in trials)
+    sent = [path for name in ("one", "two") for path in (workdir / name).rglob(WEIGHTS_FILE)]
+    assert 1 <= len(sent) <= 2
+    assert not list(workdir.rglob("*.part"))
 
 
 @contextmanager

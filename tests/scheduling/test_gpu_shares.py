@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medfathom.definitions.space import TrialParams
-from medfathom.scheduling.gpu_shares import MOST_PER_GPU, MeasuredShares
 from medfathom.study.connection import default_url
 from medfathom.study.read import read_study as load
+from medfathom.trial.gpu_shares import MOST_PER_GPU, MeasuredShares
 
 GIB = 2**30
 

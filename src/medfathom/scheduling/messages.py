@@ -46,6 +46,8 @@ class RunSettings:
     """What the study trains in; None: nothing is trained, or each node goes by `training.precision`."""
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Init -> architecture -> the folder of the model that it stands for, within the storage folder."""
+    offers: Mapping[str, Any] = field(default_factory=dict)
+    """On a cluster of others: these folders -> Ray's reference to their files (see `scheduling.sources`)."""
     work: Work | None = None
     """What turns an order into results; None: train. Tests and benchmarks give their own."""
 

@@ -17,6 +17,7 @@ from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import RunSettings, Work
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
+from medfathom.scheduling.sources import offered
 from medfathom.scheduling.stall import Pauses, Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
@@ -61,6 +62,7 @@ def run_trials(
         watcher.begin(config, driver, slots.concurrent)
         if not slots.able:
             watcher.note("no node of the cluster has room for a trial yet; waiting for nodes to join it")
+        sources = folders_of(sources_of(driver.study))
         settings = RunSettings(
             config,
             storage.absolute(),
@@ -69,7 +71,8 @@ def run_trials(
             Path.cwd(),
             driver.study.user_attrs["dataset_fingerprint"],
             precision_of_run(driver, slots) if work is None else driver.settled_precision(),
-            folders_of(sources_of(driver.study)),
+            sources,
+            {} if at_hand.own else offered(storage, {f for own in sources.values() for f in own.values()}),
             work,
         )
         halt = Halt(config, driver)

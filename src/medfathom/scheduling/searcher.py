@@ -17,7 +17,6 @@ from medfathom.errors import RunError
 from medfathom.scheduling.cluster import Slots
 from medfathom.scheduling.describe import describe_lost
 from medfathom.scheduling.environment import Unsaved
-from medfathom.scheduling.gpu_shares import MeasuredShares
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.messages import (
     METRIC,
@@ -35,6 +34,7 @@ from medfathom.study.between_folds import reason as reason_to_stop
 from medfathom.study.driver import Driver
 from medfathom.study.watcher import Watcher
 from medfathom.trial.alike import MOST_BESIDE, alike, can_fit_beside
+from medfathom.trial.gpu_shares import MeasuredShares
 
 MOST_SENT_ON = 5
 """So often a trial is given to another node than the one that could not take part; then the run ends."""

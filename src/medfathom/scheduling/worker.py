@@ -28,6 +28,7 @@ from medfathom.errors import (
     RunError,
 )
 from medfathom.scheduling.messages import EpochResult, Failure, Order, Result, RunSettings
+from medfathom.scheduling.sources import fetch
 from medfathom.text import command
 from medfathom.trial.checkpoint import load_history, load_validation
 from medfathom.trial.network import identity_record, undrawn_network
@@ -97,6 +98,9 @@ def task_of(settings: RunSettings, order: Order) -> TrialTask:
     config = settings.config.dataset
     own = _prepared(at_size(config, order.assignment.params.image_size), storage)
     device = "cuda:0" if settings.device == "cuda" else "cpu"
+    params = order.assignment.params
+    if start := settings.sources.get(params.init, {}).get(params.architecture):
+        fetch(settings.offers, storage, start)
     return TrialTask(
         data=own,
         training=settings.config.training.model_copy(update={"precision": _precision(settings, device)}),

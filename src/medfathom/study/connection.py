@@ -58,28 +58,39 @@ def connect_as(form: type[S], url: str, *, create: bool) -> S:
             or, to create, a database that runs cannot share.
     """
     file = sqlite_file(url)
-    if file is not None:
-        if not create and not file.is_file():
-            raise StorageError(f"{file}: no such storage; `{command('run', 'STUDY')}` creates it")
-        engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
-    else:
-        if create:
-            _check_lockable(url)
-        engine_kwargs = {"pool_pre_ping": True, "connect_args": _of_network(url)}
-    # Whoever only reads has no end at which to let go of connections: each lives for one question.
-    engine_kwargs |= {"poolclass": sa.QueuePool, "pool_size": 2} if create else {"poolclass": sa.NullPool}
+    if file is not None and not create and not file.is_file():
+        raise StorageError(f"{file}: no such storage; `{command('run', 'STUDY')}` creates it")
+    if file is None and create:
+        _check_lockable(url)
+    pool = {"poolclass": sa.QueuePool, "pool_size": 2} if create else READING
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Two drivers that begin at once would both create the tables.
             with _alone(url, file if create else None):
-                storage = form(url, engine_kwargs=engine_kwargs)
+                storage = form(url, engine_kwargs={**_options(url), **pool})
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = cause_of(error)
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
     if file is not None and create:
         _log_ahead(storage.engine)
     return storage
+
+
+READING: dict[str, Any] = {"poolclass": sa.NullPool}
+"""Whoever only reads has no end at which to let go of connections: each lives for one question."""
+
+
+def engine_to_read(url: str) -> sa.Engine:
+    """Plain queries to a storage that `connect` has opened before: it is not checked again."""
+    return sa.create_engine(url, **_options(url), **READING)
+
+
+def _options(url: str) -> dict[str, Any]:
+    """SQLAlchemy's for every connection."""
+    if sqlite_file(url) is not None:
+        return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
+    return {"pool_pre_ping": True, "connect_args": _of_network(url)}
 
 
 def _of_network(url: str) -> dict[str, int]:

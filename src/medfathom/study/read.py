@@ -15,7 +15,7 @@ from medfathom.definitions.load import names
 from medfathom.definitions.space import further_settings, label
 from medfathom.errors import StorageError, did_you_mean
 from medfathom.study.choice import log_loss_of, rule_of
-from medfathom.study.connection import connect
+from medfathom.study.connection import connect, engine_to_read
 from medfathom.study.ids import storage_of, study_id_of
 from medfathom.study.record import auc_of
 from medfathom.study.summary import WITHDRAWN
@@ -95,7 +95,7 @@ def sibling_study(study: Study, name: str) -> Study | None:
 
 def brief_trials(url: str, study: Study, attributes: Collection[str]) -> list[FrozenTrial]:
     """A study's trials with only some of their user attributes: for a look at a large study."""
-    return read_trials(connect(url, create=False).engine, study_id_of(study), attributes)
+    return read_trials(engine_to_read(url), study_id_of(study), attributes)
 
 
 def records(study: Study) -> list[dict[str, object]]:
