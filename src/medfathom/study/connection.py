@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def connect_as(form: type[S], url: str, *, create: bool) -> S:
     return storage
 
 
-READING: dict[str, Any] = {"poolclass": sa.NullPool}
+READING: Mapping[str, object] = {"poolclass": sa.NullPool}
 """Whoever only reads has no end at which to let go of connections: each lives for one question."""
 
 
@@ -86,7 +87,7 @@ def engine_to_read(url: str) -> sa.Engine:
     return sa.create_engine(url, **_options(url), **READING)
 
 
-def _options(url: str) -> dict[str, Any]:
+def _options(url: str) -> Mapping[str, object]:
     """SQLAlchemy's for every connection."""
     if sqlite_file(url) is not None:
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
