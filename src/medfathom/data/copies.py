@@ -48,10 +48,15 @@ class Copies:
         """Once all but one of each set were left out, or those of one case."""
         return Copies([], None if self.near is None else replace(self.near, pairs=[]))
 
-    def sets(self, n: int) -> list[list[int]]:
-        """Sets of two or more of the n rows that are copies of one another, exact or near."""
+    def renamed(self, rows: Sequence[int]) -> Copies:
+        """The same copies, where row i is now called `rows[i]`."""
+        exact = sorted(sorted(rows[row] for row in members) for members in self.exact)
+        return Copies(exact, None if self.near is None else renumbered(self.near, rows))
+
+    def sets(self) -> list[list[int]]:
+        """Sets of two or more rows that are copies of one another, exact or near."""
         pairs = [] if self.near is None else [[pair.first, pair.second] for pair in self.near.pairs]
-        return [members for members in joined(n, [*self.exact, *pairs]) if len(members) > 1]
+        return together([*self.exact, *pairs])
 
 
 def exact_copies(
@@ -61,12 +66,19 @@ def exact_copies(
 
     Constant images (1 in `constant`) are none: black slices of two patients are the same, and show nothing.
     """
-    same: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for number, column in enumerate((sha256, pixels_sha256)):
-        for row, digest in enumerate(column):
-            if not constant[row]:
-                same[number, str(digest)].append(row)
-    return [members for members in joined(len(sha256), same.values()) if len(members) > 1]
+    return together([*_repeated(sha256, constant), *_repeated(pixels_sha256, constant)])
+
+
+def _repeated(digests: Sequence[str], constant: Sequence[int]) -> Iterable[list[int]]:
+    """The rows of each digest that comes twice or more: few of a million, and only they get lists."""
+    first: dict[str, int] = {}
+    again: dict[str, list[int]] = {}
+    for row, digest in enumerate(digests):
+        if constant[row]:
+            continue
+        if (earlier := first.setdefault(digest, row)) != row:
+            again.setdefault(digest, [earlier]).append(row)
+    return again.values()
 
 
 def find_copies(
@@ -126,7 +138,7 @@ def kept_together(groups: NDArray[Any] | None, sets: Sequence[Sequence[int]], n:
     for row, group in enumerate([] if groups is None else groups.tolist()):
         of_group[group].append(row)
     unit = np.zeros(n, dtype=np.int64)
-    for number, members in enumerate(joined(n, [*of_group.values(), *sets])):
+    for number, members in enumerate(together([*([row] for row in range(n)), *of_group.values(), *sets])):
         unit[members] = number
     return unit.astype(np.str_)
 
@@ -198,9 +210,9 @@ def places(sets: Iterable[Iterable[str]]) -> list[str]:
     return [word for word in words if " and " in word]
 
 
-def joined(n: int, sets: Iterable[Sequence[int]]) -> list[list[int]]:
-    """The n rows in disjoint sets: rows of one of the given sets are in the same. Rows are sorted."""
-    parent = list(range(n))
+def together(sets: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Disjoint sets: those that have a row in common are one. Rows are sorted."""
+    parent = {row: row for members in sets for row in members}
 
     def root(row: int) -> int:
         while parent[row] != row:
@@ -212,6 +224,6 @@ def joined(n: int, sets: Iterable[Sequence[int]]) -> list[list[int]]:
         for row in members[1:]:
             parent[root(row)] = root(members[0])
     found: dict[int, list[int]] = defaultdict(list)
-    for row in range(n):
+    for row in sorted(parent):
         found[root(row)].append(row)
     return list(found.values())

@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from medfathom.data.copies import exact_copies, joined, kept_together, read_near
+from medfathom.data.copies import exact_copies, kept_together, read_near, together
 from medfathom.data.covering import NoDivisionError, cover
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepared import PreparedData, Split, array_file
@@ -146,7 +146,7 @@ def pool_units(
     pairs = [[p.first, p.second] for p in near.pairs if max(p.first, p.second) < n] if near else []
     constant = manifest.constant[:n].tolist()
     same = exact_copies(manifest.sha256[:n].tolist(), manifest.pixels_sha256[:n].tolist(), constant)
-    copies = [members for members in joined(n, [*same, *pairs]) if len(members) > 1]
+    copies = together([*same, *pairs])
     clusters = groups if config.grouped and groups is not None else cases
     return kept_together(clusters, copies, n) if clusters is not None or copies else None
 

@@ -8,6 +8,7 @@ looked for (`copies`). `run` stops for exact copies and patients unless the defi
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ from medfathom.text import command, number_of
 
 if TYPE_CHECKING:
     from medfathom.data.check.near_copies import NearCopies
-    from medfathom.data.manifest import Manifest
     from medfathom.definitions.dataset import DatasetConfig
 
 LEAKAGE = "leakage"
@@ -41,17 +41,27 @@ def groups_across(groups: NDArray[Any], splits: NDArray[Any]) -> dict[str, dict[
     return {group: dict(counts) for group, counts in found.items() if len(counts) > 1}
 
 
-def count_leaks(manifest: Manifest, near: NearCopies | None) -> Leaks:
-    """How many sets of exact copies, groups and pairs of near copies are in several splits."""
-    from medfathom.data.copies import exact_copies, places  # noqa: PLC0415  imports SciPy
+def count_leaks(
+    split: NDArray[np.str_],
+    groups: NDArray[np.str_] | None,
+    exact: Iterable[Sequence[int]],
+    near: NearCopies | None,
+) -> Leaks:
+    """How many sets of exact copies, groups and pairs of near copies are in several splits.
 
-    split = manifest.split
-    copies = exact_copies(*manifest.hashes)
-    across = groups_across(manifest.group, split).values()
+    Args:
+        split: of each image, (n,).
+        groups: of each image, (n,), "" where it is not known; None: of none it is.
+        exact: sets of exact copies, as indices.
+        near: pairs of near copies; None: they were not looked for.
+    """
+    from medfathom.data.copies import places  # noqa: PLC0415  imports SciPy
+
+    across = {} if groups is None else groups_across(groups, split)
     pairs = [] if near is None else near.pairs
     return Leaks(
-        images=_counted(places({str(split[row]) for row in rows} for rows in copies)),
-        groups=_counted(places(across)),
+        images=_counted(places({str(split[row]) for row in rows} for rows in exact)),
+        groups=_counted(places(across.values())),
         near=None
         if near is None
         else _counted(places({str(split[p.first]), str(split[p.second])} for p in pairs)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ image as prepared. `bits_used`: that the original's values need; 0 for 8-bit ima
 its pixels as prepared are the same. `case`: volume or slide, empty where each image is judged by itself.
 """
 
+ROWS_AT_ONCE = 20_000
 NUMBERS = ("n_bytes", "width", "height", "bits_used", "constant")
 
 
@@ -84,10 +86,14 @@ def read_manifest(folder: Path) -> Manifest:
     with (folder / FILE).open(newline="", encoding="utf-8") as file:
         table = csv.reader(file)
         names = next(table)
-        columns = list(zip(*table, strict=True))
+        types = [np.int64 if name in NUMBERS else np.str_ for name in names]
+        # In pieces: the fields of a million rows, each an object of Python's, take a gigabyte.
+        pieces = []
+        while rows := list(islice(table, ROWS_AT_ONCE)):
+            columns = zip(*rows, strict=True)
+            pieces.append([np.array(c, dtype=t) for c, t in zip(columns, types, strict=True)])
     arrays: dict[str, NDArray[Any]] = {
-        name: np.array(values, dtype=np.int64 if name in NUMBERS else np.str_)
-        for name, values in zip(names, columns, strict=True)
+        name: np.concatenate(column) for name, column in zip(names, zip(*pieces, strict=True), strict=True)
     }
     # Sets that an earlier version prepared know of no cases.
     arrays.setdefault("case", np.zeros(len(arrays["name"]), dtype=np.str_))

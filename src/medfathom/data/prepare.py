@@ -31,7 +31,6 @@ from medfathom.data.copies import (
     contradictions,
     find_copies,
     kept_together,
-    renumbered,
     to_drop,
     write_near,
 )
@@ -39,7 +38,7 @@ from medfathom.data.decoding import JOURNAL_FILE, Decoder
 from medfathom.data.folds import draw_folds
 from medfathom.data.leakage import count_leaks, groups_across
 from medfathom.data.listing import list_images
-from medfathom.data.manifest import read_manifest, write_manifest
+from medfathom.data.manifest import write_manifest
 from medfathom.data.prepared import (
     FACTS_FILE,
     SPLIT_NAMES,
@@ -272,7 +271,7 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
         copies = find_copies(rows, lambda row: decoder.image(places[row]), good.listing.cases)
         decoded, dropped = _Decoded(_noted(good, contradictions(copies, good.listing)), rows, copies), {}
         if job.config.drop_copies:
-            dropped = to_drop(copies.sets(len(rows)), good.listing)
+            dropped = to_drop(copies.sets(), good.listing)
             decoded = decoded.without(dropped)
             places = [place for row, place in enumerate(places) if row not in dropped]
         decoded = replace(decoded, job=_settled(decoded, [*problems, *dropped.values()]))
@@ -308,7 +307,7 @@ def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
     """The job with splits that have every class, and that keep copies together where that can be."""
     job, config = decoded.job, decoded.job.config.splits
     clusters = _clusters(job.listing, config)
-    sets = decoded.copies.sets(len(job.listing))
+    sets = decoded.copies.sets()
     if sets:
         together = kept_together(clusters, sets, len(job.listing))
         try:
@@ -359,12 +358,12 @@ def _write_tables(
         unit=getattr(config, "unit", "image"),
         cases=_count_cases(listing, splits),
     )
-    near = decoded.copies.near
-    if near is not None:
-        in_manifest = np.argsort(np.argsort([SPLIT_NAMES.index(s) for s in splits.tolist()], kind="stable"))
-        near = renumbered(near, in_manifest.tolist())
-        write_near(folder, near)
-    leaks = count_leaks(read_manifest(folder), near)
+    order = np.argsort([SPLIT_NAMES.index(s) for s in splits.tolist()], kind="stable")  # of the manifest
+    copies = decoded.copies.renamed(np.argsort(order).tolist())
+    if copies.near is not None:
+        write_near(folder, copies.near)
+    groups = None if listing.groups is None else listing.groups[order]
+    leaks = count_leaks(splits[order], groups, copies.exact, copies.near)
     notes = [*listing.notes, *_constant_note(listing, rows)]
     given = given_splits(listing.splits, config.splits)
     write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes, given))

@@ -193,7 +193,7 @@ def _near_copies(splits: AllSplits, copies: Sequence[Sequence[int]], tell: Progr
         lambda done, total: tell("near copies", done, total),
     )
     write_near(folder, found)
-    write_facts(replace(read_facts(folder), leaks=count_leaks(manifest, found)))
+    write_facts(replace(read_facts(folder), leaks=count_leaks(manifest.split, manifest.group, copies, found)))
     return found
 
 
