@@ -20,7 +20,7 @@ from medfathom.study.trial_rows import Storage, read_trials
 
 LARGE = 2_000
 """A study of more trials is shown as a sample."""
-SHOWN = 500
+SHOWN = 250
 """So many trials at most, but for those that run and the best."""
 
 

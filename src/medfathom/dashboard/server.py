@@ -121,6 +121,7 @@ def make_dashboard(
     """
     storage = connect(url, create=False)
     sampled = connect_as(SampledStorage, url, create=False)
+    told(sampled, writable=writable)  # chooses the samples now, not while the first page waits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import optuna_dashboard  # noqa: PLC0415
