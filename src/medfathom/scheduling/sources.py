@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from medfathom.files import write_atomically
+from medfathom.scheduling.messages import Parcel
 
 SENT = ("*.json", "*.safetensors")
 """What a network is built from; pictures and reports of a model stay where they are."""
@@ -36,9 +36,7 @@ def fetch(offers: Mapping[str, ray.ObjectRef[dict[str, bytes]]], storage: Path, 
         return
     beside = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
-        for name, content in ray.get(offers[folder]).items():
-            (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(beside / name, content)
+        Parcel(beside, ray.get(offers[folder])).unpack()
         beside.rename(place)
     except OSError:
         if not place.is_dir():  # else another worker of this node was faster
