@@ -38,7 +38,7 @@ path = "million.npz"
 modality = "CXR"
 image_size = {SIDE}
 [space.architecture]
-choices = ["lcnet_050"]
+choices = ["mobilenetv3_small_050"]
 [space.init]
 value = "random"
 [space.unfreeze_depth]

@@ -23,7 +23,7 @@ def describe_lost(settings: RunSettings, order: Order) -> TrialRecord | None:
     return described
 
 
-@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+@ray.remote(num_cpus=0, max_retries=0, max_calls=1)  # type: ignore[untyped-decorator]
 def _describe(settings: RunSettings, order: Order) -> TrialRecord | None:
     from medfathom.scheduling.worker import describe, task_of  # noqa: PLC0415  imports torch, in the worker only
 

@@ -33,7 +33,7 @@ def _fastest_of_a_worker(slots: Slots) -> Precision:
         raise RunError(f"no worker could report its training precision ({reason})") from None
 
 
-@ray.remote  # type: ignore[untyped-decorator]
+@ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  a worker at rest would keep torch's 300 MB all along
 def _runs_in_bfloat16(device: str) -> bool:
     import torch  # noqa: PLC0415  in the worker only
 
