@@ -14,7 +14,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.scheduling.cluster import Node, slots_from
 from medfathom.scheduling.halt import Halt
 from medfathom.scheduling.messages import Failure, Lost, Parcel, Rest, RunSettings
-from medfathom.scheduling.searcher import MOST_SENT_ON, AskTell
+from medfathom.scheduling.searcher import AskTell
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
 from medfathom.study.growth import asked
@@ -40,11 +40,16 @@ class Notes(Watcher):
 
 
 def searcher_of(
-    driver: Driver, folder: Path, nodes: int = 2, watcher: Watcher | None = None, halt: Halt | None = None
+    driver: Driver,
+    folder: Path,
+    nodes: int = 2,
+    watcher: Watcher | None = None,
+    halt: Halt | None = None,
+    places: int = 2,
 ) -> AskTell:
     settings = RunSettings(driver.config, folder, 1, "cpu", folder, "data", work=quick)
-    machines = [Node(2, id=f"node {i}") for i in range(nodes)]
-    slots = replace(slots_from(driver.config, machines), concurrent=2)
+    machines = [Node(places, id=f"node {i}") for i in range(nodes)]
+    slots = replace(slots_from(driver.config, machines), concurrent=places)
     return AskTell(driver, watcher or Watcher(), halt or Halt(driver.config, driver), lambda: slots, settings)
 
 
@@ -90,15 +95,32 @@ def test_a_run_ends_when_no_node_is_left(driver: Driver, workdir: Path) -> None:
     assert [t.state for t in driver.trials()] == [TrialState.RUNNING]  # the same command goes on with it
 
 
-def test_a_trial_is_not_sent_from_node_to_node_for_ever(driver: Driver, workdir: Path) -> None:
+def test_a_full_node_of_many_workers_leaves_the_run_to_the_others(driver: Driver, workdir: Path) -> None:
     halt = Halt(driver.config, driver)
-    searcher = searcher_of(driver, workdir, halt=halt)
-    for times in range(MOST_SENT_ON + 1):
+    searcher = searcher_of(driver, workdir, halt=halt, places=8)
+    for worker in "abcdefg":  # each place that becomes free takes the trial that was sent on
+        assert searcher.suggest(worker)["order"].assignment.number == 0
+        searcher.on_trial_result(worker, full_disk("node 0"))
         assert not halt.reason
-        assert searcher.suggest(str(times))["order"].assignment.number == 0
-        searcher.on_trial_result(str(times), full_disk("node 0"))
-        searcher.on_trial_complete(str(times), Rest(over=True).to_tune())
-    assert halt.reason.startswith("trial 0: node a")
+    assert searcher.suggest("h")["order"].assignment.number == 0
+    searcher.on_trial_result("h", full_disk("node 0"))
+    assert halt.reason.startswith("trial 0: node a")  # no place is left
+
+
+def test_trials_that_two_nodes_refuse_are_each_tried_on_the_other(driver: Driver, workdir: Path) -> None:
+    halt = Halt(driver.config, driver)
+    searcher = searcher_of(driver, workdir, halt=halt, places=8)
+    one, two = (searcher.suggest(worker)["order"].assignment.number for worker in "ab")
+    searcher.on_trial_result("a", full_disk("node 0"))
+    searcher.on_trial_result("b", full_disk("node 1"))
+    assert not halt.reason  # other workers of both may have room: what they prepared is there
+    assert [searcher.suggest(worker)["order"].assignment.number for worker in "cd"] == [one, two]
+    searcher.on_trial_complete("a", Rest(over=True).to_tune())
+    searcher.on_trial_result("c", full_disk("node 1"))
+    assert not halt.reason  # node 0 is tried again by now
+    assert searcher.suggest("e")["order"].assignment.number == one
+    searcher.on_trial_result("e", full_disk("node 0"))
+    assert halt.reason.startswith(f"trial {one}: node a")
 
 
 def test_a_worker_gone_before_it_took_a_trial_is_no_failure_of_the_trial(

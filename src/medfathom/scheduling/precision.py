@@ -33,7 +33,8 @@ def _fastest_of_a_worker(slots: Slots) -> Precision:
         raise RunError(f"no worker could report its training precision ({reason})") from None
 
 
-@ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  a worker at rest would keep torch's 300 MB all along
+# one call: a worker that stays would keep torch's 300 MB for the whole run
+@ray.remote(max_calls=1)  # type: ignore[untyped-decorator]
 def _runs_in_bfloat16(device: str) -> bool:
     import torch  # noqa: PLC0415  in the worker only
 

@@ -6,7 +6,7 @@ It must never raise (that would end the whole fit): what goes wrong in it halts 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,9 +36,6 @@ from medfathom.study.watcher import Watcher
 from medfathom.trial.alike import MOST_BESIDE, alike, can_fit_beside
 from medfathom.trial.gpu_shares import MeasuredShares
 
-MOST_SENT_ON = 5
-"""So often a trial is given to another node than the one that could not take part; then the run ends."""
-
 
 class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     """Hands Tune the driver's trials and writes down what comes of them."""
@@ -61,7 +58,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._had_company: set[int] = set()
         self._later: list[Assignment] = []
         self._resting: dict[str, str] = {}
-        self._sent_on: Counter[int] = Counter()
+        self._refused: defaultdict[int, set[str]] = defaultdict(set)
         self._told: set[str] = set()
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
@@ -175,8 +172,10 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
     def _send_on(self, trial_id: str, failure: Failure) -> None:
         """Give a trial to another node than the one that cannot take part.
 
+        Another worker of the same node may take it first, and refuses it as well.
+
         Raises:
-            RunError: there is none, or the trial has been sent on from one to the next.
+            RunError: every node refuses it, or every worker rests.
         """
         number = self._numbers.pop(trial_id)
         order, _ = self._begun.pop(trial_id)
@@ -184,10 +183,11 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._let_go_of_company(number)
         self._adopted.append(order.assignment)
         self._resting[trial_id] = failure.node
-        self._sent_on[number] += 1
-        left = {node.id for node in self._slots().able} - set(self._resting.values())
-        if not left or self._sent_on[number] > MOST_SENT_ON:
-            raise RunError(f"trial {number}: {failure.reason}; {failure.mend}")
+        self._refused[number].add(failure.node)
+        refused = self._refused[number] & set(self._resting.values())
+        nowhere = refused >= {node.id for node in self._slots().able}
+        if nowhere or len(self._resting) >= self._slots().concurrent:
+            raise _of_the_node(number, failure)
         if failure.node not in self._told:
             self._told.add(failure.node)
             self._watcher.note(f"{failure.reason}; its trials go to the other nodes")
@@ -226,7 +226,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
             self._try_alone(order.assignment, news)
             return
         if isinstance(news, Failure) and news.mend:
-            raise RunError(f"trial {number}: {news.reason}; {news.mend}")  # it stays, to be gone on with
+            raise _of_the_node(number, news)  # the trial stays, to be gone on with
         latest = self._latest.pop(number, None)
         known = latest.attributes if latest is not None else {}
         self._shares.learn(order.assignment.params, known)
@@ -287,3 +287,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+def _of_the_node(number: int, failure: Failure) -> RunError:
+    return RunError(f"trial {number}: {failure.reason}; {failure.mend}")
