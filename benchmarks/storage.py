@@ -65,7 +65,9 @@ trials = {trials}
 epochs = 5
 """
 RESUME = """
-import sys
+import gc, sys
+from medfathom.cli import COLLECTED_AFTER
+gc.set_threshold(COLLECTED_AFTER)
 from medfathom.definitions.load import load_definition
 from medfathom.study.open import open_study
 from medfathom.scheduling.early_stopping import StratifiedScheduler
