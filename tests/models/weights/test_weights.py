@@ -593,7 +593,7 @@ def test_a_missing_file_and_an_unknown_form_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no such file: .*nothing\.pth"):
         locate_weights("resnet18", f"file:{tmp_path / 'nothing.pth'}")
     (tmp_path / "weights.npz").touch()
-    with pytest.raises(WeightsError, match=r"weights\.npz is none of \.safetensors"):
+    with pytest.raises(WeightsError, match=r"weights\.npz ends in none of \.safetensors"):
         locate_weights("resnet18", f"file:{tmp_path / 'weights.npz'}")
 
 

@@ -35,14 +35,19 @@ def fetch(location: WeightsLocation) -> Path:
         if weights.url is not None:
             return _download(weights.url)
         if weights.hub is None:
-            raise WeightsError(f"{location.description}: timm does not say where it is")
+            raise WeightsError(
+                f"{location.description}: timm knows no address of these weights; use another init"
+            )
         for name in hub_files(weights):
             with suppress(EntryNotFoundError):
                 return Path(hf_hub_download(weights.hub, name, etag_timeout=HUB_SECONDS))
     except (OSError, HfHubHTTPError, RuntimeError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise WeightsError(f"{location.description}: the download failed ({reason})") from None
-    raise WeightsError(f"{location.description}: contains none of {', '.join(hub_files(weights))}")
+        raise WeightsError(f"{location.description}: the download failed ({reason}); try again") from None
+    raise WeightsError(
+        f"{location.description}: the repository has no file of weights "
+        f"({' or '.join(hub_files(weights))}); use another init"
+    )
 
 
 def _download(url: str) -> Path:

@@ -55,7 +55,9 @@ def read_hub_model(folder: Path, init: str) -> HubModel:
             f"init {init!r}: {folder} has no {CONFIG_FILE}; give a model in timm's form"
         ) from None
     except (OSError, ValueError) as error:
-        raise WeightsError(f"init {init!r}: {file} cannot be read ({error})") from None
+        raise WeightsError(
+            f"init {init!r}: {file} is no JSON that can be read ({error}); copy the model again"
+        ) from None
     if not isinstance(config, Mapping) or not isinstance(config.get("architecture"), str):
         raise WeightsError(
             f"init {init!r}: {CONFIG_FILE} names no timm architecture; only models in timm's form "
@@ -83,14 +85,23 @@ def _plain(arguments: Mapping[str, object], architecture: str, init: str) -> Non
 def _normalization(
     details: Mapping[str, object], init: str
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    mean, std = details.get("mean"), details.get("std")
-    if mean is None or std is None:
+    said = details.get("mean"), details.get("std")
+    if None in said:
         return None
-    if not isinstance(mean, list) or not isinstance(std, list) or len(mean) != len(std):
+    mean, std = map(_numbers, said)
+    if mean is None or std is None or len(mean) != len(std):
         raise WeightsError(
-            f"init {init!r}: {CONFIG_FILE} has mean = {mean!r} and std = {std!r}: no two lists"
+            f"init {init!r}: {CONFIG_FILE} has mean = {said[0]!r} and std = {said[1]!r}; both must be lists "
+            "of numbers, one for each channel"
         )
-    return tuple(map(float, mean)), tuple(map(float, std))
+    return mean, std
+
+
+def _numbers(value: object) -> tuple[float, ...] | None:
+    """A list of numbers; None: it is something else."""
+    if not isinstance(value, list) or not all(isinstance(each, int | float) for each in value):
+        return None
+    return tuple(map(float, value))
 
 
 def _licence_of_card(card: Path) -> str:
@@ -128,7 +139,8 @@ def download_config(repository: str, init: str) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise WeightsError(
-            f"init {init!r}: the hub has no {repository}, or it is private: `hf auth login` first"
+            f"init {init!r}: the hub has no {repository}, or it is private; check the name, or log in "
+            "with `hf auth login`"
         ) from None
     except EntryNotFoundError:
         raise WeightsError(
@@ -136,7 +148,9 @@ def download_config(repository: str, init: str) -> Path:
         ) from None
     except (OSError, HfHubHTTPError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise WeightsError(f"init {init!r}: {CONFIG_FILE} cannot be downloaded ({reason})") from None
+        raise WeightsError(
+            f"init {init!r}: {CONFIG_FILE} cannot be downloaded ({reason}); try again"
+        ) from None
     try:
         hf_hub_download(repository, CARD_FILE)
     except (OSError, HfHubHTTPError):

@@ -160,7 +160,9 @@ def _hub_model(repository: str, architecture: str, init: str) -> WeightsLocation
         )
     path = next((file for name in hub_files(weights) if (file := folder / name).is_file()), None)
     if path is None and Path(repository).expanduser().is_dir():
-        raise WeightsError(f"init {init!r}: {folder} holds none of {', '.join(hub_files(weights))}")
+        raise WeightsError(
+            f"init {init!r}: {folder} has no file of weights; put {' or '.join(hub_files(weights))} there"
+        )
     licence = f"licence {model.licence}" if model.licence else "licence not stated"
     return WeightsLocation(
         f"hub: {repository} ({licence})",
@@ -181,13 +183,13 @@ def _from_the_hub(weights: Pretrained, init: str) -> Path:
     repository = weights.hub or ""
     if not REPOSITORY.fullmatch(repository):
         raise WeightsError(
-            f"init {init!r}: {repository} is neither a folder nor ORGANISATION/NAME on the hub"
+            f"init {init!r}: {repository} is no folder, and has not the form ORGANISATION/NAME of the hub"
         )
     refusal = _refusal(weights)
     if refusal is not None:
         raise WeightsError(
-            f"init {init!r}: not in the cache {_hub_cache()}, and the hub: {refusal}; with internet access, "
-            f"`hf download {repository}` downloads it"
+            f"init {init!r}: it is not in the cache {_hub_cache()}, and the hub cannot be asked "
+            f"({refusal}); with internet access, `hf download {repository}` downloads it"
         )
     return download_config(repository, init)
 
@@ -196,7 +198,10 @@ def _own_file(path: Path, architecture: str, init: str) -> WeightsLocation:
     if not path.is_file():
         raise WeightsError(f"init {init!r}: no such file: {path}")
     if path.suffix not in SUFFIXES:
-        raise WeightsError(f"init {init!r}: {path.name} is none of {', '.join(SUFFIXES)}")
+        raise WeightsError(
+            f"init {init!r}: the name {path.name} ends in none of {', '.join(SUFFIXES)}; save the weights as "
+            "safetensors"
+        )
     return WeightsLocation(f"file {path.name}", path=path, own=True, tag=_tag_in(path, architecture))
 
 
@@ -304,7 +309,10 @@ def _choose(architecture: str, tag: str | None, init: str) -> Pretrained:
 def _in_folder(folder: Path, architecture: str, tag: str | None, init: str) -> WeightsLocation | None:
     """ARCHITECTURE.TAG.safetensors, or without a tag ARCHITECTURE.safetensors or the only tagged one."""
     if not folder.is_dir():
-        raise WeightsError(f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder")
+        raise WeightsError(
+            f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder; give the folder that "
+            "has the files of weights"
+        )
     exact = [folder / f"{_named(architecture, tag)}{suffix}" for suffix in SUFFIXES]
     found = [p for p in exact if p.is_file()][:1]
     if not found and tag is None:

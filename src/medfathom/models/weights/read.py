@@ -144,14 +144,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if FORBIDDEN not in str(error):
-            raise WeightsError(f"{path}: cannot be read as weights (it is no torch checkpoint)") from None
+            raise WeightsError(
+                f"{path}: cannot be read as weights (it is no torch checkpoint); give another file"
+            ) from None
         raise WeightsError(
             f"{path}: refused, because it holds more than tensors (loading it could run code); "
             "save its state dict as safetensors"
         ) from None
     except Exception as error:  # noqa: BLE001  torch's functions are called with whatever the file says
         reason = str(error).split("\n", 1)[0]
-        raise WeightsError(f"{path}: cannot be read as weights ({reason})") from None
+        raise WeightsError(f"{path}: cannot be read as weights ({reason}); give another file") from None
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -162,7 +164,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise WeightsError(f"{path}: holds no named tensors; save a state dict")
+        raise WeightsError(f"{path}: has no named tensors; save the network's state dict")
     return {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in tensors.items()}
 
 
