@@ -147,7 +147,7 @@ def test_a_full_trial_keeps_the_contract(task: TrialTask) -> None:
     assert (last["family"], last["init"], last["unfreeze_depth"]) == ("resnet", "random", 1)
     assert (last["seed"], last["epochs"], last["max_epochs"]) == (7, 4, 4)
     assert last["dataset_fingerprint"] == task.data.fingerprint
-    assert last["device"] == "cpu, 1 threads"
+    assert last["device"] == "cpu, 1 thread"
     assert last["feature_cache"]["kept"] is True
     assert 0 < last["trainable_layer_fraction"] < 1
     assert last["n_train"] == len(task.data.split("train"))

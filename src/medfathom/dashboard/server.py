@@ -30,9 +30,11 @@ HOST = "127.0.0.1"
 
 BAR = (
     '<div style="position: fixed; bottom: 0; right: 0; padding: 4px 12px; font: 13px sans-serif; '
+    "max-width: calc(100% - 57px); box-sizing: border-box; "
     'z-index: 2000; background: #ffe9b3; color: #402d00">{lines}</div>'
 )
-"""What is said on every page: the page's own texts cannot be changed."""
+"""What is said on every page: the page's own texts cannot be changed. The menu at the left, 57 px wide, stays
+free."""
 
 STYLE = (
     "<style>#dashboard * { overflow-wrap: anywhere; } "

@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 import torch
 
+from medfathom.text import number_of
+
 PACKAGES = ("medfathom", "torch", "torchvision", "timm", "numpy")
 
 
@@ -21,4 +23,4 @@ def device_name(device: torch.device) -> str:
     """The device as a reader would call it: `cpu, 2 threads`, `NVIDIA H100 80GB HBM3`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    return f"{device.type}, {number_of(torch.get_num_threads(), 'thread')}"

@@ -198,10 +198,7 @@ def _own_file(path: Path, architecture: str, init: str) -> WeightsLocation:
     if not path.is_file():
         raise WeightsError(f"init {init!r}: no such file: {path}")
     if path.suffix not in SUFFIXES:
-        raise WeightsError(
-            f"init {init!r}: the name {path.name} ends in none of {', '.join(SUFFIXES)}; save the weights as "
-            "safetensors"
-        )
+        raise WeightsError(f"init {init!r}: {path.name} ends in none of {', '.join(SUFFIXES)}; convert it")
     return WeightsLocation(f"file {path.name}", path=path, own=True, tag=_tag_in(path, architecture))
 
 
@@ -309,10 +306,7 @@ def _choose(architecture: str, tag: str | None, init: str) -> Pretrained:
 def _in_folder(folder: Path, architecture: str, tag: str | None, init: str) -> WeightsLocation | None:
     """ARCHITECTURE.TAG.safetensors, or without a tag ARCHITECTURE.safetensors or the only tagged one."""
     if not folder.is_dir():
-        raise WeightsError(
-            f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder; give the folder that "
-            "has the files of weights"
-        )
+        raise WeightsError(f"init {init!r}: training.weights_dir = {str(folder)!r} is no folder; mend it")
     exact = [folder / f"{_named(architecture, tag)}{suffix}" for suffix in SUFFIXES]
     found = [p for p in exact if p.is_file()][:1]
     if not found and tag is None:
