@@ -23,6 +23,7 @@ from medfathom.errors import RunError
 from medfathom.files import home
 from medfathom.scheduling import cluster, run_trials, stall
 from medfathom.scheduling.halt import Halt, since_best
+from medfathom.scheduling.run import CLUSTER_RETRIES
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
@@ -58,6 +59,10 @@ class Recorder(Watcher):
 
     def __init__(self) -> None:
         self.ends: list[tuple[int, str, str]] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def trial_ends(self, number: int, state: str, auc: float | None, reason: str) -> None:
         self.ends.append((number, state, reason))
@@ -117,6 +122,7 @@ def test_failures_are_told_with_their_reasons(workdir: Path, url: str) -> None:
     assert reasons[1] == "non-finite loss at epoch 2"
     assert "worker was lost" in reasons[2]
     assert sorted(reasons) == [0, 1, 2]
+    assert recorder.notes == ["trial 2 lost its worker; another worker goes on with it"] * CLUSTER_RETRIES
     assert [t.number for t in trials] == list(range(8))
     assert [t.state for t in trials[:3]] == [TrialState.FAIL] * 3
     assert all(t.state == TrialState.COMPLETE for t in trials[3:])

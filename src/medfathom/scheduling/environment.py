@@ -7,17 +7,18 @@ from medfathom.machine import check_ray
 
 check_ray()
 
-# No usage statistics, no packing of the working folder under `uv run`, no log walls, no memory monitor (its
-# OutOfMemoryError ends a whole fit), no result files, failures without a metric; any number of trials that
-# wait for a worker (`StratifiedScheduler.choose_trial_to_run`; the searcher gives no more than there is room
-# for, and an autoscaler sees them all). For torch in the workers: idle OpenMP threads give their
-# core away soon (benchmarks/results/training.md).
+# No usage statistics, no packing of the working folder under `uv run`, no result files, failures without a
+# metric. No lines of Ray's own in standard output, where `--json` has its lines: what happens the watcher
+# tells. No memory monitor: its OutOfMemoryError ends a whole fit. Any number of trials that wait for a worker
+# (`StratifiedScheduler.choose_trial_to_run`; the searcher gives no more than there is room for, and an
+# autoscaler sees them all). For torch in the workers: idle OpenMP threads give their core away soon
+# (benchmarks/results/training.md).
 for _name, _value in {
     "GOMP_SPINCOUNT": "10000",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

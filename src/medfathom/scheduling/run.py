@@ -18,7 +18,7 @@ from medfathom.scheduling.messages import RunSettings, Work
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.sources import offered
-from medfathom.scheduling.stall import Pauses, Stall
+from medfathom.scheduling.stall import Recoveries, Stall
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.sources import folders_of, sources_of
@@ -28,7 +28,7 @@ from medfathom.text import command
 WORKER_RETRIES = 2
 """How often a trial whose worker died goes on in another one."""
 CLUSTER_RETRIES = 4
-"""The same on a cluster of others: until Ray has noticed that a node is gone, tries are lost (`Pauses`)."""
+"""The same on a cluster of others: until Ray notices that a node is gone, tries are lost (`Recoveries`)."""
 FIT_RESTARTS = 5
 """How often a fit that Ray ended early is begun again within one run."""
 
@@ -155,7 +155,7 @@ class Run:
                 name="fit",
                 storage_path=str(folder),
                 stop=self.halt,
-                callbacks=[Stall(), *([] if self.cluster.own else [Pauses()])],
+                callbacks=[Stall(), Recoveries(self.watcher.note, pauses=not self.cluster.own)],
                 verbose=0,
                 progress_reporter=NoReporter(),
                 failure_config=tune.FailureConfig(max_failures=retries),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import tune
 
 from medfathom.scheduling.environment import Unsaved
+from medfathom.scheduling.messages import Order
 
 NO_WORKER_S = 300.0
 """So long, in seconds, a fit waits for a worker while none of its trials runs."""
@@ -45,12 +46,21 @@ class Stall(Unsaved, tune.Callback):  # type: ignore[misc]
             raise NoWorkerError(f"no worker came for {NO_WORKER_S:g} s")
 
 
-class Pauses(Unsaved, tune.Callback):  # type: ignore[misc]
-    """Waits before a trial that lost its worker gets another one, on a cluster that others started.
+class Recoveries(Unsaved, tune.Callback):  # type: ignore[misc]
+    """Tells which trial lost its worker, before another one goes on with it.
 
-    Without the pauses (2, 4, 8, 16 s) all tries of a trial can be lost with one node.
+    On a cluster that others started it waits as well: without the pauses (2, 4, 8, 16 s) all tries of a trial
+    can be lost with one node.
     """
+
+    def __init__(self, tell: Callable[[str], None], *, pauses: bool) -> None:
+        self._tell = tell
+        self._pauses = pauses
 
     def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """Tune calls this when it is about to begin a lost trial again."""
-        time.sleep(min(2.0**trial.num_failures, LONGEST_PAUSE_S))
+        order: Order = trial.config["order"]
+        if not order.over:
+            self._tell(f"trial {order.assignment.number} lost its worker; another worker goes on with it")
+        if self._pauses:
+            time.sleep(min(2.0**trial.num_failures, LONGEST_PAUSE_S))
