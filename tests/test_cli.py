@@ -1,5 +1,6 @@
 """The commands as typed: exit codes, one-line errors, nothing created by bad input, light imports."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from json_holds import holds
 from medfathom import cli
 from medfathom import run as study
 from medfathom.definitions.load import load_definition
+from medfathom.errors import of_a_file
 from medfathom.run import Outcome
 from medfathom.study.choice import Choice
 from medfathom.study.connection import default_url
@@ -269,3 +271,34 @@ def test_data_check_and_prepare(medfathom: Cli, workdir: Path) -> None:
     assert "<html" in (workdir / "storage" / "reports" / "demo-data.html").read_text()
     code, out, _ = medfathom("data", "check", "demo", *small)
     assert "Page: storage/reports/demo-data.html" in out
+
+
+@pytest.mark.parametrize("command", [("data", "prepare"), ("data", "check"), ("run",)], ids=" ".join)
+def test_a_storage_that_cannot_be_written_is_one_line(
+    medfathom: Cli, workdir: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    (workdir / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("MEDFATHOM_STORAGE", str(workdir / "taken"))
+    code, _, err = medfathom(*command, "demo")
+    assert code == 1
+    *_, last = err.splitlines()
+    assert last.startswith(f"medfathom: {workdir / 'taken'}")
+    assert last.endswith("check that this path is as it should be")
+    assert "Traceback" not in err
+
+
+def test_validate_needs_no_storage(medfathom: Cli, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workdir / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("MEDFATHOM_STORAGE", str(workdir / "taken"))
+    code, out, err = medfathom("validate", "demo")
+    assert (code, "Traceback" in out + err) == (0, False)
+
+
+def test_a_full_disk_is_one_line() -> None:
+    assert of_a_file(OSError(errno.ENOSPC, "No space left on device", "model/card.md")) == (
+        "model/card.md: No space left on device; make room on that disk, then give the same command again"
+    )
+    assert (
+        of_a_file(OSError("cannot be reached"))
+        == "cannot be reached; check that this path is as it should be"
+    )

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from medfathom.cli_data import data_app, list_app
 from medfathom.cli_elsewhere import elsewhere
 from medfathom.cli_models import add_commands
-from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError
+from medfathom.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, MedfathomError, of_a_file
 from medfathom.terminal.options import (
     AddressOption,
     AnalysisOption,
@@ -115,6 +115,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        _fail(of_a_file(error), EXIT_FAILED, debug)
 
 
 def _help_of(error: TyperException) -> str:

@@ -19,6 +19,7 @@
 Each message is one line: what, where (file and key), which value, what would do.
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -101,6 +102,24 @@ class ResultsError(InputError):
 def cause_of(error: BaseException) -> str:
     """The first line of what caused an error, or of the error itself: a database's own words."""
     return str(error.__cause__ or error).splitlines()[0]
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NO_RIGHT = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def of_a_file(error: OSError) -> str:
+    """What the system says of a file or folder, as one line.
+
+    >>> of_a_file(OSError(errno.EROFS, "Read-only file system", "storage/logs"))
+    'storage/logs: Read-only file system; give a folder that can be written to, or change its rights'
+    """
+    said = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if error.errno in _NO_ROOM:
+        return f"{said}; make room on that disk, then give the same command again"
+    if error.errno in _NO_RIGHT:
+        return f"{said}; give a folder that can be written to, or change its rights"
+    return f"{said}; check that this path is as it should be" if error.filename else said
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

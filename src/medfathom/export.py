@@ -336,10 +336,9 @@ def _views_lines(found: TestViews) -> list[str]:
 
 def _write_networks(folder: Path, chosen: _Chosen) -> ModelConfig:
     """Write weights: of one network under timm's names. Returns the configuration to be written."""
-    from safetensors.torch import save_file  # noqa: PLC0415  imports torch
-
     from medfathom.exported.model import load_unsealed  # noqa: PLC0415  imports torch
     from medfathom.exported.timm_layout import write_timm  # noqa: PLC0415
+    from medfathom.models.tensor_file import save_tensors  # noqa: PLC0415  imports torch
 
     kept = [load_unsealed(place) for place in chosen.weights]
     if chosen.ensemble is None:
@@ -354,5 +353,5 @@ def _write_networks(folder: Path, chosen: _Chosen) -> ModelConfig:
         for k, state in enumerate(states)
         for name, tensor in state.items()
     }
-    write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(tensors, part))
+    save_tensors(folder / WEIGHTS_FILE, tensors)
     return read_config(chosen.model.folder)

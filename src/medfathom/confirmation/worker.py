@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from medfathom.confirmation.find import image_predictions_file, predictions_file
 from medfathom.confirmation.grad_cam import draw_predictions
@@ -30,13 +29,13 @@ from medfathom.definitions.joint import members
 from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
 from medfathom.exported.model import Model, image_logits
-from medfathom.files import write_atomically
 from medfathom.metrics.calibration import calibrated, fit_temperature, thresholds_of
 from medfathom.metrics.calibrators import CalibrationScores, compare_calibrations
 from medfathom.metrics.rules import CalibrationKind, ThresholdRule
 from medfathom.models.build import Network
 from medfathom.models.folder import WEIGHTS_FILE, ModelConfig, write_config
 from medfathom.models.joint import state_of_one
+from medfathom.models.tensor_file import save_tensors
 from medfathom.scheduling.messages import EpochResult, Order, Parcel, Result, RunSettings
 from medfathom.scheduling.worker import ended_by_failure, node_storage, records, task_of, waiting_beside
 from medfathom.trial.checkpoint import load_checkpoint, load_history
@@ -122,7 +121,7 @@ def _keep(
     folder.mkdir(parents=True, exist_ok=True)
     data, network = task.data, _trained(params, task)
     state = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
-    write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(state, part))
+    save_tensors(folder / WEIGHTS_FILE, state)
     decision = settings.config.decision
     datasets = members(at_size(settings.config.dataset, data.image_size))
     if not isinstance(data, JointData):

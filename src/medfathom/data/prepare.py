@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -167,13 +168,13 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
     notes += few_notes(listing, job.splits)
     if len(listing) > NEAR_LIMIT:
-        check = command("data", "check")
-        notes.append(f"more than {NEAR_LIMIT:,} images: only `{check}` searches for near copies")
+        notes.append(f"only `{command('data', 'check')}` finds near copies among over {NEAR_LIMIT:,} images")
     if config.splits.folds is None:
         notes += propose_folds(listing, job.splits)
     if not listing.problems:  # whether they are an error is no part of the key
-        known.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(known, json.dumps(notes))
+        with suppress(OSError):  # they are found again where nothing can be kept
+            known.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(known, json.dumps(notes))
     return notes
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medfathom.errors import ExportedModelError, RunError
@@ -24,6 +24,7 @@ from medfathom.models.folder import BACKBONE, HEAD, HEAD_FILE, TIMM_FILE, WEIGHT
 from medfathom.models.graph.blueprint import BackboneSettings, has_fixed_size, timm_arguments
 from medfathom.models.joint import state_of_one
 from medfathom.models.network import Network
+from medfathom.models.tensor_file import save_tensors
 
 TOLERANCE = 1e-4
 """Largest difference to our own network, relative to the largest output."""
@@ -65,7 +66,7 @@ def write_timm(folder: Path, config: ModelConfig, deployed: nn.Module, network: 
             return written
     written = config.model_copy(update={"classifier": None})
     _write(folder, written, arguments, state, 0)
-    write_atomically(folder / HEAD_FILE, lambda part: save_file(head, part))
+    save_tensors(folder / HEAD_FILE, head)
     difference = _difference(folder, config, deployed, network.head)
     if difference > TOLERANCE:
         raise RunError(
@@ -148,7 +149,7 @@ def _write(
     tensors: dict[str, Tensor],
     num_classes: int,
 ) -> None:
-    write_atomically(folder / WEIGHTS_FILE, lambda part: save_file(tensors, part, {"format": "pt"}))
+    save_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt"})
     usual = timm.get_pretrained_cfg(config.architecture)
     size = config.image_size
     content: dict[str, Any] = {
