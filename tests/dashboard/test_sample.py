@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from medfathom.dashboard import sample
-from medfathom.dashboard.sample import LARGE, SHOWN, sample_of, unbeaten
+from medfathom.dashboard.sample import LARGE, SHOWN, SampledStorage, sample_of, unbeaten
 from medfathom.dashboard.server import make_dashboard
 from medfathom.study.connection import connect
 
@@ -98,3 +98,24 @@ def test_the_page_grows_with_the_study_and_its_csv_file_is_whole(
         add(0.2)
         assert shown(4) == [7, 8]
         assert asked(app, "/csv/1").count(b"\n") == 10
+
+
+def test_a_study_that_is_begun_anew_has_a_sample_of_its_own(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite gives the id of the last study again once that is deleted."""
+    monkeypatch.setattr(sample, "LARGE", 4)
+    monkeypatch.setattr(sample, "SHOWN", 3)
+    url = f"sqlite:///{workdir / 'x.db'}"
+    storage = connect(url, create=True)
+    sampled = SampledStorage(url)
+    found = []
+    for uid, n_trials in (("first", 9), ("second", 2)):
+        study = optuna.create_study(storage=storage, study_name="many")
+        study.set_user_attr("uid", uid)
+        for _ in range(n_trials):
+            study.tell(study.ask(), 0.5)
+        number = storage.get_study_id_from_name("many")
+        found.append((number, sampled.sample(number).every))
+        optuna.delete_study(storage=storage, study_name="many")
+    assert found == [(1, 3), (1, 1)]

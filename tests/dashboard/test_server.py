@@ -166,3 +166,14 @@ def test_the_page_says_that_it_is_read_only(study: str) -> None:
         assert request(port, "GET", "/static/bundle.js", Host=own)[0] == 200
     with served(writable=True) as port:
         assert b"Read-only" not in request(port, "GET", "/dashboard/", Host=f"127.0.0.1:{port}")[1]
+
+
+def test_no_browser_keeps_the_page(study: str) -> None:
+    """What it says would be out of date: of another storage, or of a dashboard that could not write."""
+    with served() as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/dashboard/", headers={"Host": f"127.0.0.1:{port}"})
+        told = {name.lower(): value for name, value in connection.getresponse().getheaders()}
+        connection.close()
+    assert told["cache-control"] == "no-store"
+    assert not {"etag", "last-modified"} & set(told)

@@ -46,7 +46,7 @@ class SampledStorage(Storage):
 
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(url, **options)
-        self._samples: dict[int, Sample] = {}
+        self._samples: dict[tuple[int, str], Sample] = {}
         self._choosing = Lock()
 
     @override
@@ -65,11 +65,13 @@ class SampledStorage(Storage):
 
     def sample(self, study_id: int) -> Sample:
         """What is shown of a study."""
+        # A study that is deleted and begun anew may get the same id: SQLite gives them again.
+        study = study_id, str(self.get_study_user_attrs(study_id).get("uid", ""))
         with self._choosing:
-            if study_id not in self._samples:
+            if study not in self._samples:
                 trials = read_trials(self.engine, study_id, attributes=())
-                self._samples[study_id] = sample_of(trials, self.get_study_directions(study_id))
-            return self._samples[study_id]
+                self._samples[study] = sample_of(trials, self.get_study_directions(study_id))
+            return self._samples[study]
 
 
 def sample_of(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> Sample:

@@ -42,6 +42,9 @@ STYLE = (
 )
 """An attribute of a thousand characters is folded, else the page is as wide as it is long."""
 
+OF_THE_FILE = {"content-length", "etag", "last-modified", "cache-control"}
+"""Headers of the page as it is on the disk, without what is said on it."""
+
 OF_A_SAMPLE = re.compile(r"/api/studies/\d+(/param_importances|/plot/\w+)?")
 """What is answered from a sample of a large study: its page and its plots. Its CSV file has all trials."""
 
@@ -63,10 +66,10 @@ def told(storage: SampledStorage, *, writable: bool) -> list[str]:
     for study in storage.get_all_studies():
         sample = storage.sample(storage.get_study_id_from_name(study.study_name))
         if sample.every > 1:
-            name = escape(study.study_name)
+            show = escape(command("show", study.study_name))
             lines.append(
-                f"{name}: {sample.n_trials:,} trials. The page shows one in {sample.every} and the best. "
-                f"<code>{command('show')} {name}</code> and the CSV file have all."
+                f"{escape(study.study_name)}: {sample.n_trials:,} trials. The page shows one in "
+                f"{sample.every} and the best. <code>{show}</code> and the CSV file have all."
             )
     if not writable:
         allow = escape(command("dashboard", "--writable"))
@@ -82,8 +85,10 @@ def with_page(app: WSGIApplication, says: Callable[[], list[str]]) -> WSGIApplic
     def changed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "GET" or not environ.get("PATH_INFO", "").startswith("/dashboard"):
             return app(environ, start_response)
-        # The whole page each time: of a page that was not modified only its headers would come.
+        # The whole page each time: what is said on it is no part of the file by whose date and tag a browser
+        # would ask whether its copy is still good.
         environ.pop("HTTP_IF_MODIFIED_SINCE", None)
+        environ.pop("HTTP_IF_NONE_MATCH", None)
         lines = says()
         added = STYLE + (BAR.format(lines="<br>".join(lines)) if lines else "")
         begun: list[tuple[str, list[tuple[str, str]]]] = []
@@ -97,8 +102,8 @@ def with_page(app: WSGIApplication, says: Callable[[], list[str]]) -> WSGIApplic
         finally:
             getattr(parts, "close", lambda: None)()
         status, headers = begun[-1]
-        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
-        start_response(status, [*kept, ("Content-Length", str(len(body)))])
+        kept = [(name, value) for name, value in headers if name.lower() not in OF_THE_FILE]
+        start_response(status, [*kept, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")])
         return [body]
 
     return changed
