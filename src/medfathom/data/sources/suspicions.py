@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from glob import escape
 from pathlib import PurePosixPath
 
@@ -14,6 +14,11 @@ MASK = re.compile(
     re.IGNORECASE,
 )
 """A word in the name of a mask, or of its folder: `benign (1)_mask_1`, `lung masks`."""
+
+_WORD = r"(?:masks?|seg(?:m|mentations?)?|labels?|rois?|gt|ground[\W_]?truths?|annot(?:ations?)?|contours?)"
+_AFTER = re.compile(rf"(.+?)([\s_.(\[-]*{_WORD}[)\]]?)", re.IGNORECASE)
+_BEFORE = re.compile(rf"({_WORD}[\s_.-]*)(.+)", re.IGNORECASE)
+"""A name and a mask's word: a mask only where the rest is another's name, as `roi_0` alone may be an image."""
 
 NUMBERED = re.compile(r"(.*?)[\s_(-]*\d+\)?")
 """A name that ends in a number."""
@@ -65,13 +70,19 @@ def folder_suspicions(
         "/".join((*folders, PurePosixPath(name).name)) for name, folders in zip(names, below, strict=True)
     ]
     classes = {word for word in words if word}
+    mask_classes = _mask_classes(classes)
+    masks = {
+        name: mask_classes[word] if word in PurePosixPath(name).parent.parts else ""
+        for name, word in zip(names, words, strict=True)
+        if word in mask_classes
+    }
     found = [
         _patients(classes),
         _no_classes(classes),
         _split_below(below),
         _deeper_classes(classes, words, below),
     ]
-    return [*mask_suspicions(names, inner), *filter(None, found)]
+    return [*mask_suspicions(names, inner, masks), *filter(None, found)]
 
 
 def unused_patients(columns: Mapping[str, Sequence[str]], n_files: int) -> list[str]:
@@ -92,14 +103,17 @@ def unused_patients(columns: Mapping[str, Sequence[str]], n_files: int) -> list[
     return []
 
 
-def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) -> list[str]:
+def mask_suspicions(
+    names: Sequence[str], inner: Sequence[str] | None = None, known: Mapping[str, str] | None = None
+) -> list[str]:
     """Lines where files look like masks of others.
 
     Args:
         names: of the files, with their folders.
         inner: the part of each that may tell a mask, which is not the class's folder; None: all.
+        known: files that look like masks for another reason -> the pattern that leaves each out.
     """
-    masks = mask_patterns(names, inner)
+    masks = {**mask_patterns(names, inner), **(known or {})}
     after = {name: pattern for name, pattern in _named_after_others(names).items() if name not in masks}
     found = [_line(masks, "look like masks")] if masks else []
     if len(after) >= FEWEST_PAIRS:
@@ -109,7 +123,14 @@ def mask_suspicions(names: Sequence[str], inner: Sequence[str] | None = None) ->
 
 def mask_patterns(names: Sequence[str], inner: Sequence[str] | None = None) -> dict[str, str]:
     """Files that look like masks -> the pattern for `dataset.exclude`; arguments as in `mask_suspicions`."""
-    patterns = {name: _mask_pattern(part) for name, part in zip(names, inner or names, strict=True)}
+    beside: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folder, stem, _ = _parts(name)
+        beside[folder].add(_key(stem))
+    patterns = {
+        name: _mask_pattern(part) or _beside_pattern(name, beside)
+        for name, part in zip(names, inner or names, strict=True)
+    }
     return {name: pattern for name, pattern in patterns.items() if pattern}
 
 
@@ -132,6 +153,51 @@ def _mask_pattern(path: str) -> str:
     return f"*{match.group().rstrip('0123456789_- ')}*" if match else ""
 
 
+def _beside_pattern(path: str, beside: Mapping[str, Container[str]]) -> str:
+    """The pattern that leaves out `0Mask.png` or `roi_0.png` beside `0.png`; "" for other names.
+
+    Args:
+        path: of the file.
+        beside: folder -> the keys of its files' stems.
+    """
+    folder, stem, suffix = _parts(path)
+    pattern = _other_and_word(stem, beside[folder])
+    return f"{pattern}.*" if suffix and pattern.startswith("*") else pattern
+
+
+def _mask_classes(classes: set[str]) -> dict[str, str]:
+    """Classes that are named after another and a mask's word -> the pattern of such folders: `*_masks`."""
+    keys = set(map(_key, classes))
+    found = {name: _other_and_word(name, keys) for name in classes}
+    return {name: pattern for name, pattern in found.items() if pattern}
+
+
+def _other_and_word(name: str, others: Container[str]) -> str:
+    """A pattern for names that are another's name with a mask's word after or before it; "" for other names.
+
+    Args:
+        name: without a suffix.
+        others: keys of the names there are.
+    """
+    if (after := _AFTER.fullmatch(name)) and _key(after[1]) in others:
+        return "*" + escape(after[2])
+    if (before := _BEFORE.fullmatch(name)) and _key(before[2]) in others:
+        return escape(before[1]) + "*"
+    return ""
+
+
+def _key(name: str) -> str:
+    """What names that differ in case, or in a separator at an end, have in common."""
+    return name.casefold().strip(" _.-")
+
+
+def _parts(path: str) -> tuple[str, str, str]:
+    """Folder, stem and suffix; the last number of a UID is no suffix: 1.2.840.10008.17."""
+    folder, _, file = path.rpartition("/")
+    suffix = PurePosixPath(file).suffix
+    return (folder, file, "") if suffix[1:].isdecimal() else (folder, file.removesuffix(suffix), suffix)
+
+
 def _spaced(name: str) -> str:
     """`lungMasks` -> `lung Masks`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
@@ -145,8 +211,8 @@ def _named_after_others(names: Iterable[str]) -> dict[str, str]:
     """
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in names:
-        path = PurePosixPath(name)
-        stems[str(path.parent), path.stem].append(name)
+        folder, stem, _ = _parts(name)
+        stems[folder, stem].append(name)
     found: dict[str, str] = {}
     for (folder, stem), files in stems.items():
         found.update(dict.fromkeys(sorted(set(files))[1:], ""))

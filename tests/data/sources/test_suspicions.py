@@ -1,0 +1,138 @@
+"""What names of files and folders say: masks and patients are told, and ordinary data sets get no note."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from making import config, table
+from medfathom.data.listing import list_images
+from medfathom.data.sources.base import Listing
+from medfathom.data.sources.open import open_source
+from medfathom.data.sources.suspicions import mask_suspicions
+
+
+def write(root: Path, *files: str) -> None:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.arange(144, dtype=np.uint8).reshape(12, 12)).save(path, "PNG")
+
+
+def listed(root: Path, **keys: Any) -> Listing:
+    found = config("folder", path=str(root), **keys)
+    return list_images(open_source(found), found)
+
+
+def said(root: Path, **keys: Any) -> str:
+    return "\n".join(listed(root, **keys).notes)
+
+
+@pytest.mark.parametrize(
+    ("mask", "pattern"),
+    [
+        ("{}_masks", "*_masks"),
+        ("{} mask", "* mask"),
+        ("{}-Segmentation", "*-Segmentation"),
+        ("{}Labels", "*Labels"),
+        ("{} (ROI)", "* (ROI)"),
+        ("{}_gt", "*_gt"),
+        ("mask_{}", "mask_*"),
+    ],
+)
+def test_class_folders_that_are_masks_of_another_are_told(tmp_path: Path, mask: str, pattern: str) -> None:
+    images = [f"{word}/{n}.png" for word in ("covid", "flu (A)") for n in range(3)]
+    write(
+        tmp_path, *images, *(f"{mask.format(word)}/{n}.png" for word in ("covid", "flu (A)") for n in (0, 1))
+    )
+    told = said(tmp_path)
+    assert "4 images look like masks" in told
+    assert f'dataset.exclude = ["{pattern}"] leaves them out' in told
+    # What the note proposes works.
+    left = listed(tmp_path, exclude=[pattern])
+    assert left.class_names == ("covid", "flu (A)")
+    assert sorted(left.names) == images
+    assert not left.notes
+
+
+def test_class_folders_that_are_masks_are_told_in_split_folders_too(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{s}/{c}/0.png" for s in ("train", "val", "test") for c in ("a", "b", "a_mask")))
+    assert "3 images look like masks (train/a_mask/0.png" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("Seg", "Lym", "Mono"),
+        ("Mask R-CNN", "U-Net"),
+        ("with_mask", "without_mask", "mask_worn_incorrectly"),
+        ("labelled", "new"),
+        ("roi", "tissue"),
+        ("gastritis", "gt"),
+        ("a", "a_masked_b"),
+    ],
+)
+def test_classes_with_a_mask_s_word_alone_are_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    write(tmp_path, *(f"{name}/{n}.png" for name in classes for n in range(2)))
+    assert said(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("mask", "pattern"),
+    [
+        ("{}Mask", "*Mask.*"),
+        ("{}mask", "*mask.*"),
+        ("roi_{}", "roi_*"),
+        ("{}_roi", "*_roi.*"),
+        ("label_{}", "label_*"),
+        ("{} (contour)", "* (contour).*"),
+    ],
+)
+@pytest.mark.parametrize("image", ["{}", "A{}img", "IMG {}"])
+def test_files_named_after_another_and_a_mask_s_word_are_told(
+    tmp_path: Path, image: str, mask: str, pattern: str
+) -> None:
+    images = [f"{word}/{image.format(n)}.png" for word in ("ill", "sick") for n in range(3)]
+    write(tmp_path, *images)
+    assert said(tmp_path) == ""
+    write(tmp_path, *(f"{w}/{mask.format(image.format(n))}.png" for w in ("ill", "sick") for n in range(3)))
+    told = said(tmp_path)
+    assert "6 images look like masks" in told
+    assert f'dataset.exclude = ["{pattern}"] leaves them out' in told
+    assert sorted(listed(tmp_path, exclude=[pattern]).names) == images
+
+
+@pytest.mark.parametrize("word", ["seg", "label", "roi", "gt"])
+def test_a_short_word_before_a_letter_tells_a_mask_beside_the_image(word: str) -> None:
+    masks = [f"B/{word}_A{n}.png" for n in range(3)]
+    (line,) = mask_suspicions([*(f"B/A{n}.png" for n in range(3)), *masks])
+    assert line.startswith("3 images look like masks")
+    assert f'"{word}_*"' in line
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a/roi_0.png", "a/roi_1.png", "b/roi_2.png"],  # regions are the images
+        ["a/label_0.png", "b/0.png"],  # another folder's file is another image
+        ["a/0.png", "a/unmasked_0.png", "a/segment_7.png"],
+        ["a/1.2.840.10008.1", "a/1.2.840.10008.2", "a/1.2.840.10008.3"],  # UIDs, not one stem of 3 suffixes
+        ["a/IM.1", "a/IM.2", "a/IM.3"],
+    ],
+)
+def test_files_of_ordinary_names_are_no_masks(names: list[str]) -> None:
+    assert mask_suspicions(names) == []
+
+
+def test_masks_beside_the_images_of_a_table_are_told(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    write(tmp_path, "images/roi_0.png")
+    with path.open("a") as file:
+        file.write("images/roi_0.png,0,train,p0\n")
+    found = config("csv", path=str(path))
+    notes = list_images(open_source(found), found).notes
+    assert any('1 images look like masks (images/roi_0.png); dataset.exclude = ["roi_*"]' in n for n in notes)
