@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from glob import escape
 from pathlib import PurePosixPath
+from posixpath import splitext
 
 MASK = re.compile(
     r"(?:^|[\W_])(?:masks?|segmentations?|ground[\W_]?truths?|annotations?|(?:seg|gt)(?=[\W_]*\d*$))"
@@ -18,7 +19,7 @@ MASK = re.compile(
 _WORD = r"(?:masks?|seg(?:m|mentations?)?|labels?|rois?|gt|ground[\W_]?truths?|annot(?:ations?)?|contours?)"
 _AFTER = re.compile(rf"(.+?)([\s_.(\[-]*{_WORD}[)\]]?)", re.IGNORECASE)
 _BEFORE = re.compile(rf"({_WORD}[\s_.-]*)(.+)", re.IGNORECASE)
-"""A name and a mask's word: a mask only where the rest is another's name, as `roi_0` alone may be an image."""
+"""A name and a mask's word: a mask only where the rest is another's name, as `roi_0` may be an image."""
 
 NUMBERED = re.compile(r"(.*?)[\s_(-]*\d+\)?")
 """A name that ends in a number."""
@@ -194,8 +195,8 @@ def _key(name: str) -> str:
 def _parts(path: str) -> tuple[str, str, str]:
     """Folder, stem and suffix; the last number of a UID is no suffix: 1.2.840.10008.17."""
     folder, _, file = path.rpartition("/")
-    suffix = PurePosixPath(file).suffix
-    return (folder, file, "") if suffix[1:].isdecimal() else (folder, file.removesuffix(suffix), suffix)
+    stem, suffix = splitext(file)
+    return (folder, file, "") if suffix[1:].isdecimal() else (folder, stem, suffix)
 
 
 def _spaced(name: str) -> str:
