@@ -150,7 +150,7 @@ def _mask_pattern(path: str) -> str:
     for folder in folders:
         if MASK.search(_spaced(folder)):
             return escape(folder)
-    match = MASK.search(PurePosixPath(file).stem)
+    match = MASK.search(splitext(file)[0])
     return f"*{match.group().rstrip('0123456789_- ')}*" if match else ""
 
 
