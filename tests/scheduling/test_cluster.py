@@ -1,5 +1,6 @@
 """How many trials run at once on the machines at hand, and what one of them asks for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ def config(**resources: Any) -> StudyConfig:
     return load_definition("demo", [f"resources.{key}={value}" for key, value in resources.items()])
 
 
-def asked(slots: Slots, *, alone: bool = False) -> dict[str, float]:
+def asked(slots: Slots, *, alone: bool = False, refused: Sequence[str] = ()) -> dict[str, float]:
     params = TrialParams.model_validate({"architecture": "a", "init": "random", "unfreeze_depth": 0})
-    return slots.request({"order": Order(Assignment(0, params, "a", 0, {}), "trial-00000.pt", alone=alone)})
+    assignment, nodes = Assignment(0, params, "a", 0, {}), frozenset(refused)
+    return slots.request({"order": Order(assignment, "trial-00000.pt", alone=alone, refused=nodes)})
 
 
 machines = st.builds(Node, st.integers(0, 16), st.just(0.0), st.integers(1, 64).map(lambda gb: 1.0 * gb * GB))
@@ -50,6 +52,14 @@ def test_a_trial_that_ran_out_of_memory_gets_the_machine_with_the_most() -> None
     assert asked(slots, alone=True) == {"cpu": 8, "gpu": 0, "memory": 64 * GB}
     only = slots_from(config(), [Node(4, memory=16.0 * GB)])
     assert asked(only, alone=True) == {"cpu": 4, "gpu": 0, "memory": 0}  # its CPUs keep others away
+
+
+def test_it_asks_for_no_machine_that_has_refused_it() -> None:
+    """Only that machine has as much: it would be given the trial again and again."""
+    full, good = Node(8, memory=64.0 * GB + 1, id="full"), Node(6, memory=64.0 * GB, id="good")
+    slots = slots_from(config(), [full, good])
+    assert asked(slots, alone=True)["cpu"] == 8
+    assert asked(slots, alone=True, refused=["full"]) == {"cpu": 6, "gpu": 0, "memory": 64 * GB}
 
 
 def test_machines_without_a_gpu_take_no_trial_that_needs_one() -> None:

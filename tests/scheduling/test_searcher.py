@@ -20,6 +20,7 @@ from medfathom.study.driver import Driver
 from medfathom.study.growth import asked
 from medfathom.study.open import open_study
 from medfathom.study.watcher import Watcher
+from medfathom.trial.alike import can_fit_beside
 
 
 @pytest.fixture
@@ -98,19 +99,33 @@ def test_a_run_ends_when_no_node_is_left(driver: Driver, workdir: Path) -> None:
 def test_a_full_node_of_many_workers_leaves_the_run_to_the_others(driver: Driver, workdir: Path) -> None:
     halt = Halt(driver.config, driver)
     searcher = searcher_of(driver, workdir, halt=halt, places=8)
-    for worker in "abcdefg":  # each place that becomes free takes the trial that was sent on
-        assert searcher.suggest(worker)["order"].assignment.number == 0
+    for worker in "abcdefgh":  # each place that becomes free takes the trial that was sent on
+        order = searcher.suggest(worker)["order"]
+        assert order.assignment.number == 0
         searcher.on_trial_result(worker, full_disk("node 0"))
         assert not halt.reason
-    assert searcher.suggest("h")["order"].assignment.number == 0
-    searcher.on_trial_result("h", full_disk("node 0"))
-    assert halt.reason.startswith("trial 0: node a")  # no place is left
+    order = searcher.suggest("i")["order"]
+    assert order.refused == {"node 0"}  # a trial that needs a whole machine asks for another one
+    searcher.on_trial_complete("i", epoch(driver, driver.config.budget.epochs))
+    assert [t.state for t in driver.trials()] == [TrialState.COMPLETE]
+
+
+def test_a_run_ends_when_every_node_rests_and_nothing_is_at_work(driver: Driver, workdir: Path) -> None:
+    """Each could refuse its own trial again and again."""
+    halt = Halt(driver.config, driver)
+    searcher = searcher_of(driver, workdir, halt=halt, places=8)
+    for worker in "ab":
+        searcher.suggest(worker)
+    searcher.on_trial_result("a", full_disk("node 0"))
+    assert not halt.reason
+    searcher.on_trial_result("b", full_disk("node 1"))
+    assert halt.reason.startswith("trial 1: node a")
 
 
 def test_trials_that_two_nodes_refuse_are_each_tried_on_the_other(driver: Driver, workdir: Path) -> None:
     halt = Halt(driver.config, driver)
     searcher = searcher_of(driver, workdir, halt=halt, places=8)
-    one, two = (searcher.suggest(worker)["order"].assignment.number for worker in "ab")
+    one, two, _ = (searcher.suggest(worker)["order"].assignment.number for worker in "abz")
     searcher.on_trial_result("a", full_disk("node 0"))
     searcher.on_trial_result("b", full_disk("node 1"))
     assert not halt.reason  # other workers of both may have room: what they prepared is there
@@ -262,3 +277,17 @@ def test_heads_beside_one_are_taken_up_after_their_driver_is_gone(driver: Driver
 def test_on_several_nodes_each_head_is_fitted_by_itself(driver: Driver, workdir: Path) -> None:
     queue_heads(driver, [11, 12])
     assert searcher_of(driver, workdir, nodes=2).suggest("a")["order"].beside == ()
+
+
+def test_an_order_names_the_trials_that_wait_too(driver: Driver, workdir: Path) -> None:
+    """A worker removes what the others left on its node; one that waits may be begun by then."""
+    for rate in (1e-3, 2e-3):
+        driver.study.enqueue_trial({"learning_rate": rate})
+    order = searcher_of(driver, workdir).suggest("a")["order"]
+    assert (order.assignment.number, order.unfinished) == (0, (0, 1))
+    assert searcher_of(driver, workdir, nodes=1).suggest("b")["order"].unfinished is None
+
+
+def test_a_trial_with_a_limit_of_time_does_not_pay_for_others() -> None:
+    assert can_fit_beside(load_definition("demo"))
+    assert not can_fit_beside(load_definition("demo", ["budget.trial_minutes=5"]))

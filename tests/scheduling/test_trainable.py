@@ -108,10 +108,10 @@ def actor(folder: Path, order: Order, work: Work = other_data) -> TrialActor:
     return made
 
 
-def first_order(running: tuple[int, ...] | None) -> Order:
-    """Of trial 0; `running` as on one node or on several."""
+def first_order(unfinished: tuple[int, ...] | None) -> Order:
+    """Of trial 0; `unfinished` as on one node or on several."""
     params = TrialParams.model_validate({"architecture": "a", "init": "random", "unfreeze_depth": 0})
-    return Order(Assignment(0, params, "a", 0, {}), checkpoint="trial-00000.pt", running=running)
+    return Order(Assignment(0, params, "a", 0, {}), checkpoint="trial-00000.pt", unfinished=unfinished)
 
 
 def test_a_worker_on_a_node_that_cannot_take_part_keeps_its_place_for_a_while(
@@ -120,24 +120,24 @@ def test_a_worker_on_a_node_that_cannot_take_part_keeps_its_place_for_a_while(
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n1"))
     monkeypatch.setattr(trainable, "ASKED_AGAIN_S", 0.01)
     monkeypatch.setattr(trainable, "REST_S", 0.015)
-    worker = actor(tmp_path, first_order(running=(0,)))
+    worker = actor(tmp_path, first_order(unfinished=(0,)))
     told = worker.step()
     assert (told["failure"].node, told["done"]) == ("n1", False)
     assert told["failure"].reason == "the data here have changed"
     rests = [worker.step(), worker.step()]
     assert [(r["rests"], r["done"]) for r in rests] == [(True, False), (True, True)]
-    worker.reset_config({"order": first_order(running=(0,))})  # the next trial is tried there
+    worker.reset_config({"order": first_order(unfinished=(0,))})  # the next trial is tried there
     assert "failure" in worker.step()
 
 
 def test_the_only_node_ends_its_trial_at_once(tmp_path: Path) -> None:
-    told = actor(tmp_path, first_order(running=None)).step()
+    told = actor(tmp_path, first_order(unfinished=None)).step()
     assert (told["failure"].node, told["done"]) == ("", True)
 
 
 def test_a_worker_that_died_at_rest_does_not_begin_the_trial_again(tmp_path: Path) -> None:
     """Another one has it by now."""
-    over = replace(first_order(running=(0,)), over=True)
+    over = replace(first_order(unfinished=(0,)), over=True)
     told = actor(tmp_path, over, quick).step()
     assert (told["rests"], told["done"]) == (True, True)
     assert METRIC not in told

@@ -92,14 +92,15 @@ class Slots:
     def request(self, config: Mapping[str, Order]) -> dict[str, float]:
         """Ray's resources for a trial. One that ran out of memory beside others gets a whole machine.
 
-        That is the one with the most memory. Ray knows of memory only what is asked for: where trials do not
-        ask, CPUs keep others away.
+        That is the one with the most memory, of those that did not refuse it. Ray knows of memory only what
+        is asked for: where trials do not ask, CPUs keep others away.
         """
         order = config["order"]
         needed = self.resources.memory_gb_per_trial
         if order.alone:
             able = self.able or (Node(self.cpus_per_trial),)
-            roomiest = max(able, key=lambda node: (node.memory, node.cpus))
+            left = [node for node in able if node.id not in order.refused] or able
+            roomiest = max(left, key=lambda node: (node.memory, node.cpus))
             known = len(able) > 1 and roomiest.memory < math.inf
             return {
                 "cpu": roomiest.cpus,

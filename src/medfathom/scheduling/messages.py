@@ -68,10 +68,12 @@ class Order:
     assignment: Assignment
     checkpoint: str
     """Name of its checkpoint, under the folder of checkpoints of whatever node runs it."""
-    running: tuple[int, ...] | None = None
-    """Numbers of the trials under way, on a cluster of several nodes; None on one."""
+    unfinished: tuple[int, ...] | None = None
+    """Numbers of the trials under way and of those that wait, on a cluster of several nodes; None on one."""
     alone: bool = False
     """Whether it has a device to itself, as after it ran out of memory beside others."""
+    refused: frozenset[str] = frozenset()
+    """Ray's ids of the nodes that cannot take part and had it before."""
     gpus: float | None = None
     """Its share of a GPU where shares follow measured memory; None: what every trial takes."""
     beside: tuple[Beside, ...] = ()

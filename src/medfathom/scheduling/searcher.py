@@ -59,7 +59,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._later: list[Assignment] = []
         self._resting: dict[str, str] = {}
         self._refused: defaultdict[int, set[str]] = defaultdict(set)
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._shares = MeasuredShares()
         self._held: dict[int, float] = {}
         if slots().measured_gpus:
@@ -99,8 +99,9 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         return Order(
             assignment,
             checkpoint=name(assignment.number),
-            running=tuple(self._driver.running()) if len(self._slots().nodes) > 1 else None,
+            unfinished=tuple(self._driver.unfinished()) if len(self._slots().nodes) > 1 else None,
             alone=assignment.number in self._alone,
+            refused=self._refused_by(assignment.number),
             gpus=self._hold_gpus(assignment) if self._slots().measured_gpus else None,
             beside=tuple(Beside(other, name(other.number)) for other in self._company(assignment)),
         )
@@ -175,7 +176,7 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         Another worker of the same node may take it first, and refuses it as well.
 
         Raises:
-            RunError: every node refuses it, or every worker rests.
+            RunError: every node refuses it, or every node rests and no trial is at work.
         """
         number = self._numbers.pop(trial_id)
         order, _ = self._begun.pop(trial_id)
@@ -184,13 +185,16 @@ class AskTell(Unsaved, Searcher):  # type: ignore[misc]
         self._adopted.append(order.assignment)
         self._resting[trial_id] = failure.node
         self._refused[number].add(failure.node)
-        refused = self._refused[number] & set(self._resting.values())
-        nowhere = refused >= {node.id for node in self._slots().able}
-        if nowhere or len(self._resting) >= self._slots().concurrent:
+        able = {node.id for node in self._slots().able}
+        if self._refused_by(number) >= able or (set(self._resting.values()) >= able and not self._numbers):
             raise _of_the_node(number, failure)
-        if failure.node not in self._told:
-            self._told.add(failure.node)
+        if (failure.node, failure.reason) not in self._told:
+            self._told.add((failure.node, failure.reason))
             self._watcher.note(f"{failure.reason}; its trials go to the other nodes")
+
+    def _refused_by(self, number: int) -> frozenset[str]:
+        """The nodes that refused a trial and still rest: after that they are tried again."""
+        return frozenset(self._refused[number] & set(self._resting.values()))
 
     def _note(self, number: int, news: EpochNews | Failure | None) -> None:
         if isinstance(news, EpochNews):

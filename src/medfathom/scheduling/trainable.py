@@ -54,7 +54,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if self._rests_until is not None:
             return self._rest(self._rests_until).to_tune()
         result = self._next()
-        if isinstance(result, Failure) and result.mend and self._order.running is not None:
+        if isinstance(result, Failure) and result.mend and self._order.unfinished is not None:
             self._let_go()
             self._rests_until = time.monotonic() + REST_S
             result = replace(result, node=ray.get_runtime_context().get_node_id())

@@ -190,24 +190,24 @@ def _checkpoint(settings: RunSettings, order: Order) -> Path:
     """The trial's checkpoint on this node, brought up to what other nodes left."""
     url = settings.config.resources.checkpoint_url
     checkpoint = node_storage(settings) / "checkpoints" / order.checkpoint
-    _remove_ended(checkpoint.parent, order.running)
+    _remove_ended(checkpoint.parent, order.unfinished)
     if url is not None:
         _fetch_newer(RemoteCheckpoints(url), order.checkpoint, checkpoint)
     return checkpoint
 
 
-def _remove_ended(folder: Path, running: Sequence[int] | None) -> None:
+def _remove_ended(folder: Path, unfinished: Sequence[int] | None) -> None:
     """Remove what trials left on this node that ended since; the driver removes its own.
 
-    `running` is as old as the assignment: hours, where the trial's worker died and Tune gives it out again.
-    Trials begun since have higher numbers, and stay.
+    `unfinished` is as old as the assignment: hours, where the trial's worker died and Tune gives it out
+    again. Trials asked for since have higher numbers, and stay.
     """
-    if not running:
+    if not unfinished:
         return
-    latest = max(running)
+    latest = max(unfinished)
     for path in folder.glob("trial-*.pt"):
         number = int(path.stem.removeprefix("trial-"))
-        if number <= latest and number not in running:
+        if number <= latest and number not in unfinished:
             path.unlink(missing_ok=True)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 

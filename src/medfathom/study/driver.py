@@ -363,9 +363,9 @@ class Driver:
             self.prune(number, known.get(number, last), f"stopped at epoch {reached}: {why}")
         return numbers
 
-    def running(self) -> list[int]:
-        """Numbers of all trials that are under way, other drivers' too."""
-        return [t.number for t in self.trials(TrialState.RUNNING)]
+    def unfinished(self) -> list[int]:
+        """Numbers of all trials that are under way or wait, other drivers' too."""
+        return [t.number for t in self.trials(TrialState.RUNNING, TrialState.WAITING)]
 
     def ended_on_gpus(self) -> list[tuple[TrialParams, Mapping[str, Any]]]:
         """Parameters and records of ended trials whose device's memory is known."""

@@ -32,6 +32,9 @@ def alike(one: TrialParams, other: TrialParams) -> bool:
 
 
 def can_fit_beside(config: StudyConfig) -> bool:
-    """Whether trials of a study can be fitted side by side: of one data set, one training, several epochs."""
+    """Whether trials of a study can be fitted side by side: of one data set, one training, several epochs.
+
+    Not where each has a limit of time: one would pay for the others.
+    """
     one = not isinstance(config.dataset, JointDataset) and config.dataset.splits.trainings == 1
-    return one and config.budget.epochs > 1
+    return one and config.budget.epochs > 1 and config.budget.trial_minutes is None

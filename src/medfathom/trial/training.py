@@ -54,7 +54,8 @@ class Training:
         self._params, self._task, self._fold = params, task, fold
         self._device = torch.device(task.device)
         self._peak = PeakMemory(self._device)
-        self._peak.start()
+        if beside is None:  # else it would forget what the features of both took
+            self._peak.start()
         _check_augmentation(params)
         self._parts = trial_parts(task.data, fold)
         self._train = _training_images(task.data, fold)
