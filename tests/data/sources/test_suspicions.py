@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,69 @@ def test_masks_beside_the_images_of_a_table_are_told(tmp_path: Path) -> None:
     found = config("csv", path=str(path))
     notes = list_images(open_source(found), found).notes
     assert any('1 images look like masks (images/roi_0.png); dataset.exclude = ["roi_*"]' in n for n in notes)
+
+
+@pytest.mark.parametrize(
+    ("patients", "classes", "groups"),
+    [
+        (
+            [f"{n:03d}_{'AMD' if n % 2 else 'NORMAL'}" for n in range(6)],
+            ("AMD", "NORMAL"),
+            {"000", "001", "002", "003", "004", "005"},
+        ),
+        (["1-normal", "2-normal", "3-sick", "4-sick"], ("normal", "sick"), {"1", "2", "3", "4"}),
+        (
+            [f"{word}{n}_{eye}" for word in ("AMD", "DME") for n in (1, 2) for eye in ("OD", "OS")],
+            ("AMD", "DME"),
+            {"AMD1", "AMD2", "DME1", "DME2"},
+        ),
+        (["P3_A", "P4_B", "P5_A"], ("A", "B"), {"P3", "P4", "P5"}),
+        (["sub-03_x", "sub-04_y"], ("x", "y"), {"sub-03", "sub-04"}),
+        (["case-3_AMD", "case-4_AMD", "case-5_DME"], ("AMD", "DME"), {"case-3", "case-4", "case-5"}),
+        (["S3L", "S4R", "T3L", "T4R"], ("S", "T"), {"S3", "S4", "T3", "T4"}),
+    ],
+)
+def test_patients_whose_number_is_not_last_are_told(
+    tmp_path: Path, patients: list[str], classes: tuple[str, ...], groups: set[str]
+) -> None:
+    write(tmp_path, *(f"{name}/{n}.png" for name in patients for n in range(2)))
+    told = said(tmp_path)
+    assert f"there are {len(patients)} classes" in told
+    assert "are they patients or slides?" in told
+    # What the note proposes works.
+    patterns = dict(re.findall(r"dataset\.(\w+_pattern) = '(.*?)'(?= )", told))
+    found = listed(tmp_path, **patterns, positive=classes[0])
+    assert set(found.class_names) == set(classes)
+    assert found.groups is not None
+    assert set(found.groups.tolist()) == groups
+    assert not found.problems
+    assert not found.notes
+
+
+def test_many_numbers_of_one_name_are_told_though_they_come_again(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{n}_{word}/0.png" for word in ("ill", "sick") for n in range(12)))
+    assert "there are 24 classes" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["covid-19 mild", "covid-19 severe", "pneumonia"],
+        ["0Normal", "1Doubtful", "2Mild", "3Moderate", "4Severe"],
+        ["01_TUMOR", "02_STROMA", "03_COMPLEX", "04_LYMPHO"],
+        [f"{word}_{n}X" for word in ("benign", "malignant") for n in (40, 100, 200)],
+        ["T1a", "T1b", "T2a", "T2b", "T3a"],
+        ["T1_scan", "T2_scan", "FLAIR"],
+        [f"KL{n} {side}" for n in range(6) for side in ("left", "right")],
+        ["covid-19_left", "covid-19_right", "h1_left", "h1_right"],
+        ["BI-RADS 2 benign", "BI-RADS 3 benign", "BI-RADS 4 malignant", "BI-RADS 5 malignant"],
+        ["CD3_pos", "CD3_neg", "CD8_pos", "CD8_neg"],
+        ["day 3 treated", "day 7 treated", "day 3 untreated", "day 7 untreated"],
+        ["p16 pos", "p16 neg", "other"],
+        ["stage-1", "stage-2"],
+        ["BI-RADS 4a", "BI-RADS 4b", "BI-RADS 4c", "BI-RADS 5"],
+    ],
+)
+def test_grades_magnifications_and_markers_are_classes(tmp_path: Path, classes: list[str]) -> None:
+    write(tmp_path, *(f"{name}/{n}.png" for name in classes for n in range(2)))
+    assert said(tmp_path) == ""

@@ -30,6 +30,15 @@ PATIENT = re.compile(
 )
 """A word for one patient, or for one examination, before its number."""
 
+SIDE = re.compile(r"(?:[\W_]+(?:left|right|od|os|l|r)|(?<=\d)[lr])$", re.IGNORECASE)
+"""An eye or a side of a patient, at the end of a name: `AMD3_OD`, `S3L`."""
+
+GRADE = re.compile(
+    r"(?:^|[\W_])(?:grades?|stages?|types?|levels?|scores?|class|\w*rads|days?|weeks?|months?|years?)[\W_]*$",
+    re.IGNORECASE,
+)
+"""A word before a number that counts no patients: `BI-RADS 4 malignant`."""
+
 SPLIT = re.compile(
     r"(?:.*[\W_])?(?:train|training|val|valid|validation|test|testing)(?:[\W_].*)?", re.IGNORECASE
 )
@@ -40,6 +49,18 @@ CONTAINER = re.compile(r"images|imgs?|masks|labels|annotations|segmentations", r
 
 FIND_IN_PATH = r"dataset.class_pattern = '([^/]*?)[ _(-]*\d+\)?/' and dataset.group_pattern = '([^/]*\d\)?)/'"
 """Where class and patient are in `AMD1/...`."""
+
+FIND_BEFORE = (
+    r"dataset.class_pattern = '(?:^|/)([^/\d]+?)[ _(-]*\d[^/]*/' and "
+    r"dataset.group_pattern = '(?:^|/)([^/\d]*\d+)[^/]*/'"
+)
+"""The same in `AMD3_OD/...`."""
+
+FIND_AFTER = (
+    r"dataset.class_pattern = '(?:^|/)[^/\d]*\d+[ _-]*([^/]+)/' and "
+    r"dataset.group_pattern = '(?:^|/)([^/\d]*\d+)[^/]*/'"
+)
+"""The same in `000_NORMAL/...`, and in `case-3_AMD/...`."""
 
 PATIENT_COLUMN = re.compile(
     r"(patient|subject|person|participant|lesion|case|slide|mrn|pid)s?[\W_]*(id|no|nr|num|number|name|key|code)?",
@@ -78,7 +99,7 @@ def folder_suspicions(
         if word in mask_classes
     }
     found = [
-        _patients(classes),
+        _patients(classes - mask_classes.keys()),
         _no_classes(classes),
         _split_below(below),
         _deeper_classes(classes, words, below),
@@ -226,19 +247,55 @@ def _named_after_others(names: Iterable[str]) -> dict[str, str]:
 
 def _patients(classes: set[str]) -> str:
     """A line where classes look like patients or slides: AMD1, AMD2, ..., NORMAL8, or patient 1, 2, 3."""
-    series: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(classes):
-        if match := NUMBERED.fullmatch(name):
-            series[match.group(1)].append(name)
-    long = {stem: names for stem, names in series.items() if len(names) > 1}
-    certain = any(PATIENT.search(stem) or len(names) > FEW_IN_A_SERIES for stem, names in long.items())
-    if len(classes) <= MOST_CLASSES and len(long) < 2 and not certain:
+    long = _series(classes) or _series_inside(classes)
+    if len(classes) <= MOST_CLASSES and not long:
         return ""
-    shown = "; ".join(", ".join(names[:3]) for names in [*long.values(), sorted(classes)][:3])
+    shown = "; ".join(list(dict.fromkeys(", ".join(names[:3]) for names in [*long, sorted(classes)]))[:3])
     return (
-        f"there are {len(classes)} classes ({shown}, ...): are they patients or slides? {FIND_IN_PATH} "
+        f"there are {len(classes)} classes ({shown}, ...): are they patients or slides? {_find(long)} "
         "find class and patient in the path"
     )
+
+
+def _series(classes: set[str]) -> list[list[str]]:
+    """Classes that differ in a number at the end, before a side if there is one: AMD1, AMD2; none: []."""
+    series: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in sorted(classes):
+        whole = SIDE.sub("", name)
+        if match := NUMBERED.fullmatch(whole):
+            series[match[1]].setdefault(whole, name)
+    long = {stem: list(names.values()) for stem, names in series.items() if len(names) > 1}
+    certain = any(PATIENT.search(stem) or len(names) > FEW_IN_A_SERIES for stem, names in long.items())
+    return list(long.values()) if len(long) > 1 or certain else []
+
+
+def _series_inside(classes: set[str]) -> list[list[str]]:
+    """Classes that differ in a number which is not the last: 000_NORMAL, 001_AMD, 002_NORMAL; none: []."""
+    patients: dict[str, dict[str, str]] = defaultdict(dict)
+    series: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for name in sorted(classes):
+        match = re.fullmatch(r"(\D*)(\d+)(.*\D)", name)
+        if match is None or GRADE.search(match[1]):
+            continue
+        if PATIENT.search(match[1]):
+            patients[match[1]].setdefault(match[2], name)
+        series[match[1], match[3]][match[2]] = name
+    named = [list(names.values()) for names in patients.values() if len(names) > 1]
+    long = [names for names in series.values() if len(names) > 1]
+    # A number that comes with several words is no patient's, but a magnification, or a day: benign_40X.
+    apart = len(set().union(*long)) == sum(map(len, long))
+    certain = any(len(names) > FEW_IN_A_SERIES for names in long)
+    return named or ([list(names.values()) for names in long] if certain or (apart and len(long) > 1) else [])
+
+
+def _find(series: Sequence[Sequence[str]]) -> str:
+    """The patterns that find class and patient in the paths of these folders."""
+    names = [name for names in series for name in names]
+    if all(map(NUMBERED.fullmatch, names)):
+        return FIND_IN_PATH
+    words = [re.sub(r"\d.*", "", name) for name in names]
+    nameless = all(not word.strip(" _-") or PATIENT.search(word) for word in words)
+    return FIND_AFTER if nameless else FIND_BEFORE
 
 
 def _no_classes(classes: set[str]) -> str:
