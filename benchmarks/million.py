@@ -106,7 +106,8 @@ def measured(words: list[str], folder: Path, gibibytes: float) -> tuple[float, f
         watching.start()
         code = process.wait()
         watching.join()
-        if code:
+        # A worker that the kernel killed is begun again: the command may end well all the same.
+        if code or (limited and _killed(group)):
             told.seek(0)
             raise SystemExit(f"{' '.join(words)}: exit {code}\n{told.read().decode()[-4000:]}")
     minutes = (time.perf_counter() - began) / 60
@@ -115,12 +116,19 @@ def measured(words: list[str], folder: Path, gibibytes: float) -> tuple[float, f
     return minutes, held[0], limited
 
 
+def _killed(group: Path) -> int:
+    """How many processes of a group the kernel killed for their memory."""
+    told = dict(line.split() for line in (group / "memory.oom_control").read_text().splitlines())
+    return int(told["oom_kill"])
+
+
 def _watch(process: subprocess.Popen[bytes], group: Path | None, held: list[float]) -> None:
     """Keep the most that the group's programs held, asked every half second."""
     while process.poll() is None:
         if group is not None:
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            held[0] = max(held[0], int(stat["total_rss"]) / 2**30)
+            own = int(stat["total_rss"]) + int(stat["total_shmem"])  # Ray's objects are shared memory
+            held[0] = max(held[0], own / 2**30)
         time.sleep(0.5)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from medfathom.confirmation.sources import leakage_through
 from medfathom.dashboard.notes import NotesAndPictures
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.grid import grid_size
 from medfathom.definitions.load import load_definition
 from medfathom.files import home
 from medfathom.html import lines, piece
@@ -135,8 +136,7 @@ def run_study(
 def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
     """Why a study that was not halted has no more to run."""
     config, finished = driver.config, driver.counts().finished
-    exhausted = driver.budget < config.budget.trials
-    if exhausted:
+    if driver.budget < config.budget.trials:
         yield (
             f"all {driver.budget} combinations of the grid have been run, fewer than budget.trials = "
             f"{config.budget.trials}"
@@ -149,6 +149,7 @@ def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
     elif finished < driver.budget:
         yield f"{finished} of {driver.budget} trials have ended, no more began: the same command continues"
     elif nothing_run:
+        exhausted = config.sampler.name == "grid" and finished >= grid_size(config.space)
         more = "more values in [space] add" if exhausted else f"`run --trials {finished + 8}` adds"
         yield (
             f"study {config.name!r} is finished ({finished} trials), so nothing was run; "

@@ -73,7 +73,7 @@ class TableKeys(Schema):
     has. `majority`: the label of most rows. `max`: the highest class."""
     label_column: str | None = None
     """Column of the labels. Default: `label`."""
-    label_columns: list[str] | None = Field(default=None, min_length=2)
+    label_columns: list[str] | None = Field(default=None, min_length=1)
     """Columns of zeros and ones, one for each label: a multilabel task."""
     one_hot: bool = False
     """In every row exactly one of the `label_columns` is 1, so they are classes."""
@@ -137,6 +137,10 @@ class TableKeys(Schema):
                 "label_separator splits label_column; it does not go with label_columns",
             ),
             (self._both("split_column", "split_lists"), "give split_column or split_lists, not both"),
+            (
+                self.label_columns is not None and len(self.label_columns) == 1,
+                f'label_columns has one column; give label_column = "{(self.label_columns or [""])[0]}"',
+            ),
             (self.no_label is not None and not separated, "no_label needs label_separator"),
             (self.unlisted == "drop" and not separated, 'unlisted = "drop" needs label_separator'),
         ):
