@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,7 @@ def test_a_positive_class_that_is_none(tmp_path: Path) -> None:
         *("normal", "NORMAL", "No finding", "no_finding", "NoFinding", "non-COVID", "Non-Covid", "noncancer"),
         *("Healthy", "negative", "control", "Controls", "benign", "No_DR", "NoTumor", "uninfected", "0"),
         *("tumor free", "absent", "without lesion", "normal, benign", "CN", "H. pylori negative"),
+        *("IDC(-)", "IDC (-)", "IDC [-]", "HER2-", "ER \N{MINUS SIGN}", "PR(\N{EN DASH})", "-"),
     ],
 )
 def test_negations(name: str) -> None:
@@ -79,7 +82,10 @@ def test_negations(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["COVID-19", "abnormal", "nodule", "Pneumonia", "1", "malignant", "positive", "nose", "DR", "notch"],
+    [
+        *("COVID-19", "abnormal", "nodule", "Pneumonia", "1", "malignant", "positive", "nose", "DR", "notch"),
+        *("IDC(+)", "HER2+", "stage-1", "T-cell", "x-ray (left)", "well-differentiated", "-1"),
+    ],
 )
 def test_no_negations(name: str) -> None:
     assert not is_negation(name)
@@ -94,6 +100,51 @@ def test_a_negation_as_the_positive_class_is_told_until_it_is_chosen(tmp_path: P
         assert listed(config("folder", path=str(folder), positive=chosen)).notes == []
     # The order of class_names may be an oversight: it is told too.
     assert listed(config("folder", path=str(folder), class_names=["COVID", "non-COVID"])).notes
+
+
+def test_a_class_whose_sign_says_negative_is_told_as_the_positive_one(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set", ("IDC(+)", "IDC(-)"))
+    note = "\n".join(listed(config("folder", path=str(folder))).notes)
+    assert "the positive class 'IDC(-)' says by its name that something is not there" in note
+    assert 'dataset.positive = "IDC(+)" makes them about' in note
+
+
+def of_labels(folder: Path, labels: Sequence[str], **keys: Any) -> str:
+    """The notes about a table whose rows have these labels in turn."""
+    path = table(folder, n=12, header="path,label")
+    rows = path.read_text().splitlines()[1:]
+    lines = [
+        f"{row.split(',')[0]},{label}" for row, label in zip(rows, itertools.cycle(labels), strict=False)
+    ]
+    path.write_text("\n".join(["path,label", *lines]) + "\n")
+    return "\n".join(listed(config("csv", path=str(path), **keys)).notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["-1.0", "0.0", "1.0"], "-1"),
+        (["-1", "0"], "-1"),
+        (["normal", "sick", "-1"], "-1"),
+        (["normal", "sick", "-1.0"], "-1.0"),
+        (["0", "1", "-9"], "-9"),
+        (["0", "1", "2", "-999"], "-999"),
+        (["0", "1", "-9", "-99"], "-9"),
+    ],
+)
+def test_a_number_for_a_missing_label_is_told(tmp_path: Path, labels: list[str], told: str) -> None:
+    share = 12 // len(labels)
+    found = of_labels(tmp_path, labels)
+    assert f"'{told}' ({share} images)" in found
+    assert "does it say that the label is not known?" in found
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["-1", "1"], ["-1", "+1"], ["-2", "-1", "0", "1", "2"], ["0", "1", "9"], ["stage-1", "stage-9"]],
+)
+def test_numbers_of_a_scale_are_classes(tmp_path: Path, labels: list[str]) -> None:
+    assert "not known" not in of_labels(tmp_path, labels)
 
 
 def test_patients_as_numbers_of_two_kinds_are_one(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from medfathom.data.labels import PERHAPS_MISSING
 from medfathom.data.sources.base import Listing
@@ -17,6 +17,15 @@ NEGATION = re.compile(
     r"|no(dr|findings?|tumou?r|disease)|non\w*|un(affected|infected|remarkable)|without"
 )
 """A word that says that something is not there."""
+
+MINUS = re.compile(r"[-\N{MINUS SIGN}\N{EN DASH}]\s*[)\]]?\s*$")
+"""The end of a name that says the same: IDC(-), HER2-."""
+
+ONE = frozenset({"1", "1.0", "+1", "+1.0"})
+"""The positive class where the other is -1."""
+
+BELOW_ZERO = re.compile(r"-\d+(?:\.0*)?")
+"""A whole number."""
 
 PATIENT = re.compile(
     r"(?<![^\W\d_])(patient|person|subject|pat|pid|slide|volume)([ _-]?)(\d+)", re.IGNORECASE
@@ -58,9 +67,10 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
 
 
 def is_negation(name: str) -> bool:
-    """Whether a class's name says that something is not there: normal, non-COVID, No_DR."""
+    """Whether a class's name says that something is not there: normal, non-COVID, No_DR, IDC(-)."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return any(NEGATION.fullmatch(word) for word in re.findall(r"[^\W_]+", spaced.casefold()))
+    words = re.findall(r"[^\W_]+", spaced.casefold())
+    return MINUS.search(name) is not None or any(map(NEGATION.fullmatch, words))
 
 
 def negation_note(listing: Listing) -> str:
@@ -88,7 +98,7 @@ def _perhaps_missing(listing: Listing) -> str:
     found = [
         f"{name!r} ({count} images)"
         for name, count in zip(names, counts, strict=True)
-        if PERHAPS_MISSING.fullmatch(name)
+        if PERHAPS_MISSING.fullmatch(name) and not _on_a_scale(name, names)
     ]
     if not found:
         return ""
@@ -96,6 +106,13 @@ def _perhaps_missing(listing: Listing) -> str:
         f"class {', '.join(found)}: does it say that the label is not known? dataset.where (of tables) and "
         "dataset.exclude leave such images out; dataset.class_names, with all classes, ends this note"
     )
+
+
+def _on_a_scale(name: str, names: Sequence[str]) -> bool:
+    """Whether a number below zero is one of a scale's (-2, -1, 0, 1, 2), or is the one that -1 and 1 tell."""
+    below = [other for other in names if BELOW_ZERO.fullmatch(other)]
+    scale = any(not PERHAPS_MISSING.fullmatch(other) for other in below)
+    return name in below and (scale or set(names) - {name} <= ONE)
 
 
 def _fractions(listing: Listing) -> str:

@@ -22,10 +22,10 @@ MISSING = ("", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null")
 
 PERHAPS_MISSING = re.compile(
     r"[\W_]+|none|missing|unknown|undefined|undetermined|unclear|uncertain|unlabell?ed|unsure"
-    r"|not (known|given)|tbd|todo",
+    r"|not (known|given)|tbd|todo|-(1|9+)(\.0*)?",
     re.IGNORECASE,
 )
-"""Class words that may be no class, but say that nobody knows it."""
+"""Class words that may be no class, but say that nobody knows it; -1, -9 and -99 are numbers for that."""
 
 YES_OR_NO = dict.fromkeys(("1", "yes", "y", "true", "t"), "1") | dict.fromkeys(
     ("0", "no", "n", "false", "f"), "0"
