@@ -139,6 +139,55 @@ def test_masks_beside_the_images_of_a_table_are_told(tmp_path: Path) -> None:
     assert any('1 images look like masks (images/roi_0.png); dataset.exclude = ["roi_*"]' in n for n in notes)
 
 
+def volumes(root: Path, *inner: str, name: str = "vol{}") -> Path:
+    """A table of 4 folders, each with 2 slices and the files `inner`."""
+    folders = [name.format(n) for n in range(4)]
+    write(root, *(f"{folder}/{file}" for folder in folders for file in ("000.png", "001.png", *inner)))
+    path = root / "t.csv"
+    path.write_text("path,label\n" + "".join(f"{f},{'ab'[n % 2]}\n" for n, f in enumerate(folders)))
+    return path
+
+
+def of_table(path: Path, **keys: Any) -> Listing:
+    found = config("csv", path=str(path), unit="volume", **keys)
+    return list_images(open_source(found), found)
+
+
+@pytest.mark.parametrize(
+    ("mask", "pattern"), [("masks/000.png", "masks"), ("000_mask.png", "*_mask*"), ("roi_000.png", "roi_*")]
+)
+def test_masks_in_the_folders_of_a_table_are_told(tmp_path: Path, mask: str, pattern: str) -> None:
+    path = volumes(tmp_path, mask)
+    whole = of_table(path)
+    assert len(whole) == 12
+    (line,) = [note for note in whole.notes if "mask" in note]
+    assert line.startswith(f"4 images look like masks (vol0/{mask}, vol1/{mask}")
+    assert line.endswith(f'dataset.exclude = ["{pattern}"] leaves them out')
+    left = of_table(path, exclude=[pattern])
+    assert len(left) == 8
+    assert not any("mask" in note for note in left.notes)
+    assert sum(len(one.names) for one in left.ignored) == 4
+
+
+def test_other_files_in_the_folders_of_a_table_are_counted_and_named(tmp_path: Path) -> None:
+    path = volumes(tmp_path, "notes.webm", "deeper/info.txt")
+    with path.open("a") as file:
+        file.write("Thumbs.db,a\n")
+    found = of_table(path)
+    assert len(found) == 8
+    assert {one.reason: list(one.names) for one in found.ignored} == {
+        ".txt is not an image's suffix": [f"vol{n}/deeper/info.txt" for n in range(4)],
+        ".webm is not an image's suffix": [f"vol{n}/notes.webm" for n in range(4)],
+        "written by macOS or Windows, not images": ["Thumbs.db"],
+    }
+    assert not any("mask" in note for note in found.notes)
+
+
+def test_a_row_s_folder_that_is_named_like_a_mask_is_told_once(tmp_path: Path) -> None:
+    notes = of_table(volumes(tmp_path, "masks/000.png", name="vol{}_mask")).notes
+    assert len([note for note in notes if "look like masks" in note]) == 1
+
+
 @pytest.mark.parametrize(
     ("patients", "classes", "groups"),
     [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.labels import Labels
 from medfathom.data.sources.base import Problem
-from medfathom.data.sources.walk import Choice, files_below
+from medfathom.data.sources.walk import Choice, FilesBelow, files_below
 from medfathom.data.stacks import Part
 from medfathom.definitions.dataset import CsvDataset, FolderDataset
 from medfathom.errors import DataError
@@ -173,16 +173,28 @@ def files_of(path: Path, choice: Choice, root: Path) -> list[Path]:
         choice: which files of a folder count, by their paths below `root`.
         root: the data set's folder.
     """
+    inside = inside_of(path, choice, root)
+    return [path] if inside is None else in_natural_order(path, inside)
+
+
+def inside_of(path: Path, choice: Choice, root: Path) -> FilesBelow | None:
+    """What lies below a folder that a row names, and what is left out there; None where it is no folder.
+
+    Args: as of `files_of`.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
     try:
         is_folder = path.is_dir()
     except OSError:  # a name that is too long: reading it says so
         is_folder = False
-    if not is_folder:
-        return [path]
-    return sorted(
-        (path / file for file in files_below(path, replace(choice, above=below(path, root))).files),
-        key=natural,
-    )
+    return files_below(path, replace(choice, above=below(path, root))) if is_folder else None
+
+
+def in_natural_order(folder: Path, inside: FilesBelow) -> list[Path]:
+    """The files that are taken of a folder: 2 before 10."""
+    return sorted((folder / file for file in inside.files), key=natural)
 
 
 def in_files(rows: FileRows, root: Path, choice: Choice) -> FileRows:

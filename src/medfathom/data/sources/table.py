@@ -12,19 +12,20 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from medfathom.data.labels import Labels, normal_word, normal_words
-from medfathom.data.sources.base import Listing, Problem
-from medfathom.data.sources.cases import files_of
+from medfathom.data.sources.base import Ignored, Listing, Problem
+from medfathom.data.sources.cases import below, in_natural_order, inside_of
 from medfathom.data.sources.cells import label_notes, read_labels
 from medfathom.data.sources.files import FileSource, file_signature
 from medfathom.data.sources.find_files import FileFinder, FoundFile
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.repeated import Merged, RowFacts, merge_rows
 from medfathom.data.sources.split_lists import SplitNames, read_split_lists
-from medfathom.data.sources.suspicions import mask_suspicions, unused_patients
+from medfathom.data.sources.suspicions import mask_patterns, mask_suspicions, unused_patients
 from medfathom.data.sources.table_rows import Row, read_rows
-from medfathom.data.sources.walk import Choice
+from medfathom.data.sources.walk import Choice, FilesBelow, by_reason
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError
+from medfathom.text import printable
 
 SPLIT_WORDS = {"validate": "val"} | {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
 """What a column of splits may say, in lower case."""
@@ -58,9 +59,8 @@ class CsvSource(FileSource):
 
     def _image_files(self) -> Iterator[Path]:
         for found in self._found:
-            # Only a case can be a folder.
-            image = self._table_config.unit == "image"
-            yield from [found.path] if image else files_of(found.path, self._choice, self.root)
+            inside = self._folders.get(found.path)
+            yield from [found.path] if inside is None else in_natural_order(found.path, inside)
 
     def listing(self) -> Listing:
         """An image for each file, in the order of the rows."""
@@ -73,7 +73,7 @@ class CsvSource(FileSource):
         )[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._rows, self._table_config)]
-        notes += mask_suspicions([row.path for row in self._rows])
+        notes += self._masks()
         notes += [*self._unused_patients(), *self._unmatched()]
         cases = self._cases()
         groups = self._groups()
@@ -87,7 +87,7 @@ class CsvSource(FileSource):
             groups=None if groups is None else [groups[row] for row in kept],
             problems=problems,
             cases=None if cases is None else [cases[row] for row in kept],
-            ignored=self._ignored,
+            ignored=self._all_ignored(),
             notes=[*notes, *merged.notes],
             mpps=None if mpps is None else [mpps[row] for row in kept],
             kept=self._kept(kept),
@@ -112,6 +112,41 @@ class CsvSource(FileSource):
             for root in {row.root for row in self._rows}
         }
         return [finders[row.root].find(row.path) for row in self._rows]
+
+    @cached_property
+    def _folders(self) -> dict[Path, FilesBelow]:
+        """The folders that rows name, and what lies in them."""
+        if self._table_config.unit == "image":  # only a case can be a folder
+            return {}
+        paths = dict.fromkeys(found.path for found in self._found)
+        inside = {path: inside_of(path, self._choice, self.root) for path in paths}
+        return {path: found for path, found in inside.items() if found is not None}
+
+    def _masks(self) -> list[str]:
+        """Lines where rows, or files in the folders that rows name, look like masks."""
+        rows = [row.path for row in self._rows]
+        lines = mask_suspicions(rows)
+        if not self._folders:
+            return lines
+        # A row that looks like a mask is told once, not again for each of its files.
+        masks = mask_patterns(rows)
+        told = {found.path for row, found in zip(rows, self._found, strict=True) if row in masks}
+        inner = [
+            (printable(below(path, self.root)), printable(file))
+            for path, inside in self._folders.items()
+            if path not in told
+            for file in inside.files
+        ]
+        names = [f"{place}/{file}" for place, file in inner]
+        return [*lines, *mask_suspicions(names, [file for _, file in inner])]
+
+    def _all_ignored(self) -> list[Ignored]:
+        """Rows, and files in the folders that rows name, which are left out, by reason."""
+        reasons = {name: one.reason for one in self._ignored for name in one.names}
+        for path, inside in self._folders.items():
+            place = below(path, self.root)
+            reasons |= {f"{place}/{name}": one.reason for one in inside.ignored for name in one.names}
+        return by_reason(reasons)
 
     def _row_problems(self, names: Sequence[str]) -> list[Problem]:
         reasons = [row.problem or found.problem for row, found in zip(self._rows, self._found, strict=True)]
