@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from medfathom.study.read import read_study as load
 from medfathom.study.summary import summarize_study
 from medfathom.study.weights import keep_to_its_weights
 from medfathom.urls import shown
+from storm_storages import small_disk
 
 
 @pytest.fixture
@@ -435,6 +437,22 @@ def test_a_file_that_is_no_database(workdir: Path) -> None:
     (workdir / "x.db").write_text("hello, this is not a database " * 50)
     with pytest.raises(StorageError, match="cannot be opened"):
         connect("sqlite:///x.db", create=True)
+
+
+def test_a_storage_on_a_disk_that_cannot_be_written(workdir: Path) -> None:
+    folder = workdir / "archive"
+    folder.mkdir()
+    storage = connect("sqlite:///x.db", create=True)
+    optuna.create_study(storage=storage)
+    storage.engine.dispose()
+    url = f"sqlite:///{folder / 'x.db'}"
+    with small_disk(folder, 16) as mounted:
+        if not mounted:
+            pytest.skip("no file system can be mounted here")
+        shutil.copy("x.db", folder)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        with pytest.raises(StorageError, match="copy it to a folder that can be written to"):
+            connect(url, create=False)
 
 
 def _failing(times: int) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -72,6 +73,8 @@ def connect_as(form: type[S], url: str, *, create: bool) -> S:
                 storage = form(url, engine_kwargs={**_options(url), **pool})
     except (sa.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = cause_of(error)
+        if file is not None and file.is_file() and not os.access(file.parent, os.W_OK):
+            reason += ": SQLite writes beside a file to read it; copy it to a folder that can be written to"
         raise StorageError(f"{shown(url)}: cannot be opened ({reason})") from None
     if file is not None and create:
         _log_ahead(storage.engine)
