@@ -192,3 +192,12 @@ def test_unknown_labels_count_for_no_class_and_cases_count_once() -> None:
     assert any("images of a class (second 4)" in note for note in few_notes(listing, splits))
     by_case = few_notes(replace(listing, cases=cases), splits)
     assert any("cases of a class (first 2, second 0)" in note for note in by_case)
+
+
+def test_images_that_are_left_out_are_told(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    (tmp_path / "images" / "3.png").write_bytes(b"")
+    skips = config("csv", path=str(path), split_column="split", on_bad_image="skip")
+    line = "left out: 1 image or row that cannot be used: images/3.png (line 5): empty file"
+    for _ in range(2):  # a second call keeps nothing back
+        assert line in foresee(skips, tmp_path / "cache")

@@ -20,7 +20,7 @@ from medfathom.data.arrays import ArrayFile
 from medfathom.data.heldout import open_test
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
-from medfathom.data.prepared import SPLIT_NAMES, read_facts
+from medfathom.data.prepared import SPLIT_NAMES, facts_lines, read_facts
 from medfathom.data.sources.base import UnusableRowsError
 from medfathom.data.sources.files import FileSource
 from medfathom.data.workers import MemoryGate
@@ -152,6 +152,12 @@ def test_skip_goes_on_and_records_what_was_left_out(tmp_path: Path) -> None:
     data = prepare(found, tmp_path / "cache")
     assert sum(data.sizes.values()) == 35
     assert {problem.name for problem in read_facts(data.folder).left_out} == REASONS.keys()
+    told = [
+        line for line in facts_lines(data) if line.startswith("left out: 5 images or rows that cannot be")
+    ]
+    assert len(told) == 1
+    assert "images/3.png (line 5): empty file" in told[0]
+    assert told[0].endswith("; and 2 more, which `medfathom data check` lists")
     split = data.split("train")
     assert len(split.images) == len(split.labels) == len(split.names) == data.sizes["train"]
     row = list(split.names).index("images/16.png (line 18)")

@@ -1,12 +1,13 @@
 """What `medfathom data check` writes to a terminal."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from making import images, npz
+from making import images, npz, table
 from medfathom.data.check.check import CheckReport
 from medfathom.data.check.findings import Finding
 from medfathom.data.check.near_copies import NearCopies
@@ -45,3 +46,21 @@ def test_a_hint_names_the_definition_as_the_user_did(
     )
     print_prepared("mine.toml", [], samples=None, as_json=False)
     assert "data check mine.toml` lists them" in capsys.readouterr().out
+
+
+def test_images_that_are_left_out_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = table(tmp_path)
+    (tmp_path / "images" / "3.png").write_bytes(b"")
+    Path("mine.toml").write_text(
+        'name = "other"\nversion = 1\n[dataset]\nsource = "csv"\nmodality = "CXR"\n'
+        f'image_size = 16\npath = "{path}"\nsplit_column = "split"\non_bad_image = "skip"\n'
+    )
+    print_prepared("mine.toml", [], samples=None, as_json=False)
+    line = "left out: 1 image or row that cannot be used: images/3.png (line 5): empty file"
+    assert line in capsys.readouterr().out.splitlines()
+    print_prepared("mine.toml", [], samples=None, as_json=True)
+    left_out = json.loads(capsys.readouterr().out)["left_out"]
+    assert left_out == [{"name": "images/3.png (line 5)", "reason": "empty file"}]

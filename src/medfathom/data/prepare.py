@@ -48,16 +48,10 @@ from medfathom.data.prepared import (
     array_file,
     names_file,
     read_facts,
+    told_of,
     write_facts,
 )
-from medfathom.data.sources.base import (
-    SHOWN_IGNORED,
-    Listing,
-    Problem,
-    Source,
-    UnusableRowsError,
-    told,
-)
+from medfathom.data.sources.base import SHOWN_IGNORED, Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, given_splits, settled_splits
 from medfathom.data.too_few import few_notes, propose_folds
@@ -165,7 +159,8 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     if listing.problems and config.on_bad_image == "error":
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
-    notes = told(positive, listing.ignored, [*listing.notes, *([dark] if dark else [])])
+    notes = [*listing.notes, *([dark] if dark else [])]
+    notes = told_of(positive, listing.problems, listing.ignored, notes)
     notes += few_notes(listing, job.splits)
     if len(listing) > NEAR_LIMIT:
         notes.append(f"only `{command('data', 'check')}` finds near copies among over {NEAR_LIMIT:,} images")

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.sources.base import Ignored, Problem, told
+from medfathom.data.sources.base import SHOWN_IGNORED, Ignored, Problem, told
 from medfathom.errors import DataError, HeldOutError
 from medfathom.files import write_atomically
 from medfathom.metrics.cases import Cases, cases_of, combine_logits
 from medfathom.metrics.classification import TaskKind, positive_class
+from medfathom.text import command, number_of
 from medfathom.units import Combine, Unit
 
 SplitName = Literal["train", "val", "test"]
@@ -233,7 +234,26 @@ class Facts:
 
     def lines(self) -> list[str]:
         """What the data set's reader should know, besides leaks."""
-        return told(self.data.positive, self.ignored, self.notes)
+        return told_of(self.data.positive, self.left_out, self.ignored, self.notes)
+
+
+def told_of(
+    positive: str | None, left_out: Sequence[Problem], ignored: Sequence[Ignored], notes: Sequence[str]
+) -> list[str]:
+    """`told`, and after the positive class a line on the images and rows that cannot be used."""
+    return [*told(positive, [], []), *_left_out_line(left_out), *told(None, ignored, notes)]
+
+
+def _left_out_line(problems: Sequence[Problem]) -> list[str]:
+    """How many were left out, and the first for each of a few reasons."""
+    if not problems:
+        return []
+    first = list({problem.reason: problem for problem in reversed(problems)}.values())[::-1]
+    shown = list(dict.fromkeys([*first, *problems]))[:SHOWN_IGNORED]
+    rest = len(problems) - len(shown)
+    more = f"; and {rest} more, which `{command('data', 'check')}` lists" if rest else ""
+    number = number_of(len(problems), "image or row")
+    return [f"left out: {number} that cannot be used: {'; '.join(map(str, shown))}{more}"]
 
 
 def facts_lines(data: PreparedData) -> list[str]:

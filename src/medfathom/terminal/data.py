@@ -17,7 +17,7 @@ from medfathom.data.leakage import leakage_note
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import read_facts
 from medfathom.data.samples import write_samples
-from medfathom.data.sources.base import Ignored
+from medfathom.data.sources.base import Ignored, Problem
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.joint import the_one
 from medfathom.definitions.load import load_definition
@@ -27,7 +27,7 @@ from medfathom.terminal.bar import step_bar
 from medfathom.terminal.log import logged_steps, telling
 from medfathom.terminal.output import print_json, print_text
 
-TOLD = ("positive", "ignored", "notes", "leakage")
+TOLD = ("positive", "left_out", "ignored", "notes", "leakage")
 """Facts that are told in words to people."""
 
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -44,6 +44,7 @@ class PreparedJson(TypedDict):
         unit: what has one label and is judged.
         cases: split -> cases; null: the unit is the image.
         positive: the positive class of two; null for other tasks.
+        left_out: images or rows that cannot be used.
         ignored: files or rows that do not belong to the data set.
         notes: what the source noticed.
         leakage: images or patients in several splits, in one line; null: none.
@@ -61,6 +62,7 @@ class PreparedJson(TypedDict):
     unit: str
     cases: dict[str, int] | None
     positive: str | None
+    left_out: list[Annotated[dict[str, object], Problem]]
     ignored: list[Annotated[dict[str, object], Ignored]]
     notes: list[str]
     leakage: str | None
@@ -161,6 +163,7 @@ def prepare_now(
     content = {
         **data.to_dict(),
         "positive": data.positive,
+        "left_out": [asdict(problem) for problem in facts.left_out],
         "ignored": [asdict(ignored) for ignored in facts.ignored],
         "notes": list(facts.notes),
         "leakage": leakage_note(data, config.dataset, reference) or None,

@@ -175,6 +175,20 @@ def test_unusable_files_are_findings_not_the_end(tmp_path: Path) -> None:
     assert report.exit_code == 1
 
 
+def test_files_that_the_definition_leaves_out_are_told_and_no_error(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set", per_class=8)
+    (folder / "train" / "ill" / "broken.png").write_bytes(b"no image")
+    skips = config("folder", path=str(folder), on_bad_image="skip")
+    report = check_data(skips, tmp_path / "cache")
+    assert found(report, "left out")[0]["name"] == "train/ill/broken.png"
+    told = [
+        message for severity, name, message in report.rows() if (severity, name) == ("warning", "left out")
+    ]
+    assert told[0].startswith("left out: 1 image or row that cannot be used: train/ill/broken.png: ")
+    assert report.exit_code == 0
+    assert not any("on_bad_image" in line for line in report.verdict.to_do)
+
+
 def test_the_size_of_the_file_can_give_the_label_away(tmp_path: Path) -> None:
     for label, (name, size) in enumerate((("ill", 40), ("well", 44))):
         for row, pixels in enumerate(images(60, side=size, seed=label)):

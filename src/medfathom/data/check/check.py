@@ -125,7 +125,8 @@ def check_data(
 ) -> CheckReport:
     """Prepare a data set and look for everything that would invalidate a study on it.
 
-    Bad images are among the findings; they do not stop the check.
+    Bad images are among the findings; they do not stop the check. They are an error where a study would stop
+    at them, and a warning where `on_bad_image = "skip"` leaves them out.
 
     Args:
         config: the `[dataset]` table.
@@ -157,7 +158,7 @@ def check_data(
     tell("shortcuts", 0, 1)
     shortcuts = _shortcuts(splits, seed)
     found = [
-        *findings.unusable(data),
+        *findings.unusable(data, skipped=config.on_bad_image == "skip"),
         *findings.left_out(data),
         *findings.notes(data),
         *findings.exact(splits, copies),

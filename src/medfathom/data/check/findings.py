@@ -18,6 +18,7 @@ from medfathom.data.prepared import SPLIT_NAMES, PreparedData, read_facts
 from medfathom.data.sources.base import Problem
 from medfathom.data.too_few import FEW_GROUPS
 from medfathom.metrics.unknown import UNKNOWN
+from medfathom.text import number_of
 
 Severity = Literal["error", "warning", "note"]
 """error: invalidates results, or cannot be used. warning: look at it. note: good to know."""
@@ -105,11 +106,15 @@ def _plain(item: Item) -> dict[str, object]:
     return {name: value for name, value in asdict(item).items() if value is not None}
 
 
-def unusable(data: PreparedData) -> list[Finding]:
-    """Files and rows that were left out."""
+def unusable(data: PreparedData, *, skipped: bool) -> list[Finding]:
+    """Files and rows that cannot be used; `skipped`: the definition leaves them out."""
     problems = read_facts(data.folder).left_out
     if not problems:
         return []
+    if skipped:
+        number = number_of(len(problems), "image or row")
+        message = f"left out: {number} that cannot be used: {some(problems)}"
+        return [Finding("warning", "left out", message, problems)]
     message = f"{len(problems)} images or rows cannot be used: {some(problems)}"
     return [Finding("error", "unusable", message, problems)]
 
