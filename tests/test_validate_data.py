@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from making import class_folders, config, images, npz, save, table
 from medfathom.data.prepare import foresee
 from medfathom.data.sources import files
-from medfathom.data.sources.base import Listing
+from medfathom.data.sources.base import Listing, UnusableRowsError
 from medfathom.data.too_few import few_notes
 from medfathom.errors import DataError
 
@@ -177,7 +178,7 @@ def test_images_that_use_few_of_their_bits_are_told_before_they_are_decoded(
             foresee(found, tmp_path / "cache")
     else:
         (note,) = [line for line in foresee(found, tmp_path / "cache") if said in line]
-        assert note.startswith("note: of 60 images with more than 8 bits the first 32 were looked at")
+        assert note.startswith("note: of 60 images with more than 8 bits 32 were looked at: all 32 ")
     chosen = config("folder", path=str(tmp_path / "set"), bits=12)
     assert not [line for line in foresee(chosen, tmp_path / "cache") if said in line]
 
@@ -201,3 +202,23 @@ def test_images_that_are_left_out_are_told(tmp_path: Path) -> None:
     line = "left out: 1 image or row that cannot be used: images/3.png (line 5): empty file"
     for _ in range(2):  # a second call keeps nothing back
         assert line in foresee(skips, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("n", [12, 60])
+def test_files_of_another_depth_are_told_wherever_they_lie(tmp_path: Path, n: int) -> None:
+    """The folder of one class alone has them: the first of all images are no sample."""
+    for k in range(n):
+        deep = images(1, deep=True, seed=k)[0]
+        deep[0, 0] = 65535
+        save(tmp_path / "set" / "a" / f"{k}.png", deep >> 2)
+        save(tmp_path / "set" / "b" / f"{k}.png", deep >> 4)
+    found = config("folder", path=str(tmp_path / "set"), bits=14)
+    (note,) = [line for line in foresee(found, tmp_path / "cache") if "of another depth" in line]
+    assert re.search(r"(12 of 24|16 of 32) images .* \(b/.* use at most 12 of 14 bits", note)
+
+    narrow = config("folder", path=str(tmp_path / "set"), bits=12)
+    skips = narrow.model_copy(update={"on_bad_image": "skip"})
+    (note,) = [line for line in foresee(skips, tmp_path / "cache") if "left out" in line]
+    assert re.search(r"(12|16) images cannot be used and will be left out \(a/.*, outside 0 to 4095", note)
+    with pytest.raises(UnusableRowsError, match=r"(12 of 24|16 of 32) images or rows cannot be used"):
+        foresee(narrow, tmp_path / "cache")

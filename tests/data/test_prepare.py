@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -442,12 +443,31 @@ def deep_files(folder: Path, tops: dict[str, int]) -> Path:
 @pytest.mark.parametrize("tops", [(4095, 4095), (4095, 255), (65535, 4095)])
 def test_deep_images_that_stay_dark_need_a_word(tmp_path: Path, tops: tuple[int, int]) -> None:
     folder = str(deep_files(tmp_path / "set", dict(zip("ab", tops, strict=True))))
-    with pytest.raises(
-        DataError, match=r"use at most 12 of them \(values to 4095\).*dataset.bits = 12 .*dataset.bits = 16 "
-    ):
+    said = r"use at most 12 of them \(values to 4095\).*dataset.bits = 12 .*dataset.bits = 16 "
+    if 65535 in tops:  # no bits = 12: then the others could not be used
+        said = (
+            r"^12 of 24 images .* \(b/.* use at most 12 of 16 bits \(values to 4095 of 65535\): [^=]*= 16 to"
+        )
+    with pytest.raises(DataError, match=said):
         prepare(config("folder", path=folder), tmp_path / "cache")
     data = prepare(config("folder", path=folder, bits=16), tmp_path / "cache")
     assert data.split("train").images.max() == (65535 if max(tops) == 65535 or 255 in tops else 4095)
+
+
+def test_12_bits_beside_14_are_told_with_and_without_the_key(tmp_path: Path) -> None:
+    folder = str(deep_files(tmp_path / "set", {"a": 16383, "b": 4095}))
+    told = r"12 of 24 images with more than 8 bits \(b/0.png, .* use at most 12 of 14 bits"
+    with pytest.raises(DataError, match=rf"give dataset.bits = 14 if .*; with 14, {told}"):
+        prepare(config("folder", path=folder), tmp_path / "cache")
+    data = prepare(config("folder", path=folder, bits=14), tmp_path / "cache")
+    assert any(re.match(told, note) for note in read_facts(data.folder).notes)
+
+
+@pytest.mark.parametrize("tops", [(16383, 8191), (4095, 2047)])
+def test_darker_images_of_the_same_depth_are_not_told(tmp_path: Path, tops: tuple[int, int]) -> None:
+    folder = str(deep_files(tmp_path / "set", dict(zip("ab", tops, strict=True))))
+    data = prepare(config("folder", path=folder, bits=14), tmp_path / "cache")
+    assert not any("bits" in note for note in read_facts(data.folder).notes)
 
 
 def test_12_bits_beside_8_reach_the_same_white(tmp_path: Path) -> None:

@@ -147,20 +147,20 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     source = open_source(config)
     try:
         own = f"{_key(config, source.signature())}-{config.splits.folds}x{config.splits.repeats}"
+        own += f"-{config.on_bad_image}"  # what is a note with one is an error with the other
         known = cache_dir.absolute() / "validated" / f"{own}.json"
         if known.exists():
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
         job = _job(source, config, outline=True)
-        dark = "" if job.listing.problems else foresee_bits(source, config)
+        dark = [] if job.listing.problems else foresee_bits(source, job.listing, config)
     finally:
         source.close()
     listing = job.listing
     if listing.problems and config.on_bad_image == "error":
         raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
-    notes = [*listing.notes, *([dark] if dark else [])]
-    notes = told_of(positive, listing.problems, listing.ignored, notes)
+    notes = told_of(positive, listing.problems, listing.ignored, [*listing.notes, *dark])
     notes += few_notes(listing, job.splits)
     if len(listing) > NEAR_LIMIT:
         notes.append(f"only `{command('data', 'check')}` finds near copies among over {NEAR_LIMIT:,} images")
@@ -262,8 +262,9 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
         problems = [*job.listing.problems, *(o for o in outcomes if isinstance(o, Problem))]
         places = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Row)]
         rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
-        check_bits(rows, job.config)
-        good = _noted(_chosen(job, places), dark_note(decoder.image, places))
+        good = _chosen(job, places)
+        good = _noted(good, check_bits(rows, good.listing.names, job.config))
+        good = _noted(good, dark_note(decoder.image, places))
         copies = find_copies(rows, lambda row: decoder.image(places[row]), good.listing.cases)
         decoded, dropped = _Decoded(_noted(good, contradictions(copies, good.listing)), rows, copies), {}
         if job.config.drop_copies:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels, UnreadableImageError
 from medfathom.data.prepared import SPLIT_NAMES
-from medfathom.data.sources.base import Listing, Problem, Source
+from medfathom.data.sources.base import SHOWN_IGNORED, Listing, Problem, Source, UnusableRowsError
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError
 from medfathom.metrics.classification import has_auc
 from medfathom.metrics.unknown import is_absent, is_present
+from medfathom.text import number_of
 
 DARK_BITS = 12
 """An image with more than 8 bits whose values need no more is dark, or of another depth than others."""
+
+DARKER_BY = 2
+"""Images that need so many bits fewer than others use at most a quarter of the others' values."""
 
 LOOKED_AT = 32
 """Images that are looked at: of more than 8 bits by `validate`, of 8 bits by `prepare`."""
@@ -30,52 +33,102 @@ DARK_SHARE = 0.05
 """More of them are not taken for dark images."""
 
 
-def foresee_bits(source: Source, config: DatasetConfig) -> str:
-    """`check_bits` over a few images, before all are decoded.
+def foresee_bits(source: Source, listing: Listing, config: DatasetConfig) -> list[str]:
+    """`check_bits` over a few images, evenly, before all are decoded: classes may be of different depth.
 
     Returns:
-        A line where a few of many images do not reach white: the others may.
+        A line where a few of many images do not reach white (the others may), or cannot be used.
 
     Raises:
         DataError: as `check_bits`, where they are all that have more than 8 bits.
+        UnusableRowsError: some of them cannot be used, and `on_bad_image` is "error".
     """
-    if "bits" in config.model_fields_set:
-        return ""
-    looked, used = source.deep[:LOOKED_AT], []
-    for fetched in source.fetch(looked):
-        with suppress(UnreadableImageError):  # preparation names it
+    n = len(source.deep)
+    looked = [source.deep[place] for place in np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(int)]
+    names, used, problems = [], [], []
+    for row, fetched in zip(looked, source.fetch(looked), strict=True):
+        try:
             used.append(source.decode(fetched).bits_used)
+            names.append(listing.names[row])
+        except UnreadableImageError as error:
+            problems.append(Problem(listing.names[row], str(error)))
+    if problems and config.on_bad_image == "error":
+        raise UnusableRowsError(problems, len(looked) if len(looked) < n else len(listing))
+    part = "" if len(looked) == n else f"of {n} images with more than 8 bits {len(looked)} were looked at: "
+    number = number_of(len(problems), "image")
+    found = [f"{number} cannot be used and will be left out ({problems[0]})"] if problems else []
     try:
-        _check_used(used, config)
+        found += filter(None, [_check_used(names, used, config)])
     except DataError as error:
-        if len(looked) == len(source.deep):
+        if not part:
             raise
-        n = len(source.deep)
-        return f"of {n} images with more than 8 bits the first {len(looked)} were looked at: {error}"
-    return ""
+        found.append(str(error))
+    return [f"{part}{line}" for line in found]
 
 
-def check_bits(rows: Sequence[Row], config: DatasetConfig) -> None:
+def check_bits(rows: Sequence[Row], names: Sequence[str], config: DatasetConfig) -> str:
     """Images of more than 8 bits reach white, or the definition says that they need not.
 
     They are looked at by themselves: beside images of 8 bits they would be the dark ones.
+
+    Args:
+        rows: of the images that can be used.
+        names: of these images.
+        config: the `[dataset]` table.
+
+    Returns:
+        A line where `bits` is given and some use a small part of it; else empty.
+
+    Raises:
+        DataError: `bits` is not given, and they do not reach white.
     """
-    if "bits" not in config.model_fields_set:
-        _check_used([row.bits_used for row in rows], config)
+    return _check_used(names, [row.bits_used for row in rows], config)
 
 
-def _check_used(bits_used: Sequence[int], config: DatasetConfig) -> None:
-    """Args: bits_used: of each image; 0 for one of 8 bits."""
-    used = np.array([count for count in bits_used if count], dtype=np.int64)
-    n_dark = int((used <= DARK_BITS).sum())
-    if not len(used) or (used.max() == config.bits and n_dark <= DARK_SHARE * len(used)):
-        return
-    many = f"all {len(used)}" if used.max() < config.bits else f"{n_dark} of {len(used)}"
-    bits = int(used.max()) if used.max() < config.bits else DARK_BITS
-    raise DataError(
-        f"{many} images with more than 8 bits use at most {bits} of them (values to {2**bits - 1}): they "
-        f"would be dark, or flat if values are signed; give dataset.bits = {bits} if that is their depth, or "
-        f"dataset.bits = {config.bits} to use them as they are"
+def _check_used(names: Sequence[str], bits_used: Sequence[int], config: DatasetConfig) -> str:
+    """As `check_bits`. `bits_used`: of each image; 0 for one of 8 bits."""
+    deep = [(name, count) for name, count in zip(names, bits_used, strict=True) if count]
+    if not deep:
+        return ""
+    most, white = max(count for _, count in deep), 2**config.bits - 1
+    if "bits" in config.model_fields_set:
+        # Where no image needs all bits, the set is as dark as it was meant to be.
+        darker = _darker(deep, config.bits - DARKER_BY, config.bits) if most == config.bits else ""
+        way_on = f"are they of another depth? Then save all files with values to {white}"
+        return f"{darker}: {way_on}" if darker else ""
+    if most < config.bits:
+        darker = _darker(deep, most - DARKER_BY, most)
+        raise DataError(
+            f"all {len(deep)} images with more than 8 bits use at most {most} of them (values to "
+            f"{2**most - 1}): they would be dark, or flat if values are signed; give dataset.bits = {most} "
+            f"if that is their depth, or dataset.bits = {config.bits} to use them as they are"
+            + (f"; with {most}, {darker}, and stay dark beside the others" if darker else "")
+        )
+    if darker := _darker(deep, DARK_BITS, config.bits):
+        raise DataError(
+            f"{darker}: they would be dark beside the others; save all files with values to {white}, "
+            f"or give dataset.bits = {config.bits} to use them as they are"
+        )
+    return ""
+
+
+def _darker(deep: Sequence[tuple[str, int]], most: int, of: int) -> str:
+    """Which images use at most so many bits, of how many; "" where they are few.
+
+    Args:
+        deep: name and bits used of each image of more than 8 bits.
+        most: see above.
+        of: the bits that white needs.
+    """
+    found = [(name, count) for name, count in deep if count <= most]
+    if len(found) <= DARK_SHARE * len(deep):
+        return ""
+    shown = ", ".join(name for name, _ in found[:SHOWN_IGNORED])
+    more = ", ..." if len(found) > SHOWN_IGNORED else ""
+    bits = max(count for _, count in found)
+    return (
+        f"{len(found)} of {len(deep)} images with more than 8 bits ({shown}{more}) use at most {bits} "
+        f"of {of} bits (values to {2**bits - 1} of {2**of - 1})"
     )
 
 
