@@ -206,6 +206,42 @@ def test_a_class_that_only_bad_images_had_is_named_with_them(tmp_path: Path) -> 
     assert not leftovers(tmp_path / "cache")
 
 
+def test_a_class_that_only_bad_images_had_follows_from_them_where_they_are_an_error(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set", ("a", "b", "c"))
+    for file in (folder / "train" / "b").iterdir():
+        file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(UnusableRowsError, match=r"^4 of \d+ .*; without them: no train image of class 'b'"):
+        prepare(config("folder", path=str(folder)), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("on_bad_image", ["error", "skip"])
+def test_no_image_that_can_be_used_is_said_once_with_what_to_do(tmp_path: Path, on_bad_image: str) -> None:
+    folder = class_folders(tmp_path / "set")
+    for file in folder.rglob("*.png"):
+        file.write_bytes(file.read_bytes()[:200])
+    found = config("folder", path=str(folder), on_bad_image=on_bad_image)
+    with pytest.raises(UnusableRowsError) as raised:
+        prepare(found, tmp_path / "cache")
+    said = str(raised.value)
+    assert re.match(r"(\d+) of \1 images or rows cannot be used: train/ill/.*.png: damaged", said)
+    assert said.endswith("; without them: no image is left; repair these images or rows, or take others")
+    assert "skip" not in said
+    assert "left out" not in said
+    assert not leftovers(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("cell", ["0", ""])
+def test_a_label_that_no_row_has_is_named_with_what_to_do(tmp_path: Path, cell: str) -> None:
+    """Drawing other splits would not help."""
+    path = table(tmp_path)
+    header, *rows = path.read_text().splitlines()
+    rows = [f"{row},{k % 2},{cell},{int(k % 3 == 0)}" for k, row in enumerate(rows)]
+    path.write_text("\n".join([f"{header},a,b,c", *rows]) + "\n")
+    found = config("csv", path=str(path), label_columns=["a", "b", "c"], missing="ignore")
+    with pytest.raises(DataError, match=r"^no image has label 'b': .* leave it out of dataset.label_columns"):
+        prepare(found, tmp_path / "cache")
+
+
 def test_a_label_that_everyone_has_is_named(tmp_path: Path) -> None:
     columns = {
         f"{split}_labels": np.stack([np.ones(n), np.arange(n) % 2], axis=1) for split, n in SIZES.items()

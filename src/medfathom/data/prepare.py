@@ -46,16 +46,26 @@ from medfathom.data.prepared import (
     Facts,
     PreparedData,
     array_file,
+    count_cases,
     names_file,
     read_facts,
     told_of,
     write_facts,
 )
-from medfathom.data.sources.base import SHOWN_IGNORED, Listing, Problem, Source, UnusableRowsError
+from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError
 from medfathom.data.sources.open import open_source
 from medfathom.data.splits import complete_splits, given_splits, settled_splits
 from medfathom.data.too_few import few_notes, propose_folds
-from medfathom.data.usable import check_bits, check_classes, check_two_classes, dark_note, foresee_bits
+from medfathom.data.usable import (
+    NONE_LEFT,
+    check_bits,
+    check_classes,
+    check_two_classes,
+    constant_note,
+    dark_note,
+    foresee_bits,
+    once_left_out,
+)
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig, SplitsConfig
 from medfathom.errors import DataError
@@ -185,7 +195,7 @@ def _job(source: Source, config: DatasetConfig, *, outline: bool = False) -> _Jo
     """List, split and check, before anything is written."""
     listing = list_images(source, config, outline=outline)
     if not len(listing):
-        raise UnusableRowsError(listing.problems, len(listing.problems))
+        raise UnusableRowsError(listing.problems, len(listing.problems), follows=NONE_LEFT)
     try:
         check_two_classes(listing)
         splits = _split(listing, config.splits)
@@ -271,7 +281,7 @@ def _fill(job: _Job, folder: Path, progress: Progress) -> None:
             dropped = to_drop(copies.sets(), good.listing)
             decoded = decoded.without(dropped)
             places = [place for row, place in enumerate(places) if row not in dropped]
-        decoded = replace(decoded, job=_settled(decoded, [*problems, *dropped.values()]))
+        decoded = replace(decoded, job=_settled(decoded, problems, list(dropped.values())))
         decoder.arrange(places, decoded.job.splits)
         decoder.flush()
     finally:
@@ -300,31 +310,39 @@ def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
     return replace(job, listing=left, splits=job.splits[rows])
 
 
-def _settled(decoded: _Decoded, problems: Sequence[Problem]) -> _Job:
+def _settled(decoded: _Decoded, problems: Sequence[Problem], dropped: Sequence[Problem]) -> _Job:
     """The job with splits that have every class, and that keep copies together where that can be."""
     job, config = decoded.job, decoded.job.config.splits
     clusters = _clusters(job.listing, config)
     sets = decoded.copies.sets()
+    # Then the bad images are the error, and what the others lack only follows.
+    refused = bool(problems) and (job.config.on_bad_image == "error" or not decoded.rows)
+    lost = [*([] if refused else problems), *dropped]
     if sets:
         together = kept_together(clusters, sets, len(job.listing))
         try:
-            return _drawn(job, together, problems)
+            return _drawn(job, together, lost)
         except DataError as error:
             note = f"{number_of(len(sets), 'set of copies')} could not be kept together: {error}"
             job = _noted(job, note)
     try:
-        return _drawn(job, clusters, problems)
+        return _drawn(job, clusters, lost)
     except DataError as error:
-        if not problems:
+        if not refused:
             raise
-        raise DataError(f"{error} ({len(problems)} images or rows are left out)") from None
+        whole = len(decoded.rows) + len(problems) + len(dropped)
+        follows = str(error) if decoded.rows else NONE_LEFT
+        raise UnusableRowsError(problems, whole, follows=follows) from None
 
 
-def _drawn(job: _Job, units: NDArray[np.str_] | None, problems: Sequence[Problem]) -> _Job:
+def _drawn(job: _Job, units: NDArray[np.str_] | None, lost: Sequence[Problem]) -> _Job:
     """The job with its splits drawn again in whole units where that is needed."""
-    listing, config = job.listing, job.config.splits
-    splits = settled_splits(job.splits, listing.splits, listing.labels, units, config, listing.class_names)
-    check_classes(listing, splits, problems)
+    listing, config, names = job.listing, job.config.splits, job.listing.class_names
+    try:
+        splits = settled_splits(job.splits, listing.splits, listing.labels, units, config, names)
+    except DataError as error:
+        raise DataError(f"{error}{once_left_out(lost)}") from None
+    check_classes(listing, splits, lost)
     return replace(job, splits=splits)
 
 
@@ -353,7 +371,7 @@ def _write_tables(
         channels=listing.channels,
         sizes={str(split): int((splits == split).sum()) for split in SPLIT_NAMES},
         unit=getattr(config, "unit", "image"),
-        cases=_count_cases(listing, splits),
+        cases=count_cases(listing.cases, splits),
     )
     order = np.argsort([SPLIT_NAMES.index(s) for s in splits.tolist()], kind="stable")  # of the manifest
     copies = decoded.copies.renamed(np.argsort(order).tolist())
@@ -361,25 +379,9 @@ def _write_tables(
         write_near(folder, copies.near)
     groups = None if listing.groups is None else listing.groups[order]
     leaks = count_leaks(splits[order], groups, copies.exact, copies.near)
-    notes = [*listing.notes, *_constant_note(listing, rows)]
+    notes = [*listing.notes, *constant_note(listing.names, rows)]
     given = given_splits(listing.splits, config.splits)
     write_facts(Facts(data, problems, leaks, dropped, listing.ignored, notes, given))
-
-
-def _constant_note(listing: Listing, rows: Sequence[Row]) -> list[str]:
-    found = [index for index, row in enumerate(rows) if row.constant]
-    if not found:
-        return []
-    first = ", ".join(listing.names[index] for index in found[:SHOWN_IGNORED])
-    more = ", ..." if len(found) > SHOWN_IGNORED else ""
-    images = "1 image has" if len(found) == 1 else f"{len(found)} images have"
-    return [f"{images} the same value in every pixel; these are not counted as copies: {first}{more}"]
-
-
-def _count_cases(listing: Listing, splits: NDArray[np.str_]) -> dict[str, int] | None:
-    if listing.cases is None:
-        return None
-    return {split: len(np.unique(listing.cases[splits == split])) for split in SPLIT_NAMES}
 
 
 def _fingerprint(job: _Job, rows: Sequence[Row]) -> str:

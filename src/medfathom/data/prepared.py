@@ -266,6 +266,13 @@ def facts_lines(data: PreparedData) -> list[str]:
     ]
 
 
+def count_cases(cases: NDArray[np.str_] | None, splits: NDArray[np.str_]) -> dict[str, int] | None:
+    """Cases in each split, from the case and the split of each image; None where the unit is the image."""
+    if cases is None:
+        return None
+    return {split: len(np.unique(cases[splits == split])) for split in SPLIT_NAMES}
+
+
 def array_file(folder: Path, split: str, what: str) -> Path:
     """Where one array of a split lies: `what` is images, labels, groups or cases."""
     return folder / f"{split}_{what}.npy"

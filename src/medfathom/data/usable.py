@@ -149,15 +149,37 @@ def dark_note(image: Callable[[int], Pixels], places: Sequence[int]) -> str:
     )
 
 
+def constant_note(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """A line on images of one value; empty where there are none."""
+    found = [index for index, row in enumerate(rows) if row.constant]
+    if not found:
+        return []
+    first = ", ".join(names[index] for index in found[:SHOWN_IGNORED])
+    more = ", ..." if len(found) > SHOWN_IGNORED else ""
+    images = "1 image has" if len(found) == 1 else f"{len(found)} images have"
+    return [f"{images} the same value in every pixel; these are not counted as copies: {first}{more}"]
+
+
 def check_two_classes(listing: Listing) -> None:
     """Raise DataError where all images are of one class."""
     if listing.task != "multilabel" and len(listing.class_names) < 2:
         raise DataError(f"all images are of one class ({', '.join(listing.class_names)!r}); two are needed")
 
 
+NONE_LEFT = "no image is left; repair these images or rows, or take others"
+"""What follows where no image can be used: leaving them out is no way on."""
+
+
+def once_left_out(problems: Sequence[Problem]) -> str:
+    """Why there may be too few images, as the end of a clause; "" where none was left out."""
+    more = ", ..." if len(problems) > 1 else ""
+    are = "is" if len(problems) == 1 else "are"
+    return f" once {len(problems)} {are} left out ({problems[0]}{more})" if problems else ""
+
+
 def check_classes(listing: Listing, splits: NDArray[np.str_], problems: Sequence[Problem] = ()) -> None:
     """Every split needs images, and training and validation every class."""
-    because = f" once {len(problems)} are left out ({problems[0]}, ...)" if problems else ""
+    because = once_left_out(problems)
     for split in SPLIT_NAMES:
         labels = listing.labels[splits == split]
         if not len(labels):
@@ -176,6 +198,16 @@ def _check_coverage(
 ) -> None:
     names = listing.class_names
     counts = _class_counts(labels, len(names))
+    of_all = _class_counts(listing.labels, len(names))
+    if (of_all == 0).any():
+        nowhere = " or ".join(repr(name) for name, n in zip(names, of_all, strict=True) if n == 0)
+        # Whatever the splits: drawing others is no way on.
+        if listing.task == "multilabel":
+            raise DataError(
+                f"no image has label {nowhere}{because}: its values are all 0 or not known; leave it out of "
+                "dataset.label_columns or dataset.class_names"
+            )
+        raise DataError(f"no image is of class {nowhere}{because}; leave it out of dataset.class_names")
     if (counts == 0).any():
         absent = [name for name, count in zip(names, counts, strict=True) if count == 0]
         elsewhere = _class_counts(listing.labels[splits == "test"], len(names))[counts == 0]
