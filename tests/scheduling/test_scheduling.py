@@ -1,9 +1,11 @@
 """Real Ray, real SQLite, trials that train nothing: states, early stopping, resume, interrupts."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -75,9 +77,12 @@ def test_a_worker_with_other_data_ends_the_run_and_keeps_the_trial(driver: Drive
 
 
 def test_a_study_runs_to_its_budget_with_true_states(
-    config: StudyConfig, driver: Driver, workdir: Path
+    config: StudyConfig, driver: Driver, workdir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    level = logging.getLogger("ray.tune").level
     assert run_trials(config, driver, Watcher(), workdir, work=quick) == ""
+    assert "".join(capfd.readouterr()) == ""  # in a process that was connected to Ray, too
+    assert logging.getLogger("ray.tune").level == level
     trials = driver.trials()
     assert [t.number for t in trials] == list(range(12))
     counts = count_states(trials)
@@ -426,6 +431,13 @@ def test_a_ray_of_our_own_whose_cpus_are_lost_is_started_anew(workdir: Path) -> 
         "Ray ended its run early (NoWorkerError: no worker came for 10 s); continuing",
         "done: True, failed: 0",
     ], run.stderr
+
+
+def test_no_temporary_folder_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on a full disk: Python finds none in which it can write."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(RunError, match=r"no temporary folder can be written to \(.*\); make room"):
+        cluster(None).__enter__()
 
 
 def test_the_temporary_folder_is_short_and_removed() -> None:

@@ -136,13 +136,19 @@ def cluster(address: str | None) -> Iterator[Cluster]:
 
     A process that is connected to Ray already stays so.
     """
-    _remove_leftovers()
-    folder = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-"))
+    try:
+        _remove_leftovers()
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-"))
+    except OSError as error:
+        raise RunError(
+            f"no temporary folder can be written to ({error.strerror}); make room, or name one in TMPDIR"
+        ) from None
     connects = not ray.is_initialized()
     try:
         if connects:
             _connect(address, folder)
-        yield Cluster(folder, connects and address is None)
+        with _hushed():
+            yield Cluster(folder, connects and address is None)
     finally:
         if connects:
             ray.shutdown()
@@ -198,8 +204,20 @@ def _connect(address: str | None, folder: Path) -> None:
                 "command again"
             ) from error
         raise
-    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Ray's loggers tell only what is critical: Tune warns of files of each trial that nobody wrote."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.air")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def slots_for(config: StudyConfig, *, own: bool = True) -> Slots:
