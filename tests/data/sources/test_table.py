@@ -184,7 +184,27 @@ class TestFindingFiles:
                 'but a.jpg lies in x: dataset.anywhere = true and dataset.path_template = "{path}.jpg"',
             ),
             ("a.png", "images/a.png", "but a.png lies in .: dataset.root says where paths start"),
-            ("a.png", "a.dcm", "but a.png is there"),
+            ("a.png", "a.dcm", "but a.png is there: write .png in the table in place of .dcm"),
+            ("x/a.png", "a.jpg", "but x/a.png is there: write .png in the table in place of .jpg"),
+            ("x/a.png", "A", "but x/a.png is there: the case of the letters differs"),
+            (
+                "x/a.png",
+                "y/a",
+                "but a.png lies in x: dataset.root says where paths start, and "
+                'dataset.path_template = "{path}.png"',
+            ),
+            (
+                "00007.png",
+                "7",
+                'but 00007.png is there, with leading zeros: dataset.path_template = "{path:05d}.png"',
+            ),
+            (
+                "x/007.tif",
+                "7.0",
+                "but x/007.tif is there, with leading zeros: dataset.anywhere = true and "
+                'dataset.path_template = "{path:03d}.tif"',
+            ),
+            ("007.png", "7.png", "but 007.png is there, with leading zeros: write them into the table"),
             ("a.png", "a.png.png", "but a.png is there: the suffix stands there twice"),
         ],
     )
@@ -194,6 +214,35 @@ class TestFindingFiles:
         files(tmp_path, there, "b.png")
         path = write(tmp_path / "t.csv", "path,label", f"{cell},1", "b.png,0")
         assert reasons(listed(path)) == {f"{cell} (line 2)": f"no such file, {hint}"}
+
+    def test_the_template_is_what_a_hint_changes(self, tmp_path: Path) -> None:
+        files(tmp_path, "im/00.png", "im/01.png", "im/a.png")
+        path = write(tmp_path / "t.csv", "id,label", "0,0", "1,1", "a,1")
+        found = reasons(listed(path, path_template="im/{id}.jpg"))
+        padded = 'dataset.path_template = "im/{id:02d}.png"'
+        assert found["im/0.jpg (line 2)"].endswith(f"im/00.png is there, with leading zeros: {padded}")
+        assert found["im/a.jpg (line 4)"].endswith('im/a.png is there: dataset.path_template = "im/{id}.png"')
+        found = listed(write(tmp_path / "t.csv", "id,label", "0,0", "1,1"), path_template="im/{id:02d}.png")
+        assert by_name(found) == {"im/00.png": 0, "im/01.png": 1}
+
+    @pytest.mark.parametrize("name", ["größe", r"gr\xf6\xdfe"])
+    @pytest.mark.parametrize("folder", ["im", "Köln"])
+    @pytest.mark.parametrize("anywhere", [False, True])
+    def test_names_that_are_not_utf8_are_found(
+        self, tmp_path: Path, name: str, folder: str, anywhere: bool
+    ) -> None:
+        files(tmp_path, f"{folder}/b.png", *(f"{folder}/gr\udcf6\udcdfe{k}.png" for k in (0, 1)))
+        place = "" if anywhere else f"{folder}/"
+        rows = (f"{place}{name}0.png,0", f"{place}{name}1.png,1", f"{place}b.png,1")
+        found = listed(write(tmp_path / "t.csv", "path,label", *rows), anywhere=anywhere)
+        assert not found.problems
+        assert by_name(found) == {row[:-2]: int(row[-1]) for row in rows}
+        assert any(note.startswith("paths of 2 rows were repaired: names of files") for note in found.notes)
+
+    def test_a_hint_writes_a_folder_that_is_not_utf8_as_text(self, tmp_path: Path) -> None:
+        files(tmp_path, "K\udcf6/a.png", "b.png")
+        path = write(tmp_path / "t.csv", "path,label", "a.png,0", "b.png,1")
+        assert r"a.png lies in K\xf6: dataset.anywhere" in reasons(listed(path))["a.png (line 2)"]
 
     @pytest.mark.parametrize("start", ["C:\\data\\", "/home/somebody/", "//server/share/x/"])
     def test_absolute_paths_of_another_machine(self, tmp_path: Path, start: str) -> None:

@@ -6,12 +6,14 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
 from medfathom.data.images import SUFFIXES
+from medfathom.text import printable
 
 HINTED = (*SUFFIXES, ".dcm", ".dicom")
 """Suffixes that a missing file may have after all."""
@@ -24,6 +26,17 @@ ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?/+")
 OF_ANOTHER_MACHINE = "folders of another machine were left out of absolute paths"
 
 BACKSLASHES = "backslashes were read as slashes"
+
+NOT_UTF8 = "names of files that are not UTF-8 were taken for Windows-1252 or Latin-1"
+
+ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+"""A byte that is not UTF-8, as `printable` writes it."""
+
+NUMBER = re.compile(r"0*(\d+)(?:\.0+)?")
+"""A file's number as tables write it: without leading zeros, or as a float."""
+
+ONE_FIELD = re.compile(r"([^{}]*)\{([^{}:]+)\}([^{}]*)")
+"""A template of one column."""
 
 SHOWN_PLACES = 2
 """Places that a problem names where a name is found in several."""
@@ -48,7 +61,8 @@ class FileFinder:
     """Finds files below one folder, which is listed only where that is needed.
 
     A path is taken as it is written. Backslashes count as slashes, and the suffix may be written in another
-    case, where there is no such file otherwise. With `anywhere` the file may lie in any folder below. Of an
+    case, where there is no such file otherwise. So are names that are not UTF-8: those of old ZIP archives
+    from Windows. With `anywhere` the file may lie in any folder below. Of an
     absolute path that is not there the longest end counts that fits a file.
     """
 
@@ -74,6 +88,9 @@ class FileFinder:
             for ending in _endings(slashes):
                 if places := self._below(ending):
                     return _only(path, places, repair if ending == slashes else OF_ANOTHER_MACHINE)
+            for spelling in _not_utf8(written):
+                if places := self._below(spelling):
+                    return _only(path, places, NOT_UTF8)
         # What is there and is no file, or has a name that no file can have: reading it says what is wrong.
         return FoundFile(path) if not _is_missing(path) else FoundFile(path, self._missing(slashes, path))
 
@@ -140,18 +157,68 @@ class FileFinder:
         if ending := next(filter(self._below, _endings(written)), None):
             place = self._place(self._below(ending))
             return f", but {ending} lies in {place}: dataset.anywhere = true takes it for the same file"
-        if places := self._places.get(name.lower(), []):
-            return f", but {name} lies in {self._place(places)}: dataset.root says where paths start"
+        return self._hint_for_other_place(path) or self._hint_for_other_name(path)
+
+    def _hint_for_other_place(self, path: Path) -> str:
+        """The name elsewhere than the path says, or in another case."""
+        for suffix in ("", *HINTED):
+            if places := self._places.get(f"{path.name}{suffix}".lower(), []):
+                if not places[0].name.startswith(path.name):
+                    return f", but {self._shown(places)} is there: the case of the letters differs"
+                also = f", and {self._with_suffix(suffix)}" if suffix else ""
+                lies = f"{places[0].name} lies in {self._place(places)}"
+                return f", but {lies}: dataset.root says where paths start{also}"
+        return ""
+
+    def _hint_for_other_name(self, path: Path) -> str:
         if path.suffix and _is_file(path.with_suffix("")):
             return f", but {path.stem} is there: the suffix stands there twice"
-        others = [suffix for suffix in HINTED if _is_file(path.with_suffix(suffix))]
-        return f", but {path.stem}{others[0]} is there" if others else ""
+        for suffix in HINTED:
+            if places := self._places.get(f"{path.stem}{suffix}".lower(), []):
+                return f", but {self._shown(places)} is there: {self._other_suffix(path.suffix, suffix)}"
+        return self._hint_for_number(path)
+
+    def _other_suffix(self, written: str, suffix: str) -> str:
+        if written and self._template.endswith(written):
+            return f'dataset.path_template = "{self._template.removesuffix(written)}{suffix}"'
+        return f"write {suffix} in the table in place of {written or 'none'}"
+
+    def _hint_for_number(self, path: Path) -> str:
+        """A file with leading zeros, which spreadsheets take from numbers."""
+        is_suffix = path.suffix.lower() in HINTED
+        number = NUMBER.fullmatch(path.stem if is_suffix else path.name)
+        places = self._numbered.get(number[1], []) if number else []
+        template = ONE_FIELD.fullmatch(self._template)
+        if not places:
+            return ""
+        zeros = f", but {self._shown(places)} is there, with leading zeros"
+        if template is None or (is_suffix and not template[3].endswith(path.suffix)):
+            return f"{zeros}: write them into the table"
+        stem, suffix = places[0].stem, places[0].suffix
+        before, column, after = template.groups()
+        after = after.removesuffix(path.suffix) if is_suffix else after
+        anywhere = "" if places[0].parent == path.parent else "dataset.anywhere = true and "
+        padded = f"{before}{{{column}:0{len(stem)}d}}{after}{suffix}"
+        return f'{zeros}: {anywhere}dataset.path_template = "{padded}"'
+
+    @cached_property
+    def _numbered(self) -> Mapping[str, list[Path]]:
+        """Files below the root that are called by a number, by that number without leading zeros."""
+        found: dict[str, list[Path]] = defaultdict(list)
+        for places in self._places.values():
+            for place in places:
+                if place.stem.isdecimal() and place.stem.startswith("0"):
+                    found[place.stem.lstrip("0") or "0"].append(place)
+        return found
 
     def _with_suffix(self, suffix: str) -> str:
         return f'dataset.path_template = "{self._template}{suffix}"'
 
     def _place(self, places: Sequence[Path]) -> str:
-        return places[0].parent.relative_to(self._root).as_posix()
+        return printable(places[0].parent.relative_to(self._root).as_posix())
+
+    def _shown(self, places: Sequence[Path]) -> str:
+        return printable(places[0].relative_to(self._root).as_posix())
 
 
 def _spellings(written: str) -> Iterator[tuple[str, str]]:
@@ -161,6 +228,22 @@ def _spellings(written: str) -> Iterator[tuple[str, str]]:
     yield slashes, BACKSLASHES
     if "%" in written:
         yield unquote(slashes), "signs such as %20 were decoded, as in a URL"
+    for spelling in _not_utf8(written):
+        yield spelling, NOT_UTF8
+
+
+def _not_utf8(written: str) -> Iterator[str]:
+    """Names whose bytes are not UTF-8 and that a table writes in UTF-8, or as `printable` does."""
+    slashes = written.replace("\\", "/")
+    folder, slash, name = slashes.rpartition("/")
+    for encoding in () if slashes.isascii() else ("cp1252", "latin-1"):
+        # The whole path, or the name alone below folders that are UTF-8.
+        for kept, text in (("", slashes), (f"{folder}{slash}", name)):
+            with suppress(UnicodeEncodeError):
+                yield kept + text.encode(encoding).decode("utf-8", "surrogateescape")
+    if ESCAPED.search(written):
+        as_bytes = ESCAPED.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), written)
+        yield as_bytes.replace("\\", "/")
 
 
 def _endings(written: str) -> list[str]:
@@ -200,5 +283,5 @@ def _only(path: Path, places: Sequence[Path], repair: str) -> FoundFile:
     """The one file that was found; several are a problem."""
     if len(places) == 1:
         return FoundFile(places[0], repair=repair)
-    shown = ", ".join(str(place) for place in places[:SHOWN_PLACES])
+    shown = ", ".join(printable(str(place)) for place in places[:SHOWN_PLACES])
     return FoundFile(path, f"{len(places)} files could be meant: {shown}")
