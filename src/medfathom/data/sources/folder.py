@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import posixpath
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from medfathom.data.images import SUFFIXES
+from medfathom.data.images import SUFFIXES, UnreadableImageError, read_header
 from medfathom.data.labels import Labels, from_words, normal_word
 from medfathom.data.prepared import SPLIT_NAMES, SplitName
 from medfathom.data.sources.base import Listing
@@ -188,7 +190,24 @@ class FolderSource(FileSource):
                 f"{elsewhere} images are there, but not in a folder of their class; {left_out}; put each "
                 'class into a folder of its own, or name the classes in a table (source = "csv")'
             )
-        return f"expected {', '.join(SUFFIXES)}; {left_out or 'no file is there'}"
+        return f"expected {', '.join(SUFFIXES)}; {left_out or 'no file is there'}{self._readable()}"
+
+    def _readable(self) -> str:
+        """The key that takes files whose suffix alone keeps them out; "" where they are no images."""
+        patterns = []
+        for ignored in self._ignored:
+            if not ignored.reason.endswith(" suffix"):  # as `walk` ends the reason
+                continue
+            first = ignored.names[0]
+            with suppress(UnreadableImageError, OSError):
+                read_header(self.path / first)
+                suffix = PurePosixPath(first).suffix
+                # The end of a UID is no suffix: each file has another.
+                patterns.append(f"*{suffix}" if suffix.strip(".0123456789") else "*")
+        if not patterns:
+            return ""
+        taken = ["*"] if "*" in patterns else patterns
+        return f"; such files can be read as images: dataset.include = {json.dumps(taken)} takes them"
 
 
 @dataclass(frozen=True)
