@@ -222,3 +222,8 @@ def test_files_of_another_depth_are_told_wherever_they_lie(tmp_path: Path, n: in
     assert re.search(r"(12|16) images cannot be used and will be left out \(a/.*, outside 0 to 4095", note)
     with pytest.raises(UnusableRowsError, match=r"(12 of 24|16 of 32) images or rows cannot be used"):
         foresee(narrow, tmp_path / "cache")
+
+    (tmp_path / "set" / "a" / "broken.png").write_bytes(b"")  # others are looked at all the same
+    assert any(
+        " cannot be used and will be left out (a/" in line for line in foresee(skips, tmp_path / "cache")
+    )

@@ -163,12 +163,12 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
             return found
         job = _job(source, config, outline=True)
-        dark = [] if job.listing.problems else foresee_bits(source, job.listing, config)
+        listing = job.listing
+        if listing.problems and config.on_bad_image == "error":
+            raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
+        dark = foresee_bits(source, listing, config)
     finally:
         source.close()
-    listing = job.listing
-    if listing.problems and config.on_bad_image == "error":
-        raise UnusableRowsError(listing.problems, len(listing) + len(listing.problems))
     positive = positive_class(listing.task, listing.class_names)
     notes = told_of(positive, listing.problems, listing.ignored, [*listing.notes, *dark])
     notes += few_notes(listing, job.splits)
