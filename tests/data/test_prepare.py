@@ -490,6 +490,13 @@ def test_deep_images_that_stay_dark_need_a_word(tmp_path: Path, tops: tuple[int,
     assert data.split("train").images.max() == (65535 if max(tops) == 65535 or 255 in tops else 4095)
 
 
+def test_8_bits_in_files_of_16_are_told_what_can_be_given(tmp_path: Path) -> None:
+    """The key takes 9 bits or more."""
+    folder = str(deep_files(tmp_path / "set", {"a": 254, "b": 254}))
+    with pytest.raises(DataError, match=r"use at most 8 of them .*; save them with 8 bits, or give .* = 16 "):
+        prepare(config("folder", path=folder), tmp_path / "cache")
+
+
 def test_12_bits_beside_14_are_told_with_and_without_the_key(tmp_path: Path) -> None:
     folder = str(deep_files(tmp_path / "set", {"a": 16383, "b": 4095}))
     told = r"12 of 24 images with more than 8 bits \(b/0.png, .* use at most 12 of 14 bits"

@@ -97,11 +97,13 @@ def _check_used(names: Sequence[str], bits_used: Sequence[int], config: DatasetC
         way_on = f"are they of another depth? Then save all files with values to {white}"
         return f"{darker}: {way_on}" if darker else ""
     if most < config.bits:
-        darker = _darker(deep, most - DARKER_BY, most)
+        darker = _darker(deep, most - DARKER_BY, most) if most > 8 else ""
+        # Fewer than 9 are not deep, and the key takes none.
+        own = f"give dataset.bits = {most} if that is their depth" if most > 8 else "save them with 8 bits"
         raise DataError(
             f"all {len(deep)} images with more than 8 bits use at most {most} of them (values to "
-            f"{2**most - 1}): they would be dark, or flat if values are signed; give dataset.bits = {most} "
-            f"if that is their depth, or dataset.bits = {config.bits} to use them as they are"
+            f"{2**most - 1}): they would be dark, or flat if values are signed; {own}, "
+            f"or give dataset.bits = {config.bits} to use them as they are"
             + (f"; with {most}, {darker}, and stay dark beside the others" if darker else "")
         )
     if darker := _darker(deep, DARK_BITS, config.bits):
