@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from making import class_folders, config, images, npz, save, table
+from medfathom.data import prepare
 from medfathom.data.prepare import foresee
 from medfathom.data.sources import files
 from medfathom.data.sources.base import Listing, UnusableRowsError
@@ -153,6 +154,18 @@ def test_nothing_is_said_of_a_large_set_and_the_second_time_no_header_is_read(
     assert first[0] == "positive class: 'well'"
     expected = ("note: column 'patient' names", "there are only 60 images outside the test split")
     assert [line for line in first[1:] if not line.startswith(expected)] == []
+
+
+def test_another_version_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may tell what an earlier one did not see."""
+    found = config("csv", path=str(table(tmp_path, n=80)), split_column="split")
+    cache = tmp_path / "cache"
+    foresee(found, cache)
+    (kept,) = (cache / "validated").iterdir()
+    kept.write_text('["of an earlier version"]', encoding="utf-8")
+    assert foresee(found, cache) == ["of an earlier version"]
+    monkeypatch.setattr(prepare, "version", lambda _: "later")
+    assert foresee(found, cache) != ["of an earlier version"]
 
 
 def test_what_was_skipped_once_is_an_error_where_it_shall_be_one(tmp_path: Path) -> None:

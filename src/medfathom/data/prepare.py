@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,8 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
     source = open_source(config)
     try:
         own = f"{_key(config, source.signature())}-{config.splits.folds}x{config.splits.repeats}"
-        own += f"-{config.on_bad_image}"  # what is a note with one is an error with the other
+        # What is a note with one is an error with the other; another version may see more.
+        own += f"-{config.on_bad_image}-{version('medfathom')}"
         known = cache_dir.absolute() / "validated" / f"{own}.json"
         if known.exists():
             found: list[str] = json.loads(known.read_text(encoding="utf-8"))
