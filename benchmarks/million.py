@@ -109,7 +109,8 @@ def measured(words: list[str], folder: Path, gibibytes: float) -> tuple[float, f
         # A worker that the kernel killed is begun again: the command may end well all the same.
         if code or (limited and _killed(group)):
             told.seek(0)
-            raise SystemExit(f"{' '.join(words)}: exit {code}\n{told.read().decode()[-4000:]}")
+            ended = f"exit {code}" if code else "a process was killed for its memory"
+            raise SystemExit(f"{' '.join(words)}: {ended}\n{told.read().decode()[-4000:]}")
     minutes = (time.perf_counter() - began) / 60
     if limited:
         group.rmdir()

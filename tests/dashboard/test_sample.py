@@ -65,11 +65,16 @@ def asked(app: Any, path: str, query: str = "") -> bytes:
     return b"".join(app(environ, lambda *_: None))
 
 
+def show_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study of five trials is large."""
+    monkeypatch.setattr(sample, "LARGE", 4)
+    monkeypatch.setattr(sample, "SHOWN", 3)
+
+
 def test_the_page_grows_with_the_study_and_its_csv_file_is_whole(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "LARGE", 4)
-    monkeypatch.setattr(sample, "SHOWN", 3)
+    show_few(monkeypatch)
     url = f"sqlite:///{workdir / 'x.db'}"
     study = optuna.create_study(storage=connect(url, create=True), study_name="many", direction="maximize")
 
@@ -104,8 +109,7 @@ def test_a_study_that_is_begun_anew_has_a_sample_of_its_own(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite gives the id of the last study again once that is deleted."""
-    monkeypatch.setattr(sample, "LARGE", 4)
-    monkeypatch.setattr(sample, "SHOWN", 3)
+    show_few(monkeypatch)
     url = f"sqlite:///{workdir / 'x.db'}"
     storage = connect(url, create=True)
     sampled = SampledStorage(url)

@@ -178,7 +178,7 @@ def foresee(config: DatasetConfig, cache_dir: Path) -> list[str]:
         notes.append(f"only `{command('data', 'check')}` finds near copies among over {NEAR_LIMIT:,} images")
     if config.splits.folds is None:
         notes += propose_folds(listing, job.splits)
-    if not listing.problems:  # whether they are an error is no part of the key
+    if not listing.problems:  # what is missing may be there the next time
         with suppress(OSError):  # they are found again where nothing can be kept
             known.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(known, json.dumps(notes))

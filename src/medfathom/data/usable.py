@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.images import Pixels, UnreadableImageError
 from medfathom.data.prepared import SPLIT_NAMES
-from medfathom.data.sources.base import SHOWN_IGNORED, Listing, Problem, Source, UnusableRowsError
+from medfathom.data.sources.base import Listing, Problem, Source, UnusableRowsError, first_of
 from medfathom.data.workers import Row
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError
@@ -125,11 +125,10 @@ def _darker(deep: Sequence[tuple[str, int]], most: int, of: int) -> str:
     found = [(name, count) for name, count in deep if count <= most]
     if len(found) <= DARK_SHARE * len(deep):
         return ""
-    shown = ", ".join(name for name, _ in found[:SHOWN_IGNORED])
-    more = ", ..." if len(found) > SHOWN_IGNORED else ""
+    shown = first_of([name for name, _ in found])
     bits = max(count for _, count in found)
     return (
-        f"{len(found)} of {len(deep)} images with more than 8 bits ({shown}{more}) use at most {bits} "
+        f"{len(found)} of {len(deep)} images with more than 8 bits ({shown}) use at most {bits} "
         f"of {of} bits (values to {2**bits - 1} of {2**of - 1})"
     )
 
@@ -153,13 +152,11 @@ def dark_note(image: Callable[[int], Pixels], places: Sequence[int]) -> str:
 
 def constant_note(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """A line on images of one value; empty where there are none."""
-    found = [index for index, row in enumerate(rows) if row.constant]
+    found = [name for name, row in zip(names, rows, strict=True) if row.constant]
     if not found:
         return []
-    first = ", ".join(names[index] for index in found[:SHOWN_IGNORED])
-    more = ", ..." if len(found) > SHOWN_IGNORED else ""
     images = "1 image has" if len(found) == 1 else f"{len(found)} images have"
-    return [f"{images} the same value in every pixel; these are not counted as copies: {first}{more}"]
+    return [f"{images} the same value in every pixel; these are not counted as copies: {first_of(found)}"]
 
 
 def check_two_classes(listing: Listing) -> None:

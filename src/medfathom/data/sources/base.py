@@ -22,6 +22,11 @@ SHOWN_IGNORED = 3
 """A line names this many of the files that are left out; prepared.json has all."""
 
 
+def first_of(names: Sequence[str]) -> str:
+    """The first `SHOWN_IGNORED` names, and whether there are more."""
+    return ", ".join(names[:SHOWN_IGNORED]) + (", ..." if len(names) > SHOWN_IGNORED else "")
+
+
 @dataclass(frozen=True)
 class Problem:
     """A file or row that cannot be used, and the reason."""
@@ -41,10 +46,8 @@ class Ignored:
     names: Sequence[str]
 
     def __str__(self) -> str:
-        shown = ", ".join(self.names[:SHOWN_IGNORED])
-        more = ", ..." if len(self.names) > SHOWN_IGNORED else ""
         files = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
-        return f"left out: {files}, {self.reason} ({shown}{more})"
+        return f"left out: {files}, {self.reason} ({first_of(self.names)})"
 
 
 class UnusableRowsError(DataError):

@@ -61,9 +61,9 @@ class FileFinder:
     """Finds files below one folder, which is listed only where that is needed.
 
     A path is taken as it is written. Backslashes count as slashes, and the suffix may be written in another
-    case, where there is no such file otherwise. So are names that are not UTF-8: those of old ZIP archives
-    from Windows. With `anywhere` the file may lie in any folder below. Of an
-    absolute path that is not there the longest end counts that fits a file.
+    case, where there is no such file otherwise. A table in UTF-8 may also name a file whose own name is not
+    (old ZIP archives from Windows). With `anywhere` the file may lie in any folder below. Of an absolute path
+    that is not there the longest end counts that fits a file.
     """
 
     def __init__(self, root: Path, template: str, *, anywhere: bool) -> None:
