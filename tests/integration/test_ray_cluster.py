@@ -276,6 +276,35 @@ def test_a_node_whose_disk_is_full(workdir: Path, nodes: tuple[Any, dict[str, An
     assert_all_complete()
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_node_without_medfathom(workdir: Path, late: bool) -> None:
+    """The run ends and names it; no trial is lost there, and the study continues without it."""
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+    (workdir / "spread.toml").write_text(STUDY)
+    (workdir / "empty" / "medfathom").mkdir(parents=True)
+    (workdir / "empty" / "medfathom" / "__init__.py").write_text("raise ImportError('nothing is installed')")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    command = ["run", "spread.toml", "--address", cluster.address]
+    lacking = {"num_cpus": 1, "env_vars": {"PYTHONPATH": str(workdir / "empty")}}
+    try:
+        cluster.add_node(num_cpus=1, env_vars={"MEDFATHOM_STORAGE": str(workdir / "one")})
+        bad = None if late else cluster.add_node(**lacking)
+        with running(*command) as driver:
+            printed = []
+            if late:
+                printed = until(driver, is_of_a_trial)
+                bad = cluster.add_node(**lacking)
+            whole = rest(driver, printed)
+        assert driver.returncode == 1
+        assert re.search(r"node \S+: medfathom cannot be imported there \(.*nothing is installed\); ", whole)
+        cluster.remove_node(bad, allow_graceful=True)
+        assert "5 of 5 trials (5 complete)" in medfathom(*command)
+    finally:
+        cluster.shutdown()
+    assert_all_complete()
+
+
 def fill(folder: Path) -> None:
     """Leave no byte on a disk."""
     with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:

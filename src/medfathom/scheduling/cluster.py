@@ -50,6 +50,8 @@ class Node:
     """Bytes; infinite: not known."""
     id: str = ""
     """Ray's."""
+    name: str = ""
+    """Of the machine."""
 
     def fits(self, resources: ResourcesConfig) -> int:
         """How many trials it takes at once, by their CPUs and their memory."""
@@ -231,30 +233,45 @@ def slots_for(config: StudyConfig, *, own: bool = True) -> Slots:
     Raises:
         RunError: a trial asks for more than there is, and no node is awaited.
     """
-    nodes = [_node(found["NodeID"], found["Resources"]) for found in ray.nodes() if found["Alive"]]
+    nodes = [_node(found) for found in ray.nodes() if found["Alive"]]
     return slots_from(config, nodes, awaited=0 if own else config.resources.concurrent or 0, own=own)
 
 
-def _node(name: str, has: Mapping[str, float]) -> Node:
-    return Node(int(has.get("CPU", 0)), float(has.get("GPU", 0)), has.get("memory", math.inf), name)
+def _node(found: Mapping[str, Any]) -> Node:
+    has = found["Resources"]
+    return Node(
+        int(has.get("CPU", 0)),
+        float(has.get("GPU", 0)),
+        has.get("memory", math.inf),
+        found["NodeID"],
+        found["NodeManagerHostname"],
+    )
 
 
-def followed(config: StudyConfig, first: Slots, *, own: bool) -> Callable[[], Slots]:
+def followed(
+    config: StudyConfig, first: Slots, check: Callable[[Sequence[Node]], None] | None
+) -> Callable[[], Slots]:
     """What the cluster takes now, asked anew every `ASKED_AGAIN_S`: nodes of another's cluster come and go.
 
-    The device stays that of the beginning. A Ray of our own stays as it is.
+    The device stays that of the beginning.
+
+    Args:
+        config: the definition.
+        first: what the cluster took at the beginning.
+        check: is given the nodes that take trials each time; None: a Ray of our own, which stays as it is.
     """
     latest, asked = first, time.monotonic()
 
     def now() -> Slots:
         nonlocal latest, asked
-        if not own and time.monotonic() - asked > ASKED_AGAIN_S:
+        if check is not None and time.monotonic() - asked > ASKED_AGAIN_S:
             asked = time.monotonic()
             try:
                 found = slots_for(config, own=False)
             except RunError:  # for a moment no node is there
                 return latest
             latest = found if found.device == first.device else latest
+            check(latest.able)
         return latest
 
     return now

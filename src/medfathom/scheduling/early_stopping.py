@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.scheduling.environment import Unsaved
-from medfathom.scheduling.messages import METRIC, TIME, Failure, Lost
+from medfathom.scheduling.messages import METRIC, TIME, Failure, Lost, said_last
 from medfathom.study.assignment import Assignment
 from medfathom.study.stopping import Stopping
 
@@ -85,18 +85,12 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep the reason for the driver: the searcher is only told that there was an error."""
         error = trial.get_pickled_error()
-        reason = f"the worker was lost ({_said_last(error)})" if error else "the worker was lost"
+        reason = f"the worker was lost ({said_last(error)})" if error else "the worker was lost"
         self._lost[trial.trial_id] = Lost(reason, began=trial.status != trial.PENDING)
 
     def debug_string(self) -> str:
         """What Tune may print."""
         return f"{sum(map(len, self.stopping.curves.values()))} trials known"
-
-
-def _said_last(error: BaseException) -> str:
-    """The error's name and its last line: Ray puts a worker's own exception below its own words."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
 
 
 def _assignment(trial: Any) -> Assignment:

@@ -184,6 +184,12 @@ class Rest:
         return {RESTS: True, "finished": False, "done": self.over}
 
 
+def said_last(error: BaseException) -> str:
+    """The error's name and its last line: Ray puts a worker's own exception below its own words."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
+
+
 @dataclass(frozen=True)
 class Lost:
     """A worker that went without a word."""

@@ -7,6 +7,7 @@ from ray.exceptions import RayError
 
 from medfathom.errors import RunError
 from medfathom.scheduling.cluster import Slots
+from medfathom.scheduling.messages import said_last
 from medfathom.study.driver import Driver
 from medfathom.study.precision import Precision
 
@@ -29,8 +30,7 @@ def _fastest_of_a_worker(slots: Slots) -> Precision:
     try:
         return "bfloat16" if ray.get(asked.remote(slots.device)) else "float32"
     except RayError as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"no worker could report its training precision ({reason})") from None
+        raise RunError(f"no worker could report its training precision ({said_last(error)})") from None
 
 
 # one call: a worker that stays would keep torch's 300 MB for the whole run

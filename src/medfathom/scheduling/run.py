@@ -15,6 +15,7 @@ from medfathom.scheduling.cluster import Cluster, Slots, cluster, followed, slot
 from medfathom.scheduling.early_stopping import StratifiedScheduler
 from medfathom.scheduling.halt import Halt, signals
 from medfathom.scheduling.messages import RunSettings, Work
+from medfathom.scheduling.nodes import ANSWER_S, Versions
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.sources import offered
@@ -55,11 +56,14 @@ def run_trials(
         Why the run halted; empty when the budget is spent.
 
     Raises:
-        RunError: the storage or the cluster failed.
+        RunError: the storage or the cluster failed, or a node of it has not the same medfathom.
     """
     with cluster(address) as at_hand:
         slots = slots_for(config, own=at_hand.own)
         watcher.begin(config, driver, slots.concurrent)
+        versions = None if at_hand.own else Versions()
+        if versions is not None:
+            versions.check(slots.able, ANSWER_S)
         if not slots.able:
             watcher.note("no node of the cluster has room for a trial yet; waiting for nodes to join it")
         sources = folders_of(sources_of(driver.study))
@@ -77,7 +81,7 @@ def run_trials(
         )
         halt = Halt(config, driver)
         with signals(halt):
-            Run(driver, watcher, settings, slots, halt, at_hand).to_its_end()
+            Run(driver, watcher, settings, slots, halt, at_hand, versions).to_its_end()
     if isinstance(halt.error, MedfathomError):
         raise halt.error
     if halt.error is not None:
@@ -107,6 +111,8 @@ class Run:
     slots: Slots
     halt: Halt
     cluster: Cluster
+    versions: Versions | None
+    """Of the nodes; None: a Ray of our own."""
 
     def to_its_end(self) -> None:
         """Fit until the budget is spent; where Ray ends a fit early, take up its trials in another one.
@@ -140,7 +146,7 @@ class Run:
     def _fit(self, folder: Path) -> None:
         past = [t for t in self.driver.trials() if t.state.is_finished()]
         config = self.settings.config
-        slots = followed(config, self.slots, own=self.cluster.own)
+        slots = followed(config, self.slots, self.versions.check if self.versions else None)
         searcher = AskTell(self.driver, self.watcher, self.halt, slots, self.settings)
         retries = WORKER_RETRIES if self.cluster.own else CLUSTER_RETRIES
         tuner = tune.Tuner(
