@@ -40,12 +40,13 @@ CURVE_FLOOR = 0.002
 """An AUC this far below 1 is as good as 1: the logarithm of what is missing ends there."""
 
 
-def make_rule(config: SchedulerConfig, epochs: int) -> Rule:
+def make_rule(config: SchedulerConfig, epochs: int, strata: int = 1) -> Rule:
     """The rule of a definition.
 
     Args:
         config: its name and settings.
         epochs: of a trial's full length.
+        strata: that trials are asked for in turns, and compared within.
 
     Raises:
         DefinitionError: there is no scheduler of that name.
@@ -54,7 +55,7 @@ def make_rule(config: SchedulerConfig, epochs: int) -> Rule:
     rules: dict[str, Rule] = {
         "none": _never,
         "asha": partial(halving_stops, grace=grace, factor=factor),
-        "hyperband": partial(hyperband_stops, grace=grace, factor=factor),
+        "hyperband": partial(hyperband_stops, grace=grace, factor=factor, strata=strata),
         "median": partial(median_stops, grace=grace),
         "curve": partial(curve_stops, grace=grace, epochs=epochs),
     }
@@ -84,14 +85,17 @@ def halving_stops(curves: Curves, number: int, epoch: int, *, grace: int, factor
     return bool(others) and bool(curves[number][epoch] < np.percentile(others, (1 - 1 / factor) * 100))
 
 
-def hyperband_stops(curves: Curves, number: int, epoch: int, *, grace: int, factor: int) -> bool:
+def hyperband_stops(
+    curves: Curves, number: int, epoch: int, *, grace: int, factor: int, strata: int = 1
+) -> bool:
     """Hyperband in its asynchronous form: brackets of successive halving that begin to stop ever later.
 
     Trials are dealt to the brackets in turn, and are compared within theirs. (Tune's synchronous Hyperband
-    needs trials paused, and kept by Tune.)
+    needs trials paused, and kept by Tune.) As many trials in a row as there are strata are of one bracket:
+    were it one trial, each of three strata would be in one bracket with all of its trials.
     """
-    bracket = number % HYPERBAND_BRACKETS
-    peers = {other: curve for other, curve in curves.items() if other % HYPERBAND_BRACKETS == bracket}
+    bracket = number // strata % HYPERBAND_BRACKETS
+    peers = {n: curve for n, curve in curves.items() if n // strata % HYPERBAND_BRACKETS == bracket}
     return halving_stops(peers, number, epoch, grace=grace * factor**bracket, factor=factor)
 
 
@@ -152,10 +156,10 @@ class Stopping:
     def __init__(self, config: StudyConfig, past: Iterable[FrozenTrial]) -> None:
         """`past` are trials that ended."""
         epochs, trainings = config.budget.epochs, config.dataset.splits.trainings
-        rule = make_rule(config.scheduler, epochs)
+        self._apart = config.goal == "compare"
+        rule = make_rule(config.scheduler, epochs, len(config.space.strata()) if self._apart else 1)
         between_folds = partial(stops_between_folds, rule, epochs=epochs, trainings=trainings)
         self._rule: Rule = between_folds if trainings > 1 else rule
-        self._apart = config.goal == "compare"
         self._sign = -1.0 if is_loss(config.objective) else 1.0
         self.curves: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)
         for trial in past:
