@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import optuna
 import pytest
 from optuna.pruners import WilcoxonPruner
 
 from medfathom.study.between_folds import P_THRESHOLD, fold_aucs, is_worse, reason, stops_between_folds
+from medfathom.study.stopping import halving_stops
 
 E, K = 3, 5
 
@@ -80,6 +83,17 @@ def test_the_first_fold_is_stopped_as_the_scheduler_says() -> None:
     ]
     assert stops == [False, True, True]
     assert asked == [1, 2]
+
+
+def test_a_finalists_first_fold_counts_once() -> None:
+    """It is that of an earlier trial: counted twice, the best trials would stop others that they should not."""
+    rule = partial(halving_stops, grace=1, factor=3)
+    firsts = {number: dict.fromkeys(range(1, E + 1), auc) for number, auc in enumerate([0.6, 0.7, 0.8, 0.9])}
+    late = {6: {1: 0.81}}
+    finalists = {4: firsts[3] | {E + 1: 0.9}, 5: firsts[2] | {E + 1: 0.8}}
+    alone = stops_between_folds(rule, firsts | late, 6, 1, epochs=E, trainings=K)
+    beside = stops_between_folds(rule, firsts | finalists | late, 6, 1, epochs=E, trainings=K)
+    assert (alone, beside) == (False, False)
 
 
 def test_the_reason_says_how_far_it_came() -> None:

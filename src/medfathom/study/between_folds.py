@@ -46,7 +46,9 @@ def stops_between_folds(
         trainings: folds of a complete trial.
     """
     if epoch < epochs:
-        return rule(curves, number, epoch)
+        # A finalist has its first fold from an earlier trial, which is among the curves: it counts once.
+        firsts = {other: curve for other, curve in curves.items() if max(curve) <= epochs}
+        return rule(firsts, number, epoch)
     if epoch == epochs:
         return True
     if epoch % epochs or epoch == epochs * trainings:
