@@ -86,7 +86,7 @@ def test_the_first_fold_is_stopped_as_the_scheduler_says() -> None:
 
 
 def test_a_finalists_first_fold_counts_once() -> None:
-    """It is that of an earlier trial: counted twice, the best trials would stop others that they should not."""
+    """It is that of an earlier trial: counted twice, the best trials would stop others wrongly."""
     rule = partial(halving_stops, grace=1, factor=3)
     firsts = {number: dict.fromkeys(range(1, E + 1), auc) for number, auc in enumerate([0.6, 0.7, 0.8, 0.9])}
     late = {6: {1: 0.81}}

@@ -17,6 +17,7 @@ from medfathom.study.choice import choice_of, completed
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
+from medfathom.study.stopping import Stopping
 from medfathom.study.summary import GOES_ON_FROM, summarize_study
 
 E, K = 2, 5
@@ -145,6 +146,25 @@ def test_a_killed_finalist_goes_on_under_its_number(workdir: Path) -> None:
         later_folds(driver, again, 0.7)
         assert driver.assign() is None
         assert driver.done()
+
+
+def test_a_trial_killed_at_the_end_of_its_first_fold_ends_with_it(workdir: Path) -> None:
+    """The driver died between hearing of the fold's last epoch and ending the trial: it is told again."""
+    config = definition(budget={"trials": 2, "epochs": E})
+    with open_study(config, default_url(), "data") as driver:
+        begun = driver.assign()
+        assert begun
+        for epoch in range(1, E + 1):
+            driver.report(begun.number, epoch, 0.8)
+    with open_study(config, default_url(), "data") as driver:
+        (again,) = driver.adopt()
+        stopping = Stopping(config, [])
+        stopping.learn(again.stratum, again.number, again.reported)
+        left = [epoch for epoch in range(1, E * K + 1) if epoch > max(again.reported)]  # what a worker tells
+        assert left[0] == E
+        assert stopping.stops(again.stratum, again.number, E, 0.8)
+        first_fold(driver, again, 0.8)
+        assert driver.trials()[again.number].intermediate_values == {1: 0.8, 2: 0.8}
 
 
 def test_a_longer_budget_goes_on_with_new_trials(workdir: Path) -> None:

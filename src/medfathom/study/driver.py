@@ -23,7 +23,7 @@ from medfathom.errors import RunError, cause_of
 from medfathom.metrics.rules import is_auc
 from medfathom.study.assignment import Assignment, trial_seed
 from medfathom.study.attributes import write_attributes
-from medfathom.study.finalists import next_finalist
+from medfathom.study.finalists import decided, next_finalist
 from medfathom.study.front import objective_values
 from medfathom.study.growth import earlier_spaces, queued_params
 from medfathom.study.ids import trial_id_of
@@ -129,7 +129,7 @@ class Driver:
         """A trial to go on with. Its run may have died before all of its parameters were written."""
         self._choose_stratum(left.params)
         trial = self._patiently(lambda: optuna.trial.Trial(self.study, trial_id_of(left)))
-        return self._assignment(trial, left.intermediate_values)
+        return self._assignment(trial, decided(self.config, left))
 
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""

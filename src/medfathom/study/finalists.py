@@ -49,6 +49,21 @@ def next_finalist(
     return best if later + expected <= spent else None
 
 
+def decided(config: StudyConfig, left: FrozenTrial) -> dict[int, float]:
+    """The epochs that a trial to go on with need not tell again: all reported but its first fold's last one.
+
+    With that epoch it ends. As it runs still, its driver died before it could end it.
+
+    Args:
+        config: the definition.
+        left: the trial, of a run that is no more.
+    """
+    epochs, reported = config.budget.epochs, left.intermediate_values
+    ends = config.dataset.splits.trainings > 1 and GOES_ON_FROM not in left.user_attrs
+    last = epochs if ends and len(reported) == epochs else None
+    return {epoch: value for epoch, value in reported.items() if epoch != last}
+
+
 def _has_first_fold(trial: FrozenTrial, epochs: int) -> bool:
     """Whether the trial ended with its first fold; one that the scheduler stopped before did not."""
     reached = trial.user_attrs.get("epochs") == epochs and trial.user_attrs.get("folds")
