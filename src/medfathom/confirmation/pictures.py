@@ -220,7 +220,11 @@ def reliability(found: Judged) -> Figure:
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
     for k in range(min(found.positive.shape[1], MOST_CURVES)):
-        values, came_true = found.probabilities[:, k], found.positive[:, k]
+        flags = found.positive[:, k]
+        known = is_present(flags) | is_absent(flags)
+        if not known.any():
+            continue
+        values, came_true = found.probabilities[known, k], is_present(flags[known])
         bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
         count = np.bincount(bins, minlength=BINS)
         there = count > 0
