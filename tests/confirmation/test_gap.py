@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import create_trial
 
-from made_confirmations import made_result
+from made_confirmations import FACTS, made_model, made_result
 from made_models import CONFIG
 from medfathom.confirmation.find import predictions_file
 from medfathom.confirmation.gap import gap_of
+from medfathom.confirmation.summary import _one
 from medfathom.confirmation.words import gap_words
 from medfathom.metrics.auc import roc_auc_score
+from medfathom.metrics.cross_validated import FoldAuc
 from medfathom.models.folder import write_config
 
 
@@ -66,6 +69,21 @@ def test_equal_splits_are_not_called_different(tmp_path: Path) -> None:
     said = " ".join(gap_words(made_result(gap=gap)))
     assert "too small to show whether they differ" in said
     assert "one seed: no interval" in said
+
+
+@pytest.mark.parametrize("n_folds", [None, 5])
+def test_a_cross_validated_search_has_no_such_parts(tmp_path: Path, n_folds: int | None) -> None:
+    """Its AUC is of all folds, that of the models trained again of the validation split alone."""
+    made, aucs = folders(tmp_path, {"val": 2.0, "test": 2.0})
+    one = {"val_loss": 0.2, "judged": FoldAuc(0.99, [0], [0.01], 0.01, 9.0, 9.0, 1.0)}
+    known = {} if n_folds is None else {"folds": [one] * n_folds}
+    search = create_trial(value=0.99, user_attrs=known)
+    row = {**FACTS, "stratum": "all", "architecture": "vgg11", "init": "random", "unfreeze_depth": 5}
+    models = tuple(
+        made_model(folder=folder, val_auc=val, test_auc=test, row=row)
+        for folder, val, test in zip(made, aucs["val"], aucs["test"], strict=True)
+    )
+    assert (_one(search, models, 0.99, chosen=True).gap is None) == (n_folds is not None)
 
 
 def test_without_validation_predictions_there_is_no_gap(tmp_path: Path) -> None:

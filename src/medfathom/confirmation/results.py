@@ -103,7 +103,8 @@ class StratumResult:
         ci: of `test_auc`, were both drawn anew.
         metric_means: metric -> mean over the seeds on the test split; None where it is undefined.
         models: one for each seed, in the order of seeds.
-        gap: what `optimism` consists of; None: an older version confirmed it, or there are several data sets.
+        gap: what `optimism` consists of; None: an older version confirmed it, there are several data sets, or
+            the search was cross-validated.
         datasets: of several data sets: what it is worth on each, as if that were the only one; `test_auc` and
             the others are then means over them, and intervals those of means.
     """
