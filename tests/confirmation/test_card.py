@@ -121,6 +121,13 @@ def test_no_thresholds_is_not_a_class_called_none() -> None:
     assert "hresholds: none" not in text
 
 
+def test_the_limits_say_what_the_thresholds_weigh() -> None:
+    assert "Thresholds give sensitivity and specificity equal weight" in card()
+    wanted = card(config=CONFIG.model_copy(update={"threshold_rule": {"sensitivity": 0.95}}))
+    several = card(config=CONFIG.model_copy(update={"task": "multiclass", "class_names": ["a", "b", "c"]}))
+    assert "equal weight" not in wanted + several
+
+
 @pytest.mark.parametrize(
     ("temperature", "words"),
     [(19.9999, "say almost nothing about the class"), (0.0501, "classified (almost) without errors")],

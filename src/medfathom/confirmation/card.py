@@ -80,8 +80,7 @@ Research on images like those it was trained on: {modality}, data set `{dataset}
   number.
 - It knows only the classes above, and predicts them even for an image that shows something else.
 - {groups}
-{no_map}{leakage}- Probabilities are calibrated for the class frequencies of the validation split.
-  Thresholds give sensitivity and specificity equal weight; choose others where one kind of error is worse.
+{no_map}{leakage}- Probabilities are calibrated for the class frequencies of the validation split.{weight}
 
 ## Provenance
 
@@ -102,6 +101,9 @@ Give timm images in [0, 1], {channels}, with this mean subtracted and divided by
 
 START = """ It can also be the starting
 point for another data set: `init = "export:FOLDER"`."""
+
+WEIGHT = """
+  Thresholds give sensitivity and specificity equal weight; choose others where one kind of error is worse."""
 
 OF_SEEDS = """\
 - Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
@@ -171,6 +173,7 @@ def model_card(
         groups=_groups(model, config.unit),
         no_map=f"- There is {why}.\n" if (why := without_map(model.pictures)) else "",
         leakage=_leakage(study.user_attrs.get(LEAKAGE)),
+        weight=WEIGHT if config.threshold_rule == "youden" and config.task != "multiclass" else "",
         provenance=_provenance(config, configuration, model),
     )
     return harmless(text)
