@@ -58,6 +58,7 @@ def test_tables_are_about_classes_with_a_threshold() -> None:
     (only,) = decisions(flags, values, ["ill", "rare"], [0.5, 0.5])  # nobody has the second
     assert only.prevalences[0] == 0.5
     assert (only.ppv[0], only.npv[0]) == pytest.approx((1.0, 2 / 3))
-    table = decision_tables([only])
-    assert "| by the model | " in "\n".join(table)
+    table = "\n".join(decision_tables([only]))
+    assert "| by the model | " in table and "Net benefit per image of treating ill" in table
+    assert "Net benefit per volume of treating ill" in decision_tables([only], "volume")[0]
     assert decisions(flags, values, ["ill", "rare"], []) == []

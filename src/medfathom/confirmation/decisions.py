@@ -68,13 +68,13 @@ def decisions(
     return found
 
 
-def decision_tables(found: Sequence[Decision]) -> list[str]:
-    """Both tables of each class, Markdown."""
+def decision_tables(found: Sequence[Decision], unit: str = "image") -> list[str]:
+    """Both tables of each class, Markdown; `unit`: what is judged."""
     lines: list[str] = []
     for each in found:
         columns = [" | ".join(f"{value:g}" for value in each.thresholds), " --- |" * len(each.thresholds)]
         lines += [
-            f"Net benefit per image of treating {each.name} at or above a probability (treating nobody: 0):",
+            f"Net benefit per {unit} of treating {each.name} at or above a probability (treating nobody: 0):",
             "",
             f"| probability | {columns[0]} |",
             f"| --- |{columns[1]}",
@@ -115,7 +115,7 @@ def decision_words(config: ModelConfig, model: ConfirmedModel) -> str:
         return text
     found = read_predictions(file)
     tables = decision_tables(
-        decisions(found.positive, found.probabilities, found.class_names, config.thresholds)
+        decisions(found.positive, found.probabilities, found.class_names, config.thresholds), config.unit
     )
     return "\n\n".join([text, *(["\n".join(tables)] if tables else [])])
 

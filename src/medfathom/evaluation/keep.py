@@ -118,7 +118,7 @@ def section(found: Evaluation) -> str:
         *markdown_table(subgroup_table(found.subgroups)),
         *(f"- {line}" for line in subgroup_lines(found.subgroups)),
         "",
-        *decision_tables(found.decisions),
+        *decision_tables(found.decisions, found.unit),
     ]
     return harmless("\n".join(lines))
 
