@@ -10,7 +10,7 @@ from rich.console import Console
 from made_confirmations import made_model, made_result
 from made_models import CONFIG
 from medfathom.confirmation.card import model_card
-from medfathom.confirmation.find import NO_MAP
+from medfathom.confirmation.find import NO_MAP, SUBGROUPS
 from medfathom.confirmation.openings import remember_opening
 from medfathom.confirmation.results import ConfirmationSummary, ConfirmedModel, StratumResult
 from medfathom.data.leakage import LEAKAGE
@@ -27,8 +27,10 @@ def card(
     config: ModelConfig = CONFIG,
     leakage: str | None = None,
     onnx: float | None = None,
+    subgroups: dict[str, object] | None = None,
 ) -> str:
     study = optuna.create_study()
+    study.set_user_attr(SUBGROUPS, subgroups)
     remember_opening(study, [(0, 0)], 100)
     if leakage is not None:
         study.set_user_attr(LEAKAGE, leakage)
@@ -119,6 +121,15 @@ def test_no_thresholds_is_not_a_class_called_none() -> None:
     text = card(config=CONFIG.model_copy(update={"task": "multiclass", "class_names": ["none", "a", "b"]}))
     assert "There are no thresholds: the class with the highest probability is predicted." in text
     assert "hresholds: none" not in text
+
+
+def test_subgroups_are_of_the_network_without_views() -> None:
+    """`confirm --by` judges the network alone; what is exported may average over flips."""
+    kept: dict[str, object] = {"trial": 0, "table": [["sex", "AUC"], ["F", "0.8"]], "lines": []}
+    assert "\nSubgroups of the test split:\n" in card(subgroups=kept)
+    flipped = CONFIG.model_copy(update={"views": ["as_is", "mirrored"]})
+    text = card(config=flipped, subgroups=kept)
+    assert "\nSubgroups of the test split (of the same network without views of each image):\n" in text
 
 
 def test_the_limits_say_what_the_thresholds_weigh() -> None:

@@ -163,7 +163,7 @@ def model_card(
         objective=_objective(configuration, objective_of(study)) if not ensemble else "",
         compared=_against_single(ensemble)
         if ensemble
-        else _of_seeds(study, configuration, model) + "".join(f"- {line}\n" for line in views),
+        else _of_seeds(study, configuration, model, config) + "".join(f"- {line}\n" for line in views),
         calibration=calibration_text(config),
         at_bound=_at_bound(config),
         gained="" if ensemble else calibration_table(configuration),
@@ -196,7 +196,7 @@ def _in_timm(config: ModelConfig) -> str:
     )
 
 
-def _of_seeds(study: Study, configuration: StratumResult, model: ConfirmedModel) -> str:
+def _of_seeds(study: Study, configuration: StratumResult, model: ConfirmedModel, config: ModelConfig) -> str:
     low, high = configuration.ci
     seed_sd = configuration.seed_sd
     return OF_SEEDS.format(
@@ -208,7 +208,7 @@ def _of_seeds(study: Study, configuration: StratumResult, model: ConfirmedModel)
         search_auc=configuration.search_auc,
         optimism=_optimism(configuration.optimism),
         gap="".join(f" {line}" for line in gap_words(configuration)),
-        subgroups=_subgroups(study.user_attrs.get(SUBGROUPS), model),
+        subgroups=_subgroups(study.user_attrs.get(SUBGROUPS), model, views=bool(config.views)),
     )
 
 
@@ -226,12 +226,13 @@ def _against_single(ensemble: Ensemble) -> str:
     return "".join(f"- {line}\n" for line in [*ensemble_lines(ensemble), chosen])
 
 
-def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel) -> str:
-    """What `confirm --by` found of this very model; empty: it was not asked for."""
+def _subgroups(kept: Mapping[str, Any] | None, model: ConfirmedModel, *, views: bool) -> str:
+    """What `confirm --by` found of this network, judged without views; empty: it was not asked for."""
     if kept is None or kept["trial"] != model.trial:
         return ""
     lines = [*markdown_table(kept["table"]), *(f"- {line}" for line in kept["lines"])]
-    return "\n".join(["", "Subgroups of the test split:", "", *lines, ""])
+    without = " (of the same network without views of each image)" if views else ""
+    return "\n".join(["", f"Subgroups of the test split{without}:", "", *lines, ""])
 
 
 def _warning(configuration: StratumResult, model: ConfirmedModel) -> str:
