@@ -1,6 +1,7 @@
 """Confirmed models summarized: seeds and test images apart; rows and comparisons for the analysis."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from medfathom.confirmation.comparison import MOST_MODELS, compare_confirmed
 from medfathom.confirmation.find import by_configuration, confirmed_folder
 from medfathom.confirmation.openings import OPENINGS, read_openings
 from medfathom.confirmation.summary import (
+    _model,
+    _one,
     analysis_records,
     best_model,
     interval_over_images_and_seeds,
@@ -189,6 +192,18 @@ def test_an_analysis_reads_predictions_once_to_summarize_and_once_to_compare(
     assert len(content["confirmed"][0]["strata"]) == 2
     first = {t.user_attrs["folder"] for t in trials if t.user_attrs["seed_index"] == 0}
     assert reads == {t.user_attrs["folder"]: 1 + (t.user_attrs["folder"] in first) for t in trials}
+
+
+def test_a_mean_over_seeds_is_over_all_of_them(config: StudyConfig) -> None:
+    """A model that calls nothing positive has no precision; that of the other seeds is not the mean."""
+    study = searched(config)
+    trials = next(iter(by_configuration(confirmed(config, study)).values()))
+    models = tuple(
+        replace(_model(trial, confirmed_folder(study)), test=SplitMetrics(auc=0.8, precision=p, accuracy=0.7))
+        for trial, p in zip(trials, (0.9, None, 0.8), strict=True)
+    )
+    found = _one(study.trials[models[0].row["search_trial"]], models, 0.8, chosen=True)
+    assert (found.metric_means["precision"], found.metric_means["accuracy"]) == (None, pytest.approx(0.7))
 
 
 def test_the_objective_of_the_search_is_told_beside_the_test_auc() -> None:

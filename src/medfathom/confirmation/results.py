@@ -101,7 +101,7 @@ class StratumResult:
         seed_sd: standard deviation of the test AUC between seeds; None for one seed.
         sampling_ci: of `test_auc`, were test images (or cases) drawn anew and the networks the same.
         ci: of `test_auc`, were both drawn anew.
-        metric_means: metric -> mean over the seeds on the test split; None where it is undefined.
+        metric_means: metric -> mean over the seeds on the test split; None where a seed's is undefined.
         models: one for each seed, in the order of seeds.
         gap: what `optimism` consists of; None: an older version confirmed it, there are several data sets, or
             the search was cross-validated.

@@ -230,8 +230,9 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
+    """Over all seeds; None where it is undefined for one of them: the mean of the others would flatter."""
     known = [v for v in values if v is not None]
-    return float(np.mean(known)) if known else None
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _failures(confirmation: Study) -> list[FailedModel]:
