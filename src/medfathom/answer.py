@@ -41,6 +41,7 @@ from medfathom.study.connection import default_url
 from medfathom.study.front import COSTS, front_of, front_sentence
 from medfathom.study.read import read_study, records
 from medfathom.study.sources import sources_of
+from medfathom.study.summary import once
 from medfathom.study.tuning import tuning_sentences, tunings
 from medfathom.text import command
 
@@ -238,7 +239,7 @@ def _tuned(study: Study) -> tuple[list[TunedStratum], list[str]]:
     if config.goal != "compare":
         return [], []
     strata = [label(s) for s in config.space.strata()]
-    found = tunings(study.get_trials(deepcopy=False), strata, rule_of(study))
+    found = tunings(once(study.get_trials(deepcopy=False)), strata, rule_of(study))
     rows = [
         TunedStratum(name, t.trials, t.among, t.expected, t.low, t.high, t.settled)
         for name, t in found.items()

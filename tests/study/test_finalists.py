@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
+from medfathom.answer import _tuned
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.study.assignment import Assignment
@@ -118,6 +119,11 @@ def test_each_stratum_of_a_comparison_has_a_finalist(workdir: Path) -> None:
         assert sorted(go_through(driver, [0.9, 0.5, 0.8, 0.6])) in ([0, 3], [0, 1], [1, 2], [2, 3])
         done = completed(driver.trials(), "auc")
         assert {t.user_attrs["architecture"] for t in done} == {"resnet18", "resnet34"}
+        rows, _ = _tuned(driver.study)  # for the report
+        assert [row.trials for row in rows] == [2, 2]
+        for found in summarize_study(driver.study, driver.trials()).strata:
+            assert found.tuning is not None
+            assert found.tuning.trials == found.complete + found.pruned == 2  # a finalist is no further trial
 
 
 def test_one_that_the_scheduler_stopped_never_goes_on(driver: Driver) -> None:

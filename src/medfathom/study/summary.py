@@ -59,10 +59,15 @@ class Counts:
         }
 
 
+def once(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials without those that go on as later ones, which stand for them."""
+    went_on = {t.user_attrs.get(GOES_ON_FROM) for t in trials}
+    return [t for t in trials if t.number not in went_on]
+
+
 def count_states(trials: list[FrozenTrial]) -> Counts:
     """Trials by state; one that goes on as a later trial is counted there."""
-    went_on = {t.user_attrs.get(GOES_ON_FROM) for t in trials}
-    count = Counter(t.state for t in trials if WITHDRAWN not in t.user_attrs and t.number not in went_on)
+    count = Counter(t.state for t in once(trials) if WITHDRAWN not in t.user_attrs)
     return Counts(
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
@@ -247,7 +252,7 @@ def _strata(trials: list[FrozenTrial], by: Rule, *, compared: bool) -> list[Stra
     best = {name: completed(mine, by)[:1] for name, mine in trials_of.items()}
     first = [t.user_attrs["stratum"] for t in completed([t for found in best.values() for t in found], by)]
     without = sorted(name for name in trials_of if name not in first)
-    tuned = tunings(trials, [*trials_of], by) if compared else {}
+    tuned = tunings(once(trials), [*trials_of], by) if compared else {}
     return [_stratum(name, trials_of[name], best[name], tuned.get(name)) for name in [*first, *without]]
 
 
