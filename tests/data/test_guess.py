@@ -70,6 +70,15 @@ def test_folders_named_after_patients_and_masks(tmp_path: Path) -> None:
     assert found.keys["modality"] == "ultrasound"
 
 
+def test_folders_of_masks_beside_class_folders(tmp_path: Path) -> None:
+    folders = ("benign", "malignant", "benign_masks", "malignant_masks")
+    put(tmp_path, *[f"{folder}/{k}.png" for folder in folders for k in range(6)])
+    found = guess_dataset(tmp_path, modality="US")
+    assert found.listing.class_names == ("benign", "malignant")
+    assert (found.keys["exclude"], len(found.listing)) == (["*_masks"], 12)
+    assert found.why["exclude"].startswith("12 images look like masks: benign_masks/0.png")
+
+
 def test_a_table_of_ids_with_patients_and_splits(tmp_path: Path) -> None:
     put(tmp_path / "png", *[f"{k:03d}.png" for k in range(12)])
     rows = [

@@ -27,9 +27,7 @@ def test_a_node_with_the_same_version_takes_part(here: Node) -> None:
 def test_a_node_with_another_version_is_named(here: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     there = medfathom.__version__
     monkeypatch.setattr(medfathom, "__version__", "99.0", raising=False)
-    with pytest.raises(
-        RunError, match=rf"node here: medfathom {there} is installed there, 99\.0 here; "
-    ):
+    with pytest.raises(RunError, match=rf"node here: medfathom {there} is installed there, 99\.0 here; "):
         Versions().check([here], ANSWER_S)
 
 

@@ -21,7 +21,7 @@ from medfathom.data.listing import list_images
 from medfathom.data.sources.base import Listing, Source
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.open import open_source
-from medfathom.data.sources.suspicions import NUMBERED, mask_patterns
+from medfathom.data.sources.suspicions import NUMBERED, mask_classes, mask_patterns
 from medfathom.data.stacks import ImageFile
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, InputError
@@ -214,8 +214,7 @@ def _repair(found: Guessed) -> None:
             why = "folders are named after a class and a number; the number is taken as the patient's"
             _try(found, CLASS_AND_PATIENT, why)
     if found.keys["source"] in ("folder", "csv"):
-        names = found.listing.names
-        masks = mask_patterns(names, [PurePosixPath(name).name for name in names])
+        masks = _masks(found)
         if masks:
             why = f"{len(masks)} images look like masks: {', '.join(list(masks)[:2])}"
             _try(found, {"exclude": sorted(set(masks.values()))}, why)
@@ -229,6 +228,17 @@ def _repair(found: Guessed) -> None:
             )
         found.keys["on_bad_image"] = "skip"
         found.why["on_bad_image"] = f"{n} images or rows cannot be used: {shown}"
+
+
+def _masks(found: Guessed) -> dict[str, str]:
+    """Images that look like masks, by their names or by their class's -> the pattern that leaves each out."""
+    listing = found.listing
+    masks = mask_patterns(listing.names, [PurePosixPath(name).name for name in listing.names])
+    classes = mask_classes(set(listing.class_names)) if found.keys["source"] == "folder" else {}
+    if classes:
+        words = [listing.class_names[int(label)] for label in listing.labels]
+        masks |= {n: classes[w] for n, w in zip(listing.names, words, strict=True) if w in classes}
+    return masks
 
 
 def _try(found: Guessed, keys: Mapping[str, object], why: str) -> None:

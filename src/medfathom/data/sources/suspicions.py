@@ -92,14 +92,14 @@ def folder_suspicions(
         "/".join((*folders, PurePosixPath(name).name)) for name, folders in zip(names, below, strict=True)
     ]
     classes = {word for word in words if word}
-    mask_classes = _mask_classes(classes)
+    of_masks = mask_classes(classes)
     masks = {
-        name: mask_classes[word] if word in PurePosixPath(name).parent.parts else ""
+        name: of_masks[word] if word in PurePosixPath(name).parent.parts else ""
         for name, word in zip(names, words, strict=True)
-        if word in mask_classes
+        if word in of_masks
     }
     found = [
-        _patients(classes - mask_classes.keys()),
+        _patients(classes - of_masks.keys()),
         _no_classes(classes),
         _split_below(below),
         _deeper_classes(classes, words, below),
@@ -187,7 +187,7 @@ def _beside_pattern(path: str, beside: Mapping[str, Container[str]]) -> str:
     return f"{pattern}.*" if suffix and pattern.startswith("*") else pattern
 
 
-def _mask_classes(classes: set[str]) -> dict[str, str]:
+def mask_classes(classes: set[str]) -> dict[str, str]:
     """Classes that are named after another and a mask's word -> the pattern of such folders: `*_masks`."""
     keys = set(map(_key, classes))
     found = {name: _other_and_word(name, keys) for name in classes}
