@@ -127,7 +127,7 @@ class Driver:
 
     def _resumed(self, left: FrozenTrial) -> Assignment:
         """A trial to go on with. Its run may have died before all of its parameters were written."""
-        self._choose_stratum(left.params)
+        self._choose_stratum(left.params, self.trials())
         trial = self._patiently(lambda: optuna.trial.Trial(self.study, trial_id_of(left)))
         return self._assignment(trial, decided(self.config, left))
 
@@ -141,7 +141,7 @@ class Driver:
                 return None
             if finalist is not None:
                 self._patiently(partial(self._enqueue_finalist, finalist))
-            self._choose_stratum({} if finalist is None else finalist.params)
+            self._choose_stratum({} if finalist is None else finalist.params, trials)
             trial = self._patiently(self.study.ask)
             if not self._claim(trial):
                 raise RunError(f"trial {trial.number}: another driver took it at the same moment; run again")
@@ -165,7 +165,7 @@ class Driver:
         if self.queue_only:
             return not any(t.state == TrialState.WAITING for t in trials)
         counts = count_states(trials)
-        return counts.finished + counts.running >= self.budget or not self.open_strata()
+        return counts.finished + counts.running >= self.budget or not self._open_strata(trials)
 
     def _enqueue_finalist(self, first: FrozenTrial) -> None:
         """Let the next trial be asked for be the one that goes on with another's later folds."""
@@ -206,7 +206,7 @@ class Driver:
         protected = isinstance(sampler, GainPerSecond) and sampler.protects(trial.params)
         return Assignment(trial.number, params, stratum, seed, dict(reported), protected, scored)
 
-    def _choose_stratum(self, known: Mapping[str, Any]) -> None:
+    def _choose_stratum(self, known: Mapping[str, Any], trials: list[FrozenTrial]) -> None:
         """Tell the sampler the first of the strata with the fewest trials, however they ended.
 
         Were failed ones not counted, a stratum that always fails would take the whole budget. `known` are
@@ -215,18 +215,18 @@ class Driver:
         sampler = self._stratum_sampler
         if sampler is None:
             return
-        firsts = [t for t in self.trials() if GOES_ON_FROM not in t.user_attrs]
+        firsts = [t for t in trials if GOES_ON_FROM not in t.user_attrs]
         begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
         # A trial to go on with may be of a stratum that is settled by now.
-        strata = self.config.space.strata() if known else self.open_strata()
+        strata = self.config.space.strata() if known else self._open_strata(trials)
         sampler.stratum = min((s for s in strata if sampler.fits(s, known)), key=lambda s: begun[label(s)])
 
-    def open_strata(self) -> list[dict[str, Value]]:
+    def _open_strata(self, trials: list[FrozenTrial]) -> list[dict[str, Value]]:
         """Strata that may get more trials: all but those tuned to within noise, see `study.tuning`."""
         strata = self.config.space.strata()
         if not settles(self.config):
             return strata
-        settled = settled_strata(self.trials(), self.config.choice.by, self._settled)
+        settled = settled_strata(trials, self.config.choice.by, self._settled)
         return [s for s in strata if label(s) not in settled]
 
     def report(self, number: int, epoch: int, value: float) -> None:
@@ -338,7 +338,7 @@ class Driver:
         if self.queue_only:
             return all(t.state.is_finished() for t in trials)
         counts = count_states(trials)
-        if counts.finished < self.budget and (counts.running or self.open_strata()):
+        if counts.finished < self.budget and (counts.running or self._open_strata(trials)):
             return False
         return next_finalist(self.config, trials, all_begun=True) is None
 
