@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.results import AUCS, COLUMNS, REQUIRED, Exclusion, numbers
+from medfathom.analysis.results import AUCS, COLUMNS, REQUIRED, Exclusion, numbers, place
 from medfathom.errors import ResultsError, did_you_mean
 
 MISSING = ["", "NA", "NaN", "nan", "-", "n/a", "N/A"]
@@ -87,8 +87,21 @@ def read_tables(
         exclusions += left_out
     whole = pd.concat(frames, ignore_index=True)
     for column in (c for c in (*AUCS, "auc_se") if how.percent and c in whole):
-        whole[column] = numbers(whole, column) / 100
+        whole[column] = _of_percent(whole, column)
     return whole, exclusions
+
+
+def _of_percent(whole: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Percentages as fractions. An AUC of 1 % or less does not occur: such a value is a fraction already."""
+    values = numbers(whole, column)
+    fraction = (values > 0) & (values <= 1) & (column in AUCS)
+    if fraction.any():
+        first = fraction.index[fraction][0]
+        raise ResultsError(
+            f"{place(whole, first)}: {column} = {values[first]:g} is a fraction, but with --percent all are "
+            "in per cent; write all in per cent, or leave out --percent"
+        )
+    return values / 100
 
 
 def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
