@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from made_studies import lookup
 from medfathom.analysis import read_tables
+from medfathom.analysis.rows import prepare
 from medfathom.errors import ResultsError
 
 HEADER = "architecture,dataset,modality,auc\n"
@@ -18,8 +20,38 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
+def refusal(folder: Path, text: str) -> str:
+    frame, _ = read_tables([table(folder, text)])
+    with pytest.raises(ResultsError) as error:
+        prepare(frame, lookup)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
 @pytest.mark.parametrize("cells", [("0.975", "0.8"), ("97.5", "0.8"), ("97.5", "1")])
 def test_a_fraction_among_percentages_is_refused(tmp_path: Path, cells: tuple[str, str]) -> None:
     text = HEADER + f"vgg16,a,CXR,{cells[0]}\nvgg19,a,CXR,{cells[1]}\n"
     with pytest.raises(ResultsError, match=r"auc = [\d.]+ is a fraction, but with --percent"):
         read_tables([table(tmp_path, text)], percent=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("vgg16,a,CXR,.9,imagenet,vgg\nvgg19,b,cxr,.8,imagenet,vgg\n", "modality 'cxr' and 'CXR'"),
+        ("vgg16,a_1,CXR,.9,imagenet,vgg\nvgg19,A-1,CXR,.8,imagenet,vgg\n", "dataset 'A-1' and 'a_1'"),
+        ("vgg16,a,CXR,.9,imagenet,vgg\nvgg19,a,CXR,.8,ImageNet,vgg\n", "init 'ImageNet' and 'imagenet'"),
+        ("vgg16,a,CXR,.9,imagenet,vgg\nvgg19,a,CXR,.8,imagenet,VGG\n", "family 'VGG' and 'vgg'"),
+    ],
+)
+def test_two_spellings_of_one_name_are_refused(tmp_path: Path, rows: str, words: str) -> None:
+    text = refusal(tmp_path, HEADER[:-1] + ",init,family\n" + rows)
+    assert words + " differ only in their spelling" in text
+    assert "row 3" in text
+
+
+@pytest.mark.parametrize("name", ["mean", "Average", "avg.", "Overall", "mean over datasets"])
+def test_a_mean_over_data_sets_is_no_data_set(tmp_path: Path, name: str) -> None:
+    text = refusal(tmp_path, HEADER + f"vgg16,a,CXR,.9\nvgg16,b,CXR,.8\nvgg16,{name},CXR,.85\n")
+    assert f"row 4 (vgg16 on {name}): {name!r} sums up data sets and is none" in text
+    assert "--where dataset=a,b " in text

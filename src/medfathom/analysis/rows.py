@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medfathom.analysis.doubtful import refuse_alike, refuse_means
 from medfathom.analysis.effects import uneven_seeds
 from medfathom.analysis.facts import Lookup, facts_at_hand, facts_of, sizes_agree
 from medfathom.analysis.names import TORCHVISION
@@ -55,9 +56,12 @@ def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataF
         rows["_source"] = "results"
     exclusions = []
     rows = _texts(rows)
+    refuse_means(rows)
+    refuse_alike(rows, ("modality", "dataset", "init"))
     rows, without = _aucs(rows)
     exclusions += without
     rows = _named(rows, lookup)
+    refuse_alike(rows, ("architecture", "family"))
     sizes_agree(rows, lookup)
     rows = _known_of_weights(rows)
     rows, repeated = _duplicates(rows)
