@@ -55,3 +55,39 @@ def test_a_mean_over_data_sets_is_no_data_set(tmp_path: Path, name: str) -> None
     text = refusal(tmp_path, HEADER + f"vgg16,a,CXR,.9\nvgg16,b,CXR,.8\nvgg16,{name},CXR,.85\n")
     assert f"row 4 (vgg16 on {name}): {name!r} sums up data sets and is none" in text
     assert "--where dataset=a,b " in text
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"), [("AUC,auc", "'AUC' and 'auc'"), ("auc,auc", "'auc' and 'auc.1'")]
+)
+def test_two_columns_of_one_meaning_are_refused(tmp_path: Path, header: str, columns: str) -> None:
+    path = table(tmp_path, f"architecture,dataset,modality,{header}\nvgg16,a,CXR,.5,.9\n")
+    with pytest.raises(ResultsError, match=f"two columns are 'auc', {columns}, and their cells differ"):
+        read_tables([path])
+    second = columns.split("'")[3]
+    frame, _ = read_tables([path], {"auc": second})
+    assert frame["auc"].tolist() == [".9"]
+
+
+def test_a_column_that_is_there_twice_alike_is_one(tmp_path: Path) -> None:
+    frame, _ = read_tables([table(tmp_path, "architecture,dataset,modality,AUC,auc\nvgg16,a,CXR,.9,.9\n")])
+    assert frame["auc"].tolist() == [".9"]
+
+
+def test_rows_that_end_with_a_separator_keep_their_columns(tmp_path: Path) -> None:
+    frame, _ = read_tables([table(tmp_path, HEADER + "vgg16,a,CXR,0.9,\nvgg19,a,CXR,0.8,\n")])
+    assert frame["architecture"].tolist() == ["vgg16", "vgg19"]
+    assert frame["auc"].tolist() == ["0.9", "0.8"]
+
+
+@pytest.mark.parametrize("note", ["", "x"])
+def test_names_of_rows_that_r_writes_are_no_cells(tmp_path: Path, note: str) -> None:
+    text = HEADER[:-1] + f",note\n1,vgg16,a,CXR,0.9,{note}\n2,vgg19,a,CXR,0.8,{note}\n"
+    frame, _ = read_tables([table(tmp_path, text)])
+    assert frame["architecture"].tolist() == ["vgg16", "vgg19"]
+
+
+@pytest.mark.parametrize("cell", ["1,234", "1.234"])
+def test_a_number_of_images_is_whole(tmp_path: Path, cell: str) -> None:
+    rows = f"architecture;dataset;modality;auc;n_test\nvgg16;a;CXR;0,9;{cell}\n"
+    assert "n_test = 1.234 is no number of images" in refusal(tmp_path, rows)

@@ -114,6 +114,14 @@ def _aucs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
         if low.any():
             first = low.index[low][0]
             raise ResultsError(f"{place(rows, first)}: {column} = {rows[column][first]:g} must be positive")
+    for column in ("n_test", "n_train"):
+        part = rows[column].notna() & (rows[column] % 1 != 0)
+        if part.any():
+            first = part.index[part][0]
+            raise ResultsError(
+                f"{place(rows, first)}: {column} = {rows[column][first]:g} is no number of images; write "
+                "thousands without a sign: 1234"
+            )
     exclusions = [
         Exclusion("no AUC", int(part["auc"].isna().sum()), str(source))
         for source, part in rows.groupby("_source")

@@ -107,7 +107,7 @@ def _of_percent(whole: pd.DataFrame, column: str) -> pd.Series[float]:
 def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
     raw = _csv(path)
     frame = raw.rename(columns=lambda name: str(name).strip())
-    frame = _headed(frame[[c for c in frame if not str(c).startswith("Unnamed:")]])
+    frame = _headed(frame[[c for c in frame if not str(c).startswith("Unnamed:")]], how, path)
     frame["_row"] = np.arange(2, len(frame) + 2)
     frame["_source"] = path.name
     frame = _long(_mapped(frame, how.maps, path), how.wide, path)
@@ -170,6 +170,7 @@ def _csv(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(
             path, sep=sep, dtype=str, keep_default_na=False, na_values=MISSING, encoding="utf-8-sig"
         )
+        frame = _unshifted(frame)
         return frame.replace(r"^(\d+),(\d+)$", r"\1.\2", regex=True) if sep == ";" else frame
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file") from None
@@ -179,11 +180,41 @@ def _csv(path: Path) -> pd.DataFrame:
         raise ResultsError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
 
 
-def _headed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of the contract under their own names, as `AUC` or `Unfreeze depth`, too."""
+def _unshifted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Cells under their own columns where each row, but not the header, ends with a separator.
+
+    pandas takes the first cell of rows that are longer than the header for a row's name, which it is in
+    tables of R: there names are numbers, or the last column has cells.
+    """
+    names = frame.index
+    if isinstance(names, pd.RangeIndex) or names.nlevels > 1 or not frame.iloc[:, -1].isna().all():
+        return frame
+    if all(str(name).isdigit() for name in names):
+        return frame
+    return frame.reset_index().iloc[:, :-1].set_axis(frame.columns, axis=1)
+
+
+def _headed(frame: pd.DataFrame, how: Reading, path: Path) -> pd.DataFrame:
+    """Columns of the contract under their own names, as `AUC` or `Unfreeze depth`, too.
+
+    Raises:
+        ResultsError: two columns with different cells have one such name (pandas calls the second `auc.1`),
+            and no option says which one is meant.
+    """
     plain = {str(c): re.sub(r"[\s-]+", "_", str(c).lower()) for c in frame}
-    found = {c: name for c, name in plain.items() if name in COLUMNS and name not in frame}
-    return frame.rename(columns={c: name for name, c in {name: c for c, name in found.items()}.items()})
+    said = {*how.maps, *how.maps.values(), *how.fixed}
+    found: dict[str, str] = {}
+    for column, word in plain.items():
+        name = re.sub(r"\.\d+$", "", word)
+        if name not in COLUMNS or name in said:
+            continue
+        first = found.setdefault(name, column)
+        if not frame[column].equals(frame[first]):
+            raise ResultsError(
+                f"{path}: two columns are {name!r}, {first!r} and {column!r}, and their cells differ; say "
+                f"which one is meant with --map {name}={first} or --map {name}={column}"
+            )
+    return frame.rename(columns={column: name for name, column in found.items() if name not in frame})
 
 
 def _long(frame: pd.DataFrame, wide: Sequence[str], path: Path) -> pd.DataFrame:
