@@ -1,5 +1,6 @@
 """A model folder at work: files of every kind, arrays, what cannot be read, folders that were changed."""
 
+import io
 import json
 from copy import copy
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import save_file
 
 import medfathom
@@ -17,6 +19,7 @@ from medfathom import cli
 from medfathom.errors import DataError, ExportedModelError
 from medfathom.exported.model import Model
 from medfathom.exported.network import Deployed
+from medfathom.exported.predictions import Predictions
 from medfathom.metrics.probabilities import probabilities
 from medfathom.models.folder import (
     CARD_FILE,
@@ -29,7 +32,7 @@ from medfathom.models.folder import (
     write_manifest,
 )
 from medfathom.models.weights.lookup import locate_weights
-from medfathom.terminal.predictions import write_csv
+from medfathom.terminal.predictions import predictions_text, write_csv
 
 torch.set_num_threads(1)
 
@@ -300,3 +303,15 @@ def test_public_names_are_there_and_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         medfathom.nothing  # noqa: B018
+
+
+def test_a_class_called_case_has_a_column_of_its_own(tmp_path: Path) -> None:
+    """As "case" and "control": its probability must not replace the case's name and shift the other cells."""
+    found = Predictions(["a"], ["control", "case"], np.array([[0.2, 0.8]]), ["case"], n_images=[3])
+    write_csv(found, tmp_path / "cases.csv")
+    text = (tmp_path / "cases.csv").read_text()
+    assert text == "case,images,predicted,control,probability:case\na,3,case,0.2,0.8\n"
+    assert found.rows()[0]["case"] == "a"
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(predictions_text(found))
+    assert "0.2000            0.8000" in console.export_text()

@@ -63,7 +63,8 @@ class Predictions:
     @property
     def columns(self) -> list[str]:
         """`image` and `predicted`; of cases `case`, `images` (their number), `predicted`; of the images of
-        cases `case` and `image`. Then the classes.
+        cases `case` and `image`. Then the classes; one that is called `case` is `probability:case`.
         """
         first = ["image", "predicted"] if self.n_images is None else ["case", "images", "predicted"]
-        return [*(first if self.cases is None else ["case", "image"]), *self.class_names]
+        first = first if self.cases is None else ["case", "image"]
+        return [*first, *(f"probability:{name}" if name in first else name for name in self.class_names)]

@@ -107,7 +107,7 @@ def predictions_text(found: Predictions) -> RenderableType:
     """For a terminal: a table, and which of two classes is the positive one."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     n_first = len(found.columns) - len(found.class_names)
-    names = found.class_names[:MOST_CLASSES]
+    names = found.columns[n_first:][:MOST_CLASSES]
     for column in found.columns[:n_first]:
         table.add_column(column, overflow="fold")
     for name in names:
