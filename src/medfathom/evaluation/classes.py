@@ -104,14 +104,14 @@ def _places(data: Sequence[str], model: Sequence[str], given: Mapping[str, str])
 
 def _renamed(unknown: Sequence[str], missing: Sequence[str]) -> str:
     name = unknown[0]
-    # As it stands, upper and lower case and separators hide the nearest one.
-    plain = {other.lower(): other for other in missing}
-    hint = did_you_mean(name.lower(), plain)
+    # As it stands, upper and lower case hide the nearest one.
+    near = next((other for other in missing if other.lower() == name.lower()), None)
+    hint = did_you_mean(name, missing) if near is None else f"did you mean {near!r}?"
     return (
         f"class {name!r} of the data is not one of the model's, and the model's "
         f"{', '.join(map(repr, missing))} {'has' if len(missing) == 1 else 'have'} no image ({hint}); "
         "say in the definition which one it is: "
-        f'[map] "{name}" = "{missing[0]}", or "{name}" = "" to leave its images out'
+        f'[map] "{name}" = "{near or missing[0]}", or "{name}" = "" to leave its images out'
     )
 
 
