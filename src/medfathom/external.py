@@ -22,10 +22,10 @@ from medfathom.data.sources.open import open_source
 from medfathom.definitions.evaluation import EvaluationConfig, load_evaluation
 from medfathom.errors import DataError, ExportedModelError, InputError
 from medfathom.evaluation.classes import Aligned, align
+from medfathom.evaluation.remarks import remarks_of
 from medfathom.evaluation.results import Evaluation, Flipped, OverlapFound, Value, metric
 from medfathom.metrics.rules import CHANCE
 from medfathom.models.folder import read_config
-from medfathom.text import number_of
 
 if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
@@ -270,7 +270,7 @@ def _judged(
         decisions=judging.decisions_of(found),
         recalibrated=None if n is None else judging.recalibrate(found, n, asked.seed),
         subgroups=_subgroups(found, split, {name: values[own] for name, values in columns.items()}),
-        remarks=_remarks(judged, config, listing, reader, found),
+        remarks=remarks_of(found, config.dataset, listing, reader, read.pixels_sha256),
     )
 
 
@@ -382,19 +382,3 @@ def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[n
     cases = split.units.cases
     units = {name: values if cases is None else values[cases.first] for name, values in columns.items()}
     return subgroups_of(found, units)
-
-
-def _remarks(
-    judged: JudgedModel, config: EvaluationConfig, listing: Listing, reader: Reader, found: Predictions
-) -> list[str]:
-    remarks = [f"{number_of(count, 'image')} {text}" for text, count in reader.found.changes.items()]
-    if config.dataset.modality != judged.config.modality:
-        remarks.append(
-            f"the data are {config.dataset.modality}, but the model was trained on {judged.config.modality}"
-        )
-    if found.groups is None:
-        remarks.append(
-            "the data do not name patients: if some have several images, all intervals are too narrow; "
-            "give group_column or group_pattern"
-        )
-    return [*remarks, *(f"note: {note}" for note in listing.notes), *map(str, listing.ignored)]

@@ -23,6 +23,14 @@ from medfathom.models.folder import ModelConfig
 BATCH = 64
 """Images decoded, and then predicted, at a time."""
 
+DARK = 2**12
+"""Of 16 bits: an image without a greater value is nearly black to the model, and may have 12 bits."""
+
+TOO_DARK = (
+    f"of 16 bits darker than {DARK - 1} of 65535: do they use fewer bits? dataset.bits says how many (12: "
+    "the value 4095 is white)"
+)
+
 
 @dataclass(frozen=True)
 class ReadImage:
@@ -100,6 +108,8 @@ class Reader:
         except UnreadableImageError as error:
             self.found.unreadable[row] = str(error)
             return None
+        if raw.bits_used and raw.pixels.max() < DARK:
+            changes = (*changes, TOO_DARK)
         digest = hashlib.sha256(pixels.data).hexdigest()
         return ReadImage(pixels, raw.sha256, digest, thumbnail(pixels) if self._thumbnails else None, changes)
 
