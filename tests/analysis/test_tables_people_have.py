@@ -8,8 +8,9 @@ import pytest
 
 from made_studies import lookup
 from medfathom.analysis import read_tables
+from medfathom.analysis.names import refuse_unknown
 from medfathom.analysis.rows import prepare
-from medfathom.errors import ResultsError
+from medfathom.errors import ModelError, ResultsError
 
 HEADER = "architecture,dataset,modality,auc\n"
 
@@ -91,3 +92,28 @@ def test_names_of_rows_that_r_writes_are_no_cells(tmp_path: Path, note: str) -> 
 def test_a_number_of_images_is_whole(tmp_path: Path, cell: str) -> None:
     rows = f"architecture;dataset;modality;auc;n_test\nvgg16;a;CXR;0,9;{cell}\n"
     assert "n_test = 1.234 is no number of images" in refusal(tmp_path, rows)
+
+
+def test_a_table_in_another_encoding_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes((HEADER + "vgg16,größe,CXR,0.9\n").encode("latin-1"))
+    with pytest.raises(ResultsError, match=r"cannot be read as CSV, as it is no text in UTF-8 .* save it as"):
+        read_tables([path])
+
+
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [
+        ("78.5%", "leave out the sign % and give --percent"),
+        ('"0,91"', "write the decimal point"),
+        ("0.91 (0.88-0.94)", "leave only the number in the cell"),
+        ("0.91±0.01", "leave only the number in the cell"),
+    ],
+)
+def test_a_cell_that_is_no_number_says_what_to_write(tmp_path: Path, cell: str, hint: str) -> None:
+    assert f"is not a number; {hint}" in refusal(tmp_path, HEADER + f"vgg16,a,CXR,{cell}\n")
+
+
+def test_a_name_with_a_pretrained_tag_says_how_to_take_it() -> None:
+    with pytest.raises(ModelError, match=r"with a pretrained tag; --name resnet18.a1_in1k=resnet18"):
+        refuse_unknown("resnet18.a1_in1k")

@@ -82,6 +82,9 @@ def refuse_unknown(name: str) -> None:
     known = {facts.name for facts in shipped()} | timm_names() | set(TORCHVISION) | set(TIMM_NAMES)
     if name in known:
         return
+    plain, _, tag = name.partition(".")
+    if tag and plain in known:
+        raise ModelError(f"{name!r} is {plain!r} with a pretrained tag; --name {name}={plain} says so")
     members = sorted((one for one in known if one.startswith(name.lower())), key=lambda one: (len(one), one))
     if members:
         raise ModelError(f"{name!r} is a family, not an architecture; give one of {', '.join(members[:6])}")

@@ -6,6 +6,7 @@ Rows come from published tables (`tables.py`), from a study's trials (`from_tria
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +73,18 @@ def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
     wrong = number.isna() & given.notna()
     if wrong.any():
         first = wrong.index[wrong][0]
-        raise ResultsError(f"{place(rows, first)}: {column} = {given[first]!r} is not a number")
+        hint = _hint(str(given[first]))
+        raise ResultsError(f"{place(rows, first)}: {column} = {given[first]!r} is not a number{hint}")
     return number
+
+
+def _hint(cell: str) -> str:
+    """What to write instead of a cell that has more than a number, or a comma for a point."""
+    if re.fullmatch(r"\s*[\d.]+\s*%\s*", cell):
+        return "; leave out the sign % and give --percent"
+    if re.fullmatch(r"-?\d+,\d+", cell):
+        return "; write the decimal point, or no sign for thousands"
+    return "; leave only the number in the cell" if re.match(r"\W*\d", cell) else ""
 
 
 def from_trials(

@@ -176,7 +176,12 @@ def _csv(path: Path) -> pd.DataFrame:
         raise ResultsError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:
         raise ResultsError(f"{path}: the table is empty; give a header and one row per result") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except UnicodeDecodeError:
+        raise ResultsError(
+            f"{path}: cannot be read as CSV, as it is no text in UTF-8 (a workbook, Parquet, or another "
+            "encoding?); save it as CSV in UTF-8"
+        ) from None
+    except (OSError, pd.errors.ParserError) as error:
         raise ResultsError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
 
 
