@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.study import Study
@@ -101,6 +102,45 @@ def test_tpe_does_not_propose_again_what_is_under_way() -> None:
         proposals.append(begun(study, sampler, WIDE.strata()[0]).params["learning_rate"])
     alone, beside_another, beside_the_same = proposals
     assert alone == beside_another != beside_the_same
+
+
+FOUR = SpaceConfig.model_validate(
+    {
+        "architecture": {"role": "scientific", "choices": ["vgg11", "vgg16", "resnet18", "resnet34"]},
+        "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
+    }
+)
+
+
+def test_qmc_goes_through_the_whole_range_in_every_stratum() -> None:
+    """Every fourth point of a Sobol sequence lies in one half of the range."""
+    sampler = StratumSampler(make_sampler(SamplerConfig(name="qmc"), FOUR, seed=0), FOUR)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    rates: dict[str, list[float]] = {label(stratum): [] for stratum in FOUR.strata()}
+    for stratum in FOUR.strata() * 17:
+        sampler.stratum = stratum
+        trial = study.ask()
+        rates[label(stratum)].append(suggest(trial, FOUR).learning_rate)
+        trial.set_user_attr("stratum", label(stratum))
+        study.tell(trial, 0.5)
+    first, *others = (values[1:] for values in rates.values())  # each stratum's first trial is at random
+    assert others == [first] * 3
+    quarters = Counter(int(np.log10(rate) + 5 + 1e-9) for rate in first)
+    assert quarters == dict.fromkeys(range(4), 4)
+
+
+def test_nsga2_has_parents_in_every_stratum() -> None:
+    """A child has some hyperparameters of its parents: rates come again, which none does that is drawn."""
+    config = SamplerConfig(name="nsga2", n_startup_trials=8)
+    sampler = StratumSampler(make_sampler(config, WIDE, seed=0), WIDE)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    rates: dict[str, list[float]] = {}
+    for stratum in WIDE.strata()[:2] * 24:
+        trial = begun(study, sampler, stratum)
+        rates.setdefault(label(stratum), []).append(trial.params["learning_rate"])
+        study.tell(trial, 0.5 + trial.number / 1000)
+    assert all(len(set(values)) < len(values) - 3 for values in rates.values())
+    assert not set.intersection(*map(set, rates.values()))
 
 
 def test_an_unknown_sampler_is_an_error() -> None:

@@ -7,11 +7,12 @@ hyperparameters from that stratum's own trials: what is good for one architectur
 from __future__ import annotations
 
 import copy
+import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import optuna
@@ -29,6 +30,7 @@ from medfathom.study.policy.warm_start import WarmStart
 from medfathom.study.summary import GOES_ON_FROM
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
     from optuna.study import Study
 
 
@@ -227,4 +229,30 @@ class StratumSampler(BaseSampler):
             return [t for t in trials if t.user_attrs.get("stratum") == wanted]
 
         view._get_trials = stratum_trials  # type: ignore[method-assign]
+        view._storage = cast("BaseStorage", _OwnNotes(study._storage, wanted))
         return view
+
+
+class _OwnNotes:
+    """A storage in which what samplers note of the study is a stratum's own.
+
+    `qmc` counts there the points that it gave, and `nsga2` names there the parents of each generation. With
+    one count for all, each of four strata would get every fourth point of the sequence, which is half of a
+    range or less, and another half for each. Of another stratum's parents none is in the view.
+    """
+
+    def __init__(self, storage: BaseStorage, stratum: str) -> None:
+        self._storage = storage
+        self._prefix = hashlib.sha256(stratum.encode()).hexdigest()[:16] + ":"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """The stratum's."""
+        found = self._storage.get_study_system_attrs(study_id)
+        return {k.removeprefix(self._prefix): v for k, v in found.items() if k.startswith(self._prefix)}
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """One of the stratum's."""
+        self._storage.set_study_system_attr(study_id, self._prefix + key, value)
