@@ -86,6 +86,25 @@ def test_a_cross_validated_search_has_no_such_parts(tmp_path: Path, n_folds: int
     assert (_one(search, models, 0.99, chosen=True).gap is None) == (n_folds is not None)
 
 
+def test_curves_fitted_on_validation_do_not_flatter_its_interval(tmp_path: Path) -> None:
+    """Isotonic regression raises the AUC of the images that it was fitted to: .68 becomes .74 here."""
+    made, aucs = folders(tmp_path, {"val": 0.7, "test": 0.7}, n=60, seeds=1)
+    plain = gap_of(0.8, aucs["val"], aucs["test"], made)
+    file = predictions_file(made[0], "val")
+    table = pd.read_parquet(file)
+    odds = np.log(table["probability:ill"] / (1 - table["probability:ill"])).to_numpy()
+    logits = np.stack([np.zeros(len(odds)), odds], axis=1)
+    fitted = CONFIG.fitted("isotonic", table["label"].to_numpy(), logits)
+    table["probability:ill"] = fitted.calibrated(logits)[:, 0]
+    table["logit:well"], table["logit:ill"] = logits.T
+    table.to_parquet(file)
+    write_config(made[0], fitted)
+    curved = gap_of(0.8, aucs["val"], aucs["test"], made)
+    assert plain is not None
+    assert curved is not None
+    assert curved.splits.ci == pytest.approx(plain.splits.ci)
+
+
 def test_without_validation_predictions_there_is_no_gap(tmp_path: Path) -> None:
     assert gap_of(0.9, [0.9], [0.8], [tmp_path]) is None
     assert gap_words(made_result()) == []
