@@ -11,7 +11,7 @@ from medfathom.confirmation.summary import summarize_confirmation
 from medfathom.data.prepared import Units
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import InputError, StorageError
-from medfathom.study.predictions import keep_predictions
+from medfathom.study.predictions import keep_predictions, predictions_path
 from medfathom.trial.validation import ValidationPredictions
 
 
@@ -60,6 +60,20 @@ def test_strata_that_may_be_the_best_are_confirmed(config: StudyConfig) -> None:
     missing = {m.stratum: m.reason for m in summarize_confirmation(study, None).missing}
     assert "significantly lower than the highest" in missing[worst.user_attrs["stratum"]]
     assert {job.trial.number for job in list_jobs(study, 1, 9, [])} >= {worst.number}, "--top takes so many"
+
+
+def test_a_stratum_that_was_not_compared_is_not_said_to_be_lower(config: StudyConfig) -> None:
+    """Its predictions are on another machine: nobody knows whether it is as good as the best."""
+    study = searched(config)
+    last = choose(study).trials[-1].user_attrs["stratum"]
+    said(study, worst="")
+    for trial in study.get_trials():
+        if trial.user_attrs["stratum"] == last:
+            predictions_path(study, trial.number).unlink(missing_ok=True)
+    missing = {m.stratum: m.reason for m in summarize_confirmation(study, None).missing}
+    assert missing[last] == (
+        "not confirmed: not known to be as good as the best (not all trials were compared with it)"
+    )
 
 
 def test_a_comparison_confirms_every_stratum(config: StudyConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna.study import Study
@@ -36,11 +37,14 @@ class Choices:
         missing: strata that have none, with the reason.
         as_good: those of `trials` whose stratum has a trial that may have the highest AUC, and the best
             trial; None: not known, or the study compares all strata.
+        all_compared: whether every other trial has a significantly lower AUC: of some the predictions may not
+            be here, or they were too many.
     """
 
     trials: list[FrozenTrial]
     missing: list[MissingStratum]
     as_good: list[FrozenTrial] | None = None
+    all_compared: bool = True
 
 
 def choose(study: Study) -> Choices:
@@ -61,17 +65,20 @@ def choose(study: Study) -> Choices:
     definition = definition_of(study)
     names = [label(s) for s in definition.space.strata()]
     missing = [MissingStratum(n, _why_missing(n, trials)) for n in names if n not in in_strata]
-    as_good = None if definition.goal == "compare" else _as_good(study, trials, best)
-    return Choices(best, missing, as_good)
-
-
-def _as_good(study: Study, trials: list[FrozenTrial], best: list[FrozenTrial]) -> list[FrozenTrial] | None:
-    choice = choice_of(study, trials)
+    choice = None if definition.goal == "compare" else choice_of(study, trials)
     if choice is None or choice.tied is None:
-        return None
+        return Choices(best, missing)
+    as_good = _as_good(study, trials, best, (choice.best, *choice.tied))
+    return Choices(best, missing, as_good, all_compared=choice.compared == choice.finished)
+
+
+def _as_good(
+    study: Study, trials: list[FrozenTrial], best: list[FrozenTrial], numbers: Sequence[int]
+) -> list[FrozenTrial]:
+    """Those of the best whose stratum has one of some trials, or of the front."""
     front = front_of(study, trials)
     on_front = (t.number for t in front.trials) if front else ()
-    wanted = {trials[number].user_attrs.get("stratum") for number in (choice.best, *choice.tied, *on_front)}
+    wanted = {trials[number].user_attrs.get("stratum") for number in (*numbers, *on_front)}
     return [t for t in best if t.user_attrs.get("stratum") in wanted]
 
 

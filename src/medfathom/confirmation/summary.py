@@ -107,8 +107,11 @@ def _losses(judged: Sequence[StratumResult | ConfirmedModel]) -> list[float]:
 
 def _not_confirmed(trial: FrozenTrial, choices: Choices) -> MissingStratum:
     """Why the best trial of a stratum was not confirmed."""
-    lower = choices.as_good is not None and trial not in choices.as_good
-    why = ": its validation AUC is significantly lower than the highest" if lower else ""
+    why = ""
+    if choices.as_good is not None and trial not in choices.as_good:
+        lower = ": its validation AUC is significantly lower than the highest"
+        unknown = ": not known to be as good as the best (not all trials were compared with it)"
+        why = lower if choices.all_compared else unknown
     return MissingStratum(str(trial.user_attrs["stratum"]), f"not confirmed{why}")
 
 
