@@ -61,6 +61,16 @@ def test_optuna_samplers_ask_the_study_for_its_trials(study: Study) -> None:
     assert asked_for
 
 
+def test_optuna_samplers_note_what_they_did_in_the_studys_attributes(study: Study) -> None:
+    """study/sampling.py: a stratum's sampler sees a study whose `_storage` keeps these notes apart."""
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        sampler = optuna.samplers.QMCSampler(seed=0, warn_independent_sampling=False)
+    space = {"rate": optuna.distributions.FloatDistribution(0, 1)}
+    sampler.sample_relative(study, optuna.trial.create_trial(value=0), space)
+    noted = study._storage.get_study_system_attrs(study_id_of(study))
+    assert any("qmc" in key for key in noted)
+
+
 def test_optuna_storage_reads_a_study_through_one_method(storage: RDBStorage) -> None:
     """study/trial_rows.py: large studies are read by plain queries in its place."""
     given = ["self", "study_id", "states", "included_trial_ids", "trial_id_greater_than"]

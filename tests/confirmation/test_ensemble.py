@@ -288,7 +288,7 @@ def test_an_exported_ensemble_is_evaluated_elsewhere(config: StudyConfig, tmp_pa
     assert evaluation.metrics.auc == pytest.approx(found.test_auc, abs=1e-6)
     assert evaluation.internal is not None
     assert evaluation.internal.auc == pytest.approx(found.test_auc)
-    assert f"ensemble of trials {', '.join(map(str, found.members))}" in evaluation.model
+    assert f"ensemble of confirmation trials {', '.join(map(str, found.members))}" in evaluation.model
     assert (tmp_path / "pictures" / "roc.png").is_file()
 
 

@@ -166,8 +166,9 @@ class ModelConfig(Schema):
     def origin(self) -> str:
         """The study and trials that it comes from."""
         if not self.members:
-            return f"study {self.study}, trial {self.trial}, seed {self.seed}"
-        return f"study {self.study}, ensemble of trials {', '.join(str(m.trial) for m in self.members)}"
+            return f"study {self.study}, confirmation trial {self.trial}, seed {self.seed}"
+        trials = ", ".join(str(m.trial) for m in self.members)
+        return f"study {self.study}, ensemble of confirmation trials {trials}"
 
     @property
     def positive(self) -> str | None:

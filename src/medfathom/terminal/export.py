@@ -78,11 +78,12 @@ def _timm(done: Exported) -> str:
     return f'In timm: timm.create_model("local-dir:{done.folder}", pretrained=True) gives {gives}'
 
 
-def _of_seeds(configuration: StratumResult) -> str:
-    """The number that `confirm` printed, where it is of other models too."""
+def _of_seeds(configuration: StratumResult, *, views: bool) -> str:
+    """The number that `confirm` printed, where it is of other models too; never of views."""
     n = len(configuration.models)
+    this, others = ("this seed, with views", " without views") if views else ("this seed", "")
     return (
-        f" (this seed; the mean of {n} seeds, as `confirm` has it: {configuration.test_auc:.4f})"
+        f" ({this}; the mean of {n} seeds{others}, as `confirm` has it: {configuration.test_auc:.4f})"
         if n > 1
         else ""
     )
@@ -104,7 +105,7 @@ def _text(done: Exported) -> str:
         + f"{done.folder}: {named(configuration.architecture, configuration.stratum)} "
         f"(search trial {configuration.search_trial}, seed {model.seed}), "
         f"{configuration.n_params / 1e6:.1f} M parameters, test AUC {model.test_auc:.4f}"
-        f"{_of_seeds(configuration)}{checked}\n"
+        f"{_of_seeds(configuration, views=done.views is not None)}{checked}\n"
         f"{views}"
         f"{_timm(done)}\n"
         f"{_next(done)}"
