@@ -49,7 +49,7 @@ def test_a_confirmation() -> None:
     )
     html = Confirmation(summary, "")._repr_html_()
     assert f'<td style="text-align: right">{result.test_auc:.4f}</td>' in html
-    assert "Best model by validation AUC" in html
+    assert "Best model on validation" in html
     assert "not been opened" in html
 
 

@@ -46,7 +46,7 @@ def best_sentence(best: StratumResult) -> str:
     """What the best configuration by validation is worth on the test split."""
     low, high = best.ci
     return (
-        f"Best model by validation AUC: {stratum_words(best.stratum)}, test AUC {best.test_auc:.4f} "
+        f"Best model on validation: {stratum_words(best.stratum)}, test AUC {best.test_auc:.4f} "
         f"(95 % interval {low:.3f} to {high:.3f}, {what_varies(best)})."
     )
 

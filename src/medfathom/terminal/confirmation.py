@@ -149,7 +149,7 @@ def confirmation_text(summary: ConfirmationSummary) -> RenderableType:
     if summary.strata and (warning := chance_warning(summary.strata[0])):
         parts.append(
             Text(
-                f"{stratum_words(summary.strata[0].stratum)}, the best by validation AUC. {warning}",
+                f"{stratum_words(summary.strata[0].stratum)}, the best on validation. {warning}",
                 "bold red",
             )
         )
