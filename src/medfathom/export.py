@@ -195,6 +195,8 @@ def _with_views(study: Study, chosen: _Chosen) -> _Chosen:
     if found is None:
         return chosen
     folder = views_folder(study)
+    again = command("confirm", study.study_name, "--views")
+    _check_kept([read_config(folder).trial], [found.trial], folder, again)
     model = replace(
         chosen.model,
         folder=folder,
@@ -204,6 +206,16 @@ def _with_views(study: Study, chosen: _Chosen) -> _Chosen:
         test=own_metrics(folder, "test"),
     )
     return replace(chosen, model=model, views=found)
+
+
+def _check_kept(kept: Sequence[int], told: Sequence[int], folder: Path, again: str) -> None:
+    """Raise StorageError where a folder is of other models than the study tells: `confirm` died between
+    writing the one and the other. Calibration and thresholds would be those of other weights."""
+    if list(kept) != list(told):
+        raise StorageError(
+            f"{folder}: it is of models {', '.join(map(str, kept))}, but the study tells of "
+            f"{', '.join(map(str, told))} (`confirm` was interrupted); `{again}`"
+        )
 
 
 def _ensemble(study: Study) -> _Chosen:
@@ -229,6 +241,7 @@ def _ensemble(study: Study) -> _Chosen:
         )
     configuration, first = models[found.members[0]]
     folder = ensemble_folder(study)
+    _check_kept([each.trial for each in read_config(folder).members], found.members, folder, again)
     own = replace(
         first,
         folder=folder,

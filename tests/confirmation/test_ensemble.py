@@ -238,6 +238,22 @@ def test_an_ensemble_that_does_not_gain_is_refused_by_export(config: StudyConfig
     assert not (tmp_path / "model").exists()
 
 
+def test_files_of_other_members_are_refused_by_export(config: StudyConfig, tmp_path: Path) -> None:
+    """`confirm --ensemble` died after it had written the folder, before it had told the study."""
+    study, _ = made_study(config)
+    first = found_in(study, most=2, requested=True)
+    weaker = confirmed_folder(study) / f"trial-{first.members[1]:05d}"
+    for split in ("val", "test"):
+        rows = pd.read_parquet(predictions_file(weaker, split))
+        rows["logit:ill"] = -9.0 * rows["label"]
+        rows.to_parquet(predictions_file(weaker, split))
+    summary = summarize_confirmation(study, find_confirmation(study))
+    second = find_ensemble(study, summary, 2, requested=True)
+    assert second.members != first.members == read_ensemble(study).members
+    with pytest.raises(StorageError, match=r"ensemble: it is of models .* was interrupted"):
+        export_model(study.study_name, tmp_path / "model", ensemble=True, prints=False, onnx=False)
+
+
 @pytest.mark.slow
 def test_the_exported_folder_and_its_onnx_give_the_mean(config: StudyConfig, tmp_path: Path) -> None:
     study, pictures = made_study(config)
