@@ -138,6 +138,7 @@ def _evaluated(
         columns = columns_of(asked.by, listing.kept)
         reader = Reader(source, judged.config, thumbnails=judged.prints is not None)
         read = _read(judged, reader, aligned, tell)
+        reader.check_bits(listing.names, config.dataset)
         copied = _copied(asked.training, reader, aligned.rows[read.places], tell)
         found = _judged(judged, config, listing, aligned, reader, read, asked, columns, copied)
         if pictures is not None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 import medfathom
 from evaluating import images, write
-from medfathom.errors import InputError
+from medfathom.errors import DataError, InputError
 
 
 def folder_of(
@@ -22,12 +22,21 @@ def folder_of(
     return str(workdir / "own.toml")
 
 
-@pytest.mark.parametrize(("extra", "dark"), [("", True), ("bits = 12\n", False)])
-def test_images_of_12_bits_are_dark_among_16(model: Path, workdir: Path, extra: str, dark: bool) -> None:
-    pixels, labels = images(30)
-    other = folder_of(workdir, pixels.astype(np.uint16) * 16, labels, ("well", "ill"), extra)
-    remarks = medfathom.evaluate(model, other).remarks
-    assert any("30 images of 16 bits darker than 4095 of 65535" in remark for remark in remarks) == dark
+def test_images_of_12_bits_in_16_are_not_judged_as_black_ones(model: Path, workdir: Path) -> None:
+    pixels, labels = images(60)
+    deep = pixels.astype(np.uint16) * 16
+    file = write(workdir, images=deep, labels=labels[:, None])
+    with pytest.raises(DataError, match=r"at most 12 of them .* give dataset\.bits = 12 "):
+        medfathom.evaluate(model, file)
+    assert not (model / "evaluations.json").exists()
+    given = Path(file).read_text()
+    Path(file).write_text(given + "bits = 12\n")
+    found = medfathom.evaluate(model, file)
+    plain = medfathom.evaluate(model, write(workdir, "plain", images=pixels, labels=labels[:, None]))
+    assert found.metrics.auc == pytest.approx(plain.metrics.auc, abs=0.01)
+    Path(file).write_text(given + "bits = 16\n")
+    as_it_is = medfathom.evaluate(model, file)  # as asked for, dark
+    assert as_it_is.calibration[0].mean_probability < 0.1 < plain.calibration[0].mean_probability
 
 
 def test_images_that_repeat_are_counted(model: Path, workdir: Path) -> None:

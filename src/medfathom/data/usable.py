@@ -58,7 +58,7 @@ def foresee_bits(source: Source, listing: Listing, config: DatasetConfig) -> lis
     number = number_of(len(problems), "image")
     found = [f"{number} cannot be used and will be left out ({problems[0]})"] if problems else []
     try:
-        found += filter(None, [_check_used(names, used, config)])
+        found += filter(None, [check_used(names, used, config)])
     except DataError as error:
         if not part:
             raise
@@ -82,10 +82,10 @@ def check_bits(rows: Sequence[Row], names: Sequence[str], config: DatasetConfig)
     Raises:
         DataError: `bits` is not given, and they do not reach white.
     """
-    return _check_used(names, [row.bits_used for row in rows], config)
+    return check_used(names, [row.bits_used for row in rows], config)
 
 
-def _check_used(names: Sequence[str], bits_used: Sequence[int], config: DatasetConfig) -> str:
+def check_used(names: Sequence[str], bits_used: Sequence[int], config: DatasetConfig) -> str:
     """As `check_bits`. `bits_used`: of each image; 0 for one of 8 bits."""
     deep = [(name, count) for name, count in zip(names, bits_used, strict=True) if count]
     if not deep:

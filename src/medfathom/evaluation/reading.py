@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,13 @@ from medfathom.data.check.neighbours import thumbnail
 from medfathom.data.images import MAX_PIXELS, Pixels, UnreadableImageError
 from medfathom.data.pixels import with_channels, with_type
 from medfathom.data.sources.base import Source
+from medfathom.data.usable import check_used
 from medfathom.data.workers import MemoryGate
+from medfathom.definitions.dataset import DatasetConfig
 from medfathom.models.folder import ModelConfig
 
 BATCH = 64
 """Images decoded, and then predicted, at a time."""
-
-DARK = 2**12
-"""Of 16 bits: an image without a greater value is nearly black to the model, and may have 12 bits."""
-
-TOO_DARK = (
-    f"of 16 bits darker than {DARK - 1} of 65535: do they use fewer bits? dataset.bits says how many (12: "
-    "the value 4095 is white)"
-)
 
 
 @dataclass(frozen=True)
@@ -58,10 +52,12 @@ class Found:
     Attributes:
         unreadable: row of the listing -> why it was skipped.
         changes: change in words -> number of images.
+        bits_used: row of the listing -> bits that the original's values need; 0 for 8-bit images.
     """
 
     unreadable: dict[int, str]
     changes: Counter[str]
+    bits_used: dict[int, int] = field(default_factory=dict)
 
 
 class Reader:
@@ -96,6 +92,22 @@ class Reader:
             read[place] = self._fitted(self._source.decode(each).pixels)[0]
         return np.stack(read)
 
+    def check_bits(self, names: Sequence[str], config: DatasetConfig) -> str:
+        """What was read of more than 8 bits reaches white, as `prepare` wants it of training images.
+
+        Args:
+            names: of the listing's rows.
+            config: the `[dataset]` table.
+
+        Returns:
+            A line where `bits` is given and some images use a small part of it; else empty.
+
+        Raises:
+            DataError: `bits` is not given, and they do not reach white.
+        """
+        rows = sorted(self.found.bits_used)
+        return check_used([names[row] for row in rows], [self.found.bits_used[row] for row in rows], config)
+
     def _submitted(self, pool: ThreadPoolExecutor, rows: Sequence[int]) -> list[Future[ReadImage | None]]:
         fetched = self._source.fetch(list(rows)) if rows else []
         return [pool.submit(self._one, row, each) for row, each in zip(rows, fetched, strict=True)]
@@ -108,8 +120,7 @@ class Reader:
         except UnreadableImageError as error:
             self.found.unreadable[row] = str(error)
             return None
-        if raw.bits_used and raw.pixels.max() < DARK:
-            changes = (*changes, TOO_DARK)
+        self.found.bits_used[row] = raw.bits_used
         digest = hashlib.sha256(pixels.data).hexdigest()
         return ReadImage(pixels, raw.sha256, digest, thumbnail(pixels) if self._thumbnails else None, changes)
 

@@ -44,4 +44,6 @@ def remarks_of(
         )
     # The positive class is the model's: dataset.positive, which that note advises, changes nothing here.
     notes = [note for note in listing.notes if note != negation_note(listing)]
+    if dark := reader.check_bits(listing.names, data):
+        notes.append(dark)
     return [*remarks, *(f"note: {note}" for note in notes), *map(str, listing.ignored)]
