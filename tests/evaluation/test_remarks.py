@@ -56,5 +56,5 @@ def test_the_positive_class_is_the_models(model: Path, workdir: Path) -> None:
 
 def test_a_class_in_other_case_is_proposed_as_the_model_writes_it(model: Path, workdir: Path) -> None:
     other = folder_of(workdir, *images(30), ("WELL", "ILL"), "")
-    with pytest.raises(InputError, match=r"did you mean 'ill'\?.*\"ILL\" = \"ill\""):
+    with pytest.raises(InputError, match='"ILL" = "ill"'):
         medfathom.evaluate(model, other)

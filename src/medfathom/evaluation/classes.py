@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,15 +105,23 @@ def _places(data: Sequence[str], model: Sequence[str], given: Mapping[str, str])
 
 def _renamed(unknown: Sequence[str], missing: Sequence[str]) -> str:
     name = unknown[0]
-    # As it stands, upper and lower case hide the nearest one.
-    near = next((other for other in missing if other.lower() == name.lower()), None)
-    hint = did_you_mean(name, missing) if near is None else f"did you mean {near!r}?"
+    # A name that is no more than the first of several, or near to one (abnormal to normal), would exchange
+    # classes where it is copied.
+    own = {_letters(other): other for other in missing}
+    free = [other for word, other in own.items() if word not in map(_letters, unknown)]
+    meant = own.get(_letters(name)) or (free[0] if len(free) == 1 else "")
+    of_them = f'"{meant}"' if meant else f"one of {', '.join(missing)}"
     return (
         f"class {name!r} of the data is not one of the model's, and the model's "
-        f"{', '.join(map(repr, missing))} {'has' if len(missing) == 1 else 'have'} no image ({hint}); "
+        f"{', '.join(map(repr, missing))} {'has' if len(missing) == 1 else 'have'} no image; "
         "say in the definition which one it is: "
-        f'[map] "{name}" = "{near or missing[0]}", or "{name}" = "" to leave its images out'
+        f'[map] "{name}" = {of_them}, or "{name}" = "" to leave its images out'
     )
+
+
+def _letters(name: str) -> str:
+    """A name without upper case and separators."""
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def _several(
