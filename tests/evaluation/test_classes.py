@@ -10,6 +10,7 @@ from medfathom.data.sources.base import Listing
 from medfathom.errors import InputError
 from medfathom.evaluation.classes import align
 from medfathom.metrics.classification import TaskKind
+from medfathom.metrics.unknown import UNKNOWN
 
 
 def listing(names: tuple[str, ...], labels: Any, task: TaskKind = "multiclass") -> Listing:
@@ -33,3 +34,12 @@ def listing(names: tuple[str, ...], labels: Any, task: TaskKind = "multiclass") 
 def test_the_map_to_copy_does_not_exchange_classes(names: tuple[str, ...], says: str) -> None:
     with pytest.raises(InputError, match=re.escape(f"[map] {says}")):
         align(listing(names, [0, 1]), "binary", ["benign", "IDC"], {})
+
+
+def test_two_labels_of_the_data_that_are_one_of_the_models() -> None:
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, UNKNOWN, 0], [1, UNKNOWN, 0]], dtype=np.uint8)
+    data = listing(("infiltration", "consolidation", "mass"), labels, "multilabel")
+    found = align(
+        data, "multilabel", ["mass", "opacity"], {"infiltration": "opacity", "consolidation": "opacity"}
+    )
+    assert found.labels.tolist() == [[0, 1], [0, 1], [1, 0], [0, UNKNOWN], [0, 1]]

@@ -15,7 +15,7 @@ from medfathom.data.sources.base import Listing
 from medfathom.definitions.evaluation import LEFT_OUT
 from medfathom.errors import DataError, InputError, did_you_mean
 from medfathom.metrics.classification import TaskKind
-from medfathom.metrics.unknown import UNKNOWN
+from medfathom.metrics.unknown import UNKNOWN, is_absent, is_present
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ def _letters(name: str) -> str:
 def _several(
     listing: Listing, place: Mapping[str, int], class_names: Sequence[str], missing: Sequence[str]
 ) -> Aligned:
-    """Labels that the data do not have are not known."""
+    """Labels that the data do not have are not known. Of several that are one of the model's any counts."""
     labels = np.full((len(listing), len(class_names)), UNKNOWN, dtype=np.uint8)
-    left = {}
-    for column, name in enumerate(listing.class_names):
-        own = listing.labels[:, column]
-        if name in place:
-            labels[:, place[name]] = own
-        elif (own == 1).any():
-            left[name] = int((own == 1).sum())
+    for index in set(place.values()):
+        own = listing.labels[:, [place.get(name) == index for name in listing.class_names]]
+        absent = np.where(is_absent(own).all(axis=1), 0, UNKNOWN)
+        labels[:, index] = np.where(is_present(own).any(axis=1), 1, absent)
+    counts = is_present(listing.labels).sum(axis=0).tolist()
+    named = zip(listing.class_names, counts, strict=True)
+    left = {name: count for name, count in named if name not in place and count}
     rows = np.flatnonzero((labels != UNKNOWN).any(axis=1))
     return Aligned(rows, labels[rows], left, missing)
