@@ -25,6 +25,7 @@ from medfathom.study.policy.portfolio import first_trials, past_results, portfol
 from medfathom.study.policy.process import Process, expected_improvement
 from medfathom.study.policy.sampler import First, GainPerSecond, Past
 from medfathom.study.policy.warm_start import WarmStart
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.sampling import make_sampler
 from medfathom.study.stopping import curve_stops
 from medfathom.validate import validate_study
@@ -173,6 +174,10 @@ def test_measured_seconds_correct_the_cost_model() -> None:
             trial.set_user_attr(key, value)
     after = model.expected(study.get_trials(), params)
     assert after[:2] == pytest.approx([100, 10])
+    finalist = study.ask()  # all folds' epochs, the later folds' seconds
+    for key, value in (record | {"train_seconds": 100.0, "epochs": 20, GOES_ON_FROM: 0}).items():
+        finalist.set_user_attr(key, value)
+    assert model.expected(study.get_trials(), params) == pytest.approx(after)
     frozen = [TrialParams(architecture=LITES[0], unfreeze_depth=0)]
     whole = model.expected(study.get_trials(), frozen)
     trial.set_user_attr("unfreeze_depth", 0)

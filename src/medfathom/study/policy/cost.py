@@ -15,6 +15,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.definitions.strategies import DEFAULT, costs_like, groups_behind
 from medfathom.errors import ModelError
 from medfathom.models.catalog import lookup
+from medfathom.study.summary import GOES_ON_FROM
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -110,6 +111,8 @@ def _measured(trial: FrozenTrial) -> tuple[TrialParams, float, int] | None:
         ("architecture", "init", "unfreeze_depth", "train_seconds", "epochs"),
     )
     if any(attributes.get(name) is None for name in names) or attributes["train_seconds"] <= 0:
+        return None
+    if GOES_ON_FROM in attributes:  # its epochs are of all folds, its seconds of the later ones
         return None
     given = {name: attributes[name] for name in names[:3]}
     given["strategy"] = attributes.get("strategy", DEFAULT)
