@@ -25,9 +25,9 @@ from medfathom.study.policy.portfolio import first_trials, past_results, portfol
 from medfathom.study.policy.process import Process, expected_improvement
 from medfathom.study.policy.sampler import First, GainPerSecond, Past
 from medfathom.study.policy.warm_start import WarmStart
-from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.sampling import make_sampler
 from medfathom.study.stopping import curve_stops
+from medfathom.study.summary import GOES_ON_FROM
 from medfathom.validate import validate_study
 
 LITES = [f"tf_efficientnet_lite{i}" for i in range(3)]
