@@ -133,3 +133,10 @@ def test_columns_come_from_the_table(model: Path, workdir: Path) -> None:
     card = (model / "README.md").read_text()
     assert "| Sex F | 40 | 40 | 20 |" in card
     assert "p17" not in card  # no patient is named
+
+
+def test_two_spellings_of_a_value_are_refused() -> None:
+    kept = {"Sex": np.array(["F", "M", "m"]), "Stage": np.array(["ER+", "ER-", "<65"])}
+    with pytest.raises(InputError, match=r"--by sex: values of Sex .*: 'M' \(1 images\), 'm' \(1 images\)"):
+        columns_of("sex", kept)
+    assert columns_of("stage", kept)["Stage"].tolist() == ["ER+", "ER-", "<65"]

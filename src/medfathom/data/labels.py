@@ -169,25 +169,25 @@ def one_spelling(words: Sequence[str], rule: SimilarWords, what: str, known: Seq
         DataError: there are such words, and the rule is `error`.
     """
     counts = Counter(word for word in words if word)
-    alike = _alike((counts.keys() | set(known)) - {""}, known)
-    if rule == "keep" or not alike:
+    sets = alike((counts.keys() | set(known)) - {""}, known)
+    if rule == "keep" or not sets:
         return list(words)
     if rule == "error":
-        shown = ", ".join(f"{word!r} ({counts[word]} times)" for word in alike[0])
-        more = f", and {len(alike) - 1} more such sets" if len(alike) > 1 else ""
+        shown = ", ".join(f"{word!r} ({counts[word]} times)" for word in sets[0])
+        more = f", and {len(sets) - 1} more such sets" if len(sets) > 1 else ""
         raise DataError(
             f"{what} differ only in their spelling: {shown}{more}; "
             'dataset.similar_words = "merge" makes them one, "keep" takes them for different ones'
         )
     best = {
         word: max(members, key=lambda member: (member in known, counts[member]))
-        for members in alike
+        for members in sets
         for word in members
     }
     return [best.get(word, word) for word in words]
 
 
-def _alike(words: Iterable[str], known: Sequence[str]) -> list[list[str]]:
+def alike(words: Iterable[str], known: Sequence[str] = ()) -> list[list[str]]:
     """Sets of two or more words with one folded form, sorted; not those that `known` tells apart."""
     sets: dict[str, list[str]] = defaultdict(list)
     folded = {word: _folded(word) for word in sorted(words)}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.analysis.size.multiplicity import holm
+from medfathom.data.labels import alike
 from medfathom.errors import InputError, did_you_mean
 from medfathom.evaluation.judging import Predictions, calibration_of, metrics_of
 from medfathom.evaluation.results import Calibration, Value, difference, metric
@@ -91,7 +92,8 @@ def columns_of(by: str, kept: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArr
         kept: the columns that the data carry along.
 
     Raises:
-        InputError: no such column, one with too many values, or one that has no numbers to be cut.
+        InputError: no such column, one with too many values or two spellings of one, or one that has no
+            numbers to be cut.
     """
     found = {}
     for word in filter(None, (part.strip() for part in by.split(","))):
@@ -106,6 +108,12 @@ def columns_of(by: str, kept: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArr
         column = own[name.lower()]
         cells = kept[column]
         values = _ranges(word, cells, width) if width else _plain(cells)
+        if not width and (sets := alike(set(values.tolist()) - {""})):
+            counted = ", ".join(f"{value!r} ({int((values == value).sum())} images)" for value in sets[0])
+            raise InputError(
+                f"--by {name}: values of {column} differ only in their spelling and would be subgroups of "
+                f"their own: {counted}; write them alike in the data"
+            )
         if len(names := set(values.tolist()) - {""}) > MOST:
             raise InputError(
                 f"--by {name}: {column} has {len(names)} values, but at most {MOST} subgroups are "
