@@ -26,8 +26,8 @@ class Versions:
     """
 
     def __init__(self) -> None:
-        self._asked: dict[str, tuple[Node, ray.ObjectRef]] = {}
-        self._checked: set[str] = set()
+        self._asked: set[str] = set()
+        self._open: dict[ray.ObjectRef, Node] = {}
 
     def check(self, nodes: Sequence[Node], wait_s: float = 0.0) -> None:
         """Ask the nodes that are new; look at the answers that have come.
@@ -38,16 +38,16 @@ class Versions:
         for node in nodes:
             if node.id not in self._asked:
                 there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-                self._asked[node.id] = node, _version.options(scheduling_strategy=there).remote()
-        open_ = {ref: node for node, ref in self._asked.values() if node.id not in self._checked}
-        if not open_:
+                self._asked.add(node.id)
+                self._open[_version.options(scheduling_strategy=there).remote()] = node
+        if not self._open:
             return
-        answered, _ = ray.wait(list(open_), num_returns=len(open_), timeout=wait_s)
+        answered, _ = ray.wait(list(self._open), num_returns=len(self._open), timeout=wait_s)
         for ref in answered:
-            self._checked.add(open_[ref].id)
+            node = self._open.pop(ref)
             if lacks := _lacks(ref):
                 raise RunError(
-                    f"node {open_[ref].name}: {lacks}; give it the Python environment of this machine or "
+                    f"node {node.name}: {lacks}; give it the Python environment of this machine or "
                     f"take it out of the cluster, then `{command('run')}` continues"
                 )
 

@@ -21,7 +21,7 @@ from medfathom.data.listing import list_images
 from medfathom.data.sources.base import Listing, Source
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.open import open_source
-from medfathom.data.sources.suspicions import NUMBERED, mask_classes, mask_patterns
+from medfathom.data.sources.suspicions import NUMBERED, class_masks, mask_patterns
 from medfathom.data.stacks import ImageFile
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.errors import DataError, InputError
@@ -234,10 +234,10 @@ def _masks(found: Guessed) -> dict[str, str]:
     """Images that look like masks, by their names or by their class's -> the pattern that leaves each out."""
     listing = found.listing
     masks = mask_patterns(listing.names, [PurePosixPath(name).name for name in listing.names])
-    classes = mask_classes(set(listing.class_names)) if found.keys["source"] == "folder" else {}
-    if classes:
+    if found.keys["source"] == "folder":
         words = [listing.class_names[int(label)] for label in listing.labels]
-        masks |= {n: classes[w] for n, w in zip(listing.names, words, strict=True) if w in classes}
+        of_classes = class_masks(listing.names, words)
+        masks |= {name: pattern for name, pattern in of_classes.items() if pattern}
     return masks
 
 

@@ -92,14 +92,10 @@ def folder_suspicions(
         "/".join((*folders, PurePosixPath(name).name)) for name, folders in zip(names, below, strict=True)
     ]
     classes = {word for word in words if word}
-    of_masks = mask_classes(classes)
-    masks = {
-        name: of_masks[word] if word in PurePosixPath(name).parent.parts else ""
-        for name, word in zip(names, words, strict=True)
-        if word in of_masks
-    }
+    masks = class_masks(names, words)
+    without_masks = {word for name, word in zip(names, words, strict=True) if word and name not in masks}
     found = [
-        _patients(classes - of_masks.keys()),
+        _patients(without_masks),
         _no_classes(classes),
         _split_below(below),
         _deeper_classes(classes, words, below),
@@ -187,11 +183,24 @@ def _beside_pattern(path: str, beside: Mapping[str, Container[str]]) -> str:
     return f"{pattern}.*" if suffix and pattern.startswith("*") else pattern
 
 
-def mask_classes(classes: set[str]) -> dict[str, str]:
-    """Classes that are named after another and a mask's word -> the pattern of such folders: `*_masks`."""
+def class_masks(names: Sequence[str], words: Sequence[str | None]) -> dict[str, str]:
+    """Files of classes that are named after another and a mask's word (`benign_masks`).
+
+    Args:
+        names: of the n files, with their folders.
+        words: each file's class.
+
+    Returns:
+        Each with the pattern of its class's folder; "" where its class is no folder.
+    """
+    classes = {word for word in words if word}
     keys = set(map(_key, classes))
-    found = {name: _other_and_word(name, keys) for name in classes}
-    return {name: pattern for name, pattern in found.items() if pattern}
+    patterns = {word: pattern for word in classes if (pattern := _other_and_word(word, keys))}
+    return {
+        name: patterns[word] if word in PurePosixPath(name).parent.parts else ""
+        for name, word in zip(names, words, strict=True)
+        if word in patterns
+    }
 
 
 def _other_and_word(name: str, others: Container[str]) -> str:
