@@ -71,14 +71,21 @@ def test_optuna_samplers_note_what_they_did_in_the_studys_attributes(study: Stud
     assert any("qmc" in key for key in noted)
 
 
-def test_optuna_storage_reads_a_study_through_one_method(storage: RDBStorage) -> None:
-    """study/trial_rows.py: large studies are read by plain queries in its place."""
+def test_optuna_storage_reads_a_study_through_one_method() -> None:
+    """study/storage.py: large studies are read by plain queries in its place."""
     given = ["self", "study_id", "states", "included_trial_ids", "trial_id_greater_than"]
     assert parameters(RDBStorage._get_trials) == given
 
 
+def test_optuna_storage_begins_a_trial_and_writes_its_parameters_through_one_method_each() -> None:
+    """study/storage.py: plain statements in their place; tests/study/test_plain_statements.py compares."""
+    assert parameters(RDBStorage._create_new_trial) == ["self", "study_id", "template_trial"]
+    given = ["self", "trial_id", "param_name", "param_value_internal", "distribution"]
+    assert parameters(RDBStorage._set_trial_param) == [*given, "previous_distribution"]
+
+
 def test_optuna_tables(study: Study, storage: RDBStorage) -> None:
-    """study/trial_rows.py reads them, `Driver.annotate` writes all attributes of a trial at once, and
+    """study/trial_rows.py reads them, study/storage.py writes them, and
     study/growth.py a living study's parameters: Optuna has no way to give trials another distribution."""
     tables = {
         "trials": {"trial_id", "study_id", "number", "state", "datetime_start", "datetime_complete"},

@@ -12,7 +12,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from medfathom.study.connection import close
-from medfathom.study.trial_rows import Storage, read_trials
+from medfathom.study.storage import Storage
+from medfathom.study.trial_rows import read_trials
 
 FORMS = {
     "architecture": CategoricalDistribution(["vgg16", "resnet50"]),

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from medfathom.study.ids import trial_id_of
-from medfathom.study.trial_rows import Storage, read_trials
+from medfathom.study.storage import Storage
+from medfathom.study.trial_rows import read_trials
 
 LARGE = 2_000
 """A study of more trials is shown as a sample."""

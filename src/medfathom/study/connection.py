@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 
 from medfathom.errors import StorageError, cause_of
 from medfathom.files import home
 from medfathom.study.sharing import one_creator_at_a_time, one_driver_at_a_time
-from medfathom.study.trial_rows import Storage
+from medfathom.study.storage import Storage
 from medfathom.text import command
 from medfathom.urls import parsed, shown, sqlite_file
 
@@ -144,7 +143,7 @@ def _log_ahead(engine: sa.Engine) -> None:
     engine.dispose()
 
 
-def close(storage: RDBStorage) -> None:
+def close(storage: Storage) -> None:
     """Let go of a storage's connections."""
     storage.remove_session()
     storage.engine.dispose()

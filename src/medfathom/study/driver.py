@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,7 +21,6 @@ from medfathom.definitions.space import TrialParams, Value, label, stratum_of, s
 from medfathom.errors import RunError, cause_of
 from medfathom.metrics.rules import is_auc
 from medfathom.study.assignment import Assignment, trial_seed
-from medfathom.study.attributes import write_attributes
 from medfathom.study.finalists import decided, next_finalist
 from medfathom.study.front import objective_values
 from medfathom.study.growth import earlier_spaces, queued_params
@@ -36,6 +34,7 @@ from medfathom.study.record import record_of
 from medfathom.study.recorder import Recorder
 from medfathom.study.sampling import StratumSampler, make_sampler
 from medfathom.study.sharing import LEASE_S, Ownership
+from medfathom.study.storage import Storage
 from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN, Counts, count_states
 from medfathom.study.tuning import settled_strata, settles
 from medfathom.trial.alike import alike
@@ -52,7 +51,7 @@ class Driver:
     def __init__(
         self,
         study: Study,
-        storage: RDBStorage,
+        storage: Storage,
         config: StudyConfig,
         ownership: Ownership,
         *,
@@ -179,29 +178,30 @@ class Driver:
         self.study.enqueue_trial(first.params, user_attrs=attributes)
 
     def _assignment(self, trial: optuna.trial.Trial, reported: Mapping[int, float]) -> Assignment:
-        params = self._patiently(lambda: suggest(trial, self.config.space))
-        stratum = stratum_of(params, self.config.space)
-        # `confirm` gives its trials their seeds; a resumed trial has its own already.
-        seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
-        self._open[trial.number] = trial_id_of(trial)
-        self._known[trial.number] = set(reported)
-        scored: Sequence[FoldScore] = ()
-        if GOES_ON_FROM in trial.user_attrs:
-            first = self.trials()[trial.user_attrs[GOES_ON_FROM]]
-            scored = record_of(first).folds or ()
-            reported = {**first.intermediate_values, **reported}
-            for epoch, value in first.intermediate_values.items():
-                self.report(trial.number, epoch, value)
-        self.annotate(
-            trial.number,
-            {
-                **params.model_dump(include={"architecture", "init", "unfreeze_depth", "strategy"}),
-                "stratum": stratum,
-                "seed": seed,
-                "max_epochs": self.config.budget.epochs * self.config.dataset.splits.trainings,
-                "definition_hash": self.config.definition_hash,
-            },
-        )
+        with self._rdb.together(self._patiently):
+            params = self._patiently(lambda: suggest(trial, self.config.space))
+            stratum = stratum_of(params, self.config.space)
+            # `confirm` gives its trials their seeds; a resumed trial has its own already.
+            seed = int(trial.user_attrs.get("seed", trial_seed(self.config.seed, trial.number)))
+            self._open[trial.number] = trial_id_of(trial)
+            self._known[trial.number] = set(reported)
+            scored: Sequence[FoldScore] = ()
+            if GOES_ON_FROM in trial.user_attrs:
+                first = self.trials()[trial.user_attrs[GOES_ON_FROM]]
+                scored = record_of(first).folds or ()
+                reported = {**first.intermediate_values, **reported}
+                for epoch, value in first.intermediate_values.items():
+                    self.report(trial.number, epoch, value)
+            self.annotate(
+                trial.number,
+                {
+                    **params.model_dump(include={"architecture", "init", "unfreeze_depth", "strategy"}),
+                    "stratum": stratum,
+                    "seed": seed,
+                    "max_epochs": self.config.budget.epochs * self.config.dataset.splits.trainings,
+                    "definition_hash": self.config.definition_hash,
+                },
+            )
         sampler = self.study.sampler
         protected = isinstance(sampler, GainPerSecond) and sampler.protects(trial.params)
         return Assignment(trial.number, params, stratum, seed, dict(reported), protected, scored)
@@ -246,7 +246,7 @@ class Driver:
         """Write user attributes of a trial, all in one transaction; of one that has ended nothing."""
         trial_id = self._open[number]
         if attributes:
-            self._patiently(lambda: write_attributes(self._rdb.engine, trial_id, attributes))
+            self._patiently(lambda: self._rdb.write_attributes(trial_id, attributes))
 
     def complete(
         self, number: int, value: float, attributes: Mapping[str, Any], validation: bytes = b""

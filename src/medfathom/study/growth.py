@@ -14,7 +14,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
@@ -22,6 +21,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.grid import trials_of
 from medfathom.definitions.space import Params, SpaceConfig, TrialParams, label, stratum_of, suggest
 from medfathom.study.ids import trial_id_of
+from medfathom.study.storage import Storage
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.study.trial_rows import read_trials
 
@@ -79,7 +79,7 @@ def moved(given: Mapping[str, Any], before: SpaceConfig, after: SpaceConfig) -> 
 
 
 def grow(
-    storage: RDBStorage,
+    storage: Storage,
     study_id: int,
     before: SpaceConfig,
     config: StudyConfig,

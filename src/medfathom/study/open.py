@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -31,6 +30,7 @@ from medfathom.study.ids import study_id_of, trial_id_of
 from medfathom.study.patience import UNANSWERED
 from medfathom.study.read import SCHEMA, find_study_id, refuse_newer, stored_definition
 from medfathom.study.sharing import LEASE_S, Alone, Ownership, Shared
+from medfathom.study.storage import Storage
 from medfathom.study.summary import GOES_ON_FROM
 from medfathom.urls import shown, sqlite_file
 
@@ -91,7 +91,7 @@ def open_study(
 
 
 @contextmanager
-def _connected(url: str, name: str) -> Iterator[tuple[RDBStorage, Ownership]]:
+def _connected(url: str, name: str) -> Iterator[tuple[Storage, Ownership]]:
     """A storage to write, and who works on what in it."""
     file = sqlite_file(url)
     with ExitStack() as opened:
@@ -109,14 +109,14 @@ def _not_writable(url: str, error: Exception) -> StorageError:
     return StorageError(f"{shown(url)}: cannot be written ({cause_of(error)})")
 
 
-def _marked_otherwise(storage: RDBStorage, name: str, marks: Mapping[str, str]) -> bool:
+def _marked_otherwise(storage: Storage, name: str, marks: Mapping[str, str]) -> bool:
     found = find_study_id(storage, name)
     known = storage.get_study_user_attrs(found) if found is not None else {}
     return "definition" in known and any(known.get(key) != value for key, value in marks.items())
 
 
 def _create_or_resume(
-    storage: RDBStorage,
+    storage: Storage,
     config: StudyConfig,
     fingerprint: str,
     marks: Mapping[str, str],
@@ -180,9 +180,7 @@ def _description(config: StudyConfig) -> dict[str, object]:
     }
 
 
-def _grown(
-    storage: RDBStorage, study: Study, config: StudyConfig, ownership: Ownership, news: list[str]
-) -> str:
+def _grown(storage: Storage, study: Study, config: StudyConfig, ownership: Ownership, news: list[str]) -> str:
     """Take the study's trials into the wider space. Returns what is new, in a line.
 
     Raises:
@@ -213,7 +211,7 @@ def _space_of(study: Study, config: StudyConfig) -> SpaceConfig:
     return space.model_copy(update={"dimensions": {**space.dimensions, "image_size": size}})
 
 
-def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
+def _set_aside(storage: Storage, name: str, ownership: Ownership) -> None:
     """Give a study another name, where there is one: what was paid for stays.
 
     Raises:
@@ -237,7 +235,7 @@ def _set_aside(storage: RDBStorage, name: str, ownership: Ownership) -> None:
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def _who_is_at_work(storage: RDBStorage, found: int, ownership: Ownership) -> str:
+def _who_is_at_work(storage: Storage, found: int, ownership: Ownership) -> str:
     """That another run is at work on a study, in words; empty: none is."""
     if ownership.anyone_at_work_on(found):
         return "another run is working on it"

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 
 from medfathom.errors import RunError, cause_of
+from medfathom.study.storage import Storage
 from medfathom.text import command
 
 OUTAGE_S = 600.0
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Patience:
     """Does what a storage is asked for; while the storage does not answer, says so and tries again."""
 
-    def __init__(self, storage: RDBStorage, file: Path | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, storage: Storage, file: Path | None, tell: Callable[[str], None]) -> None:
         """`file`: the database, where it is one file (SQLite). `tell` gets a line for each failed try."""
         self._storage = storage
         self._file = file

@@ -78,8 +78,10 @@ def gain_per_second(
         return TrialParams.model_validate({**fixed, **dict(zip(costed, values, strict=True))})
 
     def seconds(trials: Sequence[FrozenTrial], wanted: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        whole = [explain(params) for params in wanted]
-        return model.expected(trials, [alike(tuple(p[name] for name in costed)) for p in whole])
+        kinds = [tuple(whole[name] for name in costed) for whole in wanted]
+        distinct = list(dict.fromkeys(kinds))
+        costs = dict(zip(distinct, model.expected(trials, [alike(k) for k in distinct]), strict=True))
+        return np.array([costs[kind] for kind in kinds])
 
     past = list(warm.past)
     if first is None:

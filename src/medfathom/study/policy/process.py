@@ -54,17 +54,24 @@ class Process:
         parts = [_correlation(d, s, n) for d, s, n in zip(differences, scales, numeric, strict=True)]
         best = _evidence(np.prod(parts, axis=0), noise, values)
         for _ in range(2):
+            before = *scales, noise
             for i, number in enumerate(numeric):
+                if not differences[i].any():  # a column of one value tells nothing
+                    continue
                 others = np.prod([p for j, p in enumerate(parts) if j != i], axis=0)
                 for scale in NUMERIC if number else CATEGORICAL:
+                    if scale == scales[i]:
+                        continue
                     part = _correlation(differences[i], scale, number)
                     found = _evidence(others * part, noise, values)
                     if found > best:
                         best, scales[i], parts[i] = found, scale, part
             whole = np.prod(parts, axis=0)
-            evidence = {n: _evidence(whole, n, values) for n in NOISE}
+            evidence = {n: best if n == noise else _evidence(whole, n, values) for n in NOISE}
             noise = max(evidence, key=evidence.__getitem__)
             best = evidence[noise]
+            if before == (*scales, noise):
+                break
         return cls.of(points, values, numeric, Scales(scales, noise))
 
     @classmethod
@@ -76,14 +83,27 @@ class Process:
 
     def given(self, points: Array, values: Array) -> Process:
         """The process that knows further values, its scales and noise as they are."""
-        whole = np.vstack([self.points, points])
-        return Process.of(whole, np.concatenate([self.values, values]), self.numeric, self.scales)
+        cross = solve_triangular(self._factor, self._kernel(self.points, points), lower=True)
+        rest = self._kernel(points, points) + self.scales.noise * np.eye(len(points)) - cross.T @ cross
+        empty = np.zeros_like(cross)
+        factor = np.block([[self._factor, empty], [cross.T, cholesky(rest, lower=True)]])
+        points, values = np.vstack([self.points, points]), np.concatenate([self.values, values])
+        weights = cho_solve((factor, True), values)
+        return Process(points, values, self.scales, self.numeric, factor, weights)
+
+    def means(self, points: Array) -> Array:
+        """Means of the function at points (m, columns)."""
+        found: Array = self._kernel(points, self.points) @ self._weights
+        return found
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Means and standard deviations of the function at points (m, columns), without noise."""
-        kernel = _kernel(points, self.points, self.scales.columns, self.numeric)
-        rest = solve_triangular(self._factor, kernel.T, lower=True)
-        return kernel @ self._weights, np.sqrt(np.maximum(1 - (rest**2).sum(axis=0), 1e-9))
+        kernel = self._kernel(self.points, points)
+        rest = solve_triangular(self._factor, kernel, lower=True)
+        return self._weights @ kernel, np.sqrt(np.maximum(1 - (rest**2).sum(axis=0), 1e-9))
+
+    def _kernel(self, a: Array, b: Array) -> Array:
+        return _kernel(a, b, self.scales.columns, self.numeric)
 
 
 def expected_improvement(mean: Array, sd: Array, best: float) -> Array:
@@ -94,15 +114,30 @@ def expected_improvement(mean: Array, sd: Array, best: float) -> Array:
 
 
 def _kernel(a: Array, b: Array, scales: Array, numeric: Sequence[bool]) -> Array:
-    """The product of all columns' correlations; their logarithms are added, as one exponential is quicker."""
-    total = np.zeros((len(a), len(b)))
-    for i, number in enumerate(numeric):
-        difference = a[:, None, i] - b[None, :, i]
-        if number:
-            total -= difference * (difference / (2 * scales[i] ** 2))
-        else:
-            total += np.log(scales[i]) * (difference != 0)
-    return np.exp(total)
+    """The product of all columns' correlations: of distances, so that one matrix product gives them all."""
+    last = np.maximum(a.max(axis=0), b.max(axis=0))
+    n_values = [0 if number else int(i) + 1 for i, number in zip(last, numeric, strict=True)]
+    a, b = (_placed(points, scales, n_values) for points in (a, b))
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+    correlations: Array = np.exp(np.minimum(a @ b.T - squares / 2, 0.0))
+    return correlations
+
+
+def _placed(points: Array, scales: Array, n_values: Sequence[int]) -> Array:
+    """Points whose correlation is exp(-d^2 / 2) of their distance d; a category has a column for each value.
+
+    Args:
+        points: see `Process`.
+        scales: of its columns.
+        n_values: of each column's category; 0: it is a number.
+    """
+    columns = [
+        np.equal.outer(points[:, i], np.arange(n)) * np.sqrt(-np.log(scales[i]))
+        if n
+        else points[:, i, None] / scales[i]
+        for i, n in enumerate(n_values)
+    ]
+    return np.hstack(columns)
 
 
 def _difference(a: Array, b: Array, column: int) -> Array:
@@ -115,6 +150,7 @@ def _correlation(difference: Array, scale: float, numeric: bool) -> Array:
 
 def _evidence(correlation: Array, noise: float, values: Array) -> float:
     """The logarithm of the marginal likelihood, but for a constant."""
-    factor = cholesky(correlation + noise * np.eye(len(values)), lower=True)
+    kernel = correlation + noise * np.eye(len(values))
+    factor = cholesky(kernel, lower=True, overwrite_a=True, check_finite=False)
     half = solve_triangular(factor, values, lower=True)
     return float(-(half @ half) / 2 - np.log(np.diag(factor)).sum())

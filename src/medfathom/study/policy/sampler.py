@@ -75,7 +75,7 @@ class GainPerSecond(BaseSampler):
     Attributes:
         space: the distribution of every parameter.
         first: trials to begin with, in order. One that the study has already is not asked for again.
-        seconds: what a trial with these parameters will cost, given the study's trials; any unit.
+        seconds: what a trial with these parameters (explained) will cost, given the study's trials; any unit.
         explain: parameters as the process sees them (a joint choice taken apart, say); as they are if None.
         past: other studies, from which the process learns as far as they agree with this one.
         steps: of a trial's full length.
@@ -123,16 +123,15 @@ class GainPerSecond(BaseSampler):
                 return dict(first.params)
         told = _told(trials)
         if len(told) < ENOUGH:
-            return {name: self._draw(d) for name, d in self.space.items()}
+            return dict(self._drawn(1)[0])
         candidates = [c for c in self._candidates(told) if _key(c) not in begun]
         if not candidates:
-            return {name: self._draw(d) for name, d in self.space.items()}
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
-
-        with threadpool_limits(1):  # workers hold all cores: a second thread of BLAS waits seconds for one
-            gain = self._gain(told, [t for t in trials if not t.state.is_finished()], candidates)
+            return dict(self._drawn(1)[0])
+        wanted = self._explained(candidates)
+        with _blas().limit(limits=1):  # workers hold all cores: a second thread waits seconds for one
+            gain = self._gain(told, [t for t in trials if not t.state.is_finished()], wanted)
         if self.seconds is not None:
-            gain = gain / self.seconds(trials, candidates) ** self.price
+            gain = gain / self.seconds(trials, wanted) ** self.price
         return dict(candidates[int(np.argmax(gain))])
 
     def sample_independent(
@@ -150,18 +149,19 @@ class GainPerSecond(BaseSampler):
         self,
         told: Sequence[tuple[FrozenTrial, float]],
         running: Sequence[FrozenTrial],
-        candidates: Sequence[Params],
+        wanted: Sequence[Params],
     ) -> NDArray[np.float64]:
-        """Expected improvement of each candidate, running trials taken to reach what is expected of them."""
+        """Expected improvement of each candidate (explained ones); running trials are taken to reach what is
+        expected of them."""
         n_told, told = len(told), told[-AT_MOST:]
         known, busy = [t.params for t, _ in told], [t.params for t in running]
         past = [params for other in self.past for params in other.params]
-        columns = self._columns([*past, *known, *busy, *candidates])
+        columns = Columns.of([*self._explained([*past, *known, *busy]), *wanted])
         study = [i for i, other in enumerate(self.past, start=1) for _ in other.params]
         points = np.column_stack([columns.values, [*study, *[0] * (len(columns.values) - len(study))]])
         numeric = [*columns.numeric, False]
         ends = np.cumsum([len(past), len(known), len(busy)])
-        before, seen, under_way, wanted = np.split(points, ends)
+        before, seen, under_way, candidates = np.split(points, ends)
         values = [standardised(other.values) for other in self.past] + [standardised([v for _, v in told])]
         basis, heights = np.vstack([before, seen]), np.concatenate(values)
         from medfathom.study.policy.process import Process, expected_improvement  # noqa: PLC0415  imports scipy
@@ -170,13 +170,12 @@ class GainPerSecond(BaseSampler):
             self._scales, self._fitted_at = Process.fitted(basis, heights, numeric).scales, n_told
         process = Process.of(basis, heights, numeric, self._scales)
         if running:
-            expected, _ = process.predict(under_way)
-            process = process.given(under_way, expected)
-        best = float(process.predict(seen)[0].max())
-        return expected_improvement(*process.predict(wanted), best)
+            process = process.given(under_way, process.means(under_way))
+        best = float(process.means(seen).max())
+        return expected_improvement(*process.predict(candidates), best)
 
-    def _columns(self, rows: Sequence[Params]) -> Columns:
-        return Columns.of([self.explain(row) for row in rows] if self.explain else rows)
+    def _explained(self, rows: Sequence[Params]) -> Sequence[Params]:
+        return [self.explain(row) for row in rows] if self.explain else rows
 
     def _candidates(self, told: Sequence[tuple[FrozenTrial, float]]) -> list[Params]:
         """The whole grid where it is small; else random draws, and neighbours of the best trials."""
@@ -185,36 +184,49 @@ class GainPerSecond(BaseSampler):
         if np.prod(sizes, dtype=float) <= WHOLE_GRID:
             points = product(*(values or [] for values in axes.values()))
             return [dict(zip(axes, point, strict=True)) for point in points]
-        drawn: list[Params] = [{name: self._draw(d) for name, d in self.space.items()} for _ in range(DRAWN)]
         best = sorted(told, key=lambda pair: -pair[1])[:NEIGHBOURS_OF]
-        return drawn + [
+        return self._drawn(DRAWN) + [
             {**trial.params, name: value}
             for trial, _ in best
             for name, distribution in self.space.items()
-            for value in axes[name] or [self._draw(distribution) for _ in range(10)]
+            for value in axes[name] or self._draw(distribution, 10)
         ]
 
-    def _draw(self, distribution: BaseDistribution) -> Any:
-        """A random value."""
+    def _drawn(self, n: int) -> list[Params]:
+        """Random combinations."""
+        columns = [self._draw(distribution, n) for distribution in self.space.values()]
+        return [dict(zip(self.space, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def _draw(self, distribution: BaseDistribution, n: int) -> list[Any]:
+        """Random values."""
+        random = self._generator
         if isinstance(distribution, CategoricalDistribution):
-            return distribution.choices[int(self._generator.integers(len(distribution.choices)))]
+            return [distribution.choices[i] for i in random.integers(len(distribution.choices), size=n)]
+        if not isinstance(distribution, IntDistribution | FloatDistribution):
+            raise TypeError(f"{distribution!r}: no such distribution")
+        low, high = distribution.low, distribution.high
+        values: NDArray[Any]
+        if isinstance(distribution, IntDistribution) and not distribution.log:
+            values = random.integers(distribution.low, distribution.high + 1, size=n)
+        elif distribution.log:
+            values = np.exp(random.uniform(np.log(low), np.log(high), size=n))
+        else:
+            values = random.uniform(low, high, size=n)
         if isinstance(distribution, IntDistribution):
-            low, high = (np.log(v) if distribution.log else v for v in (distribution.low, distribution.high))
-            drawn = self._generator.uniform(low, high) if distribution.log else None
-            value = self._generator.integers(low, high + 1) if drawn is None else round(np.exp(drawn))
-            return int(distribution.low + (value - distribution.low) // distribution.step * distribution.step)
-        if isinstance(distribution, FloatDistribution):
-            if distribution.log:
-                value = np.exp(self._generator.uniform(np.log(distribution.low), np.log(distribution.high)))
-            else:
-                value = self._generator.uniform(distribution.low, distribution.high)
-            if distribution.step:
-                value = (
-                    distribution.low
-                    + round((value - distribution.low) / distribution.step) * distribution.step
-                )
-            return float(min(max(value, distribution.low), distribution.high))
-        raise TypeError(f"{distribution!r}: no such distribution")
+            return [int(v) for v in low + (np.round(values) - low) // distribution.step * distribution.step]
+        if distribution.step:
+            values = low + np.round((values - low) / distribution.step) * distribution.step
+        return [float(v) for v in np.clip(values, low, high)]
+
+
+@cache
+def _blas() -> Any:
+    """The numerical libraries' threads. To be asked for when these are loaded."""
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    from medfathom.study.policy import process  # noqa: F401, PLC0415  loads scipy's
+
+    return ThreadpoolController()
 
 
 def _told(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, float]]:
@@ -253,7 +265,7 @@ class Columns:
         columns, numeric = [], []
         for name in rows[0]:
             column = [row[name] for row in rows]
-            number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in column)
+            number = set(map(type, column)) <= {int, float}
             numeric.append(number)
             columns.append(_scaled(np.array(column, dtype=float)) if number else _indices(column))
         return cls(np.column_stack(columns), numeric)
