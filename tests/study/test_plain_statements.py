@@ -173,3 +173,17 @@ def test_writing_is_tried_again_as_a_whole(storages: tuple[RDBStorage, Storage])
         storage.write_attributes(new._trial_id, {"seed": 3})
     whole = storage.get_trial(new._trial_id)
     assert (whole.params, whole.user_attrs) == (new.params, {"seed": 3})
+
+
+def test_a_study_is_read_once_in_a_block(storages: tuple[RDBStorage, Storage]) -> None:
+    plain, storage = storages
+    study = optuna.create_study(storage=storage, study_name="one")
+    elsewhere = optuna.load_study(study_name="one", storage=plain)
+    study.ask(FORMS)
+    with storage.reading_once():
+        assert len(study.trials) == 1
+        elsewhere.ask(FORMS)
+        own = study.ask(FORMS)
+        assert [t.number for t in study.trials] == [0, own.number]
+    assert len(study.trials) == 3
+    assert study.trials[own.number].params == own.params

@@ -92,11 +92,8 @@ class Driver:
         study.sampler = self._stratum_sampler or sampler
 
     def _sampler_seed(self) -> int:
-        """Another one for each start, and for each of several drivers: else proposals would come twice.
-
-        A grid is gone through in one order.
-        """
-        if self.config.sampler.name == "grid":
+        """Another one for each start, and for each of several drivers: else proposals would come twice."""
+        if self.config.sampler.name == "grid":  # which is gone through in one order
             return self.config.seed
         return trial_seed(self.config.seed, self._ownership.start_number(len(self.trials())))
 
@@ -132,19 +129,20 @@ class Driver:
 
     def assign(self) -> Assignment | None:
         """Ask for a new trial; None when all that the budget allows are begun."""
-        with self.exclusively():
-            trials = self.trials()
-            all_begun = self._all_begun(trials)
-            finalist = next_finalist(self.config, trials, all_begun=all_begun)
-            if finalist is None and all_begun:
-                return None
-            if finalist is not None:
-                self._patiently(partial(self._enqueue_finalist, finalist))
-            self._choose_stratum({} if finalist is None else finalist.params, trials)
-            trial = self._patiently(self.study.ask)
-            if not self._claim(trial):
-                raise RunError(f"trial {trial.number}: another driver took it at the same moment; run again")
-        return self._assignment(trial, {})
+        with self._rdb.reading_once():
+            with self.exclusively():
+                trials = self.trials()
+                all_begun = self._all_begun(trials)
+                finalist = next_finalist(self.config, trials, all_begun=all_begun)
+                if finalist is None and all_begun:
+                    return None
+                if finalist is not None:
+                    self._patiently(partial(self._enqueue_finalist, finalist))
+                self._choose_stratum({} if finalist is None else finalist.params, trials)
+                trial = self._patiently(self.study.ask)
+                if not self._claim(trial):
+                    raise RunError(f"trial {trial.number}: another driver took it at that moment; run again")
+            return self._assignment(trial, {})
 
     def take_alike(self, first: Assignment, most: int) -> list[Assignment]:
         """Take at most so many trials out of the queue: those alike one that begins, see `trial.alike`."""

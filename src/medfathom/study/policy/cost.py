@@ -100,8 +100,12 @@ def _kinds(params: TrialParams) -> list[tuple[Any, ...]]:
 
 def searched_size(trial: FrozenTrial) -> int:
     """A trial's image size where the space has sizes, else 0: all are alike."""
-    searched = any("image_size" in name.split("+") for name in trial.params)
-    return int(trial.user_attrs.get("image_size", 0)) if searched else 0
+    return int(trial.user_attrs.get("image_size", 0)) if _searches_size(*trial.params) else 0
+
+
+@cache
+def _searches_size(*names: str) -> bool:
+    return any("image_size" in name.split("+") for name in names)
 
 
 def _measured(trial: FrozenTrial) -> tuple[TrialParams, float, int] | None:
@@ -114,10 +118,16 @@ def _measured(trial: FrozenTrial) -> tuple[TrialParams, float, int] | None:
         return None
     if GOES_ON_FROM in attributes:  # its epochs are of all folds, its seconds of the later ones
         return None
-    given = {name: attributes[name] for name in names[:3]}
-    given["strategy"] = attributes.get("strategy", DEFAULT)
-    params = TrialParams.model_validate({**given, "image_size": searched_size(trial)})
+    params = _params(
+        *(attributes[n] for n in names[:3]), attributes.get("strategy", DEFAULT), searched_size(trial)
+    )
     return params, float(attributes["train_seconds"]), int(attributes["epochs"])
+
+
+@cache
+def _params(architecture: str, init: str, unfreeze_depth: int, strategy: str, image_size: int) -> TrialParams:
+    given = {"architecture": architecture, "init": init, "unfreeze_depth": unfreeze_depth}
+    return TrialParams.model_validate({**given, "strategy": strategy, "image_size": image_size})
 
 
 @cache
