@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from medfathom.definitions.space import Params, label
 from medfathom.study.choice import log_loss_of
 from medfathom.study.connection import default_url
-from medfathom.study.read import read_study
+from medfathom.study.read import read_study, stored_definition
 from medfathom.study.record import auc_of, record_of
+from medfathom.study.summary import once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +34,8 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
 
         medfathom.trials("demo").query("state == 'COMPLETE'").plot.scatter("n_params", "auc")
 
+    Of a cross-validation: a trial whose later folds ran as another trial has no row; the other stands for it.
+
     Args:
         study: its name; `NAME (confirmed)` has the trials of `confirm`.
         storage: an Optuna storage URL; SQLite under storage/ when none is given.
@@ -47,20 +52,26 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
     """
     import pandas as pd  # noqa: PLC0415  takes half a second
 
-    found = read_study(storage or default_url(), study).get_trials(deepcopy=False)
-    frame = pd.DataFrame([_row(trial) for trial in found])
+    found = read_study(storage or default_url(), study)
+    space = stored_definition(found).space
+    together = {label(c): c for c in space.allowed_combinations()} if space.joint else {}
+    frame = pd.DataFrame([_row(trial, together) for trial in once(found.get_trials(deepcopy=False))])
     return frame.set_index("trial") if len(frame) else frame
 
 
-def _row(trial: FrozenTrial) -> dict[str, object]:
+def _row(trial: FrozenTrial, together: Mapping[str, Params]) -> dict[str, object]:
+    """A trial; dimensions that are drawn together (an exclusion names them) have a column each."""
     record = record_of(trial)
+    params: dict[str, object] = {}
+    for name, value in trial.params.items():
+        params.update(together.get(value, {name: value}) if "+" in name else {name: value})
     return {
         "trial": trial.number,
         "state": trial.state.name,
         "auc": auc_of(trial),
         **({} if record.objective_value is None else {"objective_value": record.objective_value}),
         "log_loss": log_loss_of(trial),
-        **trial.params,
+        **params,
         **{name: getattr(record, name) for name in MEASURED},
         "stratum": trial.user_attrs.get("stratum"),
         "stop_reason": trial.user_attrs.get("stop_reason"),
