@@ -1,5 +1,6 @@
 """A study's trials as a table."""
 
+from made_confirmations import confirmed, searched
 from medfathom import trials
 from medfathom.definitions.load import load_definition
 from medfathom.study.connection import default_url
@@ -20,3 +21,10 @@ def test_dimensions_that_are_drawn_together_have_a_column_each(workdir: object) 
     assert rows == [
         {name: getattr(a.params, name) for name in row} for a, row in zip(given, rows, strict=True) if a
     ]
+
+
+def test_a_confirmations_trials_can_be_read(workdir: object) -> None:
+    config = load_definition("demo")
+    confirmed(config, searched(config), 1)
+    found = trials("demo (confirmed)")
+    assert {"architecture", "init", "learning_rate", "auc"} <= {*found.columns}

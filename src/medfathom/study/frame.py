@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from medfathom.definitions.space import Params, label
+from medfathom.definitions.space import Params, SpaceConfig, label
 from medfathom.study.choice import log_loss_of
 from medfathom.study.connection import default_url
-from medfathom.study.read import read_study, stored_definition
+from medfathom.study.read import read_study
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.summary import once
 
@@ -53,7 +53,7 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415  takes half a second
 
     found = read_study(storage or default_url(), study)
-    space = stored_definition(found).space
+    space = SpaceConfig.model_validate(found.user_attrs["definition"]["space"])
     together = {label(c): c for c in space.allowed_combinations()} if space.joint else {}
     frame = pd.DataFrame([_row(trial, together) for trial in once(found.get_trials(deepcopy=False))])
     return frame.set_index("trial") if len(frame) else frame
