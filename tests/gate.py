@@ -4,8 +4,8 @@
     uv run tests/gate.py --quick    neither large tests nor those that need Ray, PostgreSQL or a browser
     uv run tests/gate.py --slow     the slow tests alone: real kills, several drivers, whole studies
 
-Tests run in two processes, a module in one of them. The slow tests run in three, as they wait for other
-processes more than they compute; their longest module comes first.
+Types are checked while the tests begin. Tests run in two processes, a module in one of them. The slow tests
+run in three, as they wait for other processes more than they compute; their longest module comes first.
 """
 
 import os
@@ -13,11 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-STEPS = (
-    ("ruff", "format", "--check", "--quiet", "."),
-    ("ruff", "check", "--quiet", "."),
-    ("mypy",),
-)
+STYLE = (("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."))
 
 QUICK = "not slow and not large and not ray and not postgresql and not browser"
 
@@ -27,19 +23,30 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile torch anew
     arguments = sys.argv[1:]
     mode = arguments.pop(0) if arguments[:1] in (["--quick"], ["--slow"]) else ""
-    steps = () if mode == "--slow" else STEPS
-    for step in steps:
-        if _run(*step):
-            sys.stderr.write(f"gate: {' '.join(step)} failed\n")
-            return 1
     chosen = {"": "not slow", "--quick": QUICK, "--slow": "slow"}[mode]
     spread = ("-n", "3", "--no-loadscope-reorder") if mode == "--slow" else ("-n", "2")
-    return _run("pytest", "-q", *spread, "--dist", "loadfile", "-m", chosen, *arguments)
+    words = ("pytest", "-q", *spread, "--dist", "loadfile", "-m", chosen, *arguments)
+    if mode == "--slow":
+        return _begun(*words).wait()
+    for step in STYLE:
+        if _begun(*step).wait():
+            return _failed(*step)
+    types, tests = _begun("mypy", "--no-error-summary"), _begun(*words)
+    if types.wait():
+        tests.terminate()
+        tests.wait()
+        return _failed("mypy")
+    return tests.wait()
 
 
-def _run(*words: str) -> int:
+def _begun(*words: str) -> subprocess.Popen[bytes]:
     root = Path(__file__).resolve().parents[1]
-    return subprocess.run([sys.executable, "-m", *words], cwd=root, check=False).returncode
+    return subprocess.Popen([sys.executable, "-m", *words], cwd=root)
+
+
+def _failed(*step: str) -> int:
+    sys.stderr.write(f"gate: {' '.join(step)} failed\n")
+    return 1
 
 
 if __name__ == "__main__":
