@@ -33,6 +33,7 @@ class Modality:
         family_names: code -> name.
         table: one row per architecture: its family, and the median of each predictor's column.
         n_rows: result rows that took part.
+        level: mean AUC of its cells without the architectures' effects, each data set weighing the same.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Modality:
     family_names: list[str]
     table: pd.DataFrame
     n_rows: int
+    level: float = 0.0
 
     def values_of(self, predictor: Predictor) -> Floats:
         """The predictor for each architecture, shape (n,), transformed; NaN where it is not known."""
@@ -72,5 +74,20 @@ def modality_of(name: str, rows: pd.DataFrame, outcome: str = "auc") -> Modality
     table = table.loc[effects.names]
     family_names, families = np.unique(table["family"].to_numpy(str), return_inverse=True)
     return Modality(
-        name, effects, per_dataset, families.astype(np.int64), list(map(str, family_names)), table, len(kept)
+        name,
+        effects,
+        per_dataset,
+        families.astype(np.int64),
+        list(map(str, family_names)),
+        table,
+        len(kept),
+        _level(means, effects),
     )
+
+
+def _level(means: pd.DataFrame, effects: Effects) -> float:
+    """What an architecture of no effect has on average: in the cells of a data set, then over data sets."""
+    own = pd.Series(effects.values, index=effects.names)
+    rest = means.assign(value=means["value"] - means["architecture"].astype(str).map(own))
+    cells = rest.groupby(CELL, observed=True)["value"].mean()
+    return float(cells.groupby("dataset", observed=True).mean().mean())

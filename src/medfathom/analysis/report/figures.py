@@ -81,7 +81,7 @@ def draw_all(analysis: Analysis) -> Figures:
     return Figures(
         overview=_named("overview", overview(analysis)),
         modalities={name: _of_modality(starts[name], found, analysis) for name, found in compared.items()},
-        others={name: _of_predictors(starts[name], found, analysis) for name, found in compared.items()},
+        others={name: _of_predictors(starts[name], found) for name, found in compared.items()},
         pretraining={
             **_named("pretraining", pretraining(analysis)),
             **_named("turning_points", benefit_by_images(analysis)),
@@ -104,22 +104,22 @@ def _named(name: str, drawing: Drawing | None) -> Files:
 
 
 def _of_modality(start: str, found: ModalityFindings, analysis: Analysis) -> Files:
-    rows, answer = analysis.rows, found.predictors[PARAMETERS.name]
-    own = rows[rows["modality"] == found.architectures.name]
-    first = against(answer, rows) if isinstance(answer, Association) else None
+    answer = found.predictors[PARAMETERS.name]
+    own = analysis.rows[analysis.rows["modality"] == found.architectures.name]
+    first = against(answer) if isinstance(answer, Association) else None
     return {
         **_named(f"{start}_{PARAMETERS.name}", first),
-        **_named(f"{start}_pareto", pareto(found.architectures, rows, [PARAMETERS, MACS])),
+        **_named(f"{start}_pareto", pareto(found.architectures, [PARAMETERS, MACS])),
         **_named(f"{start}_settings", settings_map(found.architectures.name, own)),
     }
 
 
-def _of_predictors(start: str, found: ModalityFindings, analysis: Analysis) -> Files:
+def _of_predictors(start: str, found: ModalityFindings) -> Files:
     """The predictors other than the parameter count."""
     answers = {**found.predictors, found.imagenet.predictor.name: found.imagenet}
     slug = slugs(answers)
     return {
-        f"{start}_{slug[name]}": against(answer, analysis.rows)
+        f"{start}_{slug[name]}": against(answer)
         for name, answer in answers.items()
         if isinstance(answer, Association) and name != PARAMETERS.name
     }

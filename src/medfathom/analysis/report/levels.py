@@ -5,25 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.effects import cell_means, comparing_cells
 from medfathom.analysis.modality import Modality
 
 
-def levels_of(modality: Modality, rows: pd.DataFrame) -> pd.DataFrame:
+def levels_of(modality: Modality) -> pd.DataFrame:
     """One row per architecture: family, size, and `auc`, what it would have on average in all cells.
 
-    The architecture's effect plus the mean AUC of the data sets, each data set weighing the same. Where
-    architectures fall into groups that share no cells, `auc` is only comparable within `group`.
-
-    Args:
-        modality: the architectures.
-        rows: of the results, at least those of this modality.
+    The architecture's effect plus the level of the modality's own cells, which may be fewer than those of the
+    results: ImageNet accuracy, say, is asked of pretrained networks. Where architectures fall into groups
+    that share no cells, `auc` is only comparable within `group`.
     """
-    own = rows[(rows["modality"] == modality.name)]
-    means = comparing_cells(cell_means(own))
-    known = means[means["dataset"].isin(list(modality.per_dataset))]
-    level = float(known.groupby("dataset", observed=True)["value"].mean().mean())
-    table = modality.table.assign(auc=modality.effects.values + level, group=modality.effects.component)
+    values = modality.effects.values + modality.level
+    table = modality.table.assign(auc=values, group=modality.effects.component)
     return table.rename_axis("architecture").reset_index()
 
 

@@ -34,10 +34,10 @@ MOST_FAMILIES = 24
 """Families beyond which a legend names none; the pointer does."""
 
 
-def against(answer: Association, rows: pd.DataFrame) -> Drawing:
+def against(answer: Association) -> Drawing:
     """AUC against a predictor: one point per architecture, named, coloured by family, with line and band."""
     modality, predictor = answer.compared, answer.predictor
-    table = levels_of(modality, rows)
+    table = levels_of(modality)
     legend = len(modality.family_names) <= min(MOST_FAMILIES, len(table) - 1)
     lines = -(-len(modality.family_names) // 3) if legend else 0
     page, (axes,) = sheet(2.9, bottom=0.5 + 0.19 * lines)
@@ -173,9 +173,9 @@ def _free(box: Box, taken: list[Box], frame: Box) -> bool:
     )
 
 
-def pareto(modality: Modality, rows: pd.DataFrame, costs: list[Predictor]) -> Drawing | None:
+def pareto(modality: Modality, costs: list[Predictor]) -> Drawing | None:
     """AUC against cost, and the networks that none beats in both; None where no cost is known for all."""
-    table = levels_of(modality, rows)
+    table = levels_of(modality)
     known = [cost for cost in costs if cost.column in table and table[cost.column].gt(0).all()]
     if not known or len(table) < 3 or int(modality.effects.component.max()) > 0:
         return None
