@@ -10,6 +10,7 @@ from made_studies import lookup
 from medfathom.analysis import read_tables
 from medfathom.analysis.names import refuse_unknown
 from medfathom.analysis.rows import prepare
+from medfathom.analysis.tables import Reading
 from medfathom.errors import ModelError, ResultsError
 
 HEADER = "architecture,dataset,modality,auc\n"
@@ -117,3 +118,43 @@ def test_a_cell_that_is_no_number_says_what_to_write(tmp_path: Path, cell: str, 
 def test_a_name_with_a_pretrained_tag_says_how_to_take_it() -> None:
     with pytest.raises(ModelError, match=r"with a pretrained tag; --name resnet18.a1_in1k=resnet18"):
         refuse_unknown("resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [("metric", ("auc", "acc")), ("Statistic", ("mean", "std")), ("split", ("test", "train"))],
+)
+def test_other_metrics_and_splits_are_no_auc(tmp_path: Path, column: str, words: tuple[str, str]) -> None:
+    """Before, the column became a setting, and accuracies were analysed as AUCs."""
+    rows = "".join(
+        f"{a},a,CXR,{v},{w}\n" for w, v in zip(words, (0.9, 0.7), strict=True) for a in ("vgg16", "vgg19")
+    )
+    text = refusal(tmp_path, HEADER[:-1] + f",{column}\n" + rows)
+    assert f"row 4 (vgg16 on a): column {column!r} has {words[0]!r} and {words[1]!r}" in text
+    assert f"--where {column}={words[0]}" in text
+
+
+def test_a_split_that_is_a_number_or_was_asked_for_is_compared_within(tmp_path: Path) -> None:
+    rows = [f"{a},a,CXR,{v},{{}}\n" for v in (0.9, 0.7) for a in ("vgg16", "vgg19")]
+    folds = HEADER[:-1] + ",split\n" + "".join(r.format(i // 2) for i, r in enumerate(rows))
+    assert len(prepare(read_tables([table(tmp_path, folds)])[0], lookup)[0]) == 4
+    named = HEADER[:-1] + ",split\n" + "".join(r.format(("val", "test")[i // 2]) for i, r in enumerate(rows))
+    asked = read_tables([table(tmp_path, named)], reading=Reading(settings=["split"]))[0]
+    assert prepare(asked, lookup)[0]["setting"].unique().tolist() == ["split=val", "split=test"]
+
+
+@pytest.mark.parametrize("words", [("1", "mean"), ("mean", "std"), ("1", "SEM")])
+def test_a_mean_or_deviation_is_no_seed(tmp_path: Path, words: tuple[str, str]) -> None:
+    rows = "".join(f"vgg16,a,CXR,{v},{w}\n" for v, w in zip((0.9, 0.01), words, strict=True))
+    assert "sums up other rows and is no run" in refusal(tmp_path, HEADER[:-1] + ",seed\n" + rows)
+
+
+def test_means_of_all_seeds_alone_are_results(tmp_path: Path) -> None:
+    rows = "vgg16,a,CXR,.9,mean\nvgg19,a,CXR,.8,mean\n"
+    assert len(prepare(read_tables([table(tmp_path, HEADER[:-1] + ",seed\n" + rows)])[0], lookup)[0]) == 2
+
+
+def test_two_spellings_of_a_depth_are_refused(tmp_path: Path) -> None:
+    rows = "vgg16,a,CXR,.9,Last block\nvgg19,a,CXR,.8,last-block\n"
+    text = refusal(tmp_path, HEADER[:-1] + ",unfreeze_depth\n" + rows)
+    assert "unfreeze_depth 'last-block' and 'Last block' differ only in their spelling" in text

@@ -1,4 +1,4 @@
-"""Names in tables that would count one thing twice: two spellings of it, or a mean beside what it is of."""
+"""Tables that would count one thing twice or as another: two spellings, means beside parts, accuracies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ MEANS = re.compile(
     re.ASCII,
 )
 """What a row or column that sums up data sets is called, in lower case, words parted by spaces."""
+
+
+SPREADS = re.compile(r"std(ev)?|sd|standard deviation|se|sem|standard error|ci|var|variance", re.ASCII)
+"""What a row beside a mean may hold, written likewise."""
+
+METRICS = ("metric", "metrics", "measure", "statistic", "stat", "aggregate")
+"""Columns that say what a number is, written likewise: an accuracy or a deviation is no AUC."""
+
+SPLITS = ("split", "partition")
+SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
+"""Columns that say which images an AUC is of, and their values; numbers are folds."""
 
 
 def plain(name: str) -> str:
@@ -46,4 +57,35 @@ def refuse_means(rows: pd.DataFrame) -> None:
         raise ResultsError(
             f"{place(rows, first)}: {rows['dataset'][first]!r} sums up data sets and is none; leave it out "
             f"with --where dataset={','.join(others)} (in a wide table, out of --wide), or rename it"
+        )
+
+
+def refuse_mean_seeds(rows: pd.DataFrame) -> None:
+    """Raise ResultsError where a seed is called a mean or a deviation, beside others."""
+    named = rows["seed"].dropna().astype(str)
+    summing = named.map(lambda name: any(word.fullmatch(plain(name)) for word in (MEANS, SPREADS)))
+    if summing.any() and named.nunique() > 1:
+        first = named.index[summing][0]
+        raise ResultsError(
+            f"{place(rows, first)}: seed {named[first]!r} sums up other rows and is no run; leave such rows "
+            "out of the table, or take one seed with --where seed=VALUE"
+        )
+
+
+def refuse_other_numbers(rows: pd.DataFrame) -> None:
+    """Raise ResultsError where a column says that some rows hold another metric, or are of another split.
+
+    Not where it is a setting that was asked for: then nothing is compared across its values.
+    """
+    for column in (c for c in rows if plain(str(c)) in (*METRICS, *SPLITS)):
+        words = rows[column].dropna().astype(str).str.strip()
+        asked = rows["setting"].str.contains(f"{column}=", regex=False).any()
+        what = "metric" if plain(str(column)) in METRICS else "split"
+        if asked or words.nunique() < 2 or (what == "split" and not words.map(plain).isin(SPLIT_NAMES).any()):
+            continue
+        first = words.index[words != words.iloc[0]][0]
+        raise ResultsError(
+            f"{place(rows, first)}: column {column!r} has {words.iloc[0]!r} and {words[first]!r}, and rows "
+            f"of one {what} only are comparable; take them with --where {column}={words.iloc[0]}, or compare "
+            f"within each with --setting {column}"
         )

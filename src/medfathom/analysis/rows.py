@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.doubtful import refuse_alike, refuse_means
+from medfathom.analysis.doubtful import (
+    refuse_alike,
+    refuse_mean_seeds,
+    refuse_means,
+    refuse_other_numbers,
+)
 from medfathom.analysis.effects import uneven_seeds
 from medfathom.analysis.facts import Lookup, facts_at_hand, facts_of, sizes_agree
 from medfathom.analysis.names import TORCHVISION
@@ -57,7 +62,9 @@ def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataF
     exclusions = []
     rows = _texts(rows)
     refuse_means(rows)
-    refuse_alike(rows, ("modality", "dataset", "init"))
+    refuse_mean_seeds(rows)
+    refuse_other_numbers(rows)
+    refuse_alike(rows, ("modality", "dataset", "init", "unfreeze_depth", "setting"))
     rows, without = _aucs(rows)
     exclusions += without
     rows = _named(rows, lookup)
