@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from made_studies import lookup
+from made_studies import analyze, lookup, study
 from medfathom.analysis import read_tables
 from medfathom.analysis.names import refuse_unknown
 from medfathom.analysis.rows import prepare
+from medfathom.analysis.size.association import Association
 from medfathom.analysis.tables import Reading
 from medfathom.errors import ModelError, ResultsError
 
@@ -158,3 +159,27 @@ def test_two_spellings_of_a_depth_are_refused(tmp_path: Path) -> None:
     rows = "vgg16,a,CXR,.9,Last block\nvgg19,a,CXR,.8,last-block\n"
     text = refusal(tmp_path, HEADER[:-1] + ",unfreeze_depth\n" + rows)
     assert "unfreeze_depth 'last-block' and 'Last block' differ only in their spelling" in text
+
+
+@pytest.mark.parametrize("word", ["scratch", "From scratch", "Random", "none", "False", "not_pretrained"])
+def test_random_weights_by_any_name_are_not_pretrained(word: str) -> None:
+    """Before, they counted as pretrained weights, and pretraining was not asked about."""
+    rows = study(inits=("imagenet", "random"), settings=1)
+    top1 = dict(zip(sorted(rows["architecture"].unique()), range(70, 80), strict=True))
+    named = rows.assign(
+        init=rows["init"].replace("random", word), imagenet_top1=rows["architecture"].map(top1)
+    )
+    found = analyze(named, lookup=lookup)
+    [pretraining] = found.pretraining
+    assert (pretraining.init, pretraining.baseline) == ("imagenet", "random")
+    answer = found.modalities["CXR"].imagenet
+    assert isinstance(answer, Association)
+    assert answer.n_architectures == 10
+
+
+def test_a_blank_init_is_not_called_pretrained() -> None:
+    rows = study(inits=("imagenet", "random"), settings=1)
+    blank = rows.assign(init=rows["init"].where(rows["init"] == "random"))
+    found = analyze(blank, lookup=lookup)
+    assert found.pretraining == []
+    assert found.pretraining_benefit == []

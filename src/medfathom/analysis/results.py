@@ -43,6 +43,9 @@ TRIALS = "trials"
 """The source of rows that come from studies."""
 
 
+NOT_GIVEN = "not given"
+"""An init or unfreeze depth that a table does not tell."""
+
 JOINT = "joint"
 """Column of the data sets that a row's model was trained on together; empty where it was one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,21 @@ from medfathom.analysis.doubtful import (
 from medfathom.analysis.effects import uneven_seeds
 from medfathom.analysis.facts import Lookup, facts_at_hand, facts_of, sizes_agree
 from medfathom.analysis.names import TORCHVISION
-from medfathom.analysis.results import AUCS, NUMBERS, REQUIRED, TEXTS, TRIALS, Exclusion, numbers, place
+from medfathom.analysis.results import (
+    AUCS,
+    NOT_GIVEN,
+    NUMBERS,
+    REQUIRED,
+    TEXTS,
+    TRIALS,
+    Exclusion,
+    numbers,
+    place,
+)
 from medfathom.errors import InputError, ResultsError
 from medfathom.models.facts import find_shipped
 from medfathom.models.imagenet import imagenet_top1
 from medfathom.models.years import ATTENTION, YEARS
-
-NOT_GIVEN = "not given"
 
 UNFREEZE_WORDS = {
     "end-to-end": "5", "fine-tuning": "5", "full": "5", "all": "5",
@@ -34,6 +42,15 @@ UNFREEZE_WORDS = {
     "frozen-backbone": "0", "feature-extraction": "0", "head-only": "0",
 }  # fmt: skip
 """What papers call the two ends of the unfreeze depth."""
+
+INIT_WORDS = {
+    "random": "random", "scratch": "random", "from-scratch": "random", "trained-from-scratch": "random",
+    "random-init": "random", "random-weights": "random", "random-initialization": "random",
+    "random-initialisation": "random", "none": "random", "no": "random", "false": "random",
+    "no-pretraining": "random", "not-pretrained": "random", "untrained": "random",
+    "yes": "pretrained", "true": "pretrained", "pretrained": "pretrained",
+}  # fmt: skip
+"""What papers call weights without and with learnt features."""
 
 
 def prepare(frame: pd.DataFrame, lookup: Lookup | None = None) -> tuple[pd.DataFrame, list[Exclusion]]:
@@ -88,13 +105,16 @@ def _texts(rows: pd.DataFrame) -> pd.DataFrame:
                 f"{rows.loc[first, '_source']}, row {rows.loc[first, '_row']}: no {column}; give it a value"
             )
         rows[column] = text
-    rows["init"] = rows["init"].fillna(NOT_GIVEN)
+    rows["init"] = rows["init"].fillna(NOT_GIVEN).map(lambda word: _called(word, INIT_WORDS))
     rows["setting"] = rows["setting"].fillna("")
     depth = rows["unfreeze_depth"].fillna(NOT_GIVEN)
-    rows["unfreeze_depth"] = depth.map(
-        lambda word: UNFREEZE_WORDS.get(re.sub(r"[\s_]+", "-", word.lower()), word)
-    )
+    rows["unfreeze_depth"] = depth.map(lambda word: _called(word, UNFREEZE_WORDS))
     return rows
+
+
+def _called(word: str, words: Mapping[str, str]) -> str:
+    """The contract's word for a paper's; the paper's own where it is none of them."""
+    return words.get(re.sub(r"[\s_]+", "-", word.lower()), word)
 
 
 def _as_text(value: Any) -> str | None:

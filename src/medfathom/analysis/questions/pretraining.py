@@ -12,12 +12,16 @@ from scipy import stats
 
 from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import DIGITS, Floats, Ints, family_codes
+from medfathom.analysis.results import NOT_GIVEN
 from medfathom.analysis.size.estimate import NO_INTERVAL, Interval, interval_of
 from medfathom.analysis.size.inference import Settings, mean_of
 from medfathom.analysis.size.multiplicity import equivalence, holm, verdict
 
 BASELINES = ("random", "imagenet-stats")
 """Inits that carry no learnt features."""
+
+WITHOUT_FEATURES = (*BASELINES, NOT_GIVEN)
+"""Inits that are not, or not known to be, pretrained."""
 
 WORDS = {"increases": "helps", "decreases": "harms"}
 
@@ -150,7 +154,7 @@ def paired(
     for key, part in rows.groupby(["modality", "dataset", "unfreeze_depth"], observed=True):
         names, inits, table, seeded, setting = _by_seed(part)
         for baseline in (i for i in baselines if i in inits):
-            for init in (i for i in inits if i not in (*BASELINES, baseline)):
+            for init in (i for i in inits if i not in (*WITHOUT_FEATURES, baseline)):
                 sides = _of_shared_settings(
                     table[:, :, inits.index(init)], table[:, :, inits.index(baseline)], setting
                 )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.questions.paired import differences, mean_of_pairs
-from medfathom.analysis.questions.pretraining import BASELINES, MeanBenefit, judged
+from medfathom.analysis.questions.pretraining import BASELINES, WITHOUT_FEATURES, MeanBenefit, judged
 from medfathom.analysis.size.inference import Settings
 
 OVER_ALL = "all"
@@ -86,7 +86,7 @@ def with_and_without(part: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFram
     """(init, baseline, their pairs) of every pretrained init and every baseline that have some."""
     inits = sorted(map(str, part["init"].unique()))
     for baseline in (i for i in BASELINES if i in inits):
-        for init in (i for i in inits if i not in BASELINES):
+        for init in (i for i in inits if i not in WITHOUT_FEATURES):
             pairs = differences(part, "init", init, baseline, KEYS)
             if len(pairs):
                 yield init, baseline, pairs

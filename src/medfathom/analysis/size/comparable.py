@@ -11,8 +11,7 @@ from scipy import stats
 from medfathom.analysis.effects import CELL, comparing_cells
 from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import Predictor
-from medfathom.analysis.questions.pretraining import BASELINES
-from medfathom.analysis.rows import NOT_GIVEN
+from medfathom.analysis.questions.pretraining import WITHOUT_FEATURES
 from medfathom.errors import ResultsError, did_you_mean
 
 ALPHA = 0.05
@@ -76,7 +75,7 @@ def comparable(
 
 def _pretrained(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of pretrained weights; each set of weights is a network of its own, compared with all others."""
-    rows = rows[~rows["init"].isin([*BASELINES, NOT_GIVEN])]
+    rows = rows[~rows["init"].isin(WITHOUT_FEATURES)]
     several = rows.groupby("architecture", observed=True)["init"].transform("nunique") > 1
     name = rows["architecture"].where(~several, rows["architecture"] + " (" + rows["init"] + ")")
     return rows.assign(architecture=name, init="pretrained")
