@@ -183,3 +183,39 @@ def test_a_blank_init_is_not_called_pretrained() -> None:
     found = analyze(blank, lookup=lookup)
     assert found.pretraining == []
     assert found.pretraining_benefit == []
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "words"),
+    [
+        ("imagenet_top1", ("0.716", "72.4"), "imagenet_top1 = 0.716 is no percentage"),
+        ("imagenet_top1", ("71.6", "724"), "imagenet_top1 = 724 is no percentage"),
+        ("macs", ("15.5G", "19.6"), "macs = 19.6 is too small"),
+        ("n_trainable_params", ("138.4", "143.7"), "n_trainable_params = 138.4 is too small"),
+        ("auc_se", ("0.8", "0.7"), "auc_se = 0.8 is too large"),
+        ("n_test", ('"5,000"', '"10,000"'), "n_test = 5,000 is no number of images"),
+        ("n_train", ("5.000", "10.000"), "n_train = 5.000 is no number of images"),
+    ],
+)
+def test_numbers_in_another_unit_are_refused(
+    tmp_path: Path, column: str, cells: tuple[str, str], words: str
+) -> None:
+    rows = "".join(f"{a},a,CXR,.9,{c}\n" for a, c in zip(("vgg16", "vgg19"), cells, strict=True))
+    assert words in refusal(tmp_path, HEADER[:-1] + f",{column}\n" + rows)
+
+
+def test_thousands_of_a_table_with_decimal_commas_are_refused(tmp_path: Path) -> None:
+    """Before, 5,000 images were 5."""
+    text = "architecture;dataset;modality;auc;n_test\nvgg16;a;CXR;0,91;5,000\nvgg19;a;CXR;0,92;5,000\n"
+    assert "n_test = 5.000 is no number of images" in refusal(tmp_path, text)
+
+
+def test_a_cell_of_a_predictor_that_is_no_number_is_told() -> None:
+    """Before, the network was left out: "flops is not known for vgg16"."""
+    rows = study(settings=1, seeds=1)
+    with pytest.raises(ResultsError, match=r"\(vgg16 on chest\): flops = '15.5G' is not a number"):
+        analyze(
+            rows.assign(flops=rows["architecture"].map({"vgg16": "15.5G"}).fillna("3.1")),
+            predictors=["flops"],
+            lookup=lookup,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from medfathom.analysis.results import TRIALS, place
@@ -26,6 +27,42 @@ METRICS = ("metric", "metrics", "measure", "statistic", "stat", "aggregate")
 SPLITS = ("split", "partition")
 SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 """Columns that say which images an AUC is of, and their values; numbers are folds."""
+
+
+IN_UNITS = {
+    "imagenet_top1": (1.0, 100.0, "is no percentage; write 76.1, not 0.761"),
+    "macs": (100_000.0, np.inf, "is too small for a network; it counts multiply-accumulates: write 4.1G"),
+    "n_trainable_params": (50.0, np.inf, "is too small for a head; it counts parameters: write 25.6M"),
+    "auc_se": (-1.0, 0.5, "is too large for an AUC from 0 to 1; in per cent? give --percent"),
+}
+"""Column -> its values are above the first and up to the second, and what to do about others."""
+
+THOUSANDS = re.compile(r"\d{1,3}[.,]\d{3}", re.ASCII)
+"""Cells that may be thousands or decimals."""
+
+
+def refuse_other_units(rows: pd.DataFrame) -> None:
+    """Raise ResultsError where a table's number cannot be in its column's unit; 0 is never refused."""
+    for column, (above, most, why) in IN_UNITS.items():
+        other = (rows[column] != 0) & ((rows[column] <= above) | (rows[column] > most))
+        if column == "n_trainable_params":
+            other |= rows[column].notna() & (rows[column] % 1 != 0)
+        other &= rows["_source"] != TRIALS  # studies count themselves
+        if other.any():
+            first = rows.index[other][0]
+            raise ResultsError(f"{place(rows, first)}: {column} = {rows[column][first]:g} {why}")
+
+
+def refuse_thousands(rows: pd.DataFrame) -> None:
+    """Raise ResultsError where numbers of images have a sign that may be one for thousands, as 5,000."""
+    for column in (c for c in ("n_test", "n_train") if c in rows):
+        signed = rows[column].map(lambda cell: bool(THOUSANDS.fullmatch(str(cell).strip())))
+        if signed.any():
+            first = rows.index[signed][0]
+            raise ResultsError(
+                f"{place(rows, first)}: {column} = {rows[column][first]} is no number of images; write "
+                "thousands without a sign: 1234"
+            )
 
 
 def plain(name: str) -> str:

@@ -14,6 +14,8 @@ from medfathom.analysis.doubtful import (
     refuse_mean_seeds,
     refuse_means,
     refuse_other_numbers,
+    refuse_other_units,
+    refuse_thousands,
 )
 from medfathom.analysis.effects import uneven_seeds
 from medfathom.analysis.facts import Lookup, facts_at_hand, facts_of, sizes_agree
@@ -127,6 +129,7 @@ def _as_text(value: Any) -> str | None:
 
 
 def _aucs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
+    refuse_thousands(rows)
     for column in ("auc", *NUMBERS):
         rows[column] = numbers(rows, column) if column in rows else np.nan
     for column in AUCS:
@@ -149,6 +152,7 @@ def _aucs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
                 f"{place(rows, first)}: {column} = {rows[column][first]:g} is no number of images; write "
                 "thousands without a sign: 1234"
             )
+    refuse_other_units(rows)
     exclusions = [
         Exclusion("no AUC", int(part["auc"].isna().sum()), str(source))
         for source, part in rows.groupby("_source")

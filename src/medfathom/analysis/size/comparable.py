@@ -12,6 +12,7 @@ from medfathom.analysis.effects import CELL, comparing_cells
 from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import Predictor
 from medfathom.analysis.questions.pretraining import WITHOUT_FEATURES
+from medfathom.analysis.results import numbers
 from medfathom.errors import ResultsError, did_you_mean
 
 ALPHA = 0.05
@@ -24,7 +25,7 @@ def with_columns_of(rows: pd.DataFrame, predictors: Iterable[Predictor]) -> pd.D
     """Rows with the predictors' columns as numbers; a contrast's is 1 for its value and 0 for others.
 
     Raises:
-        ResultsError: no row has a contrast's value.
+        ResultsError: no row has a contrast's value; a cell of a predictor is no number.
     """
     for predictor in predictors:
         column, equals, level = predictor.column.partition("=")
@@ -38,7 +39,7 @@ def with_columns_of(rows: pd.DataFrame, predictors: Iterable[Predictor]) -> pd.D
                 )
             rows = rows.assign(**{predictor.column: value.where(rows[column].notna())})
         else:
-            rows = rows.assign(**{column: pd.to_numeric(rows[column], errors="coerce").astype(float)})
+            rows = rows.assign(**{column: numbers(rows, column)})
     return rows
 
 
