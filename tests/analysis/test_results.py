@@ -480,3 +480,21 @@ def test_a_modality_by_data_set(tmp_path: Path) -> None:
     assert read_tables([path], reading=both)[0]["n_params"].astype(float).tolist() == [138e6, 138e6]
     path.write_text("architecture,dataset,auc\nvgg16,pathmnist,0.9\nvgg16,OCTMNIST,0.8\n")
     assert read_tables([path])[0]["modality"].tolist() == ["WSI", "OCT"]
+
+
+@pytest.mark.parametrize("column", ["Val_Loss", "val loss", "NLL", "test_Brier", "Error", "val_ece"])
+def test_the_lowest_loss_is_the_best_however_it_is_spelled(tmp_path: Path, column: str) -> None:
+    """Before, Val_Loss took the run with the highest loss. In per cent, what the choice does is in AUC."""
+    path = tmp_path / "search.csv"
+    rows = "vgg16,a,CXR,1,90,2\nvgg16,a,CXR,2,70,1\n"
+    path.write_text(f"architecture,dataset,modality,lr,auc,{column}\n{rows}")
+    found, left_out = read_tables([path], reading=Reading(best_by=column, percent=True))
+    assert found["auc"].astype(float).tolist() == [0.7]
+    assert f"by lowest {column}" in left_out[0].reason
+    assert "-0.1000 from the mean of their search" in left_out[0].reason
+
+
+def test_other_columns_are_best_where_they_are_highest(tmp_path: Path) -> None:
+    path = tmp_path / "search.csv"
+    path.write_text("architecture,dataset,modality,lr,auc,recency\nvgg16,a,CXR,1,.9,2\nvgg16,a,CXR,2,.7,1\n")
+    assert read_tables([path], reading=Reading(best_by="recency"))[0]["auc"].tolist() == [".9"]

@@ -120,7 +120,7 @@ def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
     for column in how.settings:
         frame = _as_setting(frame, column, path)
     if how.best_by:
-        frame, merged = _best_of_search(frame, how.best_by, path)
+        frame, merged = _best_of_search(frame, how.best_by, path, percent=how.percent)
         exclusions.append(merged)
     return frame, exclusions
 
@@ -316,9 +316,16 @@ def _as_setting(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
     return frame.assign(setting=frame["setting"] + ", " + own if "setting" in frame else own)
 
 
-def _best_of_search(frame: pd.DataFrame, best_by: str, path: Path) -> tuple[pd.DataFrame, Exclusion]:
+LOWER_IS_BETTER = re.compile(r"loss|error|(?<![a-z])(err|nll|brier|ece|mse|rmse|mae)(?![a-z])")
+"""Found in the names, in lower case, of columns whose lowest value is the best."""
+
+
+def _best_of_search(
+    frame: pd.DataFrame, best_by: str, path: Path, *, percent: bool
+) -> tuple[pd.DataFrame, Exclusion]:
     """One row for each architecture, data set and setting: that with the best value of a column."""
-    column, lower = best_by.lstrip("-"), best_by.startswith("-") or "loss" in best_by or "error" in best_by
+    column = best_by.lstrip("-")
+    lower = best_by.startswith("-") or bool(LOWER_IS_BETTER.search(column.lower()))
     if column not in frame:
         shown = [str(c) for c in frame if not str(c).startswith("_")]
         raise ResultsError(f"{path}: --best-by {best_by}: no such column; {did_you_mean(column, shown)}")
@@ -331,7 +338,8 @@ def _best_of_search(frame: pd.DataFrame, best_by: str, path: Path) -> tuple[pd.D
         f"{runs.min()} to {runs.max()} runs each" if runs.min() < runs.max() else f"{runs.max()} runs each"
     )
     reason = f"not the best of its search by {'lowest' if lower else 'highest'} {column} ({spread}; "
-    reason += _optimism(ranked.assign(_auc=auc), best.index, keys, by_auc=bool((value == auc).all())) + ")"
+    aucs = auc / 100 if percent else auc
+    reason += _optimism(ranked.assign(_auc=aucs), best.index, keys, by_auc=bool((value == auc).all())) + ")"
     return best, Exclusion(reason, len(frame) - len(best), path.name)
 
 
