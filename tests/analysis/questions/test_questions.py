@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from made_studies import analyze, study
+from made_studies import analyze, lookup, study
 from medfathom.analysis.questions.pretraining import Benefit, MeanBenefit, pretraining_benefit
 from medfathom.analysis.questions.pretraining_over_datasets import (
     BenefitOverDatasets,
@@ -19,6 +19,7 @@ from medfathom.analysis.questions.pretraining_over_datasets import (
 )
 from medfathom.analysis.questions.ranking import kendalls_w, ranking_agreement
 from medfathom.analysis.questions.unfreezing import depths_over_datasets, unfreeze_depths
+from medfathom.analysis.rows import prepare
 from medfathom.analysis.size.inference import Settings
 
 SETTINGS = Settings(permutations=499, draws=2_000)
@@ -345,3 +346,48 @@ def test_unfreeze_depths_are_pooled_over_data_sets() -> None:
     assert [d.mean_auc for d in found.depths] == pytest.approx([0.85, 0.75, 0.725])
     assert [d.mean_rank for d in found.depths] == pytest.approx([(1 + 1.75) / 2, 2.0, 2.625])
     assert [d.wins for d in found.depths] == [1.5, 1.0, 0.5]
+
+
+def several_settings(seeds: dict[tuple[str, str], tuple[str, ...]]) -> list[Benefit]:
+    """The benefit of one network at two image sizes that differ: .1 and .3; `seeds` by init and size."""
+    rows = [
+        (
+            "vgg16",
+            "a",
+            "CXR",
+            init,
+            f"image_size={size}",
+            seed,
+            0.6 + gain * (init == "imagenet") + level + 0.01 * k,
+        )
+        for size, gain, level in (("32", 0.1, 0.0), ("64", 0.3, 0.05))
+        for init in ("imagenet", "random")
+        for k, seed in enumerate(seeds[init, size])
+    ]
+    columns = ["architecture", "dataset", "modality", "init", "setting", "seed", "auc"]
+    frame = prepare(pd.DataFrame(rows, columns=columns), lookup)[0]
+    return [b for b in pretraining_benefit(frame, Settings(99, 200), 0.01) if b.architecture]
+
+
+def test_settings_are_no_seeds() -> None:
+    """Before, two image sizes without seeds were two seeds, with an interval over them."""
+    sides = [(init, size) for init in ("imagenet", "random") for size in ("32", "64")]
+    [alone] = several_settings(dict.fromkeys(sides, ("",)))
+    assert (alone.mean.n, alone.mean.unit, alone.mean.ci95) == (1, "seed", (None, None))
+    [seeded] = several_settings(dict.fromkeys(sides, ("1", "2", "3")))
+    assert seeded.mean.n == 3
+    assert [alone.mean.benefit, seeded.mean.benefit] == pytest.approx([0.2, 0.2])
+
+
+def test_uneven_seeds_do_not_hold_one_setting_against_another() -> None:
+    """Before, the mean over all runs of one side was held against that of the other: .825 - .62 = .205."""
+    several, one = ("1", "2", "3"), ("1",)
+    [found] = several_settings(
+        {
+            ("imagenet", "32"): one,
+            ("imagenet", "64"): one,
+            ("random", "32"): several,
+            ("random", "64"): one,
+        }
+    )
+    assert found.mean.benefit == pytest.approx(((0.1 - 0.01) + 0.3) / 2)

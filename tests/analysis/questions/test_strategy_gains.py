@@ -91,3 +91,10 @@ def test_pretraining_is_asked_within_a_strategy() -> None:
     records = trials(inits=("imagenet", "random"), noise=0.0)
     (whole,) = [b for b in analysed(records).pretraining_benefit if b.architecture is None]
     assert whole.mean.benefit == pytest.approx(0.04, abs=1e-9)
+
+
+def test_further_settings_are_no_seeds() -> None:
+    """Two image sizes with three seeds each are three seeds of one network, not six."""
+    both = [{**t, "setting": f"image_size={size}", "auc": t["auc"]} for t in trials() for size in (32, 64)]
+    single = {g.mean.n for g in analysed(both).strategies if g.architecture}
+    assert single == {3}

@@ -152,14 +152,14 @@ def paired(
         (modality, data set, depth, init, baseline), and architecture -> differences of AUC over its seeds.
     """
     for key, part in rows.groupby(["modality", "dataset", "unfreeze_depth"], observed=True):
-        names, inits, table, seeded, setting = _by_seed(part)
+        names, inits, table, seed, setting = _by_seed(part)
         for baseline in (i for i in baselines if i in inits):
             for init in (i for i in inits if i not in (*WITHOUT_FEATURES, baseline)):
                 sides = _of_shared_settings(
                     table[:, :, inits.index(init)], table[:, :, inits.index(baseline)], setting
                 )
                 differences = {
-                    name: _differences(with_, without, seeded)
+                    name: _differences(with_, without, seed, setting)
                     for name, with_, without in zip(names, *sides, strict=True)
                     if np.isfinite(with_).any() and np.isfinite(without).any()
                 }
@@ -181,11 +181,10 @@ def _of_shared_settings(with_: Floats, without: Floats, setting: Ints) -> tuple[
     return np.where(shared, with_, np.nan), np.where(shared, without, np.nan)
 
 
-def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.bool_], Ints]:
-    """Architectures, inits, AUCs (architecture, seed, init; NaN for none), which seeds are named, settings.
+def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[np.str_], Ints]:
+    """Architectures, inits, AUCs (architecture, run, init; NaN for none), each run's seed and setting.
 
-    A seed in one setting is another seed than the same in the next; the last of the results are the seeds'
-    settings as numbers.
+    A run is a seed in a setting; its seed is empty where none is named, its setting is a number.
     """
     name, names = pd.factorize(part["architecture"], sort=True)
     init, inits = pd.factorize(part["init"], sort=True)
@@ -194,17 +193,34 @@ def _by_seed(part: pd.DataFrame) -> tuple[list[str], list[str], Floats, NDArray[
     )
     table = np.full((len(names), len(seeds), len(inits)), np.nan)
     table[name, seed, init] = part["auc"].to_numpy(float)
-    setting = pd.factorize(pd.Series(seeds).str.rpartition("|")[0])[0]
-    return list(map(str, names)), list(map(str, inits)), table, np.asarray(seeds != "|"), setting
+    parts = pd.Series(seeds).str.rpartition("|")
+    setting = pd.factorize(parts[0])[0]
+    return list(map(str, names)), list(map(str, inits)), table, parts[2].to_numpy(str), setting
 
 
-def _differences(with_: Floats, without: Floats, seeded: NDArray[np.bool_]) -> Floats:
+def _differences(with_: Floats, without: Floats, seed: NDArray[np.str_], setting: Ints) -> Floats:
     """By seed where the same seeds are on both sides, else the difference of the means."""
-    one, other = np.isfinite(with_), np.isfinite(without)
-    if (one == other).all() and seeded[one].all():
-        result: Floats = (with_ - without)[one].round(DIGITS)
-        return result
-    return np.array([with_[one].mean() - without[other].mean()]).round(DIGITS)
+    runs = pd.DataFrame({"seed": seed, "setting": setting, "with": with_, "without": without})
+    if (np.isfinite(with_) == np.isfinite(without)).all():
+        paired_runs = runs.dropna()
+        return over_seeds(paired_runs.assign(difference=paired_runs["with"] - paired_runs["without"]))
+    means = runs.groupby("setting")[["with", "without"]].mean()
+    return np.array([(means["with"] - means["without"]).mean()]).round(DIGITS)
+
+
+def over_seeds(runs: pd.DataFrame) -> Floats:
+    """A difference for each seed, mean over settings; the mean alone where a seed is not in all settings.
+
+    Settings are no repeats: how much they differ says nothing of another training.
+
+    Args:
+        runs: columns `difference`, `seed` (empty: not named) and `setting`.
+    """
+    table = runs.pivot_table(index="seed", columns="setting", values="difference")
+    if table.isna().any(axis=None) or "" in table.index:
+        table = table.mean().to_frame().T
+    result: Floats = table.mean(axis=1).to_numpy(float).round(DIGITS)
+    return result
 
 
 def mean_difference(differences: Floats, margin: float, unit: str) -> MeanBenefit:

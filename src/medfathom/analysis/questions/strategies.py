@@ -10,7 +10,13 @@ import pandas as pd
 
 from medfathom.analysis.as_json import FLAT
 from medfathom.analysis.effects import DIGITS, Floats, family_codes
-from medfathom.analysis.questions.pretraining import MeanBenefit, judged, mean_difference, over_architectures
+from medfathom.analysis.questions.pretraining import (
+    MeanBenefit,
+    judged,
+    mean_difference,
+    over_architectures,
+    over_seeds,
+)
 from medfathom.analysis.results import STRATEGY
 from medfathom.analysis.size.inference import Settings
 from medfathom.definitions.strategies import DEFAULT
@@ -91,9 +97,7 @@ def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Floa
         for setting in wide.columns.drop(prefix + DEFAULT):
             gains = (wide[setting] - wide[prefix + DEFAULT]).dropna().round(DIGITS)
             if len(gains):
-                by_name = gains.groupby(level="architecture", observed=True)
+                runs = gains.rename("difference").reset_index().rename(columns={"rest": "setting"})
+                by_name = runs.groupby("architecture", observed=True)
                 strategy = str(setting).removeprefix(prefix)
-                yield (
-                    (*map(str, key), strategy),
-                    {str(name): values.to_numpy(float) for name, values in by_name},
-                )
+                yield (*map(str, key), strategy), {str(name): over_seeds(own) for name, own in by_name}
