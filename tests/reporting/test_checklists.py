@@ -1,12 +1,13 @@
 """A checklist filled in: every item has a number from the record with its source, or a question."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from made_confirmations import confirmed, searched
+from made_confirmations import confirmed, load, searched
 from medfathom.confirmation.find import SUBGROUPS
 from medfathom.dashboard.notes import EVALUATIONS
 from medfathom.definitions.config import StudyConfig
@@ -15,6 +16,7 @@ from medfathom.report import fill_checklist, write_pages
 from medfathom.reporting.checklists import CHECKLISTS, read_checklist
 from medfathom.reporting.facts import FACTS
 from medfathom.reporting.pages import as_html, as_markdown
+from medfathom.reporting.record import StudyRecord, gather
 
 EXTERNAL = {
     "when": "2026-11-27 10:00:00",
@@ -141,3 +143,55 @@ def test_three_forms_have_the_same_items(config: StudyConfig, tmp_path: Path) ->
     html = as_html(report)
     assert html.count("<tr><td>") == len(report.items)
     assert "<script" not in html
+
+
+def facts_of(record: StudyRecord, *keys: str) -> str:
+    answers = [FACTS[key](record) for key in keys]
+    return " ".join(answer if isinstance(answer, str) else answer.text for answer in answers)
+
+
+def test_what_the_search_looked_for_is_told_as_it_was(config: StudyConfig) -> None:
+    """Before, each search "used the validation AUC"."""
+    asha = config.scheduler.model_copy(update={"name": "asha"})
+    other = config.model_copy(update={"objective": "auprc", "goal": "best", "scheduler": asha})
+    study = searched(other)
+    confirmed(other, study)
+    record = gather(load(other.name))
+    told = facts_of(record, "metrics", "goal")
+    assert "The search used the validation AUPRC." in told
+    assert "the highest validation AUPRC" in told
+    assert "validation AUC" not in told
+
+
+def test_one_seed_is_no_chance_in_seeds(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study, seeds=1)
+    record = gather(load(config.name))
+    assert "in test images, for this one seed only" in facts_of(record, "intervals")
+    assert "and seeds" not in facts_of(record, "intervals")
+
+
+def test_which_groups_are_trained_is_told_by_the_strategy(config: StudyConfig) -> None:
+    """Before, surgical fine-tuning of the first groups was one of the last."""
+    study = searched(config)
+    confirmed(config, study)
+    record = gather(load(config.name))
+    assert record.confirmed is not None
+    other = replace(record.confirmed.result, unfreeze_depth=2, strategy="surgical")
+    surgical = replace(record, summary=replace(record.summary, strata=(other,)))
+    assert "head and the first 2 of 5 layer groups by the strategy surgical trained" in facts_of(
+        surgical, "model"
+    )
+    plain = replace(record, summary=replace(record.summary, strata=(replace(other, strategy="fixed"),)))
+    assert "head and the last 2 of 5 layer groups trained" in facts_of(plain, "model")
+
+
+def test_a_cross_validated_search_is_no_older_version(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    record = gather(load(config.name))
+    splits = config.dataset.splits.model_copy(update={"folds": 5})
+    dataset = config.dataset.model_copy(update={"splits": splits})
+    folded = replace(record, definition=config.model_copy(update={"dataset": dataset}))
+    assert "it was cross-validated" in facts_of(folded, "gap")
+    assert "an older version confirmed the study" in facts_of(record, "gap")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.confirmation.words import opened
 from medfathom.definitions.space import Dimension, TrialParams
+from medfathom.definitions.strategies import DEFAULT
 from medfathom.metrics.rules import CALIBRATIONS, threshold_words
 from medfathom.models.folder import HEAD_FILE
 from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
@@ -15,6 +16,7 @@ from medfathom.text import clock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from medfathom.confirmation.results import StratumResult
     from medfathom.definitions.space import Value
 
 AUGMENTATION = "augmentation"
@@ -45,7 +47,7 @@ def question(record: StudyRecord) -> Answer:
 def goal(record: StudyRecord) -> Answer:
     """Best model or comparison."""
     words = {
-        "best": "Development of a model with the best validation AUC",
+        "best": f"Development of a model with {rule_words(record.study)}",
         "compare": "Comparison of configurations, each with the same budget",
     }
     text = f"{words[record.definition.goal]}, with a test on images that the search did not use."
@@ -58,17 +60,20 @@ def model(record: StudyRecord) -> Answer:
     if chosen is None:
         return record.confirm_first
     own = chosen.result
-    trained = (
-        "only the head trained"
-        if own.unfreeze_depth == 0
-        else f"head and the last {own.unfreeze_depth} of 5 layer groups trained"
-    )
+    trained = "only the head trained" if own.unfreeze_depth == 0 else f"head and {_groups(own)} trained"
     text = (
         f"{own.architecture} (family {own.family}): {own.n_params:,} parameters, {own.n_trainable_params:,} "
         f"of them trained ({trained}), {own.depth} weighted layers, {own.macs:,} multiply-accumulates for an "
         f"image.{_head(chosen)}"
     )
     return Fact(text, f"{chosen.source}, `architecture`, `n_params`, `unfreeze_depth`, `depth`, `macs`")
+
+
+def _groups(own: StratumResult) -> str:
+    """Which groups the strategy trains, and what of them."""
+    where = "first" if own.strategy == "surgical" else "last"
+    groups = f"the {where} {own.unfreeze_depth} of 5 layer groups"
+    return groups if own.strategy == DEFAULT else f"{groups} by the strategy {own.strategy}"
 
 
 def _head(chosen: Confirmed) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from medfathom.confirmation.find import SUBGROUPS
 from medfathom.confirmation.words import chance_warning, gap_words, judged_on, what_varies
+from medfathom.metrics.rules import objective_title
 from medfathom.metrics.unknown import is_absent, is_present
 from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
 from medfathom.text import command
@@ -139,7 +140,9 @@ def metrics(record: StudyRecord) -> Answer:
     if chosen is None:
         return record.confirm_first
     known = [title for name, title in METRIC_TITLES if getattr(chosen.model.test, name) is not None]
-    return Fact(f"{', '.join(known)}. The search used the validation AUC.", f"{chosen.source}, `test_*`")
+    looked_for = objective_title(record.summary.objective)
+    text = f"{', '.join(known)}. The search used the validation {looked_for}."
+    return Fact(text, f"{chosen.source}, `test_*`; definition, `objective`")
 
 
 def intervals(record: StudyRecord) -> Answer:
@@ -149,10 +152,11 @@ def intervals(record: StudyRecord) -> Answer:
         return record.confirm_first
     how = chosen.model.test.auc_interval or "DeLong"
     several = ", with the effective number of images and Student's quantile where patients have several"
-    text = (
-        f"95 %. AUC: {how}; of the mean over seeds, it covers chance in test images and seeds. "
-        f"Proportions: Wilson{several if 'group' in how else ''}."
-    )
+    units = f"{chosen.result.unit}s"
+    covers = f"of the mean over seeds, it covers chance in test {units} and seeds"
+    if len(chosen.result.models) == 1:
+        covers = f"it covers chance in test {units}, for this one seed only"
+    text = f"95 %. AUC: {how}; {covers}. Proportions: Wilson{several if 'group' in how else ''}."
     return Fact(text, f"{chosen.source}, `test_auc_interval`")
 
 
@@ -174,6 +178,11 @@ def gap(record: StudyRecord) -> Answer:
     if chosen is None:
         return record.confirm_first
     words = gap_words(chosen.result)
+    if not words and record.definition.dataset.splits.folds:
+        return (
+            "How optimistic the search was is not known: it was cross-validated, and its AUC is of other "
+            "images than the validation AUC of the final models."
+        )
     if not words:
         return "How optimistic the search was is not known: an older version confirmed the study."
     return Fact(" ".join(words), "confirmation, `gap`")
