@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from made_studies import analyze
+from made_studies import analyze, lookup, study
 from medfathom.analysis.modality import Modality, modality_of
 from medfathom.analysis.predictors import (
     ATTENTION,
@@ -18,8 +18,10 @@ from medfathom.analysis.predictors import (
     Predictor,
     parse_predictor,
 )
+from medfathom.analysis.report.sentences import effect_words
+from medfathom.analysis.report.tables import tables
 from medfathom.analysis.rows import prepare
-from medfathom.analysis.size.association import NoSlope, Unadjusted, associate
+from medfathom.analysis.size.association import Association, NoSlope, Unadjusted, associate
 from medfathom.analysis.size.comparable import comparable, with_columns_of
 from medfathom.analysis.size.inference import Settings
 from medfathom.errors import ResultsError
@@ -149,3 +151,36 @@ def test_holm_is_over_all_that_was_asked() -> None:
     assert set(found) == {"log10_params", "log2_depth", "log10_macs", "year"}
     least = min((answer.p_value, answer.p_holm) for answer in found.values())
     assert least[1] == pytest.approx(min(1.0, 4 * least[0]))
+
+
+@pytest.mark.parametrize("factor", [1e10, 1e-6])
+def test_the_unit_of_a_predictor_changes_no_answer(factor: float) -> None:
+    """Before, slopes around 1e-12 were found to 1e-12, and every curve on them had p = 1."""
+    rows = study(slope=0.02, family=0.003, settings=1, seeds=1)
+    values = dict(zip(sorted(rows["architecture"].unique()), np.arange(10.0) ** 1.5 + 1, strict=True))
+    rows = rows.assign(one=rows["architecture"].map(values))
+    other = rows.assign(other=factor * rows["one"])
+    found = analyze(other, predictors=["one", "other"], lookup=lookup).modalities["CXR"].predictors
+    first, second = found["one"], found["other"]
+    assert isinstance(first, Association)
+    assert isinstance(second, Association)
+    assert second.effect == pytest.approx(first.effect, rel=1e-5)
+    assert second.effect_ci95 == pytest.approx(first.effect_ci95, rel=1e-5)
+    assert second.p_value == pytest.approx(first.p_value, rel=1e-5)
+    assert vars(second.diagnostics.curve) == pytest.approx(vars(first.diagnostics.curve), rel=1e-5)
+    one, two = first.diagnostics.architecture, second.diagnostics.architecture
+    assert one is not None
+    assert two is not None
+    assert (two.left_out, two.p_value) == (one.left_out, pytest.approx(one.p_value, rel=1e-5))
+
+
+def test_a_small_slope_is_not_written_as_zero() -> None:
+    """Before: `+0.0000 for each unit of flops`."""
+    rows = study(slope=0.02, noise=0.0005, settings=1, seeds=1)
+    found = analyze(rows.assign(flops=100.0 * rows["n_params"]), predictors=["flops"], lookup=lookup)
+    answer = found.modalities["CXR"].predictors["flops"]
+    assert isinstance(answer, Association)
+    assert f"+{answer.slope:.2g} for each unit of flops".replace("-", "−") in effect_words(answer)
+    (numbers,) = [table for table in tables(found) if table.title == "CXR: all numbers"]
+    slopes = {row[0]: row[3] for row in numbers.rows if "slope" in row[0]}
+    assert "0.0000" not in " ".join(slopes.values())

@@ -12,6 +12,7 @@ from medfathom.analysis.predictors import BUILT_IN
 from medfathom.analysis.questions.ranking import Ranking
 from medfathom.analysis.questions.transfer import Transfer
 from medfathom.analysis.questions.unfreezing import DepthsOverDatasets
+from medfathom.analysis.report.numbers import per_unit
 from medfathom.analysis.report.one_model_words import one_model_details, one_model_sentence
 from medfathom.analysis.report.pretraining_words import SHORT, gained, with_interval
 from medfathom.analysis.report.strategy_words import strategy_sentences
@@ -255,7 +256,7 @@ def effect_words(answer: Association) -> str:
     low, high = (("−∞", "∞")[i] if end is None else f"{end:+.4f}" for i, end in enumerate(answer.effect_ci95))
     first, last = (answer.predictor.shown(value) for value in answer.range)
     text = f"{answer.effect:+.4f} AUC from {first} to {last} (95 % interval {low} to {high}".replace("-", "−")
-    slope = f"{answer.slope:+.4f}".replace("-", "−")
+    slope = f"{'+' if answer.slope >= 0 else ''}{per_unit(answer.slope)}"
     return text if answer.predictor.level else f"{text}; {slope} {answer.predictor.change}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from medfathom.analysis.pipeline import Analysis, ModalityFindings, NothingCompared
 from medfathom.analysis.questions.moderation import Difference
-from medfathom.analysis.report.numbers import interval, number, p_value
+from medfathom.analysis.report.numbers import interval, number, p_value, per_unit, per_unit_interval
 from medfathom.analysis.report.sentences import NAMES
 from medfathom.analysis.report.setting_tables import setting_tables
 from medfathom.analysis.report.table import MOST_ROWS, Table, more_rows
@@ -45,8 +45,8 @@ QUANTITIES: dict[str, Callable[[Association], str]] = {
     "effect over the range (AUC)": lambda a: number(a.effect),
     "95 % interval of the effect": lambda a: interval(a.effect_ci95),
     "95 % prediction interval, another data set": lambda a: interval(a.prediction95),
-    "slope": lambda a: f"{number(a.slope)} {'' if a.predictor.level else a.predictor.change}",
-    "95 % interval of the slope": lambda a: interval(a.ci95),
+    "slope": lambda a: f"{per_unit(a.slope)} {'' if a.predictor.level else a.predictor.change}",
+    "95 % interval of the slope": lambda a: per_unit_interval(a.ci95),
     "p": lambda a: p_value(a.p_value),
     "p (Holm)": lambda a: p_value(a.p_holm),
     "smallest p possible with this design": lambda a: p_value(a.smallest_reachable_p),
@@ -57,11 +57,11 @@ QUANTITIES: dict[str, Callable[[Association], str]] = {
     "architectures": lambda a: number(a.n_architectures, 0),
     "architectures needed": lambda a: number(a.architectures_needed, 0),
     "applies to": lambda a: a.speaks_for,
-    "spread of slopes over data sets (tau)": lambda a: number(getattr(a.heterogeneity, "tau", None)),
+    "spread of slopes over data sets (tau)": lambda a: per_unit(getattr(a.heterogeneity, "tau", None)),
     "p of different slopes by data set": lambda a: p_value(getattr(a.heterogeneity, "p_value", None)),
     "largest p without one architecture": lambda a: _without(a.diagnostics.architecture),
     "largest p without one family": lambda a: _without(a.diagnostics.family),
-    "median slope of all pairs (Theil-Sen)": lambda a: number(a.diagnostics.robust_slope),
+    "median slope of all pairs (Theil-Sen)": lambda a: per_unit(a.diagnostics.robust_slope),
     "p of curvature": lambda a: p_value(getattr(a.diagnostics.curve, "p_value", None)),
     "range of the fitted parabola (AUC)": lambda a: number(getattr(a.diagnostics.curve, "reach", None)),
     "method": lambda a: a.method,
@@ -85,8 +85,8 @@ def _by_dataset(name: str, answers: Answers) -> Table:
         [
             answer.predictor.noun,
             dataset,
-            number(each.estimate.slope),
-            interval(each.estimate.ci95),
+            per_unit(each.estimate.slope),
+            per_unit_interval(each.estimate.ci95),
             str(each.n_architectures),
             each.reason,
         ]
@@ -150,8 +150,8 @@ def _sensitivity(name: str, answers: Answers) -> Table:
             a.predictor.noun,
             s.name,
             s.unit,
-            number(s.estimate.slope),
-            interval(s.estimate.ci95),
+            per_unit(s.estimate.slope),
+            per_unit_interval(s.estimate.ci95),
             p_value(s.estimate.p_value),
             s.reason,
         ]

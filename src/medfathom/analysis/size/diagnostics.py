@@ -101,7 +101,7 @@ def _family_ratio(inference: SlopeInference) -> float:
 
 def curve_of(effects: Effects, x: Floats) -> Curve | None:
     """The parabola through the effects."""
-    groups, centred = indicators(effects.component), x - x.mean()
+    groups, centred = indicators(effects.component), (x - x.mean()) / _unit(x)
     X = np.column_stack([groups, centred, centred**2])
     df = len(x) - X.shape[1]
     if df < 1 or np.linalg.matrix_rank(X, tol=1e-8) < X.shape[1]:
@@ -140,7 +140,8 @@ def slope_by_gls(
     values: Floats, x: Floats, component: Ints, families: Ints, ratio: float
 ) -> tuple[float, float] | None:
     """Slope and p-value for a known ratio of family to architecture variance; None where there is none."""
-    X = np.column_stack([indicators(component), x - x.mean()])
+    unit = _unit(x)
+    X = np.column_stack([indicators(component), (x - x.mean()) / unit])
     df = len(x) - X.shape[1]
     if len(x) < FEWEST_LEFT or df < 1 or np.linalg.matrix_rank(X, tol=1e-8) < X.shape[1]:
         return None
@@ -151,10 +152,14 @@ def slope_by_gls(
     coefficients = inverse @ design.T @ outcome
     residual = outcome - design @ coefficients
     error = float(np.sqrt(residual @ residual / df * inverse[-1, -1]))
-    slope = float(coefficients[-1])
-    return slope, float(2 * stats.t.sf(abs(slope) / error, df)) if error > 1e-12 else float(
-        abs(slope) < 1e-12
-    )
+    effect = float(coefficients[-1])
+    p_value = float(2 * stats.t.sf(abs(effect) / error, df)) if error > 1e-12 else float(abs(effect) < 1e-12)
+    return effect / unit, p_value
+
+
+def _unit(x: Floats) -> float:
+    """The range of a predictor: coefficients are then AUCs, whatever unit the predictor has."""
+    return float(np.ptp(x)) or 1.0
 
 
 def pairwise_slope(effects: Effects, x: Floats) -> float:

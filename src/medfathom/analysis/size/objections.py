@@ -64,7 +64,7 @@ def _another_predictor(answer: Unadjusted) -> str:
         if both.contradicts(answer.slope):
             noun = PREDICTORS[name].noun
             return (
-                f"with {noun} held fixed the slope is {both.own.slope:+.4f} (p = {both.own.p_value:.2g}): "
+                f"with {noun} held fixed the slope is {both.own.slope:+.2g} (p = {both.own.p_value:.2g}): "
                 f"{noun} explains it about as well"
             )
     return ""

@@ -105,7 +105,9 @@ class MixtureSlope:
         def excess(b: float) -> float:
             return float(found.weight @ stdtr(self.df, (b - found.estimates) / found.errors)) - probability
 
-        return float(brentq(excess, low - margin, high + margin, xtol=1e-12))
+        # Slopes on multiply-accumulates are around 1e-12: how near is near depends on the predictor's unit.
+        near = 1e-12 * max(abs(low), abs(high))
+        return float(brentq(excess, low - margin, high + margin, xtol=near))
 
 
 def mixture_slope(values: Floats, design: Design, calibration: tuple[CalibrationFactor, ...]) -> MixtureSlope:
