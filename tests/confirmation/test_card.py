@@ -118,7 +118,8 @@ def test_the_card_says_what_is_in_two_splits(said: str | None, line: str) -> Non
 
 
 def test_no_thresholds_is_not_a_class_called_none() -> None:
-    text = card(config=CONFIG.model_copy(update={"task": "multiclass", "class_names": ["none", "a", "b"]}))
+    changes = {"task": "multiclass", "class_names": ["none", "a", "b"], "thresholds": []}
+    text = card(config=CONFIG.model_copy(update=changes))
     assert "There are no thresholds: the class with the highest probability is predicted." in text
     assert "hresholds: none" not in text
 
@@ -135,7 +136,8 @@ def test_subgroups_are_of_the_network_without_views() -> None:
 def test_the_limits_say_what_the_thresholds_weigh() -> None:
     assert "Thresholds give sensitivity and specificity equal weight" in card()
     wanted = card(config=CONFIG.model_copy(update={"threshold_rule": {"sensitivity": 0.95}}))
-    several = card(config=CONFIG.model_copy(update={"task": "multiclass", "class_names": ["a", "b", "c"]}))
+    changes = {"task": "multiclass", "class_names": ["a", "b", "c"], "thresholds": [0.3, 0.4, 0.5]}
+    several = card(config=CONFIG.model_copy(update=changes))
     assert "equal weight" not in wanted + several
 
 
@@ -195,3 +197,17 @@ def test_export_and_confirm_say_it_first_too() -> None:
     console = Console(file=io.StringIO(), width=300)
     console.print(confirmation_text(summary))
     assert "Perhaps no better than chance" in console.file.getvalue().splitlines()[1]  # type: ignore[attr-defined]
+
+
+def test_the_thresholds_behind_the_table_of_several_classes_are_told() -> None:
+    """Before, the card said that there are none, beside sensitivities that were had at some."""
+    changes = {
+        "task": "multiclass",
+        "class_names": ["none", "drusen", "fluid"],
+        "thresholds": [0.25, 0.5, 0.75],
+    }
+    text = card(config=CONFIG.model_copy(update=changes))
+    assert "The class with the highest probability is predicted." in text
+    assert "against the others (mean over classes), at thresholds chosen by Youden's J" in text
+    assert "`none` at 0.2500 or more, `drusen` at 0.5000 or more, `fluid` at 0.7500 or more." in text
+    assert "There are no thresholds" not in text

@@ -12,11 +12,15 @@ from medfathom.confirmation.find import SUBGROUPS
 from medfathom.dashboard.notes import EVALUATIONS
 from medfathom.definitions.config import StudyConfig
 from medfathom.errors import InputError
+from medfathom.models.folder import ModelConfig
 from medfathom.report import fill_checklist, write_pages
 from medfathom.reporting.checklists import CHECKLISTS, read_checklist
 from medfathom.reporting.facts import FACTS
+from medfathom.reporting.methods import methods_paragraph
 from medfathom.reporting.pages import as_html, as_markdown
-from medfathom.reporting.record import StudyRecord, gather
+from medfathom.reporting.record import Confirmed, StudyRecord, gather
+from medfathom.study.choice import choice_of
+from medfathom.trial.record import SplitMetrics
 
 EXTERNAL = {
     "when": "2026-11-27 10:00:00",
@@ -195,3 +199,46 @@ def test_a_cross_validated_search_is_no_older_version(config: StudyConfig) -> No
     folded = replace(record, definition=config.model_copy(update={"dataset": dataset}))
     assert "it was cross-validated" in facts_of(folded, "gap")
     assert "an older version confirmed the study" in facts_of(record, "gap")
+
+
+def test_methods_tell_which_configurations_were_trained_again(config: StudyConfig) -> None:
+    """Before, the reported one was "the configuration with the highest AUC", and the only one."""
+    study = searched(config)
+    confirmed(config, study)
+    record = gather(load(config.name))
+    strata = record.summary.strata
+    methods = methods_paragraph(record)
+    assert len(strata) == 2
+    assert "2 configurations were trained again (6 models in all) and judged on the test split" in methods
+    assert "of these, mean over its 3 seeds, was tf_efficientnet_lite0" in methods
+    best = choice_of(record.study, record.trials)
+    assert best is not None
+    for result in strata:
+        one = methods_paragraph(replace(record, summary=replace(record.summary, strata=(result,))))
+        of_search = f"The configuration of search trial {result.search_trial} was" in one
+        assert of_search == (result.search_trial != best.best)
+        assert "It was trained again with 3 seeds and judged" in one
+
+
+def test_several_classes_are_judged_one_against_the_others(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    record = gather(load(config.name))
+    assert record.confirmed is not None
+    model = replace(record.confirmed.model, test=SplitMetrics(auc=0.8, sensitivity=0.7))
+    for task, words in (
+        ("multiclass", "each class against the others at its threshold from validation, mean over classes"),
+        ("binary", "Test, at the threshold from validation"),
+    ):
+        known = ModelConfig.model_construct(
+            task=task, class_names=["well", "ill"], thresholds=[0.4, 0.3], threshold_rule="youden"
+        )
+        if task == "binary":
+            known = known.model_copy(update={"thresholds": [0.3]})
+        own = replace(record)
+        own.__dict__["confirmed"] = Confirmed(record.confirmed.result, model, known)
+        told = facts_of(own, "operating_point")
+        assert words in told
+        assert "sensitivity 0.700" in told
+        assert "ill from 0.3000" in facts_of(own, "threshold")
+        assert ("well from 0.4000" in facts_of(own, "threshold")) == (task == "multiclass")

@@ -326,7 +326,7 @@ def _optimism(value: float) -> str:
 
 
 def _thresholds(config: ModelConfig) -> str:
-    if config.task == "multiclass":
+    if config.task == "multiclass" and not config.thresholds:
         return "There are no thresholds: the class with the highest probability is predicted."
     names = config.class_names[1:] if config.task == "binary" else config.class_names
     each = ", ".join(
@@ -334,6 +334,12 @@ def _thresholds(config: ModelConfig) -> str:
         for name, t in zip(names, config.thresholds, strict=True)
     )
     how = threshold_words(config.threshold_rule)
+    if config.task == "multiclass":
+        return (
+            "The class with the highest probability is predicted. Sensitivity, specificity, PPV and NPV\n"
+            "judge each class against the others (mean over classes), at thresholds chosen by "
+            f"{how} on the\nvalidation split: {each}."
+        )
     return f"Thresholds, chosen by {how} on the\nvalidation split: {each}."
 
 

@@ -6,9 +6,9 @@ from medfathom.definitions.joint import members
 from medfathom.metrics.rules import CALIBRATIONS, threshold_words
 from medfathom.reporting.data_facts import FIT, flow, partitions
 from medfathom.reporting.model_facts import hardware, hyperparameters, initialisation, software
-from medfathom.reporting.record import Fact, StudyRecord
+from medfathom.reporting.record import Confirmed, Fact, StudyRecord
 from medfathom.reporting.result_facts import intervals
-from medfathom.study.choice import rule_words
+from medfathom.study.choice import choice_of, rule_words
 
 
 def methods_paragraph(record: StudyRecord) -> str:
@@ -48,30 +48,49 @@ def _confirmation(record: StudyRecord) -> list[str]:
     chosen = record.confirmed
     if chosen is None:
         return []
-    own, config = chosen.result, chosen.config
-    seeds = "one seed" if len(own.models) == 1 else f"{len(own.models)} seeds"
-    lines = [
-        f"The configuration with {rule_words(record.study)} was {own.architecture} with "
-        f"{own.n_params:,} parameters, of which {own.n_trainable_params:,} were trained.",
-    ]
+    config = chosen.config
+    lines = _trained_again(record, chosen)
     for title, answer in (
         ("Weights at the start", initialisation(record)),
         ("Training", hyperparameters(record)),
     ):
         lines += [f"{title}: {answer.text}"] if isinstance(answer, Fact) else []
-    times = len(record.summary.openings)
-    opened = "once" if times == 1 else f"in {times} sessions"
-    lines.append(
-        f"It was trained again with {seeds} and judged on the test split, which was opened {opened}."
-    )
     if config is not None:
-        rule = f", and the threshold was chosen there by {threshold_words(config.threshold_rule)}"
+        what = "thresholds at which each class is judged against the others were"
+        if config.task != "multiclass":
+            what = "threshold was"
+        rule = f", and the {what} chosen there by {threshold_words(config.threshold_rule)}"
         lines.append(
             f"Probabilities were calibrated by {CALIBRATIONS[config.calibration]} on the validation split"
-            f"{'' if config.task == 'multiclass' else rule}."
+            f"{rule if config.thresholds else ''}."
         )
     told = (("Intervals", intervals(record)), ("Hardware", hardware(record)), ("Software", software(record)))
     return [*lines, *(f"{title}: {answer.text}" for title, answer in told if isinstance(answer, Fact))]
+
+
+def _trained_again(record: StudyRecord, chosen: Confirmed) -> list[str]:
+    """Which configurations were trained again and tested, and which of them is reported."""
+    own, strata = chosen.result, record.summary.strata
+    seeds = "one seed" if len(own.models) == 1 else f"{len(own.models)} seeds"
+    sizes = f"{own.n_params:,} parameters, of which {own.n_trainable_params:,} were trained"
+    what = f"{own.architecture} with {sizes}"
+    times = len(record.summary.openings)
+    tested = "judged on the test split, which was opened " + (
+        "once" if times == 1 else f"in {times} sessions"
+    )
+    rule = f"The configuration with {rule_words(record.study)}"
+    if len(strata) > 1:
+        models = sum(len(result.models) for result in strata)
+        return [
+            f"{len(strata)} configurations were trained again ({models} models in all) and {tested}.",
+            f"{rule} of these, mean over its {seeds}, was {what}."
+            if len(own.models) > 1
+            else f"{rule} of these was {what} (one seed).",
+        ]
+    found = choice_of(record.study, record.trials)
+    best = found is not None and found.best == own.search_trial
+    which = rule if best else f"The configuration of search trial {own.search_trial}"
+    return [f"{which} was {what}.", f"It was trained again with {seeds} and {tested}."]
 
 
 def _elsewhere(record: StudyRecord) -> list[str]:

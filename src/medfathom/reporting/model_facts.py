@@ -114,7 +114,7 @@ def threshold(record: StudyRecord) -> Answer:
     if chosen is None or chosen.config is None:
         return record.confirm_first
     config = chosen.config
-    if config.task == "multiclass":
+    if config.task == "multiclass" and not config.thresholds:
         return Fact("No threshold: the class with the highest probability.", "medfathom.json, `task`")
     names = config.class_names[1:] if config.task == "binary" else config.class_names
     each = ", ".join(
@@ -122,6 +122,11 @@ def threshold(record: StudyRecord) -> Answer:
         for name, value in zip(names, config.thresholds, strict=True)
     )
     text = f"{each}; chosen by {threshold_words(config.threshold_rule)} on validation, before the test."
+    if config.task == "multiclass":
+        text = (
+            "The class with the highest probability is predicted. Sensitivity, specificity and predictive "
+            f"values judge each class against the others: {text}"
+        )
     return Fact(text, f"{chosen.source}, medfathom.json, `thresholds`, `threshold_rule`")
 
 

@@ -59,7 +59,10 @@ def test_metrics(record: StudyRecord) -> Answer:
 
 def operating_point(record: StudyRecord) -> Answer:
     """At the threshold from validation."""
-    return _of_model(record, OPERATING, "Test, at the threshold from validation")
+    config = None if record.confirmed is None else record.confirmed.config
+    several = config is not None and config.task == "multiclass"
+    each = "each class against the others at its threshold from validation, mean over classes"
+    return _of_model(record, OPERATING, f"Test, {each if several else 'at the threshold from validation'}")
 
 
 def calibration(record: StudyRecord) -> Answer:
