@@ -31,7 +31,8 @@ SUBGROUPS = "subgroups"
 PICTURES = {
     "roc.png": "ROC curve of the test split; band: 95 % interval",
     "precision_recall.png": "precision and recall on the test split; band: 95 % interval",
-    "confusion.png": "confusion matrix of the test split, by the thresholds from validation",
+    "confusion.png": "confusion matrix of the test split (two classes: at the threshold from validation; "
+    "more: the class with the highest probability)",
     "calibration.png": "reliability on the test split, after calibration on validation",
     "gradcam.png": "Grad-CAM of confident right and wrong predictions on the test split",
     "mistakes.png": "the most confident mistakes on the test split, each beside its Grad-CAM if there is one",

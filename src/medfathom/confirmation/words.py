@@ -45,8 +45,9 @@ def what_varies(result: StratumResult) -> str:
 def best_sentence(best: StratumResult) -> str:
     """What the best configuration by validation is worth on the test split."""
     low, high = best.ci
+    asked = "" if best.chosen else f" (trial {best.search_trial})"
     return (
-        f"Best model on validation: {stratum_words(best.stratum)}, test AUC {best.test_auc:.4f} "
+        f"Best model on validation: {stratum_words(best.stratum)}{asked}, test AUC {best.test_auc:.4f} "
         f"(95 % interval {low:.3f} to {high:.3f}, {what_varies(best)})."
     )
 
