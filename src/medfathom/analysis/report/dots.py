@@ -96,7 +96,7 @@ def attention(analysis: Analysis) -> Drawing | None:
         return None
     text = (
         "AUC of convolutional networks with an attention module minus AUC of the same networks without, at "
-        "nearly equal size, with 95 % intervals over networks."
+        "nearly equal size, with 95 % intervals over networks (of one network: over its seeds)."
     )
     return _plot(dots, "AUC gained by attention", text)
 

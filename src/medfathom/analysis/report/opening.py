@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.questions.attention import AttentionBenefit
+from medfathom.analysis.questions.pretraining import MeanBenefit
 from medfathom.analysis.questions.resolution import ResolutionStep, enough
 from medfathom.analysis.questions.turning_point import TurningPoint
 from medfathom.analysis.report.drawing import signed
@@ -103,7 +104,7 @@ def _with_attention(each: AttentionBenefit) -> str:
     holm = " (significant on its own, but not after Holm correction)" if only_alone else ""
     return (
         f"{signed(each.mean.benefit, 4)} AUC{_interval(each.mean.ci95)}, over {pairs} of networks and "
-        f"{number_of(each.n_datasets, 'data set')}{holm}."
+        f"{number_of(each.n_datasets, 'data set')}{holm}{_only(each.mean, each.pairs)}."
     )
 
 
@@ -224,5 +225,13 @@ def _step(step: ResolutionStep, margin: float) -> str:
     networks = number_of(len(step.architectures), "network")
     return (
         f"{step.image_size} px is {word} {step.largest} px ({signed(mean.benefit, 4)} AUC"
-        f"{_interval(mean.ci95)}; {networks}, {number_of(step.n_datasets, 'data set')})"
+        f"{_interval(mean.ci95)}; {networks}, {number_of(step.n_datasets, 'data set')}"
+        f"{_only(mean, step.architectures)})"
     )
+
+
+def _only(mean: MeanBenefit, names: Sequence[str]) -> str:
+    """That one network was judged, over its seeds or data sets; empty where there are several."""
+    if mean.unit not in ("seed", "data set"):
+        return ""
+    return f", over {number_of(mean.n, mean.unit)}; this applies to {', '.join(names)} only"

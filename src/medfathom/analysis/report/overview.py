@@ -65,10 +65,11 @@ def overview(analysis: Analysis) -> Drawing | None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel("AUC of the largest network minus the smallest")
+    axes.set_xlabel("AUC at the largest value minus AUC at the smallest")
     text = (
-        "Each diamond: the difference in AUC between the largest and the smallest network, on the fitted "
-        f"line, with its 95 % interval. Green band: differences below {margin:g}, too small to matter."
+        "Each diamond: the difference in AUC between the largest and the smallest value that networks have "
+        "(of parameters, depth, accuracy, …), on the fitted line, with its 95 % interval. Green band: "
+        f"differences below {margin:g}, too small to matter."
     )
     said = "; ".join(f"{name}, {_words(answer)}" for name, answer in listed)
     return page.drawing(overview_table(analysis), text, f"Effects over the range of the networks. {said}.")

@@ -42,7 +42,7 @@ def power(planned: Sequence[Planned]) -> Drawing:
     panels[-1].set_xlabel("architectures, log scale")
     caption = (
         f"Power to find an effect of {planned[0].margin:g} AUC over the range of the networks. Band: 95 % "
-        "interval from the uncertainty of the pilot, for the pilot's number of data sets."
+        "interval from the uncertainty of the pilot, for the number of data sets nearest to the pilot's."
     )
     return page.drawing(data, caption, caption)
 
