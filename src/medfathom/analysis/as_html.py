@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medfathom.analysis.report.numbers import p_value
 from medfathom.analysis.report.pretraining_words import pretraining_lines
 from medfathom.html import lines, piece, table
 from medfathom.text import number_of
@@ -54,7 +55,7 @@ def _row(answer: Association | NoSlope) -> list[object]:
         answer.verdict,
         _signed(answer.effect),
         "" if low is None or high is None else f"{_signed(low)} to {_signed(high)}",
-        "" if p is None else f"{p:.3f}",
+        "" if p is None else p_value(p),
         answer.reason,
     ]
 

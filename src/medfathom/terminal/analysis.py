@@ -211,8 +211,10 @@ def _verdicts(predictors: Mapping[str, Association | NoSlope]) -> RenderableType
 
 def _p(found: Association | NoSlope) -> str:
     """The p-value of the test that the verdict rests on."""
+    from medfathom.analysis.report.numbers import p_value  # noqa: PLC0415  imports pandas
+
     value = found.p_equivalence_holm if found.verdict == "negligible" else found.p_holm
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else p_value(value)
 
 
 def _signed(value: float | None) -> str:

@@ -297,7 +297,10 @@ def _beside_it(answer: Association) -> str:
 
 def _what_is_missing(answer: Association) -> str:
     why = f"{answer.reason[:1].upper()}{answer.reason[1:]}."
-    if not answer.architectures_needed or "decide" in answer.reason or "disagree" in answer.reason:
+    shown = (
+        min(answer.p_holm, answer.p_equivalence_holm) <= ALPHA
+    )  # more networks of this kind change nothing
+    if shown or not answer.architectures_needed:
         return why
     low, high = (f"{end:,}" if end else "any number" for end in answer.architectures_needed95)
     return (
