@@ -109,12 +109,15 @@ def is_kept(folder: Path, names: Sequence[str] = ()) -> bool:
 
 
 def pictures_of_best(summary: ConfirmationSummary) -> list[tuple[str, Path, str]]:
-    """The pictures of the best configuration by validation: (study, file, what it shows)."""
+    """Pictures of the best configuration by validation, of its first seed: (of what, file, what it shows)."""
     if not summary.best_of_strata:
         return []
     best = summary.best_of_strata[0]
     first = best.models[0]
-    about = f"{summary.study}, {stratum_words(best.stratum)}"
+    seeds = len(best.models)
+    about = (
+        f"{summary.study}, {stratum_words(best.stratum)}{f', first of {seeds} seeds' if seeds > 1 else ''}"
+    )
     files = [(first.folder / name, _shown(name)) for name in first.pictures]
     if why := without_map(first.pictures):
         files[-1] = (files[-1][0], f"{files[-1][1]}; {why}")
