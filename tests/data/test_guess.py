@@ -95,6 +95,24 @@ def test_a_table_of_ids_with_patients_and_splits(tmp_path: Path) -> None:
     assert guess_dataset(tmp_path, modality="OCT").keys == found.keys
 
 
+@pytest.mark.parametrize(
+    "columns", [("lesion_id", "patient_id"), ("slide_id", "Patient"), ("slide_id", "case_id")]
+)
+def test_of_a_column_of_lesions_and_one_of_patients_the_patients_are_the_groups(
+    tmp_path: Path, columns: tuple[str, str]
+) -> None:
+    part, patient = columns
+    put(tmp_path, *[f"{k}.png" for k in range(24)])
+    rows = [
+        {part: f"x{k // 2}", "file": f"{k}.png", patient: f"p{k // 6}", "label": k % 2} for k in range(24)
+    ]
+    found = guess_dataset(table(tmp_path / "t.csv", rows), modality="WSI")
+    assert keys(found, "group_column") == [patient]
+    alone = [{name: cell for name, cell in row.items() if name != patient} for row in rows]
+    found = guess_dataset(table(tmp_path / "t.csv", alone), modality="WSI")
+    assert keys(found, "group_column") == [part]
+
+
 def test_columns_of_zeros_and_ones(tmp_path: Path) -> None:
     put(tmp_path, *[f"{k}.png" for k in range(8)])
     marks = [{"file": f"{k}.png", "edema": ["1", "0", "-1", ""][k % 4], "mass": k % 2} for k in range(8)]

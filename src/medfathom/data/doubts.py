@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         _dates(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
-        _unused_patients(listing) if listing.clusters is None else "",
+        _unused_patients(listing, config) if listing.groups is None else "",
     ]
     return list(filter(None, found))
 
@@ -181,35 +182,55 @@ def _mixed_patients(listing: Listing, config: DatasetConfig) -> str:
     )
 
 
-def _unused_patients(listing: Listing) -> str:
-    """A line where paths name patients, but nothing keeps a patient's images in one split."""
-    n_images = len(listing)
-    for shown, pattern, n_patients, what in _patients_in_paths(listing):
-        if 1 < n_patients < n_images:
+def _unused_patients(listing: Listing, config: DatasetConfig) -> str:
+    """A line where paths name patients, but nothing keeps a patient's images (or cases) in one split."""
+    unit = config.unit if isinstance(config, CsvDataset | FolderDataset) else "image"
+    for shown, pattern, patients, what in _patients_in_paths(listing):
+        if _may_be_divided(patients, listing):
+            n_units = len(listing) if listing.cases is None else len(set(listing.cases.tolist()))
             return (
-                f"paths name {n_patients} {what} ({shown}, ...) of {n_images} images, but the "
-                f"images of one may be in several splits: dataset.group_pattern = '{pattern}' keeps them "
+                f"paths name {len(set(patients))} {what} ({shown}, ...) of {n_units} {unit}s, but the "
+                f"{unit}s of one may be in several splits: dataset.group_pattern = '{pattern}' keeps them "
                 "together"
             )
     return ""
 
 
-def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, int, str]]:
-    """Ways to find the patient in every path: an example, the pattern, how many it finds, what they are."""
+def _may_be_divided(patients: Sequence[str], listing: Listing) -> bool:
+    """Whether a patient has several images; of cases, whether one has several that lie in one folder.
+
+    Cases of several folders may be of different patients: their numbers may start again in each class.
+    """
+    if listing.cases is None:
+        return 1 < len(set(patients)) < len(listing)
+    pairs = set(zip(listing.cases.tolist(), patients, strict=True))
+    if len(pairs) > len(set(listing.cases.tolist())) or len(set(patients)) < 2:
+        return False
+    beside = Counter((patient, posixpath.dirname(case)) for case, patient in pairs)
+    return max(beside.values()) > 1
+
+
+def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, list[str], str]]:
+    """Ways to find the patient in every path: an example, the pattern, whom it finds, what they are."""
     matches = [PATIENT.search(name) for name in listing.names]
     if matches and all(matches):
         found = [match for match in matches if match]
         pattern, _ = Counter(f"{m[1]}{m[2]}(\\d+)" for m in found).most_common(1)[0]
-        yield found[0][0], pattern, len({m[0] for m in found}), "patients or slides"
+        yield found[0][0], pattern, [m[0] for m in found], "patients or slides"
     for pattern, what in WHOLES.items():
         wholes = [re.search(pattern, name) for name in listing.names]
         if wholes and all(wholes):
             named = [match[1] for match in wholes if match]
-            yield named[0], pattern, len(set(named)), what
+            yield named[0], pattern, named, what
     folders = [name.split("/")[:-1] for name in listing.names]
     for level in range(min(map(len, folders), default=0)):
         names = {parts[level] for parts in folders}
         numbered = len(names) > FEW_FOLDERS and all(re.search(r"\d", name) for name in names)
         if numbered and not names <= set(listing.class_names):
             before = f"(?:[^/]+/){{{level}}}" if level else ""
-            yield min(names), f"^{before}([^/]+)/", len(names), "patients or slides"
+            yield (
+                min(names),
+                f"^{before}([^/]+)/",
+                [parts[level] for parts in folders],
+                "patients or slides",
+            )

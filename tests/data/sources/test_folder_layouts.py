@@ -370,6 +370,22 @@ def test_patients_that_nothing_keeps_together_are_told(
     assert not said(tmp_path, group_pattern="^(.*)$", **keys)
 
 
+@pytest.mark.parametrize("layout", ["{word}/patient{p}/scan{v}/{n}.png", "{word}/patient{p}_{v}/{n}.png"])
+def test_patients_whose_volumes_nothing_keeps_together_are_told(tmp_path: Path, layout: str) -> None:
+    for n in range(60):
+        write(tmp_path, layout.format(word="ab"[n // 30], p=n // 6, v=n // 3 % 2, n=n))
+    found = said(tmp_path, unit="volume")
+    assert "paths name 10 patients or slides (patient0, ...) of 20 volumes" in found
+    assert r"dataset.group_pattern = 'patient(\d+)' keeps them together" in found
+    assert "keeps them together" not in said(tmp_path, unit="volume", group_pattern=r"(patient\d+)")
+
+
+def test_volumes_whose_numbers_start_again_in_each_class_are_no_patients(tmp_path: Path) -> None:
+    for n in range(48):
+        write(tmp_path, f"{'ab'[n % 2]}/volume{n // 4}/{n}.png")
+    assert "keeps them together" not in said(tmp_path, unit="volume")
+
+
 def test_patients_whose_numbers_start_again_in_each_class_are_told(tmp_path: Path) -> None:
     for n in range(24):
         write(tmp_path, f"{'ab'[n % 2]}/person{n // 4}_{n}.png")

@@ -536,6 +536,24 @@ def test_a_column_of_patients_that_is_not_used_is_told(tmp_path: Path) -> None:
     assert not listed(each).notes
 
 
+def test_a_column_of_patients_above_the_groups_or_cases_is_told(tmp_path: Path) -> None:
+    files(tmp_path, *(f"{n}.png" for n in range(12)))
+    rows = [f"{n}.png,{n // 4 % 2},v{n // 2},P{n // 4},{n % 2}" for n in range(12)]
+    path = write(tmp_path / "t.csv", "path,label,lesion_id,patient_id,case", *rows)
+    keeps = 'dataset.group_column = "patient_id" keeps them together'
+    said = (
+        "column 'patient_id' names 3 patients (or similar) of 6 {0}, but the {0} of one may be in several "
+        f"splits: {keeps}"
+    )
+    for keys, what in (
+        ({"group_column": "lesion_id"}, "groups"),
+        ({"unit": "volume", "case_column": "lesion_id"}, "volumes"),
+    ):
+        assert said.format(what) in " ".join(listed(path, **keys).notes)
+    assert not listed(path, group_column="patient_id").notes
+    assert not listed(path, unit="case", case_column="lesion_id", group_column="patient_id").notes
+
+
 class TestSplitLists:
     @pytest.fixture
     def table(self, tmp_path: Path) -> Path:

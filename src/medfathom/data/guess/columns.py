@@ -22,8 +22,13 @@ LABELS = (
 )
 GROUPS = (
     r"patients?|patient[ _-]?(?:id|number|nr|no)|pid|subjects?|subject[ _-]?id|person(?:[ _-]?id)?"
-    r"|participant(?:[ _-]?id)?|mrn|lesion[ _-]?id|slide(?:[ _-]?id)?"
+    r"|participant(?:[ _-]?id)?|mrn",
+    r"case[ _-]?id",
+    r"lesion[ _-]?id",
+    r"slide(?:[ _-]?id)?",
 )
+"""A patient may have several lesions and slides: the first that a table has is taken."""
+
 SPLITS = r"splits?|set|subset|partition|usage|phase|fold[ _]?name"
 
 LOOKED_AT = 200
@@ -145,13 +150,16 @@ def _split(cells: Mapping[str, Sequence[str]], used: set[str], found: Columns) -
 
 
 def _group(cells: Mapping[str, Sequence[str]], used: set[str], found: Columns) -> set[str]:
-    columns = _named(GROUPS, cells, used)
+    columns = [column for words in GROUPS for column in _named(words, cells, used)]
     if not columns:
         return set()
-    values = cells[columns[0]]
+    # A case that each row has one of is no patient with several images.
+    joins = [column for column in columns if len(set(cells[column])) < len(cells[column])]
+    chosen = (joins or columns)[0]
+    values = cells[chosen]
     why = f"by its name; it has {len(set(values))} different cells in {len(values)} rows"
-    found.take(why, group_column=columns[0])
-    return {columns[0]}
+    found.take(why, group_column=chosen)
+    return {chosen}
 
 
 def _label(

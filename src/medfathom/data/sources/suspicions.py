@@ -68,6 +68,13 @@ PATIENT_COLUMN = re.compile(
 )
 """A column that says whose image it is."""
 
+PERSON_COLUMN = re.compile(
+    r"(patient|subject|person|participant|mrn|pid)s?[\W_]*(id|no|nr|num|number|name|key|code)?"
+    r"|case[\W_]*(id|no|nr|num|number)",
+    re.IGNORECASE,
+)
+"""One that says of what patient a lesion, slide, scan or study is."""
+
 FEW_IN_A_SERIES = 10
 """More classes than these that differ in a number alone are no grades or stages."""
 
@@ -103,19 +110,29 @@ def folder_suspicions(
     return [*mask_suspicions(names, inner, masks), *filter(None, found)]
 
 
-def unused_patients(columns: Mapping[str, Sequence[str]], n_files: int) -> list[str]:
-    """A line where a table, of which no column is the group, has a column of patients.
+def unused_patients(columns: Mapping[str, Sequence[str]], units: Sequence[str], what: str) -> list[str]:
+    """A line where a table has a column of patients of whom each may have several units.
 
     Args:
         columns: the cells of each column.
-        n_files: different files that the rows name.
+        units: what no split divides, of each row: an image, a case or a group; "" where it is not known.
+        what: units are called; "groups": the definition names them.
     """
+    pattern = PERSON_COLUMN if what == "groups" else PATIENT_COLUMN
     for column, cells in columns.items():
-        n_patients = len(set(cells))
-        if PATIENT_COLUMN.fullmatch(_spaced(column)) and 1 < n_patients < n_files:
+        if not pattern.fullmatch(_spaced(column)):
+            continue
+        pairs = {
+            (unit, cell)
+            for unit, cell in zip(units, cells, strict=True)
+            if unit and (cell or what == "images")
+        }
+        n_units, n_patients = len({unit for unit, _ in pairs}), len({cell for _, cell in pairs})
+        inside_one = what == "images" or len(pairs) == n_units
+        if inside_one and 1 < n_patients < n_units:
             return [
-                f"column {column!r} names {n_patients} patients (or similar) of {n_files} images, but the "
-                f'images of one may be in several splits: dataset.group_column = "{column}" keeps them '
+                f"column {column!r} names {n_patients} patients (or similar) of {n_units} {what}, but the "
+                f'{what} of one may be in several splits: dataset.group_column = "{column}" keeps them '
                 "together"
             ]
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -210,11 +211,21 @@ class CsvSource(FileSource):
         return found, problems
 
     def _unused_patients(self) -> list[str]:
-        config = self._table_config
-        if config.unit != "image" or config.group_column or config.group_pattern:
-            return []
         columns = {name: [row.cells.get(name, "") for row in self._rows] for name in self._rows[0].cells}
-        return unused_patients(columns, len({found.path for found in self._found}))
+        return unused_patients(columns, *self._units())
+
+    def _units(self) -> tuple[list[str], str]:
+        """What no split divides, of each row, and how that is called."""
+        config = self._table_config
+        paths = [str(found.path) for found in self._found]
+        if (groups := self._groups()) is not None:
+            return [group or "" for group in groups], "groups"
+        if config.unit == "image":
+            return paths, "images"
+        if config.case_pattern is not None:
+            found = [re.search(config.case_pattern, self._below_root(row)) for row in range(len(paths))]
+            return [match.group(1) or "" if match else "" for match in found], f"{config.unit}s"
+        return [case or "" for case in self._cases() or paths], f"{config.unit}s"
 
     def _unmatched(self) -> list[str]:
         paths = [_posix(row.path) for row in self._table.rows]
