@@ -157,13 +157,14 @@ def test_images_without_a_group_are_named_and_not_one_patient(tmp_path: Path, ca
     groups = {f"{s}_groups": np.array([f"{s} {row}" for row in range(n)]) for s, n in SIZES.items()}
     groups["train_groups"][[2, 4]] = "", " "
     groups["val_groups"][3] = "nan"
+    groups["test_groups"][1] = "N/A"
     path = str(npz(tmp_path, **groups))
     said = refused(cache, "npz", path=path)
-    assert "3 of 24" in said
-    for name in ("train_images[2]", "train_images[4]", "val_images[3]"):
+    assert "4 of 24" in said
+    for name in ("train_images[2]", "train_images[4]", "val_images[3]", "test_images[1]"):
         assert f"{name}: no group" in said
     data = prepare(config("npz", path=path, on_bad_image="skip"), cache)
-    assert data.sizes == {"train": 10, "val": 5, "test": 6}
+    assert data.sizes == {"train": 10, "val": 5, "test": 5}
 
 
 def test_a_class_in_test_only(tmp_path: Path, cache: Path) -> None:

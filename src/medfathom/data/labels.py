@@ -99,7 +99,7 @@ def need_groups(labels: Labels, groups: NDArray[np.str_] | None, names: Sequence
     """
     if groups is None:
         return labels
-    missing = np.isin(np.char.strip(groups), ("", "nan"))
+    missing = np.isin(np.char.lower(np.char.strip(groups)), MISSING)
     problems = [Problem(names[row], "no group") for row in np.flatnonzero(missing & labels.good).tolist()]
     return replace(labels, good=labels.good & ~missing, problems=[*labels.problems, *problems])
 

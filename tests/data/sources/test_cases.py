@@ -194,6 +194,44 @@ def test_equal_cases_of_two_patients_are_two_cases(keys: dict[str, str], tmp_pat
     assert [name.split("/")[0] for name in units.names] == list(units.groups)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("keys", [{"case_column": "eye"}, {"case_pattern": "_([A-Za-z0-9]+)_"}])
+def test_a_case_in_two_spellings_is_not_two_cases(keys: dict[str, str], tmp_path: Path) -> None:
+    rows = [
+        (
+            f"x_{'Vol' if k else 'vol'}{v}_{k}.png",
+            ("well", "ill")[v % 2],
+            f"p{v}",
+            f"{'Vol' if k else 'vol'}{v}",
+        )
+        for v in range(12)
+        for k in range(2)
+    ]
+    table = flat(tmp_path, rows)
+    with pytest.raises(DataError, match=r"volumes differ only in their spelling: 'Vol0' .*, 'vol0'"):
+        open_source(of_table(table, **keys)).listing()
+    merged = open_source(of_table(table, similar_words="merge", **keys)).listing()
+    assert merged.cases is not None
+    assert len(set(merged.cases)) == 12
+    kept = open_source(of_table(table, similar_words="keep", **keys)).listing()
+    assert kept.cases is not None
+    assert len(set(kept.cases)) == 24
+
+
+@pytest.mark.parametrize("cells", [("7.0", "7"), ("P1", "p1")])
+def test_a_patient_in_two_spellings_has_one_case(cells: tuple[str, str], tmp_path: Path) -> None:
+    rows = [
+        (f"{w}_{k}.png", w, cells[k] if w == "ill" else "3", "left" if k else "left ")
+        for w in ("ill", "well")
+        for k in range(2)
+    ]
+    table = flat(tmp_path, rows)
+    keys = {"group_column": "patient", "case_column": "eye", "similar_words": "merge"}
+    found = open_source(of_table(table, **keys)).listing()
+    assert found.cases is not None
+    assert not found.problems
+    assert len(set(found.cases)) == 2
+
+
 def test_a_case_with_two_labels_is_refused(tmp_path: Path) -> None:
     rows = two_eyes(6)
     rows[1] = (rows[1][0], "ill" if rows[1][1] == "well" else "well", *rows[1][2:])

@@ -554,6 +554,22 @@ def test_a_column_of_patients_above_the_groups_or_cases_is_told(tmp_path: Path) 
     assert not listed(path, unit="case", case_column="lesion_id", group_column="patient_id").notes
 
 
+@pytest.mark.parametrize("word", ["NA", "n/a", "NaN", "null", ""])
+def test_images_whose_patient_or_case_is_missing_are_not_of_one(tmp_path: Path, word: str) -> None:
+    files(tmp_path, *(f"{n}.png" for n in range(8)))
+    rows = [f"{n}.png,{n % 2},{word if n % 4 == 0 else f'p{n // 2}'}" for n in range(8)]
+    path = write(tmp_path / "t.csv", "path,label,who", *rows)
+    found = listed(path, group_column="who")
+    assert set(reasons(found)) == {"0.png (line 2)", "4.png (line 6)"}
+    assert all("no group" in reason for reason in reasons(found).values())
+    assert found.groups is not None
+    assert word not in found.groups
+    found = listed(path, unit="volume", case_column="who", similar_words="keep")
+    assert {"0.png (line 2)", "4.png (line 6)"} <= set(reasons(found))
+    assert found.cases is not None
+    assert word not in found.cases
+
+
 class TestSplitLists:
     @pytest.fixture
     def table(self, tmp_path: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medfathom.data.labels import Labels
+from medfathom.data.labels import Labels, normal_words, one_spelling
 from medfathom.data.sources.base import Problem
 from medfathom.data.sources.walk import Choice, FilesBelow, files_below
 from medfathom.data.stacks import Part
@@ -77,7 +77,9 @@ def in_parts(
     return replace(wide, folders=folders, parts=found), index
 
 
-def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Path) -> FileRows:
+def images_of_cases(
+    rows: FileRows, config: FolderDataset | CsvDataset, root: Path, *, hidden: bool = True
+) -> FileRows:
     """The case of each image.
 
     Args:
@@ -85,11 +87,15 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
         config: says what a case is (not `image`), and by `case_pattern` which case an image is of; without a
             pattern a column or the folders say it.
         root: of the paths that cases are named by.
+        hidden: whether errors name no case, as its name may be a patient's.
 
     Returns:
         Rows whose `cases` are known. A row whose case is not known, or disagrees with others of its case, is
         not good any more, and a problem of the labels says why. Of several labels, one that is not known of
         an image is that of the case's other images, where it is known of any.
+
+    Raises:
+        DataError: named cases differ only in their spelling.
     """
     unit, pattern, wide = config.unit, config.case_pattern, rows
     if pattern is not None:
@@ -99,9 +105,34 @@ def images_of_cases(rows: FileRows, config: FolderDataset | CsvDataset, root: Pa
     cases = wide.folders if wide.cases is None else wide.cases
     without = [i for i, case in enumerate(cases) if not case]
     wide = spoilt(wide, dict.fromkeys(without, _without(unit, named=named)))
-    if named and wide.groups is not None:
-        cases = [f"{g}/{c}" if g and c else c for g, c in zip(wide.groups, cases, strict=True)]
+    if named:
+        wide, cases = _in_one_spelling(wide, cases, config, hidden=hidden)
     return one_label_and_patient(_with_known_labels(replace(wide, cases=cases), cases, unit), unit)
+
+
+def _in_one_spelling(
+    rows: FileRows, cases: Sequence[str | None], config: FolderDataset | CsvDataset, *, hidden: bool
+) -> tuple[FileRows, list[str | None]]:
+    """Named cases, within patients where these are known: `Vol7` and `vol7` are not two volumes.
+
+    Patients that differ only in their spelling are refused later, or are merged already here.
+    """
+    words, rule = normal_words(case or "" for case in cases), config.similar_words
+    if rows.groups is not None:
+        groups = [group or "" for group in rows.groups]
+        if rule == "merge":
+            groups = one_spelling(normal_words(groups), rule, "patients")
+            rows = replace(rows, groups=[group or None for group in groups])
+        words = [f"{g}/{c}" if g and c else c for g, c in zip(groups, words, strict=True)]
+    try:
+        return rows, [word or None for word in one_spelling(words, rule, f"{config.unit}s")]
+    except DataError:
+        if not hidden:
+            raise
+    raise DataError(
+        f"{config.unit}s differ only in their spelling (case, separators, leading zeros), as v7 and V7 do; "
+        'dataset.similar_words = "merge" makes them one, "keep" takes them for different ones'
+    )
 
 
 def one_label_and_patient(rows: FileRows, unit: Unit) -> FileRows:

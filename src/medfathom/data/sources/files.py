@@ -207,7 +207,8 @@ class FileSource(Source):
             rows = replace(rows, notes=told)
             headers = [headers[i] for i in index]
         if unit != "image":
-            rows = images_of_cases(rows, self._config, self.root)
+            hidden = any(isinstance(header, Header) and header.subject for header in headers)
+            rows = images_of_cases(rows, self._config, self.root, hidden=hidden)
         return rows, headers
 
     def _list_rows(

@@ -183,6 +183,6 @@ def _column(path: Path, column: str, key: str) -> list[str]:
             if column not in (table.fieldnames or ()):
                 hint = did_you_mean(column, table.fieldnames or ())
                 raise DataError(f"dataset.{key}: {path} has no column {column!r}; {hint}")
-            return [row[column] for row in table]
+            return [(row[column] or "").strip() for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None

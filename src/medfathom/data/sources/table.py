@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from medfathom.data.labels import Labels, normal_word, normal_words
+from medfathom.data.labels import MISSING, Labels, normal_word, normal_words
 from medfathom.data.sources.base import Ignored, Listing, Problem
 from medfathom.data.sources.cases import below, in_natural_order, inside_of
 from medfathom.data.sources.cells import label_notes, read_labels
@@ -69,9 +69,8 @@ class CsvSource(FileSource):
         splits, problems = self._splits(names)
         mpps, no_numbers = self._mpps(names)
         # A row with a bad path and a bad split is one bad row, not two: the first reason is told.
-        problems = list(
-            {p.name: p for p in reversed([*self._row_problems(names), *problems, *no_numbers])}.values()
-        )[::-1]
+        every = [*self._row_problems(names), *problems, *no_numbers, *self._without_name(names)]
+        problems = list({p.name: p for p in reversed(every)}.values())[::-1]
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._rows, self._table_config)]
         notes += self._masks()
@@ -190,11 +189,23 @@ class CsvSource(FileSource):
         if column is None:
             # The file that was found: with `anywhere` its folders may name the patient.
             return self._groups_from_names([self._below_root(row) for row in range(len(self._rows))])
-        return [word or None for word in normal_words(row.cells[column] for row in self._rows)]
+        return [_known(word) for word in normal_words(row.cells[column] for row in self._rows)]
 
     def _cases(self) -> list[str | None] | None:
         column = self._table_config.case_column
-        return None if column is None else [row.cells[column] or None for row in self._rows]
+        return None if column is None else [_known(row.cells[column]) for row in self._rows]
+
+    def _without_name(self, names: Sequence[str]) -> list[Problem]:
+        """Rows whose patient or case is a word for a missing value: they would all count as one."""
+        config = self._table_config
+        columns = {config.group_column: "no group", config.case_column: f"no {config.unit}"}
+        return [
+            Problem(name, f"{column} = {cell!r}: {what}")
+            for column, what in columns.items()
+            if column is not None
+            for name, row in zip(names, self._rows, strict=True)
+            if (cell := row.cells[column]) and _known(cell) is None
+        ]
 
     def _mpps(self, names: Sequence[str]) -> tuple[list[float | None] | None, list[Problem]]:
         """Microns per pixel of each slide, None where its cell is empty, and rows whose cell is no number."""
@@ -234,6 +245,11 @@ class CsvSource(FileSource):
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _known(word: str) -> str | None:
+    """None for a cell that names nobody."""
+    return None if word.lower() in MISSING else word
 
 
 def _posix(path: str) -> PurePosixPath:
