@@ -167,6 +167,22 @@ def test_images_without_a_group_are_named_and_not_one_patient(tmp_path: Path, ca
     assert data.sizes == {"train": 10, "val": 5, "test": 5}
 
 
+@pytest.mark.parametrize("word", ["valid", "validation", "Val", "VAL"])
+def test_arrays_of_a_split_under_another_name_are_not_left_out(
+    tmp_path: Path, cache: Path, word: str
+) -> None:
+    content = {name.replace("val_", f"{word}_"): values for name, values in arrays().items()}
+    np.savez(tmp_path / "x.npz", **content)
+    said = refused(cache, "npz", path=str(tmp_path / "x.npz"))
+    assert f"array {word}_images is not read; call it val_images" in said
+    del content[f"{word}_images"]
+    content["val_labels"] = content.pop(f"{word}_labels")
+    np.savez(tmp_path / "y.npz", **content)
+    assert "there is val_labels, but no array val_images" in refused(
+        cache, "npz", path=str(tmp_path / "y.npz")
+    )
+
+
 def test_a_class_in_test_only(tmp_path: Path, cache: Path) -> None:
     labels = arrays()["test_labels"]
     labels[0] = 2

@@ -20,6 +20,7 @@ from medfathom.data.pixels import MIN_SIDE, Fit, Pixels, bits_in_use, fit_square
 from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.base import Listing, RawImage, Source
 from medfathom.data.sources.files import existing, file_signature
+from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.definitions.dataset import NpzDataset
 from medfathom.errors import DataError
 
@@ -56,6 +57,7 @@ class NpzSource(Source):
                 f"{self.path}: no array train_images; expected {{train,val,test}}_{{images,labels}}, "
                 f"found {', '.join(self._archive.names[:12]) or 'nothing'}"
             )
+        self._refuse_other_names()
         channels, dtype = self._common_form()
         rows = [(split, row) for split, head in self._heads.items() for row in range(head.shape[0])]
         names = [f"{split}_images[{row}]" for split, row in rows]
@@ -91,6 +93,18 @@ class NpzSource(Source):
         if self._stream is not None:
             self._stream.close()
         self._archive.close()
+
+    def _refuse_other_names(self) -> None:
+        """Raise DataError for a split's array under another name: its images would be left out unsaid."""
+        for name in self._archive.names:
+            word, _, what = name.casefold().rpartition("_")
+            split = next((split for split in SPLIT_NAMES if word in SPLIT_FOLDERS[split]), None)
+            if split is None or what not in ("images", "labels", "groups"):
+                continue
+            if name != f"{split}_{what}":
+                raise DataError(f"{self.path}: array {name} is not read; call it {split}_{what}")
+            if split not in self._heads:
+                raise DataError(f"{self.path}: there is {name}, but no array {split}_images")
 
     def _common_form(self) -> tuple[int, np.dtype[Any]]:
         """Channels and type, which must be the same in all splits."""
