@@ -140,3 +140,15 @@ def test_two_spellings_of_a_value_are_refused() -> None:
     with pytest.raises(InputError, match=r"--by sex: values of Sex .*: 'M' \(1 images\), 'm' \(1 images\)"):
         columns_of("sex", kept)
     assert columns_of("stage", kept)["Stage"].tolist() == ["ER+", "ER-", "<65"]
+
+
+@pytest.mark.parametrize(
+    ("width", "cells", "expected"),
+    [
+        ("0.1", ["0.3", "0.29", "0.7", "-0.1"], ["[0.3, 0.4)", "[0.2, 0.3)", "[0.7, 0.8)", "[-0.1, 0)"]),
+        ("10", ["40", "39.9", "-0.0", "x"], ["[40, 50)", "[30, 40)", "[0, 10)", ""]),
+        ("4", ["2015031", "2015036"], ["[2015028, 2015032)", "[2015036, 2015040)"]),
+    ],
+)
+def test_a_number_is_in_its_range(width: str, cells: list[str], expected: list[str]) -> None:
+    assert columns_of(f"x:{width}", {"x": np.array(cells)})["x"].tolist() == expected
