@@ -113,6 +113,16 @@ def test_of_a_column_of_lesions_and_one_of_patients_the_patients_are_the_groups(
     assert keys(found, "group_column") == [part]
 
 
+@pytest.mark.parametrize("separator", ["|", ";", ","])
+def test_cells_of_several_labels_are_no_classes(tmp_path: Path, separator: str) -> None:
+    put(tmp_path, *[f"{k}.png" for k in range(12)])
+    words = ["edema", "mass", f"edema{separator} mass", "No Finding"]
+    rows = [{"file": f"{k}.png", "label": words[k % 4]} for k in range(12)]
+    found = guess_dataset(table(tmp_path / "t.csv", rows), modality="CXR")
+    assert keys(found, "label_separator", "no_label") == [separator, "No Finding"]
+    assert found.listing.labels.sum(axis=0).tolist() == [6, 6]
+
+
 def test_columns_of_zeros_and_ones(tmp_path: Path) -> None:
     put(tmp_path, *[f"{k}.png" for k in range(8)])
     marks = [{"file": f"{k}.png", "edema": ["1", "0", "-1", ""][k % 4], "mass": k % 2} for k in range(8)]

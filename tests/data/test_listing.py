@@ -225,3 +225,30 @@ def test_exclusive_labels_of_an_array_are_told(tmp_path: Path) -> None:
         labels = {f"{s}_labels": what[np.arange(n) % 3] for s, n in (("train", 12), ("val", 6), ("test", 6))}
         notes = " ".join(listed(config("npz", path=str(npz(tmp_path, **labels)))).notes)
         assert ("every image has exactly one of the 3 labels" in notes) == told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("mass", "edema", "mass;edema"), "class 'mass;edema' is several of the other classes with ';'"),
+        (("mass", "edema", '"edema, mass"'), 'dataset.label_separator = "," gives an image each of these'),
+        (("0", "3", "0 3"), "class '0 3' is several of the other classes with ' ' between them"),
+        (("benign", "malignant", "benign/other"), ""),
+        (("no finding", "mass", "edema"), ""),
+    ],
+)
+def test_lists_of_labels_that_were_taken_for_classes_are_told(
+    tmp_path: Path, words: Sequence[str], told: str
+) -> None:
+    for n in range(6):
+        save(tmp_path / f"{n}.png", images(1, seed=n)[0])
+    rows = [f"{n}.png,{words[n % 3]}" for n in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]))
+    found = config("csv", path=str(tmp_path / "t.csv"))
+    said = " ".join(listed(found).notes)
+    assert told in said
+    assert ("several of the other classes" in said) == bool(told)
+    names = [word.strip('"') for word in words]
+    assert "several of the other" not in " ".join(
+        listed(found.model_copy(update={"class_names": names})).notes
+    )

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from medfathom.data.labels import PERHAPS_MISSING
+from medfathom.data.labels import PERHAPS_MISSING, joined
 from medfathom.data.sources.base import Listing
 from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset, PhantomDataset
 from medfathom.metrics.classification import positive_class, positives
@@ -58,6 +58,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         "" if config.positive is not None else negation_note(listing),
         "" if named else _perhaps_missing(listing),
         "" if named else _fractions(listing),
+        _combined(listing) if isinstance(config, CsvDataset) and not named else "",
         _perhaps_unknown(listing),
         _dates(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
@@ -124,6 +125,19 @@ def _fractions(listing: Listing) -> str:
     return (
         f"classes such as {found[0]} are no whole numbers: are the labels probabilities, or means of "
         "readers? dataset.classes merges words; dataset.class_names, with all classes, ends this note"
+    )
+
+
+def _combined(listing: Listing) -> str:
+    """A line where a class's name is several of the others: a list of labels that was taken for one word."""
+    found = joined(listing.class_names) if listing.task == "multiclass" else None
+    if found is None:
+        return ""
+    separator, name = found
+    return (
+        f"class {name!r} is several of the other classes with {separator!r} between them: "
+        f"dataset.label_separator = {_quoted(separator)} gives an image each of these labels; "
+        "dataset.class_names, with all classes, ends this note"
     )
 
 

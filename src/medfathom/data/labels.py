@@ -35,6 +35,9 @@ YES_OR_NO = dict.fromkeys(("1", "yes", "y", "true", "t"), "1") | dict.fromkeys(
 SHOWN_CLASSES = 12
 """Classes that a problem's line names, at most."""
 
+SEPARATORS = "|;,/+& "
+"""What may stand between labels in one cell."""
+
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
 _LOOKALIKES = str.maketrans("авсеніјкморѕтхуαβεηικμνορτυχ", "abcehijkmopstxyabehikmnoptux")
 """Letters of the Cyrillic and Greek alphabets, in lower case, whose capitals or small forms look Latin."""
@@ -301,6 +304,21 @@ def _found(words: Iterable[str], config: FolderDataset | CsvDataset) -> tuple[st
 def _index(class_names: Sequence[str]) -> dict[str, int]:
     """Normal form of each class's name -> its index."""
     return {word: index for index, word in enumerate(normal_words(class_names))}
+
+
+def joined(words: Iterable[str]) -> tuple[str, str] | None:
+    """The separator in words that are several of the other words, and such a word; None: there is none.
+
+    >>> joined(["mass", "nodule", "mass; nodule", "no finding"])
+    (';', 'mass; nodule')
+    """
+    known = sorted({normal_word(word) for word in words})
+    for separator in SEPARATORS:
+        for word in known:
+            parts = [normal_word(part) for part in word.split(separator)]
+            if len(set(parts)) > 1 and set(parts) <= set(known) - {""}:
+                return separator, word
+    return None
 
 
 def sorted_names(found: set[str]) -> tuple[str, ...]:

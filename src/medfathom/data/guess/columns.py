@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from medfathom.data.labels import normal_word
+from medfathom.data.labels import joined, normal_word
 from medfathom.data.sources.table import SPLIT_WORDS
 from medfathom.data.sources.table_files import Table, read_table
 from medfathom.data.sources.walk import Choice, files_below
@@ -39,6 +39,9 @@ MOST_CLASSES = 50
 
 MOST_MISSING = 0.2
 """A column names files where more of its cells than this do: the other files may be missing."""
+
+SURE_SEPARATORS = ("|", ";", ",")
+"""Those between labels in one cell; with others a cell may well be one class (`benign/malignant`)."""
 
 FLAGS = {"0", "1", "-1", "0.0", "1.0", "-1.0", ""}
 """Cells of a column that tells whether a label is present."""
@@ -185,8 +188,10 @@ def _label(
 
 def _one_column(column: str, values: Sequence[str], why: str, found: Columns) -> None:
     found.take(why, label_column=column)
-    if any("|" in value for value in values):
-        found.take("cells have several labels with | between them", label_separator="|")
+    between = joined(value for value in values if value)
+    separator = "|" if any("|" in value for value in values) else between[0] if between else ""
+    if separator in SURE_SEPARATORS:
+        found.take(f"cells have several labels with {separator} between them", label_separator=separator)
         none = next((v for v in values if re.fullmatch(r"(?i)no[ _-]?findings?|none|normal", v)), None)
         if none:
             found.take("the word for none of the labels, by its meaning", no_label=none)
