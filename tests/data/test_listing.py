@@ -252,3 +252,28 @@ def test_lists_of_labels_that_were_taken_for_classes_are_told(
     assert "several of the other" not in " ".join(
         listed(found.model_copy(update={"class_names": names})).notes
     )
+
+
+@pytest.mark.parametrize(
+    ("patients", "told"),
+    [
+        (
+            ("1.23457E+11", "1.23457E+11", "P7"),
+            "patients such as '1.23457E+11' (4 images) are rounded numbers",
+        ),
+        (("1,2E+12", "7", "8"), "'1,2E+12' (2 images) are rounded numbers"),
+        (("2-Jan", "P1", "P2"), "patients such as '2-Jan' are dates"),
+        (("Mar-04", "P1", "P2"), "patients such as 'Mar-04' are dates"),
+        (("1e7", "may", "mar 4"), ""),
+    ],
+)
+def test_patients_that_a_spreadsheet_has_changed_are_told(
+    tmp_path: Path, patients: Sequence[str], told: str
+) -> None:
+    for n in range(6):
+        save(tmp_path / f"{n}.png", images(1, seed=n)[0])
+    rows = [f'{n}.png,{n % 2},"{patients[n % 3]}"' for n in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,who", *rows]))
+    said = " ".join(listed(config("csv", path=str(tmp_path / "t.csv"), group_column="who")).notes)
+    assert told in said
+    assert ("patients such as" in said) == bool(told)

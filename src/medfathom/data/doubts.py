@@ -42,8 +42,12 @@ WHOLES = {
 FRACTION = re.compile(r"-?\d*[.,]\d+")
 """A number that is not whole; `7.0` is 7 by now."""
 
-DATE = re.compile(r"\d{4}-\d\d-\d\d 00:00:00")
-"""How a date of a workbook is read."""
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+DATE = re.compile(rf"\d{{4}}-\d\d-\d\d 00:00:00|\d{{1,2}}-{_MONTH}(?:-\d+)?|{_MONTH}-\d+", re.IGNORECASE)
+"""How a date of a workbook is read, and how Excel writes one into a csv file: 2-Jan, Jan-02."""
+
+ROUNDED = re.compile(r"\d(?:[.,]\d+)?e\+\d+", re.IGNORECASE)
+"""How Excel and pandas write a long number into a csv file: 1.23457E+11. The other digits are lost."""
 
 FEW_FOLDERS = 10
 """More folders than these whose names are numbered are patients or slides, not stains or magnifications."""
@@ -61,6 +65,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         _combined(listing) if isinstance(config, CsvDataset) and not named else "",
         _perhaps_unknown(listing),
         _dates(listing),
+        _rounded(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
         _unused_patients(listing, config) if listing.groups is None else "",
@@ -161,6 +166,18 @@ def _dates(listing: Listing) -> str:
     return (
         f"patients such as {found[0]!r} are dates: Excel turns ids such as 1-2 or 3.4 into dates; are they "
         "ids?"
+    )
+
+
+def _rounded(listing: Listing) -> str:
+    """A line where patients are rounded numbers: several patients may have become one."""
+    groups = [] if listing.groups is None else listing.groups.tolist()
+    found = [who for who in groups if ROUNDED.fullmatch(who)]
+    if not found:
+        return ""
+    return (
+        f"patients such as {found[0]!r} ({found.count(found[0])} images) are rounded numbers: Excel or "
+        "pandas has cut long ids, so that several patients may be one; write the ids in full, as text"
     )
 
 
