@@ -1,6 +1,7 @@
 """What places say about themselves: real layouts, and what only the user can say."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,41 @@ def test_a_guessed_pattern_finds_the_patients_of_all_names(patients: list[int], 
     found = guess_groups(names, ["x"] * len(names))
     different = len(set(patients))
     assert (found is not None) == (1 < different < len(names))
+
+
+@pytest.mark.parametrize(
+    ("layout", "patient"),
+    [
+        ("{c}/{p}/visit{v}/{k}.png", "{p}"),
+        ("{c}/{p}/2019-0{v}-11/{k}.png", "{p}"),
+        ("{c}/P{p}/P{p}_{v}/{k}.png", "P{p}"),
+        ("train/{c}/{p}/{v}/OD/{k}.png", "{p}"),
+        ("p{s}/p{s}0{p}/s{p}{v}/{k}.png", "p{s}0{p}"),
+        ("{c}/slide{v}_patient{p}_{k}.png", "patient{p}"),
+        ("{c}/slide{p}_{v}{k}.png", "slide{p}"),
+        ("{c}/{p}/{v}{k}.png", "{p}"),
+        ("{p}/visit{v}/{k}.png", "{p}"),
+    ],
+)
+def test_visits_scans_and_slides_are_no_patients(layout: str, patient: str) -> None:
+    names, whose, words = [], [], []
+    for p in range(101, 113):
+        for v in range(1, 4):
+            for k in range(2):
+                keys = {"c": "ab"[p % 2], "p": p, "v": v, "k": k, "s": p % 3 + 10}
+                names.append(layout.format(**keys))
+                whose.append(patient.format(**keys))
+                words.append("ab"[p % 2])
+    found = guess_groups(names, words)
+    assert found is not None
+    assert [re.search(found.pattern, name)[1] for name in names] == whose  # type: ignore[index]
+
+
+def test_folders_that_come_back_everywhere_are_no_patients() -> None:
+    names = [
+        f"{'ab'[p % 2]}/{who}/{eye}/1.png" for p, who in enumerate("uvwxyz") for eye in ("x1", "x2", "x3")
+    ]
+    assert guess_groups(names, [name[0] for name in names]) is None
 
 
 def test_words_for_a_modality() -> None:

@@ -8,11 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-WORDS = "patients?|patid|pat|pt|persons?|subjects?|subj|sub|participant|case|slide|pid"
-"""Words that stand before the number of a patient or slide."""
+PATIENT = "patients?|patid|pat|pt|persons?|subjects?|subj|sub|participant|pid"
+"""Words that stand before the number of a patient."""
+
+PART = "case|slide"
+"""Words before the number of what a patient may have several of: of use where no name says the patient."""
+
+SITE = re.compile(
+    r"(?i)(site|cent(er|re)|hospital|clinic|scanner|device|batch|fold|part|shard|set|split)s?[\W_]*\d"
+)
+"""A folder of many patients."""
 
 PATTERNS = (
-    (rf"(?i)((?<![a-z])(?:{WORDS})[ _-]?[a-z]?\d+)", "a word for a patient and a number"),
+    (rf"(?i)((?<![a-z])(?:{PATIENT})[ _-]?[a-z]?\d+)", "a word for a patient and a number"),
+    (rf"(?i)((?<![a-z])(?:{PART})[ _-]?[a-z]?\d+)", "a word for a case or slide and a number"),
     (r"(TCGA-\w{2}-\w{4})", "the patient in a TCGA barcode"),
     (r"([A-Za-z]*\d{3,})[_-]\d+\.\w+$", "a number before the image's own number"),
 )
@@ -48,9 +57,42 @@ def guess_groups(names: Sequence[str], words: Sequence[str]) -> Groups | None:
     for pattern, what in PATTERNS:
         if groups := _fitting(pattern, what, names, words):
             return groups
-    if all(len(PurePosixPath(name).parts) > 2 for name in names):
-        return _fitting(FOLDER, "the folder of each image, below its class", names, words)
-    return None
+    return _by_folder([PurePosixPath(name).parts[:-1] for name in names], names, words)
+
+
+def _by_folder(
+    folders: Sequence[tuple[str, ...]], names: Sequence[str], words: Sequence[str]
+) -> Groups | None:
+    """The uppermost numbered folder, which may hold visits or scans; else the folder of each image."""
+    depth, n_classes = min(map(len, folders)), len(set(words))
+    if depth < 2:
+        return None
+    for level in range(depth):
+        own = {parts[level] for parts in folders}
+        numbered = all(re.search(r"\d", name) and not SITE.match(name) for name in own)
+        few = level == 0 and len(own) <= 2 * n_classes  # classes, in several spellings
+        if numbered and not few and not _is_shard(folders, level):
+            found = None
+            if level == 0 or not _in_several(folders, slice(level - 1, level + 1), n_classes):
+                before = f"(?:[^/]+/){{{level}}}" if level else ""
+                found = _fitting(f"^{before}([^/]+)/", "its numbered folder", names, words)
+            if found:
+                return found
+    if _in_several(folders, slice(-2, None), n_classes):
+        return None
+    return _fitting(FOLDER, "the folder of each image, below its class", names, words)
+
+
+def _is_shard(folders: Sequence[tuple[str, ...]], level: int) -> bool:
+    """Whether the folders in it go on with its number, as in p10/p10001217: it only keeps folders small."""
+    inner = [parts[level : level + 2] for parts in folders]
+    return all(len(pair) == 2 and re.match(rf"{re.escape(pair[0])}\d", pair[1]) for pair in inner)
+
+
+def _in_several(folders: Sequence[tuple[str, ...]], place: slice, n_classes: int) -> bool:
+    """Whether a folder's name comes back in more folders than there are classes: a visit or an eye does."""
+    pairs = {parts[place] for parts in folders}
+    return max(Counter(inner for _, inner in pairs).values()) > n_classes
 
 
 def _fitting(pattern: str, what: str, names: Sequence[str], words: Sequence[str]) -> Groups | None:
