@@ -28,10 +28,11 @@ ONE = frozenset({"1", "1.0", "+1", "+1.0"})
 BELOW_ZERO = re.compile(r"-\d+(?:\.0*)?")
 """A whole number."""
 
-PATIENT = re.compile(
-    r"(?<![^\W\d_])(patient|person|subject|pat|pid|slide|volume)([ _-]?)(\d+)", re.IGNORECASE
+PATIENTS = tuple(
+    re.compile(rf"(?<![^\W\d_])({words})([ _-]?)(\d+)", re.IGNORECASE)
+    for words in ("patient|person|subject|pat|pid", "slide|volume")
 )
-"""What names a patient, a slide or a volume in a path."""
+"""What names a patient in a path; where none does, a slide or a volume."""
 
 WHOLES = {
     r"([^/]+)[ _-](?i:left|right|od|os|l|r)\.": "pairs of eyes or sides",
@@ -243,11 +244,12 @@ def _may_be_divided(patients: Sequence[str], listing: Listing) -> bool:
 
 def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, list[str], str]]:
     """Ways to find the patient in every path: an example, the pattern, whom it finds, what they are."""
-    matches = [PATIENT.search(name) for name in listing.names]
-    if matches and all(matches):
-        found = [match for match in matches if match]
-        pattern, _ = Counter(f"{m[1]}{m[2]}(\\d+)" for m in found).most_common(1)[0]
-        yield found[0][0], pattern, [m[0] for m in found], "patients or slides"
+    for words in PATIENTS:
+        matches = [words.search(name) for name in listing.names]
+        if matches and all(matches):
+            found = [match for match in matches if match]
+            pattern, _ = Counter(f"{m[1]}{m[2]}(\\d+)" for m in found).most_common(1)[0]
+            yield found[0][0], pattern, [m[0] for m in found], "patients or slides"
     for pattern, what in WHOLES.items():
         wholes = [re.search(pattern, name) for name in listing.names]
         if wholes and all(wholes):

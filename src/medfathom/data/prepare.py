@@ -114,8 +114,7 @@ def prepare(
         source.close()
     facts = read_facts(folder)
     if facts.left_out and config.on_bad_image == "error":
-        n_rows = sum(facts.data.sizes.values()) + len(facts.left_out)
-        raise UnusableRowsError(facts.left_out, n_rows)
+        raise UnusableRowsError(facts.left_out, sum(facts.data.sizes.values()) + len(facts.left_out))
     return facts.data
 
 
@@ -127,6 +126,8 @@ def _key(config: DatasetConfig, signature: str) -> str:
         content.pop("name")
     if content.get("eye") is None:  # as it was before there was this key
         content.pop("eye", None)
+    if {"case_column", "case_pattern", "group_column"} & {key for key in content if content[key]}:
+        content["names"] = 2  # before, cases in two spellings were two, and NA was a patient
     content["splits"] = config.splits.model_dump(mode="json", exclude={"folds", "repeats"})
     text = json.dumps([VERSION, content, signature], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -314,8 +315,8 @@ def _chosen(job: _Job, rows: Sequence[int]) -> _Job:
 
 def _settled(decoded: _Decoded, problems: Sequence[Problem], dropped: Sequence[Problem]) -> _Job:
     """The job with splits that have every class, and that keep copies together where that can be."""
-    job, config = decoded.job, decoded.job.config.splits
-    clusters = _clusters(job.listing, config)
+    job = decoded.job
+    clusters = _clusters(job.listing, job.config.splits)
     sets = decoded.copies.sets()
     # Then the bad images are the error, and what the others lack only follows.
     refused = bool(problems) and (job.config.on_bad_image == "error" or not decoded.rows)
@@ -325,8 +326,7 @@ def _settled(decoded: _Decoded, problems: Sequence[Problem], dropped: Sequence[P
         try:
             return _drawn(job, together, lost)
         except DataError as error:
-            note = f"{number_of(len(sets), 'set of copies')} could not be kept together: {error}"
-            job = _noted(job, note)
+            job = _noted(job, f"{number_of(len(sets), 'set of copies')} could not be kept together: {error}")
     try:
         return _drawn(job, clusters, lost)
     except DataError as error:

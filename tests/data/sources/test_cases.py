@@ -215,6 +215,9 @@ def test_a_case_in_two_spellings_is_not_two_cases(keys: dict[str, str], tmp_path
     kept = open_source(of_table(table, similar_words="keep", **keys)).listing()
     assert kept.cases is not None
     assert len(set(kept.cases)) == 24
+    splits = {"val_fraction": 0.25, "test_fraction": 0.25}
+    data = prepare(of_table(table, similar_words="merge", splits=splits, **keys), tmp_path / "cache")
+    assert sum(data.cases.values()) == 12  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("cells", [("7.0", "7"), ("P1", "p1")])

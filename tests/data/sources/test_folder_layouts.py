@@ -357,6 +357,7 @@ def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
     [
         ("{word}/patient{p}/{n}.png", {}, r"patient(\d+)"),
         ("{word}/person{p}_{n}.png", {}, r"person(\d+)"),
+        ("{word}/slide{n}_person{p}.png", {}, r"person(\d+)"),
         ("{q}x/{word}/{n}.png", {"class_level": 2}, "^([^/]+)/"),
         ("{word}/{q}/{n}.png", {}, "^(?:[^/]+/){1}([^/]+)/"),
     ],
