@@ -124,6 +124,15 @@ def test_cells_of_several_labels_are_no_classes(tmp_path: Path, separator: str) 
     assert found.listing.labels.sum(axis=0).tolist() == [6, 6]
 
 
+@pytest.mark.parametrize("columns", [("mask", "image"), ("a", "b")])
+def test_a_column_of_masks_names_no_images(tmp_path: Path, columns: tuple[str, str]) -> None:
+    put(tmp_path, *[f"{folder}/{k}.png" for folder in ("masks", "images") for k in range(8)])
+    masks, own = columns
+    rows = [{masks: f"masks/{k}.png", own: f"images/{k}.png", "label": k % 2} for k in range(8)]
+    found = guess_dataset(table(tmp_path / "t.csv", rows), modality="US")
+    assert keys(found, "path_column", "exclude") == [own, None]
+
+
 def test_columns_of_zeros_and_ones(tmp_path: Path) -> None:
     put(tmp_path, *[f"{k}.png" for k in range(8)])
     marks = [{"file": f"{k}.png", "edema": ["1", "0", "-1", ""][k % 4], "mass": k % 2} for k in range(8)]

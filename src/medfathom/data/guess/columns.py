@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from medfathom.data.labels import joined, normal_word
+from medfathom.data.sources.suspicions import MASK
 from medfathom.data.sources.table import SPLIT_WORDS
 from medfathom.data.sources.table_files import Table, read_table
 from medfathom.data.sources.walk import Choice, files_below
@@ -101,7 +102,8 @@ def _read(path: Path, found: Columns) -> Table:
 
 
 def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> set[str]:
-    """The column that names files, looked for below the table's folder, then beside it."""
+    """The column that names files, looked for below the table's folder, then beside it; masks at last."""
+    cells = dict(sorted(cells.items(), key=lambda column: _are_masks(*column)))
     for root, given in ((path.parent, None), (path.parent.parent, "..")):
         below = files_below(root, Choice(None, []))
         whole, names = set(below.files), {PurePosixPath(file).name for file in below.files}
@@ -134,6 +136,11 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
         f"{path}: no column names image files below {path.parent} (columns: {', '.join(cells)}); "
         "put the table into the folder of the images"
     )
+
+
+def _are_masks(column: str, values: Sequence[str]) -> bool:
+    """Whether a column names masks, by its name or by most of its cells."""
+    return MASK.search(column) is not None or sum(map(bool, map(MASK.search, values))) * 2 > len(values)
 
 
 def _most(values: Sequence[str], known: set[str] | Mapping[str, str]) -> bool:
