@@ -244,6 +244,7 @@ def _judged(
     found = _predictions(judged, split, np.concatenate(read.logits))
     judging.check_judgeable(found, aligned.missing)
     metrics = judging.metrics_of(found)
+    internal = judging.over_same_classes(judged.internal, metrics)
     n, own = asked.recalibrate, aligned.rows[read.places]
     names = {row: listing.names[row] for row in reader.found.unreadable}
     problems = {problem.name: problem.reason for problem in listing.problems}
@@ -263,8 +264,8 @@ def _judged(
         flipped=_flipped(judged, found, metrics, reader, own),
         overlap=_overlap(judged.prints, found, split, read, copied),
         metrics=metrics,
-        internal=judged.internal,
-        drop=judging.drops(judged.internal, metrics),
+        internal=internal,
+        drop=judging.drops(internal, metrics),
         intervals=judging.by_patient(found, metrics),
         calibration=judging.calibration_of(found),
         histograms=judging.histograms_of(found),

@@ -1,5 +1,6 @@
 """`evaluate` where a class of the model is missing outside, and where cases are judged."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 import medfathom
 from evaluating import images, write
 from medfathom.metrics.auc import roc_auc_score
+from medfathom.models.folder import METRICS_FILE, write_manifest
 
 
 def levels(labels: np.ndarray, step: int, seed: int = 0) -> np.ndarray:
@@ -35,6 +37,30 @@ def test_a_class_that_is_missing_outside_is_told_and_the_others_are_judged(
     assert found.metrics.auc == pytest.approx(np.mean(known))
     card = (model_of_three / "README.md").read_text()
     assert "The data have no image of class bright" in card
+
+
+def test_a_drop_is_between_means_over_the_same_classes(model_of_three: Path, workdir: Path) -> None:
+    """The class that is missing outside was the worst inside: left in, it would hide the drop."""
+    ends = {"dark": (0.98, 0.96, 0.99), "grey": (0.96, 0.94, 0.98), "bright": (0.55, 0.4, 0.7)}
+    keys = ("auc", "auc_ci_low", "auc_ci_high")
+    own = {name: dict(zip(keys, values, strict=True)) for name, values in ends.items()}
+    test = {"auc": 0.83, "auc_ci_low": 0.77, "auc_ci_high": 0.89, "per_class": own}
+    (model_of_three / METRICS_FILE).write_text(json.dumps({"model": {"test": test}}))
+    write_manifest(model_of_three)
+    labels = np.arange(90) % 2
+    file = write(workdir, images=levels(labels, 30), labels=labels[:, None])
+    Path(file).write_text(Path(file).read_text().replace('["well", "ill"]', '["dark", "grey"]'))
+    found = medfathom.evaluate(model_of_three, file)
+    assert found.metrics.auc is not None
+    assert found.internal is not None
+    assert found.internal.auc == pytest.approx(0.97)
+    assert found.internal.auc_ci_low == pytest.approx(0.95)
+    assert found.drop["auc"].value == pytest.approx(0.97 - found.metrics.auc)
+    assert "over the classes that these data have too" in (model_of_three / "README.md").read_text()
+    # An older folder tells no classes: nothing to compare with.
+    (model_of_three / METRICS_FILE).write_text(json.dumps({"model": {"test": {**test, "per_class": None}}}))
+    write_manifest(model_of_three)
+    assert "auc" not in medfathom.evaluate(model_of_three, file).drop
 
 
 def volumes(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:

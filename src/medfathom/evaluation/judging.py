@@ -123,6 +123,27 @@ def metrics_of(found: Predictions, thresholds: Sequence[float | None] | None = N
     return SplitMetrics.measured(result, config.positive, None if config.unit == "image" else len(found))
 
 
+def over_same_classes(internal: SplitMetrics | None, external: SplitMetrics) -> SplitMetrics | None:
+    """The own test split's metrics as means over the classes that have them on the other data too.
+
+    A mean over 14 labels less one over 5 of them would be no drop. None is what has no such mean. Ends are
+    means of the classes' ends, as in `metrics.classification`.
+    """
+    if internal is None or not external.per_class:
+        return internal
+    own, update = internal.per_class or {}, dict[str, float | None]()
+    for name in COMPARED:
+        here = {c for c, values in external.per_class.items() if name in values}
+        there = {c for c, values in own.items() if name in values} if own else set(external.per_class)
+        if name == "accuracy" or here == there:
+            continue
+        for end in ("", "_ci_low", "_ci_high"):
+            each = [own[c].get(f"{name}{end}") for c in here] if here and here <= own.keys() else [None]
+            known = [value for value in each if value is not None]
+            update[f"{name}{end}"] = sum(known) / len(known) if len(known) == len(each) else None
+    return internal.model_copy(update=update)
+
+
 def drops(internal: SplitMetrics | None, external: SplitMetrics) -> dict[str, Value]:
     """Metric -> internal less external, of those that both have with an interval."""
     found = {name: difference(metric(internal, name), metric(external, name)) for name in COMPARED}

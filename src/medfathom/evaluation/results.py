@@ -155,7 +155,8 @@ class Evaluation:
         flipped: None: the AUC's interval is not below 0.5.
         overlap: with the training images.
         metrics: as on a test split, with the thresholds of the model.
-        internal: the same on the model's own test split; None: the model does not say.
+        internal: the same on the model's own test split, means over the classes that have a value on these
+            data too; None: the model does not say.
         drop: metric -> internal less external, with its interval.
         intervals: average precision, log loss and Brier loss, with their intervals by patient.
         calibration: of each class.

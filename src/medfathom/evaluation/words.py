@@ -130,13 +130,15 @@ def left_out(found: Evaluation) -> list[str]:
         )
     if found.missing:
         lines.append(f"The data have no image of class {', '.join(found.missing)}.")
+    if found.metrics.undefined and found.internal is not None:
+        lines.append("Means of the own test split are over the classes that these data have too.")
     return [*lines, *(found.metrics.undefined or [])]
 
 
 def fell(found: Evaluation) -> str:
     """The change of the AUC against the internal test split, in a sentence."""
     if found.internal is None or "auc" not in found.drop:
-        return "The model has no record of its own test split, so no drop can be computed."
+        return "The model has no comparable record of its own test split, so no drop can be computed."
     drop = found.drop["auc"]
     own, here = (shown(metric(metrics, "auc")) for metrics in (found.internal, found.metrics))
     assert drop.low is not None  # noqa: S101  `difference_interval` gives all three
