@@ -33,6 +33,16 @@ def test_the_best_threshold_that_reaches_what_is_wanted(
     assert (found["sensitivity"], found["specificity"]) == (sensitivity, specificity)
 
 
+@pytest.mark.parametrize("rule", ["youden", {"specificity": 0.9}, {"sensitivity": 0.9}])
+@pytest.mark.parametrize("steps", range(4))
+def test_a_threshold_between_neighbouring_numbers_parts_them(rule: ThresholdRule, steps: int) -> None:
+    """As confident networks give them: 1 and the number before it have no number between them."""
+    higher = 1.0 - steps * 2.0**-53
+    scores = np.array([higher] * 5 + [np.nextafter(higher, 0)] * 5)[:, None]
+    chosen = thresholds_by(rule, scores == higher, scores)
+    assert ((scores >= chosen) == (scores == higher)).all()
+
+
 def test_a_specificity_that_no_score_reaches_calls_nothing_positive() -> None:
     chosen = thresholds_by({"specificity": 0.9}, np.array([[False], [True]]), np.array([[0.9], [0.1]]))
     assert chosen[0] > 0.9

@@ -160,9 +160,20 @@ def choose_thresholds(positive: Flags, scores: Floats) -> Floats:
         ranked, true, false = counts_by_threshold(positive[:, column], scores[:, column])
         if true[-1] > 0 and false[-1] > 0:
             best = int(np.argmax(true / true[-1] - false / false[-1]))
-            below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best]
-            chosen[column] = (ranked[best] + below) / 2
+            chosen[column] = border_below(ranked, best)
     return chosen
+
+
+def border_below(ranked: Floats, place: int) -> float:
+    """Halfway from a score, of distinct ones that fall, to the next; of the lowest the score itself.
+
+    Never the next one, to which the middle of two neighbouring numbers (as near 1) may be rounded.
+    """
+    score = float(ranked[place])
+    if place + 1 == len(ranked):
+        return score
+    middle = (score + float(ranked[place + 1])) / 2
+    return middle if middle > ranked[place + 1] else score
 
 
 def _at_thresholds(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.metrics.auc import Flags
-from medfathom.metrics.classification import choose_thresholds, counts_by_threshold
+from medfathom.metrics.classification import border_below, choose_thresholds, counts_by_threshold
 from medfathom.metrics.influences import Floats
 from medfathom.metrics.rules import ThresholdRule
 from medfathom.metrics.unknown import is_absent, is_present
@@ -52,8 +52,7 @@ def _reaching(kind: str, wanted: float, positive: Flags, scores: Floats) -> floa
         if not len(reached):  # even the highest score is a negative image's: nothing is called positive
             return float(np.nextafter(ranked[0], np.inf))
         chosen = int(reached[-1])
-    below = ranked[chosen + 1] if chosen + 1 < len(ranked) else ranked[chosen]
-    return float((ranked[chosen] + below) / 2)
+    return border_below(ranked, chosen)
 
 
 ROUNDING = 1e-12
