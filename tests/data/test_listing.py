@@ -277,3 +277,22 @@ def test_patients_that_a_spreadsheet_has_changed_are_told(
     said = " ".join(listed(config("csv", path=str(tmp_path / "t.csv"), group_column="who")).notes)
     assert told in said
     assert ("patients such as" in said) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"group_column": "eye"}, "patients such as '1_OD' and '1_OS' look like two eyes"),
+        ({"unit": "volume", "case_column": "eye"}, "cases such as '1_OD' and '1_OS' look like two eyes"),
+        ({"unit": "volume", "case_column": "eye", "group_column": "who"}, ""),
+        ({"group_column": "who"}, ""),
+    ],
+)
+def test_eyes_that_were_taken_for_patients_are_told(tmp_path: Path, keys: dict[str, Any], told: str) -> None:
+    for n in range(12):
+        save(tmp_path / f"{n}.png", images(1, seed=n)[0])
+    rows = [f"{n}.png,{n // 2 % 2},{n // 4 + 1}_{('OD', 'OS')[n // 2 % 2]},{n // 4 + 1}" for n in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,eye,who", *rows]))
+    said = " ".join(listed(config("csv", path=str(tmp_path / "t.csv"), **keys)).notes)
+    assert told in said
+    assert ("look like two eyes" in said) == bool(told)

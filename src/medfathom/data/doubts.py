@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from medfathom.data.labels import PERHAPS_MISSING, joined
 from medfathom.data.sources.base import Listing
+from medfathom.data.sources.suspicions import FEWEST_PAIRS, SIDE
 from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset, PhantomDataset
 from medfathom.metrics.classification import positive_class, positives
 from medfathom.metrics.unknown import is_present
@@ -67,6 +68,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         _perhaps_unknown(listing),
         _dates(listing),
         _rounded(listing),
+        _sides(listing),
         "" if isinstance(config, CsvDataset) else _exclusive(listing),
         _mixed_patients(listing, config),
         _unused_patients(listing, config) if listing.groups is None else "",
@@ -179,6 +181,24 @@ def _rounded(listing: Listing) -> str:
     return (
         f"patients such as {found[0]!r} ({found.count(found[0])} images) are rounded numbers: Excel or "
         "pandas has cut long ids, so that several patients may be one; write the ids in full, as text"
+    )
+
+
+def _sides(listing: Listing) -> str:
+    """A line where patients (or cases, if no patient is known) differ in an eye or a side alone."""
+    names = listing.cases if listing.groups is None else listing.groups
+    stems: dict[str, list[str]] = defaultdict(list)
+    for name in [] if names is None else sorted(set(names.tolist())):
+        if side := SIDE.search(name):
+            stems[name[: side.start()]].append(name)
+    pairs = [both for both in stems.values() if len(both) > 1]
+    if len(pairs) < FEWEST_PAIRS:
+        return ""
+    what = "cases" if listing.groups is None else "patients"
+    return (
+        f"{what} such as {pairs[0][0]!r} and {pairs[0][1]!r} look like two eyes or sides of one patient "
+        f"({len(pairs)} such pairs), but may be in different splits: name the patient alone in "
+        "dataset.group_column or group_pattern"
     )
 
 
