@@ -570,6 +570,19 @@ def test_images_whose_patient_or_case_is_missing_are_not_of_one(tmp_path: Path, 
     assert word not in found.cases
 
 
+@pytest.mark.parametrize("word", ["dev", "val", "Valid"])
+def test_a_column_of_splits_that_is_not_used_is_told(tmp_path: Path, word: str) -> None:
+    files(tmp_path, *(f"{n}.png" for n in range(8)))
+    words = ("Train", "train", word, "test")
+    rows = [f"{n}.png,{n % 2},{words[n // 2]},{n}" for n in range(8)]
+    path = write(tmp_path / "t.csv", "path,label,subset,test", *rows)
+    (note,) = listed(path).notes
+    assert note.startswith("column 'subset' has splits (")
+    assert 'dataset.split_column = "subset" takes them where each is train, val or test' in note
+    assert not listed(path, splits={"given": "ignore"}).notes
+    assert not listed(path, split_column="subset").notes
+
+
 class TestSplitLists:
     @pytest.fixture
     def table(self, tmp_path: Path) -> Path:

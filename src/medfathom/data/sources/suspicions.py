@@ -44,6 +44,14 @@ SPLIT = re.compile(
 )
 """A folder of a split: `train`, `test_set`."""
 
+SPLIT_WORD = re.compile(
+    r"(train(?:ing)?)|val(?:id|idate|idation)?|dev(?:el|elopment)?|test(?:ing)?|hold[\W_]?out", re.IGNORECASE
+)
+"""A word for a split in a table; the first group: for training."""
+
+MOST_SPLITS = 6
+"""A column with more different words is none of splits."""
+
 CONTAINER = re.compile(r"images|imgs?|masks|labels|annotations|segmentations", re.IGNORECASE)
 """A folder that is named after the kind of files in it."""
 
@@ -134,6 +142,19 @@ def unused_patients(columns: Mapping[str, Sequence[str]], units: Sequence[str], 
                 f"column {column!r} names {n_patients} patients (or similar) of {n_units} {what}, but the "
                 f'{what} of one may be in several splits: dataset.group_column = "{column}" keeps them '
                 "together"
+            ]
+    return []
+
+
+def unused_splits(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line where a table, whose splits the definition does not name, has a column of them."""
+    for column, cells in columns.items():
+        words = sorted(set(cells) - {""})
+        found = [match for match in map(SPLIT_WORD.fullmatch, words) if match]
+        if len(words) <= MOST_SPLITS and len(found) > 1 and any(match[1] for match in found):
+            return [
+                f"column {column!r} has splits ({', '.join(words)}), which are not used: "
+                f'dataset.split_column = "{column}" takes them where each is train, val or test'
             ]
     return []
 

@@ -21,7 +21,7 @@ from medfathom.data.sources.find_files import FileFinder, FoundFile
 from medfathom.data.sources.folder import SPLIT_FOLDERS
 from medfathom.data.sources.repeated import Merged, RowFacts, merge_rows
 from medfathom.data.sources.split_lists import SplitNames, read_split_lists
-from medfathom.data.sources.suspicions import mask_patterns, mask_suspicions, unused_patients
+from medfathom.data.sources.suspicions import mask_patterns, mask_suspicions, unused_patients, unused_splits
 from medfathom.data.sources.table_rows import Row, read_rows
 from medfathom.data.sources.walk import Choice, FilesBelow, by_reason
 from medfathom.definitions.dataset import CsvDataset
@@ -74,7 +74,7 @@ class CsvSource(FileSource):
         labels = _without(read_labels(self._rows, self._table_config), problems, names)
         notes = [*self._table.notes, *self._repairs(), *label_notes(labels, self._rows, self._table_config)]
         notes += self._masks()
-        notes += [*self._unused_patients(), *self._unmatched()]
+        notes += [*self._unused_patients(), *self._unused_splits(), *self._unmatched()]
         cases = self._cases()
         groups = self._groups()
         merged = self._merged(names, labels, splits, groups)
@@ -222,8 +222,17 @@ class CsvSource(FileSource):
         return found, problems
 
     def _unused_patients(self) -> list[str]:
-        columns = {name: [row.cells.get(name, "") for row in self._rows] for name in self._rows[0].cells}
-        return unused_patients(columns, *self._units())
+        return unused_patients(self._columns, *self._units())
+
+    @cached_property
+    def _columns(self) -> dict[str, list[str]]:
+        return {name: [row.cells.get(name, "") for row in self._rows] for name in self._rows[0].cells}
+
+    def _unused_splits(self) -> list[str]:
+        config = self._table_config
+        if config.split_column or self._lists or any(row.split for row in self._rows):
+            return []
+        return unused_splits(self._columns) if config.splits.given != "ignore" else []
 
     def _units(self) -> tuple[list[str], str]:
         """What no split divides, of each row, and how that is called."""
