@@ -76,7 +76,8 @@ def test_an_inverted_polarity_is_said_first(model: Path, workdir: Path) -> None:
     assert "black and white" in (model / CARD_FILE).read_text()
 
 
-def test_training_images_among_the_data_are_found(model: Path, workdir: Path) -> None:
+@pytest.mark.parametrize("trained_on", ["val-3", "VAL_3", "val 003"])
+def test_training_images_among_the_data_are_found(model: Path, workdir: Path, trained_on: str) -> None:
     rng = np.random.default_rng(3)
     from scipy.ndimage import gaussian_filter  # noqa: PLC0415
 
@@ -95,7 +96,7 @@ def test_training_images_among_the_data_are_found(model: Path, workdir: Path) ->
     new = seen[40:]  # the model's own test images are no training images
     again = np.clip(seen[3].astype(float) * 0.8 + 30, 0, 255).astype(np.uint8)
     pixels = np.concatenate([new, seen[:2], again[None, :, ::-1]])
-    groups = np.array([*(f"new-{k}" for k in range(22)), "val-3"])
+    groups = np.array([*(f"new-{k}" for k in range(22)), trained_on])
     labels = np.arange(len(pixels)) % 2
     found = medfathom.evaluate(model, write(workdir, images=pixels, labels=labels[:, None], groups=groups))
     overlap = found.overlap

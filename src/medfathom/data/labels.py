@@ -193,15 +193,15 @@ def one_spelling(words: Sequence[str], rule: SimilarWords, what: str, known: Seq
 def alike(words: Iterable[str], known: Sequence[str] = ()) -> list[list[str]]:
     """Sets of two or more words with one folded form, sorted; not those that `known` tells apart."""
     sets: dict[str, list[str]] = defaultdict(list)
-    folded = {word: _folded(word) for word in sorted(words)}
-    if set(folded.values()) <= YES_OR_NO.keys():
-        folded = {word: YES_OR_NO[form] for word, form in folded.items()}
-    for word, form in folded.items():
+    forms = {word: folded(word) for word in sorted(words)}
+    if set(forms.values()) <= YES_OR_NO.keys():
+        forms = {word: YES_OR_NO[form] for word, form in forms.items()}
+    for word, form in forms.items():
         sets[form].append(word)
     return [members for members in sets.values() if len(members) > 1 and not set(members) <= set(known)]
 
 
-def _folded(word: str) -> str:
+def folded(word: str) -> str:
     """What words that may mean the same have in common."""
     word = unicodedata.normalize("NFKC", word).casefold().translate(_LOOKALIKES)
     if number := _WHOLE_NUMBER.fullmatch(word):

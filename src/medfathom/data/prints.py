@@ -5,9 +5,9 @@ They tell whether an image of other data was among them. What each can see:
 - *hashes* of the file and of the prepared pixels: exact copies;
 - the *look*, 16 x 16 numbers between two scales: images that were saved again, made brighter or darker, given
   other contrast or another resolution. Not crops, shifts or other aspect ratios: those need the images;
-- *hashes of patients*: the same name of a patient. Names that are numbers mean little: two hospitals both
-  have a patient 17. They are salted by the data set, so that two models' hashes cannot be compared; who can
-  list all possible names can find them again.
+- *hashes of patients*: the same name of a patient, also in another spelling (`P-007` and `p7`). Names
+  that are numbers mean little: two hospitals both have a patient 17. They are salted by the data
+  set, so that two models' hashes cannot be compared; who can list all possible names can find them again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfathom.data.check.neighbours import looks, orientations, thumbnail
+from medfathom.data.labels import folded
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepared import FACTS_FILE, PreparedData, read_facts
 from medfathom.data.sources.npz import DAMAGED
@@ -48,7 +49,7 @@ class Prints:
         salt: of the patients' hashes: the data set's fingerprint.
         files, pixels: the first 64 bits of SHA-256, (n,).
         looks: the look in steps of 1 / 127 of its largest number, int8 (n, 256).
-        patients: hashes, of those that are known.
+        patients: hashes, of those that are known; a patient may have two, see `_patient_hashes`.
     """
 
     salt: str
@@ -97,8 +98,10 @@ def short_hash(digest: str) -> int:
     return int(digest[:16], 16)
 
 
-def _patient_hash(salt: str, name: str) -> int:
-    return short_hash(hashlib.sha256(f"{salt}\0{name}".encode()).hexdigest())
+def _patient_hashes(salt: str, name: str) -> set[int]:
+    """Of the name, and of the form that it shares with other spellings, as `labels.alike` tells them."""
+    forms = {name, folded(name)}
+    return {short_hash(hashlib.sha256(f"{salt}\0{form}".encode()).hexdigest()) for form in forms}
 
 
 def find_prepared(cache_dir: Path, fingerprint: str) -> PreparedData | None:
@@ -124,7 +127,10 @@ def prints_of(data: PreparedData) -> Prints:
         _hashes(manifest.sha256[learned].tolist()),
         _hashes(manifest.pixels_sha256[learned].tolist()),
         _coarse(looks(np.stack(small))),
-        np.array([_patient_hash(data.fingerprint, name) for name in groups], dtype=np.uint64),
+        np.array(
+            sorted({each for name in groups for each in _patient_hashes(data.fingerprint, name)}),
+            dtype=np.uint64,
+        ),
     )
 
 
@@ -185,7 +191,7 @@ def overlap(
     near = (_likest(thumbnails, prints) >= LIKENESS) & ~exact
     names = np.array([], dtype=np.str_) if groups is None else np.unique(groups.astype(np.str_))
     known = set(prints.patients.tolist())
-    patients = [name for name in names.tolist() if _patient_hash(prints.salt, name) in known]
+    patients = [name for name in names.tolist() if known & _patient_hashes(prints.salt, name)]
     theirs = np.zeros(len(exact), dtype=bool) if groups is None else np.isin(groups.astype(np.str_), patients)
     return Overlap(exact, near, patients, theirs, len(prints.files))
 
