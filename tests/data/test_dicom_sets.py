@@ -123,6 +123,12 @@ def test_one_id_for_all_is_no_patient(tmp_path: Path) -> None:
     assert len(set(read_manifest(data.folder).group)) == 24
 
 
+def test_a_word_in_place_of_some_ids_may_be_no_patient(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", PatientID=lambda n: "ANONYMOUS" if n < 4 else patient(n))
+    told = " ".join(foresee(definition(folder), tmp_path / "cache"))
+    assert "patient 'anonymous' (4 images): does it say that the patient is not known?" in told
+
+
 def test_files_without_an_id_have_no_group_and_beside_others_are_named(tmp_path: Path) -> None:
     none = prepare(definition(files(tmp_path / "a", PatientID=lambda _: "")), tmp_path / "cache")
     assert load_split(none.folder, "train").groups is None

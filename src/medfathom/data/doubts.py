@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from medfathom.data.labels import PERHAPS_MISSING, joined
+from medfathom.data.pseudonyms import pseudonym
 from medfathom.data.sources.base import Listing
 from medfathom.data.sources.suspicions import FEWEST_PAIRS, SIDE
 from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset, PhantomDataset
@@ -50,6 +51,13 @@ DATE = re.compile(rf"\d{{4}}-\d\d-\d\d 00:00:00|\d{{1,2}}-{_MONTH}(?:-\d+)?|{_MO
 
 ROUNDED = re.compile(r"\d(?:[.,]\d+)?e\+\d+", re.IGNORECASE)
 """How Excel and pandas write a long number into a csv file: 1.23457E+11. The other digits are lost."""
+
+NOBODY = {
+    pseudonym(form): word
+    for word in ("anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "unk")
+    for form in (word, word.upper(), word.capitalize())
+}
+"""Pseudonyms of what DICOM files have in place of a patient -> that word."""
 
 FEW_FOLDERS = 10
 """More folders than these whose names are numbered are patients or slides, not stains or magnifications."""
@@ -108,7 +116,7 @@ def _perhaps_missing(listing: Listing) -> str:
     found = [
         f"{name!r} ({count} images)"
         for name, count in zip(names, counts, strict=True)
-        if PERHAPS_MISSING.fullmatch(name) and not _on_a_scale(name, names)
+        if (PERHAPS_MISSING.fullmatch(name) and not _on_a_scale(name, names)) or _beside_numbers(name, names)
     ]
     if not found:
         return ""
@@ -116,6 +124,11 @@ def _perhaps_missing(listing: Listing) -> str:
         f"class {', '.join(found)}: does it say that the label is not known? dataset.where (of tables) and "
         "dataset.exclude leave such images out; dataset.class_names, with all classes, ends this note"
     )
+
+
+def _beside_numbers(name: str, names: Sequence[str]) -> bool:
+    """Whether it is a single u among numbers (0, 1, u), as for uncertain."""
+    return name.lower() == "u" and all(other.isdecimal() for other in names if other != name)
 
 
 def _on_a_scale(name: str, names: Sequence[str]) -> bool:
@@ -151,7 +164,8 @@ def _combined(listing: Listing) -> str:
 
 def _perhaps_unknown(listing: Listing) -> str:
     """A line where a patient's name may say that the patient is not known, and has several images."""
-    counts = Counter([] if listing.groups is None else listing.groups.tolist())
+    groups = [] if listing.groups is None else listing.groups.tolist()
+    counts = Counter(NOBODY.get(who, who) for who in groups)
     found = [f"{who!r} ({n} images)" for who, n in counts.items() if n > 1 and PERHAPS_MISSING.fullmatch(who)]
     if not found:
         return ""

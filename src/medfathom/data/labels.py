@@ -22,7 +22,8 @@ MISSING = ("", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null")
 
 PERHAPS_MISSING = re.compile(
     r"[\W_]+|none|missing|unknown|undefined|undetermined|unclear|uncertain|unlabell?ed|unsure"
-    r"|not (known|given)|tbd|todo|-(1|9+)(\.0*)?",
+    r"|not (known|given|sure|gradable)|unk|ungrade?able|indeterminate|equivocal|inconclusive|pending"
+    r"|anon(ymous|ymi[sz]ed)?|tbd|todo|-(1|9+)(\.0*)?",
     re.IGNORECASE,
 )
 """Class words that may be no class, but say that nobody knows it; -1, -9 and -99 are numbers for that."""

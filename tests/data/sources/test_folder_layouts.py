@@ -396,11 +396,18 @@ def test_patients_whose_numbers_start_again_in_each_class_are_told(tmp_path: Pat
     assert not said(tmp_path, group_pattern=r"^([^/]+/person\d+)_")
 
 
-@pytest.mark.parametrize("word", ["unknown", "?", "None", "not known", "-"])
+@pytest.mark.parametrize("word", ["unknown", "?", "None", "not known", "-", "ungradable", "Indeterminate"])
 def test_a_class_that_may_be_a_missing_label_is_told(tmp_path: Path, word: str) -> None:
     write(tmp_path, "ill/1.png", "well/1.png", f"{word}/1.png", f"{word}/2.png")
     assert f"class {word!r} (2 images): does it say that the label is not known?" in said(tmp_path)
     assert not said(tmp_path, class_names=["ill", "well", word])
+
+
+def test_a_u_among_numbers_may_be_a_missing_label(tmp_path: Path) -> None:
+    write(tmp_path, "0/1.png", "1/1.png", "u/1.png")
+    assert "class 'u' (1 images): does it say that the label is not known?" in said(tmp_path)
+    write(tmp_path, "n/1.png")
+    assert "does it say" not in said(tmp_path)
 
 
 def test_classes_that_are_fractions_are_told(tmp_path: Path) -> None:
