@@ -82,8 +82,8 @@ class _Dataset(Schema):
     """The number of bits in use, for images with more than 8 bits: with 12, the value 4095 is white. It must
     be given if no image reaches white. It does not matter for 8-bit images."""
     similar_words: SimilarWords = "error"
-    """What happens to class words, and to patients, that differ only in case, separators or leading zeros
-    (`Normal` and `normal`, `P7` and `P07`). `merge`: they are one. `keep`: they are different."""
+    """What happens to class words, patients and named cases that differ only in case, separators or leading
+    zeros (`Normal` and `normal`, `P7` and `P07`). `merge`: they are one. `keep`: they are different."""
     positive: str | int | None = None
     """The positive class of two. Default: the second class."""
     splits: SplitsConfig = SplitsConfig()

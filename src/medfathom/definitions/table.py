@@ -93,7 +93,7 @@ class TableKeys(Schema):
     split_lists: SplitLists | None = None
     """Text files that name the images of each split."""
     group_column: str | None = None
-    """Column that names the patient or slide of each image."""
+    """Column that names the patient or slide of each image. `NA`, `null` and the like name none."""
     case_column: str | None = None
     """Column that names the case of each row's image, with `unit`. Not needed if a row is a folder or a
     stack."""
