@@ -58,10 +58,11 @@ def test_percent(tmp_path: Path) -> None:
 
 
 def test_percent_is_of_every_auc_and_its_error(tmp_path: Path) -> None:
-    text = "architecture,dataset,modality,auc,train_auc,auc_se\nvgg16,a,CXR,92,99,0.5\n"
+    text = "architecture,dataset,modality,auc,train_auc,val_auc,auc_se\nvgg16,a,CXR,92,99,95,0.5\n"
     frame, _ = read_tables([table(tmp_path, text)], percent=True)
     rows, _ = prepare(frame, lookup)
-    assert rows[["auc", "train_auc", "auc_se"]].to_numpy().tolist() == [[0.92, 0.99, 0.005]]
+    columns = ["auc", "train_auc", "val_auc", "auc_se"]
+    assert rows[columns].to_numpy().tolist() == [[0.92, 0.99, 0.95, 0.005]]
 
 
 @pytest.mark.parametrize("cell", ['"95,3"', "high"])

@@ -39,6 +39,9 @@ NUMBERS = (
 )
 COLUMNS = REQUIRED + TEXTS + NUMBERS
 AUCS = ("auc", "train_auc")
+VALIDATION = "val_auc"
+"""Column of the validation AUC, by which a choice may be made that the test AUC judges."""
+
 TRIALS = "trials"
 """The source of rows that come from studies."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medfathom.analysis.results import AUCS, COLUMNS, REQUIRED, Exclusion, numbers, place
+from medfathom.analysis.results import AUCS, COLUMNS, REQUIRED, VALIDATION, Exclusion, numbers, place
 from medfathom.errors import ResultsError, did_you_mean
 
 MISSING = ["", "NA", "NaN", "nan", "-", "n/a", "N/A"]
@@ -86,7 +86,7 @@ def read_tables(
         frames.append(frame)
         exclusions += left_out
     whole = pd.concat(frames, ignore_index=True)
-    for column in (c for c in (*AUCS, "auc_se") if how.percent and c in whole):
+    for column in (c for c in (*AUCS, VALIDATION, "auc_se") if how.percent and c in whole):
         whole[column] = _of_percent(whole, column)
     return whole, exclusions
 
@@ -94,7 +94,7 @@ def read_tables(
 def _of_percent(whole: pd.DataFrame, column: str) -> pd.Series[float]:
     """Percentages as fractions. An AUC of 1 % or less does not occur: such a value is a fraction already."""
     values = numbers(whole, column)
-    fraction = (values > 0) & (values <= 1) & (column in AUCS)
+    fraction = (values > 0) & (values <= 1) & (column != "auc_se")
     if fraction.any():
         first = fraction.index[fraction][0]
         raise ResultsError(

@@ -8,6 +8,7 @@ from made_studies import analyze, study
 from medfathom.analysis.questions.universality import price_of_universality
 from medfathom.analysis.report.sentences import further
 from medfathom.analysis.report.setting_tables import setting_tables
+from medfathom.errors import ResultsError
 
 THREE = {"chest": "CXR", "retina": "OCT", "tissue": "WSI"}
 
@@ -85,3 +86,11 @@ def test_the_report_tells_the_price() -> None:
     assert "CXR +0.0150" in sentence
     table = next(t for t in setting_tables(analysis) if t.title.startswith("The price of one architecture"))
     assert len(table.rows) == 3 + 4
+
+
+def test_a_validation_auc_that_is_no_number_is_refused() -> None:
+    rows = confirmed().assign(_source="table.csv", _row=range(2, 2 + len(confirmed())))
+    rows["val_auc"] = rows["val_auc"].astype(object)
+    rows.loc[rows.index[0], "val_auc"] = "0,87"
+    with pytest.raises(ResultsError, match="val_auc = '0,87' is not a number"):
+        price_of_universality(rows)

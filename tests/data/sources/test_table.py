@@ -616,6 +616,16 @@ class TestSplitLists:
             listed(table, split_lists=lists).notes
         )
 
+    def test_a_bare_name_of_images_in_several_folders_is_told(self, tmp_path: Path) -> None:
+        files(tmp_path, "old/a.png", "new/a.png", "b.png")
+        write(tmp_path / "test_list.txt", "a.png")
+        table = write(tmp_path / "t.csv", "path,label", "old/a.png,1", "new/a.png,0", "b.png,0")
+        found = listed(table, split_lists={"test": "test_list.txt"})
+        assert found.splits.tolist() == ["test", "test", "train"]
+        assert "have one name for images in several folders (a.png)" in found.notes[0]
+        write(tmp_path / "test_list.txt", "old/a.png")
+        assert not listed(table, split_lists={"test": "test_list.txt"}).notes
+
 
 # the true cause first
 

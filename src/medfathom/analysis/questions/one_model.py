@@ -13,14 +13,13 @@ import pandas as pd
 
 from medfathom.analysis.effects import DIGITS, SETTING
 from medfathom.analysis.questions.universality import (
-    VALIDATION,
     MeanPrice,
     Price,
     over_datasets,
     price_interval,
     with_validation,
 )
-from medfathom.analysis.results import JOINT
+from medfathom.analysis.results import JOINT, VALIDATION
 
 CONFIGURATION = ["study", "architecture", "init", "unfreeze_depth", "setting"]
 """Columns whose values tell one configuration from another; a row for each data set and seed."""

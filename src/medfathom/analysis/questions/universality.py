@@ -16,10 +16,10 @@ from scipy import stats
 
 from medfathom.analysis.effects import DIGITS, SETTING, Floats
 from medfathom.analysis.questions.ranking import table_of
+from medfathom.analysis.results import VALIDATION, numbers
 from medfathom.analysis.size.estimate import NO_INTERVAL, Interval
 from medfathom.metrics.intervals import Z95, reach_over_seeds
 
-VALIDATION = "val_auc"
 """Column of the AUC that choices are made by."""
 
 FEWEST_DATASETS = 3
@@ -123,7 +123,7 @@ def with_validation(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a validation AUC."""
     if VALIDATION not in rows:
         return rows.iloc[:0]
-    values = pd.to_numeric(rows[VALIDATION], errors="coerce").astype(float)
+    values = numbers(rows, VALIDATION)
     return rows.assign(**{VALIDATION: values})[values.notna()]
 
 

@@ -90,7 +90,7 @@ def _caption(cells: list[Transfer]) -> str:
     return (
         "Rows: where the weights come from. Columns: the data set that they were tuned on. Each number is "
         f"AUC minus AUC with init {cells[0].reference}, with its 95 % interval over {unit}. Blue: better; "
-        "orange: worse; framed: significant after Holm correction over the map."
+        "orange: worse; framed: significant after Holm correction over the map, and not negligible."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -45,10 +46,27 @@ class SplitNames:
         """A line where listed names are no image's; else ""."""
         used = {name for path in paths for name in _spellings(path)}
         left = [name for name in self.splits if name not in used]
-        if not left:
+        return (
+            f"{len(left)} names of dataset.split_lists are no row of the table ({_few(left)})" if left else ""
+        )
+
+    def ambiguous(self, paths: Iterable[PurePosixPath]) -> str:
+        """A line where a listed name is of several images, in several folders; else ""."""
+        found: dict[str, set[PurePosixPath]] = defaultdict(set)
+        for path in paths:
+            for name in set(_spellings(path)) & self.splits.keys():
+                found[name].add(path.parent)
+        several = [name for name, folders in found.items() if len(folders) > 1]
+        if not several:
             return ""
-        shown = ", ".join(left[:SHOWN_NAMES]) + (", ..." if len(left) > SHOWN_NAMES else "")
-        return f"{len(left)} names of dataset.split_lists are no row of the table ({shown})"
+        return (
+            f"dataset.split_lists have one name for images in several folders ({_few(several)}), and all of "
+            "these are in the list's split; write the folders in the lists, unless that is meant"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
 def _spellings(path: PurePosixPath) -> list[str]:

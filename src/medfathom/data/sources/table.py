@@ -249,7 +249,8 @@ class CsvSource(FileSource):
 
     def _unmatched(self) -> list[str]:
         paths = [_posix(row.path) for row in self._table.rows]
-        return list(filter(None, [self._lists.unmatched(paths)])) if self._lists else []
+        lists = self._lists
+        return [] if lists is None else list(filter(None, [lists.unmatched(paths), lists.ambiguous(paths)]))
 
     def _below_root(self, row: int) -> str:
         path, root = self._found[row].path, self._rows[row].root
