@@ -262,7 +262,7 @@ def _judged(
         unreadable={**problems, **{names[row]: why for row, why in reader.found.unreadable.items()}},
         missing=aligned.missing,
         flipped=_flipped(judged, found, metrics, reader, own),
-        overlap=_overlap(judged.prints, found, split, read, copied),
+        overlap=_overlap(judged.prints, found, metrics, split, read, copied),
         metrics=metrics,
         internal=internal,
         drop=judging.drops(internal, metrics),
@@ -336,6 +336,7 @@ def _flipped(
 def _overlap(
     prints: Prints | None,
     found: Predictions,
+    metrics: SplitMetrics,
     split: Split,
     read: _Read,
     copied: NDArray[np.bool_] | None,
@@ -357,11 +358,14 @@ def _overlap(
         int(seen.of_patients.sum()),
         by_image=copied is not None,
     )
-    return replace(result, auc_without=_without(found, split, seen)) if found_any.any() else result
+    return replace(result, auc_without=_without(found, metrics, split, seen)) if found_any.any() else result
 
 
-def _without(found: Predictions, split: Split, seen: Overlap) -> Value | None:
-    """The AUC without units that have a copy among them or belong to these patients."""
+def _without(found: Predictions, metrics: SplitMetrics, split: Split, seen: Overlap) -> Value | None:
+    """The AUC without units that have a copy among them or belong to these patients.
+
+    None where fewer classes have an AUC then: a mean over others could not be compared with the whole's.
+    """
     from medfathom.evaluation.judging import metrics_of  # noqa: PLC0415
     from medfathom.metrics.classification import has_auc  # noqa: PLC0415
 
@@ -372,7 +376,12 @@ def _without(found: Predictions, split: Split, seen: Overlap) -> Value | None:
     rest = found.part(np.flatnonzero(~bad))
     if not len(rest) or not has_auc(found.task, rest.labels, len(found.config.class_names)):
         return None
-    return metric(metrics_of(rest), "auc")
+    left = metrics_of(rest)
+    return metric(left, "auc") if _with_auc(left) == _with_auc(metrics) else None
+
+
+def _with_auc(metrics: SplitMetrics) -> set[str]:
+    return {name for name, values in (metrics.per_class or {}).items() if "auc" in values}
 
 
 def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[np.str_]]) -> Subgroups | None:

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import making
 import medfathom
 from evaluating import images, write
+from medfathom.data.prepare import prepare
+from medfathom.data.prints import prints_of, write_prints
+from medfathom.evaluation.words import warnings_of
 from medfathom.metrics.auc import roc_auc_score
-from medfathom.models.folder import METRICS_FILE, write_manifest
+from medfathom.models.folder import METRICS_FILE, PRINTS_FILE, write_manifest
 
 
 def levels(labels: np.ndarray, step: int, seed: int = 0) -> np.ndarray:
@@ -61,6 +65,27 @@ def test_a_drop_is_between_means_over_the_same_classes(model_of_three: Path, wor
     (model_of_three / METRICS_FILE).write_text(json.dumps({"model": {"test": {**test, "per_class": None}}}))
     write_manifest(model_of_three)
     assert "auc" not in medfathom.evaluate(model_of_three, file).drop
+
+
+def test_an_auc_without_copies_is_over_the_same_classes(model_of_three: Path, workdir: Path) -> None:
+    """All bright images were trained on: without them the AUC would be a mean over the other two."""
+    labels = np.arange(90) % 3
+    pixels = levels(labels, 60)
+    bright = pixels[labels == 2]
+    content = {"train_images": bright[:20], "val_images": bright[20:], "test_images": pixels[:3]}
+    own = {
+        f"{name}_labels": np.arange(n)[:, None] % 3 for name, n in (("train", 20), ("val", 10), ("test", 3))
+    }
+    np.savez(workdir / "own.npz", **content, **own)
+    data = prepare(making.config("npz", path=str(workdir / "own.npz")), workdir / "cache")
+    write_prints(model_of_three / PRINTS_FILE, prints_of(data))
+    write_manifest(model_of_three)
+    file = write(workdir, images=pixels, labels=labels[:, None])
+    Path(file).write_text(Path(file).read_text().replace('["well", "ill"]', '["dark", "grey", "bright"]'))
+    found = medfathom.evaluate(model_of_three, file)
+    assert found.overlap.exact == 30
+    assert found.overlap.auc_without is None
+    assert any("Too few images remain without them" in warning for warning in warnings_of(found))
 
 
 def volumes(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:

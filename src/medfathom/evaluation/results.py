@@ -101,7 +101,8 @@ class OverlapFound:
             fingerprints.
         exact, near: images that are exact or near copies.
         patients: patients whose name is that of a training patient; `patient_images` are their images.
-        auc_without: AUC without all copies and these patients; None: nothing was found, or none is left.
+        auc_without: AUC without all copies and these patients; None: nothing was found, or a class has too
+            few images left.
         by_image: whether near copies were looked for by the images too, and not by fingerprints alone.
     """
 

@@ -82,7 +82,7 @@ def _overlap(found: Evaluation) -> list[str]:
             "(this means nothing if each site numbers its own patients)"
         )
     without = (
-        "No image remains without them."
+        "Too few images remain without them for an AUC over the same classes."
         if seen.auc_without is None
         else f"AUC without them: {shown(seen.auc_without)}."
     )
