@@ -163,6 +163,23 @@ def test_dropout_of_the_head_is_on_in_training_only() -> None:
     assert not torch.equal(network.forward_rest(features), network.forward_rest(features))
 
 
+def test_stochastic_depth_is_that_of_timm_in_what_is_trained_and_off_in_what_is_frozen() -> None:
+    swin = "swin_tiny_patch4_window7_224"
+    network = build(swin, unfreeze_depth=5).train()
+    plain = timm.create_model(swin, num_classes=0, img_size=SIDE)
+    plain.load_state_dict(network.backbone.state_dict())
+    shown = images()
+    torch.manual_seed(3)
+    expected = plain.train()(shown)
+    torch.manual_seed(3)
+    features: list[Tensor] = []
+    network.head.register_forward_hook(lambda _, inputs, __: features.append(inputs[0]))
+    network(shown)
+    assert torch.equal(features[0], expected)
+    network.set_unfreeze_depth(0)
+    assert torch.equal(network.train().forward_prefix(shown), plain.eval()(shown))
+
+
 def test_trained_groups_come_stem_side_first_and_the_head_last() -> None:
     groups = build(unfreeze_depth=3).trainable_parameters_by_group()
     assert [name for name, _ in groups] == [3, 4, 5, "head"]

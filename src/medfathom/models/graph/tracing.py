@@ -1,8 +1,8 @@
 """Trace a network as a graph of operations, on real or meta tensors.
 
 `torch.fx` runs the network's Python once with stand-ins for tensors and records each operation. Layers of
-torch.nn (and timm's subclasses of them) are recorded as one node, so that each keeps its own training mode;
-so are modules whose Python decides by a tensor's values or size.
+torch.nn (and timm's subclasses of them, and its stochastic depth) are recorded as one node, so that each
+keeps its own training mode; so are modules whose Python decides by a tensor's values or size.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from timm.layers.drop import DropPath
 from timm.models import get_notrace_functions, get_notrace_modules
 from torch import Tensor, fx, nn
 
@@ -66,8 +67,9 @@ class _Tracer(fx.Tracer):
         self.failed_in: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Layers of torch.nn, modules that timm marks as untraceable, and modules that failed before."""
-        if module_qualified_name in self.whole or isinstance(m, self.notrace):
+        """Layers of torch.nn, stochastic depth, modules that timm cannot trace, and modules that failed."""
+        # What `DropPath` does is decided by its mode, which is that of inference while tracing.
+        if module_qualified_name in self.whole or isinstance(m, (DropPath, *self.notrace)):
             return True
         return any(c.__module__.startswith("torch.nn.") and c not in CONTAINERS for c in type(m).__mro__)
 
