@@ -254,3 +254,31 @@ def test_bfloat16_runs_close_to_float32() -> None:
     assert losses_half == pytest.approx(losses_full, rel=math.sqrt(18) * 2**-8)
     assert losses_half != losses_full
     assert half.predict(inputs_of(network), 32).dtype == np.float32
+
+
+def test_class_weights_even_out_the_bags_that_the_loss_is_of() -> None:
+    """Few images in a case of one class, many in one of the other: each class counts as much in an epoch."""
+    member = np.concatenate([np.repeat(np.arange(6), 2), np.repeat([6, 7], 24)])
+    labels = np.repeat([0, 1], [12, 48])
+    params = TrialParams.model_validate(
+        {"architecture": "toy", "learning_rate": 0.01, "batch_size": 16, "class_weights": True}
+        | {"combine": "attention"}
+    )
+    network, settings = ToyNetwork(5), FitSettings("binary", 2, 1, seed=0, device=CPU, autocast=False)
+    toy: Any = network
+    fitted = Fit(
+        toy,
+        inputs_of(network),
+        labels,
+        subset=np.arange(60),
+        params=params,
+        settings=settings,
+        member=member,
+    )
+    weights, of_class = fitted.loss_of_one().weights, torch.zeros(2)
+    assert weights is not None
+    for batch in fitted.batches(1):
+        for label in labels[batch.rows[batch.first]]:
+            of_class[label] += weights[label]
+    assert of_class[0] == pytest.approx(float(of_class[1]))
+    assert float(of_class.sum()) == pytest.approx(6 + 4)  # bags

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medfathom.metrics.classification import TaskKind
 from medfathom.trial.batching import Indices, balancing_weights, steps_per_epoch
@@ -72,7 +74,7 @@ def bag_batches(
         epoch: from 1.
     """
     random = np.random.default_rng(derived_seed(seed, "order", epoch))
-    bags = _bags(member, min(BAG_IMAGES, batch_size), random)
+    bags = _bags(member, _most_images(batch_size), random)
     order = random.permutation(len(bags))
     if balanced:
         weights = balancing_weights(task, labels[[bag[0] for bag in bags]])
@@ -83,6 +85,24 @@ def bag_batches(
     place = (np.cumsum(sizes) - sizes / 2) * steps / sizes.sum()
     batches = (np.flatnonzero(place.astype(np.int64) == step) for step in range(steps))
     return [_batch([chosen[i] for i in batch]) for batch in batches if len(batch)]
+
+
+def labels_of_bags(labels: Tensor, member: NDArray[np.integer], batch_size: int) -> Tensor:
+    """The label of each bag of an epoch, in no order: a draw changes which images it has, no more.
+
+    Args:
+        labels: of the images that an epoch uses; those of a case are alike.
+        member: the case of each.
+        batch_size: as in `bag_batches`.
+    """
+    _, first, sizes = np.unique(member, return_index=True, return_counts=True)
+    bags = -(-sizes // _most_images(batch_size))
+    return labels[torch.from_numpy(np.repeat(first, bags)).to(labels.device)]
+
+
+def _most_images(batch_size: int) -> int:
+    """In one bag."""
+    return min(BAG_IMAGES, batch_size)
 
 
 def _bags(member: NDArray[np.integer], most: int, random: np.random.Generator) -> list[Indices]:

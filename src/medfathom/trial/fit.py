@@ -17,7 +17,7 @@ from medfathom.definitions.space import TrialParams
 from medfathom.errors import RunError
 from medfathom.models.attention import attended
 from medfathom.models.batch_norm import BatchNorm
-from medfathom.trial.bags import BagBatch, bag_batches
+from medfathom.trial.bags import BagBatch, bag_batches, labels_of_bags
 from medfathom.trial.batching import Indices, epoch_batches, steps_per_epoch
 from medfathom.trial.inputs import Inputs
 from medfathom.trial.losses import Loss
@@ -116,10 +116,11 @@ class Fit:
         self.enter(inputs, settings.threads)
 
     def loss_of_one(self) -> Loss:
-        """The loss where there is one data set."""
+        """The loss where there is one data set. Class weights count what the loss is of: images, or bags."""
+        labels, member = self.labels, self._member
         return Loss(
             self.settings.task,
-            self.labels,
+            labels if member is None else labels_of_bags(labels, member, self.params.batch_size),
             self.settings.n_outputs,
             smoothing=self.params.label_smoothing,
             weighted=self.params.class_weights,
