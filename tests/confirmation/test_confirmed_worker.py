@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medfathom.confirmation.find import predictions_file
-from medfathom.confirmation.predictions import read_predictions
+from medfathom.confirmation.predictions import read_logits, read_predictions
 from medfathom.confirmation.worker import confirmed_results
 from medfathom.data.heldout import open_test
 from medfathom.data.prepare import prepare
@@ -18,7 +18,10 @@ from medfathom.exported.model import load_unsealed
 from medfathom.metrics.rules import CALIBRATIONS
 from medfathom.models.folder import read_config
 from medfathom.scheduling.messages import EpochResult, Failure, Order, RunSettings
+from medfathom.scheduling.worker import node_storage
 from medfathom.study.assignment import Assignment
+from medfathom.trial.checkpoint import load_validation
+from medfathom.trial.validation import ValidationPredictions
 
 
 def test_a_confirmation_that_fails_before_its_first_epoch_says_what_it_is(workdir: Path) -> None:
@@ -58,6 +61,25 @@ def test_a_confirmed_model_was_trained_by_its_trial_s_strategy(workdir: Path, st
     assert last.record.strategy == read_config(folder / "trial-00000").strategy == strategy
     # What is kept predicts as the trial did; its temperature moves an AUC of three classes a little.
     assert last.extra["validation_auc"] == pytest.approx(last.record.auc, abs=0.05)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_a_confirmed_model_predicts_what_its_trial_predicted(workdir: Path, fraction: float) -> None:
+    small = ["image_size=32", "n_train=24", "n_val=12", "n_test=12"]
+    more = ["budget.epochs=2", "training.precision=float32"]
+    config = load_definition("demo", [*more, *(f"dataset.{part}" for part in small)])
+    data = prepare(config.dataset, workdir / "cache")
+    settings = RunSettings(config, workdir, 1, "cpu", workdir, data.fingerprint)
+    params = TrialParams(architecture="test_resnet", init="random", unfreeze_depth=0, train_fraction=fraction)
+    order, folder = Order(Assignment(0, params, "", 7), "study/trial-00000.pt"), workdir / "confirmed"
+    *_, last = confirmed_results(settings, order, study="demo", folder=folder, pictures=frozenset())
+    assert isinstance(last, EpochResult) and last.parcel is not None
+    last.parcel.unpack()
+    said = load_validation(node_storage(settings) / "checkpoints" / order.checkpoint)
+    of_trial = ValidationPredictions.from_bytes(said)
+    assert of_trial is not None
+    logits, _ = read_logits(predictions_file(folder / "trial-00000", "val"))
+    assert logits == pytest.approx(of_trial.logits, abs=1e-4)
 
 
 def test_what_the_search_looked_for_is_judged_beside_the_auc(workdir: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_later_trial_goes_on_with_the_second_fold(task: TrialTask, whole: list
 @pytest.mark.parametrize("augmentation", ["none", "oct"])
 def test_features_are_kept_once_for_all_folds(task: TrialTask, augmentation: str) -> None:
     params = PARAMS.model_copy(update={"unfreeze_depth": 1, "augmentation": augmentation})
-    training = task.training.model_copy(update={"cached_views": 1})
+    # Statistics of a random prefix are of a fold's own images: its features would be, too.
+    kept = {"cached_views": 1, "calibrate_batch_norm": False}
+    training = task.training.model_copy(update=kept)
     records = list(run_trial(params, replace(task, training=training)))
     uses = [r.feature_cache for r in records]
     assert all(use is not None and use.kept for use in uses)
@@ -125,6 +127,26 @@ def test_features_are_kept_once_for_all_folds(task: TrialTask, augmentation: str
         without = training.model_copy(update={"cache_gb": 0.0})
         plain = list(run_trial(params, replace(task, training=without, checkpoint=None)))
         assert aucs(records) == pytest.approx(aucs(plain), abs=0.02)
+
+
+def test_statistics_of_a_random_prefix_are_not_of_the_images_to_judge(task: TrialTask) -> None:
+    assert task.folds is not None
+    params, pool = PARAMS.model_copy(update={"unfreeze_depth": 0}), task.folds.pool
+    changed = np.array(pool.images)
+    changed[task.folds[0].val] //= 9
+    other = replace(task.folds, pool=replace(pool, images=changed))
+    plain = replace(task, training=task.training.model_copy(update={"cache_gb": 0.0}), checkpoint=None)
+    tasks = (plain, replace(plain, folds=other))
+    one, two = (next(iter(run_trial(params, each))) for each in tasks)
+    assert one.train_loss == two.train_loss
+
+
+def test_kept_features_of_a_fold_are_not_those_of_another(task: TrialTask) -> None:
+    params = PARAMS.model_copy(update={"unfreeze_depth": 1})
+    plain = replace(task, training=task.training.model_copy(update={"cache_gb": 0.0}), checkpoint=None)
+    kept, computed = (list(run_trial(params, each)) for each in (task, plain))
+    assert all(record.feature_cache is not None and record.feature_cache.kept for record in kept)
+    assert aucs(kept) == pytest.approx(aucs(computed), abs=0.02)
 
 
 def test_no_image_is_judged_by_a_network_that_trained_on_its_patient(task: TrialTask) -> None:

@@ -41,7 +41,7 @@ from medfathom.scheduling.worker import ended_by_failure, node_storage, records,
 from medfathom.trial.checkpoint import load_checkpoint, load_history
 from medfathom.trial.judging import judge, over_datasets
 from medfathom.trial.network import network_of
-from medfathom.trial.parts import mean_or_none
+from medfathom.trial.parts import mean_or_none, rows_to_train, trial_parts
 from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.trial.task import TrialTask
 
@@ -315,7 +315,8 @@ def _trained(params: TrialParams, task: TrialTask) -> Network:
     )
     if checkpoint is None:
         raise RunError(f"{task.checkpoint}: the checkpoint of the last epoch is missing; confirm again")
-    network = network_of(params, task, task.data.split("train"))
+    used = rows_to_train(trial_parts(task.data, None), params, task.seed)
+    network = network_of(params, task, task.data.split("train"), used)
     network.load_trained_state(checkpoint.network)
     network.merge_adapters()
     return network

@@ -14,6 +14,7 @@ from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.batch_norm import calibrate_batch_norm
 from medfathom.models.build import HeadOptions, Network, Outputs, build_network, empty_network, with_own_head
 from medfathom.models.graph.layer_groups import GROUPS
+from medfathom.trial.batching import Indices
 from medfathom.trial.inputs import ImageInputs, Views
 from medfathom.trial.layout import lay_out
 from medfathom.trial.memory import device_bytes
@@ -71,8 +72,15 @@ def calibrates(params: TrialParams, task: TrialTask) -> bool:
     return draws_weights(params) and freezes and task.training.calibrate_batch_norm
 
 
-def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
-    """A trial's network before its first epoch, on its device."""
+def network_of(params: TrialParams, task: TrialTask, train: Split, rows: Indices | None = None) -> Network:
+    """A trial's network before its first epoch, on its device.
+
+    Args:
+        params: of the trial.
+        task: everything else of it.
+        train: its training images; of a fold the whole pool.
+        rows: those that are trained on; None: all. No others may have a part in statistics of the network.
+    """
     data, training = task.data, task.training
     network = build_network(
         params.architecture,
@@ -91,7 +99,7 @@ def network_of(params: TrialParams, task: TrialTask, train: Split) -> Network:
     device = torch.device(task.device)
     lay_out(network, device)
     if calibrates(params, task):
-        _calibrate(network, train, device)
+        _calibrate(network, train, np.arange(len(train)) if rows is None else rows, device)
     _set_norm(network, params, data)
     return network
 
@@ -143,11 +151,11 @@ def _head_options(params: TrialParams, data: PreparedData) -> HeadOptions:
     )
 
 
-def _calibrate(network: Network, train: Split, device: torch.device) -> None:
+def _calibrate(network: Network, train: Split, used: Indices, device: torch.device) -> None:
     rows = open_rows(train.images, device)
     images = ImageInputs(network, Views(lambda _: rows), device)
-    count = min(CALIBRATION_IMAGES, len(rows))
+    count = min(CALIBRATION_IMAGES, len(used))
     # A fixed choice of images: the statistics, and so the cached features, follow from weights and data.
-    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
+    chosen = np.sort(used[np.random.default_rng(0).permutation(len(used))[:count]])
     batches = rows.batches(np.array_split(chosen, -(-count // INFERENCE_BATCH)))
     calibrate_batch_norm(network, (images.prepare(raw, None) for raw in batches))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepared import JointData, PreparedData, Split
 from medfathom.data.splits import training_subset
+from medfathom.definitions.space import TrialParams
 from medfathom.errors import DataError
 from medfathom.metrics.cases import cases_of
 from medfathom.metrics.classification import has_auc
@@ -21,6 +23,7 @@ from medfathom.trial.cross_validation import RunningFold
 from medfathom.trial.judging import judge
 from medfathom.trial.losses import Loss
 from medfathom.trial.mixture import members_of
+from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import SplitMetrics
 from medfathom.trial.validation import ValidationPredictions
 from medfathom.units import Combine
@@ -132,6 +135,17 @@ def trial_parts(data: PreparedData, fold: RunningFold | None) -> list[Part]:
     for part in parts:
         part.check()
     return parts
+
+
+def rows_to_train(parts: Sequence[Part], params: TrialParams, seed: int) -> Indices:
+    """The rows of a trial's training images that are trained on; `seed` is the trial's."""
+    drawn = derived_seed(seed, "train_fraction")
+    return np.concatenate([part.training_rows(params.train_fraction, drawn) for part in parts])
+
+
+def name_of_rows(rows: Indices, n_images: int) -> bool | str:
+    """What tells these images of a split from others of it, for a key; True: all of them."""
+    return len(rows) == n_images or hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
 def _of_several(data: JointData) -> list[Part]:

@@ -30,9 +30,8 @@ from medfathom.trial.latency import latency_ms
 from medfathom.trial.memory import PeakMemory
 from medfathom.trial.mixture import Mixture, members_of
 from medfathom.trial.network import calibrates, draws_weights, identity_record, network_beside, network_of
-from medfathom.trial.parts import kept_predictions, mean_or_none, trial_parts
+from medfathom.trial.parts import kept_predictions, mean_or_none, name_of_rows, rows_to_train, trial_parts
 from medfathom.trial.precision import runs_in_bfloat16
-from medfathom.trial.randomness import derived_seed
 from medfathom.trial.record import FoldScore, Phase, SplitMetrics, TrialRecord
 from medfathom.trial.strategy import Groups, Strategy, with_epoch
 from medfathom.trial.task import INFERENCE_BATCH, TrialTask, identity_of
@@ -59,13 +58,13 @@ class Training:
         _check_augmentation(params)
         self._parts = trial_parts(task.data, fold)
         self._train = _training_images(task.data, fold)
+        self._subset = rows_to_train(self._parts, params, task.seed)
         self._strategy = Strategy(params, task.max_epochs)
         self._network: Network = (
-            network_of(params, task, self._train)
+            network_of(params, task, self._train, self._subset)
             if beside is None
             else network_beside(beside._network, params, task)
         )
-        self._subset = self._training_rows()
         self._autocast = runs_in_bfloat16(task.training.precision, self._device)
         self._feeding = self._feed()
         settings = FitSettings(
@@ -91,12 +90,6 @@ class Training:
         self._seconds = 0.0
         self._restore()
         self._seconds += time.perf_counter() - began
-
-    def _training_rows(self) -> NDArray[np.int64]:
-        """The rows of the training images that are trained on."""
-        seed = derived_seed(self._task.seed, "train_fraction")
-        fraction = self._params.train_fraction
-        return np.concatenate([part.training_rows(fraction, seed) for part in self._parts])
 
     def _mixture(self) -> Mixture | None:
         """How several data sets are mixed."""
@@ -156,6 +149,7 @@ class Training:
 
     def _feed(self) -> Feeding:
         params, task = self._params, self._task
+        calibrated = calibrates(params, task) and name_of_rows(self._subset, len(self._train))
         return feed(
             Feed(
                 network=self._network,
@@ -171,7 +165,7 @@ class Training:
                 depths=task.depths | self._strategy.depths,
                 cache=FeatureCache(task.cache_dir / "features", int(task.training.cache_gb * 1e9)),
                 splits=("train", "val") if self._fold is None else ("pool", "pool"),
-                key=partial(_features_key, params, task, self._network, autocast=self._autocast),
+                key=partial(_features_key, params, task, self._network, calibrated, autocast=self._autocast),
             )
         )
 
@@ -357,9 +351,15 @@ class Training:
 
 
 def _features_key(
-    params: TrialParams, task: TrialTask, network: Network, cut: int, *, autocast: bool
+    params: TrialParams,
+    task: TrialTask,
+    network: Network,
+    calibrated: bool | str,
+    cut: int,
+    *,
+    autocast: bool,
 ) -> dict[str, object]:
-    """What features at a cut follow from.
+    """What features at a cut follow from; `calibrated`: on which images.
 
     No method: features would hold the training that holds them, and its network would stay in memory.
     """
@@ -369,7 +369,7 @@ def _features_key(
         "data": data.fingerprint,
         "architecture": params.architecture,
         "weights": network.weights_hash,
-        "calibrated": calibrates(params, task),
+        "calibrated": calibrated,
         # Only the last group pools.
         "pooling": params.head_pooling if cut == GROUPS else None,
         "normalization": network.backbone_normalization,
