@@ -163,6 +163,23 @@ def test_dropout_of_the_head_is_on_in_training_only() -> None:
     assert not torch.equal(network.forward_rest(features), network.forward_rest(features))
 
 
+@pytest.mark.parametrize("architecture", ["efficientvit_m0", "resnet10t"])
+@pytest.mark.parametrize("depth", [2, 5])
+def test_in_inference_it_is_the_network_of_its_latest_weights(architecture: str, depth: int) -> None:
+    network = build(architecture, unfreeze_depth=depth)
+    network.train()(images())
+    network.eval()(images())
+    random = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for _, parameters in network.train().trainable_parameters_by_group():
+            for parameter in parameters:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=random))
+    fresh = build(architecture, unfreeze_depth=depth, seed=1)
+    fresh.load_state_dict(network.state_dict())
+    assert torch.equal(network.eval()(images()), fresh(images()))
+    assert not any(module.training for module in network.train().prefix_modules())
+
+
 def test_stochastic_depth_is_that_of_timm_in_what_is_trained_and_off_in_what_is_frozen() -> None:
     swin = "swin_tiny_patch4_window7_224"
     network = build(swin, unfreeze_depth=5).train()

@@ -124,10 +124,9 @@ class Network(nn.Module):
         grey_mean, grey_std = sum(mean) / len(mean), sum(std) / len(std)
         # A grey image is normalised by the averages over the channels; this gives each repeated channel the
         # mean and standard deviation of pretraining.
-        scale = _over_channels([grey_std / s for s in std])
-        shift = _over_channels([(grey_mean - m) / s for m, s in zip(mean, std, strict=True)])
-        self.register_buffer("_channel_scale", scale, persistent=False)
-        self.register_buffer("_channel_shift", shift, persistent=False)
+        shift = [(grey_mean - m) / s for m, s in zip(mean, std, strict=True)]
+        self.register_buffer("_channel_scale", _over_channels([grey_std / s for s in std]), persistent=False)
+        self.register_buffer("_channel_shift", _over_channels(shift), persistent=False)
         self.normalization = ((grey_mean,), (grey_std,)) if repeats_grey else normalization
         self.backbone_normalization = normalization
         self.set_unfreeze_depth(GROUPS)
@@ -177,10 +176,9 @@ class Network(nn.Module):
         Raises:
             ModelError: peft is not installed, or there is no layer that can be adapted.
         """
-        groups = self.trained_groups
-        paths = {p for p in self.cut(GROUPS).prefix_modules if self._module_group(p) in groups}
+        paths = {p for p in self.cut(GROUPS).prefix_modules if self._module_group(p) in self.trained_groups}
         add_adapters(self.backbone, paths, rank, seed)
-        self.set_trained(groups, "adapters")
+        self.set_trained(self.trained_groups, "adapters")
 
     def merge_adapters(self) -> None:
         """Make adapters part of the weights that they stand beside; nothing where there are none."""
@@ -237,6 +235,8 @@ class Network(nn.Module):
         # Going through all modules would take most of a short epoch where the prefix is frozen.
         # Without the network itself: in a circle of references it would stay in memory for a while.
         self._moving = [m for m in self.modules() if m not in still and m is not self]
+        keeping = [m for m in self._moving if type(m).train is not nn.Module.train]
+        self._keeping, self._still = keeping, still if keeping else ()
         self.train(self.training)
 
     @property
@@ -246,8 +246,12 @@ class Network(nn.Module):
 
     def train(self, mode: bool = True) -> Network:
         """Set training mode for what is trained now; what stands still stays in inference mode."""
+        for module in self._keeping:  # in inference, what follows from weights; told to train, they forget it
+            module.train(mode)  # and what is inside
         for module in (self, *self._moving):
             module.training = mode
+        for module in self._still:
+            module.training = False
         return self
 
     def prefix_modules(self) -> list[nn.Module]:
@@ -366,8 +370,7 @@ class Network(nn.Module):
     def facts(self) -> NetworkFacts:
         """Sizes of this network, with all that training may change."""
         n_params = sum(p.numel() for n, p in self.named_parameters() if not is_of_adapter(n))
-        trained = [p for _, parameters in self.trainable_parameters_by_group() for p in parameters]
-        n_trained = sum(p.numel() for p in trained)
+        n_trained = sum(p.numel() for _, trained in self.trainable_parameters_by_group() for p in trained)
         linear = [m for m in self.head.modules() if isinstance(m, nn.Linear)]
         layers = self.blueprint.layers_per_group
         adapted = sum(hasattr(module, "lora_A") for module in self.backbone.modules())
