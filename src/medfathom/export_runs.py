@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from medfathom.definitions.space import Value
 from medfathom.errors import InputError
 from medfathom.study.connection import default_url
+from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.read import read_study
 from medfathom.study.record import auc_of
 from medfathom.study.summary import WITHDRAWN
@@ -67,7 +69,7 @@ class TrialRun:
     state: str
     begun: float
     ended: float | None
-    params: dict[str, str | float | int | bool]
+    params: dict[str, Value]
     metrics: dict[str, float]
     curve: dict[int, float]
     texts: dict[str, str]
@@ -105,13 +107,12 @@ def runs_of(study: Study) -> tuple[list[TrialRun], int]:
     """The trials that have begun, and how many have not, or were withdrawn."""
     trials = study.get_trials(deepcopy=False)
     begun = [t for t in trials if t.state != TrialState.WAITING and WITHDRAWN not in t.user_attrs]
-    dimensions = study.user_attrs.get("definition", {}).get("space", {}).get("dimensions", {})
-    fixed = {key: each["value"] for key, each in dimensions.items() if each.get("value") is not None}
-    return [_run(trial, fixed) for trial in begun], len(trials) - len(begun)
+    named = Hyperparameters(study)
+    return [_run(trial, named.of(trial)) for trial in begun], len(trials) - len(begun)
 
 
-def _run(trial: FrozenTrial, fixed: dict[str, str | float | int | bool]) -> TrialRun:
-    known = {key: value for key, value in trial.user_attrs.items() if key not in trial.params}
+def _run(trial: FrozenTrial, params: dict[str, Value]) -> TrialRun:
+    known = {key: value for key, value in trial.user_attrs.items() if key not in params}
     numbers = {
         key: float(value)
         for key, value in known.items()
@@ -123,7 +124,7 @@ def _run(trial: FrozenTrial, fixed: dict[str, str | float | int | bool]) -> Tria
         state=trial.state.name,
         begun=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
-        params={**fixed, **trial.params},
+        params=params,
         metrics=numbers if auc is None else {**numbers, "auc": auc},
         curve=dict(sorted(trial.intermediate_values.items())),
         texts={

@@ -202,7 +202,7 @@ def test_a_mean_over_seeds_is_over_all_of_them(config: StudyConfig) -> None:
         replace(_model(trial, confirmed_folder(study)), test=SplitMetrics(auc=0.8, precision=p, accuracy=0.7))
         for trial, p in zip(trials, (0.9, None, 0.8), strict=True)
     )
-    found = _one(study.trials[models[0].row["search_trial"]], models, 0.8, chosen=True)
+    found = _one(study.trials[models[0].row["search_trial"]], {}, models, 0.8, chosen=True)
     assert (found.metric_means["precision"], found.metric_means["accuracy"]) == (None, pytest.approx(0.7))
 
 

@@ -53,7 +53,7 @@ class StratumJson(TypedDict):
     Attributes:
         search_trial: number of the search trial whose hyperparameters these are.
         chosen: whether it is the best of its stratum by validation; else it was asked for by number.
-        params: hyperparameter -> value, of those that the study varies.
+        params: hyperparameter -> value, of those that the definition names; others have their defaults.
         search_auc: validation AUC of the search trial.
         search_value: what it reached of the search's objective; null: that is the AUC. `objective_value`: the
             same on the test split, mean over the seeds.

@@ -93,7 +93,7 @@ class StratumResult:
         n_params, n_trainable_params: with the head.
         depth: weighted layers.
         macs: multiply-accumulates for one image.
-        params: hyperparameter -> value, of those that the study varies.
+        params: hyperparameter -> value, of those that the definition names; others have their defaults.
         search_auc: validation AUC of the search trial.
         search_value: what it reached of the search's objective; None: that is the AUC.
         val_auc: validation AUC, mean over the seeds.

@@ -33,7 +33,7 @@ from medfathom.confirmation.results import (
 )
 from medfathom.definitions.dataset import DatasetConfig
 from medfathom.definitions.joint import JointDataset
-from medfathom.definitions.space import further_settings, label
+from medfathom.definitions.space import Params, further_settings, label
 from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import StorageError
 from medfathom.metrics.auc import delong_interval
@@ -41,6 +41,7 @@ from medfathom.metrics.choice import best_first
 from medfathom.metrics.intervals import error_from_ends, interval_of_mean, reach_over_seeds
 from medfathom.metrics.rules import Rule
 from medfathom.study.choice import log_loss_of, objective_of, rule_of
+from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.summary import WITHDRAWN
 
@@ -70,7 +71,11 @@ def summarize_confirmation(study: Study, confirmation: Study | None) -> Confirma
     trials = by_configuration(confirmation) if confirmation else {}
     searched = study.get_trials(deepcopy=False)
     folder = confirmed_folder(study)
-    strata = [_result(searched[n], own, folder, chosen=n in chosen) for n, own in sorted(trials.items())]
+    named = Hyperparameters(study)
+    strata = [
+        _result(searched[n], named.of(searched[n]), own, folder, chosen=n in chosen)
+        for n, own in sorted(trials.items())
+    ]
     waiting = [_not_confirmed(t, choices) for t in choices.trials if t.number not in trials]
     by = rule_of(study)
     order = best_first([_by_rule(s.models, by) for s in strata], _losses(strata), by)
@@ -115,19 +120,24 @@ def _not_confirmed(trial: FrozenTrial, choices: Choices) -> MissingStratum:
     return MissingStratum(str(trial.user_attrs["stratum"]), f"not confirmed{why}")
 
 
-def _result(search: FrozenTrial, trials: list[FrozenTrial], folder: Path, *, chosen: bool) -> StratumResult:
+def _result(
+    search: FrozenTrial, params: Params, trials: list[FrozenTrial], folder: Path, *, chosen: bool
+) -> StratumResult:
     """One configuration from its search trial and its confirmed trials, one for each seed."""
     models = tuple(_model(trial, folder) for trial in trials)
     searched, confirmed = record_of(search).datasets or {}, ConfirmedRecord.of(trials[0].user_attrs).datasets
     each = {
-        name: _one(search, _of_dataset(models, trials, name), searched[name].auc or 0.0, chosen=chosen)
+        name: _one(
+            search, params, _of_dataset(models, trials, name), searched[name].auc or 0.0, chosen=chosen
+        )
         for name in confirmed or {}
     }
-    return _one(search, models, float(auc_of(search) or 0.0), each, chosen=chosen)
+    return _one(search, params, models, float(auc_of(search) or 0.0), each, chosen=chosen)
 
 
 def _one(
     search: FrozenTrial,
+    params: Params,
     models: tuple[ConfirmedModel, ...],
     search_auc: float,
     datasets: Mapping[str, StratumResult] = MappingProxyType({}),
@@ -161,7 +171,7 @@ def _one(
         n_trainable_params=facts["n_trainable_params"],
         depth=facts["depth"],
         macs=facts["macs"],
-        params=dict(search.params),
+        params=params,
         search_auc=search_auc,
         search_value=record.objective_value,
         val_auc=float(np.mean(val)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.dashboard.diagnosis import Finding, diagnose
 from medfathom.data.leakage import LEAKAGE
+from medfathom.definitions.space import CELL_NAMES, Params
 from medfathom.definitions.strategies import unfrozen
 from medfathom.files import home
 from medfathom.metrics.rules import Rule, is_auc, objective_title
@@ -24,6 +26,7 @@ from medfathom.study.choice import (
     rule_of,
 )
 from medfathom.study.front import front_of, front_sentence
+from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
 from medfathom.study.summary import count_states
@@ -113,12 +116,17 @@ class NotesAndPictures:
     def after_end(self, number: int) -> None:
         """Write the trial's note, and now and then the study's anew."""
         trials = self._study.get_trials(deepcopy=False)
-        note = trial_note(trials[number], trials, rule_of(self._study), objective_of(self._study))
+        params = self._hyperparameters.of(trials[number])
+        note = trial_note(trials[number], trials, rule_of(self._study), objective_of(self._study), params)
         save_note(self._study, note, trials[number])
         if time.monotonic() - self._noted > BETWEEN_STUDY_NOTES_S:
             # Without the comparison image by image: it can take seconds, and workers wait for this process.
             save_note(self._study, study_note(self._study, trials, compare=False))
             self._noted = time.monotonic()
+
+    @cached_property
+    def _hyperparameters(self) -> Hyperparameters:
+        return Hyperparameters(self._study)
 
     def close(self) -> None:
         """Write the study's note as things are."""
@@ -135,10 +143,27 @@ def add_picture(study: Study, file: Path) -> None:
     upload_artifact(artifact_store=artifact_store(), file_path=str(file), study_or_trial=study)
 
 
-def trial_note(trial: FrozenTrial, trials: Sequence[FrozenTrial], by: Rule, objective: str = "auc") -> str:
-    """What was run, the result in words with its rank by a rule, a diagnosis; Markdown."""
+def trial_note(
+    trial: FrozenTrial,
+    trials: Sequence[FrozenTrial],
+    by: Rule,
+    objective: str = "auc",
+    params: Params | None = None,
+) -> str:
+    """What was run, the result in words with its rank by a rule, a diagnosis; Markdown.
+
+    Args:
+        trial: to describe.
+        trials: all of its study.
+        by: the study's rule of choice.
+        objective: what the study looks for.
+        params: the trial's hyperparameters; None: as Optuna has them.
+    """
     record = record_of(trial)
-    parts = [f"### Trial {trial.number}: {_network(record)}", _what(trial, record)]
+    parts = [
+        f"### Trial {trial.number}: {_network(record)}",
+        _what(trial.params if params is None else params, record),
+    ]
     parts.append(_result(trial, record, trials, by, objective))
     if trial.state != TrialState.FAIL:
         parts.append(_diagnosis(diagnose(trial, trials)))
@@ -152,10 +177,9 @@ def _network(record: TrialRecord) -> str:
     return f"{architecture}, init {init}, unfreeze_depth {unfrozen(depth, record.strategy)}"
 
 
-def _what(trial: FrozenTrial, record: TrialRecord) -> str:
-    in_the_headline = {"architecture", "init", "unfreeze_depth", "strategy"}
-    params = {k: v for k, v in trial.params.items() if not set(k.split("+")) & in_the_headline}
-    text = ", ".join(f"{name} {_value(value)}" for name, value in params.items()) or "defaults"
+def _what(params: Params, record: TrialRecord) -> str:
+    told = [f"{name} {_value(value)}" for name, value in params.items() if name not in CELL_NAMES]
+    text = ", ".join(told) or "defaults"
     if record.n_params is not None:
         text += f"; {record.n_params / 1e6:.1f} M parameters"
     if record.trainable_fraction is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from medfathom.definitions.space import Params, SpaceConfig, label
 from medfathom.study.choice import log_loss_of
 from medfathom.study.connection import default_url
+from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.read import read_study
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.summary import once
@@ -43,8 +42,8 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
     Returns:
         Indexed by trial number: `state` (COMPLETE, PRUNED, FAIL, RUNNING, WAITING), `auc` (validation, the
         last epoch's), its 95 % interval `auc_ci_low` and `auc_ci_high`, `objective_value` where the study
-        looks for something else, `log_loss`, each hyperparameter,
-        `n_params`, `n_trainable_params`, `depth` (weighted layers), `macs` (of one image), `epochs`,
+        looks for something else, `log_loss`, each hyperparameter that the definition names (those it fixes
+        too), `n_params`, `n_trainable_params`, `depth` (weighted layers), `macs` (of one image), `epochs`,
         `train_seconds`, `stratum`, `stop_reason`, `begun` and `ended` (local time). Empty where unknown.
 
     Raises:
@@ -53,25 +52,20 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415  takes half a second
 
     found = read_study(storage or default_url(), study)
-    space = SpaceConfig.model_validate(found.user_attrs["definition"]["space"])
-    together = {label(c): c for c in space.allowed_combinations()} if space.joint else {}
-    frame = pd.DataFrame([_row(trial, together) for trial in once(found.get_trials(deepcopy=False))])
+    named = Hyperparameters(found)
+    frame = pd.DataFrame([_row(trial, named) for trial in once(found.get_trials(deepcopy=False))])
     return frame.set_index("trial") if len(frame) else frame
 
 
-def _row(trial: FrozenTrial, together: Mapping[str, Params]) -> dict[str, object]:
-    """A trial; dimensions that are drawn together (an exclusion names them) have a column each."""
+def _row(trial: FrozenTrial, named: Hyperparameters) -> dict[str, object]:
     record = record_of(trial)
-    params: dict[str, object] = {}
-    for name, value in trial.params.items():
-        params.update(together.get(value, {name: value}) if "+" in name else {name: value})
     return {
         "trial": trial.number,
         "state": trial.state.name,
         "auc": auc_of(trial),
         **({} if record.objective_value is None else {"objective_value": record.objective_value}),
         "log_loss": log_loss_of(trial),
-        **params,
+        **named.of(trial),
         **{name: getattr(record, name) for name in MEASURED},
         "stratum": trial.user_attrs.get("stratum"),
         "stop_reason": trial.user_attrs.get("stop_reason"),

@@ -14,6 +14,7 @@ from medfathom.definitions.space import Value
 from medfathom.metrics.rules import Rule
 from medfathom.study.choice import Choice, choice_of, completed, objective_of, rule_of
 from medfathom.study.front import Front, front_of
+from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.ids import whole
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
@@ -212,8 +213,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
     trials, by = list(trials), rule_of(study)
     attributes = study.user_attrs
     definition = attributes.get("definition", {})
-    dimensions = definition.get("space", {}).get("dimensions", {})
-    fixed = {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
+    named = Hyperparameters(study)
     failed = [t for t in trials if t.state == TrialState.FAIL and WITHDRAWN not in t.user_attrs]
     failures = Counter(t.user_attrs.get("stop_reason", "?") for t in failed)
     return StudySummary(
@@ -226,20 +226,20 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         states=count_states(trials),
         choice=choice_of(study, trials),
         front=front_of(study, trials),
-        best=[_trial(whole(study, t), fixed) for t in completed(trials, by)[:BEST_SHOWN]],
+        best=[_trial(whole(study, t), named) for t in completed(trials, by)[:BEST_SHOWN]],
         strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )
 
 
-def _trial(trial: FrozenTrial, fixed: Mapping[str, Value]) -> TrialSummary:
+def _trial(trial: FrozenTrial, named: Hyperparameters) -> TrialSummary:
     record = record_of(trial)
     shown = {name: getattr(record, name) for name in SHOWN_OF_A_TRIAL}
     return TrialSummary(
         number=trial.number,
         auc=auc_of(trial),
         datasets={name: own.auc for name, own in (record.datasets or {}).items()} or None,
-        params={**fixed, **trial.params},
+        params=named.of(trial),
         **shown,
     )
 
