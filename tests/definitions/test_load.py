@@ -211,3 +211,30 @@ def test_the_papers_questions_are_shipped_with_a_small_run(name: str) -> None:
     for config in (whole, small):
         assert config.budget.trials == len(config.space.strata())
     assert small.dataset.source.startswith("phantom")
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+@pytest.mark.parametrize(
+    ("name", "changes", "wanted"),
+    [
+        ("init", {"choices": ["random"]}, {"role": "scientific", "choices": ["random"]}),
+        ("unfreeze_depth", {"high": 2}, {"role": "scientific", "low": 0, "high": 2}),
+        ("unfreeze_depth", {"choices": [0, 5]}, {"role": "scientific", "choices": [0, 5]}),
+        ("unfreeze_depth", {"role": "nuisance"}, {"role": "nuisance", "low": 0, "high": 5}),
+        ("learning_rate", {"low": 0.001}, {"role": "nuisance", "low": 0.001, "high": 0.01, "log": True}),
+        ("learning_rate", {"choices": [0.1, 0.2]}, {"role": "nuisance", "choices": [0.1, 0.2]}),
+        ("init", {"value": "random"}, {"role": "fixed", "value": "random"}),
+    ],
+)
+def test_a_dimension_of_a_base_keeps_what_is_not_changed(
+    workdir: Path, as_table: bool, name: str, changes: dict[str, object], wanted: dict[str, object]
+) -> None:
+    """A comparison of inits stays one when other inits are named, a logarithmic range logarithmic."""
+    path, content = workdir / "mine.toml", MINIMAL.partition("[space")[0]
+    overrides = ["space=lite", *(f"space.{name}.{key}={value!r}" for key, value in changes.items())]
+    if as_table:
+        table = "\n".join(f"{key} = {value!r}" for key, value in changes.items())
+        content, overrides = f'{content}\n[space]\nbase = "lite"\n[space.{name}]\n{table}\n', []
+    path.write_text(content)
+    found = load_definition(str(path), overrides).space.dimensions[name]
+    assert found.model_dump(exclude_defaults=True, exclude={"role"}) | {"role": found.role} == wanted

@@ -163,8 +163,28 @@ def _with_base(piece: Any, key: str, usual: str) -> Any:
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`; a dimension (a table inside the piece) is replaced whole."""
-    return {**base, **changes}
+    """`base` with `changes`; of a dimension (a table inside the piece) what is not named stays as well."""
+    return {
+        **base,
+        **{
+            key: _dimension(base[key], change)
+            if isinstance(base.get(key), Mapping) and isinstance(change, Mapping)
+            else change
+            for key, change in changes.items()
+        },
+    }
+
+
+FORMS = ({"value"}, {"choices"}, {"low", "high", "log"})
+"""Keys of a dimension's forms, of which it has one."""
+
+
+def _dimension(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A dimension with changes: another form takes the place of its own; a value also that of its role."""
+    given = [form for form in FORMS if form & changes.keys()]
+    others = set().union(*(form for form in FORMS if given and form not in given))
+    role = {"role"} if "value" in changes or (given and "value" in base) else set()
+    return {key: value for key, value in base.items() if key not in others | role} | dict(changes)
 
 
 def _override(data: dict[str, Any], override: str) -> None:
