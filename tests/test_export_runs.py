@@ -80,3 +80,10 @@ def test_without_the_extra(storage: str, monkeypatch: pytest.MonkeyPatch, option
 def test_one_of_both_is_given(storage: str) -> None:
     with pytest.raises(InputError, match="give --mlflow DIR or --tensorboard DIR"):
         export_runs("one", storage=storage)
+
+
+def test_the_command_that_shows_them_can_be_typed(storage: str) -> None:
+    pytest.importorskip("tensorboard")
+    assert export_runs("one", tensorboard=Path("my runs"), storage=storage).look == (
+        "tensorboard --logdir 'my runs'"
+    )

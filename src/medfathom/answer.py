@@ -219,7 +219,7 @@ def _costs(study: Study) -> tuple[str, str, list[CostOfTrial]]:
 
 def _failures(study: Study) -> tuple[list[FailureSignature], int]:
     """Signatures of failure by count and by stratum, the most frequent first; trials looked at."""
-    trials = study.get_trials(deepcopy=False)
+    trials = once(study.get_trials(deepcopy=False))
     found = signatures(trials)
     stratum = {t.number: str(t.user_attrs.get("stratum", "")) for t in trials}
     of = Counter(stratum[number] for number in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from medfathom.study.connection import default_url
 from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.read import read_study
 from medfathom.study.record import auc_of
-from medfathom.study.summary import WITHDRAWN
+from medfathom.study.summary import WITHDRAWN, once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -104,8 +105,11 @@ def export_runs(
 
 
 def runs_of(study: Study) -> tuple[list[TrialRun], int]:
-    """The trials that have begun, and how many have not, or were withdrawn."""
-    trials = study.get_trials(deepcopy=False)
+    """The trials that have begun, and how many have not, or were withdrawn.
+
+    Of a cross-validation a trial whose later folds ran as another trial is no run; the other stands for it.
+    """
+    trials = once(study.get_trials(deepcopy=False))
     begun = [t for t in trials if t.state != TrialState.WAITING and WITHDRAWN not in t.user_attrs]
     named = Hyperparameters(study)
     return [_run(trial, named.of(trial)) for trial in begun], len(trials) - len(begun)
@@ -155,7 +159,7 @@ def _to_mlflow(folder: Path, study: str, runs: Sequence[TrialRun]) -> tuple[Path
     for run in runs:
         _one_to_mlflow(client, experiment, run)
     shown = f"sqlite:///{folder / 'mlflow.db'}"
-    return folder / "mlflow.db", f"mlflow ui --backend-store-uri {shown}"
+    return folder / "mlflow.db", shlex.join(["mlflow", "ui", "--backend-store-uri", shown])
 
 
 def _one_to_mlflow(client: MlflowClient, experiment: str, run: TrialRun) -> None:
@@ -191,7 +195,7 @@ def _to_tensorboard(folder: Path, study: str, runs: Sequence[TrialRun]) -> tuple
         raise InputError(f"{place} already exists; give another folder")
     for run in runs:
         _one_to_tensorboard(SummaryWriter, place / run.name.replace(" ", "-"), run)
-    return place, f"tensorboard --logdir {folder}"
+    return place, shlex.join(["tensorboard", "--logdir", str(folder)])
 
 
 def _one_to_tensorboard(writer_of: Callable[[str], SummaryWriter], place: Path, run: TrialRun) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from medfathom.answer import _tuned
+from medfathom.answer import _failures, _tuned
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
+from medfathom.export_runs import runs_of
 from medfathom.study.assignment import Assignment
 from medfathom.study.choice import choice_of, completed
 from medfathom.study.connection import default_url
@@ -96,6 +97,9 @@ def test_states_are_honest(driver: Driver) -> None:
     found = summarize_study(driver.study, trials)
     assert found.best[0].fold_aucs == [0.7] * K
     assert sum(s.complete + s.pruned for s in found.strata) == 12
+    runs, left_out = runs_of(driver.study)
+    assert (len(runs), left_out) == (12, 0)
+    assert _failures(driver.study)[1] == 12
     choice = choice_of(driver.study, trials)
     assert choice is not None
     assert choice.tied == tuple(t.number for t in sorted(done, key=lambda t: t.number))  # all have 0.7
