@@ -82,6 +82,17 @@ def test_a_place_to_run_gets_a_definition_once(scans: Path) -> None:
         definition_for(other)
 
 
+def test_a_modality_that_the_definition_does_not_have_is_refused(scans: Path) -> None:
+    path, _ = _definition(str(scans), "OCT")
+    assert _definition(str(scans), "OCT")[0] == _definition(path, "OCT")[0] == path
+    for place in (str(scans), path, "demo"):
+        with pytest.raises(InputError, match="its modality is 'OCT', not 'MR'"):
+            _definition(place, "MR")
+    for own in (scans, path):
+        with pytest.raises(InputError, match="its modality is 'OCT', not 'MR'"):
+            own_data.fit(own, modality="MR")
+
+
 def test_no_study_is_named_as_a_shipped_one(workdir: Path) -> None:
     path = making.npz(workdir).rename(workdir / "pneumoniamnist.npz")
     assert write_definition(path).name == "my-pneumoniamnist"

@@ -93,6 +93,7 @@ def definition_for(place: Path, modality: str | None = None) -> tuple[Path, Writ
     path = Path(f"{study_name_of(place)}.toml")
     if not path.exists():
         return path, write_definition(place, modality=modality)
+    refuse_other_modality(str(path), modality)
     known = getattr(load_definition(str(path)).dataset, "path", None)
     whole = place.expanduser().absolute()
     there = None if known is None else Path(known).expanduser().absolute()
@@ -100,6 +101,21 @@ def definition_for(place: Path, modality: str | None = None) -> tuple[Path, Writ
     if there is None or not (there == whole.parent or there.is_relative_to(whole)):
         raise InputError(f"{path} already exists and names other data; run it, or rename it")
     return path, None
+
+
+def refuse_other_modality(definition: str, modality: str | None) -> None:
+    """Raise InputError where a modality is asked for that is not the definition's, which decides.
+
+    Args:
+        definition: a TOML file, or the name of one.
+        modality: None: any.
+    """
+    if modality is None or (own := load_definition(definition).dataset.modality) == modality:
+        return
+    raise InputError(
+        f"{definition}: its modality is {own!r}, not {modality!r}, and the definition decides; change "
+        "dataset.modality there, or leave the modality out"
+    )
 
 
 def fit(
@@ -139,7 +155,11 @@ def fit(
     from medfathom.study.connection import default_url  # noqa: PLC0415
     from medfathom.study.read import read_study  # noqa: PLC0415
 
-    definition = Path(place) if str(place).endswith(".toml") else definition_for(Path(place), modality)[0]
+    if str(place).endswith(".toml"):
+        definition = Path(place)
+        refuse_other_modality(str(definition), modality)
+    else:
+        definition = definition_for(Path(place), modality)[0]
     overrides = [] if trials is None else [f"budget.trials={trials}"]
     config = load_definition(str(definition), overrides)
     name, folder = config.name, Path(out) if out is not None else Path(f"{config.name}-model")

@@ -77,13 +77,12 @@ def run_and_tell(
 
 def _definition(study: str, modality: str | None) -> tuple[str, list[str]]:
     """The definition to run, which is written first where a place of data is named; and what to say of it."""
-    if study.endswith(".toml") or study in names("study_defs"):
-        return study, []
     from medfathom.data.guess import is_place  # noqa: PLC0415
+    from medfathom.own_data import definition_for, refuse_other_modality  # noqa: PLC0415
 
-    if not is_place(study):
+    if study.endswith(".toml") or study in names("study_defs") or not is_place(study):
+        refuse_other_modality(study, modality)
         return study, []
-    from medfathom.own_data import definition_for  # noqa: PLC0415
     from medfathom.terminal.init import written_text  # noqa: PLC0415
 
     path, written = definition_for(Path(study), modality)
