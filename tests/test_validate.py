@@ -48,3 +48,16 @@ def test_a_gpu_is_not_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPa
         check_definition(load_definition("demo", [f"resources.gpus_per_trial={asked}"]))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     check_definition(load_definition("demo", ["resources.gpus_per_trial=0.5"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "value"), [("lora_rank", "strategy", "bitfit"), ("l2_sp_alpha", "strategy", "lp-ft")]
+)
+def test_a_dimension_without_effect_is_refused(name: str, other: str, value: str) -> None:
+    given = [f"space.{name}.choices=[1, 2]", "space.unfreeze_depth.value=3", "space.init.value=imagenet"]
+    for overrides in (given, [*given, f"space.{other}.choices=['fixed', {value!r}]"]):
+        with pytest.raises(DefinitionError, match=rf"space\.{name} has no effect without {other} = "):
+            check_definition(load_definition("demo", overrides))
+    needed = "l2-sp" if name == "l2_sp_alpha" else "lora"
+    if needed == "l2-sp":  # the other needs a package
+        check_definition(load_definition("demo", [*given, f"space.{other}.choices=['fixed', {needed!r}]"]))

@@ -98,6 +98,7 @@ def check_definition(
     for architecture, size in product(config.space.values("architecture"), config.sizes):
         if not config.space.excluded({"architecture": architecture, "image_size": size}):
             check_architecture(str(architecture), size)
+    _check_effects(config)
     _check_norms(config)
     notes = _check_weights(config, sources)
     make_sampler(config.sampler, config.space, seed=0)
@@ -111,6 +112,24 @@ def check_definition(
     if address is None:
         _check_gpus(config.resources.gpus_per_trial)
     return notes
+
+
+ONLY_WITH = {
+    "l2_sp_alpha": ("strategy", "l2-sp"),
+    "lora_rank": ("strategy", "lora"),
+    "sampling_temperature": ("sampling", "temperature"),
+}
+"""Hyperparameter -> the one value of another with which it has an effect."""
+
+
+def _check_effects(config: StudyConfig) -> None:
+    """Raise a DefinitionError for a dimension that changes no trial, but would be tuned or compared."""
+    for name, (other, value) in ONLY_WITH.items():
+        if name in config.space.dimensions and value not in config.space.values(other):
+            raise DefinitionError(
+                f'space.{name} has no effect without {other} = "{value}"; add that to space.{other}, or '
+                f"leave space.{name} out"
+            )
 
 
 def _check_norms(config: StudyConfig) -> None:
