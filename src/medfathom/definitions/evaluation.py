@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.dataset import DatasetConfig
-from medfathom.definitions.load import definition_file, explain, read_toml
+from medfathom.definitions.load import SMOKE, definition_file, explain, read_toml
 from medfathom.definitions.schema import Schema
 from medfathom.errors import DefinitionError, did_you_mean
 
@@ -61,7 +61,11 @@ def load_evaluation(reference: str, model: Mapping[str, object]) -> EvaluationCo
 
 def _check_keys(path: Path, data: Mapping[str, Any]) -> None:
     """Other keys of a study definition may be there; what is none of either is a misspelling."""
-    known = set(EvaluationConfig.model_fields) | set(StudyConfig.model_fields)
+    if "datasets" in data:
+        raise DefinitionError(
+            f"{path}: datasets: a model is evaluated on one data set; write it as [dataset]"
+        )
+    known = set(EvaluationConfig.model_fields) | set(StudyConfig.model_fields) | {SMOKE}
     if strange := [key for key in data if key not in known]:
         raise DefinitionError(f"{path}: {strange[0]}: unknown key; {did_you_mean(strange[0], known)}")
 
