@@ -21,7 +21,7 @@ from medfathom.study.front import Front, front_of, front_sentence
 from medfathom.study.open import open_study
 from medfathom.study.policy.policy import first_sentence
 from medfathom.study.sources import settle_sources
-from medfathom.study.summary import Counts
+from medfathom.study.summary import Counts, without_trial
 from medfathom.study.tuning import all_settled
 from medfathom.study.watcher import Watcher, default_watcher
 from medfathom.study.weights import keep_to_its_weights
@@ -136,6 +136,12 @@ def run_study(
 def _at_the_end(driver: Driver, *, nothing_run: bool) -> Iterator[str]:
     """Why a study that was not halted has no more to run."""
     config, finished = driver.config, driver.counts().finished
+    if untried := without_trial(config, driver.trials()):
+        n, more = len(config.space.strata()), f"; and {len(untried) - 1} more" if len(untried) > 1 else ""
+        yield (
+            f"{len(untried)} of {n} strata had no trial and are not compared ({untried[0]}{more}): "
+            f"budget.trials = {config.budget.trials} is too few"
+        )
     if driver.budget < config.budget.trials:
         yield (
             f"all {driver.budget} combinations of the grid have been run, fewer than budget.trials = "

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from io import StringIO
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.console import Console
 
 from medfathom.confirmation.choice import unfinished_search
 from medfathom.definitions.load import load_definition
+from medfathom.run import _at_the_end
 from medfathom.study.connection import default_url
 from medfathom.study.open import open_study
+from medfathom.study.summary import summarize_study
 from medfathom.study.tuning import tuning_sentences, tunings
+from medfathom.terminal.show import study_text
 
 
 def trials(stratum: str, aucs: list[float], half_width: float, stopped: int = 0) -> list[FrozenTrial]:
@@ -119,3 +125,28 @@ def test_a_search_whose_strata_are_all_settled_is_finished(workdir: Path) -> Non
     count, unfinished = spend(overrides)
     assert count == {"tf_efficientnet_lite0": 8}
     assert unfinished is None
+
+
+def test_a_stratum_without_a_trial_is_told(workdir: Path) -> None:
+    """A budget of fewer trials than strata, or a run that was halted, must not hide what was never tried."""
+    config = load_definition("demo", compared(1))
+    with open_study(config, default_url(), "data") as driver:
+        first = driver.assign()
+        assert first is not None
+        driver.complete(first.number, 0.8, {"auc_ci_low": 0.7, "auc_ci_high": 0.9, "log_loss": 0.4})
+        assert driver.assign() is None
+        said = list(_at_the_end(driver, nothing_run=False))
+        summary = summarize_study(driver.study, driver.trials())
+    other = {"tf_efficientnet_lite0", "tf_efficientnet_lite1"} - {first.params.architecture}
+    name = f"architecture={other.pop()}"
+    assert said == [f"1 of 2 strata had no trial and are not compared ({name}): budget.trials = 1 is too few"]
+    assert [(row.stratum == name, row.complete, row.best_auc) for row in summary.strata] == [
+        (False, 1, 0.8),
+        (True, 0, None),
+    ]
+    shown = StringIO()
+    Console(width=200, file=shown).print(study_text(summary))
+    text = shown.getvalue()
+    assert re.search(rf"{name} +none complete +0 +0 +0 +open", text)
+    assert "expected best of 0" not in text
+    assert "1 in 1 " not in text

@@ -23,7 +23,12 @@ class Hyperparameters:
         content = study.user_attrs.get("definition", {}).get("space", {})
         dimensions = content.get("dimensions", {})
         self._fixed = {name: d["value"] for name, d in dimensions.items() if d.get("value") is not None}
-        self._joint, self._together = _drawn_together(content)
+        space = space_of(study)
+        joint = space.joint if space else []
+        self._joint = "+".join(joint)
+        self._together: Mapping[object, Params] = (
+            {label(c): c for c in space.allowed_combinations()} if space and joint else {}
+        )
 
     def drawn(self, trial: FrozenTrial) -> dict[str, Value]:
         """Those that the study varies."""
@@ -38,10 +43,9 @@ class Hyperparameters:
         return {**self.drawn(trial), **self._fixed}
 
 
-def _drawn_together(content: object) -> tuple[str, Mapping[object, Params]]:
-    """The name of the parameter for dimensions that are drawn together; what each value stands for."""
+def space_of(study: Study) -> SpaceConfig | None:
+    """A study's space; None: none is known, or a newer medfathom wrote it."""
     try:
-        space = SpaceConfig.model_validate(content)
-    except ValidationError:  # none is known, or a newer medfathom wrote it
-        return "", {}
-    return "+".join(space.joint), {label(c): c for c in space.allowed_combinations()} if space.joint else {}
+        return SpaceConfig.model_validate(study.user_attrs.get("definition", {}).get("space"))
+    except ValidationError:
+        return None

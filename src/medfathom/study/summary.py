@@ -10,11 +10,12 @@ from typing import TypedDict
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from medfathom.definitions.space import Value
+from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.space import Value, label
 from medfathom.metrics.rules import Rule
 from medfathom.study.choice import Choice, choice_of, completed, objective_of, rule_of
 from medfathom.study.front import Front, front_of
-from medfathom.study.hyperparameters import Hyperparameters
+from medfathom.study.hyperparameters import Hyperparameters, space_of
 from medfathom.study.ids import whole
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.tuning import Tuning, tunings
@@ -181,7 +182,7 @@ class StudySummary:
         choice: how the best trial was chosen, and which may be as good; None: no trial is complete.
         front: the trials that none beats in AUC and cost, where both are searched; None: AUC alone is.
         best: the best complete trials, at most `BEST_SHOWN`.
-        strata: best first; those without a complete trial last.
+        strata: best first; those without a complete trial last, of a comparison also those without any.
         failures: the most frequent reason first.
     """
 
@@ -227,7 +228,7 @@ def summarize_study(study: Study, trials: Sequence[FrozenTrial]) -> StudySummary
         choice=choice_of(study, trials),
         front=front_of(study, trials),
         best=[_trial(whole(study, t), named) for t in completed(trials, by)[:BEST_SHOWN]],
-        strata=_strata(trials, by, compared=attributes.get("goal") == "compare"),
+        strata=_strata(trials, by, _compared(study)),
         failures=[FailureSummary(reason, n) for reason, n in failures.most_common()],
     )
 
@@ -244,15 +245,30 @@ def _trial(trial: FrozenTrial, named: Hyperparameters) -> TrialSummary:
     )
 
 
-def _strata(trials: list[FrozenTrial], by: Rule, *, compared: bool) -> list[StratumSummary]:
-    trials_of: dict[str, list[FrozenTrial]] = defaultdict(list)
+def _compared(study: Study) -> list[str] | None:
+    """The strata that a comparison is of, tried or not; None: strata are not compared."""
+    if study.user_attrs.get("goal") != "compare":
+        return None
+    space = space_of(study)
+    return [label(stratum) for stratum in space.strata()] if space else []
+
+
+def without_trial(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[str]:
+    """The strata of a comparison that no trial was run of."""
+    tried = {t.user_attrs.get("stratum") for t in trials if WITHDRAWN not in t.user_attrs}
+    names = [label(s) for s in config.space.strata()] if config.goal == "compare" else []
+    return [name for name in names if name not in tried]
+
+
+def _strata(trials: list[FrozenTrial], by: Rule, compared: list[str] | None) -> list[StratumSummary]:
+    trials_of: dict[str, list[FrozenTrial]] = defaultdict(list, {name: [] for name in compared or ()})
     for trial in trials:
         if "stratum" in trial.user_attrs:
             trials_of[trial.user_attrs["stratum"]].append(trial)
     best = {name: completed(mine, by)[:1] for name, mine in trials_of.items()}
     first = [t.user_attrs["stratum"] for t in completed([t for found in best.values() for t in found], by)]
     without = sorted(name for name in trials_of if name not in first)
-    tuned = tunings(once(trials), [*trials_of], by) if compared else {}
+    tuned = {} if compared is None else tunings(once(trials), [*trials_of], by)
     return [_stratum(name, trials_of[name], best[name], tuned.get(name)) for name in [*first, *without]]
 
 

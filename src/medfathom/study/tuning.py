@@ -153,20 +153,23 @@ def tuning_sentences(found: Mapping[str, Tuning]) -> list[str]:
     if not tuned:
         return []
     fewest = min(each.trials for each in tuned.values())
-    unknown = (
+    unknown = [
         f"This does not count settings that no trial tried: {fewest} random trials may all miss a good "
-        f"region that fewer than 1 in {rarest_met(fewest)} random trials would find."
-    )
+        f"region that fewer than 1 in {rarest} random trials would find."
+        for rarest in [rarest_met(fewest)]
+        if rarest > 1  # fewer trials tell nothing of that
+    ]
     if not open_:
         return [
             "Every stratum is tuned: more trials are expected to gain less than the noise of its AUC.",
-            unknown,
+            *unknown,
         ]
     among = next(iter(found.values())).among
+    compares = f" The expected best of {among} compares all strata at equal tuning." if among else ""
     named = "; ".join(open_[:NAMED]) + (f"; and {len(open_) - NAMED} more" if len(open_) > NAMED else "")
     return [
         f"{len(open_)} of {len(found)} strata may be under-tuned ({named}): the second half of their trials "
         f"is expected to have raised their AUC by more than half a standard error, or fewer than {LEAST} "
-        f"trials ended. The expected best of {among} compares all strata at equal tuning.",
-        unknown,
+        f"trials ended.{compares}",
+        *unknown,
     ]

@@ -136,12 +136,15 @@ def _front_table(front: Front) -> FittedTable:
 
 def _strata_table(strata: Sequence[StratumSummary]) -> FittedTable:
     tuned = [row.tuning for row in strata if row.tuning]
-    columns = [f"expected best of {tuned[0].among}", "95 % interval", "tuning"] if tuned else []
+    among = tuned[0].among if tuned else 0  # of no trial nothing is expected
+    tuning = ["tuning"] if tuned else []
+    columns = [f"expected best of {among}", "95 % interval", *tuning] if among else tuning
     table = _table("stratum", "best AUC", "complete", "pruned", "failed", *columns)
     for row in strata:
         best = f"{row.best_auc:.4f}" if row.best_auc is not None else "none complete"
         counts = (str(n) for n in (row.complete, row.pruned, row.failed))
-        table.add_row(row.stratum, best, *counts, *(_tuning_cells(row.tuning) if row.tuning else ()))
+        cells = _tuning_cells(row.tuning)[-len(columns) :] if row.tuning else ()
+        table.add_row(row.stratum, best, *counts, *cells)
     return table
 
 
