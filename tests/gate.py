@@ -4,8 +4,8 @@
     uv run tests/gate.py --quick    neither large tests nor those that need Ray, PostgreSQL or a browser
     uv run tests/gate.py --slow     the slow tests alone: real kills, several drivers, whole studies
 
-Types are checked while the tests begin. Tests run in two processes, a module in one of them. The slow tests
-run in three, as they wait for other processes more than they compute; their longest module comes first.
+Types are checked while the tests begin. Tests run in three processes, a module in one of them: on two cores,
+as many wait for other processes more than they compute. Of the slow tests the longest module comes first.
 """
 
 import os
@@ -24,8 +24,8 @@ def main() -> int:
     arguments = sys.argv[1:]
     mode = arguments.pop(0) if arguments[:1] in (["--quick"], ["--slow"]) else ""
     chosen = {"": "not slow", "--quick": QUICK, "--slow": "slow"}[mode]
-    spread = ("-n", "3", "--no-loadscope-reorder") if mode == "--slow" else ("-n", "2")
-    words = ("pytest", "-q", *spread, "--dist", "loadfile", "-m", chosen, *arguments)
+    order = ("--no-loadscope-reorder",) if mode == "--slow" else ()
+    words = ("pytest", "-q", "-n", "3", *order, "--dist", "loadfile", "-m", chosen, *arguments)
     if mode == "--slow":
         return _begun(*words).wait()
     for step in STYLE:

@@ -83,7 +83,7 @@ def test_a_cross_validated_search_has_no_such_parts(tmp_path: Path, n_folds: int
         made_model(folder=folder, val_auc=val, test_auc=test, row=row)
         for folder, val, test in zip(made, aucs["val"], aucs["test"], strict=True)
     )
-    assert (_one(search, models, 0.99, chosen=True).gap is None) == (n_folds is not None)
+    assert (_one(search, {}, models, 0.99, chosen=True).gap is None) == (n_folds is not None)
 
 
 def test_curves_fitted_on_validation_do_not_flatter_its_interval(tmp_path: Path) -> None:
