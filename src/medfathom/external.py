@@ -366,7 +366,7 @@ def _without(found: Predictions, metrics: SplitMetrics, split: Split, seen: Over
 
     None where fewer classes have an AUC then: a mean over others could not be compared with the whole's.
     """
-    from medfathom.evaluation.judging import metrics_of  # noqa: PLC0415
+    from medfathom.evaluation.judging import classes_with, metrics_of  # noqa: PLC0415
     from medfathom.metrics.classification import has_auc  # noqa: PLC0415
 
     bad = seen.copies | seen.of_patients
@@ -377,11 +377,7 @@ def _without(found: Predictions, metrics: SplitMetrics, split: Split, seen: Over
     if not len(rest) or not has_auc(found.task, rest.labels, len(found.config.class_names)):
         return None
     left = metrics_of(rest)
-    return metric(left, "auc") if _with_auc(left) == _with_auc(metrics) else None
-
-
-def _with_auc(metrics: SplitMetrics) -> set[str]:
-    return {name for name, values in (metrics.per_class or {}).items() if "auc" in values}
+    return metric(left, "auc") if classes_with(left, "auc") == classes_with(metrics, "auc") else None
 
 
 def _subgroups(found: Predictions, split: Split, columns: Mapping[str, NDArray[np.str_]]) -> Subgroups | None:

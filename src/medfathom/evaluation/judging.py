@@ -123,6 +123,11 @@ def metrics_of(found: Predictions, thresholds: Sequence[float | None] | None = N
     return SplitMetrics.measured(result, config.positive, None if config.unit == "image" else len(found))
 
 
+def classes_with(metrics: SplitMetrics, name: str) -> set[str]:
+    """The classes that have a metric; none where none is told for each class."""
+    return {c for c, values in (metrics.per_class or {}).items() if name in values}
+
+
 def over_same_classes(internal: SplitMetrics | None, external: SplitMetrics) -> SplitMetrics | None:
     """The own test split's metrics as means over the classes that have them on the other data too.
 
@@ -133,8 +138,8 @@ def over_same_classes(internal: SplitMetrics | None, external: SplitMetrics) -> 
         return internal
     own, update = internal.per_class or {}, dict[str, float | None]()
     for name in COMPARED:
-        here = {c for c, values in external.per_class.items() if name in values}
-        there = {c for c, values in own.items() if name in values} if own else set(external.per_class)
+        here = classes_with(external, name)
+        there = classes_with(internal, name) if own else set(external.per_class)
         if name == "accuracy" or here == there:
             continue
         for end in ("", "_ci_low", "_ci_high"):
