@@ -8,7 +8,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.errors import DefinitionError, InputError
 from medfathom.machine import cpus
-from medfathom.validate import check_definition
+from medfathom.validate import check_definition, validate_study
 
 
 @pytest.fixture
@@ -61,3 +61,38 @@ def test_a_dimension_without_effect_is_refused(name: str, other: str, value: str
     needed = "l2-sp" if name == "l2_sp_alpha" else "lora"
     if needed == "l2-sp":  # the other needs a package
         check_definition(load_definition("demo", [*given, f"space.{other}.choices=['fixed', {needed!r}]"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "note"),
+    [
+        (
+            ["scheduler.grace_epochs=9", "budget.epochs=9"],
+            "= 9 and budget.epochs = 9: no trial is stopped early",
+        ),
+        (
+            ["sampler=random", "sampler.portfolio=off"],
+            "sampler.portfolio = 'off' has no effect with sampler.name",
+        ),
+        (
+            ["scheduler=median", "scheduler.reduction_factor=4"],
+            'has no effect with scheduler.name = "median"',
+        ),
+        (
+            ["goal=compare", "sampler=tpe", "budget.trials=40", "budget.patience=5"],
+            "may end the comparison before",
+        ),
+    ],
+)
+def test_a_key_that_does_not_do_what_one_expects_is_told(
+    workdir: Path, overrides: list[str], note: str
+) -> None:
+    assert any(note in line for line in validate_study("demo", overrides).notes)
+
+
+def test_the_shipped_files_have_no_key_without_effect(workdir: Path) -> None:
+    for kind in ("sampler", "scheduler"):
+        for path in sorted(Path(f"search/{kind}s").glob("*.toml")):
+            overrides = [f"{kind}={path.stem}", "budget.epochs=20", "space.augmentation.choices=['cxr']"]
+            overrides += [] if path.stem != "grid" else ["space=small"]
+            assert not any("effect" in line for line in validate_study("demo", overrides).notes), path

@@ -28,8 +28,9 @@ class Valid:
     """A definition that passed every check: how many strata and trials it has.
 
     Attributes:
-        notes: a line for each of the user's own weight files (what it fits, and how well), what the reader of
-            the data set should know, and a line for each split that is too small.
+        notes: a line for each of the user's own weight files (what it fits, and how well), for each key
+            without effect, for what the reader of the data set should know, and for each split that is too
+            small.
     """
 
     strata: int
@@ -53,7 +54,7 @@ def validate_study(reference: str, overrides: Sequence[str] = (), *, storage: st
     config = load_definition(reference, overrides)
     _check_budget(config)
     notes = check_definition(config, sources=sources_for(config, storage))
-    notes += config.space.left_out()
+    notes += [*_search_notes(config), *config.space.left_out()]
     return Valid(len(config.space.strata()), trials_of(config), [*notes, *check_source(config)])
 
 
@@ -120,6 +121,38 @@ ONLY_WITH = {
     "sampling_temperature": ("sampling", "temperature"),
 }
 """Hyperparameter -> the one value of another with which it has an effect."""
+
+
+READ_BY = {
+    "sampler.n_startup_trials": ("tpe", "gp", "nsga2"),
+    "sampler.portfolio": ("gain",),
+    "sampler.warm_start": ("gain",),
+    "scheduler.grace_epochs": ("asha", "hyperband", "median", "curve"),
+    "scheduler.reduction_factor": ("asha", "hyperband"),
+}
+"""Key of a table -> the names of that table with which it has an effect."""
+
+
+def _search_notes(config: StudyConfig) -> list[str]:
+    """A line for each key of sampler, scheduler and budget that does nothing, or more than one expects."""
+    notes = []
+    for key, names in READ_BY.items():
+        table, field = key.split(".")
+        given = getattr(config, table)
+        value = getattr(given, field)
+        if given.name not in names and value != type(given).model_fields[field].default:
+            notes.append(f'{key} = {value!r} has no effect with {table}.name = "{given.name}"')
+    grace, epochs = config.scheduler.grace_epochs, config.budget.epochs
+    if config.scheduler.name != "none" and grace >= epochs:
+        notes.append(
+            f"scheduler.grace_epochs = {grace} and budget.epochs = {epochs}: no trial is stopped early"
+        )
+    if config.goal == "compare" and config.budget.patience is not None:
+        notes.append(
+            f"budget.patience = {config.budget.patience} may end the comparison before every stratum has "
+            "its share of the trials; leave it out to compare fairly"
+        )
+    return notes
 
 
 def _check_effects(config: StudyConfig) -> None:

@@ -120,3 +120,9 @@ def test_depths_that_trials_can_have() -> None:
     assert SpaceConfig.model_validate(ranged).depths == {0, 1, 2, 3}
     assert SpaceConfig.model_validate({**ranged, "unfreeze_depth": {"value": 2}}).depths == {2}
     assert SpaceConfig.model_validate({"architecture": FIVE["architecture"]}).depths == {5}
+
+
+def test_an_unknown_augmentation_is_refused() -> None:
+    """Else every trial would fail, after the data set has been prepared."""
+    with pytest.raises(ValueError, match=r"augmentation = 'octt': input should be 'none', 'cxr', 'oct' or"):
+        SpaceConfig.model_validate({**FIVE, "augmentation": {"value": "octt"}})

@@ -22,7 +22,7 @@ from medfathom.data.prepared import PreparedData
 from medfathom.definitions.config import TrainingConfig
 from medfathom.definitions.dataset import NpzDataset, PhantomDataset
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import DataError, DefinitionError, RunError
+from medfathom.errors import DataError, RunError
 from medfathom.metrics.auc import roc_auc_score
 from medfathom.metrics.classification import log_loss
 from medfathom.models.build import Network
@@ -450,8 +450,3 @@ def test_a_frozen_prefix_has_a_small_checkpoint(task: TrialTask) -> None:
         run(params(unfreeze_depth=depth), replace(task, checkpoint=path), epochs=1)
         sizes[depth] = path.stat().st_size
     assert sizes[0] < sizes[5] / 50
-
-
-def test_an_unknown_augmentation_is_an_input_error(task: TrialTask) -> None:
-    with pytest.raises(DefinitionError, match=r"augmentation = 'octt': no such preset; did you mean 'oct'\?"):
-        run(params(augmentation="octt"), task)

@@ -27,6 +27,9 @@ Value = bool | int | float | str
 Role = Literal["scientific", "nuisance", "fixed"]
 Params = Mapping[str, Value]
 
+AugmentationPreset = Literal["none", "cxr", "oct", "wsi"]
+"""What `trial.augmentation` does to training images."""
+
 JUDGED = ("strategy", "unfreeze_depth", "init")
 """Hyperparameters by which it is judged whether a strategy means something."""
 
@@ -63,8 +66,8 @@ class TrialParams(Schema):
     """Weight the loss by inverse class frequency."""
     balanced_sampling: bool = False
     """Draw every class as often as the others."""
-    augmentation: str = "none"
-    """Preset of random changes to training images: `none`, `cxr`, `oct` or `wsi`."""
+    augmentation: AugmentationPreset = "none"
+    """Preset of random changes to training images, one for each modality."""
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     """Share of the training images that is used. Patients are never divided, classes keep their shares, and a
     smaller share is part of a larger one. The same trial seed gives the same images."""

@@ -56,9 +56,10 @@ def completed(trials: Iterable[FrozenTrial], by: Rule) -> list[FrozenTrial]:
     Optuna gives a stopped trial its last intermediate value as `value`: never rank by that alone.
     """
     of = value_of if by == "objective" else auc_of
-    ended = [t for t in trials if t.state == TrialState.COMPLETE and of(t) is not None]
-    losses = [np.nan if (loss := log_loss_of(t)) is None else loss for t in ended]
-    return [ended[i] for i in best_first([of(t) or 0.0 for t in ended], losses, by)]
+    ended = [t for t in trials if t.state == TrialState.COMPLETE]
+    known = [(t, value) for t in ended if (value := of(t)) is not None]
+    losses = [np.nan if (loss := log_loss_of(t)) is None else loss for t, _ in known]
+    return [known[i][0] for i in best_first([value for _, value in known], losses, by)]
 
 
 def best_so_far(trials: Iterable[FrozenTrial], objective: str) -> FrozenTrial | None:

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medfathom.errors import DefinitionError, did_you_mean
-
 Preset = Callable[[Tensor, torch.Generator], Tensor]
 
 # Ruifrok & Johnston (2001), optical density of haematoxylin, eosin and a rest (DAB) in red, green and blue.
@@ -33,17 +31,12 @@ def augment(images: Tensor, preset: str, generator: torch.Generator) -> Tensor:
 
     Args:
         images: (n, c, s, s) floats in [0, 1], on any device; not changed in place.
-        preset: one of PRESETS.
+        preset: its name; a `TrialParams` has no other.
         generator: source of all randomness, on any device; the same state gives the same result.
 
     Returns:
         The same shape, type, device and range.
-
-    Raises:
-        DefinitionError: for an unknown preset.
     """
-    if preset not in _PRESETS:
-        raise DefinitionError(f"augmentation = {preset!r}: no such preset; {did_you_mean(preset, PRESETS)}")
     return _PRESETS[preset](images, generator)
 
 
@@ -109,6 +102,3 @@ def _stain_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 _PRESETS: dict[str, Preset] = {"none": _none, "cxr": _cxr, "oct": _oct, "wsi": _wsi}
-
-PRESETS: tuple[str, ...] = tuple(_PRESETS)
-"""Names of the presets."""

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from medfathom.data.prepared import JointData, PreparedData, Split
 from medfathom.definitions.space import TrialParams
-from medfathom.errors import DefinitionError, RunError, did_you_mean
+from medfathom.errors import RunError
 from medfathom.metrics.cases import cases_of
 from medfathom.metrics.probabilities import num_outputs
 from medfathom.models.graph.layer_groups import GROUPS
 from medfathom.models.network import Network
 from medfathom.trial.alike import trains_one_layer
-from medfathom.trial.augmentation import PRESETS
 from medfathom.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medfathom.trial.cross_validation import RunningFold
 from medfathom.trial.features.cache import FeatureCache
@@ -55,7 +54,6 @@ class Training:
         self._peak = PeakMemory(self._device)
         if beside is None:  # else it would forget what the features of both took
             self._peak.start()
-        _check_augmentation(params)
         self._parts = trial_parts(task.data, fold)
         self._train = _training_images(task.data, fold)
         self._subset = rows_to_train(self._parts, params, task.seed)
@@ -385,11 +383,3 @@ def _features_key(
 def _training_images(data: PreparedData, fold: RunningFold | None) -> Split:
     """The images of which some are trained on; of a fold its whole pool."""
     return data.split("train") if fold is None else fold.folds.pool
-
-
-def _check_augmentation(params: TrialParams) -> None:
-    if params.augmentation not in PRESETS:
-        raise DefinitionError(
-            f"augmentation = {params.augmentation!r}: no such preset; "
-            f"{did_you_mean(params.augmentation, PRESETS)}"
-        )

@@ -42,7 +42,7 @@ def run_trial(
 
     Raises:
         RunError: training diverged, memory ran out, or the checkpoint is another trial's.
-        InputError: the architecture, its weights, the augmentation or the data cannot be used.
+        InputError: the architecture, its weights or the data cannot be used.
     """
     torch.set_num_threads(task.threads)
     with as_run_error(f"{params.architecture} on {task.device}"):
