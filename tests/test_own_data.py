@@ -17,6 +17,7 @@ from medfathom.definitions.write import resolved
 from medfathom.errors import InputError, RunError
 from medfathom.own_data import definition_for, study_name_of, write_definition
 from medfathom.run import Outcome
+from medfathom.study.open import open_study
 from medfathom.study.summary import Counts
 from medfathom.terminal.run import _definition
 
@@ -122,6 +123,23 @@ def test_show_prints_the_resolved_definition(medfathom: Typed) -> None:
     assert json.loads(out)["sampler"]["name"] == "gain"
     code, _, err = medfathom("show", "nosuch", "--definition")
     assert (code, err.count("\n")) == (2, 1)
+
+
+def test_show_prints_a_stored_studys_own_definition(medfathom: Typed, workdir: Path) -> None:
+    """Not the shipped one of that name: the study was run with another budget."""
+    url = f"sqlite:///{workdir / 'own.db'}"
+    with open_study(load_definition("demo", ["budget.trials=7"]), url, "data"):
+        pass
+    asked = ("--definition", "--json", "--storage", url)
+    assert json.loads(medfathom("show", "demo", *asked)[1])["budget"]["trials"] == 7
+    code, _, err = medfathom("show", "bloodmnist", *asked)
+    assert (code, "no study 'bloodmnist'" in err) == (2, True)
+    Path("storage").mkdir(exist_ok=True)
+    (workdir / "own.db").rename(workdir / "storage" / "medfathom.db")
+    assert json.loads(medfathom("show", "demo", "--definition", "--json")[1])["budget"]["trials"] == 7
+    Path("demo.toml").write_text(resolved(load_definition("demo")))
+    _, out, _ = medfathom("show", "demo.toml", "--definition", "--json")
+    assert json.loads(out)["budget"]["trials"] == load_definition("demo").budget.trials != 7
 
 
 def test_samples_are_data_of_ones_own(medfathom: Typed, workdir: Path) -> None:

@@ -95,6 +95,10 @@ class StorageError(InputError):
     """An Optuna storage, or a study in it, cannot be used."""
 
 
+class NoStudyError(StorageError):
+    """The storage has no study of that name, or is not there yet."""
+
+
 class ResultsError(InputError):
     """A table of results cannot be analysed."""
 

@@ -14,7 +14,7 @@ from medfathom.metrics.rules import (
     is_loss,
     objective_title,
 )
-from medfathom.text import stratum_words
+from medfathom.text import number_of, stratum_words
 from medfathom.units import counted
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def opened(openings: Sequence[Opening]) -> str:
     if not openings:
         return "The test split has not been opened."
     times = "once" if len(openings) == 1 else f"{len(openings)} times"
-    when = ", ".join(f"{o.when} for {len(o.models)} models" for o in openings)
+    when = ", ".join(f"{o.when} for {number_of(len(o.models), 'model')}" for o in openings)
     return f"The test split was opened {times}: {when}."
 
 

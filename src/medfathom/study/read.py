@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import names
 from medfathom.definitions.space import further_settings, label
-from medfathom.errors import StorageError, did_you_mean
+from medfathom.errors import NoStudyError, StorageError, did_you_mean
 from medfathom.study.choice import log_loss_of, rule_of
 from medfathom.study.connection import connect, engine_to_read
 from medfathom.study.ids import storage_of, study_id_of
@@ -44,10 +44,10 @@ def read_study(url: str, name: str) -> Study:
     except StorageError as error:
         if not first or "no such storage" not in str(error):
             raise
-        raise StorageError(f"study {name!r} has not been run yet: {shown(url)} is not there{first}") from None
+        raise NoStudyError(f"study {name!r} has not been run yet: {shown(url)} is not there{first}") from None
     known = [s.study_name for s in storage.get_all_studies()]
     if name not in known:
-        raise StorageError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}{first}")
+        raise NoStudyError(f"{shown(url)}: no study {name!r}; {did_you_mean(name, known)}{first}")
     study = optuna.load_study(study_name=name, storage=storage)
     refuse_newer(study)
     return study

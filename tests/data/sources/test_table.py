@@ -612,7 +612,7 @@ class TestSplitLists:
 
     def test_a_listed_name_that_is_no_row_is_told(self, table: Path) -> None:
         lists = {"train": "train_val_list.txt", "test": "test_list.txt"}
-        assert "1 names of dataset.split_lists are no row of the table (gone.png)" in " ".join(
+        assert "1 name of dataset.split_lists is no row of the table (gone.png)" in " ".join(
             listed(table, split_lists=lists).notes
         )
 

@@ -11,6 +11,7 @@ from medfathom.data.prepared import SPLIT_NAMES
 from medfathom.data.sources.table_files import read_lines
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import DataError
+from medfathom.text import number_of
 
 SHOWN_NAMES = 3
 """Listed names that a line names."""
@@ -46,8 +47,11 @@ class SplitNames:
         """A line where listed names are no image's; else ""."""
         used = {name for path in paths for name in _spellings(path)}
         left = [name for name in self.splits if name not in used]
+        if not left:
+            return ""
+        are = "is" if len(left) == 1 else "are"
         return (
-            f"{len(left)} names of dataset.split_lists are no row of the table ({_few(left)})" if left else ""
+            f"{number_of(len(left), 'name')} of dataset.split_lists {are} no row of the table ({_few(left)})"
         )
 
     def ambiguous(self, paths: Iterable[PurePosixPath]) -> str:
