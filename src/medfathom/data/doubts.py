@@ -279,17 +279,17 @@ def _may_be_divided(patients: Sequence[str], listing: Listing) -> bool:
 def _patients_in_paths(listing: Listing) -> Iterator[tuple[str, str, list[str], str]]:
     """Ways to find the patient in every path: an example, the pattern, whom it finds, what they are."""
     for words in PATIENTS:
-        matches = [words.search(name) for name in listing.names]
+        matches = [words.search(name) for name in listing.places]
         if matches and all(matches):
             found = [match for match in matches if match]
             pattern, _ = Counter(f"{m[1]}{m[2]}(\\d+)" for m in found).most_common(1)[0]
             yield found[0][0], pattern, [m[0] for m in found], "patients or slides"
     for pattern, what in WHOLES.items():
-        wholes = [re.search(pattern, name) for name in listing.names]
+        wholes = [re.search(pattern, name) for name in listing.places]
         if wholes and all(wholes):
             named = [match[1] for match in wholes if match]
             yield named[0], pattern, named, what
-    folders = [name.split("/")[:-1] for name in listing.names]
+    folders = [name.split("/")[:-1] for name in listing.places]
     for level in range(min(map(len, folders), default=0)):
         names = {parts[level] for parts in folders}
         numbered = len(names) > FEW_FOLDERS and all(re.search(r"\d", name) for name in names)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from making import config, images, save
+from medfathom.data.listing import list_images
 from medfathom.data.prepare import prepare
 from medfathom.data.sources.base import Listing, UnusableRowsError
 from medfathom.data.sources.open import open_source
@@ -172,6 +173,27 @@ class TestFindingFiles:
         found = listed(path, anywhere=True)
         assert by_name(found) == {"a.png": 1, "b.PNG": 0, "images_002/images/c.png": 1}
         assert "2 files could be meant" in reasons(found)["c.png (line 4)"]
+
+    def test_files_that_lie_anywhere_are_not_in_excluded_folders(self, tmp_path: Path) -> None:
+        files(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b.png", "masks/c.png")
+        path = write(tmp_path / "t.csv", "path,label", "a.png,1", "b.png,0", "c.png,1")
+        found = listed(path, anywhere=True, exclude=["masks"])
+        assert by_name(found) == {"a.png": 1, "b.png": 0}
+        assert reasons(found)["c.png (line 4)"].startswith("no such file")
+        assert list(found.paths) == ["images/a.png", "images/b.png"]
+
+    def test_masks_and_patients_are_told_by_the_folders_of_files_that_lie_anywhere(
+        self, tmp_path: Path
+    ) -> None:
+        names = [f"{who}/{k}" for k, who in enumerate(["patient1", "patient1", "patient2", "patient2"])]
+        files(tmp_path, *(f"masks/{name}.png" for name in names))
+        rows = [f"{name[-1]},{int(name[-1]) % 2}" for name in names]
+        path = write(tmp_path / "t.csv", "id,label", *rows)
+        keys = {"path_template": "{id}.png", "label_column": "label", "anywhere": True}
+        dataset = config("csv", path=str(path), **keys)
+        told = "\n".join(list_images(open_source(dataset), dataset).notes)
+        assert "4 images look like masks (masks/patient1/0.png" in told
+        assert "paths name 2 patients or slides (patient1, ...) of 4 images" in told
 
     @pytest.mark.parametrize(
         ("there", "cell", "hint"),

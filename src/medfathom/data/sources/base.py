@@ -86,6 +86,7 @@ class Listing:
         notes: what its reader should know, a line each.
         studies: pseudonym of each image's StudyInstanceUID, text; None where no file is DICOM.
         kept: column -> each image's cell, of those that are carried along for subgroups.
+        paths: of each image's file below the data set's folder, where its name may lack folders; else empty.
     """
 
     names: Sequence[str]
@@ -102,9 +103,15 @@ class Listing:
     notes: Sequence[str] = ()
     studies: NDArray[np.str_] | None = None
     kept: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    paths: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Where each image lies, as far as it is known."""
+        return self.paths or self.names
 
     @property
     def clusters(self) -> NDArray[np.str_] | None:

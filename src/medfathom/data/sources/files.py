@@ -23,6 +23,7 @@ from medfathom.data.slides import Tile, Tiling, read_tile
 from medfathom.data.sources.base import Ignored, Listing, Problem, RawImage, Source
 from medfathom.data.sources.cases import (
     FileRows,
+    below,
     images_of_cases,
     in_files,
     in_parts,
@@ -255,7 +256,15 @@ class FileSource(Source):
             dtype=dtype,
             problems=list(dict.fromkeys(problems)),
             kept=columns if cases is None else of_cases(columns, cases, self._config.unit),
+            paths=self._found_places([paths[row] for row in kept], [subjects[row] for row in kept]),
         )
+
+    def _found_places(self, paths: Sequence[Path], subjects: Sequence[Subject | None]) -> list[str]:
+        """Where files were found that may lie anywhere; empty where names tell it."""
+        if not getattr(self._config, "anywhere", False):
+            return []
+        pairs = zip((below(path, self.root) for path in paths), subjects, strict=True)
+        return [who.hidden(place) if who else place for place, who in pairs]
 
     def _form(self, headers: Sequence[Header]) -> tuple[int, np.dtype[np.uint8 | np.uint16]]:
         """The channels and the type that can hold every file."""

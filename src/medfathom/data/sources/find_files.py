@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from medfathom.data.images import SUFFIXES
+from medfathom.data.sources.walk import Choice
 from medfathom.text import printable
 
 HINTED = (*SUFFIXES, ".dcm", ".dicom")
@@ -37,6 +38,9 @@ NUMBER = re.compile(r"0*(\d+)(?:\.0+)?")
 
 ONE_FIELD = re.compile(r"([^{}]*)\{([^{}:]+)\}([^{}]*)")
 """A template of one column."""
+
+EVERY = Choice()
+"""All files."""
 
 SHOWN_PLACES = 2
 """Places that a problem names where a name is found in several."""
@@ -66,11 +70,14 @@ class FileFinder:
     that is not there the longest end counts that fits a file.
     """
 
-    def __init__(self, root: Path, template: str, *, anywhere: bool) -> None:
-        """`template`: how the written paths were made of columns, for hints."""
+    def __init__(self, root: Path, template: str, *, anywhere: bool, choice: Choice = EVERY) -> None:
+        """`template`: how the written paths were made of columns, for hints; `choice`: its excluded files and
+        folders are not looked through.
+        """
         self._root = root
         self._template = template
         self._anywhere = anywhere
+        self._choice = choice
         self._folders: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, written: str) -> FoundFile:
@@ -118,8 +125,9 @@ class FileFinder:
         for folder, folders, names in os.walk(self._root):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
             for name in sorted(names):
-                if not name.startswith("."):
-                    places[name.lower()].append(Path(folder, name))
+                place = Path(folder, name)
+                if not (name.startswith(".") or self._choice.excluded_by(self._below_root(place))):
+                    places[name.lower()].append(place)
         return places
 
     def _below(self, written: str) -> list[Path]:
@@ -213,6 +221,9 @@ class FileFinder:
 
     def _with_suffix(self, suffix: str) -> str:
         return f'dataset.path_template = "{self._template}{suffix}"'
+
+    def _below_root(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
 
     def _place(self, places: Sequence[Path]) -> str:
         return printable(places[0].parent.relative_to(self._root).as_posix())

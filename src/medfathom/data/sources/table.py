@@ -108,7 +108,7 @@ class CsvSource(FileSource):
         given = config.path_template or "{" + config.path_column + "}"
         template = given if isinstance(given, str) else given[0]
         finders = {
-            root: FileFinder(root, template, anywhere=config.anywhere)
+            root: FileFinder(root, template, anywhere=config.anywhere, choice=self._choice)
             for root in {row.root for row in self._rows}
         }
         return [finders[row.root].find(row.path) for row in self._rows]
@@ -124,7 +124,8 @@ class CsvSource(FileSource):
 
     def _masks(self) -> list[str]:
         """Lines where rows, or files in the folders that rows name, look like masks."""
-        rows = [row.path for row in self._rows]
+        config = self._table_config
+        rows = [self._below_root(k) if config.anywhere else row.path for k, row in enumerate(self._rows)]
         lines = mask_suspicions(rows)
         if not self._folders:
             return lines
