@@ -114,6 +114,45 @@ def test_of_a_column_of_lesions_and_one_of_patients_the_patients_are_the_groups(
     assert keys(found, "group_column") == [part]
 
 
+def test_ids_name_images_and_no_masks_of_another_format(tmp_path: Path) -> None:
+    for n in range(8):  # one of two formats was taken by chance
+        folder = tmp_path / f"set{n}"
+        own, other = (".jpg", ".png") if n % 2 else (".png", ".jpg")
+        put(
+            folder,
+            *[f"{place}/{n}{k}{end}" for place, end in (("im", own), ("masks", other)) for k in "abcd"],
+        )
+        rows = [{"id": f"{n}{k}", "label": "xy"[i % 2]} for i, k in enumerate("abcd")]
+        found = guess_dataset(table(folder / "t.csv", rows), modality="US")
+        assert keys(found, "path_template") == ["{id}" + own]
+    put(tmp_path / "set0", *[f"more/0{k}.bmp" for k in "ab"])
+    found = guess_dataset(tmp_path / "set0" / "t.csv", modality="US")
+    assert keys(found, "path_template") == ["{id}.png"]
+    assert "there are files in .bmp too, which are not taken" in found.why["path_template"]
+
+
+def test_patients_are_found_in_the_folders_of_files_that_lie_anywhere(tmp_path: Path) -> None:
+    for place in ("patient_{}", "{}"):
+        folder = tmp_path / place
+        put(folder, *[f"images/{place.format(10 + k // 3)}/im{k}.png" for k in range(18)])
+        rows = [{"file": f"im{k}.png", "label": "ab"[k // 3 % 2]} for k in range(18)]
+        found = guess_dataset(table(folder / "t.csv", rows), modality="CXR")
+        assert keys(found, "anywhere") == [True]
+        assert set(found.listing.groups.tolist()) == {place.format(10 + p) for p in range(6)}  # type: ignore[union-attr]
+    rows = [{"file": f"{10 + k // 3}/im{k}.png", "label": "ab"[k // 3 % 2]} for k in range(18)]
+    place = tmp_path / "{}" / "images" / "t.csv"
+    found = guess_dataset(table(place, rows), modality="CXR")
+    assert set(found.listing.groups.tolist()) == {str(10 + p) for p in range(6)}  # type: ignore[union-attr]
+
+
+def test_of_several_columns_that_may_be_the_label_the_others_are_told(tmp_path: Path) -> None:
+    put(tmp_path, *[f"{k}.png" for k in range(6)])
+    rows = [{"file": f"{k}.png", "diagnosis": "xyz"[k % 3], "label": "ab"[k % 2]} for k in range(6)]
+    found = guess_dataset(table(tmp_path / "t.csv", rows), modality="CXR")
+    assert keys(found, "label_column") == ["diagnosis"]
+    assert "label could be it too: --label" in found.why["label_column"]
+
+
 @pytest.mark.parametrize("separator", ["|", ";", ","])
 def test_cells_of_several_labels_are_no_classes(tmp_path: Path, separator: str) -> None:
     put(tmp_path, *[f"{k}.png" for k in range(12)])
@@ -245,6 +284,15 @@ def test_folders_that_come_back_everywhere_are_no_patients() -> None:
     names = [
         f"{'ab'[p % 2]}/{who}/{eye}/1.png" for p, who in enumerate("uvwxyz") for eye in ("x1", "x2", "x3")
     ]
+    assert guess_groups(names, [name[0] for name in names]) is None
+
+
+@pytest.mark.parametrize(
+    "kinds", ["40X 100X 200X 400X", "2018 2019 2020", "site1 site2 site3", "left right both"]
+)
+@pytest.mark.parametrize("words", [("a", "b"), ("a", "b", "c")])
+def test_folders_of_few_kinds_are_no_patients(kinds: str, words: tuple[str, ...]) -> None:
+    names = [f"{word}/{kind}/{k}.png" for word in words for kind in kinds.split() for k in range(9)]
     assert guess_groups(names, [name[0] for name in names]) is None
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from medfathom.data.labels import joined, normal_word
-from medfathom.data.sources.suspicions import MASK
+from medfathom.data.sources.suspicions import MASK, mask_patterns
 from medfathom.data.sources.table import SPLIT_WORDS
 from medfathom.data.sources.table_files import Table, read_table
 from medfathom.data.sources.walk import Choice, files_below
@@ -107,7 +108,7 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
     for root, given in ((path.parent, None), (path.parent.parent, "..")):
         below = files_below(root, Choice(None, []))
         whole, names = set(below.files), {PurePosixPath(file).name for file in below.files}
-        suffixes = {PurePosixPath(name).stem: PurePosixPath(name).suffix for name in names}
+        suffixes = _suffixes(below.files)
         for column, values in cells.items():
             some = [value.replace("\\", "/") for value in values[:LOOKED_AT] if value]
             if not some:
@@ -128,8 +129,10 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
                 found.take(why, path_column=column, anywhere=True, **where)
                 return {column}
             if _most(last, suffixes):
-                suffix = suffixes[next(name for name in last if name in suffixes)]
+                counts = Counter(suffix for name in last for suffix in suffixes.get(name, ()))
+                suffix, *others = sorted(counts, key=lambda each: (-counts[each], each))
                 why = f"its cells and {suffix} are names of files below {root}"
+                why += f"; there are files in {', '.join(others)} too, which are not taken" if others else ""
                 found.take(why, path_template=f"{{{column}}}{suffix}", anywhere=True, **where)
                 return {column}
     raise DataError(
@@ -138,12 +141,22 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
     )
 
 
+def _suffixes(files: Sequence[str]) -> Mapping[str, set[str]]:
+    """The suffixes of each stem; masks count only where there is nothing else."""
+    masks = mask_patterns(files)
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in [file for file in files if file not in masks] or files:
+        name = PurePosixPath(file)
+        found[name.stem].add(name.suffix)
+    return found
+
+
 def _are_masks(column: str, values: Sequence[str]) -> bool:
     """Whether a column names masks, by its name or by most of its cells."""
     return MASK.search(column) is not None or sum(map(bool, map(MASK.search, values))) * 2 > len(values)
 
 
-def _most(values: Sequence[str], known: set[str] | Mapping[str, str]) -> bool:
+def _most(values: Sequence[str], known: Container[str]) -> bool:
     return sum(value in known for value in values) > MOST_MISSING * len(values)
 
 
@@ -180,7 +193,8 @@ def _label(
             raise DataError(f"--label {label}: {path} has no such column; it has {', '.join(cells)}")
         return _one_column(label, cells[label], "as asked by --label", found)
     if columns := _named(LABELS, cells, used):
-        return _one_column(columns[0], cells[columns[0]], "by its name", found)
+        others = f"; {', '.join(columns[1:])} could be it too: --label takes another" if columns[1:] else ""
+        return _one_column(columns[0], cells[columns[0]], f"by its name{others}", found)
     flags = [
         name for name in cells if name not in used and set(cells[name]) <= FLAGS and len(set(cells[name])) > 1
     ]

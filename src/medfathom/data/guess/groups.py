@@ -16,8 +16,12 @@ PART = "case|slide"
 
 SITE = re.compile(
     r"(?i)(site|cent(er|re)|hospital|clinic|scanner|device|batch|fold|part|shard|set|split)s?[\W_]*\d"
+    r"|\d+ ?x$|(19|20)\d\d$"
 )
-"""A folder of many patients."""
+"""A folder of many patients; magnifications (`40X`) and years too."""
+
+FEW_FOLDERS = 10
+"""Folders without numbers are patients only where there are more: few are subtypes, sites or sides."""
 
 PATTERNS = (
     (rf"(?i)((?<![a-z])(?:{PATIENT})[ _-]?[a-z]?\d+)", "a word for a patient and a number"),
@@ -65,8 +69,6 @@ def _by_folder(
 ) -> Groups | None:
     """The uppermost numbered folder, which may hold visits or scans; else the folder of each image."""
     depth, n_classes = min(map(len, folders)), len(set(words))
-    if depth < 2:
-        return None
     for level in range(depth):
         own = {parts[level] for parts in folders}
         numbered = all(re.search(r"\d", name) and not SITE.match(name) for name in own)
@@ -78,7 +80,8 @@ def _by_folder(
                 found = _fitting(f"^{before}([^/]+)/", "its numbered folder", names, words)
             if found:
                 return found
-    if _in_several(folders, slice(-2, None), n_classes):
+    few = len({parts[-1] for parts in folders if parts}) <= FEW_FOLDERS
+    if depth < 2 or few or _in_several(folders, slice(-2, None), n_classes):
         return None
     return _fitting(FOLDER, "the folder of each image, below its class", names, words)
 

@@ -271,7 +271,7 @@ def _groups(found: Guessed) -> None:
     listing = found.listing
     if listing.groups is not None or found.keys["source"] not in ("folder", "csv"):
         return
-    names = [re.sub(r" \(line \d+\)$| \(row \d+\)$", "", name) for name in listing.names]
+    names = [re.sub(r" \(line \d+\)$| \(row \d+\)$", "", name) for name in listing.places]
     words = [str(label) for label in listing.labels.tolist()]
     if groups := guess_groups(names, words):
         _try(found, {"group_pattern": groups.pattern}, groups.evidence)
