@@ -483,6 +483,15 @@ def test_columns_of_another_table_are_joined(tmp_path: Path) -> None:
     assert "line 4: a second row has study = '2', with other values" in said
 
 
+def test_rows_that_a_filter_leaves_out_for_their_spelling_are_told(tmp_path: Path) -> None:
+    files(tmp_path, *(f"{k}.png" for k in range(5)))
+    rows = [f"{k}.png,{k % 2},{view}" for k, view in enumerate(["PA", "pa", "PA", "AP", "P.A"])]
+    path = write(tmp_path / "t.csv", "path,label,view", *rows)
+    told = "dataset.where leaves out 'pa' (1 row) of view, which differ in spelling from what it takes"
+    assert told in listed(path, where={"view": "PA"}).notes
+    assert not any("spelling" in note for note in listed(path, where={"view": ["PA", "pa"]}).notes)
+
+
 def test_rows_are_filtered_by_values_that_must_be_there(tmp_path: Path) -> None:
     files(tmp_path, "a.png", "b.png")
     path = write(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 
+from medfathom.data.labels import alike
 from medfathom.data.sources.files import existing
 from medfathom.data.sources.table_files import Table, read_table
 from medfathom.data.sources.tags import is_tag
 from medfathom.definitions.dataset import CsvDataset
 from medfathom.definitions.table import JoinedTable, TableFile
 from medfathom.errors import DataError
+from medfathom.text import number_of
 
 SHOWN_VALUES = 8
 """Values of a column that an error names."""
@@ -90,6 +93,7 @@ def read_rows(config: CsvDataset) -> Rows:
     _check_filters(rows, config.where)
     left = len(rows) - len(kept)
     notes += [f"{left} of {len(rows)} rows are left out by dataset.where"] if left else []
+    notes += _nearly_wanted(rows, config.where)
     return Rows([image for row in kept for image in _images(row, config)], root, files, notes)
 
 
@@ -186,6 +190,21 @@ def _check_filters(rows: Sequence[Row], where: Mapping[str, object]) -> None:
             if not any(_same(cell, value) for cell in there):
                 shown = ", ".join(map(repr, list(there)[:SHOWN_VALUES]))
                 raise DataError(f"dataset.where: no row has {column} = {value!r}; there are {shown}")
+
+
+def _nearly_wanted(rows: Sequence[Row], where: Mapping[str, object]) -> list[str]:
+    """A line for each filter that leaves out another spelling of what it takes."""
+    lines = []
+    for column, given in where.items():
+        counts = Counter(row.cells[column] for row in rows)
+        taken = {cell for cell in counts if any(_same(cell, value) for value in _listed(given))}
+        near = {cell for members in alike(counts) if taken & set(members) for cell in members} - taken
+        if near:
+            shown = ", ".join(f"{cell!r} ({number_of(counts[cell], 'row')})" for cell in sorted(near))
+            lines.append(
+                f"dataset.where leaves out {shown} of {column}, which differ in spelling from what it takes"
+            )
+    return lines
 
 
 def _templates(config: CsvDataset) -> list[str]:
