@@ -145,6 +145,19 @@ def test_patients_are_found_in_the_folders_of_files_that_lie_anywhere(tmp_path: 
     assert set(found.listing.groups.tolist()) == {str(10 + p) for p in range(6)}  # type: ignore[union-attr]
 
 
+def test_further_columns_of_images_are_told(tmp_path: Path) -> None:
+    eyes = ("left", "right", "mask")
+    put(tmp_path, *[f"{k}_{eye}.png" for k in range(6) for eye in eyes])
+    rows = [
+        {e: f"{k}_{e}.png" for e in eyes} | {"again": f"x/{k}_left.png", "label": "ab"[k % 2]}
+        for k in range(6)
+    ]
+    found = guess_dataset(table(tmp_path / "t.csv", rows), modality="fundus")
+    assert found.why["path_column"].endswith(
+        "; other images are named in right, and are not taken: see path_template"
+    )
+
+
 def test_of_several_columns_that_may_be_the_label_the_others_are_told(tmp_path: Path) -> None:
     put(tmp_path, *[f"{k}.png" for k in range(6)])
     rows = [{"file": f"{k}.png", "diagnosis": "xyz"[k % 3], "label": "ab"[k % 2]} for k in range(6)]

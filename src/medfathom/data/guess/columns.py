@@ -81,6 +81,7 @@ def guess_columns(path: Path, label: str | None) -> Columns:
     table = _read(path, found)
     cells = {name: [row.cells[name] for row in table.rows] for name in table.columns if name}
     used = _files(path, cells, found)
+    _other_files(path, cells, used, found)
     used |= _split(cells, used, found)
     used |= _group(cells, used, found)
     _label(path, cells, used, label, found)
@@ -139,6 +140,24 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
         f"{path}: no column names image files below {path.parent} (columns: {', '.join(cells)}); "
         "put the table into the folder of the images"
     )
+
+
+def _other_files(path: Path, cells: Mapping[str, Sequence[str]], used: set[str], found: Columns) -> None:
+    """Tell further columns that name other images, as of a second eye."""
+    root = path.parent / str(found.keys.get("root", ""))
+    there = {PurePosixPath(file).name for file in files_below(root, Choice(None, [])).files}
+    named = {
+        column: {PurePosixPath(value.replace("\\", "/")).name for value in values} & there
+        for column, values in cells.items()
+        if not _are_masks(column, values)
+    }
+    taken = set().union(*(named.get(column, set()) for column in used))
+    more = [column for column, names in named.items() if column not in used and names - taken]
+    if more:
+        key = "path_column" if "path_column" in found.keys else "path_template"
+        found.why[key] += (
+            f"; other images are named in {', '.join(more)}, and are not taken: see path_template"
+        )
 
 
 def _suffixes(files: Sequence[str]) -> Mapping[str, set[str]]:
