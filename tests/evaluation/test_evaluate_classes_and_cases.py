@@ -12,9 +12,13 @@ import medfathom
 from evaluating import images, write
 from medfathom.data.prepare import prepare
 from medfathom.data.prints import prints_of, write_prints
+from medfathom.evaluation.judging import OVER_LABELS, drops, over_same_classes
 from medfathom.evaluation.words import warnings_of
 from medfathom.metrics.auc import roc_auc_score
+from medfathom.metrics.classification import evaluate
+from medfathom.metrics.unknown import UNKNOWN
 from medfathom.models.folder import METRICS_FILE, PRINTS_FILE, write_manifest
+from medfathom.trial.record import SplitMetrics
 
 
 def levels(labels: np.ndarray, step: int, seed: int = 0) -> np.ndarray:
@@ -65,6 +69,27 @@ def test_a_drop_is_between_means_over_the_same_classes(model_of_three: Path, wor
     (model_of_three / METRICS_FILE).write_text(json.dumps({"model": {"test": {**test, "per_class": None}}}))
     write_manifest(model_of_three)
     assert "auc" not in medfathom.evaluate(model_of_three, file).drop
+
+
+def test_accuracy_and_losses_of_other_labels_are_no_comparison() -> None:
+    """They are of all labels together: of two inside and one outside there is no drop."""
+    random = np.random.default_rng(0)
+    labels, values = random.integers(0, 2, (80, 2), dtype=np.uint8), random.random((80, 2))
+    outside = labels.copy()
+    outside[:, 1] = UNKNOWN
+
+    def measured(known: np.ndarray) -> SplitMetrics:
+        found = evaluate("multilabel", known, values, ["mass", "edema"], thresholds=np.array([0.5, 0.5]))
+        return SplitMetrics.measured(found, None, None)
+
+    own = over_same_classes(measured(labels), measured(outside))
+    assert own is not None
+    assert [getattr(own, name) for name in OVER_LABELS] == [None] * 4
+    assert "accuracy" not in drops(own, measured(outside))
+    assert own.auc == pytest.approx(roc_auc_score(labels[:, :1], values[:, :1])[0])
+    # With a few unknown labels all are still there.
+    outside[:40, 1] = labels[:40, 1]
+    assert "accuracy" in drops(over_same_classes(measured(labels), measured(outside)), measured(outside))
 
 
 def test_an_auc_without_copies_is_over_the_same_classes(model_of_three: Path, workdir: Path) -> None:

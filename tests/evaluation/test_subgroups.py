@@ -13,6 +13,7 @@ from medfathom.errors import InputError
 from medfathom.evaluation.judging import Predictions
 from medfathom.evaluation.subgroups import columns_of, subgroups_of
 from medfathom.metrics.auc import roc_auc_score
+from medfathom.metrics.unknown import UNKNOWN
 
 SEX = np.array(["F", "M"] * 150)
 
@@ -76,6 +77,23 @@ def test_holm_counts_all_subgroups_and_gaps_widen_with_pairs() -> None:
     assert both.groups[0].p_value == alone.groups[0].p_value
     assert both.groups[0].p_holm > alone.groups[0].p_holm  # type: ignore[operator]
     assert [gap.column for gap in both.gaps] == ["Sex", "Site"]
+
+
+def test_a_label_that_the_data_do_not_know_makes_no_subgroup_too_small() -> None:
+    found = predicted(0.5)
+    labels = np.column_stack([found.labels, np.full(300, UNKNOWN)]).astype(np.uint8)
+    names = {"task": "multilabel", "class_names": ["mass", "edema"], "thresholds": [0.5, 0.5]}
+    logits = np.column_stack([found.logits[:, 1], np.zeros(300)])
+    several = Predictions(CONFIG.model_copy(update=names), labels, logits, found.groups)
+    for one, alone in zip(
+        subgroups_of(several, {"Sex": SEX}).groups, subgroups_of(found, {"Sex": SEX}).groups, strict=True
+    ):
+        assert (one.positives, one.negatives, one.why) == (alone.positives, alone.negatives, "")
+        assert one.auc == alone.auc
+    # Too few are those of the label that is known.
+    rare = np.where(np.arange(300) < 290, "a", "b")
+    few = subgroups_of(several, {"Rare": rare}).groups[1]
+    assert few.why.startswith(f"too few: {found.labels[290:].sum()} positive and ")
 
 
 def test_too_few_have_no_numbers() -> None:

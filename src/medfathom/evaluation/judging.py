@@ -40,6 +40,10 @@ COMPARED = ("auc", "average_precision", "sensitivity", "specificity", "precision
 """Metrics whose drop is told, where both have an interval."""
 
 
+OVER_LABELS = ("accuracy", "log_loss", "brier_loss", "calibration_error")
+"""Metrics of all labels together, of which no label has its own."""
+
+
 @dataclass(frozen=True)
 class Predictions:
     """A model's logits and the truth, of m images or cases.
@@ -128,15 +132,26 @@ def classes_with(metrics: SplitMetrics, name: str) -> set[str]:
     return {c for c, values in (metrics.per_class or {}).items() if name in values}
 
 
+def _known_classes(metrics: SplitMetrics) -> set[str]:
+    """The classes that are known of any image."""
+    return {c for c, values in (metrics.per_class or {}).items() if values.get("n_known", 1)}
+
+
 def over_same_classes(internal: SplitMetrics | None, external: SplitMetrics) -> SplitMetrics | None:
     """The own test split's metrics as means over the classes that have them on the other data too.
 
-    A mean over 14 labels less one over 5 of them would be no drop. None is what has no such mean. Ends are
-    means of the classes' ends, as in `metrics.classification`.
+    A mean over 14 labels less one over 5 of them would be no drop. None is what has no such mean: also
+    accuracy and losses over all labels, where the other data know fewer. Ends are means of the classes' ends,
+    as in `metrics.classification`.
     """
     if internal is None or not external.per_class:
         return internal
     own, update = internal.per_class or {}, dict[str, float | None]()
+    if _known_classes(internal) != _known_classes(external):
+        ends = ("", "_ci_low", "_ci_high")
+        update = {
+            f"{name}{end}": None for name in OVER_LABELS for end in ends if hasattr(internal, f"{name}{end}")
+        }
     for name in COMPARED:
         here = classes_with(external, name)
         there = classes_with(internal, name) if own else set(external.per_class)

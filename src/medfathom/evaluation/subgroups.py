@@ -166,10 +166,11 @@ def subgroups_of(found: Predictions, columns: Mapping[str, NDArray[np.str_]]) ->
         columns: column -> the subgroup of each, (m,).
     """
     groups, gaps = [], []
+    judged = np.all(_counts(found) > 0, axis=0)
     for column, values in columns.items():
         known = values != ""
         own = [
-            _subgroup(found, column, name, values == name, known)
+            _subgroup(found, column, name, values == name, known, judged)
             for name in np.unique(values[known]).tolist()
         ]
         groups += own
@@ -183,10 +184,16 @@ def subgroups_of(found: Predictions, columns: Mapping[str, NDArray[np.str_]]) ->
 
 
 def _subgroup(
-    found: Predictions, column: str, name: str, rows: NDArray[np.bool_], known: NDArray[np.bool_]
+    found: Predictions,
+    column: str,
+    name: str,
+    rows: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    judged: NDArray[np.bool_],
 ) -> Subgroup:
+    """`judged`: which classes all images together can judge."""
     part = found.part(rows)
-    positives, negatives, why = _enough(part)
+    positives, negatives, why = _enough(part, judged)
     patients = None if part.groups is None else len(np.unique(part.groups))
     plain = Subgroup(column, name, len(part), patients, positives, negatives, why)
     if why:
@@ -194,7 +201,7 @@ def _subgroup(
     metrics = metrics_of(part)
     auc = metric(metrics, "auc")
     rest = found.part(known & ~rows)
-    compared = None if _enough(rest)[2] else difference(auc, metric(metrics_of(rest), "auc"))
+    compared = None if _enough(rest, judged)[2] else difference(auc, metric(metrics_of(rest), "auc"))
     return Subgroup(
         **{
             **vars(plain),
@@ -208,14 +215,18 @@ def _subgroup(
     )
 
 
-def _enough(part: Predictions) -> tuple[int, int, str]:
-    """Positives and negatives of the rarest class, and why they are too few."""
+def _counts(part: Predictions) -> NDArray[np.int64]:
+    """Positives and negatives of each class, (2, C)."""
     labels = part.labels
     flags = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(part.config.class_names))
     if part.task == "binary":
         flags = flags[:, 1:]
-    counts = [(int(is_present(column).sum()), int(is_absent(column).sum())) for column in flags.T]
-    positives, negatives = min(counts, key=min)
+    return np.stack([is_present(flags).sum(axis=0), is_absent(flags).sum(axis=0)])
+
+
+def _enough(part: Predictions, judged: NDArray[np.bool_]) -> tuple[int, int, str]:
+    """Positives and negatives of the rarest of these classes, and why they are too few."""
+    positives, negatives = min(_counts(part)[:, judged].T.tolist(), key=min)
     few = min(positives, negatives) < LEAST
     why = f"too few: {positives} positive and {negatives} negative, at least {LEAST} each are needed"
     return positives, negatives, why if few else ""
