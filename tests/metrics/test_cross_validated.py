@@ -41,6 +41,12 @@ def test_one_fold_is_delong_less_what_it_counts_twice(cases: tuple[np.ndarray, n
     assert (low, high) == pytest.approx([1 / (1 + math.exp(-logit + s * width)) for s in (1, -1)], abs=1e-4)
 
 
+def test_a_fold_knows_its_images_beside_its_patients(cases: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, labels = cases
+    found = fold_auc(labels, scores, np.arange(120) // 4)  # each patient has images of both kinds
+    assert (found.judged, found.positives, found.negatives) == (120, 30, 30)
+
+
 def test_folds_of_disjoint_images_add_their_variances(cases: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = cases
     fold = np.arange(120) // 3 % 4

@@ -15,7 +15,7 @@ from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
 from medfathom.export_runs import runs_of
 from medfathom.study.assignment import Assignment
-from medfathom.study.choice import choice_of, completed
+from medfathom.study.choice import choice_of, choice_sentences, completed
 from medfathom.study.connection import default_url
 from medfathom.study.driver import Driver
 from medfathom.study.open import open_study
@@ -38,7 +38,7 @@ def driver(workdir: Path) -> Iterator[Driver]:
 
 
 def judged(auc: float) -> dict[str, Any]:
-    one = {"auc": auc, "blocks": [0], "influence": [0.01], "excess": 0.01}
+    one = {"auc": auc, "blocks": [0], "influence": [0.01], "excess": 0.01, "judged": 40}
     return {"val_loss": 1 - auc, "judged": {**one, "positives": 9.0, "negatives": 9.0, "known": 1.0}}
 
 
@@ -103,7 +103,19 @@ def test_states_are_honest(driver: Driver) -> None:
     choice = choice_of(driver.study, trials)
     assert choice is not None
     assert choice.tied == tuple(t.number for t in sorted(done, key=lambda t: t.number))  # all have 0.7
-    assert (choice.compared, choice.units) == (len(done), K * 18)
+    assert (choice.compared, choice.units) == (len(done), K * 40)  # images, not the 9 + 9 patients
+
+
+def test_an_older_study_does_not_say_how_many_images_its_folds_have(driver: Driver) -> None:
+    go_through(driver, list(np.linspace(0.5, 0.9, 12)))
+    trials = driver.trials()
+    for trial in trials:
+        for fold in trial.user_attrs.get("folds", []):
+            fold["judged"].pop("judged")
+    choice = choice_of(driver.study, trials)
+    assert choice is not None
+    assert choice.units == 0
+    assert "on the same validation images" in " ".join(choice_sentences(choice))
 
 
 def test_a_small_study_has_one_finalist_in_any_case(workdir: Path) -> None:

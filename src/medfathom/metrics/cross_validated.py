@@ -32,6 +32,7 @@ class FoldAuc:
         excess: 1 over the number of pairs that are compared, over classes squared: see `mean_auc`.
         positives, negatives: units of each, of the class with the fewest.
         known: share of the classes whose variance is known: two units of either kind are needed.
+        judged: images (or cases) of the fold; 0: an earlier version did not write it down.
     """
 
     auc: float
@@ -41,6 +42,7 @@ class FoldAuc:
     positives: float
     negatives: float
     known: float
+    judged: int = 0
 
 
 def fold_auc(positive: ArrayLike, scores: ArrayLike, unit: NDArray[np.int64]) -> FoldAuc:
@@ -72,6 +74,7 @@ def fold_auc(positive: ArrayLike, scores: ArrayLike, unit: NDArray[np.int64]) ->
         positives=float(units[0, rarest]),
         negatives=float(units[1, rarest]),
         known=float(known.mean()),
+        judged=len(member),
     )
 
 

@@ -93,7 +93,7 @@ class Choice:
         equal: numbers of trials with the same AUC and log loss: the lowest number was taken.
         tied: numbers of the trials that may have the highest AUC; None: their predictions are not here.
         compared: of how many trials the predictions are here, or whose AUC is certainly lower.
-        units: validation images or cases.
+        units: validation images or cases; 0: not known.
         unit: which of them.
         objective: what the study looks for.
         value: what the best trial reached of it; None: it is `auc`, or unknown.
@@ -180,7 +180,9 @@ def _tied_over_folds(
     rarest = sum(min(fold.positives, fold.negatives) for fold in first) / repeats
     kept = none_told_apart(auc, influence, rarest)
     tied = tuple(sorted(number for number, is_kept in zip(alike, kept, strict=True) if is_kept))
-    return tied, len(done) - n_near + len(alike), int(sum(f.positives + f.negatives for f in first) / repeats)
+    # Not positives and negatives: those count patients, where they are known.
+    units = sum(fold.judged for fold in first) // repeats if all(fold.judged for fold in first) else 0
+    return tied, len(done) - n_near + len(alike), units
 
 
 def _may_be_near(trial: FrozenTrial, highest: FrozenTrial) -> bool:
@@ -254,7 +256,8 @@ def _as_good(choice: Choice) -> list[str]:
         ]
     of = f"{choice.compared} of {choice.finished}" if choice.compared < choice.finished else "all"
     how = f"(paired DeLong test, all comparisons together at 5 %; {of} trials compared)"
-    images = f"on the same {choice.units} validation {choice.unit}s"
+    many = f"{choice.units} " if choice.units else ""
+    images = f"on the same {many}validation {choice.unit}s"
     lines = [
         f"{len(choice.tied)} of {choice.finished} finished trials may have the highest AUC: {images} their "
         f"AUCs do not differ significantly {how}."
