@@ -50,6 +50,25 @@ def test_underfitting_is_a_loss_that_stays_or_an_auc_that_still_rises() -> None:
     assert words(trial(0.805, curve=[0.7, 0.8, 0.805])) == []
 
 
+def test_folds_are_not_one_curve() -> None:
+    """Each fold is another training, on other images: only the last is judged by its curves."""
+    even: dict[str, Any] = {"train": [0.7, 0.5, 0.6, 0.4], "val": [0.5, 0.4, 0.7, 0.6]}  # of folds 2 and 3
+    found = {"epochs": 6, "max_epochs": 6, "losses": even}
+    # The first fold is the hardest: the mean over folds rises all the time, no fold's AUC does.
+    curve = [0.6, 0.6, 0.7, 0.7, 0.75, 0.75]
+    assert words(trial(0.75, curve=curve, fold_aucs=[0.6, 0.8, 0.85], **found)) == []
+    worse = {"train": [0.7, 0.5, 0.4, 0.7, 0.5, 0.4], "val": [0.5, 0.4, 0.3, 0.5, 0.4, 0.46]}
+    made = trial(0.8, fold_aucs=[0.8, 0.8, 0.8], epochs=9, losses=worse)
+    (finding,) = diagnose(made, [])
+    assert finding.word == "overfitting"
+    assert finding.why.startswith("in the last fold, since epoch 2 ")
+    # The AUC on training images is the last fold's network's.
+    assert words(trial(0.75, fold_aucs=[0.5, 1.0], train_auc=0.99, epochs=4)) == []
+    rising = [0.7, 0.7, 0.7, 0.7, 0.75, 0.8]  # of the second fold alone: .7, .8, .9
+    (finding,) = diagnose(trial(0.8, curve=rising, fold_aucs=[0.7, 0.9], epochs=6), [])
+    assert "in the last fold, validation AUC still rose by 0.100" in finding.why
+
+
 def test_a_training_loss_that_rises_is_divergence() -> None:
     """Also of a stopped trial; it is never told to learn faster."""
     for state in (TrialState.COMPLETE, TrialState.PRUNED):

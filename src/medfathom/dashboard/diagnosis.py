@@ -78,13 +78,35 @@ def _findings(trial: FrozenTrial, best: BestAucs) -> list[Finding]:
     # Of another objective the curve is of that, and no rule is known for it.
     aucs = [auc for _, auc in sorted(trial.intermediate_values.items()) if record.objective_value is None]
     losses = record.losses or Losses(train=[], val=[])
-    return [
+    folds = record.fold_aucs or []
+    if len(folds) > 1:
+        record, losses, aucs = _last_fold(record, folds, losses, aucs)
+    curves = [
         *_overfitting(record, losses),
         *(_divergence(losses.train) or _underfitting(trial, losses.train, aucs)),
+    ]
+    if len(folds) > 1:
+        curves = [Finding(each.word, f"in the last fold, {each.why}") for each in curves]
+    return [
+        *curves,
         *_domain_shift(trial, best),
         *_pretraining(trial, best),
         *_shortcut(trial),
     ]
+
+
+def _last_fold(
+    record: TrialRecord, folds: Sequence[float], losses: Losses, aucs: Sequence[float]
+) -> tuple[TrialRecord, Losses, list[float]]:
+    """The AUC and the curves of the last fold alone: each fold is a training of its own."""
+    count, ended = len(folds), record.epochs or 0
+    epochs = ended // count if ended % count == 0 else 0  # of a fold; 0: it was not trained to its end
+    own = (
+        Losses(train=losses.train[-epochs:], val=losses.val[-epochs:]) if epochs else Losses(train=[], val=[])
+    )
+    # What a trial reports is the mean over its folds so far.
+    curve = [count * auc - sum(folds[:-1]) for auc in aucs[-epochs:]] if epochs else []
+    return record.model_copy(update={"auc": folds[-1]}), own, curve
 
 
 BestAucs = Mapping[tuple[object, object, object], Mapping[int, float]]
