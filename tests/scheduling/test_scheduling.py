@@ -240,6 +240,18 @@ def test_no_improvement_ends_a_run(config: StudyConfig, driver: Driver) -> None:
     assert not Halt(config, driver).stop_all()
 
 
+def test_a_withdrawn_trial_does_not_wear_out_patience(config: StudyConfig, driver: Driver) -> None:
+    for auc in (0.9, 0.8):
+        assignment = driver.assign()
+        assert assignment
+        driver.complete(assignment.number, auc, {})
+    for _ in range(3):
+        assert driver.assign()
+    driver.stop_in_hand({}, "no better AUC")  # no epoch of them was run
+    budget = config.budget.model_copy(update={"patience": 2})
+    assert not Halt(config.model_copy(update={"budget": budget}), driver).stop_all()
+
+
 @pytest.mark.slow
 def test_no_trial_stays_running_where_the_budget_leaves_no_more(config: StudyConfig, workdir: Path) -> None:
     """Patience ends the run within its first trials; others are under way, and no run goes on with them."""

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from medfathom.confirmation.find import definition_of
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.grid import trials_of
 from medfathom.definitions.load import load_definition
 from medfathom.errors import RunError, StorageError
 from medfathom.study import patience
@@ -87,6 +88,52 @@ def test_trials_that_no_run_goes_on_with_end_where_they_are(driver: Driver) -> N
     assert (driver.counts().finished, driver.counts().running) == (2, 0)  # one had not begun: it is not spent
     assert summarize_study(driver.study, trials).failures == []
     assert [row["number"] for row in records(driver.study)] == [0, 1]
+
+
+def complete_all(driver: Driver) -> list[Assignment]:
+    done = []
+    while assignment := driver.assign():
+        driver.report(assignment.number, 1, 0.8)
+        driver.complete(assignment.number, 0.8, {"epochs": 1, "auc": 0.8})
+        done.append(assignment)
+    return done
+
+
+def test_a_withdrawn_trial_is_not_counted_for_its_stratum(workdir: Path) -> None:
+    """The network whose epochs are the longest is the one that has none when a run is ended."""
+    changes = ["goal=compare", "sampler=random", "scheduler=none", "budget.trials=9"]
+    compared = load_definition(
+        "demo", [*changes, "space.unfreeze_depth={value=5}", "space.init={value='random'}"]
+    )
+    done: Counter[str] = Counter()
+    with open_study(compared, default_url(), "data") as opened:
+        for _ in range(3):
+            while (assignment := opened.assign()) and "lite2" not in assignment.stratum:
+                opened.complete(assignment.number, 0.8, {"epochs": 1})
+                done[assignment.stratum] += 1
+            opened.stop_in_hand({}, "device-hours are spent")
+        done.update(a.stratum for a in complete_all(opened))
+    assert set(done.values()) == {3}
+
+
+def test_a_grid_is_complete_where_trials_were_withdrawn(workdir: Path) -> None:
+    space = ["space.unfreeze_depth={choices=[0,5]}", "space.init={value='random'}"]
+    fixed = ["space.learning_rate={value=0.001}", "sampler=grid", "scheduler=none"]
+    whole = load_definition("demo", [*fixed, "budget.trials=100", *space])
+    size = trials_of(whole)
+    done: set[str] = set()
+    with open_study(whole, default_url(), "data") as opened:
+        # The second trial is withdrawn, the last one, and the one that takes the place of the second.
+        for number in range(size + 2):
+            assignment = opened.assign()
+            assert assignment
+            if number in (1, size - 1, size):
+                opened.stop_in_hand({}, "device-hours are spent")
+            else:
+                opened.complete(assignment.number, 0.8, {"epochs": 1})
+                done.add(assignment.params.model_dump_json())
+        done.update(a.params.model_dump_json() for a in complete_all(opened))
+        assert len(done) == opened.counts().complete == size
 
 
 def test_a_queue_is_run_to_its_end_whoever_adds_or_takes_away(driver: Driver) -> None:

@@ -18,6 +18,7 @@ from medfathom.scheduling.environment import Unsaved
 from medfathom.scheduling.messages import RESTS
 from medfathom.study.driver import Driver
 from medfathom.study.record import value_of
+from medfathom.study.summary import WITHDRAWN
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -70,7 +71,8 @@ class Halt(Unsaved, tune.Stopper):  # type: ignore[misc]
     def _check_trials(self) -> None:
         if self._budget.patience is None and self._budget.device_hours is None:
             return
-        ended = [t for t in self._driver.trials() if t.state.is_finished()]
+        # A trial that was withdrawn before its first epoch counts as nothing, here too.
+        ended = [t for t in self._driver.trials() if t.state.is_finished() and WITHDRAWN not in t.user_attrs]
         if len(ended) == self._seen:
             return
         self._seen = len(ended)

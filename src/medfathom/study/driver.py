@@ -213,7 +213,7 @@ class Driver:
         sampler = self._stratum_sampler
         if sampler is None:
             return
-        firsts = [t for t in trials if GOES_ON_FROM not in t.user_attrs]
+        firsts = [t for t in trials if not {GOES_ON_FROM, WITHDRAWN} & t.user_attrs.keys()]
         begun = Counter(t.user_attrs.get("stratum", "") for t in firsts)
         # A trial to go on with may be of a stratum that is settled by now.
         strata = self.config.space.strata() if known else self._open_strata(trials)

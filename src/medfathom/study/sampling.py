@@ -27,7 +27,7 @@ from medfathom.errors import DefinitionError
 from medfathom.study.growth import moved
 from medfathom.study.policy.policy import gain_per_second
 from medfathom.study.policy.warm_start import WarmStart
-from medfathom.study.summary import GOES_ON_FROM
+from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -90,13 +90,20 @@ class Grid(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value at the trial's place; more trials than the grid has places begin it anew.
+        """The value at the trial's place."""
+        return self._points[self._place(study.get_trials(deepcopy=False), trial.number)][param_name]
+
+    def _place(self, trials: Sequence[FrozenTrial], number: int) -> int:
+        """A trial's place: after the last one come those of withdrawn trials, then the grid begins anew.
 
         A trial that goes on with another's later folds takes no place.
         """
-        trials = study.get_trials(deepcopy=False)
-        place = trial.number - sum(GOES_ON_FROM in t.user_attrs for t in trials[: trial.number])
-        return self._points[place % len(self._points)][param_name]
+        before = [t for t in trials[:number] if GOES_ON_FROM not in t.user_attrs]
+        left = [t.number for t in before if WITHDRAWN in t.user_attrs]
+        past_end = len(before) - len(self._points)
+        if 0 <= past_end < len(left):
+            return self._place(trials, left[past_end])
+        return len(before) % len(self._points)
 
 
 def make_sampler(
