@@ -159,6 +159,25 @@ def test_costs_are_scaled_up() -> None:
     assert cost.features(sizes, 3) == pytest.approx(0.005 * (3 * 1000 + 200))
 
 
+def hours_of_folds(goal: str, trials: int) -> float:
+    """The most that a plan with 5 folds says, over that of one training of each trial."""
+    space = ["space.unfreeze_depth={value=5}", "space.init={value='random'}"]
+    folds = ["dataset.splits.folds=5", "sampler=random", "scheduler=none", f"goal={goal}"]
+    config = load_definition("demo", [*space, *folds, f"budget.trials={trials}"])
+    kinds, slots = kinds_of(config), slots_from(config, [Node(2)])
+    found = forecast(config, kinds, dict.fromkeys(range(3), made_cost()), {"train": 240, "val": 60}, slots)
+    least, most = found.device_hours
+    return most / least
+
+
+def test_the_later_folds_of_a_small_study_are_planned() -> None:
+    """One trial, or one of each of three strata, has its 4 later folds in any case: `study.finalists`."""
+    assert hours_of_folds("best", 30) == pytest.approx(2)
+    assert hours_of_folds("best", 2) == pytest.approx((2 + 4) / 2)
+    assert hours_of_folds("compare", 6) == pytest.approx((6 + 3 * 4) / 6)
+    assert hours_of_folds("compare", 2) == pytest.approx(1 + 4)
+
+
 @pytest.mark.slow
 def test_a_plan_is_measured_and_leaves_nothing(definition: Path) -> None:
     config = load_definition(str(definition), ["resources.concurrent=1"])

@@ -302,7 +302,7 @@ def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cos
     earliest = epochs if config.scheduler.name == "none" else min(config.scheduler.grace_epochs, epochs)
     drawn = draws_weights(kind.params)
     times = kind.trials if drawn else min(kind.trials, 1.0)
-    most = 1 if config.dataset.splits.folds is None else 2  # see `study.finalists`
+    most = _most_folds(config)
 
     def in_all(epochs: int) -> float:
         return kind.trials * cost.trial(sizes, fraction, epochs) + times * cost.features(sizes, epochs)
@@ -317,6 +317,19 @@ def _scaled(config: StudyConfig, sizes: Mapping[str, int], kind: Kind, cost: Cos
         side_by_side=_side_by_side(kind.params, cost, slots),
         seconds_in_all=(in_all(earliest), most * in_all(epochs)),
     )
+
+
+def _most_folds(config: StudyConfig) -> float:
+    """How many times as long as with one training of each trial, at most: see `study.finalists`.
+
+    Later folds may take as long as the first ones; one trial, and one of each stratum of a comparison, has
+    them in any case.
+    """
+    later = config.dataset.splits.trainings - 1
+    if not later:
+        return 1.0
+    finalists = len(config.space.strata()) if config.goal == "compare" else 1
+    return 1 + max(1.0, min(finalists / trials_of(config), 1.0) * later)
 
 
 def _side_by_side(params: TrialParams, cost: Cost, slots: Slots) -> int:
