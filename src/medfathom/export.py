@@ -201,9 +201,11 @@ def _with_views(study: Study, chosen: _Chosen) -> _Chosen:
         chosen.model,
         folder=folder,
         val_auc=found.val_auc,
+        val_log_loss=None,  # what is known is of the network without views
         test_auc=found.test_auc,
         validation=own_metrics(folder, "val"),
         test=own_metrics(folder, "test"),
+        calibrations=(),
     )
     return replace(chosen, model=model, views=found)
 
@@ -246,10 +248,11 @@ def _ensemble(study: Study) -> _Chosen:
         first,
         folder=folder,
         val_auc=found.val_auc,
-        val_log_loss=found.val_log_loss,
+        val_log_loss=None,  # `found` has that of calibrated probabilities
         test_auc=found.test_auc,
         validation=own_metrics(folder, "val"),
         test=own_metrics(folder, "test"),
+        calibrations=(),
         pictures=(),
     )
     return _Chosen(configuration, own, [models[trial][1].folder for trial in found.members], found)

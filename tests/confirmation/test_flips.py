@@ -43,6 +43,8 @@ from medfathom.errors import InputError
 from medfathom.export import export_model
 from medfathom.exported.network import Deployed
 from medfathom.models.folder import read_config
+from medfathom.reporting.model_facts import ensemble
+from medfathom.reporting.record import Fact, gather
 from medfathom.scheduling.messages import EpochResult, Order, RunSettings
 from medfathom.study.assignment import Assignment
 from medfathom.study.connection import default_url
@@ -114,6 +116,9 @@ def test_views_are_kept_on_request_and_the_folder_predicts_with_them(
     done = export_model(config.name, workdir / "model", prints=False)
     holds("export", done.to_dict())
     assert done.views == kept
+    model = done.to_dict()["model"]
+    # What the confirmation knows of the network without views is not told of it.
+    assert (model["val_auc"], model["val_log_loss"], model["calibrations"]) == (kept.val_auc, None, [])
     assert read_config(workdir / "model").views == ["as_is", "mirrored"]
     images = open_test(data).images
     said = medfathom.load(workdir / "model").predict(images)
@@ -125,7 +130,13 @@ def test_views_are_kept_on_request_and_the_folder_predicts_with_them(
     inputs = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
     (values,) = session.run(["probabilities"], {"images": inputs})
     np.testing.assert_allclose(values, own, atol=1e-4)
-    assert "The best model with views of each image" in (workdir / "model" / "README.md").read_text()
+    card = (workdir / "model" / "README.md").read_text()
+    assert "The best model with views of each image" in card
+    assert "Trained with one seed (judged without views of each image): mean test AUC" in card
+    told = ensemble(gather(load(config.name)))
+    assert isinstance(told, Fact)
+    assert "The best model with views of each image" in told.text
+    assert told.text.endswith("All other items are about the single network, without views of each image.")
     study.set_user_attr(VIEWS_FOUND, kept.model_copy(update={"kept": False}).model_dump(mode="json"))
     assert export_model(config.name, workdir / "plain", prints=False, onnx=False).views is None
 

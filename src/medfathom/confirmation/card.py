@@ -106,8 +106,8 @@ WEIGHT = """
   Thresholds give sensitivity and specificity equal weight; choose others where one kind of error is worse."""
 
 OF_SEEDS = """\
-- Trained with {seeds}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The intervals in
-  the table are for this model alone.
+- Trained with {seeds}{without}: mean test AUC {test_auc:.4f}, 95 % interval {ci} ({varies}){seed_sd}. The
+  intervals in the table are for this model alone.
 - Optimism: the validation AUC in the search was {search_auc:.4f}, {optimism} the mean test AUC.{gap}
 {subgroups}"""
 
@@ -201,6 +201,7 @@ def _of_seeds(study: Study, configuration: StratumResult, model: ConfirmedModel,
     seed_sd = configuration.seed_sd
     return OF_SEEDS.format(
         seeds=_seeds(len(configuration.models)),
+        without=" (judged without views of each image)" if config.views else "",
         test_auc=configuration.test_auc,
         ci=f"{low:.4f} to {high:.4f}",
         varies=what_varies(configuration),

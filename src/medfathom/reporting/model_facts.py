@@ -234,13 +234,19 @@ def selection(record: StudyRecord) -> Answer:
 
 
 def ensemble(record: StudyRecord) -> Answer:
-    """Whether there is one, and what it gained."""
+    """Whether there is one, or views of each image, and what they gained."""
     from medfathom.confirmation.ensemble import ensemble_lines, read_ensemble  # noqa: PLC0415  imports pandas
+    from medfathom.confirmation.views import read_views, views_lines  # noqa: PLC0415
 
-    found = read_ensemble(record.study)
-    if found is None:
-        return Fact("No ensemble: the model is one network.", "confirmation, models")
-    return Fact(" ".join(ensemble_lines(found)), "study, `ensemble`")
+    found, flips, chosen = read_ensemble(record.study), read_views(record.study), record.confirmed
+    if flips is not None and (chosen is None or chosen.model.trial != flips.trial):
+        flips = None  # of a model that is not the best any more
+    lines = ["No ensemble: the model is one network."] if found is None else ensemble_lines(found)
+    lines += [] if flips is None else views_lines(flips)
+    if (found is not None and found.kept) or (flips is not None and flips.kept):
+        lines.append("All other items are about the single network, without views of each image.")
+    sources = [f"`{name}`" for name, known in (("ensemble", found), ("views", flips)) if known is not None]
+    return Fact(" ".join(lines), f"study, {', '.join(sources)}" if sources else "confirmation, models")
 
 
 def seeds(record: StudyRecord) -> Answer:

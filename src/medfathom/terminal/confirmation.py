@@ -109,7 +109,8 @@ def confirm_and_tell(
 
             print_text(Group(Text(), *map(Text, views_lines(done.views))))
         if (page := _mistakes(done.summary)) is not None:
-            print(f"Mistakes of the best model: {page}", file=sys.stderr)  # noqa: T201
+            first = " (its first seed)" if len(done.summary.strata[0].models) > 1 else ""
+            print(f"Mistakes of the best configuration{first}: {page}", file=sys.stderr)  # noqa: T201
     if done.halted:
         print(f"Ended early: {done.halted}. The same command continues.", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED if done.halted == "interrupted" else EXIT_FAILED
