@@ -14,7 +14,8 @@ import torch
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.study._tell import _tell_with_warning
+from optuna.trial import FrozenTrial, TrialState
 from torch import fx, nn
 
 from medfathom.dashboard.notes import save_note
@@ -82,6 +83,18 @@ def test_optuna_storage_begins_a_trial_and_writes_its_parameters_through_one_met
     assert parameters(RDBStorage._create_new_trial) == ["self", "study_id", "template_trial"]
     given = ["self", "trial_id", "param_name", "param_value_internal", "distribution"]
     assert parameters(RDBStorage._set_trial_param) == [*given, "previous_distribution"]
+
+
+def test_optuna_tells_a_trial_as_the_study_does(study: Study) -> None:
+    """study/driver.py ends trials with what `Study.tell` calls, which reads the trial once more."""
+    assert "_tell_with_warning(" in inspect.getsource(Study.tell)
+    trial = study.ask()
+    trial.report(0.6, 1)
+    told = _tell_with_warning(study, trial.number, None, TrialState.PRUNED, skip_if_finished=True)
+    assert told == (TrialState.PRUNED, [0.6], None)
+    assert study.trials[-1].values == [0.6]
+    again = _tell_with_warning(study, trial.number, [0.9], TrialState.COMPLETE, skip_if_finished=True)
+    assert again == told
 
 
 def test_optuna_tables(study: Study, storage: RDBStorage) -> None:

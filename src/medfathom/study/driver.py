@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import StudyConfig
@@ -287,7 +288,8 @@ class Driver:
         recorder, trial_id = self.recorder, self._open[number]
         if recorder is not None:  # artifacts cannot be added to a finished trial
             self._patiently(lambda: recorder.before_end(number))
-        self._patiently(lambda: self.study.tell(number, values, state=state, skip_if_finished=True))
+        # `Study.tell` reads the trial once more, to give it back.
+        self._patiently(lambda: _tell_with_warning(self.study, number, values, state, skip_if_finished=True))
         self._open.pop(number)
         self._patiently(lambda: self._ownership.release([trial_id]))
         self._remove_checkpoint(number)
