@@ -10,9 +10,12 @@ import pytest
 
 import medfathom
 from joint_sets import chest, retina, tissue
+from made_confirmations import made_model, made_result
 from medfathom.confirmation.find import is_kept, predictions_file
 from medfathom.confirmation.predictions import read_predictions
 from medfathom.confirmation.record import ConfirmedRecord
+from medfathom.confirmation.results import ConfirmationSummary
+from medfathom.confirmation.words import in_test_split, judged_on, what_varies
 from medfathom.confirmation.worker import confirmed_results
 from medfathom.data.joint import open_test_of, prepare_study
 from medfathom.data.prepared import JointData
@@ -25,6 +28,7 @@ from medfathom.models.folder import MANIFEST_FILE, read_config, read_model_folde
 from medfathom.models.weights.lookup import locate_weights
 from medfathom.scheduling.messages import EpochResult, Order, RunSettings
 from medfathom.study.assignment import Assignment
+from medfathom.trial.record import SplitMetrics
 
 NAMES = ["chest", "retina", "tissue"]
 
@@ -143,3 +147,24 @@ def test_the_whole_model_names_its_heads(kept: tuple[Path, JointData, EpochResul
         load_unsealed(folder)
     sealed(folder, NAMES)
     assert read_model_folder(folder / "tissue").head == 2
+
+
+def test_data_sets_of_cases_are_told_as_cases() -> None:
+    """The AUC of one is per case: 12 cases, not their 48 images."""
+    images, cases = made_result(), made_result(models=(made_model(n_test=48, test=SplitMetrics(n_cases=12)),))
+    assert what_varies(made_result(datasets={"a": images, "b": images})).startswith("over test images")
+    both = made_result(datasets={"a": images, "b": cases})
+    assert what_varies(both).startswith("over test images and cases")
+    assert in_test_split(cases, "case") == "12 test cases (48 images)"
+    summary = ConfirmationSummary(
+        study="s",
+        modality="CXR",
+        objective="auc",
+        unfinished=None,
+        openings=(),
+        strata=(both,),
+        missing=(),
+        failures=(),
+        efficiency=None,
+    )
+    assert judged_on(summary) == "a 100 test images, b 12 test cases (48 images)"

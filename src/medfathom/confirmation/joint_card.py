@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medfathom.confirmation.find import definition_of
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.words import opened, what_varies
+from medfathom.confirmation.words import in_test_split, opened, what_varies
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.joint import members
 from medfathom.text import harmless, markdown_table
@@ -73,11 +73,11 @@ def joint_card(config: ModelConfig, study: Study, configuration: StratumResult, 
         model: that is exported.
     """
     modalities = {one.name: one.modality for one in members(definition_of(study).dataset)}
-    rows = [["data set", "modality", "test images", "validation AUC", "test AUC", "95 % interval"]]
+    rows = [["data set", "modality", "test split", "validation AUC", "test AUC", "95 % interval"]]
     for name, one in configuration.datasets.items():
         rows.append(
             [
-                *(name, modalities[name], f"{one.models[0].n_test:,}"),
+                *(name, modalities[name], in_test_split(one, "case").replace("test ", "")),
                 *(f"{one.val_auc:.4f}", f"{one.test_auc:.4f}", f"{one.ci[0]:.4f} to {one.ci[1]:.4f}"),
             ]
         )

@@ -36,10 +36,20 @@ def sentence(text: str) -> str:
 
 def what_varies(result: StratumResult) -> str:
     """What a configuration's interval accounts for."""
-    units = f"{result.unit}s"
+    units = _units(result)
     if len(result.models) > 1:
         return f"over test {units} and seeds"
     return f"over test {units}, for this one seed only"
+
+
+def _units(result: StratumResult) -> str:
+    """What is judged: of several data sets some may be of cases."""
+    judged = {f"{one.unit}s" if name == "" else _kind(one) for name, one in result.each.items()}
+    return " and ".join(sorted(judged, reverse=True))
+
+
+def _kind(one: StratumResult) -> str:
+    return "images" if one.models[0].test.n_cases is None else "cases"
 
 
 def best_sentence(best: StratumResult) -> str:
@@ -142,8 +152,15 @@ def judged_on(summary: ConfirmationSummary) -> str:
     """What the test split consists of, in words."""
     if not summary.strata:
         return counted(summary.n_test or 0, None)
-    model = summary.strata[0].models[0]
-    return counted(model.n_test, model.test.n_cases, summary.strata[0].unit)
+    first = summary.strata[0]
+    if first.datasets and _units(first) != "images":
+        return ", ".join(f"{name} {in_test_split(one, 'case')}" for name, one in first.datasets.items())
+    return in_test_split(first, first.unit)
+
+
+def in_test_split(one: StratumResult, unit: str) -> str:
+    """Images or cases of the test split, in words."""
+    return counted(one.models[0].n_test, one.models[0].test.n_cases, unit)
 
 
 def calibration_rows(result: StratumResult) -> list[list[str]]:
