@@ -174,6 +174,15 @@ class TestFindingFiles:
         assert by_name(found) == {"a.png": 1, "b.PNG": 0, "images_002/images/c.png": 1}
         assert "2 files could be meant" in reasons(found)["c.png (line 4)"]
 
+    def test_rows_of_a_file_that_disagree_on_its_case_or_subgroup_are_refused(self, tmp_path: Path) -> None:
+        files(tmp_path, "a.png", "b.png")
+        rows = ["a.png,1,v1,40", "b.png,0,v2,50", "a.png,1,v3,40", "b.png,0,v2,51"]
+        path = write(tmp_path / "t.csv", "path,label,visit,age", *rows)
+        keys: dict[str, Any] = {"unit": "case", "case_column": "visit"}
+        assert "disagree on their case (a.png (line 2): v1 but a.png (line 4): v3)" in refused(path, **keys)
+        assert "disagree on their age (b.png (line 3): 50" in refused(path, keep=["age"])
+        assert len(listed(path)) == 2
+
     def test_files_that_lie_anywhere_are_not_in_excluded_folders(self, tmp_path: Path) -> None:
         files(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b.png", "masks/c.png")
         path = write(tmp_path / "t.csv", "path,label", "a.png,1", "b.png,0", "c.png,1")

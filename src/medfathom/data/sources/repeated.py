@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,8 @@ class RowFacts:
     paths: Sequence[Path]
     splits: Sequence[str]
     groups: Sequence[str | None] | None
+    further: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """What else a file has one of, by its name: its case, and columns for subgroups."""
 
 
 def merge_rows(facts: RowFacts, labels: Labels, rule: Rule, *, ordered: bool) -> Merged:
@@ -60,7 +62,8 @@ def merge_rows(facts: RowFacts, labels: Labels, rule: Rule, *, ordered: bool) ->
         ordered: whether the classes are in an order that the user gave, or are numbers.
 
     Raises:
-        DataError: rows of one file have different splits or groups, or the rule does not fit the labels.
+        DataError: rows of one file have different splits, groups, cases or subgroups, or the rule does not
+            fit the labels.
     """
     by_file: dict[str, list[int]] = defaultdict(list)
     for row, path in enumerate(facts.paths):
@@ -72,6 +75,8 @@ def merge_rows(facts: RowFacts, labels: Labels, rule: Rule, *, ordered: bool) ->
     _same_for_a_file(facts.splits, usable, facts.names, "split")
     if facts.groups is not None:
         _same_for_a_file(facts.groups, usable, facts.names, "group")
+    for what, said in facts.further.items():
+        _same_for_a_file(said, usable, facts.names, what)
     differing = [rows for rows in usable if (labels.values[rows] != labels.values[rows[0]]).any()]
     if differing and rule != "error":
         _check_rule(rule, labels, ordered)

@@ -160,8 +160,11 @@ class CsvSource(FileSource):
     def _merged(
         self, names: Sequence[str], labels: Labels, splits: Sequence[str], groups: Sequence[str | None] | None
     ) -> Merged:
-        facts = RowFacts(names, [found.path for found in self._found], splits, groups)
         config = self._table_config
+        further: dict[str, Sequence[str | None]] = dict(self._kept(range(len(names))))
+        if (cases := self._cases()) is not None:
+            further[config.unit] = normal_words(case or "" for case in cases)
+        facts = RowFacts(names, [found.path for found in self._found], splits, groups, further)
         numbers = all(name.isdecimal() for name in labels.class_names)
         ordered = numbers or config.class_names is not None
         if config.positive is not None and labels.task == "binary":
