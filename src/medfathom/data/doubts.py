@@ -13,7 +13,7 @@ from medfathom.data.sources.base import Listing
 from medfathom.data.sources.suspicions import FEWEST_PAIRS, SIDE
 from medfathom.definitions.dataset import CsvDataset, DatasetConfig, FolderDataset, PhantomDataset
 from medfathom.metrics.classification import positive_class, positives
-from medfathom.metrics.unknown import is_present
+from medfathom.metrics.unknown import UNKNOWN, is_present
 
 NEGATION = re.compile(
     r"0|absen[ct]e?|benign|clean|clear|cn|controls?|false|free|hc|healthy|neg(ative)?|no|norm(al)?|not"
@@ -73,6 +73,7 @@ def doubts(listing: Listing, config: DatasetConfig) -> list[str]:
         "" if named else _perhaps_missing(listing),
         "" if named else _fractions(listing),
         _combined(listing) if isinstance(config, CsvDataset) and not named else "",
+        _not_known(listing),
         _perhaps_unknown(listing),
         _dates(listing),
         _rounded(listing),
@@ -160,6 +161,15 @@ def _combined(listing: Listing) -> str:
         f"dataset.label_separator = {_quoted(separator)} gives an image each of these labels; "
         "dataset.class_names, with all classes, ends this note"
     )
+
+
+def _not_known(listing: Listing) -> str:
+    """A line on labels that are not known, once those of other images of a case were taken."""
+    if listing.task != "multilabel" or not (unknown := (listing.labels == UNKNOWN).sum(axis=0)).any():
+        return ""
+    pairs = zip(listing.class_names, unknown.tolist(), strict=True)
+    counts = ", ".join(f"{name} {n}" for name, n in pairs if n)
+    return f"labels that are not known, left out of loss and metrics: {counts} of {len(listing)} images"
 
 
 def _perhaps_unknown(listing: Listing) -> str:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from making import images, save
 from medfathom.data.heldout import open_test
+from medfathom.data.listing import list_images
 from medfathom.data.manifest import read_manifest
 from medfathom.data.prepare import prepare
 from medfathom.data.prepared import FACTS_FILE, PreparedData, read_facts
@@ -265,8 +266,12 @@ def test_a_label_of_a_case_is_known_once_it_is_of_any_image(tmp_path: Path) -> N
     assert found.labels[found.cases == "v"].tolist() == [[1, 0]] * 3
     said = "'effusion' is not known of 1 images, and is taken from others of their case"
     assert said in found.notes
+    # What was taken from others is not told as left out.
+    assert not any("left out of loss" in note for note in list_images(open_source(config), config).notes)
 
     config = unsure(tmp_path, ("v/0.png", "-1", "0"), ("v/1.png", "-1", "-1"))
+    told = "labels that are not known, left out of loss and metrics: effusion 2 of 14 images"
+    assert told in list_images(open_source(config), config).notes
     found = open_source(config).listing()
     assert found.cases is not None
     assert found.labels[found.cases == "v"].tolist() == [[UNKNOWN, 0]] * 2

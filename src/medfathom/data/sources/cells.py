@@ -122,9 +122,6 @@ def label_notes(labels: Labels, rows: Sequence[Row], config: CsvDataset) -> list
             f"every row has exactly one of the {len(labels.class_names)} labels: "
             "with dataset.one_hot = true they are classes, and there is a confusion matrix"
         )
-    if (unknown := (values == UNKNOWN).sum(axis=0)).any():
-        counts = ", ".join(f"{name} {n}" for name, n in zip(labels.class_names, unknown, strict=True) if n)
-        notes.append(f"labels that are not known, left out of loss and metrics: {counts} of {len(values)}")
     if both := _both(labels, rows, config):
         notes.append(
             f"{len(both)} rows have {config.no_label!r} and a label ({both[0]}, ...): the label counts"
