@@ -145,6 +145,17 @@ def test_patients_are_found_in_the_folders_of_files_that_lie_anywhere(tmp_path: 
     assert set(found.listing.groups.tolist()) == {str(10 + p) for p in range(6)}  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("cell", "anywhere"), [(r"im\{}.png", None), ("im/{}.Png", None), (r"D:\scans\im\{}.png", True)]
+)
+def test_paths_as_windows_writes_them_are_found(tmp_path: Path, cell: str, anywhere: bool | None) -> None:
+    put(tmp_path, *[f"im/{k}.PNG" for k in range(6)])
+    rows = [{"file": cell.format(k), "label": "ab"[k % 2]} for k in range(6)]
+    found = guess_dataset(table(tmp_path / "t.csv", rows), modality="CXR")
+    assert keys(found, "path_column", "anywhere") == ["file", anywhere]
+    assert len(found.listing) == 6
+
+
 def test_further_columns_of_images_are_told(tmp_path: Path) -> None:
     eyes = ("left", "right", "mask")
     put(tmp_path, *[f"{k}_{eye}.png" for k in range(6) for eye in eyes])

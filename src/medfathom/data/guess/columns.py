@@ -108,10 +108,11 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
     cells = dict(sorted(cells.items(), key=lambda column: _are_masks(*column)))
     for root, given in ((path.parent, None), (path.parent.parent, "..")):
         below = files_below(root, Choice(None, []))
-        whole, names = set(below.files), {PurePosixPath(file).name for file in below.files}
+        whole = set(map(_as_found, below.files))
+        names = {PurePosixPath(file).name for file in whole}
         suffixes = _suffixes(below.files)
         for column, values in cells.items():
-            some = [value.replace("\\", "/") for value in values[:LOOKED_AT] if value]
+            some = [_as_found(value) for value in values[:LOOKED_AT] if value]
             if not some:
                 continue
             where = {} if given is None else {"root": given}
@@ -142,12 +143,18 @@ def _files(path: Path, cells: Mapping[str, Sequence[str]], found: Columns) -> se
     )
 
 
+def _as_found(path: str) -> str:
+    """As `FileFinder` compares paths: with slashes, the suffix in any case."""
+    name = PurePosixPath(path.replace("\\", "/"))
+    return str(name.with_suffix(name.suffix.lower())) if name.suffix else str(name)
+
+
 def _other_files(path: Path, cells: Mapping[str, Sequence[str]], used: set[str], found: Columns) -> None:
     """Tell further columns that name other images, as of a second eye."""
     root = path.parent / str(found.keys.get("root", ""))
-    there = {PurePosixPath(file).name for file in files_below(root, Choice(None, [])).files}
+    there = {PurePosixPath(_as_found(file)).name for file in files_below(root, Choice(None, [])).files}
     named = {
-        column: {PurePosixPath(value.replace("\\", "/")).name for value in values} & there
+        column: {PurePosixPath(_as_found(value)).name for value in values} & there
         for column, values in cells.items()
         if not _are_masks(column, values)
     }
