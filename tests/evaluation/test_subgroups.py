@@ -12,6 +12,7 @@ from made_models import CONFIG
 from medfathom.errors import InputError
 from medfathom.evaluation.judging import Predictions
 from medfathom.evaluation.subgroups import columns_of, subgroups_of
+from medfathom.evaluation.words import subgroup_lines
 from medfathom.metrics.auc import roc_auc_score
 from medfathom.metrics.unknown import UNKNOWN
 
@@ -105,6 +106,7 @@ def test_too_few_have_no_numbers() -> None:
     assert (few.auc, few.difference, few.p_holm) == (None, None, None)
     assert few.why.startswith("too few: ")
     assert subgroups.left_out == {"Rare": 5}
+    assert "In no subgroup, as Rare is not known: 5 of 300." in subgroup_lines(subgroups)
     assert subgroups.gaps == []
 
 
@@ -165,6 +167,7 @@ def test_two_spellings_of_a_value_are_refused() -> None:
     [
         ("0.1", ["0.3", "0.29", "0.7", "-0.1"], ["[0.3, 0.4)", "[0.2, 0.3)", "[0.7, 0.8)", "[-0.1, 0)"]),
         ("10", ["40", "39.9", "-0.0", "x"], ["[40, 50)", "[30, 40)", "[0, 10)", ""]),
+        ("10", ["45,5", "39,95", "1,000"], ["[40, 50)", "[30, 40)", ""]),
         ("4", ["2015031", "2015036"], ["[2015028, 2015032)", "[2015036, 2015040)"]),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
@@ -151,8 +152,9 @@ def _range(number: Decimal, step: Decimal) -> str:
 
 
 def _number(text: str) -> float | None:
+    """Also with a decimal comma; "1,000" would be a thousand."""
     try:
-        number = float(text)
+        number = float(re.sub(r"^([+-]?\d+),(\d{1,2})$", r"\1.\2", text))
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -204,11 +204,16 @@ def subgroup_lines(found: Subgroups | None) -> list[str]:
         for gap in found.gaps
     ]
     lines += [
-        f"In no subgroup, as {column} is not known: {number_of(count, 'image')}."
+        f"In no subgroup, as {column} is not known: {count} of {count + _in_groups(found, column)}."
         for column, count in found.left_out.items()
         if count
     ]
     return lines + [f"{e.column} {e.value}: {e.why}" for e in found.groups if e.why]
+
+
+def _in_groups(found: Subgroups, column: str) -> int:
+    """Images (or cases) that have a value of the column."""
+    return sum(each.n for each in found.groups if each.column == column)
 
 
 def recalibration_lines(evaluation: Evaluation) -> list[str]:
