@@ -10,7 +10,9 @@ import pytest
 from made_confirmations import confirmed, load, searched
 from medfathom.confirmation.find import SUBGROUPS
 from medfathom.dashboard.notes import EVALUATIONS
+from medfathom.data.prepared import Facts
 from medfathom.definitions.config import StudyConfig
+from medfathom.definitions.dataset import CsvDataset
 from medfathom.errors import InputError
 from medfathom.models.folder import ModelConfig
 from medfathom.report import fill_checklist, write_pages
@@ -188,6 +190,31 @@ def test_which_groups_are_trained_is_told_by_the_strategy(config: StudyConfig) -
     )
     plain = replace(record, summary=replace(record.summary, strata=(replace(other, strategy="fixed"),)))
     assert "head and the last 2 of 5 layer groups trained" in facts_of(plain, "model")
+
+
+def test_labels_that_were_set_are_imputed(config: StudyConfig) -> None:
+    study = searched(config)
+    confirmed(config, study)
+    table = {
+        "source": "csv",
+        "path": "t.csv",
+        "modality": "CXR",
+        "image_size": 32,
+        "label_columns": ["a", "b"],
+    }
+    notes = ["'a' is not known of 2 images, and is taken from others of their case"]
+
+    def told(notes: list[str], **keys: Any) -> str:
+        dataset = CsvDataset.model_validate(table | keys)
+        data = Facts(data=None, notes=notes)  # type: ignore[arg-type]  # nothing of it is told
+        definition = config.model_copy(update={"dataset": dataset})
+        return facts_of(replace(gather(load(config.name)), definition=definition, data=data), "missing")
+
+    assert "Nothing was imputed" in told([], uncertain="ignore")
+    assert "Imputed labels: 'a' is not known of 2 images" in told(notes, uncertain="ignore")
+    assert "Imputed labels: an empty cell was taken for absent" in told([], missing="zero")
+    said = told([], missing={"a": "ignore"}, uncertain={"b": "one"})
+    assert "Imputed labels: -1 of b was taken for present." in said
 
 
 def test_a_cross_validated_search_is_no_older_version(config: StudyConfig) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from medfathom.data.sources.cases import FILLED
 from medfathom.definitions.joint import members
+from medfathom.definitions.table import CellMeanings
 from medfathom.reporting.record import Answer, Fact, StudyRecord
 
 FIT = {
@@ -83,13 +85,30 @@ def missing(record: StudyRecord) -> Answer:
         rule = f"{len(facts.left_out)} images or rows that cannot be used were left out (skipped)"
     else:
         rule = "No image or row was unusable"
-    blanks = [
-        f"{key} = {value!r}"
-        for key in ("missing", "uncertain")
-        if (value := getattr(own, key, None)) is not None
-    ]
-    labels = f"; labels: {', '.join(blanks)}" if blanks else ""
-    return Fact(f"{rule}{labels}. Nothing was imputed.", "prepared.json, `left_out`; definition, `dataset`")
+    meanings = {
+        key: value for key in ("missing", "uncertain") if (value := getattr(own, key, None)) is not None
+    }
+    labels = (
+        f"; labels: {', '.join(f'{key} = {value!r}' for key, value in meanings.items())}" if meanings else ""
+    )
+    imputed = "; ".join([*_set_labels(meanings), *(note for note in facts.notes if FILLED in note)])
+    text = f"{rule}{labels}. {f'Imputed labels: {imputed}' if imputed else 'Nothing was imputed'}."
+    return Fact(text, "prepared.json, `left_out`, `notes`; definition, `dataset`")
+
+
+def _set_labels(meanings: Mapping[str, CellMeanings]) -> list[str]:
+    """What cells that say nothing sure were taken for."""
+    said = {"missing": "an empty cell", "uncertain": "-1"}
+    words = {"zero": "absent", "one": "present"}
+    lines = []
+    for key, given in meanings.items():
+        each = given if isinstance(given, dict) else {"": given}
+        lines += [
+            f"{said[key]}{f' of {label}' if label else ''} was taken for {words[meaning]}"
+            for label, meaning in each.items()
+            if meaning in words
+        ]
+    return lines
 
 
 def preprocessing(record: StudyRecord) -> Answer:
@@ -160,7 +179,7 @@ def partitions(record: StudyRecord) -> Answer:
     given = [split for split in facts.data.sizes if split in facts.given]
     parts = [f"{_listed(given)} came with the data"] if given else []
     if drawn:
-        whole = ", all images of a patient or slide together," if _grouped(record) else ""
+        whole = ", all images of a patient or slide together" if _grouped(record) else ""
         shares = ", ".join(
             f"{split} {getattr(own, f'{split}_fraction'):g}" for split in drawn if split != "train"
         )

@@ -25,6 +25,9 @@ from medfathom.units import Unit
 
 T = TypeVar("T")
 
+FILLED = "is taken from others of their"
+"""How a note says that labels of a case's images were filled in."""
+
 
 @dataclass(frozen=True)
 class FileRows:
@@ -183,9 +186,7 @@ def _with_known_labels(rows: FileRows, cases: Sequence[str | None], unit: Unit) 
     filled[good] = np.where(fills, said[1][member], values)
     counts = zip(labels.class_names, fills.sum(axis=0).tolist(), strict=True)
     notes = [
-        f"{name!r} is not known of {count} images, and is taken from others of their {unit}"
-        for name, count in counts
-        if count
+        f"{name!r} is not known of {count} images, and {FILLED} {unit}" for name, count in counts if count
     ]
     return replace(rows, labels=replace(labels, values=filled), notes=[*rows.notes, *notes])
 
