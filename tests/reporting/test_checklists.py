@@ -240,6 +240,12 @@ def test_methods_tell_which_configurations_were_trained_again(config: StudyConfi
     assert "of these, mean over its 3 seeds, was tf_efficientnet_lite0" in methods
     best = choice_of(record.study, record.trials)
     assert best is not None
+    # "Trial N is called best" is of the search: another may be the best when trained again.
+    first = strata[0].search_trial
+    final = f"The final model is of search trial {first}: the best by this rule of 2 configurations"
+    assert f"{final} trained again, mean over seeds. Of its 3 seeds it is the best" in facts_of(
+        record, "selection"
+    )
     for result in strata:
         one = methods_paragraph(replace(record, summary=replace(record.summary, strata=(result,))))
         of_search = f"The configuration of search trial {result.search_trial} was" in one

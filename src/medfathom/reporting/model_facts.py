@@ -229,8 +229,20 @@ def selection(record: StudyRecord) -> Answer:
     if choice is None:
         return "No trial has run its full length yet, so nothing was chosen."
     rule = f"By {rule_words(record.study)}."
-    text = " ".join([rule, *choice_sentences(choice), opened(record.summary.openings)])
+    text = " ".join([rule, *choice_sentences(choice), *_final(record), opened(record.summary.openings)])
     return Fact(text, "definition, `choice.by`; study, `test_openings`")
+
+
+def _final(record: StudyRecord) -> list[str]:
+    """Which model is reported: trained again, another trial than the search's best may be the best."""
+    if record.confirmed is None:
+        return []
+    own, strata = record.confirmed.result, record.summary.strata
+    why = f": the best by this rule of {len(strata)} configurations trained again" if len(strata) > 1 else ""
+    seeds = len(own.models)
+    why += ", mean over seeds" if why and seeds > 1 else ""
+    one = f". Of its {seeds} seeds it is the best by this rule" if seeds > 1 else ""
+    return [f"The final model is of search trial {own.search_trial}{why}{one}."]
 
 
 def ensemble(record: StudyRecord) -> Answer:
