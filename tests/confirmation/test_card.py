@@ -68,7 +68,7 @@ def test_the_card_says_what_intervals_count() -> None:
 def test_the_card_says_how_many_seeds_there_were() -> None:
     one = card()
     assert "Trained with one seed: mean test AUC 0.8000, 95 % interval 0.7000 to 0.9000 (over test" in one
-    assert "for this one seed only). The intervals" in one
+    assert "for this one seed only). The\n  intervals" in one
     models = (made_model(), made_model(trial=1, seed=1))
     two = card(result=made_result(models=models, seed_sd=0.0125))
     assert "Trained with 2 different seeds" in two

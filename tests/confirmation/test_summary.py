@@ -1,5 +1,6 @@
 """Confirmed models summarized: seeds and test images apart; rows and comparisons for the analysis."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
 
 from json_holds import holds
 from made_confirmations import confirmed, load, made_model, made_result, searched
@@ -15,7 +17,14 @@ from medfathom.analysis.results import from_trials
 from medfathom.answer import analyze_all
 from medfathom.confirmation.choice import choose
 from medfathom.confirmation.comparison import MOST_MODELS, compare_confirmed
-from medfathom.confirmation.find import by_configuration, confirmed_folder
+from medfathom.confirmation.find import (
+    by_configuration,
+    confirmation_name,
+    confirmed_folder,
+    job_key,
+    predictions_file,
+)
+from medfathom.confirmation.jobs import enqueue, list_jobs
 from medfathom.confirmation.openings import OPENINGS, read_openings
 from medfathom.confirmation.summary import (
     _model,
@@ -30,7 +39,11 @@ from medfathom.confirmation.words import objective_sentence
 from medfathom.data.leakage import LEAKAGE
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
+from medfathom.errors import StorageError
 from medfathom.metrics.intervals import Z95
+from medfathom.models.folder import CONFIG_FILE, WEIGHTS_FILE
+from medfathom.study.connection import default_url
+from medfathom.study.open import open_study
 from medfathom.study.read import records
 from medfathom.terminal.confirmation import confirmation_text
 from medfathom.trial.record import SplitMetrics
@@ -71,9 +84,29 @@ def test_a_summary_keeps_seeds_apart_from_test_sampling(config: StudyConfig) -> 
         )
     assert confirmation_text(summary)
 
-    one = [confirmed_folder(study) / t.user_attrs["folder"] for t in confirmation.get_trials()[:1]]
+    one = [summary.strata[0].models[0]]
     # The same model three times is one model: its interval must not become narrower.
     assert sampling_interval(one * 3) == pytest.approx(sampling_interval(one))
+
+
+def test_predictions_of_a_copy_of_the_storage_are_not_taken_for_the_study_s(config: StudyConfig) -> None:
+    """Both have the same home folder, and a trial of this number: the later one's files are there."""
+    study = searched(config)
+    confirmation = confirmed(config, study)
+    jobs = list_jobs(study, 3, None, [])
+    other = config.model_copy(update={"name": confirmation_name(config.name)})
+    with open_study(other, default_url(), "data") as driver:
+        for each in confirmation.get_trials():
+            for name in (WEIGHTS_FILE, CONFIG_FILE):
+                (confirmed_folder(study) / each.user_attrs["folder"] / name).touch()
+        assert not enqueue(driver, jobs, 0, confirmed_folder(study))
+        first, second = (confirmed_folder(study) / f"trial-0000{k}" for k in (0, 1))
+        shutil.copyfile(predictions_file(second, "test"), predictions_file(first, "test"))
+        with pytest.raises(StorageError, match=r"trial-00000/test.parquet: its AUC is not 0\.\d+, as"):
+            summarize_confirmation(study, confirmation)
+        assert enqueue(driver, jobs, 0, confirmed_folder(study))
+        (again,) = driver.trials(TrialState.WAITING)
+    assert job_key(again) == job_key(confirmation.get_trials()[0])
 
 
 def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) -> None:

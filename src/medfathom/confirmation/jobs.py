@@ -11,9 +11,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.confirmation.choice import choose, complete_trial
-from medfathom.confirmation.find import is_kept, job_key
+from medfathom.confirmation.find import is_kept, job_key, predictions_file
 from medfathom.confirmation.openings import JobKey
-from medfathom.confirmation.record import DATASETS
+from medfathom.confirmation.record import ConfirmedRecord
 from medfathom.errors import InputError
 from medfathom.study.assignment import trial_seed
 from medfathom.study.ids import storage_of, trial_id_of
@@ -120,7 +120,18 @@ def enqueue(driver: Driver, jobs: Sequence[Job], study_seed: int, folder: Path) 
 
 
 def _is_kept(trial: FrozenTrial, folder: Path) -> bool:
-    return is_kept(folder / trial.user_attrs["folder"], list(trial.user_attrs.get(DATASETS, ())))
+    """Whether its files are there, and its own: see `predictions.are_of`."""
+    from medfathom.confirmation.predictions import are_of, read_predictions  # noqa: PLC0415  imports pandas
+
+    kept = ConfirmedRecord.of(trial.user_attrs)
+    own, each = folder / kept.folder, kept.datasets or {}
+    if not is_kept(own, list(each)):
+        return False
+    aucs = {own / name: one.test.auc for name, one in each.items()} or {own: kept.test.auc}
+    return all(
+        auc is None or are_of(read_predictions(predictions_file(place, "test")), auc)
+        for place, auc in aucs.items()
+    )
 
 
 def _enqueue(confirmation: Study, job: Job, seed: int) -> None:

@@ -22,7 +22,7 @@ from medfathom.confirmation.find import (
 )
 from medfathom.confirmation.gap import gap_of
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.predictions import read_predictions
+from medfathom.confirmation.predictions import Predicted, are_of, read_predictions
 from medfathom.confirmation.record import TEST, VALIDATION, ConfirmedRecord
 from medfathom.confirmation.results import (
     ConfirmationSummary,
@@ -152,7 +152,7 @@ def _one(
     sampling_ci = (
         interval_of_mean([each.test_auc for each in own], [each.sampling_ci for each in own])
         if own
-        else sampling_interval(folders)
+        else sampling_interval(models)
     )
     seed_sd = float(test.std(ddof=1)) if len(test) > 1 else None
     facts, record = models[0].row, record_of(search)
@@ -281,16 +281,30 @@ def interval_over_images_and_seeds(
     return max(0.0, mean - down), min(1.0, mean + up)
 
 
-def sampling_interval(folders: Sequence[Path]) -> Interval:
+def sampling_interval(models: Sequence[ConfirmedModel]) -> Interval:
     """DeLong's 95 % interval of the mean test AUC of some models, images (or groups) drawn anew.
 
     The models share the images: influences are averaged over models before they are squared.
+
+    Raises:
+        StorageError: predictions are gone, or another model's.
     """
-    parts = [read_predictions(predictions_file(folder, "test")) for folder in folders]
+    parts = [_own_predictions(model) for model in models]
     positive = np.concatenate([p.positive for p in parts], axis=1)
     values = np.concatenate([p.probabilities for p in parts], axis=1)
     found = delong_interval(positive, values, parts[0].groups)
     return found.mean_low, found.mean_high
+
+
+def _own_predictions(model: ConfirmedModel) -> Predicted:
+    read = read_predictions(file := predictions_file(model.folder, "test"))
+    if are_of(read, model.test_auc):
+        return read
+    raise StorageError(
+        f"{file}: its AUC is not {model.test_auc:.4f}, as the study says: a copy of the storage confirmed "
+        "another model there; confirm the study again, and give each copy a folder of its own "
+        "(MEDFATHOM_STORAGE)"
+    )
 
 
 def analysis_records(study: Study, summary: ConfirmationSummary) -> list[dict[str, object]]:
