@@ -111,6 +111,19 @@ def test_bad_input_leaves_no_log(workdir: Path) -> None:
     assert list(workdir.iterdir()) == []
 
 
+def test_an_end_before_the_beginning_names_no_log(workdir: Path) -> None:
+    """Interrupted while Ray starts: `Log: None` was said."""
+    told: list[str] = []
+
+    class Listening(Watcher):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    with logged(Listening(), "run") as log:
+        log.end()
+    assert told == []
+
+
 def test_a_run_leaves_a_log(workdir: Path) -> None:
     told: list[str] = []
 

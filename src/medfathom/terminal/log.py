@@ -197,4 +197,5 @@ class _Logged(Watcher):
     def end(self) -> None:
         self.file.write("end")
         self._watcher.end()
-        self._watcher.note(f"Log: {self.file.path}")
+        if self.file.path is not None:
+            self._watcher.note(f"Log: {self.file.path}")
