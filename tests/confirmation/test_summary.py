@@ -109,6 +109,15 @@ def test_predictions_of_a_copy_of_the_storage_are_not_taken_for_the_study_s(conf
     assert job_key(again) == job_key(confirmation.get_trials()[0])
 
 
+def test_the_validation_auc_is_that_of_the_predictions_that_are_kept(config: StudyConfig) -> None:
+    """Training may judge in bfloat16; of the test split, too, predictions in float32 are judged."""
+    confirmed(config, searched(config))
+    trial = load(confirmation_name(config.name)).trials[0]
+    assert _model(trial, Path()).val_auc == trial.value == 0.9  # as earlier versions left it
+    trial.set_user_attr("validation_auc", 0.85)
+    assert _model(trial, Path()).val_auc == 0.85
+
+
 def test_confirmed_rows_and_comparisons_for_the_analysis(config: StudyConfig) -> None:
     study = searched(config)
     confirmation = confirmed(config, study)

@@ -36,8 +36,8 @@ class ConfirmedModel:
         trial: its number in the confirmation.
         seed: index of the seed, from 0; the same index is the same seed for all configurations.
         folder: the model folder that `confirm` keeps.
-        val_auc: on the validation split, after the last epoch.
-        val_log_loss: likewise, of probabilities that are not calibrated; None: unknown.
+        val_auc: on the validation split.
+        val_log_loss: as training reported it, of probabilities that are not calibrated; None: unknown.
         test_auc: on the test split.
         n_test: images of the test split.
         test: all metrics on the test split.

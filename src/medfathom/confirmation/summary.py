@@ -44,6 +44,7 @@ from medfathom.study.choice import log_loss_of, objective_of, rule_of
 from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.record import auc_of, record_of
 from medfathom.study.summary import WITHDRAWN
+from medfathom.trial.record import SplitMetrics
 
 MEANS = (
     "sensitivity",
@@ -203,7 +204,7 @@ def _of_dataset(
             replace(
                 model,
                 folder=model.folder / name,
-                val_auc=searched.auc,
+                val_auc=_validation_auc(kept.validation, searched.auc),
                 val_log_loss=searched.log_loss,
                 test_auc=kept.test.auc,
                 n_test=kept.n_test,
@@ -228,7 +229,7 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
         trial=trial.number,
         seed=attributes["seed_index"],
         folder=folder / kept.folder,
-        val_auc=trial.value,
+        val_auc=_validation_auc(kept.validation, trial.value),
         val_log_loss=log_loss_of(trial),
         test_auc=kept.test.auc,
         n_test=kept.n_test,
@@ -240,6 +241,16 @@ def _model(trial: FrozenTrial, folder: Path) -> ConfirmedModel:
         pictures=tuple(kept.pictures or ()),
         row={name: value for name, value in attributes.items() if not name.startswith((TEST, VALIDATION))},
     )
+
+
+def _validation_auc(validation: SplitMetrics | None, after_training: float) -> float:
+    """Of the predictions that are kept, computed as the test split's; training may judge in bfloat16.
+
+    Args:
+        validation: None: an earlier version did not keep it.
+        after_training: what the trial reported of its last epoch.
+    """
+    return after_training if validation is None or validation.auc is None else validation.auc
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
