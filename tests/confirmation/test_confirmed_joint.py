@@ -155,6 +155,11 @@ def test_data_sets_of_cases_are_told_as_cases() -> None:
     assert what_varies(made_result(datasets={"a": images, "b": images})).startswith("over test images")
     both = made_result(datasets={"a": images, "b": cases})
     assert what_varies(both).startswith("over test images and cases")
+    grouped = SplitMetrics(auc_interval="DeLong, logit, clustered by group")
+    alone = made_result(models=(made_model(test=grouped),))
+    assert what_varies(alone) == "over test patients (or slides), for this one seed only"
+    mixed = made_result(datasets={"a": alone, "b": images})
+    assert what_varies(mixed).startswith("over test patients (or slides) and images")
     assert in_test_split(cases, "case") == "12 test cases (48 images)"
     summary = ConfirmationSummary(
         study="s",

@@ -110,6 +110,19 @@ def test_too_few_have_no_numbers() -> None:
     assert subgroups.gaps == []
 
 
+def test_images_of_a_few_patients_are_too_few() -> None:
+    """A subgroup may be one patient with many images: nothing is shown about a single one."""
+    found = predicted(0.5)
+    patients = np.where(SEX == "F", found.groups, "the only man")
+    several = Predictions(found.config, found.labels, found.logits, patients)
+    women, man = subgroups_of(several, {"Sex": SEX}).groups
+    assert (women.why, women.difference) == ("", None)
+    assert (man.n, man.n_patients, man.auc) == (150, 1, None)
+    assert man.why == (
+        "too few patients: 1 with a positive and 1 with a negative one, at least 10 each are needed"
+    )
+
+
 def test_ranges_and_what_has_no_value() -> None:
     found = columns_of(
         "age:10,SEX", {"Age": np.array(["41", "50", "", "x"]), "Sex": np.array(["F", "nan", "M", "M"])}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from made_confirmations import confirmed, load, searched
 from medfathom.confirmation.find import SUBGROUPS
@@ -226,6 +227,28 @@ def test_a_cross_validated_search_is_no_older_version(config: StudyConfig) -> No
     folded = replace(record, definition=config.model_copy(update={"dataset": dataset}))
     assert "it was cross-validated" in facts_of(folded, "gap")
     assert "an older version confirmed the study" in facts_of(record, "gap")
+
+
+def test_a_cross_validated_search_tells_who_had_which_folds(config: StudyConfig) -> None:
+    """Trials that ended with their first fold were "stopped early (none)"."""
+    study = searched(config, complete=False)
+    splits = config.dataset.splits.model_copy(update={"folds": 5})
+    dataset = config.dataset.model_copy(update={"splits": splits})
+    record = replace(gather(load(config.name)), definition=config.model_copy(update={"dataset": dataset}))
+    counts = record.counts
+    first = next(t for t in study.trials if t.state == TrialState.PRUNED)
+    first.user_attrs |= {"epochs": config.budget.epochs, "folds": [{"auc": 0.7}]}
+    others = [t for t in record.trials if t.number != first.number]
+    record = replace(record, trials=sorted([*others, first], key=lambda t: t.number))
+    early = counts.pruned - 1
+    methods = methods_paragraph(record)
+    assert "trained on up to 5 folds of the images outside the test split" in methods
+    assert (
+        f"; {counts.complete} ran all 2 epochs of each of the 5, 1 ran those of the first fold alone"
+        in methods
+    )
+    assert f", {early} were stopped early (" in methods
+    assert f"1 had their first fold alone, {early} were stopped early, 1 failed" in facts_of(record, "tried")
 
 
 def test_methods_tell_which_configurations_were_trained_again(config: StudyConfig) -> None:

@@ -47,6 +47,17 @@ def study_of(logits: list[np.ndarray], choice: dict[str, str] | None = None, *, 
     return study
 
 
+def test_predictions_of_a_copy_of_the_storage_tell_nothing(workdir: Path) -> None:
+    """It has the same trials' numbers, and writes into the same home folder."""
+    random = np.random.default_rng(0)
+    of_class = np.where(LABELS == 1, 1.0, -1.0)
+    logits = [of_class + random.normal(0, 1, 200) for _ in range(3)]
+    study = study_of(logits)
+    assert choice_of(study, study.trials).compared == 3  # type: ignore[union-attr]
+    study_of([random.normal(0, 1, 200), *logits[1:]])
+    assert choice_of(study, study.trials).compared == 2  # type: ignore[union-attr]
+
+
 def test_a_saturated_study_is_decided_by_log_loss_and_says_so(workdir: Path) -> None:
     perfect = np.where(LABELS == 1, 1.0, -1.0)
     study = study_of([perfect, 9 * perfect, 3 * perfect], {"by": "auc_then_log_loss"})

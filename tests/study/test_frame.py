@@ -28,3 +28,12 @@ def test_a_confirmations_trials_can_be_read(workdir: object) -> None:
     confirmed(config, searched(config), 1)
     found = trials("demo (confirmed)")
     assert {"architecture", "init", "learning_rate", "auc"} <= {*found.columns}
+
+
+def test_a_withdrawn_trial_has_no_row(workdir: object) -> None:
+    with open_study(load_definition("demo"), default_url(), "data") as driver:
+        for _ in range(2):
+            assert driver.assign() is not None
+        driver.report(1, 1, 0.6)
+        driver.stop_in_hand({}, "the run ended")
+    assert trials("demo")["state"].to_dict() == {1: "PRUNED"}

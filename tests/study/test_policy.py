@@ -70,6 +70,19 @@ def test_a_study_of_four_trials_begins_as_a_practitioner_would(workdir: Path) ->
     ]
 
 
+def test_a_first_trial_that_a_run_withdrew_is_asked_for_again(workdir: Path) -> None:
+    """It was begun, and the run ended before its first epoch: nothing is known of it."""
+    config = demo("budget.trials=8")
+    with open_study(config, default_url(), "data") as driver:
+        begun = driver.assign()
+        assert begun is not None
+        assert driver.stop_in_hand({}, "the run ended") == [begun.number]
+    with open_study(config, default_url(), "data") as driver:
+        again = driver.assign()
+        assert again is not None
+        assert (again.number, again.params) == (begun.number + 1, begun.params)
+
+
 def test_a_run_says_how_many_first_trials_its_budget_has_room_for(workdir: Path) -> None:
     (workdir / "search" / "portfolios").mkdir(parents=True)
     trials = [f'[[trials]]\narchitecture = "{LITES[0]}"\nunfreeze_depth = {d}' for d in (1, 2, 3)]

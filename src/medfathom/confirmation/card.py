@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medfathom.confirmation.card_metrics import by_groups, calibration_table, calibration_text, metrics_table
+from medfathom.confirmation.card_metrics import calibration_table, calibration_text, metrics_table
 from medfathom.confirmation.decisions import decision_words
 from medfathom.confirmation.find import SUBGROUPS, without_map
 from medfathom.confirmation.openings import read_openings
 from medfathom.confirmation.words import (
+    WHO,
+    by_groups,
     chance_warning,
     gap_words,
     objective_sentence,
@@ -359,7 +361,7 @@ def _at_bound(config: ModelConfig) -> str:
 
 def _groups(model: ConfirmedModel, unit: str) -> str:
     if by_groups(model):
-        whose = "patients (or slides)" if unit == "image" else "patients"
+        whose = WHO["images" if unit == "image" else "cases"]
         return f"Intervals treat {whose} as independent, not {unit}s."
     return (
         f"The data set does not name patients. If some of them have several test {unit}s, the intervals are\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from medfathom.confirmation.words import calibration_rows
+from medfathom.confirmation.words import by_groups, calibration_rows
 from medfathom.metrics.rules import CALIBRATIONS
 from medfathom.text import markdown_table
 from medfathom.trial.record import METRIC_TITLES
@@ -44,11 +44,6 @@ def metrics_table(model: ConfirmedModel) -> str:
 def _interval(values: Mapping[str, float | None], name: str) -> str:
     low, high = values.get(f"{name}_ci_low"), values.get(f"{name}_ci_high")
     return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
-
-
-def by_groups(model: ConfirmedModel) -> bool:
-    """Whether the intervals count patients or slides, not images."""
-    return "group" in (model.test.auc_interval or "")
 
 
 def calibration_text(config: ModelConfig) -> str:

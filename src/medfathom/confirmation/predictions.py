@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medfathom.data.prepared import PreparedData, Split, Units
 from medfathom.errors import StorageError
 from medfathom.files import write_atomically
-from medfathom.metrics.auc import Flags, roc_auc_score
+from medfathom.metrics.auc import Flags
 from medfathom.metrics.cases import Cases
 from medfathom.metrics.classification import TaskKind, positives
 from medfathom.metrics.unknown import UNKNOWN
@@ -76,19 +76,6 @@ def read_predictions(path: Path) -> Predicted:
     groups = None if table["group"].isna().all() else table["group"].to_numpy()
     names = [str(name) for name in table["name"]]
     return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
-
-
-SAME = 1e-3
-"""AUC, to which predictions are those that it was computed from."""
-
-
-def are_of(read: Predicted, auc: float) -> bool:
-    """Whether predictions have the AUC, mean over classes, that a study tells of them.
-
-    Otherwise they are another model's: a copy of the storage goes on in the same home folder, and its trials
-    of the same number have the same folders.
-    """
-    return abs(float(np.nanmean(roc_auc_score(read.positive, read.probabilities))) - auc) <= SAME
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from medfathom.confirmation.results import COSTS, Efficiency, ModelCost, StratumResult
@@ -29,6 +29,10 @@ CAUTION = (
 )
 
 
+WHO = {"images": "patients (or slides)", "cases": "patients"}
+"""Whose images or cases stay together where an interval counts them."""
+
+
 def sentence(text: str) -> str:
     """With a capital and a full stop."""
     return f"{text[0].upper()}{text[1:]}."
@@ -36,16 +40,32 @@ def sentence(text: str) -> str:
 
 def what_varies(result: StratumResult) -> str:
     """What a configuration's interval accounts for."""
-    units = _units(result)
+    drawn = _listed(_drawn(name, one) for name, one in result.each.items())
     if len(result.models) > 1:
-        return f"over test {units} and seeds"
-    return f"over test {units}, for this one seed only"
+        return f"over test {drawn} and seeds"
+    return f"over test {drawn}, for this one seed only"
+
+
+def _drawn(name: str, one: StratumResult) -> str:
+    return WHO[_kind(one)] if by_groups(one.models[0]) else _judged(name, one)
+
+
+def by_groups(model: ConfirmedModel) -> bool:
+    """Whether the intervals count patients or slides, not images."""
+    return "group" in (model.test.auc_interval or "")
 
 
 def _units(result: StratumResult) -> str:
     """What is judged: of several data sets some may be of cases."""
-    judged = {f"{one.unit}s" if name == "" else _kind(one) for name, one in result.each.items()}
-    return " and ".join(sorted(judged, reverse=True))
+    return _listed(_judged(name, one) for name, one in result.each.items())
+
+
+def _judged(name: str, one: StratumResult) -> str:
+    return f"{one.unit}s" if name == "" else _kind(one)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return " and ".join(sorted(set(words), reverse=True))
 
 
 def _kind(one: StratumResult) -> str:

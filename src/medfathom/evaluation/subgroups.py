@@ -21,8 +21,8 @@ from medfathom.metrics.intervals import Z95
 from medfathom.metrics.unknown import is_absent, is_present
 
 LEAST = 10
-"""Positives, and negatives, below which a subgroup gets no metrics (images or cases; of patients, where they
-are known, as many)."""
+"""Positives, and negatives, below which a subgroup gets no metrics: images or cases, and patients who have
+one, where they are known."""
 
 MOST = 20
 """Subgroups of a column."""
@@ -168,7 +168,7 @@ def subgroups_of(found: Predictions, columns: Mapping[str, NDArray[np.str_]]) ->
         columns: column -> the subgroup of each, (m,).
     """
     groups, gaps = [], []
-    judged = np.all(_counts(found) > 0, axis=0)
+    judged = np.all([flags.any(axis=0) for flags in _flags(found)], axis=0)
     for column, values in columns.items():
         known = values != ""
         own = [
@@ -217,21 +217,29 @@ def _subgroup(
     )
 
 
-def _counts(part: Predictions) -> NDArray[np.int64]:
-    """Positives and negatives of each class, (2, C)."""
+def _flags(part: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images (or cases) are positives and which negatives of each class, (m, C) each."""
     labels = part.labels
     flags = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(part.config.class_names))
     if part.task == "binary":
         flags = flags[:, 1:]
-    return np.stack([is_present(flags).sum(axis=0), is_absent(flags).sum(axis=0)])
+    return is_present(flags), is_absent(flags)
 
 
 def _enough(part: Predictions, judged: NDArray[np.bool_]) -> tuple[int, int, str]:
     """Positives and negatives of the rarest of these classes, and why they are too few."""
-    positives, negatives = min(_counts(part)[:, judged].T.tolist(), key=min)
-    few = min(positives, negatives) < LEAST
-    why = f"too few: {positives} positive and {negatives} negative, at least {LEAST} each are needed"
-    return positives, negatives, why if few else ""
+    flags = [each[:, judged] for each in _flags(part)]
+    positives, negatives = min(zip(*(each.sum(axis=0).tolist() for each in flags), strict=True), key=min)
+    needed = f"at least {LEAST} each are needed"
+    if min(positives, negatives) < LEAST:
+        return positives, negatives, f"too few: {positives} positive and {negatives} negative, {needed}"
+    if (patients := part.groups) is not None:
+        who = [[len(np.unique(patients[column])) for column in each.T] for each in flags]
+        ill, well = min(zip(*who, strict=True), key=min)
+        if min(ill, well) < LEAST:
+            few = f"too few patients: {ill} with a positive and {well} with a negative one, {needed}"
+            return positives, negatives, few
+    return positives, negatives, ""
 
 
 def _p_value(difference: Value) -> float:

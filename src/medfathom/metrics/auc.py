@@ -72,6 +72,23 @@ def roc_auc_score(positive: ArrayLike, scores: ArrayLike) -> Floats:
     return _auc(flags, np.where(ranked.positive, _beaten(ranked.negative, ranked.starts), 0.0))
 
 
+SAME_AUC = 1e-3
+"""AUC, to which scores are those that it was computed from."""
+
+
+def have_auc(positive: ArrayLike, scores: ArrayLike, auc: float) -> bool:
+    """Whether scores have the AUC, mean over the classes that have one, that a study tells of them.
+
+    Otherwise they are another model's: a copy of a storage goes on in the same home folder, and its trials of
+    the same number have the same files.
+
+    Args:
+        positive, scores: as `roc_auc_score` takes them.
+        auc: in [0, 1].
+    """
+    return abs(float(np.nanmean(roc_auc_score(positive, scores))) - auc) <= SAME_AUC
+
+
 def _columns(positive: ArrayLike, scores: ArrayLike) -> tuple[Flags, Floats]:
     """Both as (C, n): the last axis is the one that is sorted."""
     columns = np.atleast_2d(np.asarray(scores, dtype=np.float64).T)

@@ -34,12 +34,19 @@ def _search(record: StudyRecord) -> list[str]:
     if not counts.finished:
         return []
     names = ", ".join(name for name, d in own.space.dimensions.items() if d.value is None) or "nothing"
-    stopped = f", {counts.pruned} were stopped early ({own.scheduler.name})" if counts.pruned else ""
+    alone, folds = record.first_fold_alone, own.dataset.splits.trainings
+    where, length = "the training split", f"all {own.budget.epochs} epochs"
+    if folds > 1:
+        where = f"up to {folds} folds of the images outside the test split, with one fold for validation"
+        length += f" of each of the {folds}"
+    first = f", {alone} ran those of the first fold alone" if alone else ""
+    early = counts.pruned - alone
+    stopped = f", {early} were stopped early ({own.scheduler.name})" if early else ""
     failed = f", {counts.failed} failed" if counts.failed else ""
     return [
         f"{counts.finished} configurations that differed in {names} were drawn by the sampler "
-        f"{own.sampler.name} (seed {own.seed}) and trained on the training split; {counts.complete} ran all "
-        f"{own.budget.epochs} epochs{stopped}{failed}.",
+        f"{own.sampler.name} (seed {own.seed}) and trained on {where}; {counts.complete} ran "
+        f"{length}{first}{stopped}{failed}.",
         "They were compared on the validation split; the test split was not read.",
     ]
 

@@ -11,6 +11,7 @@ from medfathom.metrics.rules import CALIBRATIONS, threshold_words
 from medfathom.models.folder import HEAD_FILE
 from medfathom.reporting.record import Answer, Confirmed, Fact, StudyRecord
 from medfathom.study.choice import choice_of, choice_sentences, rule_words
+from medfathom.study.tuning import settles
 from medfathom.text import clock
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ def question(record: StudyRecord) -> Answer:
 
 def goal(record: StudyRecord) -> Answer:
     """Best model or comparison."""
+    until = ", but for those of which further trials were expected to gain less than the noise of the AUC"
+    until = until if settles(record.definition) else ""
     words = {
         "best": f"Development of a model with {rule_words(record.study)}",
-        "compare": "Comparison of configurations, each with the same budget",
+        "compare": f"Comparison of configurations, each with the same budget{until}",
     }
     text = f"{words[record.definition.goal]}, with a test on images that the search did not use."
     return Fact(text, "definition, `goal`")
@@ -215,10 +218,12 @@ def searched(record: StudyRecord) -> Answer:
 def tried(record: StudyRecord) -> Answer:
     """How many models were trained."""
     counts, models = record.counts, sum(len(result.models) for result in record.summary.strata)
+    alone = record.first_fold_alone
+    first = f"{alone} had their first fold alone, " if record.definition.dataset.splits.folds else ""
     text = (
-        f"{counts.finished} trials in the search: {counts.complete} ran their full length, {counts.pruned} "
-        f"were stopped early, {counts.failed} failed. Then {len(record.summary.strata)} configurations were "
-        f"trained again, {models} models in all."
+        f"{counts.finished} trials in the search: {counts.complete} ran their full length, {first}"
+        f"{counts.pruned - alone} were stopped early, {counts.failed} failed. Then "
+        f"{len(record.summary.strata)} configurations were trained again, {models} models in all."
     )
     return Fact(text, "study, states of the trials; confirmation, trials")
 

@@ -16,8 +16,9 @@ from medfathom.data.prints import find_prepared
 from medfathom.files import home
 from medfathom.models.folder import ModelConfig, config_file, read_config
 from medfathom.study.choice import rule_of
+from medfathom.study.finalists import has_first_fold
 from medfathom.study.record import record_of
-from medfathom.study.summary import Counts, count_states
+from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN, Counts, count_states, once
 from medfathom.text import command
 from medfathom.trial.record import SplitMetrics
 
@@ -96,6 +97,16 @@ class StudyRecord:
     def counts(self) -> Counts:
         """Trials of the search by state."""
         return count_states(self.trials)
+
+    @cached_property
+    def first_fold_alone(self) -> int:
+        """Configurations of a cross-validation that had no more than their first fold, and that whole."""
+        epochs = self.definition.budget.epochs
+        return sum(
+            has_first_fold(t, epochs)
+            for t in once(self.trials)
+            if GOES_ON_FROM not in t.user_attrs and WITHDRAWN not in t.user_attrs
+        )
 
     @cached_property
     def confirmed(self) -> Confirmed | None:

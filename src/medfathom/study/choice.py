@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from medfathom.definitions.config import ChoiceConfig
+from medfathom.metrics.auc import have_auc
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.cross_validated import mean_influence
 from medfathom.metrics.rules import RULES, Rule, includes_chance, is_auc, is_loss, objective_title
@@ -157,7 +158,7 @@ def _tied(study: Study, done: Sequence[FrozenTrial]) -> tuple[tuple[int, ...] | 
     if record_of(by_auc[0]).folds:
         repeats = study.user_attrs["definition"]["dataset"]["splits"]["repeats"]
         return _tied_over_folds(done, near[:COMPARED], len(near), repeats)
-    known = read_predictions_of(study, [t.number for t in near[:COMPARED]])
+    known = _own_predictions(study, near[:COMPARED])
     if by_auc[0].number not in known:
         return None, 0, 0
     alike = _of_the_same_images(known, known[by_auc[0].number])
@@ -165,6 +166,13 @@ def _tied(study: Study, done: Sequence[FrozenTrial]) -> tuple[tuple[int, ...] | 
     kept = may_be_best(first.positive, [each.scores for each in alike.values()], first.groups)
     tied = tuple(sorted(number for number, is_kept in zip(alike, kept, strict=True) if is_kept))
     return tied, len(done) - len(near) + len(alike), len(first.labels)
+
+
+def _own_predictions(study: Study, trials: Sequence[FrozenTrial]) -> dict[int, ValidationPredictions]:
+    """Predictions by number, without those that a copy of the storage has written there since."""
+    known = read_predictions_of(study, [t.number for t in trials])
+    aucs = {t.number: auc_of(t) for t in trials}
+    return {n: each for n, each in known.items() if have_auc(each.positive, each.scores, aucs[n] or 0.0)}
 
 
 def _tied_over_folds(

@@ -32,7 +32,7 @@ def next_finalist(
         return None
     went_on = {t.user_attrs[GOES_ON_FROM]: t for t in trials if GOES_ON_FROM in t.user_attrs}
     firsts = [t for t in trials if GOES_ON_FROM not in t.user_attrs and WITHDRAWN not in t.user_attrs]
-    ended = [t for t in firsts if t.number not in went_on and _has_first_fold(t, config.budget.epochs)]
+    ended = [t for t in firsts if t.number not in went_on and has_first_fold(t, config.budget.epochs)]
     if not ended:
         return None
     apart = config.goal == "compare"
@@ -64,8 +64,13 @@ def decided(config: StudyConfig, left: FrozenTrial) -> dict[int, float]:
     return {epoch: value for epoch, value in reported.items() if epoch != last}
 
 
-def _has_first_fold(trial: FrozenTrial, epochs: int) -> bool:
-    """Whether the trial ended with its first fold; one that the scheduler stopped before did not."""
+def has_first_fold(trial: FrozenTrial, epochs: int) -> bool:
+    """Whether the trial ended with its first fold; one that the scheduler stopped before did not.
+
+    Args:
+        trial: of a cross-validation.
+        epochs: of a fold.
+    """
     reached = trial.user_attrs.get("epochs") == epochs and trial.user_attrs.get("folds")
     return trial.state == TrialState.PRUNED and bool(reached)
 

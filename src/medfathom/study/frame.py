@@ -9,7 +9,7 @@ from medfathom.study.connection import default_url
 from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.read import read_study
 from medfathom.study.record import auc_of, record_of
-from medfathom.study.summary import once
+from medfathom.study.summary import WITHDRAWN, once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,7 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
         medfathom.trials("demo").query("state == 'COMPLETE'").plot.scatter("n_params", "auc")
 
     Of a cross-validation: a trial whose later folds ran as another trial has no row; the other stands for it.
+    A trial that a run withdrew before its first epoch has none either: it counts as nothing.
 
     Args:
         study: its name; `NAME (confirmed)` has the trials of `confirm`.
@@ -53,7 +54,8 @@ def trials(study: str, *, storage: str | None = None) -> pd.DataFrame:
 
     found = read_study(storage or default_url(), study)
     named = Hyperparameters(found)
-    frame = pd.DataFrame([_row(trial, named) for trial in once(found.get_trials(deepcopy=False))])
+    kept = [t for t in once(found.get_trials(deepcopy=False)) if WITHDRAWN not in t.user_attrs]
+    frame = pd.DataFrame([_row(trial, named) for trial in kept])
     return frame.set_index("trial") if len(frame) else frame
 
 

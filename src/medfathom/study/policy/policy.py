@@ -17,6 +17,7 @@ from medfathom.study.policy.opening import distributions, practitioner
 from medfathom.study.policy.portfolio import first_trials, past_results, portfolios
 from medfathom.study.policy.sampler import First, GainPerSecond
 from medfathom.study.policy.warm_start import WarmStart
+from medfathom.study.summary import WITHDRAWN
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -98,6 +99,7 @@ def gain_per_second(
         seconds=seconds,
         explain=explain,
         past=past,
+        withdrawn=lambda trial: WITHDRAWN in trial.user_attrs,
         steps=epochs,
         seed=seed,
     )

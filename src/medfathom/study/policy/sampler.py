@@ -78,6 +78,7 @@ class GainPerSecond(BaseSampler):
         seconds: what a trial with these parameters (explained) will cost, given the study's trials; any unit.
         explain: parameters as the process sees them (a joint choice taken apart, say); as they are if None.
         past: other studies, from which the process learns as far as they agree with this one.
+        withdrawn: which trials count as never begun; None: all count.
         steps: of a trial's full length.
         price: the power of the seconds by which the improvement is divided. 0 does not look at them, 1 is
             gain per second; in between, expensive trials are not put off for ever.
@@ -88,6 +89,7 @@ class GainPerSecond(BaseSampler):
     seconds: Callable[[Sequence[FrozenTrial], Sequence[Params]], NDArray[np.float64]] | None = None
     explain: Callable[[Params], Params] | None = None
     past: Sequence[Past] = ()
+    withdrawn: Callable[[FrozenTrial], bool] | None = None
     steps: int | None = None
     price: float = 0.5
     seed: int | None = None
@@ -117,6 +119,8 @@ class GainPerSecond(BaseSampler):
         """All parameters of the next trial."""
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         trials = [t for t in others if t.params.keys() == self.space.keys()]
+        if self.withdrawn is not None:
+            trials = [t for t in trials if not self.withdrawn(t)]
         begun = {_key(t.params) for t in trials}
         for first in self.first:
             if _key(first.params) not in begun:
