@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from medfathom.trial.augmentation import augment
 from medfathom.trial.features.views import CHUNK, view_name, view_rows
 from medfathom.trial.inputs import pixels, raw_pixels
 from medfathom.trial.rows import ResidentRows
@@ -44,11 +43,6 @@ def test_raw_pixels_are_the_inverse_of_pixels() -> None:
     assert torch.equal(raw_pixels(pixels(every), torch.uint8), every)
     wide = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).view(1, 256, 256, 1)
     assert torch.equal(raw_pixels(pixels(wide), torch.int16), wide)
-
-
-def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(Exception, match="no such preset"):
-        augment(torch.zeros(1, 1, 8, 8), "flipp", torch.Generator())
 
 
 def test_a_part_of_a_view_is_the_same_alone() -> None:
