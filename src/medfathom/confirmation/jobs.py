@@ -15,7 +15,6 @@ from medfathom.confirmation.find import is_kept, job_key, predictions_file
 from medfathom.confirmation.openings import JobKey
 from medfathom.confirmation.record import ConfirmedRecord
 from medfathom.errors import InputError
-from medfathom.metrics.auc import have_auc
 from medfathom.study.assignment import trial_seed
 from medfathom.study.ids import storage_of, trial_id_of
 from medfathom.study.record import auc_of
@@ -121,17 +120,16 @@ def enqueue(driver: Driver, jobs: Sequence[Job], study_seed: int, folder: Path) 
 
 
 def _is_kept(trial: FrozenTrial, folder: Path) -> bool:
-    """Whether its files are there, and its own: see `metrics.auc.have_auc`."""
-    from medfathom.confirmation.predictions import read_predictions  # noqa: PLC0415  imports pandas
+    """Whether its files are there, and its own."""
+    from medfathom.confirmation.predictions import read_predictions_with  # noqa: PLC0415  imports pandas
 
     kept = ConfirmedRecord.of(trial.user_attrs)
     own, each = folder / kept.folder, kept.datasets or {}
     if not is_kept(own, list(each)):
         return False
     aucs = {own / name: one.test.auc for name, one in each.items()} or {own: kept.test.auc}
-    tests = {place: read_predictions(predictions_file(place, "test")) for place in aucs}
     return all(
-        auc is None or have_auc(tests[place].positive, tests[place].probabilities, auc)
+        auc is None or read_predictions_with(predictions_file(place, "test"), auc) is not None
         for place, auc in aucs.items()
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medfathom.data.prepared import PreparedData, Split, Units
 from medfathom.errors import StorageError
 from medfathom.files import write_atomically
-from medfathom.metrics.auc import Flags
+from medfathom.metrics.auc import Flags, have_auc
 from medfathom.metrics.cases import Cases
 from medfathom.metrics.classification import TaskKind, positives
 from medfathom.metrics.unknown import UNKNOWN
@@ -76,6 +76,12 @@ def read_predictions(path: Path) -> Predicted:
     groups = None if table["group"].isna().all() else table["group"].to_numpy()
     names = [str(name) for name in table["name"]]
     return Predicted([c.removeprefix(prefix) for c in columns], positive, values, groups, names)
+
+
+def read_predictions_with(path: Path, auc: float) -> Predicted | None:
+    """Predictions, if they have this AUC; None: they are another model's, see `metrics.auc.have_auc`."""
+    read = read_predictions(path)
+    return read if have_auc(read.positive, read.probabilities, auc) else None
 
 
 def _table(path: Path) -> pd.DataFrame:

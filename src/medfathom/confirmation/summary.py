@@ -22,7 +22,7 @@ from medfathom.confirmation.find import (
 )
 from medfathom.confirmation.gap import gap_of
 from medfathom.confirmation.openings import read_openings
-from medfathom.confirmation.predictions import Predicted, read_predictions
+from medfathom.confirmation.predictions import Predicted, read_predictions_with
 from medfathom.confirmation.record import TEST, VALIDATION, ConfirmedRecord
 from medfathom.confirmation.results import (
     ConfirmationSummary,
@@ -36,7 +36,7 @@ from medfathom.definitions.joint import JointDataset
 from medfathom.definitions.space import Params, further_settings, label
 from medfathom.definitions.strategies import DEFAULT
 from medfathom.errors import StorageError
-from medfathom.metrics.auc import delong_interval, have_auc
+from medfathom.metrics.auc import delong_interval
 from medfathom.metrics.choice import best_first
 from medfathom.metrics.intervals import error_from_ends, interval_of_mean, reach_over_seeds
 from medfathom.metrics.rules import Rule
@@ -308,8 +308,8 @@ def sampling_interval(models: Sequence[ConfirmedModel]) -> Interval:
 
 
 def _own_predictions(model: ConfirmedModel) -> Predicted:
-    read = read_predictions(file := predictions_file(model.folder, "test"))
-    if have_auc(read.positive, read.probabilities, model.test_auc):
+    read = read_predictions_with(file := predictions_file(model.folder, "test"), model.test_auc)
+    if read is not None:
         return read
     raise StorageError(
         f"{file}: its AUC is not {model.test_auc:.4f}, as the study says: a copy of the storage confirmed "

@@ -18,7 +18,7 @@ from medfathom.models.folder import ModelConfig, config_file, read_config
 from medfathom.study.choice import rule_of
 from medfathom.study.finalists import has_first_fold
 from medfathom.study.record import record_of
-from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN, Counts, count_states, once
+from medfathom.study.summary import GOES_ON_FROM, Counts, count_states, once
 from medfathom.text import command
 from medfathom.trial.record import SplitMetrics
 
@@ -102,11 +102,8 @@ class StudyRecord:
     def first_fold_alone(self) -> int:
         """Configurations of a cross-validation that had no more than their first fold, and that whole."""
         epochs = self.definition.budget.epochs
-        return sum(
-            has_first_fold(t, epochs)
-            for t in once(self.trials)
-            if GOES_ON_FROM not in t.user_attrs and WITHDRAWN not in t.user_attrs
-        )
+        firsts = [t for t in once(self.trials) if GOES_ON_FROM not in t.user_attrs]
+        return sum(has_first_fold(t, epochs) for t in firsts)
 
     @cached_property
     def confirmed(self) -> Confirmed | None:
