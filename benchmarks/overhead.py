@@ -7,9 +7,9 @@ thirty user attributes. The peers are written as Ray's documentation shows: Optu
 trainable (the default way; a process a trial), and with a class trainable whose actors are reused, default
 loggers on. More workers than cores share them; a cluster's workers have cores of their own, and there the
 driver's CPU time a trial is what bounds the trials a second. Each measurement has a process of its own. The
-steady cost is the time from the end of the first tenth of the trials to the last, over their number: imports and
-the start of Ray are left out. The first part is eight trials a worker where these are more, and half of all at
-most, so that every worker has started.
+steady cost is the time from the end of the first tenth of the trials to the last, over their number: imports
+and the start of Ray are left out. The first part is eight trials a worker where these are more (at most half
+of all), so that every worker has started.
 """
 
 import argparse
