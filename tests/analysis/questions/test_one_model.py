@@ -101,7 +101,9 @@ def test_the_report_opens_with_the_price() -> None:
     assert "CXR +0.0300" in first.details[0]
     drawing = draw_all(analysis).all()[first.picture]
     assert "one model for chest, retina, tissue" in drawing.svg
-    assert len(drawing.data) == 4
+    assert drawing.data["n"].tolist() == [1, 1, 1, 3]
+    assert set(drawing.data["n_of"]) == {"data set"}
+    assert "3 data sets" in drawing.inline
     table = next(t for t in setting_tables(analysis) if "one model" in t.title)
     assert len(table.rows) == 3 + 4
     nothing = opening(replace(analysis, one_model=[]))

@@ -31,6 +31,7 @@ from medfathom.analysis.report.drawing import (
 from medfathom.analysis.size.estimate import NO_INTERVAL, Interval
 from medfathom.analysis.size.inference import Settings
 from medfathom.colours import BLUE
+from medfathom.text import number_of
 
 MOST_LINES = 40
 """Lines of a figure; where there are more, the others are in its CSV."""
@@ -51,7 +52,7 @@ class Dot:
         name: at its left.
         value: in AUC.
         ci95: its 95 % interval.
-        n: architectures that it is over.
+        n: how many architectures, pairs of networks or data sets (`of`) it is over.
         others: small dots on the same line: what each is called, and its value.
         whole: it is over several data sets.
         kept: it is among those that may be the best.
@@ -65,6 +66,7 @@ class Dot:
     others: Sequence[tuple[str, float]] = field(default_factory=list)
     whole: bool = False
     kept: bool = True
+    of: str = "architecture"
 
 
 def pretraining(analysis: Analysis) -> Drawing | None:
@@ -89,6 +91,7 @@ def attention(analysis: Analysis) -> Drawing | None:
             each.mean.benefit,
             each.mean.ci95,
             len(each.pairs),
+            of="pair of networks",
         )
         for each in analysis.attention
     ]
@@ -106,8 +109,8 @@ def one_model(analysis: Analysis) -> Drawing | None:
     dots = []
     for found in analysis.one_model:
         group = f"one model for {', '.join(found.datasets)}"
-        dots += [_price(group, f"{p.modality}: {p.dataset}", p.price, p.ci95) for p in found.prices]
-        dots += [_price(group, "mean", mean.price, mean.ci95) for mean in found.modalities[-1:]]
+        dots += [_price(group, f"{p.modality}: {p.dataset}", p.price, p.ci95, 1) for p in found.prices]
+        dots += [_price(group, "mean", m.price, m.ci95, m.n_datasets) for m in found.modalities[-1:]]
     if not dots:
         return None
     text = (
@@ -117,9 +120,16 @@ def one_model(analysis: Analysis) -> Drawing | None:
     return _plot(dots, "AUC of the one model minus the best for each", text)
 
 
-def _price(group: str, name: str, price: float, ci95: Interval) -> Dot:
+def _price(group: str, name: str, price: float, ci95: Interval, n: int) -> Dot:
     low, high = ci95
-    return Dot(group, name, -price, (None if high is None else -high, None if low is None else -low), 1)
+    return Dot(
+        group,
+        name,
+        -price,
+        (None if high is None else -high, None if low is None else -low),
+        n,
+        of="data set",
+    )
 
 
 def _over_datasets(analysis: Analysis) -> list[Dot]:
@@ -259,8 +269,8 @@ def _plot(dots: Sequence[Dot], axis: str, text: str) -> Drawing:
     if len(dots) > MOST_LINES:
         text += f" Shown are the first {MOST_LINES} of {len(dots)} lines; all are in the CSV."
     data = pd.DataFrame(
-        [(d.group, d.name, d.value, *d.ci95, d.n) for d in dots],
-        columns=["group", "line", "auc_difference", "low95", "high95", "architectures"],
+        [(d.group, d.name, d.value, *d.ci95, d.n, d.of) for d in dots],
+        columns=["group", "line", "auc_difference", "low95", "high95", "n", "n_of"],
     )
     return page.drawing(data, text, f"{text} {'; '.join(map(_words, shown))}.")
 
@@ -287,4 +297,4 @@ def _line(page: Sheet, axes: Axes, place: float, dot: Dot, *, told: bool) -> Non
 def _words(dot: Dot) -> str:
     ends = between(dot.ci95)
     interval = f" ({ends})" if ends else ""
-    return f"{dot.group}, {dot.name}: {signed(dot.value, 4)}{interval}, {dot.n} architectures"
+    return f"{dot.group}, {dot.name}: {signed(dot.value, 4)}{interval}, {number_of(dot.n, dot.of)}"
