@@ -1,5 +1,7 @@
 """Grad-CAM shows what speaks for a decision, whichever way it went."""
 
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,10 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from torch import Tensor, nn
 
 from medfathom.confirmation.find import NO_MAP, pictures_of_best
-from medfathom.confirmation.grad_cam import Prediction, grad_cam, predictions, target_layer
+from medfathom.confirmation.grad_cam import (
+    Prediction,
+    grad_cam,
+    mistakes,
+    panel,
+    predictions,
+    target_layer,
+)
 from medfathom.confirmation.pictures import Judged, draw_metrics
 from medfathom.data.prepared import Split
 from medfathom.models.build import build_network
@@ -74,6 +85,25 @@ def test_a_name_that_is_no_formula_is_drawn_as_it_is(tmp_path: Path) -> None:
     names = ["a $\\frac{ b$", "drusen"]
     judged = found("multilabel", names, np.array([[1, 0], [0, 1]]), np.array([[0.9, 0.2], [0.3, 0.8]]))
     assert "roc.png" in draw_metrics(tmp_path, judged)
+
+
+@pytest.mark.parametrize("draw", [panel, mistakes])
+def test_what_stands_above_an_image_stays_above_it(draw: Any) -> None:
+    classes = ["other_interstitial_lung_disease_or_none", "well_known_finding_of_the_upper_lobe"]
+    judged = found("binary", classes, np.array([0, 1] * 4), np.array([[0.9], [0.1]] * 4))
+    names = [f"{'folder_of_a_hospital/' * 3}{i}.png" for i in range(8)]
+    judged = replace(judged, test=replace(judged.test, names=names))
+    figure = draw(judged, predictions(judged), None)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    whole, titles = (
+        figure.bbox,
+        figure.findobj(lambda each: isinstance(each, Text) and "is " in each.get_text()),
+    )
+    boxes = [title.get_window_extent(canvas.get_renderer()) for title in titles]
+    assert len(boxes) == 8
+    assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for box in boxes)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
 def test_classes_have_logits_of_their_own() -> None:

@@ -36,6 +36,9 @@ PAIRS = 4
 SMALLEST_MAP = 4
 """Side of a map, in its own pixels, below which it shows no places."""
 
+LETTERS = 34
+"""In a line above an image: so many are as wide as the image."""
+
 EARLY = 0.05
 """Share of all layers: a convolution no later than that only cuts the image into patches (transformers)."""
 
@@ -115,14 +118,14 @@ def draw_predictions(folder: Path, model: Model, found: Judged) -> tuple[list[st
     if layer is not None and chosen:
         maps = grad_cam(model, layer, found, chosen)
         with names_as_text():
-            _panel(found, chosen, maps).savefig(folder / "gradcam.png", dpi=110)
+            panel(found, chosen, maps).savefig(folder / "gradcam.png", dpi=110)
         share = border_share(maps)
         drawn.append("gradcam.png")
     if wrong:
         shown = wrong[:MISTAKES]
         beside = None if layer is None else grad_cam(model, layer, found, shown)
         with names_as_text():
-            _mistakes(found, shown, beside).savefig(folder / "mistakes.png", dpi=110)
+            mistakes(found, shown, beside).savefig(folder / "mistakes.png", dpi=110)
         drawn.append("mistakes.png")
         write_atomically(folder / MISTAKES_FILE, mistakes_page(found, shown, beside))
     return drawn, share
@@ -181,11 +184,12 @@ def border_share(maps: NDArray[np.float32]) -> float:
     return 1.0 - float(inside) / total if total > 0 else 0.0
 
 
-def _mistakes(found: Judged, wrong: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:
+def mistakes(found: Judged, wrong: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:
     """Each mistake beside the same image under its map; without maps the images alone."""
     wide = 1 if maps is None else 2
     rows = math.ceil(len(wrong) / PAIRS)
-    figure = Figure(figsize=(1.7 * wide * PAIRS, 2.1 * rows), layout="constrained")
+    width = 2.1 if maps is None else 3.4
+    figure = Figure(figsize=(width * PAIRS, 2.1 * rows), layout="constrained")
     places = figure.subplots(rows, wide * PAIRS, squeeze=False)
     for axes in places.flat:
         axes.set_axis_off()
@@ -197,13 +201,12 @@ def _mistakes(found: Judged, wrong: list[Prediction], maps: NDArray[np.float32] 
             axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
         if maps is not None:
             places[row, wide * column + 1].imshow(maps[k], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-        said = f"predicted {each.said} ({each.confidence:.2f})\nis {each.true}"
-        name = str(found.test.names[each.image])
-        places[row, wide * column].set_title(f"{name[-24:]}\n{said}", fontsize=6.5, loc="left")
+        places[row, wide * column].set_title(_title(found, each), fontsize=6.5, loc="left")
     return figure
 
 
-def _panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:
+def panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | None) -> Figure:
+    """Right predictions above wrong ones, each under its map."""
     columns = SHOWN
     rows = math.ceil(len(chosen) / columns)
     figure = Figure(figsize=(2.2 * columns, 2.6 * rows), layout="constrained")
@@ -218,9 +221,20 @@ def _panel(found: Judged, chosen: list[Prediction], maps: NDArray[np.float32] | 
         axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
         if maps is not None:
             axes.imshow(maps[chosen.index(each)], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-        verdict = f"predicted {each.said} ({each.confidence:.2f})" + (
-            "" if each.right else f", is {each.true}"
-        )
-        name = str(found.test.names[each.image])
-        axes.set_title(f"{name[-28:]}\n{verdict}", fontsize=8, color="black" if each.right else "#b00020")
+        axes.set_title(_title(found, each), fontsize=8, color="black" if each.right else "#b00020")
     return figure
+
+
+def _title(found: Judged, each: Prediction) -> str:
+    """The image's name, the prediction, and the truth where it is another: lines no wider than it."""
+    name = str(found.test.names[each.image])
+    lines = [
+        name if len(name) <= LETTERS else f"…{name[1 - LETTERS :]}",
+        f"predicted {_cut(each.said, LETTERS - len('predicted  (0.00)'))} ({each.confidence:.2f})",
+        *([] if each.right else [f"is {_cut(each.true, LETTERS - len('is '))}"]),
+    ]
+    return "\n".join(lines)
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
