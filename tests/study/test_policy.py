@@ -78,6 +78,8 @@ def test_a_first_trial_that_a_run_withdrew_is_asked_for_again(workdir: Path) -> 
         assert begun is not None
         assert driver.stop_in_hand({}, "the run ended") == [begun.number]
     with open_study(config, default_url(), "data") as driver:
+        said = first_sentence(driver.study.sampler, driver.trials(), 5)
+        assert "has room for 5 of 6 from a practitioner's start" in said
         again = driver.assign()
         assert again is not None
         assert (again.number, again.params) == (begun.number + 1, begun.params)
@@ -102,6 +104,18 @@ def test_a_run_says_how_many_first_trials_its_budget_has_room_for(workdir: Path)
         assert first_sentence(sampler, driver.trials(), driver.budget) == wanted
         assert "5 of 6" in first_sentence(sampler, driver.trials(), 5)
     assert first_sentence(optuna.samplers.RandomSampler(), [], 7) == ""
+
+
+def test_a_first_trial_that_two_sources_name_is_one(workdir: Path) -> None:
+    """An earlier study began as a practitioner would, and these trials are its best."""
+    config = demo("budget.trials=7", "sampler.portfolio=off")
+    usual = practitioner(config.space)
+    own = {**usual[0].params, "learning_rate": 2e-3}
+    earlier = [First(params, "study old") for params in (usual[0].params, usual[5].params, own)]
+    sampler = gain_per_second(config.sampler, config.space, 0, epochs=3, warm=WarmStart(first=earlier))
+    assert [first.params for first in sampler.first] == [*(first.params for first in usual), own]
+    said = "has room for 6 of 6 from a practitioner's start, 1 of 1 from study old"
+    assert first_sentence(sampler, [], 7).endswith(said)
 
 
 def test_first_trials_are_of_every_pretrained_architecture_of_the_space() -> None:

@@ -17,7 +17,7 @@ from medfathom.study.policy.opening import distributions, practitioner
 from medfathom.study.policy.portfolio import first_trials, past_results, portfolios
 from medfathom.study.policy.sampler import First, GainPerSecond
 from medfathom.study.policy.warm_start import WarmStart
-from medfathom.study.summary import WITHDRAWN
+from medfathom.study.summary import GOES_ON_FROM, WITHDRAWN
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -33,7 +33,7 @@ def first_sentence(sampler: BaseSampler, begun: Sequence[FrozenTrial], budget: i
         budget: trials that the study may have.
     """
     first = sampler.first if isinstance(sampler, GainPerSecond) else ()
-    there = [t.params for t in begun]
+    there = [t.params for t in begun if not {WITHDRAWN, GOES_ON_FROM} & t.user_attrs.keys()]
     waiting = [f for f in first if f.params not in there]
     cut = waiting[max(budget - len(there), 0) :]
     whole, left = Counter(f.source for f in first), Counter(f.source for f in cut)
@@ -89,10 +89,10 @@ def gain_per_second(
         known_portfolios = portfolios(config.portfolio)
         past += past_results(known_portfolios, space)
         shipped = first_trials(known_portfolios, space).fitting
-        first = list({frozenset(f.params.items()): f for f in (*shipped[::-1], *warm.first[::-1])}.values())[
-            ::-1
-        ]
-        first = [*practitioner(space), *first]
+        each_once: dict[frozenset[tuple[str, Any]], First] = {}
+        for trial in (*practitioner(space), *warm.first, *shipped):
+            each_once.setdefault(frozenset(trial.params.items()), trial)
+        first = list(each_once.values())
     return GainPerSecond(
         space=distributions(space),
         first=first,
