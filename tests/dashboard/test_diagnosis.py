@@ -3,9 +3,10 @@
 from typing import Any
 
 import optuna
+import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from medfathom.dashboard.diagnosis import diagnose, signatures
+from medfathom.dashboard.diagnosis import SIGNATURES, diagnose, signatures
 from medfathom.dashboard.notes import save_note, study_note, trial_note
 from medfathom.study.ids import storage_of, study_id_of
 
@@ -157,7 +158,17 @@ def test_a_note_that_says_so_already_stays() -> None:
 
 def test_a_trial_without_problems_says_what_was_checked() -> None:
     made = trial(0.8, curve=[0.8, 0.8, 0.8])
-    assert "No problems found (checked for overfitting," in trial_note(made, [made], "auc")
+    text = trial_note(made, [made], "auc")
+    assert "No problems found when it ended (checked for overfitting," in text
+    assert all(word in text for word in (*SIGNATURES[:2], "divergence", *SIGNATURES[3:5], "shortcuts"))
+
+
+@pytest.mark.parametrize(
+    ("n_trained", "said"), [(2_562, "2,562"), (3_399_000, "3,399,000"), (3_400_000, "all")]
+)
+def test_a_note_says_how_much_is_trained_where_it_is_little_or_nearly_all(n_trained: int, said: str) -> None:
+    made = trial(0.8, n_params=3_400_000, n_trainable_params=n_trained, trainable_fraction=n_trained / 3.4e6)
+    assert f"3.4 M parameters, {said} of them trained." in trial_note(made, [made], "auc")
 
 
 def test_a_studys_note_calls_its_best_validation_score_optimistic() -> None:

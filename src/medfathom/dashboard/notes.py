@@ -182,8 +182,9 @@ def _what(params: Params, record: TrialRecord) -> str:
     text = ", ".join(told) or "defaults"
     if record.n_params is not None:
         text += f"; {record.n_params / 1e6:.1f} M parameters"
-    if record.trainable_fraction is not None:
-        text += f", {record.trainable_fraction:.0%} of them trained"
+    if record.n_trainable_params is not None:
+        trained = "all" if record.n_trainable_params == record.n_params else f"{record.n_trainable_params:,}"
+        text += f", {trained} of them trained"
     text += f". {record.epochs or 0} of {record.max_epochs or '?'} epochs{_phases(record)}"
     if record.train_seconds is not None:
         text += f", {clock(record.train_seconds)}"
@@ -264,8 +265,8 @@ def _folds(record: TrialRecord) -> str:
 def _diagnosis(found: Sequence[Finding]) -> str:
     if not found:
         return (
-            "**Diagnosis.** No problems found (checked for overfitting, divergence, underfitting, "
-            "pretraining without gain, shortcuts)."
+            "**Diagnosis.** No problems found when it ended (checked for overfitting, underfitting, "
+            "divergence, domain shift, pretraining without gain, shortcuts)."
         )
     return "**Diagnosis.**\n" + "\n".join(f"- {finding}" for finding in found)
 
