@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from made_studies import PAPER, analyze, study, unheard_of
 from medfathom.analysis import Analysis, write_report
 from medfathom.analysis.report.drawing import INK, ON_DARK, SOFT
-from medfathom.analysis.report.figures import Figures
+from medfathom.analysis.report.figures import Figures, draw_all
 from medfathom.analysis.report.levels import on_the_front
+from medfathom.analysis.report.overview import answers, overview
 from medfathom.analysis.report.report import page
 from medfathom.analysis.report.settings_map import settings_map
 from medfathom.analysis.told import CostOfTrial, FailureSignature, ToldOfStudy, TunedStratum
@@ -140,6 +141,20 @@ def test_small_tables_have_a_report_too(tmp_path: Path) -> None:
         write_report(analyze(frame[frame["architecture"].isin(names)]), tmp_path / str(len(names)))
         said = "inconclusive" if len(names) > 1 else "Not available: no two architectures"
         assert said in (tmp_path / str(len(names)) / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("count", "open_ended"), [(3, True), (10, False)])
+def test_an_effect_without_an_interval_does_not_look_exact(count: int, open_ended: bool) -> None:
+    frame = study(settings=1, seeds=1)
+    found = analyze(frame[frame["architecture"].isin(sorted(PAPER)[:count])])
+    drawing = overview(found)
+    assert drawing is not None
+    assert ("Hollow diamond" in drawing.caption) == open_ended
+    known = [answer.effect_ci95 != (None, None) for _, answer in answers(found)]
+    assert all(known) != open_ended
+    assert len(re.findall("fill: #fefefe; stroke: #", drawing.svg)) == (len(known) if open_ended else 0)
+    slope = draw_all(found).modalities["CXR"]["CXR_log10_params"]
+    assert ("No band: its 95 % interval is open." in slope.caption) == open_ended
 
 
 def figures_of(text: str) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.report.drawing import (
+    PAPER,
     SMALL,
     SOFT,
     VERDICT_COLOURS,
@@ -71,6 +72,8 @@ def overview(analysis: Analysis) -> Drawing | None:
         "(of parameters, depth, accuracy, …), on the fitted line, with its 95 % interval. Green band: "
         f"differences below {margin:g}, too small to matter."
     )
+    if any(_has_no_interval(answer) for _, answer in listed):
+        text += " Hollow diamond: there are too few networks for an interval; it is from −∞ to ∞."
     said = "; ".join(f"{name}, {_words(answer)}" for name, answer in listed)
     return page.drawing(overview_table(analysis), text, f"Effects over the range of the networks. {said}.")
 
@@ -78,7 +81,9 @@ def overview(analysis: Analysis) -> Drawing | None:
 def _line(page: Sheet, axes: Axes, place: float, answer: Association) -> None:
     colour = VERDICT_COLOURS[answer.verdict]
     whisker(axes, place, answer.effect_ci95, color=colour, linewidth=2.4)
-    (mark,) = axes.plot(answer.effect, place, "D", color=colour, markersize=6.5)
+    # Filled, and without a line beside it, it would look exact.
+    inside = PAPER if _has_no_interval(answer) else colour
+    (mark,) = axes.plot(answer.effect, place, "D", color=colour, markerfacecolor=inside, markersize=6.5)
     page.tell(mark, f"{answer.compared.name}, {_words(answer)}")
     axes.annotate(
         answer.verdict,
@@ -90,6 +95,10 @@ def _line(page: Sheet, axes: Axes, place: float, answer: Association) -> None:
         fontsize=SMALL,
         color=colour,
     )
+
+
+def _has_no_interval(answer: Association) -> bool:
+    return answer.effect_ci95 == (None, None)
 
 
 def _words(answer: Association) -> str:

@@ -42,7 +42,7 @@ def against(answer: Association) -> Drawing:
     lines = -(-len(modality.family_names) // 3) if legend else 0
     page, (axes,) = sheet(2.9, bottom=0.5 + 0.19 * lines)
     x = table[predictor.column].to_numpy(float)
-    _line(axes, answer, modality, table)
+    drawn = _line(axes, answer, modality, table)
     _points(page, axes, answer, table)
     _x_axis(axes, predictor, x)
     whole = int(modality.effects.component.max()) == 0
@@ -55,7 +55,7 @@ def against(answer: Association) -> Drawing:
     unnamed = _names(page, axes, x, table["auc"].to_numpy(float), list(table["architecture"]))
     text = (
         f"{modality.name}: AUC against {predictor.axis}, one point per architecture (mean over the "
-        "same cells for all). Line: the fitted slope; band: its 95 % interval."
+        f"same cells for all).{drawn}"
     )
     if unnamed:
         text += f" There is no room for {unnamed} names: hold the pointer over a point, or see the CSV."
@@ -90,19 +90,21 @@ def _said(answer: Association) -> str:
     return f"From {first} to {last} the line changes by {answer.effect:+.4f} AUC ({answer.verdict})."
 
 
-def _line(axes: Axes, answer: Association, modality: Modality, table: pd.DataFrame) -> None:
-    """The slope through the middle, and the lines that its 95 % interval allows."""
+def _line(axes: Axes, answer: Association, modality: Modality, table: pd.DataFrame) -> str:
+    """The slope through the middle, and the lines that its 95 % interval allows; what was drawn, in words."""
     if int(modality.effects.component.max()) > 0:
-        return
+        return ""
     x = modality.values_of(answer.predictor)
     ends: Floats = np.linspace(x.min(), x.max(), 40)
     raw, middle = answer.predictor.scale.inverse(ends), float(table["auc"].mean())
+    axes.plot(raw, middle + answer.slope * (ends - x.mean()), color=SOFT, linewidth=1.4)
     low, high = answer.ci95
     if low is not None and high is not None:
         sides = [middle + slope * (ends - x.mean()) for slope in (low, high)]
         band = np.clip([np.minimum(*sides), np.maximum(*sides)], 0, 1)  # an AUC has no other values
         axes.fill_between(raw, *band, color=SOFT, alpha=0.16, linewidth=0)
-    axes.plot(raw, middle + answer.slope * (ends - x.mean()), color=SOFT, linewidth=1.4)
+        return " Line: the fitted slope; band: its 95 % interval."
+    return " Line: the fitted slope. No band: its 95 % interval is open."
 
 
 def _x_axis(axes: Axes, predictor: Predictor, x: Floats) -> None:
