@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,6 +123,7 @@ def test_a_token_is_made_for_every_address_but_this_machine_s(
     serve(default_url(), 0, writable=False, say=said.append)
     assert "token" not in said[0]
     serve(default_url(), 0, writable=False, say=said.append, host="0.0.0.0")  # noqa: S104
+    assert said[1].startswith(f"http://{socket.gethostname()}:")  # no machine can open 0.0.0.0 of another one
     assert "/dashboard/?token=" in said[1]
     assert "not encrypted" in said[2]
 
@@ -128,6 +131,13 @@ def test_a_token_is_made_for_every_address_but_this_machine_s(
 def test_a_taken_port_is_one_line(study: str) -> None:
     with served() as port, pytest.raises(StorageError, match=f"--port {port}: cannot be used"):
         make_dashboard(default_url(), port, writable=False)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "192.0.2.1"])
+def test_an_address_of_no_one_here_is_not_the_port_s_fault(study: str, host: str) -> None:
+    with pytest.raises(StorageError, match=rf"--host {re.escape(host)}: not an IPv4 address") as raised:
+        make_dashboard(default_url(), 0, writable=False, host=host)
+    assert "--port" not in str(raised.value)
 
 
 def test_no_storage_no_dashboard(workdir: Path) -> None:

@@ -7,7 +7,9 @@ asked for.
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 import socketserver
 import warnings
 from collections.abc import Callable, Iterable
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"
+ALL = {"", "0.0.0.0"}  # noqa: S104
+"""All addresses of this machine: none that another one could open."""
+NO_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+"""What is wrong where an address is not this machine's."""
 
 
 BAR = (
@@ -140,6 +146,11 @@ def make_dashboard(
         for_visitors = guarded(page, writable=writable, token=token)
         return make_server(host, port, for_visitors, _Server, _QuietHandler)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno in NO_ADDRESS:
+            raise StorageError(
+                f"--host {host}: not an IPv4 address of this machine ({error.strerror}); give one of its "
+                "own, or 0.0.0.0 for all of them"
+            ) from None
         where = f"--port {port}" if host == HOST else f"--host {host} --port {port}"
         raise StorageError(
             f"{where}: cannot be used ({error.strerror}); try --port 0, which takes a free port"
@@ -150,7 +161,7 @@ def serve(url: str, port: int, *, writable: bool, say: Callable[[str], None], ho
     """Serve until interrupted. To other machines (`host` is not this one's own) only with a token."""
     token = None if host in LOCAL_NAMES else new_token()
     with make_dashboard(url, port, writable=writable, host=host, token=token) as server:
-        place = f"http://{host}:{server.server_port}/dashboard/"
+        place = f"http://{socket.gethostname() if host in ALL else host}:{server.server_port}/dashboard/"
         say(f"{place}  (Ctrl-C ends)" if token is None else f"{place}?token={token}  (Ctrl-C ends)")
         if token is not None:
             say(
