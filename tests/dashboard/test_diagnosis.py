@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from medfathom.dashboard.diagnosis import SIGNATURES, diagnose, signatures
 from medfathom.dashboard.notes import save_note, study_note, trial_note
 from medfathom.study.ids import storage_of, study_id_of
+from medfathom.study.summary import WITHDRAWN
 
 NUMBERS = iter(range(10**6))
 
@@ -146,6 +147,19 @@ def test_a_note_says_what_was_run_what_came_of_it_and_why() -> None:
     failed = trial(0.5, state=TrialState.FAIL, stop_reason="out of memory")
     assert "It failed: out of memory." in trial_note(failed, [failed], "auc")
     assert "Diagnosis" not in trial_note(failed, [failed], "auc")
+
+
+def test_a_withdrawn_trial_is_not_said_to_have_failed() -> None:
+    """The page's own lists show it as Fail."""
+    state = {"state": TrialState.FAIL, "curve": []}
+    withdrawn = trial(0.5, **state, stop_reason="the run ended", **{WITHDRAWN: True})
+    failed = trial(0.5, **state, stop_reason="out of memory")
+    note = trial_note(withdrawn, [withdrawn], "auc")
+    assert "It was withdrawn: the run ended." in note
+    assert "It failed" not in note
+    whole = study_note(optuna.create_study(), [failed, withdrawn])
+    assert "1 failed, 0 running. 1 withdrawn" in whole
+    assert "withdrawn" not in study_note(optuna.create_study(), [failed])
 
 
 def test_a_note_that_says_so_already_stays() -> None:

@@ -29,7 +29,7 @@ from medfathom.study.front import front_of, front_sentence
 from medfathom.study.hyperparameters import Hyperparameters
 from medfathom.study.ids import storage_of, study_id_of, trial_id_of
 from medfathom.study.record import record_of
-from medfathom.study.summary import count_states
+from medfathom.study.summary import WITHDRAWN, count_states
 from medfathom.text import clock, harmless
 from medfathom.trial.record import SplitMetrics, TrialRecord
 from medfathom.units import counted
@@ -217,6 +217,8 @@ def _result(
     trial: FrozenTrial, record: TrialRecord, trials: Sequence[FrozenTrial], by: Rule, objective: str
 ) -> str:
     reason = record.stop_reason or ""
+    if WITHDRAWN in trial.user_attrs:
+        return f"**Result.** It was withdrawn: {reason}. It is no failure, and counts as no trial."
     if trial.state == TrialState.FAIL:
         return f"**Result.** It failed: {reason}."
     if record.auc is None:
@@ -286,6 +288,8 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], *, compare: bool = T
         f"{counts.complete} complete, {counts.pruned} stopped early, {counts.failed} failed, "
         f"{counts.running} running."
     )
+    if withdrawn := sum(WITHDRAWN in t.user_attrs for t in trials):
+        state += f" {withdrawn} withdrawn, which count as no trials; lists on this page show them as Fail."
     leakage = attributes.get(LEAKAGE)
     return "\n\n".join(
         [
