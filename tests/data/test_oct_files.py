@@ -109,9 +109,11 @@ def test_a_set_of_files_with_both_eyes_is_prepared_of_one(tmp_path: Path) -> Non
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    """Also where whole B-scans come before the cut."""
+    """Also where whole B-scans come before the cut, or it falls between two."""
     whole = e2e(tmp_path / "a.e2e", [(floats(), "R")]).read_bytes()
-    for n in (30, 120, 700, len(whole) // 2, len(whole) - 9):
+    chunk = 60 + 20 + floats()[0].nbytes
+    between = [len(whole) - k * chunk + more for k in (1, 2, 3) for more in (0, 30, 60)]
+    for n in (30, 120, 700, len(whole) // 2, len(whole) - 9, *between):
         (tmp_path / "b.e2e").write_bytes(whole[:n])
         with pytest.raises(UnreadableImageError):
             read_header(tmp_path / "b.e2e", slice_axis=2)
@@ -119,6 +121,18 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         UnreadableImageError, match='Topcon, which is a stack; unit = "volume" takes its slices'
     ):
         read_header(tmp_path / "a.e2e")
+
+
+def test_b_scans_behind_an_empty_one_are_missed(tmp_path: Path) -> None:
+    """oct-converter stops reading at a B-scan of no pixels; nothing is lost where that is the last."""
+    whole = e2e(tmp_path / "a.e2e", [(floats(4), "R")]).read_bytes()
+    chunk = 60 + 20 + floats()[0].nbytes
+    for back in (2, 1):
+        at = len(whole) - back * chunk + 60 + 12
+        (tmp_path / f"{back}.e2e").write_bytes(whole[:at] + bytes(8) + whole[at + 8 :])
+    with pytest.raises(UnreadableImageError, match=r"\(2 of 3 B-scans of a volume can be read\)"):
+        read_header(tmp_path / "2.e2e", slice_axis=2)
+    assert read_header(tmp_path / "1.e2e", slice_axis=2).frames == 3
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ are told to the user, who knows them. oct-converter is imported when a file is r
 
 from __future__ import annotations
 
+import struct
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -32,6 +33,20 @@ EYES = {"R": "right", "L": "left"}
 
 Eye = Literal["right", "left"]
 """As definitions write it."""
+
+_ENTRIES_OF = struct.Struct("<36xI12x")
+"""Of a directory of an E2E file: how many entries follow."""
+
+_ENTRY = struct.Struct("<2I28xI4x")
+"""Of an entry: where it lies itself, where its chunk starts, the chunk's kind."""
+
+_CHUNK = struct.Struct("<32x3IiH2xI4x12x2I")
+"""Of a chunk with an image: patient, study, series, slice, image (0: fundus, 1: B-scan), kind, its size."""
+
+_IMAGE, _B_SCAN = 1 << 30, 1
+
+# What it cannot read of a file it also prints, to whoever did not ask.
+warnings.filterwarnings("ignore", module=r"oct_converter(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -105,19 +120,44 @@ def _chosen(found: Sequence[Any], eye: Eye | None) -> Any:
 def _read(kind: str, content: bytes) -> list[Any]:
     """oct-converter's volumes. It reads files alone, by their names.
 
-    It leaves out a B-scan that is cut off, and only warns: half a volume would count as a whole one.
+    Of an E2E file it leaves out B-scans that are cut off, or beyond the end: half a volume would count as a
+    whole one.
     """
-    reader = _reader(kind)
-    with NamedTemporaryFile(suffix=f".{kind.lower()}") as file, warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with NamedTemporaryFile(suffix=f".{kind.lower()}") as file:
         file.write(content)
         file.flush()
-        found = reader(file.name).read_oct_volume()
-    cut_off = [str(warning.message) for warning in told if "reshape image" in str(warning.message)]
-    if cut_off:
-        raise UnreadableImageError(f"damaged or truncated ({cut_off[0]})")
+        reader = _reader(kind)(file.name)
+        found = reader.read_oct_volume()
     volumes = found if isinstance(found, list) else [found]
+    if kind == "E2E":
+        read = {volume.volume_id: len(volume.volume) for volume in volumes}
+        for volume, n in _b_scans(content, reader.directory_stack, reader.byte_skip).items():
+            if read.get(volume, 0) < n:
+                raise UnreadableImageError(
+                    f"damaged or truncated ({read.get(volume, 0)} of {n} B-scans of a volume can be read)"
+                )
     return [volume for volume in volumes if volume.volume is not None]
+
+
+def _b_scans(content: bytes, directories: Sequence[int], skipped: int) -> dict[str, int]:
+    """How many B-scans an E2E file's directories list, by oct-converter's name of the volume.
+
+    Raises UnreadableImageError where an image is beyond the end of the file.
+    """
+    slices = defaultdict[str, set[int]](set)
+    for directory in directories:
+        start = directory + skipped
+        (n,) = _ENTRIES_OF.unpack_from(content, start)
+        entries = content[start + _ENTRIES_OF.size :][: n * _ENTRY.size]
+        for own, chunk, kind in _ENTRY.iter_unpack(entries):
+            if kind != _IMAGE or chunk <= own:
+                continue
+            if chunk + skipped + _CHUNK.size > len(content):
+                raise UnreadableImageError("damaged or truncated (an image is beyond the end of the file)")
+            *ids, number, image, own_kind, height, width = _CHUNK.unpack_from(content, chunk + skipped)
+            if (image, own_kind) == (_B_SCAN, _IMAGE) and height * width:
+                slices["_".join(map(str, ids))].add(int(number / 2))
+    return {volume: len(numbers) for volume, numbers in slices.items()}
 
 
 def _reader(kind: str) -> Any:
