@@ -12,6 +12,7 @@ import pytest
 
 from made_studies import PAPER, lookup, study, unheard_of
 from medfathom.analysis import analyze, from_trials, read_tables
+from medfathom.analysis.results import Exclusion
 from medfathom.analysis.rows import prepare
 from medfathom.analysis.tables import Reading
 from medfathom.errors import ModelError, ResultsError
@@ -430,14 +431,16 @@ def test_a_refused_table_is_told_the_way(tmp_path: Path) -> None:
 def test_a_wide_table_has_a_data_set_in_each_column(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     path.write_text("Model;n_params;bach;crc\nuni;25.6M;0,8;0,9\nvirchow;632,000,000;0,7;-\n")
-    reading = Reading(maps={"architecture": "Model"}, fixed={"modality": "WSI"}, wide=["bach", "crc"])
-    rows, _ = read_tables([path], reading=reading)
-    assert list(zip(rows["architecture"], rows["dataset"], rows["auc"].astype(float), strict=True)) == [
+    fixed = {"modality": "WSI", "depth": "12", "family": "vit"}
+    reading = Reading(maps={"architecture": "Model"}, fixed=fixed, wide=["bach", "crc"])
+    rows, left_out = prepare(read_tables([path], reading=reading)[0])
+    assert list(zip(rows["architecture"], rows["dataset"], rows["auc"], strict=True)) == [
         ("uni", "bach", 0.8),
         ("virchow", "bach", 0.7),
         ("uni", "crc", 0.9),
     ]
-    assert rows["n_params"].astype(float).tolist() == [25.6e6, 632e6, 25.6e6]
+    assert rows["n_params"].tolist() == [25.6e6, 632e6, 25.6e6]
+    assert Exclusion("no AUC", 1, "wide.csv") in left_out
     with pytest.raises(ResultsError, match=r"--wide crcc: no such column; did you mean 'crc'"):
         read_tables([path], reading=Reading(maps={"architecture": "Model"}, wide=["crcc"]))
 
@@ -467,6 +470,34 @@ def test_what_the_choice_of_the_best_run_does_is_told_in_numbers(
     rows, left_out = read_tables([path], reading=Reading(best_by=best_by))
     assert rows["auc"].astype(float).tolist() == [kept]
     assert re.search(says, left_out[0].reason)
+
+
+def test_runs_without_a_number_to_choose_by_are_counted_and_named(tmp_path: Path) -> None:
+    """A network whose runs have none is gone: it was counted among the runs that were not the best."""
+    path = tmp_path / "search.csv"
+    path.write_text(
+        "architecture,dataset,modality,auc,val_loss\nvgg16,a,CXR,.9,2\nvgg16,a,CXR,.8,1\nvgg16,a,CXR,,\n"
+        "resnet18,a,CXR,.85,\nresnet18,a,CXR,.75,\n"
+    )
+    rows, left_out = read_tables([path], reading=Reading(best_by="val_loss"))
+    assert rows["auc"].astype(float).tolist() == [0.8]
+    assert [each.rows for each in left_out] == [1, 3]
+    assert left_out[1].reason == "no val_loss to choose by; searches without any: of resnet18"
+    rows, left_out = read_tables([path], reading=Reading(best_by="auc"))
+    assert rows["auc"].astype(float).tolist() == [0.9, 0.85]
+    assert "which is optimistic" in left_out[0].reason  # one missing AUC made it "not optimistic"
+    path.write_text("architecture,dataset,modality,auc,val_loss\nvgg16,a,CXR,.9,\n")
+    with pytest.raises(ResultsError, match="--best-by val_loss: no row has a number there"):
+        read_tables([path], reading=Reading(best_by="val_loss"))
+
+
+def test_lines_without_any_cell_are_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "spreadsheet.csv"
+    path.write_text("architecture,dataset,modality,auc,n_params\n,,,,\nvgg16,a,CXR,.9,inf\n,,,,\n")
+    found, _ = read_tables([path])
+    assert found["architecture"].tolist() == ["vgg16"]
+    with pytest.raises(ResultsError, match=r"spreadsheet.csv, row 3 .* n_params = 'inf' is not a number"):
+        prepare(found, lookup)
 
 
 def test_a_modality_by_data_set(tmp_path: Path) -> None:

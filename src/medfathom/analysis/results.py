@@ -76,7 +76,7 @@ def numbers(rows: pd.DataFrame, column: str) -> pd.Series[float]:
     """
     given = rows[column]
     number = pd.to_numeric(given, errors="coerce").astype(float)
-    wrong = number.isna() & given.notna()
+    wrong = (number.isna() | number.isin([np.inf, -np.inf])) & given.notna()
     if wrong.any():
         first = wrong.index[wrong][0]
         hint = _hint(str(given[first]))

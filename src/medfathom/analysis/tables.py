@@ -109,6 +109,7 @@ def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
     frame = raw.rename(columns=lambda name: str(name).strip())
     frame = _headed(frame[[c for c in frame if not str(c).startswith("Unnamed:")]], how, path)
     frame["_row"] = np.arange(2, len(frame) + 2)
+    frame = frame.dropna(how="all", subset=frame.columns[:-1])  # ",,," at the end of many a spreadsheet
     frame["_source"] = path.name
     frame = _long(_mapped(frame, how.maps, path), how.wide, path)
     frame = _counted(_with_fixed(frame, how.fixed, path))
@@ -120,8 +121,8 @@ def _read_one(path: Path, how: Reading) -> tuple[pd.DataFrame, list[Exclusion]]:
     for column in how.settings:
         frame = _as_setting(frame, column, path)
     if how.best_by:
-        frame, merged = _best_of_search(frame, how.best_by, path, percent=how.percent)
-        exclusions.append(merged)
+        frame, left_out = _best_of_search(frame, how.best_by, path, percent=how.percent)
+        exclusions += left_out
     return frame, exclusions
 
 
@@ -237,7 +238,7 @@ def _long(frame: pd.DataFrame, wide: Sequence[str], path: Path) -> pd.DataFrame:
                 f"has one; leave it out with --set {column}= or leave out --wide"
             )
     others = [c for c in frame if c not in wide]
-    return frame.melt(others, list(wide), "dataset", "auc").dropna(subset="auc")
+    return frame.melt(others, list(wide), "dataset", "auc")
 
 
 COUNTS = ("n_params", "n_trainable_params", "macs")
@@ -322,7 +323,7 @@ LOWER_IS_BETTER = re.compile(r"loss|error|(?<![a-z])(err|nll|brier|ece|mse|rmse|
 
 def _best_of_search(
     frame: pd.DataFrame, best_by: str, path: Path, *, percent: bool
-) -> tuple[pd.DataFrame, Exclusion]:
+) -> tuple[pd.DataFrame, list[Exclusion]]:
     """One row for each architecture, data set and setting: that with the best value of a column."""
     column = best_by.lstrip("-")
     lower = best_by.startswith("-") or bool(LOWER_IS_BETTER.search(column.lower()))
@@ -332,6 +333,10 @@ def _best_of_search(
     keys = [c for c in ("architecture", "dataset", "init", "unfreeze_depth", "setting", "seed") if c in frame]
     value, auc = numbers(frame, column) * (-1 if lower else 1), numbers(frame, "auc")
     ranked = frame.assign(_value=value).dropna(subset=["_value"]).sort_values("_value", kind="stable")
+    if ranked.empty:
+        raise ResultsError(
+            f"{path}: --best-by {best_by}: no row has a number there; choose by another column"
+        )
     best = ranked.drop_duplicates(keys, keep="last").drop(columns="_value").sort_index()
     runs = ranked.groupby(keys, dropna=False).size()
     spread = (
@@ -339,8 +344,15 @@ def _best_of_search(
     )
     reason = f"not the best of its search by {'lowest' if lower else 'highest'} {column} ({spread}; "
     aucs = auc / 100 if percent else auc
-    reason += _optimism(ranked.assign(_auc=aucs), best.index, keys, by_auc=bool((value == auc).all())) + ")"
-    return best, Exclusion(reason, len(frame) - len(best), path.name)
+    reason += _optimism(ranked.assign(_auc=aucs), best.index, keys, by_auc=value.equals(auc)) + ")"
+    exclusions = [Exclusion(reason, len(ranked) - len(best), path.name)]
+    if unknown := len(frame) - len(ranked):
+        searches = pd.MultiIndex.from_frame(frame[keys].fillna(""))
+        gone = ~searches.isin(searches[frame.index.isin(best.index)])
+        names = ", ".join(sorted(set(frame["architecture"][gone].dropna())))
+        whole = f"; searches without any: of {names}" if names else ""
+        exclusions.append(Exclusion(f"no {column} to choose by{whole}", unknown, path.name))
+    return best, exclusions
 
 
 def _optimism(ranked: pd.DataFrame, best: pd.Index, keys: list[str], *, by_auc: bool) -> str:
