@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from medfathom.data.prepared import PreparedData
     from medfathom.evaluation.own_test import Columns
     from medfathom.evaluation.subgroups import Subgroups
+    from medfathom.study.driver import Driver
 
 SEEDS = 3
 
@@ -141,8 +142,12 @@ def confirm_study(
     stands = choice_sentences(choice) if choice else []
     for note in filter(None, (leaks, copies_note(data, named), unfinished_search(study), *stands)):
         watcher.note(note)
-    left = _queue(study, config, data, jobs, url, watcher)
-    halted = _train(study, config, data, url, address, watcher) if left else ""
+    # A confirmation of a study that was set aside since goes the same way.
+    marks = {CONFIRMS: study.user_attrs["uid"]}
+    # Held from the queue to its end: another call in between would withdraw what this one asked for.
+    with open_study(config, url, data.fingerprint, marks=marks, tell=watcher.note) as driver:
+        left = _queue(driver, study, data, jobs, watcher)
+        halted = _train(driver, study, address, watcher) if left else ""
     summary = _judged(study, config.resources.cpus_per_trial, halted)
     together = None if halted or ensemble is None else _ensemble(study, summary, ensemble, keep_ensemble)
     flipped = _views(study, summary, config, keep_views) if views and not halted else None
@@ -274,27 +279,23 @@ def _prepared(config: StudyConfig, study: Study) -> PreparedData:
     return data
 
 
-def _queue(
-    study: Study, config: StudyConfig, data: PreparedData, jobs: Sequence[Job], url: str, watcher: Watcher
-) -> bool:
-    """Settle what is to be trained, apart from other drivers: which study holds it, and its queue.
+def _queue(driver: Driver, study: Study, data: PreparedData, jobs: Sequence[Job], watcher: Watcher) -> bool:
+    """Settle what is to be trained, apart from other drivers.
 
     Returns:
         Whether any of the jobs is still to be done.
     """
-    # A confirmation of a study that was set aside since goes the same way.
-    marks = {CONFIRMS: study.user_attrs["uid"]}
-    with open_study(config, url, data.fingerprint, marks=marks, tell=watcher.note) as driver:
-        abandoned = {assignment.number for assignment in driver.adopt()}  # takes the lock itself: not within
-        with driver.exclusively():
-            _open_test_split(study, data, jobs)
-            withdrawn = withdraw(driver, abandoned, {job.key for job in jobs})
-            if withdrawn:
-                watcher.note(
-                    f"{withdrawn} models of an earlier call are not trained, as this call does not ask for "
-                    "them"
-                )
-            return enqueue(driver, jobs, config.seed, confirmed_folder(study))
+    abandoned = {assignment.number for assignment in driver.adopt()}  # takes the lock itself: not within
+    with driver.exclusively():
+        _open_test_split(study, data, jobs)
+        withdrawn = withdraw(driver, abandoned, {job.key for job in jobs})
+        if withdrawn:
+            watcher.note(
+                f"{withdrawn} models of an earlier call are not trained, as this call does not ask for them"
+            )
+        left = enqueue(driver, jobs, driver.config.seed, confirmed_folder(study))
+    driver.release()  # the run adopts them
+    return left
 
 
 def _open_test_split(study: Study, data: PreparedData, jobs: Sequence[Job]) -> None:
@@ -302,35 +303,32 @@ def _open_test_split(study: Study, data: PreparedData, jobs: Sequence[Job]) -> N
     remember_opening(study, [job.key for job in jobs], data.sizes["test"])
 
 
-def _train(
-    study: Study, config: StudyConfig, data: PreparedData, url: str, address: str | None, watcher: Watcher
-) -> str:
+def _train(driver: Driver, study: Study, address: str | None, watcher: Watcher) -> str:
     """Train what is queued. Returns why it ended early; empty: it did not."""
     from medfathom.confirmation.worker import confirmed_results  # noqa: PLC0415  imports torch
     from medfathom.scheduling import run_trials  # noqa: PLC0415  imports Ray
 
     folder = confirmed_folder(study)
-    with open_study(config, url, data.fingerprint, tell=watcher.note) as driver:
-        settle_sources(driver.study, sources_of(study))
-        if precision := settled_precision(study):
-            driver.settle_precision(precision)
-        driver.queue_only, counts = True, driver.counts()
-        driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
-        driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=folder)
-        first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)
-        work = partial(
-            confirmed_results,
-            study=study.study_name,
-            folder=folder.absolute(),
-            pictures=first_seeds,
-            objective=objective_of(study),
-        )
-        try:
-            halted = run_trials(config, driver, watcher, home(), address, work)
-        finally:
-            watcher.end()
-        driver.close_records()
-        return halted
+    settle_sources(driver.study, sources_of(study))
+    if precision := settled_precision(study):
+        driver.settle_precision(precision)
+    driver.queue_only, counts = True, driver.counts()
+    driver.budget = counts.finished + counts.running + len(driver.trials(TrialState.WAITING))
+    driver.recorder = NotesAndPictures(driver.study, watcher.note, folder=folder)
+    first_seeds = frozenset(t.number for t in driver.trials() if t.user_attrs.get("seed_index") == 0)
+    work = partial(
+        confirmed_results,
+        study=study.study_name,
+        folder=folder.absolute(),
+        pictures=first_seeds,
+        objective=objective_of(study),
+    )
+    try:
+        halted = run_trials(driver.config, driver, watcher, home(), address, work)
+    finally:
+        watcher.end()
+    driver.close_records()
+    return halted
 
 
 def _judged(study: Study, threads: int, halted: str) -> ConfirmationSummary:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from medfathom import confirm, scheduling
 from medfathom.confirm import _queue, _without_stopping, confirm_study
 from medfathom.confirmation import efficiency
 from medfathom.confirmation import worker as confirm_worker
-from medfathom.confirmation.find import confirmation_name, confirmed_folder, find_confirmation
+from medfathom.confirmation.find import CONFIRMS, confirmation_name, confirmed_folder, find_confirmation
 from medfathom.confirmation.jobs import Job, list_jobs
 from medfathom.confirmation.openings import OPENINGS
 from medfathom.confirmation.summary import summarize_confirmation
@@ -108,7 +110,14 @@ def test_a_confirmation_of_another_study_of_that_name_does_not_count(
 
 def queue(study: Any, data: PreparedData, jobs: list[Job], url: str = "") -> bool:
     """What `confirm` does before it trains."""
-    return _queue(study, _without_stopping(study), data, jobs, url or default_url(), Watcher())
+    with opened(study, data, url or default_url()) as driver:
+        return _queue(driver, study, data, jobs, Watcher())
+
+
+def opened(study: Any, data: PreparedData, url: str) -> AbstractContextManager[Driver]:
+    """The study's confirmation, as `confirm` opens it."""
+    marks = {CONFIRMS: study.user_attrs["uid"]}
+    return confirm.open_study(_without_stopping(study), url, data.fingerprint, marks=marks)
 
 
 def in_queue(study: Any) -> dict[tuple[int, int], list[str]]:
@@ -168,6 +177,25 @@ def test_what_is_not_asked_for_any_more_leaves_the_queue(
     assert all(
         states == (["FAIL", "WAITING"] if seed else ["COMPLETE"]) for (_, seed), states in again.items()
     )
+
+
+def test_a_call_that_comes_as_soon_as_it_can_takes_nothing_away(
+    config: StudyConfig, data: PreparedData, no_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not come between the queue of another call and its training."""
+    searched(config, fingerprint=data.fingerprint)
+    real = confirm.open_study
+
+    @contextmanager
+    def followed(*arguments: Any, **options: Any) -> Iterator[Driver]:
+        with real(*arguments, **options) as driver:
+            yield driver
+        monkeypatch.setattr(confirm, "open_study", real)
+        confirm_study(config.name, seeds=1)
+
+    monkeypatch.setattr(confirm, "open_study", followed)
+    summary = confirm_study(config.name, seeds=3).summary
+    assert {m.seed for result in summary.strata for m in result.models} == {0, 1, 2}
 
 
 def test_models_whose_files_are_gone_are_trained_again_and_count_once(
@@ -287,6 +315,21 @@ def test_nothing_is_taken_out_of_the_queue_while_another_driver_is_at_work(
         assert {s for states in in_queue(study).values() for s in states} == {"RUNNING", "WAITING"}
     assert queue(study, data, list_jobs(study, 1, None, []), postgresql)
     assert all((states == ["FAIL"]) == (seed == 1) for (_, seed), states in in_queue(study).items())
+
+
+def test_nothing_is_taken_out_of_the_queue_of_a_driver_that_has_not_begun(
+    config: StudyConfig, data: PreparedData, postgresql: str
+) -> None:
+    """It starts Ray, which takes seconds."""
+    named = config.model_copy(update={"name": "not-begun"})
+    study = searched(named, fingerprint=data.fingerprint, url=postgresql)
+    once, twice = (list_jobs(study, n, None, []) for n in (1, 2))
+    with opened(study, data, postgresql) as other:
+        assert _queue(other, study, data, twice, Watcher())
+        assert queue(study, data, once, postgresql)
+        assert in_queue(study) == {job.key: ["WAITING"] for job in twice}
+    assert queue(study, data, once, postgresql)
+    assert in_queue(study) == {job.key: ["FAIL"] if job.key[1] else ["WAITING"] for job in twice}
 
 
 class Interrupting(Watcher):

@@ -75,15 +75,15 @@ def withdraw(driver: Driver, abandoned: Collection[int], wanted: Collection[JobK
 
     Args:
         driver: has adopted the abandoned trials.
-        abandoned: numbers of trials that an earlier call began. Where others run too, another driver is at
-            work, and nothing is ended: it may have asked for it.
+        abandoned: numbers of trials that an earlier call began. Where others run too, or another driver has
+            the confirmation open, nothing is ended: it may have asked for it.
         wanted: keys of jobs.
 
     Returns:
         How many trials were ended.
     """
     running = driver.trials(TrialState.RUNNING)
-    if any(t.number not in abandoned for t in running):
+    if driver.others_at_work or any(t.number not in abandoned for t in running):
         return 0
     reason = "withdrawn: a later `confirm` did not ask for this model"
     begun = [t for t in running if job_key(t) not in wanted]

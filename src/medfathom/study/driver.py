@@ -66,6 +66,7 @@ class Driver:
         self.budget = trials_of(config)
         self.queue_only = False
         """Whether trials are only taken from the queue, to its end, whoever adds to it: a confirmation's."""
+        self.others_at_work = False  # whether another driver had the study open when this one opened it
         self.recorder: Recorder | None = None
         self._rdb = storage
         self._ownership = ownership
@@ -231,14 +232,13 @@ class Driver:
     def report(self, number: int, epoch: int, value: float) -> None:
         """Take down an epoch's value of the objective; a second report of an epoch changes nothing."""
         trial_id = self._open.get(number)
-        if trial_id is None:
+        if trial_id is None or epoch in self._known[number]:
             return
-        if epoch not in self._known[number]:
-            try:
-                self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, value))
-            except UpdateFinishedTrialError:  # another driver took it over, and has ended it
-                self._open.pop(number)
-                return
+        try:
+            self._patiently(lambda: self._rdb.set_trial_intermediate_value(trial_id, epoch, value))
+        except UpdateFinishedTrialError:  # another driver took it over, and has ended it
+            self._open.pop(number)
+        else:
             self._known[number].add(epoch)
 
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:

@@ -67,6 +67,7 @@ def open_study(
                 if fresh or _marked_otherwise(storage, config.name, marks):
                     _set_aside(storage, config.name, ownership)
                 study = _create_or_resume(storage, config, fingerprint, marks, ownership, tell)
+                others = ownership.anyone_at_work_on(study_id_of(study))
                 opened.enter_context(ownership.at_work_on(study_id_of(study)))
         except UNANSWERED as error:
             raise _not_writable(url, error) from None
@@ -79,6 +80,7 @@ def open_study(
             tell=tell,
             file=sqlite_file(url),
         )
+        driver.others_at_work = others
         try:
             yield driver
         except UNANSWERED as error:  # outside of the driver's patience: attributes of the study
