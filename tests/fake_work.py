@@ -91,3 +91,18 @@ def on_gpu(settings: RunSettings, order: Order) -> Iterator[Result]:
     memory = {"peak_memory_bytes": 8 * 2**30, "device_memory_bytes": 80 * 2**30}
     for epoch in range(1, settings.config.budget.epochs + 1):
         yield result(settings, epoch, 0.5, gpus=given, **memory)
+
+
+class Unreadable:
+    """Work that no worker can read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return not_here, ()
+
+    def __call__(self, settings: RunSettings, order: Order) -> Iterator[Result]:
+        return quick(settings, order)
+
+
+def not_here() -> None:
+    """As the import of a library that is broken."""
+    raise ImportError("libcudart.so: no such file")

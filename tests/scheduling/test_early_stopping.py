@@ -38,13 +38,11 @@ class TuneTrial:
     trial_id: str
     config: Mapping[str, Order]
     status: str = "RUNNING"
+    pickled_error_file: str | None = None
     PENDING = "PENDING"
 
     def __hash__(self) -> int:
         return hash(self.trial_id)
-
-    def get_pickled_error(self) -> None:
-        """Ray gives no reason."""
 
 
 @pytest.fixture(params=RULES)

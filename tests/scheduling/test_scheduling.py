@@ -16,12 +16,12 @@ import ray
 import torch
 from optuna.trial import TrialState
 
-from fake_work import by_number, greedy, other_data, quick, slow, stuck, until_all_came
+from fake_work import Unreadable, by_number, greedy, other_data, quick, slow, stuck, until_all_came
 from killing import descendants
 from medfathom.data.prepare import prepare
 from medfathom.definitions.config import StudyConfig
 from medfathom.definitions.load import load_definition
-from medfathom.errors import RunError
+from medfathom.errors import NodeError, RunError
 from medfathom.files import home
 from medfathom.scheduling import cluster, run_trials, stall
 from medfathom.scheduling.halt import Halt, since_best
@@ -125,13 +125,21 @@ def test_failures_are_told_with_their_reasons(workdir: Path, url: str) -> None:
     reasons = {number: reason for number, state, reason in recorder.ends if state == "FAIL"}
     assert reasons[0] == "ValueError: a message of two lines"
     assert reasons[1] == "non-finite loss at epoch 2"
-    assert "worker was lost" in reasons[2]
+    assert reasons[2].startswith(
+        "the worker was lost (its process was killed or crashed, or its node is gone;"
+    )
     assert sorted(reasons) == [0, 1, 2]
     assert recorder.notes == ["trial 2 lost its worker; another worker goes on with it"] * CLUSTER_RETRIES
     assert [t.number for t in trials] == list(range(8))
     assert [t.state for t in trials[:3]] == [TrialState.FAIL] * 3
     assert all(t.state == TrialState.COMPLETE for t in trials[3:])
     assert trials[1].user_attrs["epochs"] == 1
+
+
+UNREADABLE = (
+    r"^node \S+: no trial can begin there \(ImportError: libcudart\.so: no such file\); mend its Python "
+    r"environment or take the node out of the cluster, then the same command continues$"
+)
 
 
 DRIVER = """
@@ -371,6 +379,19 @@ def test_out_of_memory_is_tried_once_more_alone(workdir: Path, url: str) -> None
     assert "one image does not fit" in trials[0].user_attrs["stop_reason"]
     assert trials[1].state != TrialState.FAIL
     assert count_states(trials).failed == 1
+
+
+def test_workers_that_cannot_be_made_end_the_run_and_cost_no_trial(driver: Driver, workdir: Path) -> None:
+    """As on a node whose torch cannot be imported: a confirmation's work is not even read there."""
+    recorder = Recorder()
+    with pytest.raises(NodeError, match=UNREADABLE):
+        run_trials(driver.config, driver, recorder, workdir, work=Unreadable())
+    assert recorder.ends == []
+    assert {t.state for t in driver.trials()} == {TrialState.RUNNING}
+    driver.release()
+    run_trials(driver.config, driver, recorder, workdir, work=quick)
+    assert driver.done()
+    assert driver.counts().failed == 0
 
 
 @ray.remote(num_cpus=1)

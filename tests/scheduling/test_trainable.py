@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from fake_work import other_data, quick
 from medfathom.definitions.load import load_definition
 from medfathom.definitions.space import TrialParams
 from medfathom.scheduling import trainable
-from medfathom.scheduling.messages import METRIC, Order, RunSettings, Work
+from medfathom.scheduling.messages import METRIC, Order, Result, RunSettings, Work
 from medfathom.scheduling.trainable import TimeLimit, TrialActor
 from medfathom.study.assignment import Assignment
 
@@ -133,6 +134,18 @@ def test_a_worker_on_a_node_that_cannot_take_part_keeps_its_place_for_a_while(
 def test_the_only_node_ends_its_trial_at_once(tmp_path: Path) -> None:
     told = actor(tmp_path, first_order(unfinished=None)).step()
     assert (told["failure"].node, told["done"]) == ("", True)
+
+
+def test_what_cannot_be_imported_is_the_node_s_fault(tmp_path: Path) -> None:
+    """The next trials would fail there too, until the budget is spent."""
+
+    def broken(settings: RunSettings, order: Order) -> Iterator[Result]:
+        raise ModuleNotFoundError("No module named 'timm'")
+        yield from quick(settings, order)
+
+    failure = actor(tmp_path, first_order(unfinished=None), broken).step()["failure"]
+    assert failure.reason.endswith(": no trial can begin there (ModuleNotFoundError: No module named 'timm')")
+    assert failure.mend.startswith("mend its Python environment")
 
 
 def test_a_worker_that_died_at_rest_does_not_begin_the_trial_again(tmp_path: Path) -> None:

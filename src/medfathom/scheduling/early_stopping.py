@@ -11,7 +11,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from medfathom.definitions.config import StudyConfig
 from medfathom.scheduling.environment import Unsaved
-from medfathom.scheduling.messages import METRIC, TIME, Failure, Lost, said_last
+from medfathom.scheduling.messages import METRIC, TIME, Failure, Lost
+from medfathom.scheduling.stall import error_of, raised_while_made, why_lost
 from medfathom.study.assignment import Assignment
 from medfathom.study.stopping import Stopping
 
@@ -84,9 +85,10 @@ class StratifiedScheduler(Unsaved, FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Keep the reason for the driver: the searcher is only told that there was an error."""
-        error = trial.get_pickled_error()
-        reason = f"the worker was lost ({said_last(error)})" if error else "the worker was lost"
-        self._lost[trial.trial_id] = Lost(reason, began=trial.status != trial.PENDING)
+        error = error_of(trial)
+        reason = f"the worker was lost ({why_lost(error)})" if error else "the worker was lost"
+        began = trial.status != trial.PENDING and not raised_while_made(error)
+        self._lost[trial.trial_id] = Lost(reason, began)
 
     def debug_string(self) -> str:
         """What Tune may print."""

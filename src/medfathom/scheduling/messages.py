@@ -161,6 +161,8 @@ class Failure:
                 f"node {platform.node()}: {where}{error.strerror}",
                 f"mend this or take the node out of the cluster, then `{command('run')}` continues",
             )
+        if isinstance(error, ImportError):
+            error = of_the_environment(platform.node(), f"{type(error).__name__}: {error}")
         if isinstance(error, NodeError):
             return cls(" ".join(error.reason.split()), mend=error.mend, identity=identity)
         text = str(error) if isinstance(error, MedfathomError) else f"{type(error).__name__}: {error}"
@@ -170,6 +172,14 @@ class Failure:
     def to_tune(self) -> dict[str, Any]:
         """As Tune takes it."""
         return {"failure": self, "finished": False, "done": not self.node}
+
+
+def of_the_environment(node: str, reason: str) -> NodeError:
+    """A node whose Python environment cannot run trials: the next ones would fail there too."""
+    return NodeError(
+        f"node {node}: no trial can begin there ({reason})",
+        "mend its Python environment or take the node out of the cluster, then the same command continues",
+    )
 
 
 @dataclass(frozen=True)
@@ -197,7 +207,7 @@ class Lost:
     reason: str = "the worker was lost"
     """In one line."""
     began: bool = True
-    """False: a worker that another trial left was gone before it took this one; Tune does not try again."""
+    """False: the worker was gone before it took this trial, which is then run anew."""
 
 
 @dataclass(frozen=True)

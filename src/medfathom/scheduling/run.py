@@ -19,7 +19,7 @@ from medfathom.scheduling.nodes import ANSWER_S, Versions
 from medfathom.scheduling.precision import precision_of_run
 from medfathom.scheduling.searcher import AskTell
 from medfathom.scheduling.sources import offered
-from medfathom.scheduling.stall import Recoveries, Stall
+from medfathom.scheduling.stall import Recoveries, Stall, Unmade
 from medfathom.scheduling.trainable import TrialActor
 from medfathom.study.driver import Driver
 from medfathom.study.sources import folders_of, sources_of
@@ -161,7 +161,7 @@ class Run:
                 name="fit",
                 storage_path=str(folder),
                 stop=self.halt,
-                callbacks=[Stall(), Recoveries(self.watcher.note, pauses=not self.cluster.own)],
+                callbacks=[Stall(), Unmade(), Recoveries(self.watcher.note, pauses=not self.cluster.own)],
                 verbose=0,
                 progress_reporter=NoReporter(),
                 failure_config=tune.FailureConfig(max_failures=retries),
