@@ -276,6 +276,13 @@ def test_a_node_whose_disk_is_full(workdir: Path, nodes: tuple[Any, dict[str, An
     assert_all_complete()
 
 
+def test_an_address_where_no_cluster_answers(workdir: Path) -> None:
+    (workdir / "spread.toml").write_text(STUDY)
+    said = medfathom("run", "spread.toml", "--address", "127.0.0.1:9", code=1)
+    assert "--address 127.0.0.1:9: no Ray cluster answers, or it has another token (" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_node_without_medfathom(workdir: Path, late: bool) -> None:
     """The run ends and names it; no trial is lost there, and the study continues without it."""

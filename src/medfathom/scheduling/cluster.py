@@ -9,6 +9,7 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -177,6 +178,24 @@ def _give_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try it for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, str(error)) from None
+
+
+def _no_answer(address: str, reason: str) -> RunError:
+    return RunError(
+        f"--address {address}: no Ray cluster answers, or it has another token ({reason}); give the address "
+        "of its first node, and that node's ~/.ray/auth_token in RAY_AUTH_TOKEN"
+    )
+
+
 def _connect(address: str | None, folder: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     own: dict[str, Any] = {
@@ -191,6 +210,8 @@ def _connect(address: str | None, folder: Path) -> None:
         own["runtime_env"] = {"py_executable": quoted}
     if address is None:
         _give_token()
+    else:
+        _knock(address)
     try:
         with warnings.catch_warnings(), callers_sigterm():
             warnings.simplefilter("ignore")
@@ -199,7 +220,7 @@ def _connect(address: str | None, folder: Path) -> None:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         if address is not None and isinstance(error, ConnectionError | RuntimeError | ValueError):
-            raise RunError(f"--address {address}: no Ray cluster answers ({reason})") from None
+            raise _no_answer(address, reason) from None
         if type(error) is Exception:  # what Ray raises where its processes are too slow to come
             raise RunError(
                 f"Ray did not start on this machine ({reason}); end other programs, then give the same "
