@@ -56,6 +56,11 @@ def number_of(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else ' or '.join(plurals) + of + rest}"
 
 
+def short(text: str, most: int = 30) -> str:
+    """A name cut where a figure has no room for more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def printable(name: str) -> str:
     r"""A file's name as text that any file, database and terminal takes, in one line.
 

@@ -21,6 +21,7 @@ from medfathom.exported.model import Model
 from medfathom.files import write_atomically
 from medfathom.metrics.calibration import decide
 from medfathom.metrics.unknown import is_absent, is_present
+from medfathom.text import short
 from medfathom.trial.inputs import pixels
 from medfathom.trial.rows import as_tensor
 
@@ -230,11 +231,7 @@ def _title(found: Judged, each: Prediction) -> str:
     name = str(found.test.names[each.image])
     lines = [
         name if len(name) <= LETTERS else f"…{name[1 - LETTERS :]}",
-        f"predicted {_cut(each.said, LETTERS - len('predicted  (0.00)'))} ({each.confidence:.2f})",
-        *([] if each.right else [f"is {_cut(each.true, LETTERS - len('is '))}"]),
+        f"predicted {short(each.said, LETTERS - len('predicted  (0.00)'))} ({each.confidence:.2f})",
+        *([] if each.right else [f"is {short(each.true, LETTERS - len('is '))}"]),
     ]
     return "\n".join(lines)
-
-
-def _cut(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

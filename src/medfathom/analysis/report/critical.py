@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from medfathom.analysis.questions.ranking import Ranking
-from medfathom.analysis.report.drawing import INK, LINE, SMALL, Drawing, room_for, sheet, short
+from medfathom.analysis.report.drawing import INK, LINE, SMALL, Drawing, room_for, sheet
 from medfathom.colours import BLUE, VERMILION
+from medfathom.text import short
 
 
 def critical_difference(ranking: Ranking, name: str = "") -> Drawing:

@@ -14,8 +14,9 @@ from medfathom.analysis.pipeline import Analysis
 from medfathom.analysis.questions.pretraining import MeanBenefit
 from medfathom.analysis.questions.pretraining_verdict import OVER_ALL
 from medfathom.analysis.questions.resolution import ResolutionStep
-from medfathom.analysis.report.drawing import SMALL, SOFT, Drawing, Sheet, between, sheet, short, signed
+from medfathom.analysis.report.drawing import SMALL, SOFT, Drawing, Sheet, between, sheet, signed
 from medfathom.colours import GREEN, PALETTE
+from medfathom.text import short
 
 MOST_LINES = 8
 """Lines of a figure; the CSV has all."""

@@ -24,14 +24,13 @@ from medfathom.analysis.report.drawing import (
     limits,
     room_for,
     sheet,
-    short,
     signed,
     whisker,
 )
 from medfathom.analysis.size.estimate import NO_INTERVAL, Interval
 from medfathom.analysis.size.inference import Settings
 from medfathom.colours import BLUE
-from medfathom.text import number_of
+from medfathom.text import number_of, short
 
 MOST_LINES = 40
 """Lines of a figure; where there are more, the others are in its CSV."""

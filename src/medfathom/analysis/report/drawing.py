@@ -205,11 +205,6 @@ def limits(values: Iterable[float | None], *around: float) -> tuple[float, float
     return low - room, high + room
 
 
-def short(text: str, most: int = 30) -> str:
-    """A name cut where a figure has no room for more."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def slugs(names: Iterable[str]) -> dict[str, str]:
     """Name -> how the names of its files begin: no two alike, in a file system without upper case neither.
 

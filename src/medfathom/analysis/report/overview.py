@@ -17,12 +17,12 @@ from medfathom.analysis.report.drawing import (
     limits,
     room_for,
     sheet,
-    short,
     signed,
     whisker,
 )
 from medfathom.analysis.size.association import Association, NoSlope
 from medfathom.colours import GREEN
+from medfathom.text import short
 
 MOST_LETTERS = 26
 """Of a line's name."""

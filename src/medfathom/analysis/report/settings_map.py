@@ -20,10 +20,9 @@ from medfathom.analysis.report.drawing import (
     Sheet,
     room_for,
     sheet,
-    short,
 )
 from medfathom.colours import VERMILION
-from medfathom.text import natural
+from medfathom.text import natural, short
 
 MOST_COLUMNS = 36
 """Cells in a map; where there are more, those with the most networks are shown."""

@@ -20,11 +20,11 @@ from medfathom.analysis.report.drawing import (
     Drawing,
     Sheet,
     sheet,
-    short,
 )
 from medfathom.analysis.report.levels import levels_of, on_the_front
 from medfathom.analysis.size.association import Association
 from medfathom.colours import BLUE, PALETTE
+from medfathom.text import short
 
 MARKERS = "osD^vP"
 """One after the other, each with all colours of the palette."""

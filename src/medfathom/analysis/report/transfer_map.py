@@ -19,10 +19,9 @@ from medfathom.analysis.report.drawing import (
     between,
     room_for,
     sheet,
-    short,
     signed,
 )
-from medfathom.text import natural
+from medfathom.text import natural, short
 
 COLOURS = LinearSegmentedColormap.from_list("gained", ["#b5500a", "#efc7a8", "#f2f5f7", "#a9cfe6", "#0b5a8f"])
 LEAST_SCALE = 0.02
